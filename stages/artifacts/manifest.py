@@ -1,0 +1,121 @@
+"""The manifests: one row a picture, as CSV that is the same byte for byte for the same content.
+
+Rows are sorted by ``path``, which is unique. Byte-identical pictures keep a row each and share an
+``image_id``; they are stored once.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from stages.core.errors import CorruptFileError
+from stages.core.files import write_text
+
+SPLITS = ("train", "validation", "test")
+
+#: Column to dtype. ``image_id``: hex sha256 of the file's bytes. ``path``: where the picture stood
+#: in its source. ``width``, ``height``: pixels, orientation applied. ``bytes``: length of the file.
+#: ``group``: pictures of one subject, never divided between splits; "" for none. ``shard``,
+#: ``offset``: where its bytes stand.
+IMAGES: Mapping[str, str] = {
+    "image_id": "str",
+    "path": "str",
+    "label": "str",
+    "given_split": "str",
+    "width": "int64",
+    "height": "int64",
+    "format": "str",
+    "bytes": "int64",
+    "group": "str",
+    "shard": "int64",
+    "offset": "int64",
+}
+SPLIT: Mapping[str, str] = {**IMAGES, "split": "str"}
+SET_ASIDE: Mapping[str, str] = {"path": "str", "reason": "str", "detail": "str"}
+
+
+def read_images(path: Path) -> pd.DataFrame:
+    """Read an image manifest and check columns, dtypes, order and uniqueness."""
+    return _checked_images(_read(path, IMAGES), path)
+
+
+def write_images(path: Path, images: pd.DataFrame) -> None:
+    """Write an image manifest, sorted by path."""
+    _write(path, images, IMAGES)
+
+
+def read_split(path: Path) -> pd.DataFrame:
+    """Read a manifest with its ``split`` column, and check that every split is a known one."""
+    frame = _checked_images(_read(path, SPLIT), path)
+    unknown = sorted(set(frame["split"]) - set(SPLITS))
+    if unknown:
+        raise CorruptFileError(f"{path}: the column split holds {unknown}; only {SPLITS} are known.")
+    return frame
+
+
+def write_split(path: Path, images: pd.DataFrame) -> None:
+    """Write a manifest with its ``split`` column, sorted by path."""
+    _write(path, images, SPLIT)
+
+
+def read_set_aside(path: Path) -> pd.DataFrame:
+    """Read the table of files that were not taken, with the reason for each."""
+    return _read(path, SET_ASIDE)
+
+
+def write_set_aside(path: Path, rows: pd.DataFrame) -> None:
+    """Write the table of files that were not taken, sorted by path."""
+    _write(path, rows, SET_ASIDE)
+
+
+def class_names(images: pd.DataFrame) -> list[str]:
+    """The classes in their one order: sorted by code point."""
+    return sorted(images["label"].unique())
+
+
+def frame(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str]) -> pd.DataFrame:
+    """A data frame of ``rows`` with exactly these columns and dtypes, also when it is empty."""
+    table = pd.DataFrame(list(rows), columns=list(columns))
+    return table.astype(dict(columns))
+
+
+def _read(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(
+            path,
+            dtype=dict(columns),  # type: ignore[arg-type]
+            keep_default_na=False,
+            na_filter=False,
+            encoding="utf-8",
+            lineterminator="\n",
+        )
+    except (ValueError, OSError) as error:
+        raise CorruptFileError(f"{path} cannot be read as a manifest: {error}.") from error
+    if list(table.columns) != list(columns):
+        raise CorruptFileError(
+            f"{path}: expected the columns {', '.join(columns)}; got {', '.join(table.columns)}."
+        )
+    return table
+
+
+def _checked_images(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    if not table["path"].is_unique:
+        twice = table.loc[table["path"].duplicated(), "path"].iloc[0]
+        raise CorruptFileError(f"{path}: the picture {twice!r} stands in two rows.")
+    if not table["path"].is_monotonic_increasing:
+        raise CorruptFileError(f"{path}: the rows are not sorted by path.")
+    bad = table.loc[~table["image_id"].str.fullmatch(r"[0-9a-f]{64}"), "path"]
+    if len(bad):
+        raise CorruptFileError(f"{path}: the image_id of {bad.iloc[0]!r} is no sha256.")
+    return table
+
+
+def _write(path: Path, table: pd.DataFrame, columns: Mapping[str, str]) -> None:
+    ordered = table[list(columns)].sort_values("path", kind="stable")
+    text = io.StringIO()
+    ordered.to_csv(text, index=False, lineterminator="\n")
+    write_text(path, text.getvalue())

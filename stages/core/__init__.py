@@ -1,0 +1,1 @@
+"""What every stage rests on: parameters, command line, files, errors, seeds. Starts in no time."""

@@ -1,0 +1,48 @@
+"""The one family of errors that a person is meant to read.
+
+Anything raised as a :class:`HeadstartError` reaches the terminal as its message alone, without a
+traceback: it says what happened, what was expected, what was got, what was done and what to do
+next. Every other exception is a bug of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class HeadstartError(Exception):
+    """A failure with a message for the person at the terminal."""
+
+    exit_code = 1
+
+
+class ParameterError(HeadstartError):
+    """A value in the parameter file is unknown, missing, mistyped or out of range."""
+
+    exit_code = 2
+
+
+class InputChangedError(HeadstartError):
+    """An input of a stage was changed while the stage ran."""
+
+
+class CorruptFileError(HeadstartError):
+    """A file that we wrote does not hold what its own record says."""
+
+
+class SourceError(HeadstartError):
+    """The pictures could not be obtained: a download, an archive or a folder is at fault."""
+
+
+class UnsafeArchiveError(SourceError):
+    """An archive holds something that must never be written or read."""
+
+
+class PictureError(HeadstartError):
+    """A file is no usable picture. ``reason`` is a short stable slug, ``detail`` a sentence.
+
+    The reasons are listed in :mod:`stages.imaging.decode`.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail

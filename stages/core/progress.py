@@ -1,0 +1,72 @@
+"""Progress of long work: a bar at a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+
+class Progress:
+    """Counts units of work and shows count, rate and time left on standard error.
+
+    Parameters
+    ----------
+    total : int
+        Units in all.
+    desc, unit : str
+        What is done, and to what ("Extracting", "picture").
+    every : float
+        Seconds between two lines when standard error is no terminal.
+    """
+
+    def __init__(self, total: int, desc: str, unit: str, every: float = 10.0) -> None:
+        self.total, self.desc, self.unit, self.every = total, desc, unit, every
+        self.done = 0
+        self._start = self._shown = time.monotonic()
+        self._bar = None
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, desc=desc, unit=f" {unit}", leave=False, dynamic_ncols=True)
+
+    def update(self, count: int = 1) -> None:
+        """Count ``count`` more units as done."""
+        self.done += count
+        if self._bar is not None:
+            self._bar.update(count)
+            return
+        now = time.monotonic()
+        if now - self._shown >= self.every:
+            self._shown = now
+            rate = self.done / (now - self._start)
+            left = (self.total - self.done) / rate if rate else 0.0
+            print(
+                f"{self.desc}: {self.done:,} of {self.total:,} {self.unit}s, "
+                f"{rate:,.1f} a second, {_clock(left)} left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def progress(total: int, desc: str, unit: str) -> Progress:
+    """A :class:`Progress` to be used in a ``with`` block."""
+    return Progress(total, desc, unit)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
