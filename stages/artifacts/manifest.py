@@ -53,7 +53,7 @@ def read_split(path: Path) -> pd.DataFrame:
     frame = _checked_images(_read(path, SPLIT), path)
     unknown = sorted(set(frame["split"]) - set(SPLITS))
     if unknown:
-        raise CorruptFileError(f"{path}: the column split holds {unknown}; only {SPLITS} are known.")
+        raise CorruptFileError(f"{path}: the column split holds {unknown}; known are {SPLITS}.")
     return frame
 
 
@@ -87,7 +87,7 @@ def _read(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     try:
         table = pd.read_csv(
             path,
-            dtype=dict(columns),  # type: ignore[arg-type]
+            dtype=dict(columns),
             keep_default_na=False,
             na_filter=False,
             encoding="utf-8",

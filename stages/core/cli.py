@@ -93,7 +93,10 @@ def parser(main: Callable[..., None]) -> argparse.ArgumentParser:
             option = "--" + name.replace("_", "-")
             built.add_argument(option, type=Path, required=True, metavar="PATH", help=_HELP[kind])
     built.add_argument(
-        "--params", type=Path, default=Path("params.yaml"), metavar="PATH",
+        "--params",
+        type=Path,
+        default=Path("params.yaml"),
+        metavar="PATH",
         help="parameter file (default: params.yaml)",
     )
     return built

@@ -27,7 +27,7 @@ def atomic_file(target: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, target)
+        beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -39,12 +39,12 @@ def write_bytes(target: Path, content: bytes) -> None:
 
 
 def write_text(target: Path, text: str) -> None:
-    """As :func:`write_bytes`, in UTF-8 with ``\\n`` line ends."""
+    r"""As :func:`write_bytes`, in UTF-8 with ``\n`` line ends."""
     write_bytes(target, text.encode())
 
 
 def write_json(target: Path, value: Any) -> None:
-    """Write canonical JSON: sorted keys, two spaces, ``\\n`` at the end, no NaN."""
+    r"""Write canonical JSON: sorted keys, two spaces, ``\n`` at the end, no NaN."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     write_text(target, text + "\n")
 
@@ -67,7 +67,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             shutil.rmtree(target)
         elif target.exists() or target.is_symlink():
             target.unlink()
-        os.replace(beside, target)
+        beside.replace(target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

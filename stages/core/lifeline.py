@@ -62,7 +62,10 @@ def outputs_locked(outputs: Sequence[Path]) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "unknown"
-            print(f"Another run (process {holder}) is writing {outputs[0]}. Waiting for it to end …", file=sys.stderr)
+            print(
+                f"Another run (process {holder}) is writing {outputs[0]}. Waiting for it to end …",
+                file=sys.stderr,
+            )
             fcntl.flock(file, fcntl.LOCK_EX)
         file.truncate(0)
         file.write(str(os.getpid()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
+from typing import Self
 
 
 class Progress:
@@ -28,7 +29,9 @@ class Progress:
         if sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, desc=desc, unit=f" {unit}", leave=False, dynamic_ncols=True)
+            self._bar = tqdm(
+                total=total, desc=desc, unit=f" {unit}", leave=False, dynamic_ncols=True
+            )
 
     def update(self, count: int = 1) -> None:
         """Count ``count`` more units as done."""
@@ -48,7 +51,7 @@ class Progress:
                 flush=True,
             )
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

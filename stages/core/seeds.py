@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 
+
 def derive(seed: int, *names: str | int) -> int:
     """A 64-bit unsigned integer that depends on the seed and the names, and on nothing else."""
     digest = hashlib.sha256(repr((seed, *names)).encode()).digest()

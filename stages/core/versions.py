@@ -32,7 +32,9 @@ def check(path: Path) -> None:
         Naming every package that differs.
     """
     if not path.exists():
-        raise HeadstartError(f"There is no {path}. `make runtime` writes it from requirements.lock.")
+        raise HeadstartError(
+            f"There is no {path}. `make runtime` writes it from requirements.lock."
+        )
     wrong = []
     for name, wanted in read(path).items():
         try:
@@ -43,8 +45,8 @@ def check(path: Path) -> None:
             wrong.append(f"  - {name}: {wanted} expected, {got} installed")
     if wrong:
         raise HeadstartError(
-            f"The installed packages are not those of {path.name}, so the result would not be this "
-            "commit's. Nothing was run.\n" + "\n".join(wrong) + "\n"
-            "Run `make env` to install the locked versions; or, to adopt the installed ones, change "
-            "pyproject.toml and run `make lock runtime`."
+            f"The installed packages are not those of {path.name}, so the result would not "
+            "be this commit's. Nothing was run.\n" + "\n".join(wrong) + "\n"
+            "Run `make env` to install the locked versions; or, to adopt the installed ones, "
+            "change pyproject.toml and run `make lock runtime`."
         )

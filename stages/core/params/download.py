@@ -35,7 +35,9 @@ class DownloadParams(Section):
         if self.url is not None and self.source != "archive":
             raise ValueError(f"`url` is for `source: archive`; set it to null with {self.source}")
         if self.sha256 is not None and self.source != "archive":
-            raise ValueError(f"`sha256` is for `source: archive`; set it to null with {self.source}")
+            raise ValueError(
+                f"`sha256` is for `source: archive`; set it to null with {self.source}"
+            )
         if self.url is not None and self.sha256 is None:
             raise ValueError(
                 "`sha256` must be given with a `url`: what a server sends may change, and the "

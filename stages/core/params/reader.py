@@ -63,11 +63,12 @@ def read_params(path: Path) -> Any:
     try:
         return model.model_validate(_plain(document))
     except ValidationError as error:
-        # A set: a value that fits no branch of a union is one fault, whatever number pydantic counts.
+        # A set: a value that fits no branch of a union is one fault, however pydantic counts.
         lines = {_sentence(fault, document, model, path.name) for fault in error.errors()}
         count = f"{len(lines)} fault{'s' if len(lines) > 1 else ''}"
         message = f"{path.name} has {count}; nothing was run.\n" + "\n".join(
-            f"  - {line}" for line in sorted(lines, key=lambda sentence: (sentence.line, sentence.text))
+            f"  - {line}"
+            for line in sorted(lines, key=lambda sentence: (sentence.line, sentence.text))
         )
         raise ParameterError(message) from None
 
@@ -86,7 +87,9 @@ def _parse(path: Path) -> CommentedMap:
         document = YAML(typ="rt").load(io.StringIO(text))
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise ParameterError(f"{path.name} is not valid YAML: {error.problem} (line {line}).") from None
+        raise ParameterError(
+            f"{path.name} is not valid YAML: {error.problem} (line {line})."
+        ) from None
     except YAMLError as error:
         raise ParameterError(f"{path.name} is not valid YAML: {error}.") from None
     if not isinstance(document, CommentedMap):
@@ -134,7 +137,9 @@ def _sentence(fault: Any, document: CommentedMap, model: type[BaseModel], file: 
     got = fault["input"]
     shown = "null" if got is None else str(got).lower() if isinstance(got, bool) else repr(got)
     expected = _expectation(model, place)
-    return _Sentence(f"The `{name}` parameter must be {expected}. Got {shown} instead. {where}", line)
+    return _Sentence(
+        f"The `{name}` parameter must be {expected}. Got {shown} instead. {where}", line
+    )
 
 
 # Pydantic appends the branch of a union that it tried to the place of an error.
@@ -176,7 +181,11 @@ def _schema_at(model: type[BaseModel], place: tuple[Any, ...]) -> dict[str, Any]
     schema: dict[str, Any] = root
     for part in place:
         schema = _resolve(schema, root)
-        schema = schema.get("items", {}) if isinstance(part, int) else schema.get("properties", {}).get(part, {})
+        schema = (
+            schema.get("items", {})
+            if isinstance(part, int)
+            else schema.get("properties", {}).get(part, {})
+        )
     return _resolve(schema, root)
 
 
@@ -187,6 +196,10 @@ def _resolve(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
 
 
 _BOUNDS = (("exclusiveMinimum", ">"), ("minimum", "≥"), ("exclusiveMaximum", "<"), ("maximum", "≤"))
+_PATTERNS = {
+    r"^[0-9a-f]{64}$": "a sha256 of 64 hexadecimal digits",
+    r"^https?://": "an http:// or https:// address",
+}
 _TYPES = {
     "integer": "an integer",
     "number": "a number",
@@ -204,17 +217,13 @@ def _describe(schema: dict[str, Any], root: dict[str, Any]) -> str:
         return " or ".join(_describe(branch, root) for branch in schema["anyOf"])
     if "enum" in schema:
         return "one of " + ", ".join(str(value) for value in schema["enum"])
-    if "const" in schema:
-        return str(schema["const"])
     if schema.get("type") == "array":
         at_least = f" with at least {schema['minItems']} entry" if schema.get("minItems") else ""
         return f"a list{at_least}, each {_describe(schema['items'], root)}"
-    if schema.get("pattern") == r"^[0-9a-f]{64}$":
-        return "a sha256 of 64 hexadecimal digits"
-    words = _TYPES.get(schema.get("type", ""), "a value")
-    if schema.get("pattern") == r"^https?://":
-        return "an http:// or https:// address"
+    words = _PATTERNS.get(schema.get("pattern", "")) or _TYPES.get(
+        schema.get("type", ""), "a value"
+    )
     if schema.get("minLength"):
-        words = "a text that is not empty"
+        words += " that is not empty"
     bounds = [f"{sign} {schema[key]:g}" for key, sign in _BOUNDS if key in schema]
     return f"{words} {' and '.join(bounds)}" if bounds else words

@@ -19,5 +19,7 @@ class SplitParams(Section):
     @model_validator(mode="after")
     def _leaves_training_pictures(self) -> SplitParams:
         if self.validation + self.test >= 1:
-            raise ValueError("`validation` + `test` must be below 1, or nothing is left to train on")
+            raise ValueError(
+                "`validation` + `test` must be below 1, or nothing is left to train on"
+            )
         return self

@@ -1,0 +1,57 @@
+# make run    sets up the environment and runs the pipeline on the embedded pictures
+# make test   sets up the environment and passes the tests
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& echo $$p && break; done)
+BIN := .venv/bin
+STAMP := .venv/.locked
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DO_NOT_TRACK := 1
+
+.PHONY: run test test-all check env lock runtime contract benchmark clean help
+
+run: $(STAMP)  ## run the pipeline, then show what came out
+	@$(BIN)/dvc repro
+	@$(BIN)/python -m headstart summary
+
+test: $(STAMP)  ## the default suite, under 10 minutes on 2 cores
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(STAMP)  ## the slow tests, too
+	$(BIN)/python -m pytest
+
+check: $(STAMP)  ## style, types, who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+env: $(STAMP)  ## the locked environment in .venv
+
+# --no-deps: the lock is complete, so nothing has to be resolved, and nothing else can slip in.
+$(STAMP): requirements.lock
+	@test -n "$(PYTHON)" || { echo "Headstart needs Python 3.11, 3.12 or 3.13; none was found. Name one: make run PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@touch $@
+
+lock: $(STAMP)  ## resolve pyproject.toml again into requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
+		--fork-strategy fewest --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--no-header --no-annotate --strip-extras --quiet -o requirements.lock
+
+runtime: $(STAMP)  ## write runtime.txt from requirements.lock
+	$(BIN)/python -m tests.regenerate runtime
+
+contract: $(STAMP)  ## write the stages' code dependencies into dvc.yaml
+	$(BIN)/python -m tests.regenerate contract
+
+benchmark: $(STAMP)  ## side by side with the tutorials' way; needs weights and pictures
+	$(BIN)/python benchmarks/pipeline.py
+
+clean:  ## remove the environment (data and caches stay)
+	rm -rf .venv
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18

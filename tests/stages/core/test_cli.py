@@ -1,0 +1,192 @@
+"""A stage's command line: derived from ``main``, guarded against what DVC does not notice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+STAGE = '''
+"""A stage for tests: copies a file.
+
+It has a second paragraph.
+"""
+from __future__ import annotations
+import os, sys, time
+from pathlib import Path
+from stages.core import cli
+from stages.core.cli import In, Out
+from stages.core.errors import HeadstartError
+from stages.core.journal import Journal
+from stages.core.params.split import SplitParams
+
+def main(source: In, target_file: Out, journal: Journal, split: SplitParams, seed: int) -> None:
+    text = source.read_text()
+    print("started", flush=True)
+    if text == "fail":
+        raise HeadstartError("This cannot be done. Do that.")
+    if text == "touch":
+        source.write_text("other")
+    if text == "sleep":
+        time.sleep(30)
+    if text == "wait":
+        time.sleep(1)
+    journal.note(passes_done=3, share=split.validation, seed=seed)
+    target_file.write_text(text)
+
+if __name__ == "__main__":
+    cli.run(main)
+'''
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Path:
+    (tmp_path / "copying.py").write_text(STAGE)
+    return tmp_path
+
+
+def command(folder: Path) -> list[str]:
+    return [
+        sys.executable, "-m", "copying", "--source", str(folder / "in.txt"),
+        "--target-file", str(folder / "out.txt"), "--journal", str(folder / "journal"),
+        "--params", str(ROOT / "params.yaml"),
+    ]  # fmt: skip
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": f"{ROOT}:{folder}", **more}
+
+
+def run(folder: Path, text: str, **more: str) -> subprocess.CompletedProcess[str]:
+    (folder / "in.txt").write_text(text)
+    return subprocess.run(
+        command(folder), cwd=folder, env=environment(folder, **more),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_paths_parameters_and_counters(stage: Path) -> None:
+    result = run(stage, "hello", HEADSTART_RUN="r1")
+    assert result.returncode == 0, result.stderr
+    assert (stage / "out.txt").read_text() == "hello"
+    entry = json.loads((stage / "journal" / "copying.json").read_text())
+    assert entry["passes_done"] == 3
+    assert entry["run"] == "r1"
+    assert entry["seconds"] >= 0
+
+
+def test_help_teaches_the_options(stage: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "copying", "--help"],
+        cwd=stage, env=environment(stage), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "It has a second paragraph." in result.stdout
+    assert "--target-file PATH" in result.stdout
+    assert "written; replaced if it exists" in result.stdout
+
+
+def test_an_expected_failure_is_a_message_and_no_traceback(stage: Path) -> None:
+    result = run(stage, "fail")
+    assert result.returncode == 1
+    assert "Error: This cannot be done. Do that." in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (stage / "journal").exists()
+
+
+def test_an_input_that_changes_while_the_stage_runs_fails_it(stage: Path) -> None:
+    result = run(stage, "touch")
+    assert result.returncode == 1
+    assert "in.txt changed while the stage ran" in result.stderr
+
+
+def test_an_absent_input_is_named(stage: Path) -> None:
+    result = subprocess.run(
+        command(stage), cwd=stage, env=environment(stage), capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "in.txt does not exist" in result.stderr
+
+
+def test_a_wrong_parameter_stops_before_anything_is_read(stage: Path) -> None:
+    (stage / "bad.yaml").write_text((ROOT / "params.yaml").read_text().replace("0.1", "ten"))
+    (stage / "in.txt").write_text("hello")
+    arguments = [*command(stage)[:-1], str(stage / "bad.yaml")]
+    result = subprocess.run(
+        arguments, cwd=stage, env=environment(stage), capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 2
+    assert "must be a number > 0 and < 1. Got 'ten' instead. (bad.yaml line" in result.stderr
+    assert not (stage / "out.txt").exists()
+
+
+def test_interrupting_says_that_one_can_go_on(stage: Path) -> None:
+    (stage / "in.txt").write_text("sleep")
+    with subprocess.Popen(
+        command(stage), cwd=stage, env=environment(stage), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as child:  # fmt: skip
+        assert child.stdout is not None
+        child.stdout.readline()
+        child.send_signal(signal.SIGINT)
+        _, errors = child.communicate(timeout=10)
+    assert child.returncode == 130
+    assert "run again to go on" in errors
+
+
+def test_a_second_run_waits_for_the_first(stage: Path) -> None:
+    (stage / "in.txt").write_text("wait")
+    children = []
+    for _ in range(2):
+        children.append(
+            subprocess.Popen(
+                command(stage), cwd=stage, env=environment(stage), text=True,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )
+        )  # fmt: skip
+        if len(children) == 1:
+            assert children[0].stdout is not None
+            children[0].stdout.readline()
+    outputs = [child.communicate(timeout=30) for child in children]
+    assert [child.returncode for child in children] == [0, 0]
+    assert f"Another run (process {children[0].pid}) is writing" in outputs[1][1]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="process groups are POSIX")
+def test_a_stage_dies_with_the_dvc_that_started_it(stage: Path) -> None:
+    (stage / "in.txt").write_text("sleep")
+    parent_code = (
+        "import subprocess, sys\n"
+        "child = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, text=True)\n"
+        "child.stdout.readline(); print(child.pid, flush=True); child.wait()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", parent_code, *command(stage)],
+        cwd=stage, env=environment(stage, DVC_STAGE="copying"), text=True, stdout=subprocess.PIPE,
+    ) as parent:  # fmt: skip
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        parent.kill()
+        deadline = time.monotonic() + 10
+        while _running(pid):
+            assert time.monotonic() < deadline, "the stage outlived dvc"
+            time.sleep(0.05)
+
+
+def _running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    try:  # A zombie waits for its reaper, and runs no more.
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False

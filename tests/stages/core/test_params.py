@@ -1,0 +1,185 @@
+"""params.yaml: every fault in one message, in one form, fast, and without TensorFlow."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from stages.core.errors import ParameterError
+from stages.core.params.reader import SECTIONS, params_model, read_params
+from tests.conftest import ROOT
+
+TEXT = (ROOT / "params.yaml").read_text()
+
+
+def leaves(node: dict[str, Any], place: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    for key, value in node.items():
+        deeper = (*place, key)
+        found += leaves(value, deeper) if isinstance(value, dict) else [deeper]
+    return found
+
+
+LEAVES = leaves(YAML(typ="safe").load(TEXT))
+
+
+def changed(place: tuple[str, ...], value: Any, folder: Path) -> Path:
+    yaml = YAML(typ="rt")
+    document = yaml.load(TEXT)
+    node = document
+    for part in place[:-1]:
+        node = node[part]
+    node[place[-1]] = value
+    target = folder / "params.yaml"
+    with target.open("w") as file:
+        yaml.dump(document, file)
+    return target
+
+
+def faults(path: Path) -> str:
+    with pytest.raises(ParameterError) as caught:
+        read_params(path)
+    return str(caught.value)
+
+
+def test_the_shipped_file_is_valid() -> None:
+    params = read_params(ROOT / "params.yaml")
+    assert params.seed >= 0
+    assert set(SECTIONS) < set(type(params).model_fields)
+
+
+@pytest.mark.parametrize("place", LEAVES, ids=".".join)
+def test_every_parameter_refuses_a_foreign_value_by_one_sentence(
+    place: tuple[str, ...], tmp_path: Path
+) -> None:
+    message = faults(changed(place, {"no": "such"}, tmp_path))
+    name = ".".join(place)
+    assert f"The `{name}` parameter must be " in message
+    assert "instead. (params.yaml line " in message
+    assert message.count("\n  - ") == 1
+    line = int(message.rsplit("line ", 1)[1].split(")")[0])
+    assert place[-1] in (tmp_path / "params.yaml").read_text().splitlines()[line - 1]
+
+
+@pytest.mark.parametrize("place", LEAVES, ids=".".join)
+def test_every_parameter_is_missed_by_name(place: tuple[str, ...], tmp_path: Path) -> None:
+    # Plain YAML: a comment that loses its only key would no longer be valid.
+    yaml = YAML(typ="safe")
+    document = yaml.load(TEXT)
+    node = document
+    for part in place[:-1]:
+        node = node[part]
+    del node[place[-1]]
+    target = tmp_path / "params.yaml"
+    with target.open("w") as file:
+        yaml.dump(document, file)
+    assert f"The `{'.'.join(place)}` parameter is missing: it must be " in faults(target)
+
+
+@pytest.mark.parametrize("place", LEAVES, ids=".".join)
+def test_every_parameter_has_a_comment(place: tuple[str, ...]) -> None:
+    if len(place) == 1 or place[-1] in _SELF_EXPLAINING:
+        return
+    lines = TEXT.splitlines()
+    section = next(i for i, line in enumerate(lines) if line.startswith(f"{place[0]}:"))
+    here = next(
+        i for i in range(section, len(lines)) if lines[i].strip().startswith(f"{place[-1]}:")
+    )
+    above = lines[here - 1].strip()
+    assert above.startswith("#") or _shares_comment(lines, here)
+
+
+# The name says it all, and the comment of the section covers the rest.
+_SELF_EXPLAINING = {"learning_rate", "batch_size", "epochs", "batch_normalization"}
+
+
+def _shares_comment(lines: list[str], here: int) -> bool:
+    """A run of keys directly below one comment: ``width_shift`` and ``height_shift``."""
+    while here > 0 and not lines[here].strip().startswith("#"):
+        here -= 1
+        if not lines[here].strip() or lines[here].strip().endswith(":"):
+            return False
+    return True
+
+
+def test_all_faults_come_in_one_message_with_the_nearest_name(tmp_path: Path) -> None:
+    text = TEXT.replace("learning_rate: 0.001", "learning_rat: fast").replace("seed: 42", "sed: 1")
+    text = text.replace("pooling: avg", "pooling: mean")
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    message = faults(path)
+    assert "params.yaml has 5 faults; nothing was run." in message
+    assert "`train_head.learning_rat` parameter is unknown. Did you mean" in message
+    assert "`train_head.learning_rate`?" in message
+    assert "The `backbone.pooling` parameter must be one of avg, max, none." in message
+    assert "Got 'mean' instead." in message
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        (("split", "validation"), 0.95, "must be below 1"),
+        (("train_head", "activation"), "sigmoid", "must be binary_crossentropy"),
+        (("download", "url"), "http://x.org/a.zip", "is for `source: archive`"),
+        (("download", "sha256"), "ab", "a sha256 of 64 hexadecimal digits or null"),
+        (("seed",), True, "Got true instead"),
+        (("train_head", "dropout"), 1.0, "a number ≥ 0 and < 1"),
+        (("train_head", "learning_rate"), float("nan"), "a number > 0"),
+        (("fine_tune", "unfreeze"), 1.5, "a text or an integer"),
+    ],
+)
+def test_values_that_do_not_fit(
+    place: tuple[str, ...], value: Any, words: str, tmp_path: Path
+) -> None:
+    assert words in faults(changed(place, value, tmp_path))
+
+
+@given(st.text(max_size=200))
+def test_no_text_at_all_crashes_the_reader(text: str) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "params.yaml"
+        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        with pytest.raises(ParameterError):
+            read_params(path)
+
+
+def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT.replace("learning_rate: 0.001", "learning_rate: 1e-3"))
+    assert read_params(path).train_head.learning_rate == 0.001
+
+
+def test_a_wrong_value_stops_a_stage_in_no_time_and_without_tensorflow(tmp_path: Path) -> None:
+    path = changed(("train_head", "epochs"), 0, tmp_path)
+    code = (
+        "import sys\n"
+        "from stages.core import cli\n"
+        "from stages.core.params.reader import read_params\n"
+        "from pathlib import Path\n"
+        "try:\n"
+        f"    read_params(Path({str(path)!r}))\n"
+        "except Exception as error:\n"
+        "    print(type(error).__name__)\n"
+        "print(sorted(m for m in sys.modules if m.split('.')[0] in"
+        " {'tensorflow', 'keras', 'pandas', 'numpy', 'PIL', 'prefect', 'dvc'}))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.splitlines() == ["ParameterError", "[]"]
+
+
+def test_sections_are_frozen() -> None:
+    params = read_params(ROOT / "params.yaml")
+    with pytest.raises(ValueError, match="frozen"):
+        params.split.validation = 0.5
+    assert params_model().model_config["extra"] == "forbid"

@@ -1,0 +1,103 @@
+"""dvc.yaml and the code say the same. Read by ``ast``: TensorFlow is never imported."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests import regenerate
+from tests.contract import KINDS, ROOT, code_dependencies, declared, main_arguments, stage_modules
+
+STAGES = declared()
+NAMES = sorted(STAGES)
+
+
+def test_the_modules_are_the_stages() -> None:
+    assert stage_modules() == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_command_runs_the_module_of_that_name(name: str) -> None:
+    assert STAGES[name].module == f"stages.{name}"
+
+
+def _by_kind(name: str, *kinds: str) -> set[str]:
+    arguments = main_arguments(name)
+    return {a for a, annotation in arguments.items() if KINDS.get(annotation) in kinds}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_options_are_the_paths_that_main_takes(name: str) -> None:
+    assert set(STAGES[name].options) == _by_kind(name, "in", "out", "runtime", "journal")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_written_is_what_dvc_tracks(name: str) -> None:
+    stage = STAGES[name]
+    written = {stage.options[argument] for argument in _by_kind(name, "out")}
+    assert written == set(stage.outs)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_read_is_what_dvc_watches(name: str) -> None:
+    stage = STAGES[name]
+    read = {stage.options[argument] for argument in _by_kind(name, "in", "runtime")}
+    assert read == set(stage.data_deps)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_parameters_are_the_sections_that_main_takes(name: str) -> None:
+    sections = {a for a, annotation in main_arguments(name).items() if annotation not in KINDS}
+    assert {param.split(".")[0] for param in STAGES[name].params} == sections
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_code_dependencies_are_the_imports(name: str) -> None:
+    expected = code_dependencies(name)
+    assert list(STAGES[name].code_deps) == expected, "run `make contract`"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_journal_lies_outside_of_all_outputs(name: str) -> None:
+    journal = STAGES[name].options["journal"]
+    outs = [out for stage in STAGES.values() for out in stage.outs]
+    assert not any(journal == out or journal.startswith(f"{out}/") for out in outs)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_stage_is_described_and_bounded(name: str) -> None:
+    entry = STAGES[name].entry
+    assert len(entry["desc"]) > 20
+    assert entry["meta"]["timeout_s"] > 0
+
+
+def test_only_parameters_that_exist_are_watched() -> None:
+    from stages.core.params.reader import read_params
+
+    params = read_params(ROOT / "params.yaml").model_dump()
+    for stage in STAGES.values():
+        for watched in stage.params:
+            node = params
+            for part in watched.split("."):
+                assert part in node, f"{stage.name} watches {watched}"
+                node = node[part]
+
+
+def test_outputs_that_are_not_metrics_keep_the_run_cache_on() -> None:
+    for stage in STAGES.values():
+        for out in [*stage.entry.get("outs", []), *stage.entry.get("plots", [])]:
+            options = out[next(iter(out))] if isinstance(out, dict) else {}
+            assert not options.get("persist"), f"{stage.name}: persist switches the run cache off"
+            assert options.get("cache", True), f"{stage.name}: cache: false does so, too"
+
+
+def test_runtime_txt_is_what_the_lock_says() -> None:
+    assert (ROOT / "runtime.txt").read_text() == regenerate.runtime_text(), "run `make runtime`"
+
+
+def test_the_lock_is_hashed_and_names_no_address() -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "://" not in lock
+    assert "--index-url" not in lock
+    entries = [line for line in lock.splitlines() if line and not line.startswith((" ", "#"))]
+    assert all("==" in line for line in entries)
+    assert lock.count("--hash=sha256:") >= len(entries)
