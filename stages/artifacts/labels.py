@@ -1,0 +1,49 @@
+"""``labels.json``: the class names, in the order of a model's outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from stages.core.errors import CorruptFileError
+from stages.core.files import read_json, write_json
+
+_MAX_BYTES = 64 << 20
+
+
+def write_labels(path: Path, classes: Sequence[str]) -> None:
+    """Write class names; they must be sorted and distinct."""
+    fault = _fault(list(classes))
+    if fault:
+        raise ValueError(fault)
+    write_json(path, list(classes))
+
+
+def read_labels(path: Path) -> list[str]:
+    """Read class names.
+
+    Raises
+    ------
+    CorruptFileError
+        If the file is no sorted list of distinct names.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise CorruptFileError(f"{path} is larger than any list of class names.")
+        names = read_json(path)
+    except (OSError, ValueError, RecursionError) as error:
+        raise CorruptFileError(f"{path} is no list of class names: {error}.") from error
+    fault = _fault(names)
+    if fault:
+        raise CorruptFileError(f"{path}: {fault}.")
+    return list(names)
+
+
+def _fault(names: object) -> str:
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        return "expected a list of class names that are not empty"
+    if not names:
+        return "the list of class names is empty"
+    if names != sorted(set(names)):
+        return "the class names must be sorted and distinct"
+    return ""
