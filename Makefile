@@ -48,7 +48,7 @@ contract: $(STAMP)  ## write the stages' code dependencies into dvc.yaml
 	$(BIN)/python -m tests.regenerate contract
 
 benchmark: $(STAMP)  ## side by side with the tutorials' way; needs weights and pictures
-	$(BIN)/python benchmarks/pipeline.py
+	$(BIN)/python -m benchmarks.pipeline --archive $(ARCHIVE)
 
 clean:  ## remove the environment (data and caches stay)
 	rm -rf .venv

@@ -1,0 +1,105 @@
+"""The main job as a user runs it: ``dvc repro`` in a copy of the project, nothing mocked."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from benchmarks.checkout import Checkout
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def lock(checkout: Checkout) -> dict[str, str]:
+    """Every output of dvc.lock and its md5."""
+    document = YAML(typ="safe").load((checkout.folder / "dvc.lock").read_text())
+    return {
+        out["path"]: out["md5"] for stage in document["stages"].values() for out in stage["outs"]
+    }
+
+
+def table(checkout: Checkout) -> dict[str, Any]:
+    text = (checkout.folder / "data/journal/runtime.json").read_text()
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def stages_that_ran(output: str) -> list[str]:
+    return re.findall(r"Running stage '(\w+)'", output)
+
+
+@pytest.fixture(scope="module")
+def cold(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, str]:
+    folder = tmp_path_factory.mktemp("cold")
+    checkout = Checkout(folder / "project", folder / "store")
+    _, output = checkout.repro()
+    return checkout, output
+
+
+def test_the_embedded_default_runs_from_pictures_to_an_exported_model(
+    cold: tuple[Checkout, str],
+) -> None:
+    checkout, output = cold
+    assert len(stages_that_ran(output)) == 9
+    metrics = json.loads((checkout.folder / "data/metrics/evaluate.json").read_text())
+    assert metrics["test_pictures"] > 100
+    assert metrics["model"]["accuracy"] > 0.8
+    assert (checkout.folder / "data/export/model.keras").is_file()
+    assert (checkout.folder / "data/export/saved_model/saved_model.pb").is_file()
+    assert table(checkout)["passes_done"] == 1797
+
+
+def test_nothing_runs_again(cold: tuple[Checkout, str]) -> None:
+    checkout, _ = cold
+    _, output = checkout.repro()
+    assert stages_that_ran(output) == []
+
+
+def test_git_sees_the_lock_and_the_metrics_and_nothing_else(cold: tuple[Checkout, str]) -> None:
+    checkout, _ = cold
+    new = checkout.git("status", "--porcelain", "--untracked-files=all").splitlines()
+    for line in new:
+        assert re.fullmatch(r"\?\? (dvc\.lock|data/metrics/\w+\.json)", line), line
+
+
+def test_two_cold_runs_give_the_same_bytes(
+    cold: tuple[Checkout, str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("second")
+    second = Checkout(folder / "elsewhere", folder / "another store")
+    second.repro()
+    assert lock(second) == lock(cold[0])
+
+
+def test_another_head_rate_runs_the_head_and_costs_no_pass(cold: tuple[Checkout, str]) -> None:
+    checkout, _ = cold
+    checkout.set(train_head__learning_rate=0.003)
+    _, output = checkout.repro()
+    assert stages_that_ran(output) == ["train_head", "fine_tune", "evaluate", "export"]
+    assert table(checkout)["passes_done"] == 0
+    assert table(checkout)["passes_avoided"] == 1797
+
+
+def test_a_sample_after_the_full_run_costs_no_pass(cold: tuple[Checkout, str]) -> None:
+    checkout, _ = cold
+    before = json.loads((checkout.folder / "data/metrics/evaluate.json").read_text())
+    checkout.set(sample__train_per_class=20, sample__validation_per_class=5)
+    checkout.repro()
+    after = json.loads((checkout.folder / "data/metrics/evaluate.json").read_text())
+    assert table(checkout)["passes_done"] == 0
+    assert after["test_pictures"] == before["test_pictures"]
+    assert after["train_pictures"] == 200
+    copied = list((checkout.folder / "data/sample/train").rglob("*.png"))
+    assert len(copied) <= 200
+
+
+def test_a_wrong_parameter_stops_the_run_with_its_line(cold: tuple[Checkout, str]) -> None:
+    checkout, _ = cold
+    checkout.set(train_head__epochs=0)
+    _, output = checkout.run("dvc", "repro", check=False)
+    assert "The `train_head.epochs` parameter must be an integer ≥ 1. Got 0 instead." in output
+    checkout.set(train_head__epochs=20)
