@@ -1,0 +1,315 @@
+"""The features folder: what the heads learn from, and all that is needed to trust it.
+
+``train.npy``, ``validation.npy``, ``test.npy`` hold one row a picture in the manifest's order;
+``train.csv`` and so on say which picture and label each row belongs to; ``features.json`` names the
+base, the classes, the shapes and the sha256 of every file. Written row by row, read as a map of the
+file: neither needs memory for all pictures. The same content gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from stages.artifacts.feature_store import fingerprint
+from stages.artifacts.manifest import SPLITS
+from stages.artifacts.npy import DTYPES, npy_bytes, write_npy
+from stages.core.errors import CorruptFileError, HeadstartError
+from stages.core.files import atomic_folder, sha256_file, write_json, write_text
+
+FORMAT = 1
+HEADER = "features.json"
+#: Columns of a row table. ``view``: 0 is the picture as it is.
+ROWS: Mapping[str, str] = {"image_id": "str", "label": "str", "view": "int64"}
+_BACKBONE = ("name", "alpha", "weights", "image_size", "cut", "pooling")
+_MEND = "Delete the folder and run extract_features again: what the store holds costs no pass."
+
+Array = npt.NDArray[np.float32] | npt.NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class SplitEntry:
+    """Shape of a split's array, rows first, and the sha256 of its two files."""
+
+    shape: tuple[int, ...]
+    sha256_npy: str
+    sha256_rows: str
+
+
+@dataclass(frozen=True)
+class FeaturesHeader:
+    """The content of features.json.
+
+    Parameters
+    ----------
+    fingerprint : str
+        Hex sha256 of the canonical ``fingerprint_record``: what decides a feature's bits.
+    fingerprint_record : dict
+        JSON values.
+    backbone : dict
+        name, alpha, weights, image_size, cut, pooling.
+    random_weights : bool
+        Whether the base knows nothing, so that no score rests on transfer.
+    classes : tuple of str
+        Sorted labels of the whole manifest.
+    dtype : str
+        float32 or float16.
+    splits : dict of str to SplitEntry
+        train, validation and test.
+    """
+
+    fingerprint: str
+    fingerprint_record: dict[str, Any]
+    backbone: dict[str, Any]
+    random_weights: bool
+    classes: tuple[str, ...]
+    dtype: str
+    splits: dict[str, SplitEntry]
+
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """Shape of one picture's features."""
+        return self.splits["train"].shape[1:]
+
+
+def row_table(images: pd.DataFrame) -> pd.DataFrame:
+    """The row table of manifest rows, in their order, with view 0."""
+    return images[["image_id", "label"]].assign(view=0).astype(dict(ROWS)).reset_index(drop=True)
+
+
+class FeaturesWriter:
+    """Writes a features folder, one split after another; use it in a ``with`` block.
+
+    The folder appears when the block ends without an error, and replaces an older one.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the features will stand.
+    fingerprint_record, backbone, random_weights, classes, dtype
+        As in :class:`FeaturesHeader`.
+    feature_shape : sequence of int
+        Shape of one picture's features.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        fingerprint_record: Mapping[str, Any],
+        backbone: Mapping[str, Any],
+        random_weights: bool,
+        classes: Sequence[str],
+        dtype: str,
+        feature_shape: Sequence[int],
+    ) -> None:
+        self.folder = folder
+        self.feature_shape = tuple(int(side) for side in feature_shape)
+        self._header: dict[str, Any] = {
+            "format": FORMAT,
+            "fingerprint": fingerprint(fingerprint_record),
+            "fingerprint_record": dict(fingerprint_record),
+            "backbone": {name: backbone[name] for name in _BACKBONE},
+            "random_weights": bool(random_weights),
+            "classes": list(classes),
+            "dtype": dtype,
+        }
+        self._splits: dict[str, SplitEntry] = {}
+        self._stack = ExitStack()
+        self._beside = folder
+
+    def __enter__(self) -> Self:
+        self._beside = self._stack.enter_context(atomic_folder(self.folder))
+        return self
+
+    def split(self, name: str, rows: pd.DataFrame, vectors: Iterable[npt.ArrayLike]) -> None:
+        """Write one split.
+
+        Parameters
+        ----------
+        name : str
+            train, validation or test.
+        rows : DataFrame
+            Columns of :data:`ROWS`, one row for each of ``vectors``, in the same order.
+        vectors : iterable of array of ``feature_shape``
+            Read once, held one at a time.
+
+        Raises
+        ------
+        HeadstartError
+            If there are no rows, or a value does not fit the dtype.
+        """
+        if name not in SPLITS:
+            raise ValueError(f"no such split: {name}")
+        if rows.empty:
+            raise HeadstartError(
+                f"The {name} split has no pictures, so a model could not be "
+                f"{'trained' if name == 'train' else 'measured'} on it. Nothing was written. "
+                "Add pictures, or change `split` or `sample` in params.yaml."
+            )
+        path = self._beside / f"{name}.npy"
+        digest = write_npy(path, len(rows), self.feature_shape, self._header["dtype"], vectors)
+        table = self._beside / f"{name}.csv"
+        write_text(table, rows[list(ROWS)].to_csv(index=False, lineterminator="\n"))
+        shape = (len(rows), *self.feature_shape)
+        self._splits[name] = SplitEntry(shape, digest, sha256_file(table))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # What is raised here, or was in the block, removes the unfinished folder on its way out.
+        with self._stack:
+            if error is not None:
+                raise error
+            lacking = [name for name in SPLITS if name not in self._splits]
+            if lacking:
+                raise ValueError(f"these splits were not written: {lacking}")
+            splits = {name: asdict(entry) for name, entry in self._splits.items()}
+            write_json(self._beside / HEADER, {**self._header, "splits": splits})
+
+
+class Features:
+    """A features folder that was checked; see :func:`read_features`."""
+
+    def __init__(self, folder: Path, header: FeaturesHeader) -> None:
+        self.folder = folder
+        self.header = header
+
+    def array(self, split: str) -> Array:
+        """Features of a split as a read-only map of its file, shape (rows, ...)."""
+        array: Array = np.lib.format.open_memmap(self.folder / f"{split}.npy", mode="r")
+        return array
+
+    def rows(self, split: str) -> pd.DataFrame:
+        """The row table of a split: image_id, label, view."""
+        return _read_rows(self.folder / f"{split}.csv")
+
+
+def read_features(folder: Path) -> Features:
+    """Open a features folder and check all of it: header, hashes, shapes, dtypes, rows.
+
+    Raises
+    ------
+    CorruptFileError
+        Naming the file and the place that differs.
+    """
+    header = _read_header(folder / HEADER)
+    features = Features(folder, header)
+    for split, entry in header.splits.items():
+        _check_hash(folder / f"{split}.npy", entry.sha256_npy, npy_bytes(entry.shape, header.dtype))
+        _check_hash(folder / f"{split}.csv", entry.sha256_rows)
+        array, rows = features.array(split), features.rows(split)
+        wanted = (entry.shape, np.dtype(DTYPES[header.dtype]))
+        if (array.shape, array.dtype) != wanted:
+            raise CorruptFileError(
+                f"{folder / split}.npy: expected shape and dtype {wanted[0]}, {wanted[1]}, as "
+                f"{HEADER} says; got {array.shape}, {array.dtype}. {_MEND}"
+            )
+        if len(rows) != entry.shape[0]:
+            raise CorruptFileError(
+                f"{folder / split}.csv: expected {entry.shape[0]} rows, got {len(rows)}. {_MEND}"
+            )
+        strange = sorted(set(rows["label"]) - set(header.classes))
+        if strange:
+            raise CorruptFileError(
+                f"{folder / split}.csv: the labels {strange} are not among the classes of "
+                f"{HEADER}. {_MEND}"
+            )
+    return features
+
+
+def _check_hash(path: Path, wanted: str, size: int | None = None) -> None:
+    """Compare a file with its hash before anything in it is interpreted."""
+    if not path.is_file():
+        raise CorruptFileError(f"{path} is missing, but {HEADER} names it. {_MEND}")
+    got = path.stat().st_size
+    if size is not None and got != size:
+        raise CorruptFileError(f"{path}: expected {size:,} bytes, got {got:,}. {_MEND}")
+    digest = sha256_file(path)
+    if digest != wanted:
+        raise CorruptFileError(
+            f"{path}: expected sha256 {wanted}, got {digest}: its content was changed after it was "
+            f"written. {_MEND}"
+        )
+
+
+def _read_rows(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(
+            path,
+            dtype=dict(ROWS),
+            keep_default_na=False,
+            na_filter=False,
+            encoding="utf-8",
+            lineterminator="\n",
+        )
+    except (ValueError, OSError) as error:
+        raise CorruptFileError(f"{path} cannot be read as a row table: {error}. {_MEND}") from error
+    if list(table.columns) != list(ROWS):
+        raise CorruptFileError(
+            f"{path}: expected the columns {', '.join(ROWS)}; got {', '.join(table.columns)}. "
+            f"{_MEND}"
+        )
+    return table
+
+
+def _read_header(path: Path) -> FeaturesHeader:
+    try:
+        found = json.loads(path.read_bytes())
+        if found["format"] != FORMAT:
+            raise CorruptFileError(
+                f"{path}: expected format {FORMAT}, got {found['format']!r}. {_MEND}"
+            )
+        header = FeaturesHeader(
+            fingerprint=str(found["fingerprint"]),
+            fingerprint_record=dict(found["fingerprint_record"]),
+            backbone={name: found["backbone"][name] for name in _BACKBONE},
+            random_weights=found["random_weights"],
+            classes=tuple(str(name) for name in found["classes"]),
+            dtype=found["dtype"],
+            splits={name: _entry(found["splits"][name]) for name in SPLITS},
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CorruptFileError(
+            f"{path} cannot be read as a features header: {type(error).__name__}: {error}. {_MEND}"
+        ) from error
+    _check_header(path, header)
+    return header
+
+
+def _entry(found: Mapping[str, Any]) -> SplitEntry:
+    shape = tuple(int(side) for side in found["shape"])
+    return SplitEntry(shape, str(found["sha256_npy"]), str(found["sha256_rows"]))
+
+
+def _check_header(path: Path, header: FeaturesHeader) -> None:
+    shapes = {entry.shape[1:] for entry in header.splits.values()}
+    faults = {
+        "fingerprint is not that of fingerprint_record": (
+            fingerprint(header.fingerprint_record) != header.fingerprint
+        ),
+        f"dtype is none of {', '.join(DTYPES)}": header.dtype not in DTYPES,
+        "random_weights is neither true nor false": not isinstance(header.random_weights, bool),
+        "classes are not sorted and distinct": (
+            not header.classes or list(header.classes) != sorted(set(header.classes))
+        ),
+        "the splits have different feature shapes": len(shapes) != 1,
+        "a split has no rows": any(
+            not entry.shape or min(entry.shape) < 1 for entry in header.splits.values()
+        ),
+    }
+    for fault, is_so in faults.items():
+        if is_so:
+            raise CorruptFileError(f"{path}: {fault}. {_MEND}")
