@@ -1,0 +1,138 @@
+"""Recipes: a few values for a purpose, laid over params.yaml without losing its comments."""
+
+from __future__ import annotations
+
+import difflib
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import YAMLError
+
+from stages.core.errors import ParameterError
+from stages.core.files import write_text
+from stages.core.params.reader import read_params
+
+
+def names(folder: Path) -> list[str]:
+    """The recipes of a folder, sorted."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def read_text(folder: Path, name: str) -> str:
+    """The text of a recipe.
+
+    Raises
+    ------
+    ParameterError
+        With the nearest name if there is no such recipe.
+    """
+    known = names(folder)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean `{near[0]}`?" if near else ""
+        raise ParameterError(
+            f"There is no recipe `{name}`.{hint} Known are: {', '.join(known) or 'none'}."
+        )
+    return (folder / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def header(text: str) -> str:
+    """The comment at the top of a recipe, without its ``#``."""
+    lines = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.removeprefix("#").removeprefix(" "))
+    return "\n".join(lines)
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """``["split.test=0.2"]`` as nested sections; values are read as YAML.
+
+    Raises
+    ------
+    ParameterError
+        If an entry has no ``=``.
+    """
+    nested: dict[str, Any] = {}
+    for entry in assignments:
+        key, equals, value = entry.partition("=")
+        if not equals or not key:
+            raise ParameterError(f"A value is set as section.key=value. Got {entry!r} instead.")
+        node = nested
+        *sections, last = key.split(".")
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[last] = YAML(typ="safe").load(value)
+    return nested
+
+
+def overlay(params_text: str, *layers: Mapping[str, Any]) -> str:
+    """The parameter file with the values of ``layers``, later ones winning; comments stay."""
+    yaml = YAML(typ="rt")
+    yaml.width = 4096  # Never fold a long path.
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    # As people write it: ruamel would leave the place empty.
+    yaml.representer.add_representer(type(None), _write_null)
+    document = yaml.load(params_text)
+    for layer in layers:
+        _lay(document, layer)
+    target = io.StringIO()
+    yaml.dump(document, target)
+    return target.getvalue()
+
+
+def _write_null(representer: Any, value: None) -> Any:
+    del value
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+def _lay(target: CommentedMap, layer: Mapping[str, Any]) -> None:
+    for key, value in layer.items():
+        if isinstance(value, Mapping) and isinstance(target.get(key), CommentedMap):
+            _lay(target[key], value)
+        elif isinstance(value, list):
+            target[key] = CommentedSeq(value)
+        else:
+            target[key] = value
+
+
+def apply(params: Path, layers: Sequence[Mapping[str, Any]]) -> None:
+    """Write the overlaid file in place, once the result is known to be valid.
+
+    Raises
+    ------
+    ParameterError
+        If the result would be refused; the file is then as it was.
+    """
+    text = overlay(params.read_text(encoding="utf-8"), *layers)
+    trial = params.with_name(f".{params.name}.trial")
+    try:
+        trial.write_text(text, encoding="utf-8")
+        read_params(trial)
+    except ParameterError as error:
+        raise ParameterError(str(error).replace(trial.name, f"the new {params.name}")) from None
+    finally:
+        trial.unlink(missing_ok=True)
+    write_text(params, text)
+
+
+def load(text: str) -> Mapping[str, Any]:
+    """The values of a recipe.
+
+    Raises
+    ------
+    ParameterError
+        If the text is no YAML mapping.
+    """
+    try:
+        values = YAML(typ="safe").load(text)
+    except YAMLError as error:
+        raise ParameterError(f"The recipe is not valid YAML: {error}.") from None
+    if not isinstance(values, Mapping):
+        raise ParameterError("A recipe must hold sections of parameters.")
+    return values

@@ -1,0 +1,69 @@
+"""Recipes change values and nothing else."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stages.core.errors import ParameterError
+from stages.core.params import recipe
+from stages.core.params.reader import read_params
+from tests.conftest import ROOT
+
+RECIPES = ROOT / "recipes"
+TEXT = (ROOT / "params.yaml").read_text()
+
+
+@pytest.fixture
+def params(tmp_path: Path) -> Path:
+    target = tmp_path / "params.yaml"
+    shutil.copy(ROOT / "params.yaml", target)
+    return target
+
+
+@pytest.mark.parametrize("name", recipe.names(RECIPES))
+def test_every_recipe_gives_a_valid_file_with_all_comments(name: str, params: Path) -> None:
+    text = recipe.read_text(RECIPES, name)
+    recipe.apply(params, [recipe.load(text)])
+    read_params(params)
+    comments = [line for line in TEXT.splitlines() if line.strip().startswith("#")]
+    after = params.read_text().splitlines()
+    assert [line for line in after if line.strip().startswith("#")] == comments
+
+
+@pytest.mark.parametrize("name", recipe.names(RECIPES))
+def test_every_recipe_says_its_command_and_what_was_measured(name: str) -> None:
+    top = recipe.header(recipe.read_text(RECIPES, name))
+    assert f"headstart recipe {name}" in top
+    assert "Measured:" in top
+    assert "MEASURED" not in top
+
+
+def test_laying_nothing_over_the_shipped_file_changes_no_byte() -> None:
+    assert recipe.overlay(TEXT, {}) == TEXT
+
+
+def test_assignments_win_over_the_recipe(params: Path) -> None:
+    values = recipe.parse_assignments(["split.test=0.2", "sample.train_per_class=null"])
+    recipe.apply(params, [{"split": {"test": 0.3}}, values])
+    assert read_params(params).split.test == 0.2
+    assert read_params(params).sample.train_per_class is None
+
+
+def test_a_wrong_value_leaves_the_file_as_it_was(params: Path) -> None:
+    with pytest.raises(ParameterError, match=r"`split.test` parameter must be a number"):
+        recipe.apply(params, [{"split": {"test": "most"}}])
+    assert params.read_text() == TEXT
+    assert [path.name for path in params.parent.iterdir() if path.is_file()] == ["params.yaml"]
+
+
+def test_the_nearest_name_is_offered() -> None:
+    with pytest.raises(ParameterError, match=r"Did you mean `cats-dogs`\?"):
+        recipe.read_text(RECIPES, "cat-dogs")
+
+
+def test_an_assignment_needs_an_equals_sign() -> None:
+    with pytest.raises(ParameterError, match=r"section\.key=value"):
+        recipe.parse_assignments(["split.test"])
