@@ -146,15 +146,17 @@ class FeatureStore:
     def missing(self, ids: Iterable[str], *, verify: bool = True) -> list[str]:
         """The ``ids`` without features that can be used, each once, in their order.
 
-        With ``verify`` every row found is read and checked, and damaged ones count as missing.
+        With ``verify`` every row found is read and checked; damaged ones are removed, and missing.
         """
         wanted = list(dict.fromkeys(ids))
         absent = self._repairing(lambda: self._absent(wanted, verify=verify))
-        damaged = sum(1 for fault in absent.values() if fault)
+        damaged = [image_id for image_id, fault in absent.items() if fault]
         if damaged:
+            self._repairing(lambda: self._remove(damaged))
             _say(
-                f"{damaged:,} recorded features in {self.path} do not match their checksum. "
-                "They are not used; the pictures are passed through the base again."
+                f"{len(damaged):,} recorded features in {self.path} do not match their checksum "
+                f"(the first: picture {damaged[0]}). They were removed; the pictures are passed "
+                "through the base again."
             )
         return list(absent)
 
@@ -213,29 +215,27 @@ class FeatureStore:
         return seconds / passes if passes else None
 
     @contextmanager
-    def filling(self) -> Iterator[bool]:
-        """Be the only process that computes for this store; yields whether another had to end.
+    def filling(self) -> Iterator[None]:
+        """Be the only process that computes for this store; wait, and say so, for another to end.
 
         Two runs at once share the cores anyway. One after the other, the second finds what the
-        first recorded, and no picture is passed twice.
+        first recorded, and no picture is passed twice: ask for what is missing in the block.
         """
         if sys.platform == "win32":
-            yield False
+            yield
             return
         with self.path.with_suffix(".lock").open("a+") as file:
-            waited = False
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
                 holder = file.read().strip() or "unknown"
                 _say(f"Another run (process {holder}) is extracting the same features. Waiting …")
-                waited = True
                 fcntl.flock(file, fcntl.LOCK_EX)
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
-            yield waited
+            yield
 
     def close(self) -> None:
         """Close the file; what was put is already recorded."""
@@ -299,6 +299,11 @@ class FeatureStore:
             add = "UPDATE counters SET value = value + ? WHERE name = ?"
             connection.execute(add, (passes, "passes"))
             connection.execute(add, (seconds, "seconds"))
+
+    def _remove(self, ids: Sequence[str]) -> None:
+        with self._transaction() as connection:
+            keys = [(bytes.fromhex(image_id),) for image_id in ids]
+            connection.executemany("DELETE FROM features WHERE id = ?", keys)
 
     # The file
 

@@ -86,6 +86,22 @@ def row_table(images: pd.DataFrame) -> pd.DataFrame:
     return images[["image_id", "label"]].assign(view=0).astype(dict(ROWS)).reset_index(drop=True)
 
 
+def require_rows(split: str, count: int) -> None:
+    """Refuse a split without pictures.
+
+    Raises
+    ------
+    HeadstartError
+        If ``count`` is 0.
+    """
+    if not count:
+        raise HeadstartError(
+            f"The {split} split has no pictures, so a model could not be "
+            f"{'trained' if split == 'train' else 'measured'} on it. Nothing was written. "
+            "Add pictures, or change `split` or `sample` in params.yaml."
+        )
+
+
 class FeaturesWriter:
     """Writes a features folder, one split after another; use it in a ``with`` block.
 
@@ -150,12 +166,7 @@ class FeaturesWriter:
         """
         if name not in SPLITS:
             raise ValueError(f"no such split: {name}")
-        if rows.empty:
-            raise HeadstartError(
-                f"The {name} split has no pictures, so a model could not be "
-                f"{'trained' if name == 'train' else 'measured'} on it. Nothing was written. "
-                "Add pictures, or change `split` or `sample` in params.yaml."
-            )
+        require_rows(name, len(rows))
         path = self._beside / f"{name}.npy"
         digest = write_npy(path, len(rows), self.feature_shape, self._header["dtype"], vectors)
         table = self._beside / f"{name}.csv"

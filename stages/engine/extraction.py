@@ -1,0 +1,336 @@
+"""One picture, one pass: whatever the store lacks goes through the frozen base, nothing else does.
+
+Worker threads read, decode and infer; the thread that called commits each result to the store as
+soon as it is there, so that a run that is killed at any moment loses only what was in flight. What
+is written afterwards comes from the store alone, in the order asked for, so it is the same bytes
+whether the features were computed now, last month, or in ten attempts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from importlib import metadata
+from itertools import islice
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from stages.artifacts.backbone_record import BackboneRecord
+from stages.artifacts.feature_store import FeatureStore, Floats
+from stages.artifacts.npy import write_npy
+from stages.core.errors import HeadstartError
+from stages.core.progress import Progress, progress
+from stages.imaging.pixels import SPEC, pixels
+
+Pixels = npt.NDArray[np.uint8]
+Function = Callable[[Pixels], Floats]
+Result = tuple[str, Floats]
+
+#: Pictures in a batch of the Keras engine. The number decides bits, so it is one for everybody.
+KERAS_BATCH = 32
+#: Memory that interpreters may take together. Each holds about twice the size of its file: the
+#: weights as they are, and once more in the order in which its kernels read them.
+_INTERPRETER_BUDGET = 1 << 30
+_PACKAGES = {"litert": ("ai-edge-litert",), "keras": ("tensorflow", "keras")}
+_ARCHITECTURES = {"amd64": "x86_64", "aarch64": "arm64"}
+
+
+class Reader(Protocol):
+    """What pictures are read from: :class:`stages.artifacts.shards.ShardReader`."""
+
+    def read(self, shard: int, offset: int, length: int, image_id: str) -> bytes:
+        """Bytes of one picture; called from several threads."""
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What an extraction did.
+
+    Attributes
+    ----------
+    pictures : int
+        Rows asked for; identical pictures count each.
+    done, avoided : int
+        Distinct pictures that were passed through the base now, and that the store had.
+    seconds : float
+        Wall-clock time of the extraction.
+    """
+
+    pictures: int
+    done: int
+    avoided: int
+    seconds: float
+
+    def __str__(self) -> str:
+        rate = f", {self.done / self.seconds:,.0f} a second" if self.done and self.seconds else ""
+        twice = self.pictures - self.done - self.avoided
+        same = f" ({twice:,} identical to others)" if twice else ""
+        return (
+            f"{self.pictures:,} pictures{same}: {self.done:,} passed through the base, "
+            f"{self.avoided:,} found in the store ({self.seconds:.1f} s{rate})"
+        )
+
+
+class Picture(NamedTuple):
+    """A row of the manifest, as far as extraction needs it."""
+
+    image_id: str
+    path: str
+    shard: int
+    offset: int
+    length: int
+
+
+def fingerprint_record(
+    backbone: BackboneRecord, engine: str, device: str = "cpu"
+) -> dict[str, Any]:
+    """Everything that decides the bits of a feature besides the picture; JSON values.
+
+    The number format is not part of it: the store holds float32, whatever is written from it.
+
+    Parameters
+    ----------
+    backbone : BackboneRecord
+    engine : str
+        ``litert`` or ``keras``.
+    device : str
+        ``cpu``, or the kind of GPU that the Keras engine runs on.
+    """
+    versions = {name: metadata.version(name) for name in _PACKAGES[engine]}
+    machine = platform.machine().lower()
+    keras = engine == "keras"
+    return {
+        "backbone": backbone.name,
+        "alpha": float(backbone.alpha),
+        "cut": backbone.cut,
+        "pooling": backbone.pooling,
+        "preprocessing": backbone.preprocessing,
+        "image_size": backbone.image_size,
+        "weights_sha256": backbone.weights_sha256,
+        "network_sha256": None if keras else backbone.tflite_sha256,
+        "pixels": SPEC,
+        "view": 0,
+        "view_seed": None,
+        "engine": engine,
+        "engine_versions": versions,
+        "machine": _ARCHITECTURES.get(machine, machine),
+        "device": device,
+        "batch": KERAS_BATCH if keras else 1,
+        "op_determinism": keras,
+    }
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def interpreters(network_bytes: int, workers: int) -> tuple[int, int]:
+    """How many LiteRT interpreters to run at once, and the threads of each.
+
+    One a core with one thread each does most pictures a second; with a large network fewer, so
+    that their memory stays bounded, which then share the cores. The bits are the same.
+    """
+    count = max(1, min(workers, _INTERPRETER_BUDGET // max(1, 2 * network_bytes)))
+    return count, max(1, workers // count)
+
+
+def extract(
+    rows: pd.DataFrame,
+    reader: Reader,
+    make_function: Callable[[], Function],
+    size: int,
+    store: FeatureStore,
+    desc: str,
+    *,
+    batch: int = 1,
+    workers: int | None = None,
+    functions: int | None = None,
+    decode: Callable[[bytes, int], Pixels] = pixels,
+) -> Passes:
+    """Record the features of every picture that the store lacks.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Columns image_id, shard, offset, bytes; and path, for messages.
+    reader : ShardReader
+        Where the pictures' bytes are read from.
+    make_function : callable
+        Makes a function from pixels of shape (n, size, size, 3), uint8, n ≤ ``batch``, to features
+        of shape (n, ...) as the store's. Not called if nothing is missing.
+    size : int
+        Side of the decoded picture in pixels.
+    store : FeatureStore
+    desc : str
+        What is done, for the progress.
+    batch : int
+        Pictures a call, and a commit.
+    workers : int, optional
+        Threads that decode and call; by default one a core.
+    functions : int, optional
+        Functions that are made and shared by the workers; by default one for each.
+    decode : callable
+        From a file's bytes and ``size`` to pixels.
+
+    Raises
+    ------
+    HeadstartError
+        Naming the picture that could not be read, decoded or passed. All others that were finished
+        are recorded.
+    """
+    start = time.perf_counter()
+    distinct = rows.drop_duplicates("image_id")
+    ids = distinct["image_id"]
+    done = 0
+    if store.missing(ids):
+        with store.filling():
+            # Asked again, because another process may have been filling it until now.
+            missing = store.missing(ids)
+            workers = workers or cores()
+            wanted = _pictures(distinct[distinct["image_id"].isin(set(missing))])
+            functions = min(functions or workers, -(-len(missing) // batch))
+            # Made one after another: loading a network is not safe in several threads.
+            pool: SimpleQueue[Function] = SimpleQueue()
+            for _ in range(functions):
+                pool.put(make_function())
+            work = _Work(reader, pool, size, store.shape, decode)
+            with progress(total=len(missing), desc=desc, unit="picture") as bar:
+                _run(work, wanted, store, bar, batch=batch, workers=workers)
+            done = len(missing)
+    return Passes(len(rows), done, len(ids) - done, time.perf_counter() - start)
+
+
+def assemble(
+    ids: Sequence[str], store: FeatureStore, target: Path, dtype: str = "float32"
+) -> str:
+    """Write the features of ``ids`` in their order as one ``.npy``; return its sha256.
+
+    One row is in memory at a time. Map the file to read it: ``np.load(target, mmap_mode="r")``.
+    """
+    return write_npy(target, len(ids), store.shape, dtype, store.rows(ids))
+
+
+class _Work:
+    """What a worker thread does with some pictures."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        pool: SimpleQueue[Function],
+        size: int,
+        shape: tuple[int, ...],
+        decode: Callable[[bytes, int], Pixels],
+    ) -> None:
+        self.reader, self.pool, self.size, self.shape = reader, pool, size, shape
+        self.decode = decode
+
+    def __call__(self, pictures: Sequence[Picture]) -> list[Result]:
+        batch = np.stack([self._pixels(picture) for picture in pictures])
+        function = self.pool.get()
+        try:
+            features = function(batch)
+        except Exception as error:
+            raise _failed(pictures, "the base could not be run on it", error) from error
+        finally:
+            self.pool.put(function)
+        if features.shape != (len(pictures), *self.shape):
+            raise HeadstartError(
+                f"The base gave features of shape {features.shape[1:]}; its record says "
+                f"{self.shape}. Run the stage `backbone` again."
+            )
+        finite = np.isfinite(features.reshape(len(pictures), -1)).all(axis=1)
+        if not finite.all():
+            bad = pictures[int(np.argmin(finite))]
+            raise _failed([bad], "the base gave a value that is no finite number")
+        return [(p.image_id, f) for p, f in zip(pictures, features, strict=True)]
+
+    def _pixels(self, picture: Picture) -> Pixels:
+        image_id, _, shard, offset, length = picture
+        try:
+            return self.decode(self.reader.read(shard, offset, length, image_id), self.size)
+        except Exception as error:
+            raise _failed([picture], "it could not be read", error) from error
+
+
+def _failed(
+    pictures: Sequence[Picture], what: str, error: Exception | None = None
+) -> HeadstartError:
+    first = pictures[0]
+    others = f" (or one of {len(pictures) - 1} others)" if len(pictures) > 1 else ""
+    why = "" if error is None else f": {error or type(error).__name__}"
+    return HeadstartError(
+        f"The picture {first.path!r} ({first.image_id[:12]}…){others} has no features: {what}"
+        f"{why}. What was finished before is recorded. `download` had read this picture, so the "
+        "shards or the manifest changed since, or the file is damaged: run "
+        "`dvc repro --force download`, then this stage again."
+    )
+
+
+def _pictures(rows: pd.DataFrame) -> Iterator[Picture]:
+    # In the order in which they lie on the disk; the order of recording does not matter.
+    ordered = rows.sort_values(["shard", "offset"], kind="stable")
+    paths = ordered["path"] if "path" in ordered else ordered["image_id"]
+    columns = (ordered[name] for name in ("shard", "offset", "bytes"))
+    for image_id, path, shard, offset, length in zip(
+        ordered["image_id"], paths, *columns, strict=True
+    ):
+        yield Picture(str(image_id), str(path), int(shard), int(offset), int(length))
+
+
+def _chunks(pictures: Iterable[Picture], count: int) -> Iterator[list[Picture]]:
+    iterator = iter(pictures)
+    while chunk := list(islice(iterator, count)):
+        yield chunk
+
+
+def _run(
+    work: _Work,
+    pictures: Iterable[Picture],
+    store: FeatureStore,
+    bar: Progress,
+    *,
+    batch: int,
+    workers: int,
+) -> None:
+    last = time.perf_counter()
+
+    def commit(future: Future[list[Result]]) -> None:
+        nonlocal last
+        results = future.result()
+        now = time.perf_counter()
+        store.put_many(results, seconds=now - last)
+        last = now
+        bar.update(len(results))
+
+    chunks = _chunks(pictures, batch)
+    pending: set[Future[list[Result]]] = set()
+    with ThreadPoolExecutor(workers, thread_name_prefix="extract") as executor:
+        try:
+            # Two tasks a worker are enough to keep it busy, and bound what is in memory.
+            pending.update(executor.submit(work, chunk) for chunk in islice(chunks, 2 * workers))
+            while pending:
+                finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+                pending.update(executor.submit(work, c) for c in islice(chunks, len(finished)))
+                while finished:
+                    commit(finished.pop())
+        except BaseException:
+            # Interrupted, or a picture failed: what the workers have begun is finished and kept.
+            executor.shutdown(cancel_futures=True)
+            for future in finished | pending:
+                with contextlib.suppress(Exception):
+                    if not future.cancelled():
+                        commit(future)
+            raise
