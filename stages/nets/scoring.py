@@ -32,6 +32,7 @@ class Scorer:
         self.one = tf.function(self._one, autograph=False, reduce_retracing=True)
 
     def __call__(self) -> tuple[float, float]:
+        """Mean loss and accuracy."""
         if self.inputs is not None:
             found = [value.numpy() for value in self.many(self.rows, self.mask)]
         else:
