@@ -1,0 +1,296 @@
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from random import Random
+
+import pandas as pd
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from stages import split as stage
+from stages.artifacts.manifest import SPLITS, read_split, write_images
+from stages.core.errors import HeadstartError
+from stages.core.files import read_json
+from stages.core.journal import Journal
+from stages.core.params.split import SplitParams
+from tests.stages.manifests import Picture, image_id, manifest
+
+PARAMS = SplitParams(validation=0.1, test=0.1, given="keep")
+FRESH = SplitParams(validation=0.1, test=0.1, given="ignore")
+
+pictures = st.builds(
+    Picture,
+    given=st.just(""),
+    path=st.none(),
+    content=st.integers(0, 400),
+    label=st.sampled_from(["ant", "bee", "cat"]),
+    group=st.sampled_from(["", "", "", "g1", "g2", "g3"]),
+)
+plain_pictures = st.builds(
+    Picture,
+    content=st.integers(0, 10_000),
+    label=st.sampled_from(["ant", "bee", "cat"]),
+    given=st.just(""),
+    group=st.just(""),
+    path=st.none(),
+)
+shares = st.floats(0.02, 0.45)
+params_ = st.builds(SplitParams, validation=shares, test=shares, given=st.just("keep"))
+
+
+def many(classes: int, of_each: int, start: int = 0, given_split: str = "") -> list[Picture]:
+    return [
+        Picture(start + label * of_each + number, f"class{label}", given_split)
+        for label in range(classes)
+        for number in range(of_each)
+    ]
+
+
+def by_id(frame: pd.DataFrame) -> dict[str, str]:
+    """The split of each picture, after a check that its copies share it."""
+    found = dict(zip(frame["image_id"], frame["split"], strict=True))
+    assert (frame["image_id"].map(found) == frame["split"]).all()
+    return found
+
+
+def divided(rows: list[Picture], params: SplitParams = PARAMS, seed: int = 42) -> pd.DataFrame:
+    try:
+        return stage.split(manifest(rows), params, seed)
+    except HeadstartError:
+        assume(False)
+        raise
+
+
+@given(st.lists(pictures, min_size=30, max_size=120), st.integers(0, 2**63 - 1), params_)
+@settings(max_examples=60)
+def test_every_class_is_in_every_split_and_copies_and_groups_stay_together(
+    rows: list[Picture], seed: int, params: SplitParams
+) -> None:
+    result = divided(rows, params, seed)
+    assert list(result["path"]) == list(manifest(rows)["path"])
+    by_id(result)
+    for _, of_group in result[result["group"] != ""].groupby("group"):
+        assert len(set(of_group["split"])) == 1
+    for _, of_class in result.groupby("label"):
+        assert set(of_class["split"]) == set(SPLITS)
+
+
+@given(st.lists(pictures, min_size=30, max_size=120), st.randoms(use_true_random=False))
+@settings(max_examples=30)
+def test_order_of_the_rows_does_not_matter(rows: list[Picture], random: Random) -> None:
+    first = divided(rows)
+    table = manifest(rows)
+    order = list(range(len(table)))
+    random.shuffle(order)
+    again = stage.split(table.iloc[order], PARAMS, 42)
+    pd.testing.assert_frame_equal(again.sort_values("path").reset_index(drop=True), first)
+
+
+@given(
+    st.lists(plain_pictures, min_size=1, max_size=150),
+    st.lists(plain_pictures, max_size=60),
+    st.integers(0, 1000),
+)
+@settings(max_examples=50)
+def test_adding_renaming_and_relabelling_move_no_other_picture(
+    rows: list[Picture], more: list[Picture], seed: int
+) -> None:
+    names = itertools.cycle(["ant", "bee", "cat"])
+    base = [Picture(50_000 + number, next(names)) for number in range(180)]
+    before = stage.divide(manifest(base + rows), PARAMS, seed)
+    renamed = [
+        picture._replace(path=f"elsewhere/{number}.jpg", label="bee")
+        for number, picture in enumerate(rows)
+    ]
+    after = stage.divide(manifest(more + base + renamed), PARAMS, seed)
+    assume(not before.repaired)
+    assume(not after.repaired)
+    now = by_id(after.manifest)
+    assert {key: now[key] for key in by_id(before.manifest)} == by_id(before.manifest)
+
+
+def test_shares_are_as_asked_in_every_class() -> None:
+    params = SplitParams(validation=0.2, test=0.1, given="keep")
+    result = stage.split(manifest(many(5, 2000)), params, 7)
+    for _, of_class in result.groupby("label"):
+        # Five standard deviations among 2,000.
+        assert abs((of_class["split"] == "validation").mean() - 0.2) < 0.045
+        assert abs((of_class["split"] == "test").mean() - 0.1) < 0.034
+
+
+def test_other_seed_gives_another_division() -> None:
+    rows = manifest(many(2, 200))
+    one, two = (stage.split(rows, PARAMS, seed) for seed in (1, 2))
+    assert (one["split"] != two["split"]).any()
+
+
+def test_division_is_the_recorded_one() -> None:
+    # Would change with the hash, and with it every recorded result.
+    result = stage.split(manifest(many(1, 12)), PARAMS, 42)
+    assert " ".join(name[:2] for name in result["split"]) == "va te tr te tr tr tr tr tr tr tr tr"
+
+
+@pytest.mark.parametrize("count", [3, 4, 7])
+def test_small_classes_are_repaired_and_nothing_else_moves(count: int) -> None:
+    large = many(2, 300)
+    small = [Picture(9_000 + number, "rare") for number in range(count)]
+    before = by_id(stage.split(manifest(large), PARAMS, 42))
+    division = stage.divide(manifest(large + small), PARAMS, 42)
+    now = by_id(division.manifest)
+    assert {key: now[key] for key in before} == before
+    of_rare = division.manifest.loc[division.manifest["label"] == "rare", "split"]
+    assert set(of_rare) == set(SPLITS)
+    assert set(division.repaired) <= {"rare"}
+    if count == 3:
+        assert sorted(of_rare) == sorted(SPLITS)
+        assert "rare" in stage.report(division)
+
+
+def test_repair_takes_the_picture_nearest_to_the_empty_split() -> None:
+    from stages.core.seeds import uniform
+
+    places = {content: uniform(42, "split", image_id(content)) for content in range(2_000)}
+    train = [content for content, u in places.items() if u >= 0.2][:20]
+    division = stage.divide(manifest([Picture(content, "only") for content in train]), PARAMS, 42)
+    ordered = sorted(train, key=lambda content: places[content])
+    now = by_id(division.manifest)
+    assert division.repaired == {"only": {"test": 1, "validation": 1}}
+    assert now[image_id(ordered[0])] == "test"
+    assert now[image_id(ordered[1])] == "validation"
+    assert {now[image_id(content)] for content in ordered[2:]} == {"train"}
+
+
+def test_too_small_classes_are_named_with_counts_and_a_way_out() -> None:
+    rows = [*many(1, 50), Picture(900, "pair"), Picture(901, "pair"), Picture(902, "single")]
+    # Copies are no additional pictures.
+    rows += [Picture(902, "single")] * 5
+    with pytest.raises(HeadstartError, match=r"'pair' \(2\), 'single' \(1\).*add pictures") as told:
+        stage.split(manifest(rows), PARAMS, 42)
+    assert "class0" not in str(told.value)
+
+
+def test_class_of_pictures_tied_to_other_classes_is_refused_with_the_reason() -> None:
+    shared = [Picture(content, label) for content in range(3) for label in ("a", "b")]
+    rows = [Picture(10 + n, "a", group="all") for n in range(9)]
+    rows += [Picture(30 + n, "b") for n in range(2)] + shared[:2] + rows
+    with pytest.raises(HeadstartError, match="'a'"):
+        stage.split(manifest(rows), PARAMS, 42)
+
+
+def test_no_pictures_are_refused() -> None:
+    with pytest.raises(HeadstartError, match="no pictures"):
+        stage.split(manifest([]), PARAMS, 42)
+
+
+def test_pictures_of_one_group_through_shared_copies_are_one_unit() -> None:
+    rows = [Picture(n, "class0", group="left") for n in range(5)]
+    rows += [Picture(n, "class0", group="right") for n in range(4, 9)] + [Picture(8, "class0")]
+    result = stage.split(manifest(rows + many(1, 60, start=100)), PARAMS, 3)
+    bound = result[(result["group"] != "") | (result["image_id"] == image_id(8))]
+    assert len(set(bound["split"])) == 1
+
+
+def test_three_given_splits_are_kept() -> None:
+    rows = [
+        *many(2, 20, 0, "train"),
+        *many(2, 5, 100, "validation"),
+        *many(2, 5, 200, "test"),
+        Picture(999, "class0"),
+    ]
+    division = stage.divide(manifest(rows), PARAMS, 42)
+    result = division.manifest
+    stated = result[result["given_split"] != ""]
+    assert (stated["split"] == stated["given_split"]).all()
+    # What the source does not place cannot join what it already holds out.
+    assert by_id(result)[image_id(999)] == "train"
+    assert division.kept == ("train", "validation", "test")
+
+
+@pytest.mark.parametrize("held_out", ["test", "validation"])
+def test_validation_is_cut_from_train_when_one_part_is_held_out(held_out: str) -> None:
+    rows = [*many(2, 200, 0, "train"), *many(2, 50, 1000, held_out)]
+    params = SplitParams(validation=0.2, test=0.3, given="keep")
+    division = stage.divide(manifest(rows), params, 42)
+    result = division.manifest
+    assert (result.loc[result["given_split"] == held_out, "split"] == "test").all()
+    from_train = result.loc[result["given_split"] == "train", "split"]
+    assert set(from_train) == {"train", "validation"}
+    assert abs((from_train == "validation").mean() - 0.2) < 0.1
+    said = stage.report(division)
+    assert ("called validation" in said) == (held_out == "validation")
+
+
+def test_train_alone_is_divided_in_three() -> None:
+    result = stage.split(manifest(many(2, 200, 0, "train")), PARAMS, 42)
+    unsaid = stage.split(manifest(many(2, 200)), PARAMS, 42)
+    assert list(result["split"]) == list(unsaid["split"])
+
+
+def test_ignore_divides_anew() -> None:
+    rows = [*many(2, 100, 0, "train"), *many(2, 100, 1000, "test")]
+    result = stage.split(manifest(rows), FRESH, 42)
+    bare = stage.split(manifest([row._replace(given="") for row in rows]), FRESH, 42)
+    assert by_id(result) == by_id(bare)
+
+
+@pytest.mark.parametrize("splits", [("train", "test"), ("train", "validation", "test")])
+def test_pictures_in_two_given_splits_leave_what_is_held_out(splits: tuple[str, ...]) -> None:
+    rows = [row for n, name in enumerate(splits) for row in many(2, 50, 1000 * n, name)]
+    rows += [Picture(0, "class0", "test"), Picture(1000, "class1", "train")]
+    division = stage.divide(manifest(rows), PARAMS, 42)
+    now = by_id(division.manifest)
+    assert now[image_id(0)] == now[image_id(1000)] == "train"
+    assert division.leaked == 2
+    assert "2 pictures stand in more than one given split" in stage.report(division)
+
+
+def test_class_without_given_test_pictures_is_told_and_kept_out() -> None:
+    rows = [*many(2, 50, 0, "train"), *many(1, 50, 1000, "test")]
+    division = stage.divide(manifest(rows), PARAMS, 42)
+    assert division.absent == {"test": ["class1"]}
+    assert "No picture in the given test of: class1." in stage.report(division)
+
+
+def test_class_that_is_only_in_the_given_test_is_refused() -> None:
+    rows = [*many(1, 50, 0, "train"), *many(2, 50, 1000, "test")]
+    with pytest.raises(HeadstartError, match=r"'class1' \(0\).*`split.given: ignore`"):
+        stage.split(manifest(rows), PARAMS, 42)
+
+
+def test_copies_under_two_labels_share_a_split_and_are_told() -> None:
+    rows = [*many(2, 100), Picture(0, "class1")]
+    division = stage.divide(manifest(rows), PARAMS, 42)
+    by_id(division.manifest)
+    assert division.two_labels == 1
+    assert "1 pictures stand under more than one label" in stage.report(division)
+
+
+def test_labels_that_a_terminal_would_obey_are_printed_harmlessly() -> None:
+    rows = [Picture(n, "\x1b[2J") for n in range(3)] + many(1, 50)
+    assert "\x1b" not in stage.report(stage.divide(manifest(rows), PARAMS, 42))
+
+
+def test_many_classes_are_shown_in_few_lines() -> None:
+    lines = stage.report(stage.divide(manifest(many(50, 40)), PARAMS, 42)).splitlines()
+    assert len(lines) < 30
+    assert any("31 more classes" in line for line in lines)
+
+
+def test_main_writes_manifest_and_metrics_that_add_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tmp_path / "images.csv"
+    write_images(images, manifest([*many(2, 100, 0, "train"), *many(2, 20, 500, "test")]))
+    out, measured = tmp_path / "split.csv", tmp_path / "split.json"
+    for _ in range(2):
+        stage.main(images, out, measured, PARAMS, 42, Journal(tmp_path, "split"))
+    result, numbers = read_split(out), read_json(measured)
+    assert numbers["pictures"]["test"] == 40
+    assert sum(numbers["pictures"].values()) == len(result) == 240
+    assert numbers["given_kept"] == ["test"]
+    assert numbers["classes"]["train"] == dict(
+        result.loc[result["split"] == "train", "label"].value_counts()
+    )
+    assert "class1" in capsys.readouterr().out
