@@ -17,42 +17,29 @@ import hashlib
 import json
 import os
 import sqlite3
-import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import platformdirs
 
-from stages.core.errors import CorruptFileError, HeadstartError
-
-if sys.platform != "win32":  # There, two runs at once may pass a picture twice, and count both.
-    import fcntl
+from stages.artifacts.store_file import StoreFile, say
+from stages.core.errors import CorruptFileError
 
 Floats = npt.NDArray[np.float32]
 Row: TypeAlias = tuple[bytes, int, bytes]  # picture, checksum, value
-T = TypeVar("T")
 
-_WAIT = 60.0  # seconds that a transaction waits for another process's
-#: SQLite's own words for a file that is not what it should be. Our statements are fixed, so a
-#: logical error (1) comes from a file with a strange schema, not from a wrong statement.
-_DAMAGE = {1, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH}
 _SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value NOT NULL)",
     "CREATE TABLE IF NOT EXISTS features (id BLOB PRIMARY KEY, crc INTEGER, value BLOB)",
     "INSERT OR IGNORE INTO counters VALUES ('passes', 0), ('seconds', 0.0)",
 )
-
-
-class DamagedStoreError(CorruptFileError):
-    """SQLite cannot read the file, or it belongs to another fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -102,13 +89,13 @@ def outlook(record: Mapping[str, Any], ids: Iterable[str]) -> Outlook:
 
 
 class FeatureStore:
-    """The features of one fingerprint. Open it with :meth:`open`, from one thread.
+    """The features of one fingerprint. Open it with :meth:`open`, and use it in one thread.
 
     Parameters
     ----------
     record : mapping
         What decides the bits of a feature besides the picture: JSON values.
-    shape : tuple of int
+    shape : sequence of int
         Shape of one picture's features.
     folder : Path, optional
         Folder of the store's file; by default :func:`store_folder`.
@@ -116,7 +103,7 @@ class FeatureStore:
     Raises
     ------
     HeadstartError
-        If the folder or file cannot be written.
+        From any method, if the file cannot be used: its folder cannot be written, the disk is full.
     """
 
     def __init__(
@@ -126,15 +113,10 @@ class FeatureStore:
         self.shape = tuple(int(side) for side in shape)
         self.fingerprint = fingerprint(record)
         self.path = (folder or store_folder()) / f"{self.fingerprint}.sqlite"
-        self._salt = bytes.fromhex(self.fingerprint)
-        self._inode = 0
-        self._connection: sqlite3.Connection
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._unusable(error) from error
-        self._connect()
-        self._repairing(self._prepare)
+        meta = {"format": "1", "record": canonical(record), "shape": json.dumps(self.shape)}
+        self._salt = zlib.crc32(bytes.fromhex(self.fingerprint))
+        self._file = StoreFile(self.path, meta, _SCHEMA, self._salvage)
+        self._file.prepare()
 
     @classmethod
     def open(
@@ -149,16 +131,7 @@ class FeatureStore:
         With ``verify`` every row found is read and checked; damaged ones are removed, and missing.
         """
         wanted = list(dict.fromkeys(ids))
-        absent = self._repairing(lambda: self._absent(wanted, verify=verify))
-        damaged = [image_id for image_id, fault in absent.items() if fault]
-        if damaged:
-            self._repairing(lambda: self._remove(damaged))
-            _say(
-                f"{len(damaged):,} recorded features in {self.path} do not match their checksum "
-                f"(the first: picture {damaged[0]}). They were removed; the pictures are passed "
-                "through the base again."
-            )
-        return list(absent)
+        return self._file.repairing(lambda: self._missing(wanted, verify=verify))
 
     def put(self, image_id: str, features: npt.ArrayLike, seconds: float = 0.0) -> None:
         """Record one picture's features; see :meth:`put_many`."""
@@ -175,7 +148,7 @@ class FeatureStore:
             Wall-clock time that these passes took.
         """
         rows = [self._row(image_id, features) for image_id, features in items]
-        self._repairing(lambda: self._insert(rows, passes=len(rows), seconds=seconds))
+        self._file.repairing(lambda: self._insert(rows, passes=len(rows), seconds=seconds))
 
     def get(self, image_id: str) -> Floats:
         """The features of a picture, float32, of the store's shape; checked.
@@ -185,7 +158,7 @@ class FeatureStore:
         CorruptFileError
             If there are none, or the recorded ones do not match their checksum.
         """
-        row = self._repairing(lambda: self._read(image_id))
+        row = self._file.repairing(lambda: self._read(image_id, "crc, value"))
         value = None if row is None else self._checked(bytes.fromhex(image_id), *row)
         if value is None:
             found = "none are recorded" if row is None else "they do not match their checksum"
@@ -203,43 +176,33 @@ class FeatureStore:
     @property
     def passes(self) -> int:
         """Passes through the base that were ever recorded in this store."""
-        return int(self._repairing(lambda: _counter(self._connection, "passes")))
+        return int(self._file.repairing(lambda: _counter(self._file.connection, "passes")))
 
     @property
     def seconds_per_pass(self) -> float | None:
         """Wall-clock seconds a pass so far; None before the first."""
-        passes, seconds = (
-            self._repairing(lambda name=name: _counter(self._connection, name))  # type: ignore[misc]
-            for name in ("passes", "seconds")
-        )
-        return seconds / passes if passes else None
+        seconds = self._file.repairing(lambda: _counter(self._file.connection, "seconds"))
+        return seconds / self.passes if self.passes else None
 
-    @contextmanager
-    def filling(self) -> Iterator[None]:
+    @property
+    def repairs(self) -> int:
+        """How often the file was found damaged since it was opened.
+
+        When the number changes, earlier answers of :meth:`missing` no longer hold.
+        """
+        return self._file.repairs
+
+    def filling(self) -> AbstractContextManager[None]:
         """Be the only process that computes for this store; wait, and say so, for another to end.
 
         Two runs at once share the cores anyway. One after the other, the second finds what the
         first recorded, and no picture is passed twice: ask for what is missing in the block.
         """
-        if sys.platform == "win32":
-            yield
-            return
-        with self.path.with_suffix(".lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                holder = file.read().strip() or "unknown"
-                _say(f"Another run (process {holder}) is extracting the same features. Waiting …")
-                fcntl.flock(file, fcntl.LOCK_EX)
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-            yield
+        return self._file.exclusive()
 
     def close(self) -> None:
         """Close the file; what was put is already recorded."""
-        self._connection.close()
+        self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -252,10 +215,8 @@ class FeatureStore:
     ) -> None:
         self.close()
 
-    # Rows
-
     def _crc(self, key: bytes, value: bytes) -> int:
-        return zlib.crc32(value, zlib.crc32(key, zlib.crc32(self._salt)))
+        return zlib.crc32(value, zlib.crc32(key, self._salt))
 
     def _row(self, image_id: str, features: npt.ArrayLike) -> Row:
         array = np.asarray(features)
@@ -270,186 +231,73 @@ class FeatureStore:
             return None
         return value
 
-    def _read(self, image_id: str) -> tuple[object, object] | None:
-        query = "SELECT crc, value FROM features WHERE id = ?"
-        found: tuple[object, object] | None
-        found = self._connection.execute(query, (bytes.fromhex(image_id),)).fetchone()
+    def _read(self, image_id: str, columns: str) -> tuple[Any, ...] | None:
+        query = f"SELECT {columns} FROM features WHERE id = ?"  # noqa: S608 - columns are ours
+        key = (bytes.fromhex(image_id),)
+        found: tuple[Any, ...] | None = self._file.connection.execute(query, key).fetchone()
         return found
 
-    def _absent(self, ids: Sequence[str], *, verify: bool) -> dict[str, bool]:
-        """Ids that are missing (False) or damaged (True)."""
-        absent = {}
+    def _missing(self, ids: Sequence[str], *, verify: bool) -> list[str]:
+        absent, damaged = [], []
         for image_id in ids:
-            row = self._read(image_id) if verify else self._known(image_id)
+            row = self._read(image_id, "crc, value" if verify else "1, 1")
             if row is None:
-                absent[image_id] = False
+                absent.append(image_id)
             elif verify and self._checked(bytes.fromhex(image_id), *row) is None:
-                absent[image_id] = True
+                absent.append(image_id)
+                damaged.append(image_id)
+        if damaged:
+            # Where a value was hit, so may have been what finds the values.
+            self._file.check_integrity()
+            self._remove(damaged)
+            say(
+                f"{len(damaged):,} recorded features in {self.path} do not match their checksum "
+                f"(the first: picture {damaged[0]}). They were removed; the pictures are passed "
+                "through the base again."
+            )
         return absent
 
-    def _known(self, image_id: str) -> tuple[object, object] | None:
-        query = "SELECT 1, 1 FROM features WHERE id = ?"
-        found: tuple[object, object] | None
-        found = self._connection.execute(query, (bytes.fromhex(image_id),)).fetchone()
-        return found
+    def _remove(self, ids: Sequence[str]) -> None:
+        with self._file.transaction() as connection:
+            keys = [(bytes.fromhex(image_id),) for image_id in ids]
+            connection.executemany("DELETE FROM features WHERE id = ?", keys)
 
     def _insert(self, rows: Iterable[Row], passes: int, seconds: float) -> None:
-        with self._transaction() as connection:
+        with self._file.transaction() as connection:
             connection.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", rows)
             add = "UPDATE counters SET value = value + ? WHERE name = ?"
             connection.execute(add, (passes, "passes"))
             connection.execute(add, (seconds, "seconds"))
 
-    def _remove(self, ids: Sequence[str]) -> None:
-        with self._transaction() as connection:
-            keys = [(bytes.fromhex(image_id),) for image_id in ids]
-            connection.executemany("DELETE FROM features WHERE id = ?", keys)
-
-    # The file
-
-    def _connect(self) -> None:
+    def _salvage(self, old: sqlite3.Connection) -> int:
+        """Copy the sound rows of a damaged file and its counters; return how many rows."""
         try:
-            self._connection = sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None)
-            # Bytes, because a damaged text need not be UTF-8.
-            self._connection.text_factory = bytes
-            self._inode = self.path.stat().st_ino
-        except (sqlite3.Error, OSError) as error:
-            raise self._unusable(error) from error
-
-    def _prepare(self) -> None:
-        connection = self._connection
-        # Before the first table: three vectors of 1,280 fit a page; one of 4 KiB wastes a third.
-        connection.execute("PRAGMA page_size = 16384")
-        connection.execute("PRAGMA journal_mode = WAL")
-        # Nothing is lost when the process is killed; a power cut may cost the last few rows.
-        connection.execute("PRAGMA synchronous = NORMAL")
-        wanted = {
-            "format": "1",
-            "record": canonical(self.record),
-            "shape": json.dumps(self.shape),
-        }
-        with self._transaction():
-            for statement in _SCHEMA:
-                connection.execute(statement)
-            insert = "INSERT OR IGNORE INTO meta VALUES (?, ?)"
-            connection.executemany(insert, sorted(wanted.items()))
-            found = dict(connection.execute("SELECT name, value FROM meta"))
-        expected = {name.encode(): value.encode() for name, value in wanted.items()}
-        if found != expected:
-            raise DamagedStoreError("its record is not that of its name")
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        # IMMEDIATE: wait for the right to write here, where waiting is possible, not in the middle.
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield self._connection
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                with contextlib.suppress(sqlite3.Error):
-                    self._connection.execute("ROLLBACK")
-            raise
-
-    def _repairing(self, action: Callable[[], T]) -> T:
-        """Run ``action``; if the file is damaged, set it aside, begin anew and run it again."""
-        try:
-            return self._translated(action)
-        except DamagedStoreError as damage:
-            self._set_aside(str(damage))
-            return self._translated(action)
-
-    def _translated(self, action: Callable[[], T]) -> T:
-        try:
-            return action()
-        except sqlite3.ProgrammingError:
-            raise
-        except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", 1) & 0xFF in _DAMAGE:
-                raise DamagedStoreError(str(error)) from error
-            raise self._unusable(error) from error
-
-    def _set_aside(self, why: str) -> None:
-        self._connection.close()
-        with _folder_locked(self.path.parent):
-            # Another process may have seen the same damage and have put a fresh file here.
-            same = self.path.exists() and self.path.stat().st_ino == self._inode
-            aside = _free_name(self.path) if same else None
-            if aside is not None:
-                for suffix in ("", "-wal", "-shm"):
-                    with contextlib.suppress(FileNotFoundError):
-                        Path(f"{self.path}{suffix}").replace(f"{aside}{suffix}")
-            self._connect()
-            self._translated(self._prepare)
-            if aside is None:
-                return
-            kept = self._salvage(aside)
-        _say(
-            f"The feature store {self.path} is damaged ({why}). It was set aside as {aside.name}; "
-            f"{kept:,} recorded features could be read and are kept, the others are computed again."
-        )
-
-    def _salvage(self, aside: Path) -> int:
-        """Copy the sound rows of ``aside`` and its counters; return how many rows."""
-        with contextlib.closing(sqlite3.connect(aside, timeout=_WAIT)) as old:
-            old.text_factory = bytes
-            try:
-                last = int(old.execute("SELECT max(rowid) FROM features").fetchone()[0] or 0)
-            except (sqlite3.Error, TypeError, ValueError):
-                return 0
-            kept = 0
-            for start in range(1, last + 1, 1000):
-                rows = list(self._readable(old, start, min(last, start + 999)))
-                self._insert(rows, passes=len(rows), seconds=0.0)
-                kept += len(rows)
-            with contextlib.suppress(sqlite3.Error):
-                passes, seconds = (_counter(old, name) for name in ("passes", "seconds"))
-                self._insert([], passes=max(0, int(passes) - kept), seconds=seconds)
+            last = int(old.execute("SELECT max(rowid) FROM features").fetchone()[0] or 0)
+            pages = int(old.execute("PRAGMA page_count").fetchone()[0])
+        except (sqlite3.Error, TypeError, ValueError):
+            return 0
+        # Row numbers are given out one by one; a larger one is part of the damage.
+        last = min(last, 10_000 + 1_000 * pages)
+        kept = 0
+        for start in range(1, last + 1, 1000):
+            rows = list(self._readable(old, range(start, min(last, start + 999) + 1)))
+            self._insert(rows, passes=len(rows), seconds=0.0)
+            kept += len(rows)
+        with contextlib.suppress(sqlite3.Error):
+            passes, seconds = (_counter(old, name) for name in ("passes", "seconds"))
+            self._insert([], passes=max(0, int(passes) - kept), seconds=seconds)
         return kept
 
-    def _readable(
-        self, old: sqlite3.Connection, first: int, last: int
-    ) -> Iterator[Row]:
-        for rowid in range(first, last + 1):
+    def _readable(self, old: sqlite3.Connection, rowids: Iterable[int]) -> Iterator[Row]:
+        query = "SELECT id, crc, value FROM features WHERE rowid = ?"
+        for rowid in rowids:
             # One by one: a damaged page then costs its own rows, not all that follow.
             with contextlib.suppress(sqlite3.Error):
-                query = "SELECT id, crc, value FROM features WHERE rowid = ?"
                 row = old.execute(query, (rowid,)).fetchone()
                 if row and isinstance(row[0], bytes) and self._checked(*row) is not None:
                     yield row
-
-    def _unusable(self, error: Exception) -> HeadstartError:
-        return HeadstartError(
-            f"The feature store {self.path} cannot be used: {error}. What was recorded is kept. "
-            f"Make sure that the folder {self.path.parent} can be written and its disk has room, "
-            "or name another folder in the environment variable HEADSTART_CACHE; then run again."
-        )
 
 
 def _counter(connection: sqlite3.Connection, name: str) -> float:
     row = connection.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()
     return row[0] if row and isinstance(row[0], int | float) else 0.0
-
-
-def _free_name(path: Path) -> Path:
-    number = 1
-    while path.with_name(f"{path.name}.damaged-{number}").exists():
-        number += 1
-    return path.with_name(f"{path.name}.damaged-{number}")
-
-
-@contextmanager
-def _folder_locked(folder: Path) -> Iterator[None]:
-    if sys.platform == "win32":
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)

@@ -41,6 +41,7 @@ KERAS_BATCH = 32
 #: Memory that interpreters may take together. Each holds about twice the size of its file: the
 #: weights as they are, and once more in the order in which its kernels read them.
 _INTERPRETER_BUDGET = 1 << 30
+_ATTEMPTS = 3
 _PACKAGES = {"litert": ("ai-edge-litert",), "keras": ("tensorflow", "keras")}
 _ARCHITECTURES = {"amd64": "x86_64", "aarch64": "arm64"}
 
@@ -194,23 +195,28 @@ def extract(
     start = time.perf_counter()
     distinct = rows.drop_duplicates("image_id")
     ids = distinct["image_id"]
+    workers = workers or cores()
+    pool: SimpleQueue[Function] = SimpleQueue()
     done = 0
     if store.missing(ids):
         with store.filling():
-            # Asked again, because another process may have been filling it until now.
-            missing = store.missing(ids)
-            workers = workers or cores()
-            wanted = _pictures(distinct[distinct["image_id"].isin(set(missing))])
-            functions = min(functions or workers, -(-len(missing) // batch))
-            # Made one after another: loading a network is not safe in several threads.
-            pool: SimpleQueue[Function] = SimpleQueue()
-            for _ in range(functions):
-                pool.put(make_function())
-            work = _Work(reader, pool, size, store.shape, decode)
-            with progress(total=len(missing), desc=desc, unit="picture") as bar:
-                _run(work, wanted, store, bar, batch=batch, workers=workers)
-            done = len(missing)
-    return Passes(len(rows), done, len(ids) - done, time.perf_counter() - start)
+            # Asked again, because another process may have been filling it until now; and once
+            # more if the store was found damaged in the meantime, and lost rows that it had.
+            for _ in range(_ATTEMPTS):
+                repairs, missing = store.repairs, store.missing(ids)
+                if pool.empty() and missing:
+                    count = min(functions or workers, -(-len(missing) // batch))
+                    # One after another: loading a network is not safe in several threads.
+                    for _ in range(count):
+                        pool.put(make_function())
+                work = _Work(reader, pool, size, store.shape, decode)
+                wanted = _pictures(distinct[ids.isin(set(missing))])
+                with progress(total=len(missing), desc=desc, unit="picture") as bar:
+                    _run(work, wanted, store, bar, batch=batch, workers=workers)
+                done += len(missing)
+                if store.repairs == repairs:
+                    break
+    return Passes(len(rows), done, max(0, len(ids) - done), time.perf_counter() - start)
 
 
 def assemble(
