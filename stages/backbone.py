@@ -1,0 +1,160 @@
+"""The pretrained base as one converted file, compared with Keras on real pictures.
+
+Obtains the weights, folds BatchNorm, cuts at the chosen layer, bakes preprocessing and pooling in,
+converts to LiteRT, runs the result and accepts it only if it agrees with Keras.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.artifacts.backbone_record import (
+    NETWORK,
+    WEIGHTS,
+    BackboneRecord,
+    Parity,
+    write_backbone,
+)
+from stages.core import cli
+from stages.core.errors import HeadstartError, ParameterError
+from stages.core.files import atomic_folder, sha256_bytes, sha256_file, write_bytes
+from stages.core.journal import Journal
+from stages.core.params.backbone import BackboneParams
+from stages.core.params.extract_features import ExtractFeaturesParams
+
+if TYPE_CHECKING:
+    from stages.nets.backbones import Backbone
+
+
+def main(
+    runtime: cli.Runtime,  # noqa: ARG001 - checked before this is called
+    backbone_folder: cli.Out,
+    seed: int,
+    backbone: BackboneParams,
+    extract_features: ExtractFeaturesParams,
+    journal: Journal,
+) -> None:
+    """Write the backbone folder."""
+    known = check(backbone)  # Before TensorFlow: a wrong name is told in a tenth of a second.
+    from stages.nets.base import feature_model
+    from stages.nets.pretrained import obtain
+
+    start = time.perf_counter()
+    pretrained = obtain(backbone.name, backbone.alpha, backbone.image_size, backbone.weights, seed)
+    model = feature_model(pretrained.base, backbone.cut, backbone.pooling, known.preprocessing)
+    journal.note(building_seconds=round(time.perf_counter() - start, 3))
+    with atomic_folder(backbone_folder) as folder:
+        pretrained.base.save_weights(str(folder / WEIGHTS))
+        parity, digest = None, None
+        if extract_features.engine == "litert":
+            network, parity = convert(model, backbone.image_size, journal)
+            write_bytes(folder / NETWORK, network)
+            digest = sha256_bytes(network)
+        record = BackboneRecord(
+            name=backbone.name,
+            alpha=backbone.alpha,
+            weights=pretrained.weights,
+            random_weights=pretrained.random_weights,
+            weights_sha256=sha256_file(folder / WEIGHTS),
+            origin=pretrained.origin,
+            image_size=backbone.image_size,
+            cut=backbone.cut,
+            pooling=backbone.pooling,
+            preprocessing=known.preprocessing,
+            feature_shape=tuple(model.output_shape[1:]),
+            parameters=pretrained.base.count_params(),
+            engine=extract_features.engine,
+            tflite_sha256=digest,
+            parity=parity,
+        )
+        write_backbone(folder, record)
+
+
+def check(params: BackboneParams) -> Backbone:
+    """What the table holds of the name, after every check that needs neither TensorFlow nor a file.
+
+    Raises
+    ------
+    ParameterError
+        If name, alpha, size or weights cannot be.
+    """
+    from stages.nets.backbones import find
+
+    known = find(params.name, params.alpha, params.image_size)
+    if params.weights in {"imagenet", "random"}:
+        return known
+    path = Path(params.weights)
+    if path.suffix != ".h5":
+        raise ParameterError(
+            "The `backbone.weights` parameter must be imagenet, random, or the path of a "
+            f".weights.h5 or .h5 file. Got {params.weights!r} instead. Of other formats nothing is "
+            "loaded: .keras files and pickles can hold code. Load them where you trust them, and "
+            "save the weights with `model.save_weights('base.weights.h5')`."
+        )
+    if not path.is_file():
+        raise ParameterError(
+            f"The `backbone.weights` parameter names the file {params.weights!r}, and there is "
+            f"none ({path.absolute()})."
+        )
+    return known
+
+
+def convert(model: Any, image_size: int, journal: Journal) -> tuple[bytes, Parity]:
+    """Convert the model from pixels to features, and accept the result only if it agrees.
+
+    Raises
+    ------
+    HeadstartError
+        If it does not convert, or differs from Keras.
+    """
+    from stages.engine.litert import LiteRTFunction
+    from stages.nets.convert import to_tflite
+    from stages.nets.parity import TOLERANCE, compare, pictures
+
+    start = time.perf_counter()
+    try:
+        network = to_tflite(model)
+        function = LiteRTFunction(network)
+    except Exception as error:
+        raise HeadstartError(
+            f"This base does not convert to LiteRT: {error}\n{_USE_KERAS}"
+        ) from error
+    converted = time.perf_counter()
+    batch = pictures(image_size)
+    difference = compare(model, function, batch)
+    compared = time.perf_counter()
+    function(batch)
+    journal.note(
+        conversion_seconds=round(converted - start, 3),
+        comparison_seconds=round(compared - converted, 3),
+        parity_difference_in_std=difference if math.isfinite(difference) else None,
+        litert_ms_per_picture=round(1000 * (time.perf_counter() - compared) / len(batch), 3),
+    )
+    if not difference <= TOLERANCE:
+        raise HeadstartError(
+            f"The converted base is not the Keras model: on {len(batch)} real pictures a feature "
+            f"differs by {difference:.3g} of its standard deviation; {TOLERANCE:g} is accepted. It "
+            f"was thrown away. {_USE_KERAS}"
+        )
+    return network, Parity(len(batch), _at_most(difference))
+
+
+_USE_KERAS = "Set `extract_features.engine` to `keras`: slower, and it runs every base."
+
+
+def _at_most(difference: float) -> float:
+    """The next power of ten, at least 1e-6.
+
+    Keras' last bits depend on the CPU, and the record must not. The journal has the exact figure.
+    """
+    power = -6
+    while difference > float(f"1e{power}"):
+        power += 1
+    return float(f"1e{power}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

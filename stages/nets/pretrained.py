@@ -1,0 +1,164 @@
+"""The weights of a base: ImageNet's through Keras, drawn from a seed, or from a file."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.core.errors import HeadstartError
+from stages.core.files import sha256_file
+from stages.core.seeds import derive
+from stages.nets.backbones import Backbone, find
+from stages.nets.base import build_base, call_application, load_weights
+from stages.nets.fetch import WeightsFile, find_or_download
+from stages.nets.tf import fresh_names, keras
+
+_DEVIATION = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A base with its weights.
+
+    Attributes
+    ----------
+    base : keras.Model
+        Headless and uncut.
+    weights : str
+        ``imagenet``, ``random``, or the name of the file.
+    random_weights : bool
+        No pretraining at all.
+    origin : str
+        Where they came from, for people: no path of this machine in it.
+    """
+
+    base: keras.Model
+    weights: str
+    random_weights: bool
+    origin: str
+
+
+def obtain(name: str, alpha: float, image_size: int, weights: str, seed: int) -> Pretrained:
+    """Build a base and give it its weights.
+
+    Parameters
+    ----------
+    name, alpha, image_size, weights
+        The parameters of the section ``backbone``.
+    seed : int
+        Of ``weights: random``.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such base.
+    HeadstartError
+        If the weights cannot be had, or belong to another base.
+    """
+    backbone = find(name, alpha, image_size)
+    if weights == "imagenet":
+        return _imagenet(backbone, alpha, image_size)
+    base = build_base(name, alpha, image_size)
+    if weights == "random":
+        print(
+            "\n*** backbone.weights is `random`: this base was never trained. The pipeline runs, "
+            "but nothing is transferred, and accuracies say little. Set it to `imagenet` for real "
+            "work. ***\n",
+            file=sys.stderr,
+        )
+        draw(base, seed)
+        return Pretrained(base, weights, True, f"random numbers of seed {seed}: no pretraining")
+    path = Path(weights)
+    load_weights(base, path)
+    if backbone.repaired_variance:
+        _repair_variance(base)
+    return Pretrained(base, path.name, False, f"the file {path.name}, sha256 {sha256_file(path)}")
+
+
+def draw(base: keras.Model, seed: int) -> None:
+    """Give every kernel random values; all else keeps the constants that Keras starts from.
+
+    Uniform with the deviation of He et al., "Delving deep into rectifiers" (2015), and drawn from
+    one Philox stream a variable: the same bits on every machine and in any order of layers.
+    """
+    for layer in base.layers:
+        for variable in layer.weights:
+            if "kernel" not in variable.name:
+                continue
+            # The last axis holds the outputs, except in a depthwise kernel: every channel on its
+            # own.
+            apart = isinstance(layer, keras.layers.DepthwiseConv2D) or "depth" in variable.name
+            limit = math.sqrt(6 / math.prod(variable.shape[:2] if apart else variable.shape[:-1]))
+            key = derive(seed, "backbone", variable.path)
+            values = np.random.Generator(np.random.Philox(key=key)).random(variable.shape)
+            variable.assign(((2 * values - 1) * limit).astype(np.float32))
+
+
+def _imagenet(backbone: Backbone, alpha: float, image_size: int) -> Pretrained:
+    with fresh_names(), _own_get_file() as files:
+        try:
+            base = call_application(backbone, alpha, image_size, "imagenet")
+        except HeadstartError:
+            raise
+        except Exception as error:
+            if not files:
+                raise
+            raise HeadstartError(
+                f"{files[-1].path} does not hold the weights of {backbone.name}: {error} It is "
+                "damaged or another file of that name. Delete it; it is then fetched again from "
+                f"{files[-1].url}."
+            ) from error
+    if backbone.repaired_variance:
+        weights, base = base.get_weights(), build_base(backbone.name, alpha, image_size)
+        base.set_weights(weights)
+        _repair_variance(base)
+    file = files[-1]
+    origin = f"Keras' ImageNet weights, {file.url}, sha256 {sha256_file(file.path)}"
+    return Pretrained(base, "imagenet", False, origin)
+
+
+@contextmanager
+def _own_get_file() -> Iterator[list[WeightsFile]]:
+    """Let Keras name the file, and get it our way; the list tells what was asked for."""
+    from keras.src.utils import file_utils
+
+    files: list[WeightsFile] = []
+
+    def get_file(
+        fname: str,
+        origin: str,
+        *,
+        cache_subdir: str = "models",
+        file_hash: str | None = None,
+        **_: Any,
+    ) -> str:
+        files.append(find_or_download(fname, origin, file_hash, cache_subdir))
+        return str(files[-1].path)
+
+    original, file_utils.get_file = file_utils.get_file, get_file
+    try:
+        yield files
+    finally:
+        file_utils.get_file = original
+
+
+def _repair_variance(base: keras.Model) -> None:
+    """Square what Keras' file holds in place of the input's variances.
+
+    EfficientNet's files hold the deviations, and keras.applications adds a layer that divides by
+    their roots, for ``weights="imagenet"`` alone. Mended in the weights, the network is one and the
+    same wherever its weights come from. A file that is right already is left as it is.
+    """
+    for layer in base.layers:
+        if isinstance(layer, keras.layers.Normalization) and layer.weights:
+            held = np.asarray(layer.adapt_variance, dtype=np.float64)
+            if np.allclose(held, _DEVIATION, rtol=1e-3):
+                layer.adapt_variance.assign((held**2).astype(np.float32))
+            layer.finalize_state()
