@@ -80,9 +80,7 @@ PICTURES: dict[str, Callable[[], bytes]] = {
         photo(), "GIF", save_all=True, append_images=[photo().rotate(90)]
     ),
     "bmp": lambda: encoded(photo(), "BMP"),
-    **{
-        f"orientation {value}": lambda value=value: with_orientation(value) for value in range(1, 9)
-    },
+    **{f"orientation {value}": partial(with_orientation, value) for value in range(1, 9)},
 }
 
 

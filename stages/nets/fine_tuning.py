@@ -1,0 +1,186 @@
+"""The top of a base and its head as one model that learns, and its parts as converted networks.
+
+BatchNormalization stays as pretrained unless asked otherwise: every such layer is frozen *and* the
+base is called with ``training=False``, because Keras lets statistics move, and dropout act, where
+only one of the two is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.artifacts.backbone_record import BackboneRecord
+from stages.artifacts.history import History
+from stages.artifacts.weights import Weights
+from stages.core.params.fine_tune import FineTuneParams
+from stages.nets.base import cut_at, feature_model, load_base, pool, preprocess
+from stages.nets.batches import BatchSource
+from stages.nets.convert import to_tflite
+from stages.nets.fitting import FitSettings, fit
+from stages.nets.head import build_head, dump_head, load_head, logits_model
+from stages.nets.split_base import Cut, choose, nodes_of, split
+from stages.nets.tf import keras
+
+
+class Tuner:
+    """A base divided in two, with the head on top.
+
+    Parameters
+    ----------
+    record : BackboneRecord
+    folder : Path
+        The backbone folder: the pretrained weights.
+    params : FineTuneParams
+        What is unfrozen, and what BatchNormalization does.
+    head : sequence of dict
+        Layers of the head.
+    weights : mapping of str to ndarray
+        Of the trained head.
+    seed : int
+        Of the head's dropout.
+
+    Attributes
+    ----------
+    base : keras.Model
+        Whole and uncut, headless.
+    cut : Cut
+        Where the lower part ends.
+    model : TopModel
+        What is trained: activations at the cut, or pixels, to logits.
+    """
+
+    def __init__(
+        self,
+        record: BackboneRecord,
+        folder: Path,
+        params: FineTuneParams,
+        head: Sequence[Mapping[str, Any]],
+        weights: Mapping[str, npt.NDArray[np.float32]],
+        seed: int,
+    ) -> None:
+        self.record, self.params = record, params
+        self.base = load_base(record, folder)
+        used = cut_at(self.base, record.cut)
+        nodes = nodes_of(used)
+        self.cut: Cut = choose(nodes, params.unfreeze_by, params.unfreeze)
+        names = [node.name for node in nodes]
+        freeze(self.base, names[names.index(self.cut.unfrozen_from) :], params.batch_norm)
+        self.head = build_head(head, record.feature_shape, seed)
+        load_head(self.head, weights)
+        self._upper = split(used, self.cut)[1]
+        self.model = TopModel(
+            self._upper,
+            record,
+            logits_model(self.head),
+            from_pixels=self.cut.after is None,
+            learns_statistics=params.batch_norm == "train",
+        )
+        self.model.build((None, *self._upper.input_shape[1:]))
+
+    def fit(self, train: BatchSource, validation: BatchSource, seed: int) -> History:
+        """Train in place; the weights of the best epoch stay."""
+        softmax = self.head.layers[-1].activation is keras.activations.softmax
+        settings = FitSettings(
+            epochs=self.params.epochs,
+            batch_size=self.params.batch_size,
+            optimizer=self.params.optimizer,
+            learning_rate=self.params.learning_rate,
+            loss="categorical_crossentropy" if softmax else "binary_crossentropy",
+            seed=seed,
+            patience=self.params.early_stopping_patience,
+            weight_decay=self.params.weight_decay,
+        )
+        return fit(self.model, train, validation, settings)
+
+    def trained_parameters(self) -> int:
+        """How many numbers are trained, head included."""
+        return sum(int(np.prod(v.shape)) for v in self.model.trainable_variables)
+
+    def head_weights(self) -> Weights:
+        """The head's weights as they are now."""
+        return dump_head(self.head)
+
+    def lower_network(self) -> bytes | None:
+        """uint8 pixels to activations at the cut, converted; None if nothing lies below it."""
+        if self.cut.after is None:
+            return None
+        return to_tflite(
+            feature_model(self.base, self.cut.after, "none", self.record.preprocessing)
+        )
+
+    def upper_network(self) -> bytes:
+        """Activations (or uint8 pixels) to features with the weights as they are now, converted."""
+        if self.cut.after is None:
+            return to_tflite(
+                feature_model(
+                    self.base, self.record.cut, self.record.pooling, self.record.preprocessing
+                )
+            )
+        entry = keras.Input(self._upper.input_shape[1:], name="activations")
+        features = pool(self._upper(entry, training=False), self.record.pooling)
+        return to_tflite(keras.Model(entry, features, name="features"))
+
+    def probabilities(self, inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """What the Keras model says of a batch of activations (or pixels), for inference."""
+        logits = self.model(np.asarray(inputs, np.float32), training=False)
+        return np.asarray(self.head.layers[-1](logits), np.float32)
+
+
+class TopModel(keras.layers.Layer):  # type: ignore[misc]
+    """Upper part of a base, pooling and head, with the say of who is in training.
+
+    Parameters
+    ----------
+    upper : keras.Model
+    record : BackboneRecord
+        Pooling, and the preprocessing if ``from_pixels``.
+    head : keras.Model
+        Features to logits.
+    from_pixels : bool
+        Whether the input is pixels, and not activations of a lower part.
+    learns_statistics : bool
+        Whether the upper part is called as in training.
+    """
+
+    def __init__(
+        self,
+        upper: Any,
+        record: BackboneRecord,
+        head: Any,
+        *,
+        from_pixels: bool,
+        learns_statistics: bool,
+    ) -> None:
+        super().__init__(name="top")
+        self.upper, self.head = upper, head
+        self.learns_statistics = learns_statistics
+        pixels = keras.Input(upper.input_shape[1:])
+        self.entry = (
+            keras.Model(pixels, preprocess(pixels, record.preprocessing)) if from_pixels else None
+        )
+        last = keras.Input(upper.output_shape[1:])
+        self.exit = keras.Model(last, pool(last, record.pooling))
+
+    def build(self, input_shape: Any) -> None:  # noqa: ARG002 - Keras' signature
+        """Nothing to make: the parts have their weights."""
+        self.built = True
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Logits of shape (n, n_classes)."""
+        x = inputs if self.entry is None else self.entry(inputs)
+        x = self.upper(x, training=bool(training) and self.learns_statistics)
+        return self.head(self.exit(x), training=training)
+
+
+def freeze(base: Any, unfrozen: Sequence[str], batch_norm: Literal["inference", "train"]) -> None:
+    """Make exactly these layers of a base trainable (of BatchNormalization, only if it trains)."""
+    names = set(unfrozen)
+    base.trainable = True
+    for layer in base.layers:
+        normalizes = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = layer.name in names and (batch_norm == "train" or not normalizes)
