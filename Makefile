@@ -9,7 +9,7 @@ STAMP := .venv/.locked
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DO_NOT_TRACK := 1
 
-.PHONY: run test test-all check env lock runtime contract benchmark clean help
+.PHONY: run test test-all check env lock runtime contract docs benchmark clean help
 
 run: $(STAMP)  ## run the pipeline, then show what came out
 	@$(BIN)/dvc repro
@@ -46,6 +46,9 @@ runtime: $(STAMP)  ## write runtime.txt from requirements.lock
 
 contract: $(STAMP)  ## write the stages' code dependencies into dvc.yaml
 	$(BIN)/python -m tests.regenerate contract
+
+docs: $(STAMP)  ## write the reference pages in docs/reference
+	$(BIN)/python -m tests.regenerate docs
 
 benchmark: $(STAMP)  ## side by side with the tutorials' way; needs weights and pictures
 	$(BIN)/python -m benchmarks.pipeline --archive $(ARCHIVE)

@@ -1,14 +1,18 @@
-"""Rewrites what is generated: ``python -m tests.regenerate contract | runtime``."""
+"""Rewrites what is generated: ``python -m tests.regenerate contract | runtime | docs``."""
 
 from __future__ import annotations
 
+import ast
 import io
+import os
 import re
+import subprocess
 import sys
 
+import typer
 from ruamel.yaml import YAML
 
-from tests.contract import ROOT, code_dependencies
+from tests.contract import ROOT, code_dependencies, declared
 
 #: Packages whose version can change an output's bytes.
 DECISIVE = (
@@ -48,11 +52,105 @@ def contract_text() -> str:
     return target.getvalue()
 
 
+def parameters_page() -> str:
+    """docs/reference/parameters.md: every key of params.yaml with its comment and default."""
+    lines = [
+        "# Parameters",
+        "",
+        "Made from `params.yaml` by `make docs`. A wrong value stops the run in under a second and",
+        "says the line, what was expected and what was got. `headstart params` checks without",
+        "running anything; `dvc exp run -S train_head.learning_rate=0.01` tries a value.",
+    ]
+    section, comment, table = "", [], False
+    for line in (ROOT / "params.yaml").read_text().splitlines()[3:]:
+        bare = line.strip()
+        if not bare:
+            comment = []
+        elif bare.startswith("#"):
+            comment.append(bare.removeprefix("#").strip())
+        elif bare.endswith(":") and not line.startswith("    ") and _opens_section(bare):
+            section = bare.rstrip(":") if not line.startswith(" ") else f"{section}.{bare[:-1]}"
+            lines += ["", f"## {section}", ""]
+            if comment:
+                lines += [" ".join(comment), ""]
+            comment, table = [], False
+        elif ":" in bare and not bare.startswith("- "):
+            key, _, value = bare.partition(":")
+            if not table:
+                lines += ["" if not section else None, "| key | default | meaning |", "|---|---|---|"]
+                table = True
+            name = f"{section}.{key}" if section else key
+            meaning = " ".join(comment).replace("|", "\\|") or "as above"
+            lines.append(f"| `{name}` | `{value.strip() or 'a list'}` | {meaning} |")
+            comment = []
+    return "\n".join(line for line in lines if line is not None) + "\n"
+
+
+def _opens_section(bare: str) -> bool:
+    return bare != "formats:"
+
+
+def stages_page() -> str:
+    """docs/reference/stages.md: what each stage reads and writes, from dvc.yaml and the code."""
+    lines = [
+        "# Stages",
+        "",
+        "Made from `dvc.yaml` by `make docs`. Every stage runs alone, with any paths:",
+        "`python -m stages.split --help`.",
+    ]
+    for name, stage in declared().items():
+        doc = ast.get_docstring(ast.parse((ROOT / "stages" / f"{name}.py").read_text())) or ""
+        lines += ["", f"## {name}", "", doc, ""]
+        lines += ["| | |", "|---|---|"]
+        lines += [f"| parameters | {', '.join(f'`{p}`' for p in stage.params)} |"]
+        lines += [f"| reads | {', '.join(f'`{d}`' for d in stage.data_deps)} |"]
+        lines += [f"| writes | {', '.join(f'`{o}`' for o in stage.outs)} |"]
+    return "\n".join(lines) + "\n"
+
+
+def commands_page() -> str:
+    """docs/reference/commands.md: the help texts as they are printed."""
+    import headstart
+
+    lines = ["# Commands", "", "Made from the help texts by `make docs`.", ""]
+    lines += ["## headstart", "", "```", help_text(), "```"]
+    for name in command_names(headstart.app):
+        lines += ["", f"## headstart {name}", "", "```", help_text(name), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def command_names(app: typer.Typer) -> list[str]:
+    group = typer.main.get_command(app)
+    return sorted(group.commands)  # type: ignore[attr-defined]
+
+
+def help_text(*command: str) -> str:
+    """What ``headstart COMMAND --help`` prints to a file 80 columns wide."""
+    result = subprocess.run(
+        [sys.executable, "-m", "headstart", *command, "--help"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+        env={**os.environ, "COLUMNS": "80", "TERM": "dumb", "NO_COLOR": "1"},
+    )  # fmt: skip
+    text = result.stdout.replace("python -m headstart", "headstart")
+    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+PAGES = {
+    "docs/reference/parameters.md": parameters_page,
+    "docs/reference/stages.md": stages_page,
+    "docs/reference/commands.md": commands_page,
+}
+
+
 if __name__ == "__main__":
     what = sys.argv[1:]
     if what == ["runtime"]:
         (ROOT / "runtime.txt").write_text(runtime_text())
     elif what == ["contract"]:
         (ROOT / "dvc.yaml").write_text(contract_text())
+    elif what == ["docs"]:
+        for page, text in PAGES.items():
+            (ROOT / page).parent.mkdir(parents=True, exist_ok=True)
+            (ROOT / page).write_text(text())
     else:
         sys.exit(__doc__)
