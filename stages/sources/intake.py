@@ -1,0 +1,134 @@
+"""From a source's files to pictures in shards: decoded once, in threads, within bounded memory."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from stages.artifacts.shards import ShardWriter
+from stages.core.errors import PictureError
+from stages.core.progress import progress
+from stages.imaging.decode import Limits, PictureInfo, inspect
+from stages.sources.entries import Entry, Source
+from stages.sources.layout import Layout, Place, recognize, unwanted
+
+_WINDOW_BYTES = 128 << 20  # of pictures that wait for a thread; one bigger picture is let through
+_WINDOW_FILES = 256
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A picture that was kept."""
+
+    path: str
+    place: Place
+    image_id: str
+    info: PictureInfo
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Aside:
+    """A file that was not."""
+
+    path: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What becomes of each file before any is read.
+
+    ``len(places) + len(aside)`` is the number of the source's files.
+    """
+
+    layout: Layout
+    places: Mapping[str, Place]
+    aside: tuple[Aside, ...]
+
+
+def plan(source: Source, root: str | None, limits: Limits) -> Plan:
+    """Recognize the layout and set aside what needs no reading.
+
+    Raises
+    ------
+    SourceError
+        If no two classes are found.
+    """
+    aside: list[Aside] = []
+    open_entries: list[Entry] = []
+    for entry in source.entries:
+        fault = entry.refusal or unwanted(entry.path)
+        if fault:
+            aside.append(Aside(entry.path, *fault))
+        else:
+            open_entries.append(entry)
+    layout = recognize((entry.path for entry in open_entries), root, source.origin)
+    places: dict[str, Place] = {}
+    for entry in open_entries:
+        place = layout.place(entry.path)
+        if not isinstance(place, Place):
+            aside.append(Aside(entry.path, *place))
+        elif entry.size > limits.max_bytes:
+            detail = f"{entry.size:,} bytes; at most {limits.max_bytes:,} are accepted"
+            aside.append(Aside(entry.path, "too_large", detail))
+        else:
+            places[entry.path] = place
+    return Plan(layout, places, tuple(aside))
+
+
+def take_in(
+    source: Source, planned: Plan, limits: Limits, writer: ShardWriter
+) -> tuple[list[Taken], list[Aside]]:
+    """Read and decode every planned file; write the pictures, set the others aside.
+
+    The result is sorted by path and does not depend on which thread was first.
+    """
+    taken: list[Taken] = []
+    aside = list(planned.aside)
+    waiting: deque[tuple[int, Future[Taken | Aside]]] = deque()
+    held = 0
+
+    def one(path: str, content: bytes) -> Taken | Aside:
+        try:
+            info = inspect(content, limits)
+        except PictureError as fault:
+            return Aside(path, fault.reason, fault.detail)
+        image_id = writer.add(content, info.ext)
+        return Taken(path, planned.places[path], image_id, info, len(content))
+
+    def collect() -> None:
+        nonlocal held
+        size, future = waiting.popleft()
+        result = future.result()
+        held -= size
+        if isinstance(result, Taken):
+            taken.append(result)
+        else:
+            aside.append(result)
+        bar.update()
+
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        with progress(len(planned.places), "Checking", "picture") as bar:
+            for path, content in source.contents(planned.places.keys()):
+                if isinstance(content, PictureError):
+                    aside.append(Aside(path, content.reason, content.detail))
+                    bar.update()
+                    continue
+                while waiting and (held + len(content) > _WINDOW_BYTES
+                                   or len(waiting) >= _WINDOW_FILES):  # fmt: skip
+                    collect()
+                held += len(content)
+                waiting.append((len(content), pool.submit(one, path, content)))
+            while waiting:
+                collect()
+    finally:
+        pool.shutdown(cancel_futures=True)
+    taken.sort(key=lambda picture: picture.path)
+    aside.sort(key=lambda file: file.path)
+    return taken, aside
