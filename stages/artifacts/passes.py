@@ -1,0 +1,49 @@
+"""The table of passes: what this run sent through a frozen base, and what it did not have to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+EXTRACTION = "extract_features"
+
+
+def passes_table(entries: Mapping[str, Mapping[str, Any]], feature_rows: int) -> dict[str, Any]:
+    """Passes and seconds of every stage now, from what the stages left in the journal.
+
+    Parameters
+    ----------
+    entries : mapping of str to mapping
+        By stage: ``seconds``, ``this_run``, and where it has any ``passes_done`` and
+        ``passes_avoided`` of the run in which it last ran.
+    feature_rows : int
+        Rows of the recorded features in use.
+
+    Returns
+    -------
+    dict
+        Totals and, under ``stages``, a row a stage. A stage that did not run in this run counts no
+        pass and no second; what it had recorded counts as avoided.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for stage, entry in entries.items():
+        ran = bool(entry["this_run"])
+        recorded = int(entry.get("passes_done", 0)) + int(entry.get("passes_avoided", 0))
+        done = int(entry.get("passes_done", 0)) if ran else 0
+        rows[stage] = {
+            "ran": ran,
+            "passes_done": done,
+            "passes_avoided": (feature_rows if stage == EXTRACTION else recorded) - done,
+            "seconds": float(entry["seconds"]) if ran else 0.0,
+        }
+    # Features from elsewhere (a pulled cache) leave no entry, and are avoided passes all the same.
+    rows.setdefault(
+        EXTRACTION,
+        {"ran": False, "passes_done": 0, "passes_avoided": feature_rows, "seconds": 0.0},
+    )
+    return {
+        "passes_done": sum(row["passes_done"] for row in rows.values()),
+        "passes_avoided": sum(row["passes_avoided"] for row in rows.values()),
+        "seconds": round(sum(row["seconds"] for row in rows.values()), 3),
+        "stages": rows,
+    }

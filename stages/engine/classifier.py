@@ -1,0 +1,104 @@
+"""A trained model on pictures: logits and probabilities by NumPy and LiteRT, no TensorFlow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from stages.artifacts.feature_store import FeatureStore
+from stages.artifacts.head_spec import output_activation
+from stages.artifacts.model_folder import LOWER, UPPER, ModelRecord, read_head
+from stages.artifacts.shards import ShardReader
+from stages.core.errors import CorruptFileError
+from stages.core.progress import progress
+from stages.engine import activations
+from stages.engine.extraction import Passes, cores, extract, interpreters
+from stages.engine.head import activate, head_logits
+from stages.engine.litert import LiteRTFunction
+
+_BLOCK = 1024  # pictures whose features are in memory at once
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a model says of n pictures.
+
+    Attributes
+    ----------
+    logits : ndarray of shape (n, n_classes), float64
+    probabilities : ndarray of shape (n, n_classes), float32
+    passes : Passes or None
+        Through the frozen part of a fine-tuned base.
+    """
+
+    logits: npt.NDArray[np.float64]
+    probabilities: npt.NDArray[np.float32]
+    passes: Passes | None = None
+
+
+def head_outputs(
+    folder: Path, record: ModelRecord, features: npt.NDArray[np.floating[Any]]
+) -> Outputs:
+    """A head-only model on recorded features of shape (n, *feature_shape)."""
+    logits = head_logits(record.head, read_head(folder, record), features)
+    return Outputs(logits, activate(output_activation(record.head), logits))
+
+
+def fine_tuned_outputs(
+    folder: Path, record: ModelRecord, images: Path, rows: pd.DataFrame
+) -> Outputs:
+    """A fine-tuned model on pictures, through the store.
+
+    Parameters
+    ----------
+    folder : Path
+        Of a model of kind ``fine_tuned``.
+    record : ModelRecord
+    images : Path
+        Folder of shards.
+    rows : DataFrame
+        Rows of a manifest, in the order of the result.
+    """
+    weights = read_head(folder, record)
+    lower, upper = folder / LOWER, folder / UPPER
+    # Where all layers were trained, the upper network is the whole base. Its features are recorded
+    # all the same: a second evaluation then costs no pass.
+    first, second = (lower, upper) if lower.exists() else (upper, None)
+    size, ids = record.backbone.image_size, list(rows["image_id"])
+    blocks = []
+    shape = LiteRTFunction(first).output_shape
+    with FeatureStore.open(activations.record(first, size), shape) as store:
+        passes = _extract(first, rows, images, size, store)
+        with progress(len(rows), "Classifying", "picture") as bar:
+            for start in range(0, len(rows), _BLOCK):
+                features = np.stack(list(store.rows(ids[start : start + _BLOCK])))
+                if second is not None:
+                    features = activations.run(second, features)
+                _check_shape(folder, record, features.shape[1:])
+                blocks.append(head_logits(record.head, weights, features))
+                bar.update(len(features))
+    logits = np.concatenate(blocks)
+    return Outputs(logits, activate(output_activation(record.head), logits), passes)
+
+
+def _extract(
+    network: Path, rows: pd.DataFrame, images: Path, size: int, store: FeatureStore
+) -> Passes:
+    count, threads = interpreters(network.stat().st_size, cores())
+    make = partial(LiteRTFunction, network, threads)
+    with ShardReader(images) as reader:
+        return extract(rows, reader, make, size, store, "Test pictures", functions=count)
+
+
+def _check_shape(folder: Path, record: ModelRecord, got: tuple[int, ...]) -> None:
+    if got != record.feature_shape:
+        raise CorruptFileError(
+            f"The networks of {folder} give features of shape {got}, its head reads "
+            f"{record.feature_shape}. Run the stage fine_tune again."
+        )

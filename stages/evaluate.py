@@ -1,0 +1,219 @@
+"""Both models on the whole test split: scores, predictions, calibration, and what the run cost.
+
+The head-only model reads the recorded features. A fine-tuned one takes the activations at its cut
+from the store and runs the layers above. TensorFlow is not needed for either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from stages.artifacts.features import Features, read_features
+from stages.artifacts.head_spec import output_activation
+from stages.artifacts.manifest import read_split
+from stages.artifacts.model_folder import ModelRecord, read_model
+from stages.artifacts.passes import passes_table
+from stages.artifacts.predictions import Predictions, write_predictions
+from stages.core import cli, versions
+from stages.core.cli import In, Out, Runtime
+from stages.core.environment import environment as this_environment
+from stages.core.errors import HeadstartError
+from stages.core.files import write_json, write_text
+from stages.core.journal import Journal
+from stages.core.params.evaluate import EvaluateParams
+from stages.engine import measures
+from stages.engine.classifier import Outputs, fine_tuned_outputs, head_outputs
+from stages.report.evaluation import passes_text, scores_text
+
+_CONFUSIONS = 20  # pairs of classes that are named in the metrics
+
+
+def main(  # noqa: PLR0913, PLR0917 - an argument for each file
+    images: In,
+    manifest: In,
+    features: In,
+    head: In,
+    model: In,
+    runtime: Runtime,
+    predictions: Out,
+    metrics: Out,
+    environment: Out,
+    confusion: Out,
+    calibration: Out,
+    evaluate: EvaluateParams,
+    journal: Journal,
+) -> None:
+    """Read, measure, write, tell."""
+    recorded, pictures = read_features(features), read_split(manifest)
+    test = pictures[pictures["split"] == "test"].reset_index(drop=True)
+    head_record, record = read_model(head), read_model(model)
+    check(recorded, test, head_record, head)
+    check(recorded, test, record, model)
+    head_only = head_outputs(head, head_record, recorded.array("test"))
+    final = final_outputs(model, record, recorded, images, test)
+    labels = np.array([record.classes.index(label) for label in test["label"]], np.int64)
+    summary = {
+        "head": scores(head_only, labels, head_record, evaluate),
+        "model": scores(final, labels, record, evaluate),
+        **facts(record, pictures),
+    }
+    write_predictions(predictions, predicted(test, record.classes, head_only, final))
+    write_json(metrics, summary)
+    write_json(environment, this_environment(versions.read(runtime)))
+    write_text(confusion, confusion_csv(test["label"], record.classes, final))
+    write_text(calibration, calibration_csv(final, labels, evaluate.calibration_bins))
+    print(scores_text(summary), end="\n\n")
+    if final.passes:
+        journal.note(passes_done=final.passes.done, passes_avoided=final.passes.avoided)
+    journal.write()  # So that the table has this stage's row.
+    rows = sum(entry.shape[0] for entry in recorded.header.splits.values())
+    table = passes_table(journal.others(), rows)
+    write_json(journal.folder / "runtime.json", table)
+    print(passes_text(table))
+
+
+def check(recorded: Features, test: pd.DataFrame, record: ModelRecord, folder: Path) -> None:
+    """Refuse files that do not belong together.
+
+    Raises
+    ------
+    HeadstartError
+        Naming the files and what differs.
+    """
+    header, rows = recorded.header, recorded.rows("test")
+    base = record.backbone.model_dump()
+    random_weights = base.pop("random_weights")
+    same_rows = all(list(rows[name]) == list(test[name]) for name in ("image_id", "label"))
+    faults = {
+        f"the test rows of {recorded.folder} are not those of the manifest": not same_rows,
+        f"{folder} has other classes than {recorded.folder}": record.classes != header.classes,
+        f"{folder} stands on another base than {recorded.folder}": (
+            base != header.backbone or random_weights != header.random_weights
+        ),
+        f"the head of {folder} reads features of shape {record.feature_shape}, "
+        f"{recorded.folder} has {header.feature_shape}": (
+            record.feature_shape != header.feature_shape
+        ),
+    }
+    for fault, is_so in faults.items():
+        if is_so:
+            raise HeadstartError(
+                f"Nothing was evaluated: {fault}. They come from different runs; `dvc repro` "
+                "brings them together."
+            )
+
+
+def final_outputs(
+    folder: Path, record: ModelRecord, recorded: Features, images: Path, test: pd.DataFrame
+) -> Outputs:
+    """Outputs of the final model, whichever kind it is."""
+    if record.kind == "head":
+        return head_outputs(folder, record, recorded.array("test"))
+    return fine_tuned_outputs(folder, record, images, test)
+
+
+def scores(
+    outputs: Outputs, labels: npt.NDArray[np.int64], record: ModelRecord, params: EvaluateParams
+) -> dict[str, Any]:
+    """Everything that is measured of one model, as JSON values.
+
+    Lists (classes, confusions) are kept from DVC's tables of metrics by being lists.
+    """
+    n, guesses = len(labels), outputs.probabilities.argmax(axis=1)
+    right = int((guesses == labels).sum())
+    low, high = measures.wilson_interval(right, n)
+    confusion = measures.confusion_matrix(labels, guesses, len(record.classes))
+    classes = measures.per_class(confusion)
+    k = min(params.top_k, len(record.classes))
+    calibrated = measures.calibration(outputs.probabilities, labels, params.calibration_bins)
+    return {
+        "loss": measures.mean_loss(outputs.logits, labels, output_activation(record.head)),
+        "right": right,
+        "accuracy": right / n,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "top_k": k,
+        "top_k_accuracy": measures.top_k_hits(outputs.probabilities, labels, k) / n,
+        "macro_f1": float(classes.f1[classes.support > 0].mean()),
+        "expected_calibration_error": calibrated.error,
+        "per_class": [
+            {
+                "label": name,
+                "precision": float(classes.precision[i]),
+                "recall": float(classes.recall[i]),
+                "f1": float(classes.f1[i]),
+                "support": int(classes.support[i]),
+            }
+            for i, name in enumerate(record.classes)
+        ],
+        "most_confused": most_confused(confusion, record.classes),
+    }
+
+
+def most_confused(confusion: npt.NDArray[np.int64], classes: Sequence[str]) -> list[dict[str, Any]]:
+    """The pairs of label and wrong guess that occur most often."""
+    wrong = confusion - np.diag(np.diag(confusion))
+    pairs = sorted((-int(wrong[i, j]), int(i), int(j)) for i, j in np.argwhere(wrong))
+    return [
+        {"actual": classes[i], "predicted": classes[j], "count": -count}
+        for count, i, j in pairs[:_CONFUSIONS]
+    ]
+
+
+def facts(record: ModelRecord, pictures: pd.DataFrame) -> dict[str, Any]:
+    """What the scores rest on."""
+    counts = pictures["split"].value_counts()
+    return {
+        "kind": record.kind,
+        "chosen_because": record.chosen_because,
+        "test_pictures": int(counts.get("test", 0)),
+        "train_pictures": int(counts.get("train", 0)),
+        "validation_pictures": int(counts.get("validation", 0)),
+        "classes": list(record.classes),
+        "weights": record.backbone.weights,
+        "random_weights": record.backbone.random_weights,
+    }
+
+
+def predicted(
+    test: pd.DataFrame, classes: Sequence[str], head_only: Outputs, final: Outputs
+) -> Predictions:
+    """The rows of predictions.csv."""
+    rows = test[["image_id", "path", "label"]].assign(predicted=first_guesses(final, classes))
+    return Predictions(rows, head_only.probabilities, final.probabilities)
+
+
+def first_guesses(outputs: Outputs, classes: Sequence[str]) -> list[str]:
+    """The most probable class of each picture; of equal ones the first."""
+    return [classes[i] for i in outputs.probabilities.argmax(axis=1)]
+
+
+def confusion_csv(labels: pd.Series[str], classes: Sequence[str], final: Outputs) -> str:
+    """A row a picture: DVC's confusion template counts them itself."""
+    guesses = first_guesses(final, classes)
+    table = pd.DataFrame({"actual": list(labels), "predicted": guesses})
+    return table.to_csv(index=False, lineterminator="\n")
+
+
+def calibration_csv(final: Outputs, labels: npt.NDArray[np.int64], bins: int) -> str:
+    """A row for each bin of confidence that holds pictures; bins count from 1."""
+    found = measures.calibration(final.probabilities, labels, bins)
+    table = pd.DataFrame(
+        {
+            "bin": np.arange(1, bins + 1),
+            "confidence": found.confidence,
+            "accuracy": found.accuracy,
+            "count": found.count,
+        }
+    )
+    return table[table["count"] > 0].to_csv(index=False, lineterminator="\n")
+
+
+if __name__ == "__main__":
+    cli.run(main)
