@@ -8,9 +8,9 @@ every epoch; they pass through it live, and every pass is counted.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing
 from importlib import metadata
 from pathlib import Path
 from queue import SimpleQueue
@@ -23,13 +23,16 @@ import pandas as pd
 from stages.artifacts.feature_store import FeatureStore
 from stages.core.files import sha256_file
 from stages.core.params.fine_tune import AugmentParams
-from stages.engine.extraction import Passes, Reader, cores, extract, interpreters
+from stages.engine.extraction import Passes, Reader, assemble, cores, extract, interpreters
 from stages.engine.litert import LiteRTFunction
 from stages.imaging.augment import augment
 from stages.imaging.pixels import SPEC, pixels
 
 Array = npt.NDArray[Any]
 Function = Callable[[Array], Array]
+
+#: Rows that are read at once.
+_AT_ONCE = 32
 
 
 def record(network: Path, size: int) -> dict[str, Any]:
@@ -49,48 +52,79 @@ def record(network: Path, size: int) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def recorded(
-    network: Path, rows: pd.DataFrame, reader: Reader, size: int, desc: str
-) -> Iterator[tuple[FeatureStore, Passes]]:
-    """A store that holds the output of ``network`` for every picture of ``rows``.
+def arrays(
+    network: Path | None,
+    parts: Mapping[str, pd.DataFrame],
+    reader: Reader,
+    size: int,
+    work: Path,
+) -> tuple[dict[str, Array], Passes]:
+    """What the trained part reads of some pictures, as maps of files: memory stays bounded.
 
     Parameters
     ----------
-    network : Path
-        A ``.tflite`` file from uint8 pixels to anything.
-    rows : DataFrame
-        As for :func:`stages.engine.extraction.extract`.
+    network : Path or None
+        The frozen lower part, a ``.tflite`` file from uint8 pixels; its output is taken from the
+        feature store, after what the store lacks was computed. None: the pixels themselves.
+    parts : mapping of str to DataFrame
+        Pictures by the name of their array; columns as for
+        :func:`stages.engine.extraction.extract`.
     reader : Reader
     size : int
         Side of the decoded pictures.
-    desc : str
-        Title of the progress.
+    work : Path
+        Existing folder for the files; the arrays need them.
+
+    Returns
+    -------
+    arrays : dict of str to ndarray
+        (n, *output_shape of the network) float32, or (n, size, size, 3) uint8.
+    passes : Passes
+        Of the frozen part.
     """
+    if network is None:
+        return {name: _pixels(rows, reader, size, work / name) for name, rows in parts.items()}, (
+            Passes(0, 0, 0, 0.0)
+        )
     count, threads = interpreters(network.stat().st_size, cores())
     shape = LiteRTFunction(network).output_shape
     with FeatureStore.open(record(network, size), shape) as store:
         passes = extract(
-            rows,
+            pd.concat(parts.values(), ignore_index=True),
             reader,
             lambda: LiteRTFunction(network, threads),
             size,
             store,
-            desc,
+            "Activations of the frozen part",
             functions=count,
         )
-        yield store, passes
+        found: dict[str, Array] = {}
+        for name, rows in parts.items():
+            target = work / f"{name}.npy"
+            assemble(rows["image_id"].tolist(), store, target)
+            found[name] = np.load(target, mmap_mode="r")
+    return found, passes
 
 
-def run(network: Path, inputs: Array, at_once: int = 32) -> Array:
+def _pixels(rows: pd.DataFrame, reader: Reader, size: int, target: Path) -> Array:
+    shape = (len(rows), size, size, 3)
+    found: Array = np.lib.format.open_memmap(
+        target.with_suffix(".npy"), mode="w+", dtype=np.uint8, shape=shape
+    )
+    with closing(Views(rows, reader, size)) as views:
+        for start in range(0, len(rows), _AT_ONCE):
+            indices = range(start, min(start + _AT_ONCE, len(rows)))
+            found[indices.start : indices.stop] = views.take(indices, 0)
+    return found
+
+
+def run(network: Path, inputs: Array) -> Array:
     """Output of a network for every row of an array, which may be memory-mapped.
 
     Parameters
     ----------
     network : Path
     inputs : ndarray of shape (n, *input_shape)
-    at_once : int
-        Rows that a worker reads at once.
 
     Returns
     -------
@@ -98,10 +132,10 @@ def run(network: Path, inputs: Array, at_once: int = 32) -> Array:
         Of the same bits, however many cores there are.
     """
     functions = _Pool(network)
-    starts = range(0, len(inputs), at_once)
+    starts = range(0, len(inputs), _AT_ONCE)
     with ThreadPoolExecutor(functions.count) as pool:
         parts = pool.map(
-            lambda start: functions(np.asarray(inputs[start : start + at_once])), starts
+            lambda start: functions(np.asarray(inputs[start : start + _AT_ONCE])), starts
         )
         return np.concatenate(list(parts))
 
@@ -115,8 +149,8 @@ class Views:
         Pictures, in the order that indices speak of.
     reader : Reader
     size : int
-    params : AugmentParams
-        All zero: the pictures as they are.
+    params : AugmentParams or None
+        None, or all zero: the pictures as they are.
     seed : int
     network : Path or None
         Frozen lower part that every view passes through; None: the pixels themselves.
@@ -132,9 +166,9 @@ class Views:
         rows: pd.DataFrame,
         reader: Reader,
         size: int,
-        params: AugmentParams,
-        seed: int,
-        network: Path | None,
+        params: AugmentParams | None = None,
+        seed: int = 0,
+        network: Path | None = None,
     ) -> None:
         self._columns = [rows[name].tolist() for name in ("image_id", "shard", "offset", "bytes")]
         self._reader, self._size, self._params, self._seed = reader, size, params, seed
@@ -142,7 +176,7 @@ class Views:
         self._workers = ThreadPoolExecutor(cores(), thread_name_prefix="views")
         self.passes = 0
 
-    def take(self, indices: Sequence[int] | npt.NDArray[np.int32], epoch: int) -> Array:
+    def take(self, indices: Iterable[int], epoch: int) -> Array:
         """The views of some rows in an epoch: the same for the same arguments, in any order.
 
         Returns
@@ -161,7 +195,7 @@ class Views:
     def _view(self, index: int, epoch: int) -> Array:
         image_id, shard, offset, length = (column[index] for column in self._columns)
         picture: Array = pixels(self._reader.read(shard, offset, length, image_id), self._size)
-        if self._params.active:
+        if self._params is not None and self._params.active:
             picture = augment(picture, self._params, self._seed, image_id, epoch)
         return picture if self._functions is None else self._functions(picture[None])[0]
 

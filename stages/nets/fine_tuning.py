@@ -101,6 +101,25 @@ class Tuner:
         """How many numbers are trained, head included."""
         return sum(int(np.prod(v.shape)) for v in self.model.trainable_variables)
 
+    def describe(self) -> str:
+        """What learns and where the frozen part ends, in a sentence."""
+        cut = self.cut
+        frozen = (
+            "the whole base runs in every epoch"
+            if cut.after is None
+            else f"what lies up to {cut.after} is frozen and recorded"
+        )
+        moved = (
+            f" (right below it is no single cut: {cut.frozen_above} layers in between stay frozen "
+            "and run in every epoch)"
+            if cut.frozen_above
+            else ""
+        )
+        return (
+            f"Fine-tuning from {cut.unfrozen_from} up, {self.trained_parameters():,} numbers with "
+            f"the head; {frozen}{moved}."
+        )
+
     def head_weights(self) -> Weights:
         """The head's weights as they are now."""
         return dump_head(self.head)

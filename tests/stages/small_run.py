@@ -1,0 +1,206 @@
+"""A pipeline's files up to the trained head, small enough for a test, made by the real stages."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from ruamel.yaml import YAML
+
+from stages import backbone, extract_features, train_head
+from stages.artifacts import manifest as manifests
+from stages.artifacts.shards import ShardWriter, shard_of
+from stages.core.files import sha256_bytes
+from stages.core.journal import Journal
+from stages.core.params.backbone import BackboneParams
+from stages.core.params.compute import ComputeParams
+from stages.core.params.extract_features import ExtractFeaturesParams
+from stages.core.params.train_head import TrainHeadParams
+from stages.nets.tf import configure
+
+#: The files that decide bytes stand in the repository; stages check them in their command line.
+ROOT = Path(__file__).resolve().parents[2]
+RUNTIME = ROOT / "runtime.txt"
+SEED = 42
+COMPUTE = ComputeParams(threads=2)
+
+
+@dataclass(frozen=True)
+class SmallRun:
+    """Paths of a run; ``folder`` holds all of them."""
+
+    folder: Path
+
+    @property
+    def images(self) -> Path:
+        return self.folder / "images"
+
+    @property
+    def manifest(self) -> Path:
+        return self.folder / "split.csv"
+
+    @property
+    def backbone(self) -> Path:
+        return self.folder / "backbone"
+
+    @property
+    def features(self) -> Path:
+        return self.folder / "features"
+
+    @property
+    def head(self) -> Path:
+        return self.folder / "head"
+
+    def journal(self, stage: str) -> Journal:
+        return Journal(self.folder / "journal", stage)
+
+
+def make(folder: Path, **base: Any) -> SmallRun:
+    """Pictures of three kinds, random MobileNetV2 0.35 at 32 pixels unless ``base`` says else.
+
+    Made in a process of its own: the number of threads cannot be changed in one that has computed.
+    """
+    command = [sys.executable, "-m", "tests.stages.small_run", str(folder), json.dumps(base)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return SmallRun(folder)
+
+
+def stage(
+    run: SmallRun, name: str, params: dict[str, dict[str, Any]], **paths: Path
+) -> subprocess.CompletedProcess[str]:
+    """Run a stage by its command line, with some values of params.yaml changed."""
+    document = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    for section, values in params.items():
+        document[section] = {**document[section], **values}
+    file = run.folder / f"params-{uuid.uuid4().hex}.yaml"
+    with file.open("w", encoding="utf-8") as stream:
+        YAML().dump(document, stream)
+    options = [f"--{key.replace('_', '-')}={path}" for key, path in paths.items()]
+    return subprocess.run(
+        [sys.executable, "-m", f"stages.{name}", f"--params={file}", f"--runtime={RUNTIME}",
+         *options],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def _make(folder: Path, base: dict[str, Any]) -> None:
+    configure(COMPUTE.threads)
+    run = SmallRun(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _pictures(run)
+    params = BackboneParams(
+        **{
+            "name": "mobilenet_v2",
+            "alpha": 0.35,
+            "weights": "random",
+            "image_size": 32,
+            "cut": None,
+            "pooling": "avg",
+            **base,
+        }
+    )
+    extraction = ExtractFeaturesParams(engine="litert", dtype="float32")
+    backbone.main(RUNTIME, run.backbone, SEED, params, extraction, run.journal("backbone"))
+    extract_features.main(
+        run.images,
+        run.manifest,
+        run.backbone,
+        RUNTIME,
+        run.features,
+        extraction,
+        run.journal("extract_features"),
+    )
+    train_head.main(
+        run.features,
+        RUNTIME,
+        run.head,
+        folder / "head_epochs.csv",
+        folder / "head_batches.csv",
+        SEED,
+        COMPUTE,
+        head_params(),
+        run.journal("train_head"),
+    )
+
+
+def head_params(**changes: Any) -> TrainHeadParams:
+    return TrainHeadParams(
+        **{
+            "hidden": [],
+            "batch_normalization": True,
+            "dropout": 0.2,
+            "activation": "softmax",
+            "loss": "categorical_crossentropy",
+            "optimizer": "adam",
+            "learning_rate": 0.01,
+            "batch_size": 16,
+            "epochs": 3,
+            "steps_per_epoch": None,
+            "early_stopping_patience": None,
+            "class_weights": "none",
+            **changes,
+        }
+    )
+
+
+def picture(kind: int, number: int, side: int = 40) -> Image.Image:
+    """Noise in a color of its kind, with a bright bar somewhere."""
+    rng = np.random.default_rng((kind, number))
+    pixels = rng.integers(0, 120, (side, side, 3), dtype=np.uint8)
+    pixels[..., kind] += 80
+    start = int(rng.integers(0, side - 6))
+    pixels[start : start + 6] = 250
+    return Image.fromarray(pixels)
+
+
+def encoded(image: Image.Image, kind: str) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind)
+    return stream.getvalue()
+
+
+def _pictures(run: SmallRun, each: int = 16) -> None:
+    rows = []
+    contents = {}
+    for kind, label in enumerate(("blue bar", "green bar", "red bar")):
+        for number in range(each):
+            form = ("png", "jpeg")[number % 2]
+            content = encoded(picture(kind, number), form.upper())
+            split = ("train", "train", "validation", "test")[number % 4]
+            image_id = sha256_bytes(content)
+            contents[image_id] = (content, "png" if form == "png" else "jpg")
+            rows.append(
+                {
+                    "image_id": image_id,
+                    "path": f"{label}/{number:03}.{form}",
+                    "label": label,
+                    "given_split": "",
+                    "width": 40,
+                    "height": 40,
+                    "format": form,
+                    "bytes": len(content),
+                    "group": "",
+                    "shard": shard_of(image_id),
+                    "split": split,
+                }
+            )
+    run.images.mkdir()
+    with ShardWriter(run.images) as writer:
+        for content, extension in contents.values():
+            writer.add(content, extension)
+        places = writer.finish()
+    full = [{**row, "offset": places[str(row["image_id"])].offset} for row in rows]
+    manifests.write_split(run.manifest, manifests.frame(full, manifests.SPLIT))
+
+
+if __name__ == "__main__":
+    _make(Path(sys.argv[1]), json.loads(sys.argv[2]))
