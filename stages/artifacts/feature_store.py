@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 
-from stages.artifacts.store_file import StoreFile, say
+from stages.artifacts.store_file import FAULTS, StoreFile, say
 from stages.core.errors import CorruptFileError
 
 Floats = npt.NDArray[np.float32]
@@ -83,7 +83,7 @@ def outlook(record: Mapping[str, Any], ids: Iterable[str]) -> Outlook:
                 connection.execute(query, (bytes.fromhex(i),)).fetchone() is None for i in wanted
             )
             passes, seconds = (_counter(connection, name) for name in ("passes", "seconds"))
-    except sqlite3.Error:
+    except FAULTS:
         return Outlook(len(wanted), None)
     return Outlook(missing, seconds / passes if passes else None)
 
@@ -274,7 +274,7 @@ class FeatureStore:
         try:
             last = int(old.execute("SELECT max(rowid) FROM features").fetchone()[0] or 0)
             pages = int(old.execute("PRAGMA page_count").fetchone()[0])
-        except (sqlite3.Error, TypeError, ValueError):
+        except (*FAULTS, TypeError, ValueError):
             return 0
         # Row numbers are given out one by one; a larger one is part of the damage.
         last = min(last, 10_000 + 1_000 * pages)
@@ -283,7 +283,7 @@ class FeatureStore:
             rows = list(self._readable(old, range(start, min(last, start + 999) + 1)))
             self._insert(rows, passes=len(rows), seconds=0.0)
             kept += len(rows)
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(*FAULTS):
             passes, seconds = (_counter(old, name) for name in ("passes", "seconds"))
             self._insert([], passes=max(0, int(passes) - kept), seconds=seconds)
         return kept
@@ -292,7 +292,7 @@ class FeatureStore:
         query = "SELECT id, crc, value FROM features WHERE rowid = ?"
         for rowid in rowids:
             # One by one: a damaged page then costs its own rows, not all that follow.
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(*FAULTS):
                 row = old.execute(query, (rowid,)).fetchone()
                 if row and isinstance(row[0], bytes) and self._checked(*row) is not None:
                     yield row

@@ -22,6 +22,8 @@ WAIT = 60.0  # seconds that a transaction waits for another process's
 #: SQLite's own words for a file that is not what it should be. Our statements are fixed, so a
 #: logical error (1) comes from a file with a strange schema, not from a wrong statement.
 _DAMAGE = {1, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH}
+#: A damaged schema also reaches Python as an error message that is no text.
+FAULTS = (sqlite3.Error, UnicodeDecodeError)
 _META = "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)"
 
 
@@ -93,7 +95,7 @@ class StoreFile:
             self.connection.execute("COMMIT")
         except BaseException:
             if self.connection.in_transaction:
-                with contextlib.suppress(sqlite3.Error):
+                with contextlib.suppress(*FAULTS):
                     self.connection.execute("ROLLBACK")
             raise
 
@@ -157,7 +159,7 @@ class StoreFile:
             return action()
         except sqlite3.ProgrammingError:
             raise
-        except sqlite3.Error as error:
+        except FAULTS as error:
             if getattr(error, "sqlite_errorcode", 1) & 0xFF in _DAMAGE:
                 raise DamagedStoreError(str(error)) from error
             raise self._unusable(error) from error
