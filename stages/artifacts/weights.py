@@ -97,9 +97,9 @@ def read_npz(path: Path, expect: Mapping[str, tuple[int, ...]] | None = None) ->
 
 
 def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
-    # Members that overlap could hold more than the file's size, all told.
+    # Compressed or overlapping members could ask for any amount of memory.
     if sum(member.file_size for member in members) > size:
-        raise zipfile.BadZipFile("its members overlap")
+        raise zipfile.BadZipFile("its members unpack to more than the file holds")
     if len({member.filename for member in members}) != len(members):
         raise zipfile.BadZipFile("an array stands in it twice")
 
