@@ -24,10 +24,12 @@ Weights = dict[str, npt.NDArray[np.float32]]
 #: far below it.
 MAX_BYTES = 8 << 30
 _MAX_HEADER = 4096
-_DTYPE = np.dtype("<f4")
+_DTYPE, _HALF = np.dtype("<f4"), np.dtype("<f2")
 
 
-def write_npz(path: Path, arrays: Mapping[str, npt.NDArray[np.float32]]) -> None:
+def write_npz(
+    path: Path, arrays: Mapping[str, npt.NDArray[np.float32]], *, half: bool = False
+) -> None:
     """Write float32 arrays; the bytes depend on names and numbers alone.
 
     Parameters
@@ -36,6 +38,8 @@ def write_npz(path: Path, arrays: Mapping[str, npt.NDArray[np.float32]]) -> None
         Replaced atomically.
     arrays : mapping of str to ndarray of float32, any shape
         All finite.
+    half : bool
+        Round them to float16, which halves the file.
 
     Raises
     ------
@@ -48,13 +52,13 @@ def write_npz(path: Path, arrays: Mapping[str, npt.NDArray[np.float32]]) -> None
             array = arrays[name]
             if array.dtype != np.float32:
                 raise ValueError(f"{name} is {array.dtype}, not float32")
-            if not np.isfinite(array).all():
+            # Not ascontiguousarray, which makes a number without dimensions one with one.
+            with np.errstate(over="ignore"):  # Refused below.
+                stored = np.asarray(array, _HALF if half else _DTYPE, order="C")
+            if not np.isfinite(stored).all():
                 raise ValueError(f"{name} holds numbers that are not finite")
             content = io.BytesIO()
-            # Not ascontiguousarray, which makes a number without dimensions one with one.
-            np.lib.format.write_array(
-                content, np.asarray(array, _DTYPE, order="C"), version=(1, 0), allow_pickle=False
-            )
+            np.lib.format.write_array(content, stored, version=(1, 0), allow_pickle=False)
             member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
             member.create_system = 3  # Unix, also where it is written on Windows.
             member.external_attr = 0o644 << 16
@@ -122,12 +126,12 @@ def _array(content: bytes) -> npt.NDArray[np.float32]:
     if version != (1, 0):
         raise ValueError(f"format version {version}, expected (1, 0)")
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream, max_header_size=_MAX_HEADER)
-    if dtype != _DTYPE or fortran:
+    if dtype not in {_DTYPE, _HALF} or fortran:
         raise ValueError(f"dtype {dtype}{' in Fortran order' * fortran}, expected float32")
     body = content[stream.tell() :]
-    if len(body) != math.prod(shape) * _DTYPE.itemsize:
+    if len(body) != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"{len(body)} bytes, not those of shape {shape}")
-    array = np.frombuffer(body, _DTYPE).reshape(shape).astype(np.float32)
+    array = np.frombuffer(body, dtype).reshape(shape).astype(np.float32)
     if not np.isfinite(array).all():
         raise ValueError("it holds numbers that are not finite")
     return array
