@@ -26,7 +26,12 @@ SHARDS = 64
 
 #: Picture format, as the manifest names it, to the extension of its member.
 EXTENSIONS: Mapping[str, str] = {
-    "jpeg": "jpg", "png": "png", "webp": "webp", "gif": "gif", "bmp": "bmp", "tiff": "tif",
+    "jpeg": "jpg",
+    "png": "png",
+    "webp": "webp",
+    "gif": "gif",
+    "bmp": "bmp",
+    "tiff": "tif",
 }
 
 _LOCAL_HEADER = 30  # bytes of a zip member's header before its name; we write no extra field

@@ -33,13 +33,34 @@ from stages.core.errors import PictureError
 
 #: Accepted formats, by the names of params.yaml, and the decoders that Pillow has for them.
 DECODERS = {
-    "jpeg": "JPEG", "png": "PNG", "webp": "WEBP", "gif": "GIF", "bmp": "BMP", "tiff": "TIFF",
+    "jpeg": "JPEG",
+    "png": "PNG",
+    "webp": "WEBP",
+    "gif": "GIF",
+    "bmp": "BMP",
+    "tiff": "TIFF",
 }
 #: Kinds of pixels with a defined way to 8-bit RGB (see :mod:`stages.imaging.pixels`). 32-bit
 #: integers and floats have no known range, so they would have to be guessed.
 MODES = frozenset(
-    {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "I;16",
-     "I;16L", "I;16B", "I;16N"}
+    {
+        "1",
+        "L",
+        "LA",
+        "La",
+        "P",
+        "PA",
+        "RGB",
+        "RGBA",
+        "RGBa",
+        "RGBX",
+        "CMYK",
+        "YCbCr",
+        "I;16",
+        "I;16L",
+        "I;16B",
+        "I;16N",
+    }
 )
 
 _SIGNATURES = (

@@ -81,4 +81,3 @@ def _over_white(image: Image.Image) -> Image.Image:
     color, alpha = layers[..., :3], layers[..., 3:]
     mixed = (color * alpha + _WHITE * (_WHITE - alpha) + _WHITE // 2) // _WHITE
     return Image.fromarray(mixed.astype(np.uint8))
-

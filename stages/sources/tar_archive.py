@@ -85,9 +85,10 @@ class TarSource:
             while (member := archive.next()) is not None:
                 archive.members.clear()  # the library would keep every header
                 self._take(member)
-            # The library takes a damaged header for the end; the true end is a block of zeros.
-            if stream.last.strip(b"\0"):
-                raise tarfile.ReadError("a header is damaged")
+            # The library takes a damaged header, and an end that came too early, for the end; the
+            # true one is a block of zeros.
+            if stream.last != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError("it is damaged, or ends without its end mark")
 
     def _take(self, member: tarfile.TarInfo) -> None:
         if member.isdir():
