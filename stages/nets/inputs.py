@@ -158,13 +158,15 @@ def _over_white(rgba: Any) -> Any:
 
 def _upright(square: Any, orientation: Any) -> Any:
     """Undo an EXIF orientation: transpose, then mirror, then turn upside down."""
+    # As floats: TensorFlow complains on standard error when it transposes bytes on a usual CPU.
+    values = tf.cast(square, tf.float32)
 
     def when(codes: tuple[int, ...], changed: Any, value: Any) -> Any:
         return tf.where(tf.reduce_any(tf.equal(orientation, codes)), changed, value)
 
-    square = when((5, 6, 7, 8), tf.transpose(square, (1, 0, 2)), square)
-    square = when((2, 3, 6, 7), square[:, ::-1], square)
-    return when((3, 4, 7, 8), square[::-1], square)
+    values = when((5, 6, 7, 8), tf.transpose(values, (1, 0, 2)), values)
+    values = when((2, 3, 6, 7), values[:, ::-1], values)
+    return tf.cast(when((3, 4, 7, 8), values[::-1], values), tf.uint8)
 
 
 def exif_orientation(content: Any) -> Any:

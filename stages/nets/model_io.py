@@ -1,0 +1,226 @@
+"""A trained model as one Keras model, and the files that leave the project: canonical ones.
+
+Keras writes the time and memory addresses into a ``.keras`` file, TensorFlow a random number beside
+a SavedModel: both are made canonical here, so that the md5 of an export speaks of the model alone.
+A SavedModel also holds names that count what its process traced before: write it in a process that
+does nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.artifacts.backbone_record import BackboneRecord
+from stages.core.files import atomic_file, write_bytes
+from stages.core.quiet import quiet_stderr
+from stages.nets.base import feature_model, load_base
+from stages.nets.head import build_head, load_head
+from stages.nets.inputs import decode
+from stages.nets.tf import fresh_names, keras, tf
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_DATE = "1980-01-01@00:00:00"
+_AT_ONCE = 32
+
+Floats = npt.NDArray[np.float32]
+
+
+def classifier(
+    record: BackboneRecord,
+    weights_folder: Path,
+    head: Sequence[Mapping[str, Any]],
+    head_weights: Mapping[str, Floats],
+) -> keras.Model:
+    """Pixels to probabilities, of standard layers alone.
+
+    Parameters
+    ----------
+    record : BackboneRecord
+    weights_folder : Path
+        Where the base's ``base.weights.h5`` lies: the backbone folder, or a fine-tuned model's.
+    head : sequence of dict
+        Layers of the head.
+    head_weights : mapping of str to ndarray
+
+    Returns
+    -------
+    keras.Model
+        (n, size, size, 3), 0 to 255, uint8 or float32 -> (n, n_classes), float32.
+    """
+    base = load_base(record, weights_folder)
+    with fresh_names():
+        features = feature_model(
+            base, record.cut, record.pooling, record.preprocessing, dtype="float32"
+        )
+        top = build_head(head, record.feature_shape)
+        load_head(top, head_weights)
+        return keras.Model(features.input, top(features.output), name="classifier")
+
+
+def save_keras(model: keras.Model, target: Path) -> None:
+    """Write a ``.keras`` file whose bytes depend on the model alone."""
+    rough = target.with_name(f"rough-{target.name}")
+    model.save(rough)
+    try:
+        _repack(rough, target)
+    finally:
+        rough.unlink()
+
+
+def load_keras(path: Path) -> keras.Model:
+    """Load a ``.keras`` file as a stranger would: safe mode, no code of ours."""
+    return keras.saving.load_model(path, compile=False, safe_mode=True)
+
+
+def run_keras(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> Floats:
+    """Probabilities of pictures of shape (n, size, size, 3)."""
+    parts = [
+        np.asarray(model(pixels[start : start + _AT_ONCE], training=False), np.float32)
+        for start in range(0, len(pixels), _AT_ONCE)
+    ]
+    return np.concatenate(parts)
+
+
+def save_saved_model(model: keras.Model, classes: Sequence[str], folder: Path) -> None:
+    """Write a SavedModel with two signatures, whose bytes depend on the model alone.
+
+    ``serving_default``: ``content``, a batch of encoded pictures (string, shape (n,)).
+    ``pixels``: ``pixels``, uint8 of shape (n, size, size, 3). Both give ``label`` (string, (n,)),
+    ``probability`` ((n,)), ``probabilities`` and ``classes`` (string) of shape (n, n_classes).
+    """
+    module = _Served(model, classes)
+    signatures = {
+        "serving_default": module.from_bytes.get_concrete_function(),
+        "pixels": module.from_pixels.get_concrete_function(),
+    }
+    with quiet_stderr():
+        tf.saved_model.save(module, str(folder), signatures=signatures)
+    (folder / "fingerprint.pb").unlink(missing_ok=True)  # A random number; loading needs none.
+    assets = folder / "assets"
+    if assets.is_dir() and not any(assets.iterdir()):
+        shutil.rmtree(assets)  # Git and DVC do not keep empty folders alike.
+    _canonical(folder / "saved_model.pb")
+
+
+def load_saved_model(folder: Path) -> Any:
+    """Load a SavedModel; ``.signatures`` has both ways in."""
+    with quiet_stderr():
+        return tf.saved_model.load(str(folder))
+
+
+def run_pixels(loaded: Any, pixels: npt.NDArray[np.uint8]) -> Floats:
+    """Probabilities by the signature ``pixels``."""
+    signature = loaded.signatures["pixels"]
+    parts = [
+        signature(pixels=tf.constant(pixels[start : start + _AT_ONCE]))["probabilities"].numpy()
+        for start in range(0, len(pixels), _AT_ONCE)
+    ]
+    return np.concatenate(parts)
+
+
+def run_bytes(loaded: Any, contents: Sequence[bytes]) -> tuple[list[str], Floats]:
+    """Labels and probabilities by the signature ``serving_default``."""
+    signature = loaded.signatures["serving_default"]
+    labels: list[str] = []
+    parts = []
+    for start in range(0, len(contents), _AT_ONCE):
+        found = signature(content=tf.constant(list(contents[start : start + _AT_ONCE])))
+        labels += [label.decode() for label in found["label"].numpy()]
+        parts.append(found["probabilities"].numpy())
+    return labels, np.concatenate(parts)
+
+
+class _Served(tf.Module):  # type: ignore[misc]
+    """What a SavedModel holds: the weights and two functions."""
+
+    def __init__(self, model: keras.Model, classes: Sequence[str]) -> None:
+        super().__init__(name="served")
+        size = model.input_shape[1]
+        # The variables themselves: what Keras adds around them is not needed to serve.
+        self.weights = [weight.value for weight in model.weights]
+
+        def answers(pixels: Any) -> dict[str, Any]:
+            probabilities = model(tf.cast(pixels, tf.float32), training=False)
+            names = tf.constant(list(classes))
+            best = tf.argmax(probabilities, axis=1)
+            return {
+                "label": tf.gather(names, best),
+                "probability": tf.reduce_max(probabilities, axis=1),
+                "probabilities": probabilities,
+                # A row for each picture: servers split every answer along its first axis.
+                "classes": tf.repeat(names[None], tf.shape(probabilities)[0], axis=0),
+            }
+
+        shape = (None, size, size, 3)
+        # One trace of the network, called by both.
+        self.from_pixels = tf.function(
+            answers, input_signature=[tf.TensorSpec(shape, tf.uint8, "pixels")], autograph=False
+        )
+
+        def from_bytes(content: Any) -> dict[str, Any]:
+            pixels = tf.map_fn(
+                lambda one: decode(one, size),
+                content,
+                fn_output_signature=tf.TensorSpec((size, size, 3), tf.uint8),
+            )
+            found: dict[str, Any] = self.from_pixels(pixels)
+            return found
+
+        self.from_bytes = tf.function(
+            from_bytes, input_signature=[tf.TensorSpec((None,), tf.string, "content")],
+            autograph=False,
+        )  # fmt: skip
+
+
+def _repack(source: Path, target: Path) -> None:
+    with zipfile.ZipFile(source) as old, atomic_file(target) as file:
+        contents = {name: old.read(name) for name in old.namelist()}
+        contents["config.json"] = _renumbered(contents["config.json"])
+        metadata = {**json.loads(contents["metadata.json"]), "date_saved": _DATE}
+        contents["metadata.json"] = json.dumps(metadata, sort_keys=True).encode()
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as new:
+            for name in sorted(contents):
+                member = zipfile.ZipInfo(name, date_time=_EPOCH)
+                member.create_system = 3  # Unix, wherever it is written.
+                member.external_attr = 0o644 << 16
+                new.writestr(member, contents[name])
+
+
+def _renumbered(config: bytes) -> bytes:
+    """The configuration with shared objects numbered in order of appearance, not by address."""
+    numbers: dict[int, int] = {}
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, list):
+            return [walk(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        return {
+            key: numbers.setdefault(item, len(numbers)) if key == "shared_object_id" else walk(item)
+            for key, item in value.items()
+        }
+
+    return json.dumps(walk(json.loads(config))).encode()
+
+
+def _canonical(path: Path) -> None:
+    """Clear what a graph says of the machine that wrote it, and fix the order of maps."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    for graph in saved.meta_graphs:
+        functions = graph.graph_def.library.function
+        nodes = [*graph.graph_def.node, *(node for each in functions for node in each.node_def)]
+        for node in nodes:
+            if "config_proto" in node.attr:  # Devices and threads of this process.
+                node.attr["config_proto"].s = b""
+        functions.sort(key=lambda function: function.signature.name)
+    write_bytes(path, saved.SerializeToString(deterministic=True))
