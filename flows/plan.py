@@ -110,3 +110,9 @@ def options(stage: Stage) -> dict[str, str]:
         for name, value in pairwise(words)
         if name.startswith("--")
     }
+
+
+def module(stage: Stage) -> str:
+    """The module that a stage's ``python -m`` command runs; "" if it is another kind of command."""
+    words = shlex.split(stage.cmd[-1])
+    return next((word for flag, word in pairwise(words) if flag == "-m"), "")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from flows.dag import Changes, ParamChange, Stage
-from flows.plan import Fate, options, plan
+from flows.plan import Fate, module, options, plan
 
 WHOLE = Changes()
 
@@ -117,3 +117,5 @@ def test_options_are_those_of_the_command() -> None:
         }
     )
     assert options(split) == {"images": "my data/i.csv", "set_aside": "b.csv"}
+    assert module(split) == "stages.split"
+    assert module(Stage(**{**vars(split), "cmd": ("cp a b",)})) == ""

@@ -1,0 +1,171 @@
+"""What a plan would cost: passes through the base, and seconds by the last runs here.
+
+Knows the stages only by the modules that their commands name. What needs the stages' own code
+(which pictures are used, what the feature store holds) is handed in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.dag import Stage
+from flows.plan import Fate, Planned, module, options
+
+EXTRACTION = "stages.extract_features"
+STILL = {Fate.UNCHANGED, Fate.RESTORE}
+
+
+class UnknownError(Exception):
+    """It cannot be said yet; the message says why."""
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How many pictures the next run would send through the frozen base.
+
+    Attributes
+    ----------
+    needed : int or None
+        None: it cannot be known yet.
+    of : int or None
+        Different pictures in use; None if that does not matter or is not known.
+    at_most : bool
+        ``needed`` is a bound, because the base itself is going to be made.
+    seconds_each : float or None
+        What a pass took so far.
+    why : str
+        What the numbers do not say.
+    """
+
+    needed: int | None
+    of: int | None = None
+    at_most: bool = False
+    seconds_each: float | None = None
+    why: str = ""
+
+    def __str__(self) -> str:
+        why = f" ({self.why})" if self.why else ""
+        if self.needed is None:
+            return f"Passes: unknown{why}."
+        if self.of is None:
+            return f"Passes: none{why}."
+        most = "up to " if self.at_most else ""
+        count = f"{most}{self.needed:,}" if self.needed else "none"
+        verb = "needs" if self.needed == 1 else "need"
+        return f"Passes: {count} of {self.of:,} pictures {verb} one through the base{why}."
+
+
+@dataclass(frozen=True)
+class Total:
+    """Seconds of all stages: what runs for sure, and with what may run; stages without a record."""
+
+    least: float
+    most: float
+    unknown: tuple[str, ...]
+
+    def __str__(self) -> str:
+        if not self.most and self.unknown:
+            return "Time: unknown, because nothing of this ran here before."
+        least, most = clock(self.least), clock(self.most)
+        span = f"about {least}" if least == most else f"between {least} and {most}"
+        rest = f", and {', '.join(self.unknown)}, which never ran here" if self.unknown else ""
+        return f"Time: {span} by the last runs here{rest}."
+
+
+def passes(
+    planned: Sequence[Planned],
+    pictures: Callable[[Path], Sequence[str]],
+    outlook: Callable[[Path, Sequence[str]], tuple[int, float | None]],
+) -> Passes:
+    """How many passes the extraction will make.
+
+    Parameters
+    ----------
+    planned : sequence of Planned
+    pictures : callable
+        Image manifest to the ids of the pictures that division and sample will leave in use.
+    outlook : callable
+        Backbone folder and ids to how many of them the feature store lacks, and seconds a pass.
+
+    Both raise :class:`UnknownError` if they cannot tell.
+    """
+    by_module = {module(entry.stage): entry for entry in planned}
+    extraction = by_module.get(EXTRACTION)
+    if extraction is None or extraction.fate in STILL:
+        return Passes(0, why="the features are there")
+    sources = [entry for entry in planned if entry.stage.name in _sources(planned)]
+    for entry in sources:
+        if entry.fate != Fate.UNCHANGED:
+            return Passes(None, why=f"until {entry.stage.name} has run")
+    try:
+        ids = pictures(Path(options(by_module["stages.split"].stage)["images"]))
+    except UnknownError as error:
+        return Passes(None, why=str(error))
+    backbone = by_module["stages.backbone"]
+    why = f"{backbone.stage.name} {backbone.fate}, and then some may turn out to be recorded"
+    if backbone.fate == Fate.UNCHANGED:
+        try:
+            needed, each = outlook(Path(options(extraction.stage)["backbone_folder"]), ids)
+            return Passes(needed, len(ids), seconds_each=each)
+        except UnknownError as error:
+            why = str(error)
+    each = journal(extraction.stage).get("seconds_per_pass")
+    return Passes(len(ids), len(ids), at_most=True, seconds_each=each, why=why)
+
+
+def _sources(planned: Sequence[Planned]) -> set[str]:
+    """The stages whose files the division starts from."""
+    return {
+        parent
+        for entry in planned
+        if module(entry.stage) == "stages.split"
+        for parent in entry.stage.parents
+    }
+
+
+def seconds(entry: Planned, expected: Passes) -> float | None:
+    """What a stage would take if it runs, by its last run here; None if there was none."""
+    if entry.fate in STILL:
+        return 0.0
+    record = journal(entry.stage)
+    took = record.get("seconds")
+    if took is None or module(entry.stage) != EXTRACTION:
+        return took
+    if expected.needed is None or expected.seconds_each is None:
+        return None
+    apart = took - record.get("extraction_seconds", 0.0)
+    return float(round(max(apart, 0.0) + expected.needed * expected.seconds_each, 1))
+
+
+def total(planned: Sequence[Planned], each: Mapping[str, float | None]) -> Total:
+    """Sum of the seconds by stage name."""
+    will = [entry.stage.name for entry in planned if entry.fate == Fate.RUN]
+    may = [entry.stage.name for entry in planned if entry.fate == Fate.MAY]
+    least = sum(each[name] or 0.0 for name in will)
+    most = least + sum(each[name] or 0.0 for name in may)
+    unknown = tuple(name for name in (*will, *may) if each[name] is None)
+    return Total(round(least, 1), round(most, 1), unknown)
+
+
+def journal(stage: Stage) -> dict[str, Any]:
+    """What the stage's last run here left in its journal; empty if there was none."""
+    folder = options(stage).get("journal")
+    name = module(stage).rpartition(".")[2]
+    try:
+        found = json.loads((Path(folder or ".") / f"{name}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def clock(duration: float) -> str:
+    """Seconds as a person says them."""
+    minutes, rest = divmod(round(duration), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,188 @@
+"""The ``headstart`` command. Each subcommand imports what it needs when it is called."""
+
+# ruff: noqa: PLC0415 - that a subcommand imports what it needs is the point
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial, wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+
+import typer
+
+from stages.core.errors import HeadstartError
+
+if TYPE_CHECKING:
+    from flows.plan import Planned
+
+P = ParamSpec("P")
+
+PARAMS = Path("params.yaml")
+
+app = typer.Typer(
+    name="headstart",
+    help="A folder of labelled pictures in, a verified image classifier out.",
+    epilog="`dvc repro` runs the pipeline; `headstart plan` says first what it would do.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # plain help starts faster, and is the same in every terminal
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _main() -> None:
+    """Keep the subcommands' names, however many there are."""
+
+
+def told(command: Callable[P, None]) -> Callable[P, None]:
+    """Show a person's error as its message alone, and exit with its code."""
+
+    @wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except HeadstartError as error:
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(error.exit_code) from None
+
+    return wrapper
+
+
+@app.command(
+    help="Say which stages the next `dvc repro` would run and why, how many pictures would pass "
+    "through the base, and how long it would take. Runs nothing.",
+    epilog="Example: set backbone.image_size to 96 in params.yaml, then `headstart plan`.",
+)
+@told
+def plan(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+) -> None:
+    """Print the plan of the project in the current folder."""
+    import json
+
+    from stages.core.params.reader import read_params
+
+    parameters = read_params(PARAMS)  # before DVC, which has no words for its faults
+
+    from flows import forecast
+
+    planned = _planned()
+    engine = parameters.extract_features.engine
+    passes = forecast.passes(planned, partial(_pictures, parameters), partial(_outlook, engine))
+    seconds = {entry.stage.name: forecast.seconds(entry, passes) for entry in planned}
+    total = forecast.total(planned, seconds)
+    if as_json:
+        stages = [
+            {
+                "name": entry.stage.name,
+                "fate": entry.fate,
+                "reasons": entry.reasons,
+                "seconds": seconds[entry.stage.name],
+            }
+            for entry in planned
+        ]
+        answer = {"stages": stages, "passes": asdict(passes), "seconds": asdict(total)}
+        typer.echo(json.dumps(answer, indent=2))
+    else:
+        typer.echo(f"{_table(planned, seconds)}\n\n{passes}\n{total}")
+
+
+@app.command(
+    help="Check params.yaml without running anything: every fault in one message, with its line.",
+    epilog="Example: headstart params recipes/mine.yaml",
+)
+@told
+def params(
+    file: Annotated[Path, typer.Argument(help="The parameter file.")] = PARAMS,
+) -> None:
+    """Print "fine", or what is wrong."""
+    from stages.core.params.reader import read_params
+    from stages.nets.backbones import find
+
+    backbone = read_params(file).backbone
+    find(backbone.name, backbone.alpha, backbone.image_size)
+    typer.echo(f"{file} is fine.")
+
+
+@app.command(
+    help="List the pretrained bases for `backbone.name`: the picture sizes that they were trained "
+    "on and take at least, width multipliers for `backbone.alpha`, and features a picture.",
+    epilog="Example: `name: mobilenet_v2` and `alpha: 0.5` under `backbone` in params.yaml, or "
+    "`dvc exp run -S backbone.name=vgg16` for a trial.",
+)
+@told
+def backbones() -> None:
+    """Print the table of backbones."""
+    from stages.core.tables import columns
+    from stages.nets.backbones import BACKBONES
+
+    rows = [("name", "size", "least", "features", "alpha", "license of the weights")]
+    for base in BACKBONES.values():
+        alphas = ", ".join(f"{alpha:g}" for alpha in base.alphas)
+        numbers = (str(base.default_size), str(base.minimum_size), f"{base.width:,}")
+        rows.append((base.name, *numbers, alphas, base.licence or "not stated"))
+    typer.echo(columns(rows, "lrrrll"))
+
+
+def _planned() -> tuple[Planned, ...]:
+    from flows import dag
+    from flows.plan import plan as decide
+
+    root = Path.cwd()
+    try:
+        return decide(dag.stages(root), dag.changes(root))
+    except dag.GraphError as error:
+        raise HeadstartError(str(error)) from error
+
+
+def _pictures(parameters: Any, images: Path) -> list[str]:
+    """Ids of the pictures that will be in use: division and sample, computed in memory."""
+    from flows.forecast import UnknownError
+    from stages.artifacts.manifest import read_images
+    from stages.sample import draw
+    from stages.split import split
+
+    try:
+        manifest = split(read_images(images), parameters.split, parameters.seed)
+    except HeadstartError as error:
+        raise UnknownError(f"they cannot be divided: {error}") from error
+    used = draw(manifest, parameters.sample, parameters.seed)
+    return list(dict.fromkeys(used["image_id"]))
+
+
+def _outlook(engine: str, folder: Path, ids: Sequence[str]) -> tuple[int, float | None]:
+    """Pictures that the feature store lacks, and seconds a pass."""
+    from flows.forecast import UnknownError
+    from stages.artifacts.backbone_record import read_backbone
+    from stages.artifacts.feature_store import outlook
+    from stages.engine.extraction import fingerprint_record
+
+    if engine == "keras":
+        raise UnknownError("what is recorded depends on the device, which only TensorFlow knows")
+    try:
+        found = outlook(fingerprint_record(read_backbone(folder), engine), ids)
+    except HeadstartError as error:
+        raise UnknownError(str(error)) from error
+    return found.missing, found.seconds_per_pass
+
+
+def _table(planned: Sequence[Planned], seconds: Mapping[str, float | None]) -> str:
+    from stages.core.tables import columns
+
+    rows = [("stage", "in the next run", "seconds", "why")]
+    for entry in planned:
+        took = seconds[entry.stage.name]
+        shown = "" if not entry.reasons else "?" if took is None else f"{took:.1f}"
+        reasons = list(entry.reasons) or [""]
+        if len(reasons) > 4:
+            reasons = [*reasons[:3], f"and {len(reasons) - 3} more"]
+        rows.append((entry.stage.name, entry.fate, shown, reasons[0]))
+        rows += [("", "", "", reason) for reason in reasons[1:]]
+    return columns(rows, "llrl")
+
+
+if __name__ == "__main__":
+    app()
