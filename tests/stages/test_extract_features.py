@@ -1,0 +1,358 @@
+"""The stage on real networks: one pass a picture, the same bytes always, no TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+
+from stages.artifacts import manifest as manifests
+from stages.artifacts.backbone_record import NETWORK, read_backbone, write_backbone
+from stages.artifacts.feature_store import FeatureStore, outlook
+from stages.artifacts.features import read_features
+from stages.artifacts.shards import ShardReader, ShardWriter
+from stages.core.files import sha256_bytes
+from stages.engine.extraction import extract, fingerprint_record
+from stages.engine.litert import LiteRTFunction
+from tests.stages.imaging.pictures import jpeg, png
+
+ROOT = Path(__file__).resolve().parents[2]
+COUNT = 60
+SIZE = 64
+
+
+class World:
+    """A folder with pictures, a manifest and a backbone."""
+
+    def __init__(self, folder: Path, backbone: Path) -> None:
+        self.folder, self.backbone = folder, backbone
+        self.images = folder / "images"
+        self.manifest = folder / "sample.csv"
+        self.journal = folder / "journal"
+
+    def pictures(self, numbers: list[int], name: str = "picture") -> None:
+        """Write shards and manifest of JPEG and PNG pictures, a few of them identical."""
+        self.images.mkdir(exist_ok=True, parents=True)
+        shutil.rmtree(self.images)
+        self.images.mkdir()
+        rows: list[dict[str, Any]] = []
+        with ShardWriter(self.images) as writer:
+            for number in numbers:
+                kind, make = ("jpeg", jpeg) if number % 3 else ("png", png)
+                content = make(90 + number % 7, 70, seed=number)
+                image_id = writer.add(content, "jpg" if kind == "jpeg" else "png")
+                rows.append(
+                    {
+                        "image_id": image_id,
+                        "path": f"{'ab'[number % 2]}/{name} {number:04}",
+                        "label": "ab"[number % 2],
+                        "given_split": "",
+                        "width": 90,
+                        "height": 70,
+                        "format": kind,
+                        "bytes": len(content),
+                        "group": "",
+                        "split": manifests.SPLITS[max(0, number % 6 - 3)],
+                    }
+                )
+            places = writer.finish()
+        for row in rows:
+            place = places[row["image_id"]]
+            row.update(shard=place.shard, offset=place.offset)
+        rows.append({**rows[0], "path": f"{rows[0]['label']}/the same again"})
+        manifests.write_split(self.manifest, manifests.frame(rows, manifests.SPLIT))
+
+    def start(
+        self, target: Path, backbone: Path | None = None, **changes: str
+    ) -> subprocess.Popen[str]:
+        """Start the stage by its command line, with some parameters changed."""
+        document = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+        document["extract_features"].update(changes)
+        params = self.folder / "params.yaml"
+        with params.open("w", encoding="utf-8") as stream:
+            YAML().dump(document, stream)
+        paths = {
+            "images": self.images,
+            "manifest": self.manifest,
+            "backbone-folder": backbone or self.backbone,
+            "runtime": ROOT / "runtime.txt",
+            "features": target,
+            "journal": self.journal,
+            "params": params,
+        }
+        options = [f"--{name}={path}" for name, path in paths.items()]
+        return subprocess.Popen(
+            [sys.executable, "-m", "stages.extract_features", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+
+    def run(self, target: Path, backbone: Path | None = None, **changes: str) -> dict[str, Any]:
+        """Run the stage and return its journal."""
+        process = self.start(target, backbone, **changes)
+        said, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        journal: dict[str, Any] = json.loads((self.journal / "extract_features.json").read_text())
+        return {**journal, "said": said}
+
+    def refused(self, target: Path, **changes: str) -> str:
+        process = self.start(target, None, **changes)
+        errors = process.communicate(timeout=120)[1]
+        assert process.returncode == 1
+        assert "Traceback" not in errors
+        assert not target.exists()
+        return errors
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture(scope="session")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MobileNetV2 0.35 at 64 pixels with random weights, as the stage makes it."""
+    folder = tmp_path_factory.mktemp("backbone")
+    target = folder / "backbone"
+    subprocess.run(
+        [sys.executable, "-m", "stages.backbone", "--runtime=runtime.txt",
+         f"--backbone-folder={target}", f"--journal={folder}"],
+        cwd=ROOT, check=True, capture_output=True,
+    )  # fmt: skip
+    return target
+
+
+@pytest.fixture(scope="session")
+def keras_backbone(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same base for the Keras engine."""
+    folder = tmp_path_factory.mktemp("keras") / "backbone"
+    shutil.copytree(backbone, folder)
+    (folder / NETWORK).unlink()
+    record = replace(read_backbone(backbone), engine="keras", tflite_sha256=None, parity=None)
+    write_backbone(folder, record)
+    return folder
+
+
+@pytest.fixture
+def world(backbone: Path, tmp_path: Path) -> World:
+    made = World(tmp_path / "world", backbone)
+    made.pictures(list(range(COUNT)))
+    return made
+
+
+def test_the_features_and_what_the_run_says(world: World, tmp_path: Path) -> None:
+    found = world.run(tmp_path / "features")
+    assert re.match(
+        rf"{COUNT + 1} pictures \(1 identical to others\): {COUNT} passed through the base, "
+        r"0 found in the store \(\d+\.\d s, [\d,]+ a second\)\n",
+        found["said"],
+    )
+    assert found["passes_done"] == found["passes_total_ever"] == COUNT
+    assert (found["passes_avoided"], found["pictures"]) == (0, COUNT + 1)
+    features = read_features(tmp_path / "features")
+    assert features.header.random_weights is True
+    assert features.header.classes == ("a", "b")
+    assert features.header.backbone["name"] == "mobilenet_v2"
+    rows = manifests.read_split(world.manifest)
+    network = LiteRTFunction(world.backbone / NETWORK)
+    for split in manifests.SPLITS:
+        of_split = rows[rows["split"] == split].reset_index(drop=True)
+        table = features.rows(split)
+        pd.testing.assert_frame_equal(
+            table[["image_id", "label"]], of_split[["image_id", "label"]]
+        )
+        assert (table["view"] == 0).all()
+        with ShardReader(world.images) as reader:
+            first = of_split.iloc[0]
+            place = (int(first["shard"]), int(first["offset"]), int(first["bytes"]))
+            content = reader.read(*place, str(first["image_id"]))
+        from stages.imaging.pixels import pixels
+
+        expected = network(pixels(content, SIZE)[np.newaxis])[0]
+        assert features.array(split)[0].tobytes() == expected.tobytes()
+
+
+def test_a_second_run_costs_no_pass_and_equals_a_cold_one(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.run(tmp_path / "cold")
+    warm = world.run(tmp_path / "warm")
+    assert (warm["passes_done"], warm["passes_avoided"]) == (0, COUNT)
+    assert contents(tmp_path / "warm") == contents(tmp_path / "cold")
+
+    # Other names: no pass. 10 more pictures: 10. Every 5th: none, and the bytes of a cold run.
+    world.pictures(list(range(COUNT)), name="renamed")
+    assert world.run(tmp_path / "renamed")["passes_done"] == 0
+    world.pictures([*range(COUNT), *range(1000, 1010)])
+    assert world.run(tmp_path / "more")["passes_done"] == 10
+    world.pictures(list(range(0, COUNT, 5)))
+    assert world.run(tmp_path / "subset")["passes_done"] == 0
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "empty"))
+    assert world.run(tmp_path / "subset cold")["passes_done"] == COUNT / 5
+    assert contents(tmp_path / "subset") == contents(tmp_path / "subset cold")
+
+
+def test_killed_at_random_moments_and_run_again(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.pictures(list(range(400)))
+    ids = list(manifests.read_split(world.manifest)["image_id"])
+    chance = random.Random(7)
+    record = fingerprint_record(read_backbone(world.backbone), "litert")
+    done = [0]
+    for _ in range(4):
+        process = world.start(tmp_path / "features")
+        while 400 - outlook(record, ids).missing <= done[-1]:
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.002)
+        time.sleep(chance.uniform(0.0, 0.05))
+        process.kill()
+        process.communicate()
+        with FeatureStore.open(record, (1280,)) as store:
+            done.append(store.passes)
+            assert store.passes == 400 - len(store.missing(ids))
+    assert done[-1] < 400
+    assert not (tmp_path / "features").exists()
+    last = world.run(tmp_path / "features")
+    assert last["passes_total_ever"] == 400
+    assert last["passes_done"] == 400 - done[-1]
+    assert done == sorted(done)
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "empty"))
+    world.run(tmp_path / "uninterrupted")
+    assert contents(tmp_path / "features") == contents(tmp_path / "uninterrupted")
+
+
+def test_the_bytes_of_litert_do_not_depend_on_threads(world: World, tmp_path: Path) -> None:
+    rows = manifests.read_split(world.manifest)
+    network = world.backbone / NETWORK
+    found = set()
+    for workers, threads, functions in ((1, 1, 1), (2, 1, 2), (4, 1, 4), (2, 2, 1), (2, 4, 2)):
+        with (
+            FeatureStore.open({"n": 1}, (1280,), tmp_path / f"{workers}{threads}") as store,
+            ShardReader(world.images) as reader,
+        ):
+            extract(
+                rows, reader, lambda n=threads: LiteRTFunction(network, n), SIZE, store, "Test",  # type: ignore[misc]
+                workers=workers, functions=functions,
+            )  # fmt: skip
+            found.add(sha256_bytes(b"".join(row.tobytes() for row in store.rows(rows["image_id"]))))
+    assert len(found) == 1
+
+
+def test_half_precision_costs_no_pass(world: World, tmp_path: Path) -> None:
+    world.run(tmp_path / "single")
+    assert world.run(tmp_path / "half", dtype="float16")["passes_done"] == 0
+    single, half = read_features(tmp_path / "single"), read_features(tmp_path / "half")
+    assert half.array("train").dtype == np.float16
+    assert np.array_equal(half.array("train"), single.array("train").astype(np.float16))
+
+
+def test_tensorflow_is_not_imported(world: World, tmp_path: Path) -> None:
+    code = (
+        "import sys, atexit\n"
+        "atexit.register(lambda: print([m for m in ('tensorflow', 'keras') if m in sys.modules]))\n"
+        "import runpy; runpy.run_module('stages.extract_features', run_name='__main__')"
+    )
+    process = world.start(tmp_path / "not used")
+    options = [str(option) for option in process.args][3:]  # type: ignore[union-attr]
+    process.kill()
+    process.communicate()
+    done = subprocess.run(
+        [sys.executable, "-c", code, *options], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.endswith("[]\n")
+
+
+KERAS = """
+import os, sys
+from pathlib import Path
+from stages import extract_features
+from stages.core.journal import Journal
+from stages.core.params.extract_features import ExtractFeaturesParams
+from tests.stages.test_extract_features import COUNT, ROOT, World
+folder, backbone = Path(sys.argv[1]), Path(sys.argv[2])
+world = World(folder, backbone)
+for name, numbers, store in (
+    ("half", range(COUNT // 2), "warm"), ("warm", range(COUNT), "warm"),
+    ("cold", range(COUNT), "cold"),
+):
+    os.environ["HEADSTART_CACHE"] = str(folder / store)
+    world.pictures(list(numbers))
+    journal = Journal(folder, name)
+    extract_features.main(
+        world.images, world.manifest, backbone, ROOT / "runtime.txt", folder / name,
+        ExtractFeaturesParams(engine="keras", dtype="float32"), journal,
+    )
+    print(journal.counters["passes_done"], journal.counters["passes_avoided"], file=sys.stderr)
+"""
+
+
+def test_the_keras_engine_agrees_and_does_not_depend_on_the_batch(
+    world: World, keras_backbone: Path, tmp_path: Path
+) -> None:
+    world.run(tmp_path / "litert")
+    # Three runs in one process: half of the pictures, the others too, and all of them cold.
+    done = subprocess.run(
+        [sys.executable, "-c", KERAS, str(tmp_path), str(keras_backbone)],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    half = COUNT // 2
+    assert done.stderr.splitlines()[-3:] == [f"{half} 0", f"{half} {half}", f"{COUNT} 0"]
+    assert contents(tmp_path / "warm") == contents(tmp_path / "cold")
+    for split in manifests.SPLITS:
+        one, two = (
+            read_features(tmp_path / name).array(split).astype(np.float64)
+            for name in ("litert", "warm")
+        )
+        # Random weights leave some features all but constant: the scale is that of all of them.
+        assert np.abs(one - two).max() < 1e-4 * one.std(axis=0).max()
+
+
+def test_a_split_without_pictures_is_refused_before_any_pass(world: World, tmp_path: Path) -> None:
+    rows = manifests.read_split(world.manifest)
+    manifests.write_split(world.manifest, rows[rows["split"] != "validation"])
+    assert "The validation split has no pictures" in world.refused(tmp_path / "features")
+    assert not Path(os.environ["HEADSTART_CACHE"]).exists()
+
+
+def test_a_backbone_of_another_engine_is_refused(world: World, tmp_path: Path) -> None:
+    said = world.refused(tmp_path / "features", engine="keras")
+    assert "was made for the engine litert, and extract_features.engine is keras" in said
+
+
+def test_a_picture_that_is_not_in_its_shard_is_named(world: World, tmp_path: Path) -> None:
+    rows = manifests.read_split(world.manifest)
+    broken = rows.iloc[7]
+    path = world.images / f"{broken['shard']:02}.zip"
+    content = bytearray(path.read_bytes())
+    content[int(broken["offset"]) + 20] ^= 0xFF
+    path.write_bytes(content)
+    said = world.refused(tmp_path / "features")
+    assert str(broken["path"]) in said
+    assert str(path.name) in said
+
+
+def test_a_damaged_store_is_said_and_filled_again(world: World, tmp_path: Path) -> None:
+    world.run(tmp_path / "before")
+    (store,) = (Path(os.environ["HEADSTART_CACHE"]) / "features").glob("*.sqlite")
+    store.write_bytes(b"garbage" * 10_000)
+    process = world.start(tmp_path / "after")
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 0
+    assert "set aside" in said
+    assert store.with_name(f"{store.name}.damaged-1").exists()
+    assert contents(tmp_path / "before") == contents(tmp_path / "after")
