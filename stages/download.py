@@ -6,6 +6,7 @@ files = kept + set aside, always.
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -162,6 +163,16 @@ def _check_classes(taken: Sequence[Taken], aside: Sequence[Aside], origin: str) 
     )
 
 
+def _check_room(folder: Path, needed: int) -> None:
+    """A disk that fills up in the middle would end in an error that names no cause."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise SourceError(
+            f"The pictures need {needed:,} bytes, and {folder} has room for {free:,}. Nothing was "
+            "written. Make room and run again."
+        )
+
+
 def main(
     pictures: In,
     runtime: Runtime,  # noqa: ARG001 - the command line has compared it with what is installed
@@ -183,6 +194,7 @@ def main(
     planned = plan(source, download.root, limits)
     print(planned.layout.describe(), flush=True)
     with atomic_folder(images) as folder, ShardWriter(folder) as writer:
+        _check_room(folder, planned.bytes)
         taken, aside = take_in(source, planned, limits, writer)
         if len(taken) + len(aside) != len(source.entries):
             raise HeadstartError(

@@ -43,12 +43,14 @@ class Aside:
 class Plan:
     """What becomes of each file before any is read.
 
-    ``len(places) + len(aside)`` is the number of the source's files.
+    ``len(places) + len(aside)`` is the number of the source's files; ``bytes`` those of the files
+    that will be read.
     """
 
     layout: Layout
     places: Mapping[str, Place]
     aside: tuple[Aside, ...]
+    bytes: int
 
 
 def plan(source: Source, root: str | None, limits: Limits) -> Plan:
@@ -69,6 +71,7 @@ def plan(source: Source, root: str | None, limits: Limits) -> Plan:
             open_entries.append(entry)
     layout = recognize((entry.path for entry in open_entries), root, source.origin)
     places: dict[str, Place] = {}
+    total = 0
     for entry in open_entries:
         place = layout.place(entry.path)
         if not isinstance(place, Place):
@@ -78,7 +81,8 @@ def plan(source: Source, root: str | None, limits: Limits) -> Plan:
             aside.append(Aside(entry.path, "too_large", detail))
         else:
             places[entry.path] = place
-    return Plan(layout, places, tuple(aside))
+            total += entry.size
+    return Plan(layout, places, tuple(aside), total)
 
 
 def take_in(

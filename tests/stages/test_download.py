@@ -1,0 +1,311 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages import download as stage
+from stages.artifacts.manifest import read_images, read_set_aside
+from stages.artifacts.shards import ShardReader
+from stages.core.errors import HeadstartError, SourceError, UnsafeArchiveError
+from stages.core.journal import Journal
+from stages.core.params.download import DownloadParams
+from tests.stages.imaging import pictures as make
+from tests.stages.sources.archives import HONEST, make_tar, make_zip
+from tests.stages.sources.server import serving
+
+OUTS = ("images", "images.csv", "set_aside.csv", "download.json")
+
+
+def parameters(**changes: Any) -> DownloadParams:
+    values: dict[str, Any] = {
+        "source": "archive",
+        "location": "unused",
+        "url": None,
+        "sha256": None,
+        "root": None,
+        "formats": ["jpeg", "png", "webp", "gif", "bmp"],
+        "min_side": 8,
+        "max_pixels": 50_000_000,
+        "max_picture_bytes": 50_000_000,
+        "max_total_bytes": 20_000_000_000,
+    }
+    return DownloadParams(**{**values, **changes})
+
+
+def run(location: Path, out: Path, **changes: Any) -> dict[str, Any]:
+    """Run the stage into a folder; check what must hold always; return the metrics."""
+    with Journal.open(out / "journal", "download") as journal:
+        stage.main(
+            pictures=location,
+            runtime=Path("unread"),
+            images=out / "images",
+            manifest=out / "images.csv",
+            set_aside=out / "set_aside.csv",
+            metrics=out / "download.json",
+            journal=journal,
+            download=parameters(**changes),
+        )
+    counts: dict[str, Any] = json.loads((out / "download.json").read_text())
+    images = read_images(out / "images.csv")
+    aside = read_set_aside(out / "set_aside.csv")
+    assert counts["files"] == counts["kept"] + counts["set_aside"]
+    assert counts["kept"] == len(images) == sum(counts["classes"].values())
+    assert counts["set_aside"] == len(aside) == sum(counts["set_aside_by_reason"].values())
+    assert counts["duplicates"] == len(images) - images["image_id"].nunique()
+    assert not set(images["path"]) & set(aside["path"])
+    with ShardReader(out / "images") as reader:
+        for row in images.to_dict("records"):
+            reader.read(row["shard"], row["offset"], row["bytes"], row["image_id"])
+    return counts
+
+
+def everything(out: Path) -> dict[str, str]:
+    """sha256 of every output by name; the journal is none."""
+    files = [path for name in OUTS for path in sorted((out / name).rglob("*")) or [out / name]]
+    return {
+        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
+    }
+
+
+def folder_of(files: Mapping[str, bytes], folder: Path) -> Path:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder
+
+
+POISON: dict[str, tuple[bytes, str]] = {
+    "Pets/cat/empty.jpg": (b"", "empty"),
+    "Pets/cat/page.jpg": (b"<html>404</html>", "not_a_picture"),
+    "Pets/cat/cut.jpg": (make.jpeg(400, 300)[:900], "truncated"),
+    "Pets/cat/cut.png": (make.png(400, 300)[:-400], "truncated"),
+    "Pets/cat/bomb.gif": (make.gif_header(65535, 65535), "too_large"),
+    "Pets/cat/bomb.png": (make.png_header(10_000, 10_000), "too_large"),
+    "Pets/cat/icon.png": (make.png(6, 6), "too_small"),
+    "Pets/cat/scan.jpg": (make.encoded(make.noise(), "TIFF"), "refused_format"),
+    "Pets/cat/vector.jpg": (b"%!PS-Adobe-3.0", "refused_format"),
+    "Pets/cat/Thumbs.db": (b"\xd0\xcf\x11\xe0", "not_a_picture"),
+    "Pets/cat/.DS_Store": (b"\0\0\0\1Bud1", "hidden"),
+    "Pets/README.md": (b"# Pets", "no_class"),
+    "Pets/loose.jpg": (make.jpeg(seed=77), "no_class"),
+}
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar.gz"])
+def test_poison_is_counted_and_the_rest_is_kept(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {**HONEST, **{name: content for name, (content, _) in POISON.items()}}
+    if kind == "folder":
+        location = folder_of(files, tmp_path / "in")
+    elif kind == "zip":
+        location = make_zip(tmp_path / "in.zip", files, zipfile.ZIP_DEFLATED)
+    else:
+        location = make_tar(tmp_path / "in.tar.gz", files, "w:gz")
+    source = "folder" if kind == "folder" else "archive"
+    counts = run(location, tmp_path / "out", source=source)
+    aside = read_set_aside(tmp_path / "out" / "set_aside.csv")
+    reasons = dict(zip(aside["path"], aside["reason"], strict=True))
+    assert reasons == {name: reason for name, (_, reason) in POISON.items()}
+    assert counts["classes"] == {"cat": 3, "dog": 3}
+    assert counts["kept"] == len(HONEST)
+    assert counts["bytes"] == sum(len(content) for content in HONEST.values())
+    said = capsys.readouterr().out
+    assert "Recognized class folders in Pets/: 2 classes (cat, dog)" in said
+    assert "6 of 19 files kept" in said
+    assert "truncated (2)" in said
+    assert "Pets/cat/empty.jpg" in said
+
+
+def test_the_manifest_says_what_the_pictures_are(tmp_path: Path) -> None:
+    files = {
+        **HONEST,
+        "Pets/dog/palette.jpg": make.encoded(make.noise().convert("P"), "PNG"),
+        "Pets/dog/turned.jpg": make.turned(6),
+        "Pets/dog/moving.png": make.animation("WEBP"),
+    }
+    run(make_zip(tmp_path / "a.zip", files), tmp_path / "out")
+    images = read_images(tmp_path / "out" / "images.csv").set_index("path")
+    palette, turned = images.loc["Pets/dog/palette.jpg"], images.loc["Pets/dog/turned.jpg"]
+    assert palette["format"] == "png"
+    assert (turned["width"], turned["height"]) == (30, 40)
+    assert images.loc["Pets/dog/moving.png", "format"] == "webp"
+    assert palette["image_id"] == hashlib.sha256(files["Pets/dog/palette.jpg"]).hexdigest()
+    assert set(images["given_split"]) == {""}
+    assert set(images["group"]) == {""}
+
+
+def test_the_same_pictures_from_any_source_are_the_same_bytes(tmp_path: Path) -> None:
+    run(make_zip(tmp_path / "a.zip"), tmp_path / "1")
+    backwards = dict(reversed(list(HONEST.items())))
+    run(make_tar(tmp_path / "a.tgz", backwards, "w:gz"), tmp_path / "2")
+    run(folder_of(HONEST, tmp_path / "in"), tmp_path / "3", source="folder")
+    assert everything(tmp_path / "1") == everything(tmp_path / "2") == everything(tmp_path / "3")
+
+
+def test_given_splits_and_copies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    same = make.jpeg(seed=50)
+    files = {
+        "d/Training/Apple/1.jpg": make.jpeg(seed=1),
+        "d/Training/Apple/2.jpg": same,
+        "d/Training/Pear/1.jpg": make.jpeg(seed=2),
+        "d/Test/Apple/1.jpg": same,
+        "d/Test/Pear/2.jpg": make.jpeg(seed=3),
+        "d/Test/Pear/3.jpg": make.jpeg(seed=1),
+    }
+    counts = run(make_zip(tmp_path / "a.zip", files), tmp_path / "out")
+    assert counts["given_splits"] == {"train": 3, "test": 3}
+    assert counts["duplicates"] == 2
+    assert counts["label_conflicts"] == 1
+    warned = capsys.readouterr().err
+    assert "WARNING" in warned
+    assert "d/Test/Pear/3.jpg  =  d/Training/Apple/1.jpg" in warned
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"cat/1.jpg": make.jpeg()}, "fewer than two classes"),
+        ({"cat/1.jpg": make.jpeg(), "dog/1.jpg": b"no"}, "usable pictures of 1 classes"),
+        ({"train/1.jpg": make.jpeg(), "test/1.jpg": make.jpeg()}, "without class folders"),
+    ],
+)
+@pytest.mark.parametrize("source", ["folder", "archive"])
+def test_two_classes_are_needed(
+    tmp_path: Path, files: dict[str, bytes], said: str, source: str
+) -> None:
+    location = (
+        folder_of(files, tmp_path / "in")
+        if source == "folder"
+        else make_zip(tmp_path / "a.zip", files)
+    )
+    with pytest.raises(SourceError, match=said):
+        run(location, tmp_path / "out", source=source)
+    assert not list((tmp_path / "out").rglob("*"))
+
+
+def test_a_hostile_archive_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    run(make_zip(tmp_path / "a.zip"), tmp_path / "out")
+    before = everything(tmp_path / "out")
+    listed = sorted(path.name for path in tmp_path.rglob("*"))
+    evil = make_tar(tmp_path / "a.zip", {**HONEST, "../../evil.jpg": make.jpeg()})
+    with pytest.raises(UnsafeArchiveError):
+        run(evil, tmp_path / "out")
+    assert everything(tmp_path / "out") == before
+    assert sorted(path.name for path in tmp_path.rglob("*")) == listed
+
+
+def test_a_failure_while_reading_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    path = make_tar(tmp_path / "a.tgz", mode="w:gz")
+    run(path, tmp_path / "out")
+    before = everything(tmp_path / "out")
+    path.write_bytes(path.read_bytes()[:-3000])
+    with pytest.raises(HeadstartError):
+        run(path, tmp_path / "out")
+    assert everything(tmp_path / "out") == before
+    assert not [p for p in (tmp_path / "out").iterdir() if p.name.endswith(".part")]
+
+
+def test_a_full_disk_is_told_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(SourceError, match="room for 1,000"):
+        run(make_zip(tmp_path / "a.zip"), tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*"))
+
+
+def test_from_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    content = make_zip(tmp_path / "a.zip").read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    with serving(lambda request: request.serve(content)) as (url, seen):
+        for out in ("1", "2"):
+            run(tmp_path, tmp_path / out, url=f"{url}/pets.zip", sha256=digest)
+    assert len(seen) == 1
+    assert everything(tmp_path / "1") == everything(tmp_path / "2")
+
+
+def test_a_root_and_other_limits(tmp_path: Path) -> None:
+    files = {**HONEST, "Other/x/1.jpg": make.jpeg(), "Other/y/1.jpg": make.jpeg(90, 90)}
+    path = make_zip(tmp_path / "a.zip", files)
+    counts = run(path, tmp_path / "1", root="Other")
+    assert counts["classes"] == {"x": 1, "y": 1}
+    assert counts["set_aside_by_reason"] == {"no_class": 6}
+    counts = run(path, tmp_path / "2", root="Pets", max_picture_bytes=len(files["Pets/cat/0.jpg"]))
+    assert counts["set_aside_by_reason"]["no_class"] == 2
+    assert counts["set_aside_by_reason"]["too_large"] >= 1
+
+
+def test_the_embedded_digits(tmp_path: Path) -> None:
+    counts = run(tmp_path, tmp_path / "out", source="embedded")
+    assert counts["kept"] == counts["files"] == 1797
+    assert list(counts["classes"]) == list("0123456789")
+    images = read_images(tmp_path / "out" / "images.csv")
+    assert set(images["width"]) == set(images["height"]) == {8}
+
+
+def test_the_command_line_needs_no_tensorflow() -> None:
+    code = (
+        "import sys, stages.download\n"
+        "print([name for name in ('tensorflow', 'keras', 'sklearn') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"
+
+
+# Real pictures
+
+
+@pytest.mark.shared
+def test_cats_and_dogs(shared: Path, tmp_path: Path) -> None:
+    archive = shared / "datasets" / "cats-dogs.zip"
+    counts = run(archive, tmp_path / "1")
+    assert (counts["files"], counts["kept"], counts["set_aside"]) == (4004, 4000, 4)
+    assert counts["classes"] == {"Cat": 2000, "Dog": 2000}
+    aside = read_set_aside(tmp_path / "1" / "set_aside.csv")
+    assert dict(zip(aside["path"], aside["reason"], strict=True)) == {
+        "PetImages/Cat/666_.jpg": "empty",
+        "PetImages/Cat/Thumbs.db": "not_a_picture",
+        "PetImages/Dog/11702.jpg": "truncated",
+        "PetImages/Dog/Thumbs.db": "not_a_picture",
+    }
+    run(archive, tmp_path / "2")
+    assert everything(tmp_path / "1") == everything(tmp_path / "2")
+
+
+@pytest.mark.shared
+def test_alien_and_predator(shared: Path, tmp_path: Path) -> None:
+    counts = run(shared / "datasets" / "alien-vs-predator.zip", tmp_path / "out")
+    assert (counts["kept"], counts["set_aside"]) == (894, 0)
+    assert counts["given_splits"] == {"train": 694, "validation": 200}
+    assert counts["classes"] == {"alien": 447, "predator": 447}
+    images = read_images(tmp_path / "out" / "images.csv")
+    mislabelled = images[images["path"].str.endswith(".jpg") & (images["format"] == "png")]
+    assert len(mislabelled) == 5
+    assert (images.groupby("image_id")["given_split"].nunique() > 1).sum() == 2
+
+
+@pytest.mark.shared
+def test_ten_more_pictures_change_at_most_ten_shards(shared: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(shared / "datasets" / "fruits360-10.zip") as archive:
+        names = [name for name in archive.namelist() if name.endswith(".jpg")]
+        folder = folder_of({name: archive.read(name) for name in names[:-10]}, tmp_path / "in")
+        run(folder, tmp_path / "1", source="folder")
+        folder_of({name: archive.read(name) for name in names[-10:]}, folder)
+    run(folder, tmp_path / "2", source="folder")
+    before, after = everything(tmp_path / "1"), everything(tmp_path / "2")
+    assert 1 <= sum(before[name] != after[name] for name in before if "/" in name) <= 10
