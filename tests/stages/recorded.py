@@ -1,0 +1,138 @@
+"""A features folder and its manifest made by hand, for stages that read no picture."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ruamel.yaml import YAML
+
+from stages.artifacts.features import FeaturesWriter
+from stages.artifacts.manifest import SPLIT, SPLITS, frame, write_split
+from stages.core.files import sha256_bytes
+from tests.stages.artifacts.models import BACKBONE
+
+ROOT = Path(__file__).resolve().parents[2]
+RUNTIME = ROOT / "runtime.txt"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Where features and manifest lie, and what they hold."""
+
+    folder: Path
+    classes: list[str]
+    labels: Mapping[str, Sequence[int]]
+
+    @property
+    def features(self) -> Path:
+        return self.folder / "features"
+
+    @property
+    def manifest(self) -> Path:
+        return self.folder / "split.csv"
+
+    @property
+    def images(self) -> Path:
+        images = self.folder / "images"
+        images.mkdir(exist_ok=True)
+        return images
+
+
+def record(
+    folder: Path,
+    splits: Mapping[str, tuple[npt.NDArray[Any], Sequence[int]]],
+    classes: Sequence[str],
+    **header: Any,
+) -> Recorded:
+    """Write features (rows) and labels (class indices) of each split, and a manifest to match."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, object]] = []
+    for split in SPLITS:
+        for label in splits[split][1]:
+            n = len(rows)
+            rows.append(
+                {
+                    "image_id": sha256_bytes(f"{n}".encode()),
+                    "path": f"{n:06d}.png",
+                    "label": classes[label],
+                    "given_split": "",
+                    "width": 8,
+                    "height": 8,
+                    "format": "png",
+                    "bytes": 99,
+                    "group": "",
+                    "shard": 0,
+                    "offset": n,
+                    "split": split,
+                }
+            )
+    table = frame(rows, SPLIT)
+    write_split(folder / "split.csv", table)
+    values: dict[str, Any] = {
+        "fingerprint_record": {"made": "by hand"},
+        "backbone": BACKBONE,
+        "random_weights": True,
+        "classes": classes,
+        "dtype": "float32",
+        **header,
+    }
+    shape = splits["train"][0].shape[1:]
+    with FeaturesWriter(folder / "features", feature_shape=shape, **values) as writer:
+        for split in SPLITS:
+            part = table[table["split"] == split].assign(view=0)
+            writer.split(split, part, splits[split][0])
+    return Recorded(folder, list(classes), {split: splits[split][1] for split in SPLITS})
+
+
+def separable(
+    folder: Path,
+    counts: Sequence[int] = (240, 60, 90),
+    shape: tuple[int, ...] = (16,),
+    **header: Any,
+) -> Recorded:
+    """Three classes that a linear head tells apart."""
+    generator = np.random.Generator(np.random.Philox(key=5))
+    centers = generator.normal(size=(3, *shape))
+    splits = {}
+    for split, n in zip(SPLITS, counts, strict=True):
+        labels = np.arange(n) % 3
+        features = centers[labels] + 0.3 * generator.normal(size=(n, *shape))
+        splits[split] = (features.astype(header.get("dtype", "float32")), labels.tolist())
+    return record(folder, splits, ["ant", "bee", "cat"], **header)
+
+
+def params(path: Path, **changes: Any) -> Path:
+    """The project's params.yaml with some values of sections changed: ``train_head__epochs=2``."""
+    yaml = YAML(typ="rt")
+    document = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    for name, value in changes.items():
+        node, *rest = name.split("__")
+        if rest:
+            document[node][rest[0]] = value
+        else:
+            document[node] = value
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(document, file)
+    return path
+
+
+def stage(name: str, **options: Path) -> subprocess.CompletedProcess[str]:
+    """Run a stage as DVC does, in a process of its own."""
+    words = [
+        word for key, path in options.items() for word in (f"--{key.replace('_', '-')}", str(path))
+    ]
+    return subprocess.run(
+        [sys.executable, "-m", f"stages.{name}", *words],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )

@@ -1,0 +1,267 @@
+"""The stage on features made by hand, so that every score is known beforehand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stages.artifacts.model_folder import ModelRecord, write_model
+from stages.artifacts.passes import passes_table
+from stages.artifacts.predictions import read_predictions
+from stages.artifacts.weights import Weights
+from stages.core.files import atomic_folder, write_json
+from stages.core.journal import Journal, run_id
+from stages.core.params.evaluate import EvaluateParams
+from stages.evaluate import main
+from stages.report.evaluation import passes_text
+from tests.stages.artifacts.models import record as model_record
+from tests.stages.recorded import ROOT, RUNTIME, Recorded, params, record, separable, stage
+
+CLASSES = ["ant", "bee", "cat"]
+# Row = label, column = prediction.
+CONFUSION = np.array([[8, 1, 1], [0, 5, 0], [2, 0, 3]])
+OUTPUTS = (
+    "predictions.csv",
+    "metrics.json",
+    "environment.json",
+    "confusion.csv",
+    "calibration.csv",
+)
+
+
+def known(folder: Path, **header: Any) -> Recorded:
+    """Features whose largest entry is the prediction of an identity head."""
+    pairs = [(i, j) for i in range(3) for j in range(3) for _ in range(CONFUSION[i, j])]
+    features = np.array([4.0 * np.eye(3)[j] for _, j in pairs], np.float32)
+    test = (features, [i for i, _ in pairs])
+    other = (np.eye(3, dtype=np.float32), [0, 1, 2])
+    splits = {"train": other, "validation": other, "test": test}
+    return record(folder, splits, CLASSES, **header)
+
+
+def identity(folder: Path, **changes: Any) -> Path:
+    of = identity_record(**changes)
+    weights: Weights = {"0.kernel": np.eye(3, dtype=np.float32), "0.bias": np.zeros(3, np.float32)}
+    return save(folder, of, weights)
+
+
+def identity_record(**changes: Any) -> ModelRecord:
+    dense = {"kind": "dense", "units": 3, "activation": "softmax"}
+    values: dict[str, Any] = {
+        "classes": tuple(CLASSES), "feature_shape": (3,), "head": (dense,), **changes
+    }  # fmt: skip
+    return model_record(**values)
+
+
+def save(folder: Path, of: ModelRecord, weights: Weights) -> Path:
+    with atomic_folder(folder) as beside:
+        write_model(beside, of, weights)
+    return folder
+
+
+def evaluate(data: Recorded, head: Path, model: Path, to: Path, **params: int) -> dict[str, Any]:
+    to.mkdir(exist_ok=True)
+    values = EvaluateParams(**{"top_k": 2, "calibration_bins": 10, **params})
+    with Journal.open(to / "journal", "evaluate") as journal:
+        main(
+            data.images,
+            data.manifest,
+            data.features,
+            head,
+            model,
+            RUNTIME,
+            to / "predictions.csv",
+            to / "metrics.json",
+            to / "environment.json",
+            to / "confusion.csv",
+            to / "calibration.csv",
+            values,
+            journal,
+        )
+    found: dict[str, Any] = json.loads((to / "metrics.json").read_text())
+    return found
+
+
+def test_a_known_confusion_is_reported_in_full(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = known(tmp_path / "data")
+    head = identity(tmp_path / "head")
+    found = evaluate(data, head, head, tmp_path / "out")
+    model = found["model"]
+    assert found["head"] == model
+    assert (model["right"], found["test_pictures"], found["train_pictures"]) == (16, 20, 3)
+    assert model["accuracy"] == 0.8
+    assert (model["accuracy_low"], model["accuracy_high"]) == pytest.approx(
+        (0.5840, 0.9193), abs=1e-4
+    )
+    by_label = {row["label"]: row for row in model["per_class"]}
+    assert by_label["ant"] == {
+        "label": "ant", "precision": 0.8, "recall": 0.8, "f1": pytest.approx(0.8), "support": 10
+    }  # fmt: skip
+    assert by_label["cat"]["recall"] == 0.6
+    assert by_label["cat"]["precision"] == 0.75
+    assert model["most_confused"][0] == {"actual": "cat", "predicted": "ant", "count": 2}
+    share = np.exp(4) / (np.exp(4) + 2)
+    assert model["expected_calibration_error"] == pytest.approx(share - 0.8, abs=1e-6)
+    assert model["loss"] == pytest.approx(-np.log(share) + 0.2 * 4, abs=1e-6)
+    assert found["random_weights"] is True
+    said = capsys.readouterr().out
+    assert "RANDOM WEIGHTS" in said
+    assert "58.4 % to 91.9 %" in said
+
+    table = pd.read_csv(tmp_path / "out/confusion.csv")
+    counted = pd.crosstab(table["actual"], table["predicted"])
+    assert np.array_equal(counted.to_numpy(), CONFUSION)
+    bins = pd.read_csv(tmp_path / "out/calibration.csv")
+    assert bins["count"].tolist() == [20]
+    assert bins["bin"].tolist() == [10]
+    assert bins["accuracy"].tolist() == [0.8]
+    predictions = read_predictions(tmp_path / "out/predictions.csv", CLASSES)
+    assert predictions.model == pytest.approx(predictions.head)
+    assert (predictions.rows["predicted"] == table["predicted"]).all()
+
+
+def test_pretrained_weights_are_not_called_random(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backbone = {"name": "x", "alpha": 1.0, "weights": "imagenet", "image_size": 9, "cut": None,
+                "pooling": "avg"}  # fmt: skip
+    data = known(tmp_path / "data", backbone=backbone, random_weights=False)
+    head = identity(tmp_path / "head", backbone={**backbone, "random_weights": False})
+    assert evaluate(data, head, head, tmp_path / "out")["random_weights"] is False
+    assert "RANDOM" not in capsys.readouterr().out
+
+
+def test_two_evaluations_give_the_same_bytes(tmp_path: Path) -> None:
+    data = separable(tmp_path / "data", shape=(3,))
+    head = identity(tmp_path / "head")
+    for name in ("one", "two"):
+        evaluate(data, head, head, tmp_path / name)
+    for name in OUTPUTS:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert "seconds" not in (tmp_path / "one/metrics.json").read_text()
+
+
+def test_top_k_is_never_more_than_the_classes(tmp_path: Path) -> None:
+    data = known(tmp_path / "data")
+    head = identity(tmp_path / "head")
+    found = evaluate(data, head, head, tmp_path / "out", top_k=5)
+    assert (found["model"]["top_k"], found["model"]["top_k_accuracy"]) == (3, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"classes": ("ant", "bee", "cow")}, "other classes"),
+        (
+            {"feature_shape": (1, 3), "head": (
+                {"kind": "flatten"}, {"kind": "dense", "units": 3, "activation": "softmax"}
+            )},
+            "reads features of shape (1, 3)",
+        ),
+    ],
+)  # fmt: skip
+def test_a_model_of_another_run_is_refused(
+    tmp_path: Path, change: dict[str, Any], told: str
+) -> None:
+    data = known(tmp_path / "data")
+    of = identity_record(**change)
+    weights = {n: np.zeros(s, np.float32) for n, s in of.weight_shapes().items()}
+    other = save(tmp_path / "other", of, weights)
+    head = identity(tmp_path / "head")
+    with pytest.raises(Exception, match="Nothing was evaluated") as error:
+        evaluate(data, head, other, tmp_path / "out")
+    assert told in str(error.value)
+    assert str(other) in str(error.value)
+
+
+def test_features_of_another_manifest_are_refused(tmp_path: Path) -> None:
+    data, other = known(tmp_path / "data"), separable(tmp_path / "other", shape=(3,))
+    shutil.copy(other.manifest, data.manifest)
+    head = identity(tmp_path / "head")
+    with pytest.raises(Exception, match=r"test rows of .* are not those of the manifest"):
+        evaluate(data, head, head, tmp_path / "out")
+
+
+def test_head_and_evaluation_as_processes_without_tensorflow_in_the_second(tmp_path: Path) -> None:
+    data = separable(tmp_path / "data")
+    to = tmp_path / "run"
+    to.mkdir()
+    values = params(to / "params.yaml", train_head__learning_rate=0.01)
+    trained = stage(
+        "train_head", features=data.features, runtime=RUNTIME, model=to / "head",
+        epoch_history=to / "e.csv", batch_history=to / "b.csv", journal=to / "journal",
+        params=values,
+    )  # fmt: skip
+    assert trained.returncode == 0, trained.stderr
+    done = stage(
+        "evaluate", images=data.images, manifest=data.manifest, features=data.features,
+        head=to / "head", model=to / "head", runtime=RUNTIME, predictions=to / "p.csv",
+        metrics=to / "m.json", environment=to / "env.json", confusion=to / "c.csv",
+        calibration=to / "cal.csv", journal=to / "journal", params=values,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads((to / "m.json").read_text())
+    assert found["model"]["accuracy"] > 0.95
+    assert found["kind"] == "head"
+    table = json.loads((to / "journal/runtime.json").read_text())
+    assert table["passes_done"] == 0
+    assert table["passes_avoided"] == 390
+    # Two processes of one parent are one run.
+    assert {s for s, row in table["stages"].items() if row["ran"]} == {"train_head", "evaluate"}
+    environment = json.loads((to / "env.json").read_text())
+    assert environment["packages"]["numpy"] == np.__version__
+    assert str(tmp_path) not in json.dumps(environment)
+
+
+def test_evaluate_imports_neither_tensorflow_nor_scikit_learn() -> None:
+    code = (
+        "import sys, stages.evaluate\n"
+        "heavy = {'tensorflow', 'keras', 'sklearn', 'scipy', 'matplotlib'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_stage_that_did_not_run_counts_no_pass_and_no_second() -> None:
+    entries = {
+        "extract_features": {"this_run": False, "seconds": 60.0, "passes_done": 90,
+                             "passes_avoided": 10},
+        "fine_tune": {"this_run": True, "seconds": 5.0, "passes_done": 7, "passes_avoided": 3},
+        "split": {"this_run": True, "seconds": 1.0},
+    }  # fmt: skip
+    table = passes_table(entries, 120)
+    assert table["stages"]["extract_features"] == {
+        "ran": False, "passes_done": 0, "passes_avoided": 120, "seconds": 0.0
+    }  # fmt: skip
+    assert table["stages"]["fine_tune"]["passes_avoided"] == 3
+    assert (table["passes_done"], table["passes_avoided"], table["seconds"]) == (7, 123, 6.0)
+    lines = passes_text(table).splitlines()
+    assert lines[2].split() == ["extract_features", "recorded", "0", "120", "0.0"]
+    assert lines[-1].split() == ["together", "7", "123", "6.0"]
+
+
+def test_the_table_of_passes_is_told_and_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = known(tmp_path / "data")
+    head = identity(tmp_path / "head")
+    entry = {"stage": "extract_features", "seconds": 2.0, "passes_done": 20, "passes_avoided": 6}
+    for run, done in ((run_id(), 20), ("another run", 0)):
+        write_json(tmp_path / "out/journal/extract_features.json", {**entry, "run": run})
+        evaluate(data, head, head, tmp_path / "out")
+        table = json.loads((tmp_path / "out/journal/runtime.json").read_text())
+        assert (table["passes_done"], table["passes_avoided"]) == (done, 26 - done)
+    assert "together" in capsys.readouterr().out

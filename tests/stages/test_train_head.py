@@ -1,0 +1,171 @@
+"""The stage as DVC runs it, on features made by hand."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages.artifacts.features import read_features
+from stages.artifacts.history import read_batches, read_epochs
+from stages.artifacts.model_folder import read_head, read_model
+from stages.core.journal import Journal
+from stages.core.params.compute import ComputeParams
+from stages.core.params.reader import read_params
+from stages.engine.head import apply_head
+from stages.train_head import main
+from tests.stages.recorded import RUNTIME, Recorded, params, record, separable, stage
+
+
+def run(data: Recorded, to: Path, **changes: Any) -> subprocess.CompletedProcess[str]:
+    to.mkdir(parents=True, exist_ok=True)
+    return stage(
+        "train_head",
+        features=data.features,
+        runtime=RUNTIME,
+        model=to / "head",
+        epoch_history=to / "epochs.csv",
+        batch_history=to / "batches.csv",
+        journal=to / "journal",
+        params=params(to / "params.yaml", **changes),
+    )
+
+
+def here(data: Recorded, to: Path, **changes: Any) -> None:
+    """The same without a process of its own."""
+    to.mkdir(parents=True, exist_ok=True)
+    values = read_params(params(to / "params.yaml", **changes))
+    with Journal.open(to / "journal", "train_head") as journal:
+        main(
+            data.features,
+            RUNTIME,
+            to / "head",
+            to / "epochs.csv",
+            to / "batches.csv",
+            values.seed,
+            ComputeParams(threads=2),
+            values.train_head,
+            journal,
+        )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    names = ["head/head.npz", "head/model.json", "head/labels.json", "epochs.csv", "batches.csv"]
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+def test_two_processes_give_the_same_bytes_and_another_seed_does_not(tmp_path: Path) -> None:
+    data = separable(tmp_path / "data")
+    for name in ("one", "two"):
+        done = run(data, tmp_path / name, train_head__epochs=4)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    here(data, tmp_path / "other", train_head__epochs=4, seed=43)
+    assert (
+        (contents(tmp_path / "other")["head/head.npz"])
+        != contents(tmp_path / "one")["head/head.npz"]
+    )
+
+
+def test_a_separable_problem_is_learned_and_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = separable(tmp_path / "data")
+    here(data, tmp_path, train_head__epochs=15, train_head__learning_rate=0.01)
+    model = read_model(tmp_path / "head")
+    assert model.kind == "head"
+    assert model.classes == ("ant", "bee", "cat")
+    assert model.backbone.random_weights
+    assert model.validation.accuracy > 0.95
+    epochs, batches = read_epochs(tmp_path / "epochs.csv"), read_batches(tmp_path / "batches.csv")
+    assert len(batches) == len(epochs) * 8  # 240 pictures in batches of 32.
+    best = int(epochs["val_loss"].to_numpy().argmin())
+    assert model.validation.loss == epochs["val_loss"][best]
+    assert f"epoch {best + 1} of {len(epochs)}" in model.chosen_because
+    # What is in the folder is what was scored.
+    features = read_features(data.features)
+    found = apply_head(
+        model.head, read_head(tmp_path / "head", model), features.array("validation")
+    )
+    right = found.argmax(axis=1) == np.array(data.labels["validation"])
+    assert right.mean() == model.validation.accuracy
+    entry = json.loads((tmp_path / "journal/train_head.json").read_text())
+    assert entry["epochs"] == len(epochs)
+    said = capsys.readouterr().out
+    assert said.count("\nEpoch ") + said.startswith("Epoch") == len(epochs)
+    assert "random weights" in said
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "changes"),
+    [
+        ((4, 4, 8), "float32", {"train_head__hidden": [12]}),
+        ((16,), "float16", {"train_head__early_stopping_patience": None}),
+        (
+            (16,),
+            "float32",
+            {
+                "train_head__activation": "sigmoid",
+                "train_head__loss": "binary_crossentropy",
+                "train_head__optimizer": "rmsprop",
+                "train_head__class_weights": "balanced",
+                "train_head__steps_per_epoch": 5,
+            },
+        ),
+    ],
+)
+def test_every_kind_of_head_learns(
+    tmp_path: Path, shape: tuple[int, ...], dtype: str, changes: dict[str, Any]
+) -> None:
+    data = separable(tmp_path / "data", shape=shape, dtype=dtype)
+    here(data, tmp_path, train_head__learning_rate=0.01, **changes)
+    model = read_model(tmp_path / "head")
+    assert model.validation.accuracy > 0.9
+    assert model.feature_shape == shape
+    steps = changes.get("train_head__steps_per_epoch")
+    if steps:
+        per_epoch = read_batches(tmp_path / "batches.csv").groupby("epoch").size()
+        assert (per_epoch == steps).all()
+    if "train_head__early_stopping_patience" in changes:
+        assert model.chosen_because == "the last of 20 epochs"
+
+
+def test_a_class_without_training_pictures_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = np.eye(4, dtype=np.float32)
+    splits = {"train": (x, [0, 0, 1, 1]), "validation": (x[:2], [0, 1]), "test": (x[:2], [0, 1])}
+    data = record(tmp_path / "data", splits, ["a", "b", "never\x1b[2J"])
+    here(data, tmp_path, train_head__epochs=1, train_head__class_weights="balanced")
+    said = capsys.readouterr().out
+    assert "Warning: no train picture of never\\x1b[2J." in said
+    assert read_model(tmp_path / "head").classes == ("a", "b", "never\x1b[2J")
+
+
+def test_one_class_is_refused(tmp_path: Path) -> None:
+    x = np.eye(2, dtype=np.float32)
+    data = record(
+        tmp_path / "data", {s: (x, [0, 0]) for s in ("train", "validation", "test")}, ["a"]
+    )
+    done = run(data, tmp_path)
+    assert done.returncode == 1
+    assert "only one class, 'a'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "head").exists()
+
+
+def test_damaged_features_are_refused_before_training(tmp_path: Path) -> None:
+    data = separable(tmp_path / "data", counts=(6, 3, 3))
+    path = data.features / "train.npy"
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(bytes(content))
+    done = run(data, tmp_path)
+    assert done.returncode == 1
+    assert "train.npy" in done.stderr
+    assert "Traceback" not in done.stderr
