@@ -55,7 +55,7 @@ class Passes:
             return f"Passes: none{why}."
         most = "up to " if self.at_most else ""
         count = f"{most}{self.needed:,}" if self.needed else "none"
-        verb = "needs" if self.needed == 1 else "need"
+        verb = "need" if self.needed > 1 else "needs"
         return f"Passes: {count} of {self.of:,} pictures {verb} one through the base{why}."
 
 
@@ -105,16 +105,16 @@ def passes(
         ids = pictures(Path(options(by_module["stages.split"].stage)["images"]))
     except UnknownError as error:
         return Passes(None, why=str(error))
+    last = journal(extraction.stage).get("seconds_per_pass")
     backbone = by_module["stages.backbone"]
     why = f"{backbone.stage.name} {backbone.fate}, and then some may turn out to be recorded"
     if backbone.fate == Fate.UNCHANGED:
         try:
             needed, each = outlook(Path(options(extraction.stage)["backbone_folder"]), ids)
-            return Passes(needed, len(ids), seconds_each=each)
+            return Passes(needed, len(ids), seconds_each=last if each is None else each)
         except UnknownError as error:
             why = str(error)
-    each = journal(extraction.stage).get("seconds_per_pass")
-    return Passes(len(ids), len(ids), at_most=True, seconds_each=each, why=why)
+    return Passes(len(ids), len(ids), at_most=True, seconds_each=last, why=why)
 
 
 def _sources(planned: Sequence[Planned]) -> set[str]:
@@ -147,7 +147,7 @@ def total(planned: Sequence[Planned], each: Mapping[str, float | None]) -> Total
     may = [entry.stage.name for entry in planned if entry.fate == Fate.MAY]
     least = sum(each[name] or 0.0 for name in will)
     most = least + sum(each[name] or 0.0 for name in may)
-    unknown = tuple(name for name in (*will, *may) if each[name] is None)
+    unknown = tuple(entry.stage.name for entry in planned if each[entry.stage.name] is None)
     return Total(round(least, 1), round(most, 1), unknown)
 
 

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import headstart
+from stages.artifacts.backbone_record import BackboneRecord
+from stages.artifacts.feature_store import FeatureStore
+from stages.artifacts.manifest import read_split
+from stages.core.params.reader import read_params
+from stages.engine.extraction import fingerprint_record
+from stages.nets.backbones import BACKBONES
+from tests.conftest import ROOT
+
+# DVC 3.67 uses what pygtrie is about to remove.
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")
+
+LISTED = "import sys, headstart; sys.argv = ['headstart', *sys.argv[1:]]\n"
+LISTED += "try: headstart.app()\nfinally: print(' '.join(sys.modules), file=sys.stderr)"
+RECORD = BackboneRecord(
+    name="mobilenet_v2",
+    alpha=0.35,
+    weights="random",
+    random_weights=True,
+    weights_sha256="0" * 64,
+    origin="",
+    image_size=64,
+    cut=None,
+    pooling="avg",
+    preprocessing="tf",
+    feature_shape=(4,),
+    parameters=1,
+    engine="litert",
+    tflite_sha256="1" * 64,
+    parity=None,
+)
+
+
+def modules_of(*words: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", LISTED, *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.splitlines()[-1].split())
+
+
+def run(*words: str, code: int = 0) -> str:
+    result = CliRunner().invoke(headstart.app, list(words))
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+@pytest.mark.parametrize("words", [["--help"], ["plan", "--help"], ["params"], ["backbones"]])
+def test_cheap_commands_stay_cheap(words: list[str]) -> None:
+    heavy = {"tensorflow", "keras", "prefect", "dvc", "pandas", "numpy", "rich"}
+    assert not modules_of(*words) & heavy
+
+
+def test_help_takes_less_than_half_a_second() -> None:
+    def used() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    taken = []
+    for _ in range(3):
+        before = used()
+        modules_of("--help")
+        taken.append(used() - before)
+    assert min(taken) < 0.5
+
+
+def test_every_command_teaches_with_an_example() -> None:
+    for command in headstart.app.registered_commands:
+        assert "Example" in (command.epilog or "")
+
+
+def test_params_says_fine() -> None:
+    assert run("params", str(ROOT / "params.yaml")).endswith("params.yaml is fine.\n")
+
+
+def test_params_tells_all_faults_and_exits_with_2(tmp_path: Path) -> None:
+    text = (ROOT / "params.yaml").read_text()
+    file = tmp_path / "params.yaml"
+    file.write_text(text.replace("seed: 42", "seed: many").replace("  test: 0.1", "  test: 2"))
+    said = run("params", str(file), code=2)
+    assert said.startswith("Error: params.yaml has 2 faults")
+    assert "Traceback" not in said
+    file.write_text(text.replace("name: mobilenet_v2", "name: mobilenet-v2x"))
+    assert "Did you mean `mobilenet_v2`" in run("params", str(file), code=2)
+
+
+def test_backbones_lists_all_of_them() -> None:
+    lines = run("backbones").splitlines()
+    assert [line.split()[0] for line in lines[1:]] == list(BACKBONES)
+
+
+def test_plan_outside_of_a_project_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "no parameter file" in run("plan", code=2)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    assert "no DVC project" in run("plan", code=1)
+
+
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project in which everything up to the sample has run on the embedded pictures."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("dvc.yaml", "params.yaml", "runtime.txt"):
+        shutil.copy(ROOT / name, folder)
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "stages", folder / "stages", ignore=ignore)
+    (folder / "data" / "raw").mkdir(parents=True)
+    (folder / ".dvcignore").write_text("__pycache__\n")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
+    for words in (["init", "-q", "--no-scm"], ["repro", "-q", "sample"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "dvc", *words],
+            cwd=folder, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_plan_says_what_would_run_and_why(sampled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(sampled)
+    plan = json.loads(run("plan", "--json"))
+    fates = {stage["name"]: stage["fate"] for stage in plan["stages"]}
+    assert [fates[name] for name in ("download", "split", "sample")] == ["unchanged"] * 3
+    assert fates["extract_features"] == "will run"
+    # The base is not made yet, and no speed is known.
+    assert plan["passes"] == {
+        "needed": 1797,
+        "of": 1797,
+        "at_most": True,
+        "seconds_each": None,
+        "why": "backbone will run, and then some may turn out to be recorded",
+    }
+    shown = run("plan")
+    assert "up to 1,797 of 1,797 pictures" in shown
+    assert "never run" in shown
+
+
+def test_plan_knows_the_pictures_before_split_and_sample_have_run(
+    sampled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(sampled, project, symlinks=True)
+    monkeypatch.chdir(project)
+    text = Path("params.yaml").read_text()
+    changed = text.replace("train_per_class: null", "train_per_class: 20")
+    Path("params.yaml").write_text(changed)
+    plan = json.loads(run("plan", "--json"))
+    sample = next(stage for stage in plan["stages"] if stage["name"] == "sample")
+    assert sample["fate"] == "will run"
+    assert sample["reasons"] == ["sample.train_per_class: null → 20"]
+    assert sample["seconds"] > 0
+    whole = read_split(Path("data/manifests/split.csv"))
+    expected = int((whole["split"] != "train").sum()) + 200
+    assert plan["passes"]["of"] == expected
+    Path("params.yaml").write_text(changed.replace("source: embedded", "source: folder"))
+    assert "unknown (until download has run)" in run("plan")
+
+
+def test_pictures_are_those_of_the_sample(sampled: Path) -> None:
+    found = headstart._pictures(
+        read_params(sampled / "params.yaml"), sampled / "data/manifests/images.csv"
+    )
+    sample = read_split(sampled / "data/manifests/sample.csv")
+    assert sorted(found) == sorted(set(sample["image_id"]))
+
+
+def test_what_the_store_holds_needs_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.artifacts.backbone_record.read_backbone", lambda _: RECORD)
+    ids = [f"{number:064x}" for number in range(10)]
+    assert headstart._outlook("litert", Path("backbone"), ids) == (10, None)
+    with FeatureStore.open(fingerprint_record(RECORD, "litert"), RECORD.feature_shape) as store:
+        store.put(ids[3], np.zeros(4, np.float32), seconds=0.25)
+    assert headstart._outlook("litert", Path("backbone"), ids) == (9, 0.25)
