@@ -6,6 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -36,10 +37,13 @@ def run(data: Recorded, to: Path, **changes: Any) -> subprocess.CompletedProcess
 
 
 def here(data: Recorded, to: Path, **changes: Any) -> None:
-    """The same without a process of its own."""
+    """The same without a process of its own, in which threads were set before, or cannot be."""
     to.mkdir(parents=True, exist_ok=True)
     values = read_params(params(to / "params.yaml", **changes))
-    with Journal.open(to / "journal", "train_head") as journal:
+    with (
+        Journal.open(to / "journal", "train_head") as journal,
+        patch("stages.nets.tf.configure"),
+    ):
         main(
             data.features,
             RUNTIME,
