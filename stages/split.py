@@ -281,13 +281,13 @@ def _notes(division: Division) -> list[str]:
         )
     if division.leaked:
         notes.append(
-            f"{division.leaked:,} pictures stand in more than one given split; all their copies "
-            "went to train."
+            f"Pictures in more than one given split: {division.leaked:,}; all their copies went to "
+            "train."
         )
     if division.two_labels:
         notes.append(
-            f"{division.two_labels:,} pictures stand under more than one label, byte for byte: one "
-            "of the labels is wrong."
+            f"Pictures under more than one label, byte for byte: {division.two_labels:,}; all but "
+            "one of the labels must be wrong."
         )
     notes += [
         f"Class {plain(label)}: the hash left {' and '.join(of)} empty; the nearest picture moved."

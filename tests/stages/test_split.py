@@ -243,7 +243,7 @@ def test_pictures_in_two_given_splits_leave_what_is_held_out(splits: tuple[str, 
     now = by_id(division.manifest)
     assert now[image_id(0)] == now[image_id(1000)] == "train"
     assert division.leaked == 2
-    assert "2 pictures stand in more than one given split" in stage.report(division)
+    assert "Pictures in more than one given split: 2;" in stage.report(division)
 
 
 def test_class_without_given_test_pictures_is_told_and_kept_out() -> None:
@@ -264,7 +264,7 @@ def test_copies_under_two_labels_share_a_split_and_are_told() -> None:
     division = stage.divide(manifest(rows), PARAMS, 42)
     by_id(division.manifest)
     assert division.two_labels == 1
-    assert "1 pictures stand under more than one label" in stage.report(division)
+    assert "Pictures under more than one label, byte for byte: 1;" in stage.report(division)
 
 
 def test_labels_that_a_terminal_would_obey_are_printed_harmlessly() -> None:
