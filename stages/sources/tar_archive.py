@@ -89,6 +89,9 @@ class TarSource:
             # true one is a block of zeros.
             if stream.last != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError("it is damaged, or ends without its end mark")
+            # The checksum of gzip comes last: nothing vouches for the content before it is reached.
+            while stream.take(_CHUNK):
+                pass
 
     def _take(self, member: tarfile.TarInfo) -> None:
         if member.isdir():

@@ -19,6 +19,8 @@ from stages.sources.inventory import Bounds, Inventory, unsafe
 
 _ENCRYPTED = 0x1 | 0x40 | 0x2000  # of old, strong, and with a masked table of contents
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature … lengths of name and extra field
+# What the library raises over a damaged table of contents.
+_DAMAGE = (zipfile.BadZipFile, struct.error, ValueError, EOFError, OSError, NotImplementedError)
 _METHODS = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
 
 
@@ -42,7 +44,7 @@ class ZipSource:
         try:
             with zipfile.ZipFile(path) as archive:
                 members, end = archive.infolist(), archive.start_dir
-        except (zipfile.BadZipFile, struct.error, ValueError, EOFError, OSError) as error:
+        except _DAMAGE as error:
             raise SourceError(
                 f"{path} cannot be read as a zip file: {error}. It may be cut short: compare its "
                 "size or its sha256 with the original's, and fetch it again."

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stages.core.errors import PictureError, SourceError, UnsafeArchiveError
 from stages.sources.archive import open_archive
@@ -110,6 +112,38 @@ def test_a_damaged_tar_header_is_not_taken_for_the_end(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(SourceError, match="damaged"):
         opened(path)
+
+
+def test_a_flipped_bit_in_a_gzip_shows_by_its_checksum(tmp_path: Path) -> None:
+    stored = io.BytesIO()
+    with gzip.GzipFile(fileobj=stored, mode="wb", compresslevel=0, mtime=0) as packed:
+        packed.write(make_tar(tmp_path / "a").read_bytes())
+    content = bytearray(stored.getvalue())
+    content[content.index(HONEST["Pets/cat/1.jpg"]) + 300] ^= 1
+    (tmp_path / "a").write_bytes(content)
+    with pytest.raises(SourceError, match="cannot be read"):
+        opened(tmp_path / "a")
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_whatever_is_damaged_only_a_message_comes_out(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "damaged"
+    kind = data.draw(st.sampled_from(sorted(MAKERS)))
+    content = bytearray(MAKERS[kind](path).read_bytes())
+    # Headers are where it hurts: of tar at the start of each block, of zip at the end.
+    places = st.integers(0, len(content) - 1) | st.integers(
+        max(0, len(content) - 700), len(content) - 1
+    )
+    for place in data.draw(st.lists(places | st.integers(0, 511), min_size=1, max_size=6)):
+        content[place] = data.draw(st.sampled_from([0, 255, 47, 48, 55]) | st.integers(0, 255))
+    path.write_bytes(content)
+    try:
+        opened(path)
+    except SourceError as error:
+        assert str(error)  # noqa: PT017 - an intact archive is as good
 
 
 # Names
