@@ -49,7 +49,7 @@ def main(
     journal.note(epochs=len(history.epochs), best_epoch=history.best_epoch)
     print(
         f"Head: validation loss {record.validation.loss:.4f}, "
-        f"accuracy {record.validation.accuracy:.4f} ({record.chosen_because})"
+        f"accuracy {record.validation.accuracy:.4f}; chosen: {record.chosen_because}"
     )
 
 

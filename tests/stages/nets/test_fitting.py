@@ -58,10 +58,13 @@ def source(data: Data) -> BatchSource:
     return BatchSource.of_array(*data)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
 @pytest.mark.parametrize(
-    ("activation", "loss"),
-    [("softmax", "categorical_crossentropy"), ("sigmoid", "binary_crossentropy")],
+    ("optimizer", "activation", "loss"),
+    [
+        ("adam", "softmax", "categorical_crossentropy"),
+        ("rmsprop", "sigmoid", "binary_crossentropy"),
+        ("sgd", "softmax", "categorical_crossentropy"),
+    ],
 )
 def test_a_separable_problem_is_learned(optimizer: str, activation: str, loss: str) -> None:
     rate = 0.3 if optimizer == "sgd" else 0.02
