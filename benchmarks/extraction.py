@@ -197,7 +197,8 @@ class Bench:
             mine = ours[[place[image_id] for image_id in image_ids]].astype(np.float64)
             return (np.abs(mine - theirs) / np.where(moving, deviation, 1))[:, moving]
 
-        same = difference(np.load(self.folder / "same.npy", allow_pickle=False), list(some["image_id"]))
+        theirs = np.load(self.folder / "same.npy", allow_pickle=False)
+        same = difference(theirs, list(some["image_id"]))
         by_path = dict(zip(rows["path"], rows["image_id"], strict=True))
         names = json.loads((self.folder / "keras.json").read_text())
         theirs = np.load(self.folder / "keras.npy", allow_pickle=False)

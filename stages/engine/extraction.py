@@ -38,9 +38,11 @@ Result = tuple[str, Floats]
 
 #: Pictures in a batch of the Keras engine. The number decides bits, so it is one for everybody.
 KERAS_BATCH = 32
-#: Memory that interpreters may take together. Each holds about twice the size of its file: the
-#: weights as they are, and once more in the order in which its kernels read them.
-_INTERPRETER_BUDGET = 1 << 30
+#: Memory that interpreters may take together: an eighth of the machine's, at least this.
+_LEAST_BUDGET = 1 << 30
+#: What an interpreter takes besides twice the size of its file (the weights as they are, and once
+#: more in the order in which its kernels read them): its activations.
+_ACTIVATIONS = 32 << 20
 _ATTEMPTS = 3
 _PACKAGES = {"litert": ("ai-edge-litert",), "keras": ("tensorflow", "keras")}
 _ARCHITECTURES = {"amd64": "x86_64", "aarch64": "arm64"}
@@ -144,7 +146,10 @@ def interpreters(network_bytes: int, workers: int) -> tuple[int, int]:
     One a core with one thread each does most pictures a second; with a large network fewer, so
     that their memory stays bounded, which then share the cores. The bits are the same.
     """
-    count = max(1, min(workers, _INTERPRETER_BUDGET // max(1, 2 * network_bytes)))
+    budget = _LEAST_BUDGET
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # Windows has no sysconf.
+        budget = max(budget, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 8)
+    count = max(1, min(workers, budget // (2 * network_bytes + _ACTIVATIONS)))
     return count, max(1, workers // count)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stages.artifacts.backbone_record import BackboneRecord
-from stages.artifacts.feature_store import FeatureStore
+from stages.artifacts.feature_store import FeatureStore, outlook
 from stages.core.errors import HeadstartError
 from stages.engine import extraction
 from stages.engine.extraction import assemble, extract, fingerprint_record, interpreters
@@ -305,8 +306,7 @@ def slow():
 reader = Memory()
 table = rows(numbers, reader)
 with FeatureStore.open(RECORD, SHAPE) as store:
-    print("begin", flush=True)
-    extract(table, reader, slow, SIZE, store, "Test", decode=decode, batch=int(sys.argv[3]))
+    extract(table, reader, slow, SIZE, store, "Test", decode=decode, batch=int(sys.argv[3]), workers=2)
     assemble(list(table["image_id"]), store, Path(sys.argv[2]))
 """
 
@@ -327,17 +327,19 @@ def test_killed_at_random_moments_it_goes_on_and_gives_the_same_bytes(
     count = 600
     target = tmp_path / "features.npy"
     chance = random.Random(batch)
-    done = []
+    ids = list(rows(list(range(count)))["image_id"])
+    done = [0]
     for _ in range(5):
         process = driver(count, target, batch)
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(chance.uniform(0.01, 0.15))
+        while count - outlook(RECORD, ids).missing <= done[-1]:
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.002)
+        time.sleep(chance.uniform(0, 0.05))
         process.kill()
         process.communicate(timeout=60)
         done.append(recorded())
         assert not target.exists()
-    assert 0 < done[-1] < count, "the kills came too early or too late to prove anything"
+    assert done[-1] < count, "the kills came too late to prove anything"
     process = driver(count, target, batch)
     process.communicate(timeout=60)
     assert process.returncode == 0
@@ -387,6 +389,42 @@ def test_a_store_that_is_found_damaged_in_mid_run_is_filled_again(
     assert "set aside" in capsys.readouterr().err
 
 
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from tests.stages.engine.test_extraction import Memory, decode, rows
+from stages.artifacts.feature_store import FeatureStore
+from stages.engine.extraction import assemble, extract
+import numpy as np
+class Anything(Memory):
+    def read(self, shard, offset, length, image_id):
+        return bytes.fromhex(image_id)
+def network():
+    return lambda batch: np.full((len(batch), 7, 7, 160), batch[0, 0, 0, 0], np.float32)
+table = rows(list(range(int(sys.argv[1]))))
+with FeatureStore.open({}, (7, 7, 160)) as store:
+    extract(table, Anything(), network, 4, store, "Test", decode=decode, workers=2)
+    assemble(list(table["image_id"]), store, Path(sys.argv[2]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_resident_memory_does_not_grow_with_the_number_of_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kilobytes = []
+    for count in (100, 3000):
+        target = tmp_path / f"{count}.npy"
+        monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / f"store {count}"))
+        done = subprocess.run(
+            [sys.executable, "-c", MEMORY, str(count), str(target)],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        kilobytes.append(int(done.stdout) // (1024 if sys.platform == "darwin" else 1))
+    assert target.stat().st_size > 90_000_000
+    assert kilobytes[1] - kilobytes[0] < 15_000
+
+
 def backbone(**changes: Any) -> BackboneRecord:
     values: dict[str, Any] = {
         "name": "mobilenet_v2", "alpha": 0.35, "weights": "random", "random_weights": True,
@@ -434,9 +472,12 @@ def test_engine_device_and_decoder_are_in_the_fingerprint(
     assert all(a != b for index, a in enumerate(found) for b in found[:index])
 
 
-def test_large_networks_get_fewer_interpreters_that_share_the_cores() -> None:
+def test_large_networks_get_fewer_interpreters_that_share_the_cores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sysconf", lambda name: 1 << 16)  # 4 GiB of memory
     assert interpreters(10_000_000, 4) == (4, 1)
-    assert interpreters(240_000_000, 8) == (2, 4)
+    assert interpreters(200_000_000, 8) == (2, 4)
     assert interpreters(4_000_000_000, 3) == (1, 3)
     assert interpreters(0, 1) == (1, 1)
 
