@@ -297,7 +297,7 @@ from pathlib import Path
 from stages.artifacts.feature_store import FeatureStore
 from stages.engine.extraction import assemble, extract
 from tests.stages.engine.test_extraction import *
-numbers = list(range(int(sys.argv[1])))
+numbers, target, batch = list(range(int(sys.argv[1]))), Path(sys.argv[2]), int(sys.argv[3])
 def slow():
     def function(batch):
         time.sleep(0.002 * len(batch))
@@ -306,8 +306,8 @@ def slow():
 reader = Memory()
 table = rows(numbers, reader)
 with FeatureStore.open(RECORD, SHAPE) as store:
-    extract(table, reader, slow, SIZE, store, "Test", decode=decode, batch=int(sys.argv[3]), workers=2)
-    assemble(list(table["image_id"]), store, Path(sys.argv[2]))
+    extract(table, reader, slow, SIZE, store, "Test", decode=decode, batch=batch, workers=2)
+    assemble(list(table["image_id"]), store, target)
 """
 
 
