@@ -157,16 +157,21 @@ def _over_white(rgba: Any) -> Any:
 
 
 def _upright(square: Any, orientation: Any) -> Any:
-    """Undo an EXIF orientation: transpose, then mirror, then turn upside down."""
-    # As floats: TensorFlow complains on standard error when it transposes bytes on a usual CPU.
-    values = tf.cast(square, tf.float32)
+    """Undo an EXIF orientation: transpose, then mirror, then turn upside down.
 
-    def when(codes: tuple[int, ...], changed: Any, value: Any) -> Any:
-        return tf.where(tf.reduce_any(tf.equal(orientation, codes)), changed, value)
+    By the place that each pixel comes from: to transpose bytes makes TensorFlow complain on
+    standard error, on most CPUs.
+    """
+    side = square.shape[0]
 
-    values = when((5, 6, 7, 8), tf.transpose(values, (1, 0, 2)), values)
-    values = when((2, 3, 6, 7), values[:, ::-1], values)
-    return tf.cast(when((3, 4, 7, 8), values[::-1], values), tf.uint8)
+    def is_one_of(*codes: int) -> Any:
+        return tf.reduce_any(tf.equal(orientation, codes))
+
+    up, along = tf.range(side)[:, None], tf.range(side)[None, :]
+    up = tf.where(is_one_of(3, 4, 7, 8), side - 1 - up, up)
+    along = tf.where(is_one_of(2, 3, 6, 7), side - 1 - along, along)
+    places = tf.where(is_one_of(5, 6, 7, 8), along * side + up, up * side + along)
+    return tf.gather(tf.reshape(square, (side * side, 3)), places)
 
 
 def exif_orientation(content: Any) -> Any:

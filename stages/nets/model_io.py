@@ -96,11 +96,10 @@ def save_saved_model(model: keras.Model, classes: Sequence[str], folder: Path) -
     ``pixels``: ``pixels``, uint8 of shape (n, size, size, 3). Both give ``label`` (string, (n,)),
     ``probability`` ((n,)), ``probabilities`` and ``classes`` (string) of shape (n, n_classes).
     """
-    module = _Served(model, classes)
-    signatures = {
-        "serving_default": module.from_bytes.get_concrete_function(),
-        "pixels": module.from_pixels.get_concrete_function(),
-    }
+    # The variables alone are tracked: of a function that is, TensorFlow would make a second trace.
+    module = tf.Module(name="served")
+    module.weights = [weight.value for weight in model.weights]
+    signatures = _signatures(model, classes)
     with quiet_stderr():
         tf.saved_model.save(module, str(folder), signatures=signatures)
     (folder / "fingerprint.pb").unlink(missing_ok=True)  # A random number; loading needs none.
@@ -138,46 +137,39 @@ def run_bytes(loaded: Any, contents: Sequence[bytes]) -> tuple[list[str], Floats
     return labels, np.concatenate(parts)
 
 
-class _Served(tf.Module):  # type: ignore[misc]
-    """What a SavedModel holds: the weights and two functions."""
+def _signatures(model: keras.Model, classes: Sequence[str]) -> dict[str, Any]:
+    """The two ways in, traced."""
+    size = model.input_shape[1]
 
-    def __init__(self, model: keras.Model, classes: Sequence[str]) -> None:
-        super().__init__(name="served")
-        size = model.input_shape[1]
-        # The variables themselves: what Keras adds around them is not needed to serve.
-        self.weights = [weight.value for weight in model.weights]
+    def answers(pixels: Any) -> dict[str, Any]:
+        probabilities = model(tf.cast(pixels, tf.float32), training=False)
+        names = tf.constant(list(classes))
+        return {
+            "label": tf.gather(names, tf.argmax(probabilities, axis=1)),
+            "probability": tf.reduce_max(probabilities, axis=1),
+            "probabilities": probabilities,
+            # A row for each picture: servers split every answer along its first axis.
+            "classes": tf.repeat(names[None], tf.shape(probabilities)[0], axis=0),
+        }
 
-        def answers(pixels: Any) -> dict[str, Any]:
-            probabilities = model(tf.cast(pixels, tf.float32), training=False)
-            names = tf.constant(list(classes))
-            best = tf.argmax(probabilities, axis=1)
-            return {
-                "label": tf.gather(names, best),
-                "probability": tf.reduce_max(probabilities, axis=1),
-                "probabilities": probabilities,
-                # A row for each picture: servers split every answer along its first axis.
-                "classes": tf.repeat(names[None], tf.shape(probabilities)[0], axis=0),
-            }
+    shape = tf.TensorSpec((None, size, size, 3), tf.uint8, "pixels")
+    from_pixels = tf.function(answers, autograph=False).get_concrete_function(shape)
 
-        shape = (None, size, size, 3)
-        # One trace of the network, called by both.
-        self.from_pixels = tf.function(
-            answers, input_signature=[tf.TensorSpec(shape, tf.uint8, "pixels")], autograph=False
+    def from_bytes(content: Any) -> dict[str, Any]:
+        pixels = tf.map_fn(
+            lambda one: decode(one, size),
+            content,
+            fn_output_signature=tf.TensorSpec((size, size, 3), tf.uint8),
         )
+        # The traced one: the network stands in the file once.
+        found: dict[str, Any] = from_pixels(pixels)
+        return found
 
-        def from_bytes(content: Any) -> dict[str, Any]:
-            pixels = tf.map_fn(
-                lambda one: decode(one, size),
-                content,
-                fn_output_signature=tf.TensorSpec((size, size, 3), tf.uint8),
-            )
-            found: dict[str, Any] = self.from_pixels(pixels)
-            return found
-
-        self.from_bytes = tf.function(
-            from_bytes, input_signature=[tf.TensorSpec((None,), tf.string, "content")],
-            autograph=False,
-        )  # fmt: skip
+    strings = tf.TensorSpec((None,), tf.string, "content")
+    return {
+        "serving_default": tf.function(from_bytes, autograph=False).get_concrete_function(strings),
+        "pixels": from_pixels,
+    }
 
 
 def _repack(source: Path, target: Path) -> None:

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages.artifacts.backbone_record import WEIGHTS, BackboneRecord
+from stages.core.params.fine_tune import AugmentParams, FineTuneParams
+from stages.engine.head import apply_head
+from stages.engine.litert import LiteRTFunction
+from stages.nets.base import build_base
+from stages.nets.batches import BatchSource
+from stages.nets.fine_tuning import Tuner
+from stages.nets.head import build_head, dump_head
+from stages.nets.tf import keras
+
+SIZE = 32
+HEAD = [
+    {"kind": "dropout", "rate": 0.2},
+    {"kind": "dense", "units": 3, "activation": "softmax"},
+]
+RECORD = BackboneRecord(
+    name="mobilenet_v2",
+    alpha=0.35,
+    weights="random",
+    random_weights=True,
+    weights_sha256="0" * 64,
+    origin="a test",
+    image_size=SIZE,
+    cut=None,
+    pooling="avg",
+    preprocessing="tf",
+    feature_shape=(1280,),
+    parameters=410208,
+    engine="litert",
+    tflite_sha256=None,
+    parity=None,
+)
+NO_AUGMENTATION = AugmentParams(
+    rotation=0.0,
+    width_shift=0.0,
+    height_shift=0.0,
+    shear=0.0,
+    zoom=0.0,
+    horizontal_flip=False,
+    vertical_flip=False,
+    brightness=0.0,
+    contrast=0.0,
+)
+
+
+def params(**changes: Any) -> FineTuneParams:
+    return FineTuneParams(
+        **{
+            "epochs": 1,
+            "unfreeze_by": "block",
+            "unfreeze": 1,
+            "batch_norm": "inference",
+            "optimizer": "adam",
+            "learning_rate": 0.001,
+            "weight_decay": 0.0,
+            "batch_size": 8,
+            "early_stopping_patience": None,
+            "augment": NO_AUGMENTATION,
+            **changes,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    keras.utils.set_random_seed(1)
+    path = tmp_path_factory.mktemp("backbone")
+    build_base("mobilenet_v2", 0.35, SIZE).save_weights(str(path / WEIGHTS))
+    return path
+
+
+def tuner(folder: Path, record: BackboneRecord = RECORD, **changes: Any) -> Tuner:
+    weights = dump_head(build_head(HEAD, record.feature_shape, seed=3))
+    return Tuner(record, folder, params(**changes), HEAD, weights, seed=3)
+
+
+def train(tuner: Tuner) -> None:
+    rng = np.random.default_rng(0)
+    shape = tuner.model.upper.input_shape[1:]
+    inputs = rng.normal(size=(16, *shape)).astype(np.float32)
+    source = BatchSource.of_array(inputs, np.arange(16) % 3)
+    tuner.fit(source, source, seed=5)
+
+
+def values(tuner: Tuner) -> dict[str, np.ndarray[Any, Any]]:
+    return {weight.path: np.array(weight.numpy()) for weight in tuner.base.weights}
+
+
+def changed(tuner: Tuner) -> set[str]:
+    before = values(tuner)
+    train(tuner)
+    after = values(tuner)
+    return {name for name in before if not np.array_equal(before[name], after[name])}
+
+
+def test_with_inference_no_statistic_moves_and_only_the_top_learns(folder: Path) -> None:
+    moved = changed(tuner(folder))
+    assert moved
+    assert all(name.startswith(("block_16_", "Conv_1/")) for name in moved)
+    assert not any("BN" in name or "_bn" in name or "moving" in name for name in moved)
+
+
+def test_with_train_statistics_move_but_not_below_what_was_asked_for(folder: Path) -> None:
+    low = tuner(folder, unfreeze_by="layer", unfreeze="block_15_project", batch_norm="train")
+    assert low.cut.after == "block_14_add"
+    assert low.cut.frozen_above > 0
+    assert "stay frozen" in low.describe()
+    moved = changed(low)
+    assert {"block_16_project_BN/moving_mean", "Conv_1_bn/moving_variance"} <= moved
+    assert all(name.startswith(("block_15_project", "block_16_", "Conv_1")) for name in moved)
+
+
+@pytest.mark.parametrize(
+    ("by", "what", "first"),
+    [
+        ("index", 151, "Conv_1"),
+        ("count", 3, "Conv_1"),
+        ("block", 1, "block_16_expand"),
+        ("count", 154, "Conv1"),
+    ],
+)
+def test_what_is_unfrozen(folder: Path, by: str, what: str | int, first: str) -> None:
+    chosen = tuner(folder, unfreeze_by=by, unfreeze=what)
+    assert chosen.cut.unfrozen_from == first
+    names = [layer.name for layer in chosen.base.layers]
+    for layer in chosen.base.layers:
+        expected = names.index(layer.name) >= names.index(first)
+        normalizes = isinstance(layer, keras.layers.BatchNormalization)
+        assert layer.trainable == (expected and not normalizes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "cut", "features"),
+    [
+        ({}, None, 1280),
+        ({"unfreeze": 2}, "block_12_add", 576),  # The base ends inside of block 13.
+        ({"unfreeze_by": "index", "unfreeze": 0}, None, 1280),
+    ],
+)
+def test_the_converted_parts_are_the_trained_model(
+    folder: Path, changes: dict[str, Any], cut: str | None, features: int
+) -> None:
+    import dataclasses
+
+    name = "block_13_expand_relu" if cut else None
+    width = 192 if cut else features
+    record = dataclasses.replace(RECORD, cut=name, feature_shape=(width,))
+    made = tuner(folder, record, **changes)
+    pixels = np.random.default_rng(1).integers(0, 256, (6, SIZE, SIZE, 3), dtype=np.uint8)
+    network = made.lower_network()
+    inputs = pixels if network is None else LiteRTFunction(network)(pixels)
+    if not changes:  # Training is the same for all of them, and takes seconds.
+        source = BatchSource.of_array(inputs, np.arange(6) % 3)
+        made.fit(source, source, seed=5)
+    upper = LiteRTFunction(made.upper_network())
+    assert upper.output_shape == (width,)
+    ours = apply_head(HEAD, made.head_weights(), upper(inputs))
+    assert np.abs(ours - made.probabilities(inputs)).max() < 1e-4
