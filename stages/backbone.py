@@ -81,18 +81,19 @@ def check(params: BackboneParams) -> Backbone:
     ParameterError
         If name, alpha, size or weights cannot be.
     """
-    from stages.nets.backbones import find
+    from stages.nets.backbones import check_weights, find
 
     known = find(params.name, params.alpha, params.image_size)
-    if params.weights in {"imagenet", "random"}:
+    check_weights(known, params.weights)
+    if params.weights in {"imagenet", "random", "shipped"}:
         return known
     path = Path(params.weights)
-    if path.suffix != ".h5":
+    if path.suffix not in {".h5", ".npz"}:
         raise ParameterError(
-            "The `backbone.weights` parameter must be imagenet, random, or the path of a "
-            f".weights.h5 or .h5 file. Got {params.weights!r} instead. Of other formats nothing is "
-            "loaded: .keras files and pickles can hold code. Load them where you trust them, and "
-            "save the weights with `model.save_weights('base.weights.h5')`."
+            "The `backbone.weights` parameter must be imagenet, shipped, random, or the path of a "
+            f".weights.h5, .h5 or .npz file. Got {params.weights!r} instead. Of other formats "
+            "nothing is loaded: .keras files and pickles can hold code. Load them where you trust "
+            "them, and save the weights with `model.save_weights('base.weights.h5')`."
         )
     if not path.is_file():
         raise ParameterError(

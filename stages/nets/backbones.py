@@ -15,7 +15,7 @@ Preprocessing = Literal["tf", "caffe", "torch", "none"]
 
 #: Who builds the network. A family is one entry of ``stages.nets.base.BUILDERS``: a backbone of
 #: another origin is a record here and a builder there.
-Family = Literal["keras.applications"]
+Family = Literal["keras.applications", "headstart"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Backbone:
         Keras' weights file holds deviations where the network expects variances, and Keras adds a
         layer that makes up for it when it loads ImageNet weights, and only then.
     family : Family
-        Who builds it.
+        Who builds it. ``headstart``: it is this project's own, and its weights ship with it.
     """
 
     name: str
@@ -131,6 +131,10 @@ BACKBONES: dict[str, Backbone] = {
                 alphas=(0.35, 0.5, 0.75, 1.0, 1.3, 1.4), weight_sizes=(96, 128, 160, 192, 224),
                 licence="Apache-2.0",
             ),
+            Backbone(
+                "headstart-small", "build_small", "tf", 32, 64, 576, family="headstart",
+                licence="non-commercial research (learned from Tiny ImageNet's pictures)",
+            ),
             Backbone("vgg16", "VGG16", "caffe", 32, 224, 512, licence="CC-BY-4.0"),
             Backbone("vgg19", "VGG19", "caffe", 32, 224, 512, licence="CC-BY-4.0"),
             Backbone("inception_v3", "InceptionV3", "tf", 75, 299, 2048, licence="MIT"),
@@ -173,3 +177,21 @@ def find(name: str, alpha: float, image_size: int) -> Backbone:
             "instead."
         )
     return backbone
+
+
+def check_weights(backbone: Backbone, weights: str) -> None:
+    """Refuse ``imagenet`` for a base of our own, and ``shipped`` for any other.
+
+    Raises
+    ------
+    ParameterError
+        Naming the value that is meant.
+    """
+    ours = backbone.family == "headstart"
+    if weights == ("imagenet" if ours else "shipped"):
+        own = ", ".join(name for name, each in BACKBONES.items() if each.family == "headstart")
+        raise ParameterError(
+            f"The `backbone.weights` parameter must be {'shipped' if ours else 'imagenet'}, random "
+            f"or the path of a file with {backbone.name}. Got {weights!r} instead. (`shipped` is "
+            f"for {own}, whose weights come with this project, `imagenet` for all others.)"
+        )

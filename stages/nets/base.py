@@ -13,6 +13,7 @@ import numpy as np
 from stages.artifacts.backbone_record import WEIGHTS, BackboneRecord
 from stages.core.errors import HeadstartError, ParameterError
 from stages.nets.backbones import BACKBONES, Backbone, Preprocessing
+from stages.nets.small import build_small
 from stages.nets.tf import fresh_names, keras
 
 # ImageNet's means and deviations of red, green and blue, for pixels from 0 to 1; and the means that
@@ -67,6 +68,7 @@ def call_application(
 
 #: Family of a backbone to what builds it: (record, alpha, image_size) -> headless Keras model.
 BUILDERS: dict[str, Callable[[Backbone, float, int], keras.Model]] = {
+    "headstart": lambda _, __, image_size: build_small(image_size),
     "keras.applications": _from_applications,
 }
 

@@ -1,0 +1,1 @@
+"""How the small backbone's weights were made, and how to make them again."""

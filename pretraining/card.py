@@ -1,0 +1,110 @@
+"""Publish what was trained: weights, log, scores and a model card, into ``stages/nets/weights``.
+
+Run by hand when the scores are taken; what ships changes by decision, not by a pipeline.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from string import Template
+
+from pretraining.settings import Settings, read_settings
+from stages.core.files import sha256_file, write_bytes, write_text
+
+_NAME = "headstart-small"
+_TEMPLATE = Path(__file__).with_name("card.md")
+
+
+def card(settings: Settings, log: str, scores: str, weights: Path) -> str:
+    """The model card in Markdown.
+
+    Parameters
+    ----------
+    log, scores : str
+        Contents of the two CSV files.
+    weights : Path
+        The file that is published.
+    """
+    header, *rows = [line.split(",") for line in log.splitlines()]
+    last = dict(zip(header, rows[-1], strict=True))
+    train, teacher = settings.train, settings.teacher
+    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+        epochs=len(rows),
+        cool_down=train.cool_down,
+        planned=train.epochs,
+        batch=train.batch,
+        rate=f"{train.learning_rate:g}",
+        decay=f"{train.weight_decay:g}",
+        smoothing=f"{train.label_smoothing:g}",
+        distillation=f"{train.distillation:g}",
+        averaging=f"{train.averaging:g}",
+        sizes=_sides(train.sizes),
+        last_sizes=_sides(train.last_sizes),
+        area=f"{train.least_area:g}",
+        teacher=f"{teacher.name} {teacher.alpha:g}",
+        teacher_size=teacher.image_size,
+        components=teacher.components,
+        accuracy=f"{float(last['held_out_accuracy']):.3f}",
+        similarity=f"{float(last['held_out_similarity']):.3f}",
+        sha256=sha256_file(weights),
+        kilobytes=f"{weights.stat().st_size / 1000:,.0f}",
+        scores=table(scores),
+    )
+
+
+def _sides(values: list[int]) -> str:
+    return ", ".join(str(value) for value in values)
+
+
+def table(scores: str) -> str:
+    """Scores as a Markdown table: a line for each backbone and size, a column for each source."""
+    header, *rows = [line.split(",") for line in scores.splitlines()]
+    found = [dict(zip(header, row, strict=True)) for row in rows]
+    sources = sorted({row["pictures"] for row in found})
+    lines: dict[tuple[int, str, str], dict[str, str]] = {}
+    for row in found:
+        key = (int(row["image_size"]), row["backbone"], row["weights"])
+        lines.setdefault(key, {})[row["pictures"]] = f"{float(row['accuracy']):.3f}"
+    text = [
+        f"| size | backbone | weights | {' | '.join(sources)} |",
+        "|---" * (3 + len(sources)) + "|",
+    ]
+    for (size, backbone, weights), values in sorted(lines.items()):
+        cells = " | ".join(values.get(source, "") for source in sources)
+        text.append(f"| {size} | {backbone} | {weights} | {cells} |")
+    tested = {row["pictures"]: f"{row['train']} / {row['test']}" for row in found}
+    counts = " | ".join(tested[source] for source in sources)
+    text.append(f"| | trained on / tested on | | {counts} |")
+    return "\n".join(text)
+
+
+def main() -> None:
+    """Read the options and publish."""
+    options = argparse.ArgumentParser(
+        prog="python -m pretraining.card",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for name in ("params", "weights", "log", "scores", "folder"):
+        options.add_argument(f"--{name}", type=Path, required=True)
+    given = options.parse_args()
+    published = {".npz": given.weights, ".log.csv": given.log, ".scores.csv": given.scores}
+    for suffix, source in published.items():
+        if not source.is_file():
+            sys.exit(f"Error: There is no {source}. README.md says how it is made.")
+        target = given.folder / f"{_NAME}{suffix}"
+        if source.resolve() != target.resolve():
+            write_bytes(target, source.read_bytes())
+    text = card(
+        read_settings(given.params),
+        given.log.read_text(encoding="utf-8"),
+        given.scores.read_text(encoding="utf-8"),
+        given.folder / f"{_NAME}.npz",
+    )
+    write_text(given.folder / f"{_NAME}.md", text)
+
+
+if __name__ == "__main__":
+    main()

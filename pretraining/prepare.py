@@ -1,0 +1,154 @@
+"""Decode Tiny ImageNet once: one array of pixels, one of labels.
+
+Reads the public archive (``tiny-imagenet-200/train/WNID/images/*.JPEG``) or one of the same classes
+without the folder ``images``. Only what lies under ``train`` is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from pretraining.settings import SourceParams, read_settings
+from stages.core.errors import HeadstartError, SourceError
+from stages.core.files import atomic_file, sha256_file, write_json
+from stages.core.progress import progress
+from stages.core.seeds import derive
+from stages.imaging.pixels import pixels
+
+_MEMBER = re.compile(
+    r"(?:.*/)?train/(?P<label>n\d+)/(?:images/)?[^/]+\.(?:jpe?g|png|webp)", re.IGNORECASE
+)
+
+
+def members(names: list[str], per_class: int | None, seed: int) -> list[tuple[str, str]]:
+    """(name, class) of the training pictures of an archive, sorted by name.
+
+    Parameters
+    ----------
+    per_class : int or None
+        At most so many of a class, chosen by a hash of seed and file name; None: all.
+    """
+    classes: defaultdict[str, list[str]] = defaultdict(list)
+    for name in names:
+        if match := _MEMBER.fullmatch(name):
+            classes[match["label"]].append(name)
+
+    def drawn(name: str) -> int:
+        return derive(seed, name.rsplit("/", 1)[-1])
+
+    return sorted(
+        (name, label)
+        for label, found in classes.items()
+        for name in sorted(found, key=drawn)[:per_class]
+    )
+
+
+def prepare(
+    archive: Path, pictures: Path, labels: Path, classes: Path, source: SourceParams, seed: int
+) -> None:
+    """Write pixels, class indices and class names.
+
+    Raises
+    ------
+    SourceError
+        If the archive holds no training pictures.
+    """
+    with zipfile.ZipFile(archive) as file:
+        found = members(file.namelist(), source.per_class, seed)
+        if not found:
+            raise SourceError(
+                f"{archive} holds no pictures under train/nNNNNNNNN/: expected Tiny ImageNet's "
+                "archive. See `source` in pretraining/params.yaml."
+            )
+        names = sorted({label for _, label in found})
+        with atomic_file(pictures) as out:
+            shape = (len(found), source.image_size, source.image_size, 3)
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(out, header)
+            for content in _contents(file, [name for name, _ in found]):
+                out.write(pixels(content, source.image_size).tobytes())
+    with atomic_file(labels) as out:
+        index = {name: number for number, name in enumerate(names)}
+        np.save(out, np.array([index[label] for _, label in found], np.int32))
+    write_json(classes, names)
+
+
+def _contents(file: zipfile.ZipFile, names: list[str]) -> Iterator[bytes]:
+    with progress(len(names), "Decoding", "picture") as bar:
+        for name in names:
+            yield file.read(name)
+            bar.update()
+
+
+def obtain(location: str, sha256: str | None, folder: Path) -> Path:
+    """The archive: where it lies, or fetched into ``folder`` and kept there.
+
+    Raises
+    ------
+    SourceError
+        If it is absent or has another sha256.
+    """
+    path = Path(location)
+    if location.startswith(("http://", "https://")):
+        path = folder / location.rsplit("/", 1)[-1]
+        if not path.is_file():
+            _fetch(location, path)
+    if not path.is_file():
+        raise SourceError(
+            f"There is no archive at {path}. Set `source.location` in pretraining/params.yaml to "
+            "the archive's URL or to a copy of it."
+        )
+    found = sha256_file(path) if sha256 else None
+    if found != sha256:
+        raise SourceError(f"{path} has sha256 {found}, expected {sha256}. Nothing was decoded.")
+    return path
+
+
+def _fetch(url: str, path: Path) -> None:
+    import requests
+
+    try:
+        with requests.get(url, stream=True, timeout=60) as answer, atomic_file(path) as file:
+            answer.raise_for_status()
+            total = int(answer.headers.get("content-length", 0)) // (1 << 20)
+            with progress(total, "Fetching", "MiB") as bar:
+                for chunk in answer.iter_content(1 << 20):
+                    file.write(chunk)
+                    bar.update()
+    except requests.RequestException as error:
+        raise SourceError(
+            f"{url} could not be fetched: {error}. Set `source.location` in "
+            "pretraining/params.yaml to a copy of the archive."
+        ) from error
+
+
+def main() -> None:
+    """Read the options and the parameters, then prepare."""
+    options = argparse.ArgumentParser(
+        prog="python -m pretraining.prepare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for name in ("params", "downloads", "pictures", "labels", "classes"):
+        options.add_argument(f"--{name}", type=Path, required=True)
+    given = options.parse_args()
+    settings = read_settings(given.params)
+    try:
+        archive = obtain(settings.source.location, settings.source.sha256, given.downloads)
+        prepare(
+            archive, given.pictures, given.labels, given.classes, settings.source, settings.seed
+        )
+    except HeadstartError as error:
+        sys.exit(f"Error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+r"""What a backbone's features are worth on pictures that it never saw: a linear probe.
+
+    python -m pretraining.scores --pictures embedded cats-dogs.zip --image-size 64 \
+        --backbone headstart-small --weights shipped --scores scores.csv
+
+The base is frozen and the classifier one dense layer. A source that is divided is taken as it is
+(``test``, or else ``validation``, is scored); any other one is divided 80 to 20 by a hash of each
+picture's bytes. The layer's regularization is chosen on a fifth of the training pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.core.errors import HeadstartError, PictureError
+from stages.core.files import sha256_bytes, write_text
+from stages.core.seeds import uniform
+from stages.engine.litert import LiteRTFunction
+from stages.imaging.pixels import pixels
+from stages.sources.archive import open_archive
+from stages.sources.embedded import EmbeddedSource
+from stages.sources.entries import Source
+from stages.sources.folder import FolderSource
+from stages.sources.inventory import Bounds
+from stages.sources.layout import Place, recognize, unwanted
+
+Floats = npt.NDArray[np.float32]
+
+#: Columns of the file of scores.
+COLUMNS = ("pictures", "backbone", "weights", "image_size", "train", "test", "accuracy")
+_STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
+_MAX_TOTAL = 20_000_000_000
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Features and class names of the two parts."""
+
+    train: Floats
+    train_labels: list[str]
+    test: Floats
+    test_labels: list[str]
+
+
+def open_source(name: str) -> Source:
+    """``embedded``, a folder or an archive."""
+    if name == "embedded":
+        return EmbeddedSource()
+    path = Path(name)
+    if path.is_dir():
+        return FolderSource(path, _MAX_TOTAL)
+    return open_archive(path, None, Bounds(_MAX_TOTAL))
+
+
+def read(
+    source: Source, size: int, seed: int
+) -> tuple[npt.NDArray[np.uint8], list[str], npt.NDArray[np.bool_]]:
+    """Pixels, labels, and which pictures are tested; what is no picture is left out.
+
+    Returns
+    -------
+    pictures : ndarray of shape (n, size, size, 3), uint8
+    labels : list of str
+    tested : ndarray of shape (n,), bool
+        No picture is tested that is trained on.
+    """
+    paths = [each.path for each in source.entries if not (each.refusal or unwanted(each.path))]
+    layout = recognize(paths, None, source.origin)
+    places = {path: layout.place(path) for path in paths}
+    wanted = {path: place for path, place in places.items() if isinstance(place, Place)}
+    splits = {place.given_split for place in wanted.values()}
+    scored = "test" if "test" in splits else "validation"
+    # By content: a picture that stands in both parts is only trained on.
+    found: dict[str, tuple[npt.NDArray[np.uint8], str, bool]] = {}
+    for path, content in source.contents(set(wanted)):
+        if isinstance(content, PictureError):
+            continue
+        try:
+            picture = pixels(content, size)
+        except PictureError:
+            continue
+        key, place = sha256_bytes(content), wanted[path]
+        tested = place.given_split == scored if layout.splits else uniform(seed, key) < 0.2
+        if key not in found or not tested:
+            found[key] = (picture, place.label, tested)
+    rows = [found[key] for key in sorted(found)]
+    pictures, labels, marks = zip(*rows, strict=True)
+    return np.stack(pictures), list(labels), np.array(marks)
+
+
+def features(pictures: npt.NDArray[np.uint8], network: bytes, workers: int) -> Floats:
+    """Features of all pictures, a network each in every worker."""
+    parts = [part for part in np.array_split(pictures, workers) if len(part)]
+    with ThreadPoolExecutor(workers) as pool:
+        functions = [LiteRTFunction(network) for _ in parts]
+        return np.concatenate(
+            list(pool.map(lambda function, part: function(part), functions, parts))
+        )
+
+
+def accuracy(probe: Probe) -> float:
+    """Of a dense layer with softmax, trained to the end, on the tested pictures."""
+    from sklearn.model_selection import train_test_split
+
+    mean, deviation = probe.train.mean(axis=0), probe.train.std(axis=0) + 1e-6
+    train, test = (probe.train - mean) / deviation, (probe.test - mean) / deviation
+    learned, chosen, learned_labels, chosen_labels = train_test_split(
+        train, probe.train_labels, test_size=0.2, random_state=0, stratify=probe.train_labels
+    )
+    scores = [
+        _fit(learned, learned_labels, strength).score(chosen, chosen_labels)
+        for strength in _STRENGTHS
+    ]
+    best = _STRENGTHS[int(np.argmax(scores))]
+    return float(_fit(train, probe.train_labels, best).score(test, probe.test_labels))
+
+
+def _fit(features: Floats, labels: list[str], strength: float):  # type: ignore[no-untyped-def]  # noqa: ANN202 - scikit-learn has no types
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=strength, max_iter=2000).fit(features, labels)
+
+
+def score(
+    names: Iterable[str], backbone: str, alpha: float, weights: str, size: int, seed: int
+) -> list[dict[str, str | int | float]]:
+    """One row of :data:`COLUMNS` for each source."""
+    from stages.nets.probing import network
+
+    converted = network(backbone, alpha, size, weights, seed)
+    rows: list[dict[str, str | int | float]] = []
+    for name in names:
+        pictures, labels, tested = read(open_source(name), size, seed)
+        found = features(pictures, converted, os.cpu_count() or 1)
+        given = np.array(labels)
+        probe = Probe(
+            found[~tested], given[~tested].tolist(), found[tested], given[tested].tolist()
+        )
+        shown = backbone if alpha == 1 else f"{backbone} {alpha:g}"
+        values = (
+            Path(name).stem, shown, Path(weights).name, size,
+            len(probe.train), len(probe.test), round(accuracy(probe), 4),
+        )  # fmt: skip
+        rows.append(dict(zip(COLUMNS, values, strict=True)))
+        print(*values, sep="\t", flush=True)
+    return rows
+
+
+def main() -> None:
+    """Read the options, score, and append the rows to the file."""
+    options = argparse.ArgumentParser(
+        prog="python -m pretraining.scores",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_argument("--pictures", nargs="+", required=True, help="embedded, archive or folder")
+    options.add_argument("--backbone", default="headstart-small")
+    options.add_argument("--alpha", type=float, default=1.0)
+    options.add_argument("--weights", default="shipped", help="as in params.yaml")
+    options.add_argument("--image-size", type=int, default=64)
+    options.add_argument("--seed", type=int, default=42)
+    options.add_argument("--scores", type=Path, help="CSV file that the rows are added to")
+    given = options.parse_args()
+    try:
+        rows = score(
+            given.pictures, given.backbone, given.alpha, given.weights, given.image_size, given.seed
+        )
+    except HeadstartError as error:
+        sys.exit(f"Error: {error}")
+    if given.scores:
+        add(given.scores, rows)
+
+
+def add(path: Path, rows: list[dict[str, str | int | float]]) -> None:
+    """Add rows to a CSV file; a row of the same run takes the place of the old one."""
+    lines = path.read_text(encoding="utf-8").splitlines()[1:] if path.is_file() else []
+    kept = {tuple(line.split(",")[:4]): line for line in lines}
+    for row in rows:
+        cells = [str(row[column]) for column in COLUMNS]
+        kept[tuple(cells[:4])] = ",".join(cells)
+    write_text(path, "\n".join([",".join(COLUMNS), *sorted(kept.values())]) + "\n")
+
+
+if __name__ == "__main__":
+    main()

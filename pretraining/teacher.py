@@ -1,0 +1,28 @@
+"""Write what the teacher sees in each picture."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+
+from pretraining.settings import read_settings
+
+
+def main() -> None:
+    """Read the options and the parameters, then run the teacher over all pictures."""
+    options = argparse.ArgumentParser(prog="python -m pretraining.teacher", description=__doc__)
+    for name in ("params", "pictures", "targets"):
+        options.add_argument(f"--{name}", type=Path, required=True)
+    given = options.parse_args()
+    teacher = read_settings(given.params).teacher
+    from stages.nets.teacher import teacher_network, write_targets
+
+    pictures = np.load(given.pictures, mmap_mode="r", allow_pickle=False)
+    write_targets(given.targets, pictures, teacher_network(teacher), teacher, os.cpu_count() or 1)
+
+
+if __name__ == "__main__":
+    main()
