@@ -15,10 +15,11 @@ import numpy as np
 from stages.core.errors import HeadstartError
 from stages.core.files import sha256_file
 from stages.core.seeds import derive
-from stages.nets.backbones import Backbone, find
-from stages.nets.base import build_base, call_application, load_weights
+from stages.nets.backbones import Backbone, Preprocessing, find
+from stages.nets.base import build_base, call_application, load_weights, preprocess
 from stages.nets.fetch import WeightsFile, find_or_download
-from stages.nets.tf import fresh_names, keras
+from stages.nets.parity import pictures
+from stages.nets.tf import fresh_names, keras, tf
 
 _DEVIATION = (0.229, 0.224, 0.225)
 
@@ -74,6 +75,7 @@ def obtain(name: str, alpha: float, image_size: int, weights: str, seed: int) ->
             file=sys.stderr,
         )
         draw(base, seed)
+        settle(base, backbone.preprocessing)
         return Pretrained(base, weights, True, f"random numbers of seed {seed}: no pretraining")
     path = Path(weights)
     load_weights(base, path)
@@ -85,8 +87,8 @@ def obtain(name: str, alpha: float, image_size: int, weights: str, seed: int) ->
 def draw(base: keras.Model, seed: int) -> None:
     """Give every kernel random values; all else keeps the constants that Keras starts from.
 
-    Uniform with the deviation of He et al., "Delving deep into rectifiers" (2015), and drawn from
-    one Philox stream a variable: the same bits on every machine and in any order of layers.
+    Uniform with a variance of 1 / fan-in (LeCun et al., "Efficient backprop", 1998), from one
+    Philox stream a variable: the same bits on every machine and in any order of layers.
     """
     for layer in base.layers:
         for variable in layer.weights:
@@ -95,10 +97,37 @@ def draw(base: keras.Model, seed: int) -> None:
             # The last axis holds the outputs, except in a depthwise kernel: every channel on its
             # own.
             apart = isinstance(layer, keras.layers.DepthwiseConv2D) or "depth" in variable.name
-            limit = math.sqrt(6 / math.prod(variable.shape[:2] if apart else variable.shape[:-1]))
+            limit = math.sqrt(3 / math.prod(variable.shape[:2] if apart else variable.shape[:-1]))
             key = derive(seed, "backbone", variable.path)
             values = np.random.Generator(np.random.Philox(key=key)).random(variable.shape)
             variable.assign(((2 * values - 1) * limit).astype(np.float32))
+
+
+def settle(base: keras.Model, preprocessing: Preprocessing) -> None:
+    """Give every BatchNorm the variance that it meets on real pictures, as training would.
+
+    At rest (variance 1) signals fade or grow with every block: features of 1e-7, or so wild that
+    two engines' roundings differ by 0.005 of a deviation. Powers of four alone are taken, so that
+    the result does not hang on the last bits of this CPU.
+    """
+
+    def measuring(layer: Any) -> Any:
+        if not isinstance(layer, keras.layers.BatchNormalization):
+            return layer
+
+        def measured(values: Any, **_: Any) -> Any:
+            deviation = max(float(np.asarray(values).std()), 1e-6)
+            variance = 4.0 ** round(math.log2(deviation))
+            shape = layer.moving_variance.shape
+            layer.moving_variance.assign(np.full(shape, variance, dtype=np.float32))
+            return layer(values, training=False)
+
+        return measured
+
+    pixels = tf.constant(pictures(base.input_shape[1])[::4], dtype="float32")
+    base._run_through_graph(  # noqa: SLF001 - the public ways do not stop at layers
+        [preprocess(pixels, preprocessing)], operation_fn=measuring
+    )
 
 
 def _imagenet(backbone: Backbone, alpha: float, image_size: int) -> Pretrained:

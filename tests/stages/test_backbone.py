@@ -1,0 +1,146 @@
+"""The stage as DVC runs it: files, record, journal, refusals before TensorFlow."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages import backbone as stage
+from stages.artifacts.backbone_record import NETWORK, RECORD, WEIGHTS, read_backbone
+from stages.core.errors import HeadstartError, ParameterError
+from stages.core.files import sha256_tree
+from stages.core.journal import Journal
+from stages.core.params.backbone import BackboneParams
+from stages.core.params.extract_features import ExtractFeaturesParams
+from tests.conftest import ROOT
+
+SMALL: dict[str, Any] = {
+    "name": "mobilenet", "alpha": 0.25, "weights": "random", "image_size": 32, "cut": None,
+    "pooling": "avg",
+}  # fmt: skip
+
+
+def run(folder: Path, engine: str = "litert", seed: int = 42, **changes: Any) -> Journal:
+    journal = Journal(folder.parent / "journal", "backbone")
+    stage.main(
+        runtime=ROOT / "runtime.txt",
+        backbone_folder=folder,
+        seed=seed,
+        backbone=BackboneParams(**{**SMALL, **changes}),
+        extract_features=ExtractFeaturesParams.model_validate(
+            {"engine": engine, "dtype": "float32"}
+        ),
+        journal=journal,
+    )
+    return journal
+
+
+def test_writes_the_base_the_network_and_their_record(tmp_path: Path) -> None:
+    from stages.engine.litert import LiteRTFunction
+    from stages.nets.base import feature_model, load_base
+    from stages.nets.parity import TOLERANCE, compare, pictures
+
+    journal = run(tmp_path / "backbone")
+    folder = tmp_path / "backbone"
+    assert sorted(path.name for path in folder.iterdir()) == [RECORD, NETWORK, WEIGHTS]
+    record = read_backbone(folder)
+    assert record.random_weights
+    assert record.feature_shape == (256,)
+    assert record.parameters == 218_544
+    assert record.parity is not None
+    assert record.parity.pictures == 16
+    assert record.parity.max_difference_in_std in {1e-6, 1e-5, 1e-4}
+    assert journal.counters["parity_difference_in_std"] <= record.parity.max_difference_in_std
+    assert journal.counters["conversion_seconds"] > 0
+    # The rebuilt base is the network's function.
+    model = feature_model(load_base(record, folder), record.cut, "avg", record.preprocessing)
+    assert compare(model, LiteRTFunction(folder / NETWORK), pictures(32)) <= TOLERANCE
+    # Run again, the same bytes; another seed, others.
+    before = sha256_tree(folder)
+    run(folder)
+    assert sha256_tree(folder) == before
+    run(folder, seed=43)
+    assert sha256_tree(folder) != before
+
+
+def test_engine_keras_writes_no_network(tmp_path: Path) -> None:
+    run(tmp_path / "backbone", engine="keras", cut="conv_pw_6_relu", pooling="none")
+    record = read_backbone(tmp_path / "backbone")
+    assert not (tmp_path / "backbone" / NETWORK).exists()
+    assert record.tflite_sha256 is None
+    assert record.parity is None
+    assert record.feature_shape == (2, 2, 128)
+    assert record.cut == "conv_pw_6_relu"
+
+
+def test_what_differs_from_keras_is_not_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stages.nets import parity
+
+    def wrong(model: Any, function: Any, batch: np.ndarray) -> float:
+        return parity.difference_in_std(function(batch), function(batch) * 1.01)
+
+    monkeypatch.setattr(parity, "compare", wrong)
+    with pytest.raises(HeadstartError, match=r"differs by 0\.\d+.*`extract_features\.engine`"):
+        run(tmp_path / "backbone")
+    assert not (tmp_path / "backbone").exists()
+
+
+def test_what_does_not_convert_names_the_other_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stages.nets import convert
+
+    def broken(model: Any) -> bytes:
+        raise ValueError("an operation is not supported")
+
+    monkeypatch.setattr(convert, "to_tflite", broken)
+    with pytest.raises(HeadstartError, match=r"(?s)not supported.*`extract_features\.engine`"):
+        run(tmp_path / "backbone")
+    assert not (tmp_path / "backbone").exists()
+
+
+def test_unknown_cut(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="conv_pw_6_relu"):
+        run(tmp_path / "backbone", cut="conv_pw_6_rel")
+    assert not (tmp_path / "backbone").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": "mobilnet"}, "Did you mean `mobilenet`"),
+        ({"alpha": 0.3}, "must be one of 0.25"),
+        ({"image_size": 24}, "≥ 32"),
+        ({"weights": "ImageNet"}, "random, or the path"),
+        ({"weights": "base.keras"}, "can hold code"),
+        ({"weights": "none.weights.h5"}, "there is none"),
+    ],
+)
+def test_impossible_parameters(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        stage.check(BackboneParams(**{**SMALL, **changes}))
+    assert words in str(caught.value)
+
+
+def test_impossible_parameters_are_told_before_tensorflow(tmp_path: Path) -> None:
+    text = (ROOT / "params.yaml").read_text().replace("name: mobilenet_v2", "name: mobilnet_v2")
+    (tmp_path / "params.yaml").write_text(text)
+    done = subprocess.run(
+        [
+            sys.executable, "-X", "importtime", "-m", "stages.backbone",
+            "--params", str(tmp_path / "params.yaml"), "--runtime", "runtime.txt",
+            "--backbone-folder", str(tmp_path / "out"), "--journal", str(tmp_path / "journal"),
+        ],
+        cwd=ROOT, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "`mobilenet_v2`" in done.stderr
+    assert "tensorflow" not in done.stderr
+    assert not list(tmp_path.glob("out*"))
