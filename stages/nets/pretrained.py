@@ -15,10 +15,11 @@ import numpy as np
 from stages.core.errors import HeadstartError
 from stages.core.files import sha256_file
 from stages.core.seeds import derive
-from stages.nets.backbones import Backbone, Preprocessing, find
+from stages.nets.backbones import Backbone, Preprocessing, check_weights, find
 from stages.nets.base import build_base, call_application, load_weights, preprocess
 from stages.nets.fetch import WeightsFile, find_or_download
 from stages.nets.parity import pictures
+from stages.nets.shipped import load_shipped, shipped_origin
 from stages.nets.tf import fresh_names, keras, tf
 
 _DEVIATION = (0.229, 0.224, 0.225)
@@ -33,7 +34,7 @@ class Pretrained:
     base : keras.Model
         Headless and uncut.
     weights : str
-        ``imagenet``, ``random``, or the name of the file.
+        ``imagenet``, ``shipped``, ``random``, or the name of the file.
     random_weights : bool
         No pretraining at all.
     origin : str
@@ -64,9 +65,13 @@ def obtain(name: str, alpha: float, image_size: int, weights: str, seed: int) ->
         If the weights cannot be had, or belong to another base.
     """
     backbone = find(name, alpha, image_size)
+    check_weights(backbone, weights)
     if weights == "imagenet":
         return _imagenet(backbone, alpha, image_size)
     base = build_base(name, alpha, image_size)
+    if weights == "shipped":
+        load_shipped(base)
+        return Pretrained(base, weights, False, f"shipped with Headstart: {shipped_origin()}")
     if weights == "random":
         print(
             "\n*** backbone.weights is `random`: this base was never trained. The pipeline runs, "
@@ -78,7 +83,10 @@ def obtain(name: str, alpha: float, image_size: int, weights: str, seed: int) ->
         settle(base, backbone.preprocessing)
         return Pretrained(base, weights, True, f"random numbers of seed {seed}: no pretraining")
     path = Path(weights)
-    load_weights(base, path)
+    if path.suffix == ".npz":
+        load_shipped(base, path)
+    else:
+        load_weights(base, path)
     if backbone.repaired_variance:
         _repair_variance(base)
     return Pretrained(base, path.name, False, f"the file {path.name}, sha256 {sha256_file(path)}")
