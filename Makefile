@@ -13,7 +13,7 @@ export DO_NOT_TRACK := 1
 
 run: $(STAMP)  ## run the pipeline, then show what came out
 	@$(BIN)/dvc repro
-	@$(BIN)/python -m headstart summary
+	@$(BIN)/headstart summary
 
 test: $(STAMP)  ## the default suite, under 10 minutes on 2 cores
 	$(BIN)/python -m pytest -m "not slow"
@@ -34,6 +34,7 @@ $(STAMP): requirements.lock
 	@test -n "$(PYTHON)" || { echo "Headstart needs Python 3.11, 3.12 or 3.13; none was found. Name one: make run PYTHON=/path/to/python3"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 lock: $(STAMP)  ## resolve pyproject.toml again into requirements.lock

@@ -15,11 +15,13 @@ import typer
 from stages.core.errors import HeadstartError
 
 if TYPE_CHECKING:
+    from flows.dag import Stage
     from flows.plan import Planned
 
 P = ParamSpec("P")
 
 PARAMS = Path("params.yaml")
+RECIPES = Path(__file__).resolve().parent / "recipes"
 
 app = typer.Typer(
     name="headstart",
@@ -125,6 +127,81 @@ def backbones() -> None:
         numbers = (str(base.default_size), str(base.minimum_size), f"{base.width:,}")
         rows.append((base.name, *numbers, alphas, base.licence or "not stated"))
     typer.echo(columns(rows, "lrrrll"))
+
+
+@app.command(
+    help="List the recipes; show one; or, by default for a NAME, write its values into params.yaml "
+    "(comments stay, and nothing is written unless the result is valid).",
+    epilog="Examples: headstart recipe | headstart recipe cats-dogs --show | "
+    "headstart recipe my-photos --set download.location=/path/to/pictures",
+)
+@told
+def recipe(
+    name: Annotated[str | None, typer.Argument(help="The recipe; none: list them.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A value of your own.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Print it, and write nothing.")] = False,
+) -> None:
+    """Lay a recipe over params.yaml."""
+    from stages.core.params import recipe as recipes
+
+    if name is None:
+        for known in recipes.names(RECIPES):
+            title = recipes.header(recipes.read_text(RECIPES, known)).splitlines()[0]
+            typer.echo(f"{known:16}{title}")
+        return
+    text = recipes.read_text(RECIPES, name)
+    if show:
+        typer.echo(text, nl=False)
+        return
+    layers = [recipes.load(text), recipes.parse_assignments(assignments or [])]
+    changed = recipes.apply(PARAMS, layers)
+    for line in changed or ["Nothing to change."]:
+        typer.echo(line)
+    typer.echo(f"{PARAMS} now follows the recipe {name}. Next: `headstart plan`, then `dvc repro`.")
+
+
+@app.command(
+    help="Show what the latest run gave: scores, exported files, passes and seconds.",
+    epilog="Example: headstart summary",
+)
+@told
+def summary() -> None:
+    """Print what `data` holds of the latest run."""
+    from stages.core.files import read_json
+    from stages.report.evaluation import passes_text, scores_text
+
+    stages = {entry.name: entry for entry in _stages()}
+    metrics = Path(_option(stages, "evaluate", "metrics"))
+    exported = Path(_option(stages, "export", "export_folder"))
+    table = Path(_option(stages, "evaluate", "journal")) / "runtime.json"
+    if not metrics.exists():
+        raise HeadstartError(f"There is no {metrics} yet. Run the pipeline first: `dvc repro`.")
+    typer.echo(scores_text(read_json(metrics)))
+    if table.exists():
+        typer.echo(f"\n{passes_text(read_json(table))}")
+    if exported.is_dir():
+        typer.echo(f"\nExported to {exported}, each form reloaded and compared:")
+        for path in sorted(exported.iterdir()):
+            files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+            size = sum(file.stat().st_size for file in files) / 1e6
+            typer.echo(f"  {path.name + ('/' if path.is_dir() else ''):16}{size:8.1f} MB")
+
+
+def _stages() -> tuple[Stage, ...]:
+    from flows import dag
+
+    try:
+        return dag.stages(Path.cwd())
+    except dag.GraphError as error:
+        raise HeadstartError(str(error)) from error
+
+
+def _option(stages: Mapping[str, Stage], stage: str, option: str) -> str:
+    from flows.plan import options
+
+    return options(stages[stage])[option]
 
 
 def _planned() -> tuple[Planned, ...]:

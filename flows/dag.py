@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -149,6 +150,10 @@ def changes(root: Path) -> Mapping[str, Changes]:
 
 @contextmanager
 def _project(root: Path) -> Iterator[Any]:
+    # What DVC notes about an empty folder belongs to a run, not to a question.
+    notes = logging.getLogger("dvc")
+    level = notes.level
+    notes.setLevel(logging.ERROR)
     try:
         with Repo(os.fspath(root)) as repo:
             yield repo
@@ -163,6 +168,8 @@ def _project(root: Path) -> Iterator[Any]:
             f"DVC cannot read the pipeline: {error}{causes}. Nothing was run. `dvc dag` shows the "
             "same fault in DVC's own words."
         ) from error
+    finally:
+        notes.setLevel(level)
 
 
 def _parents(repo: Any) -> dict[str, set[str]]:

@@ -34,7 +34,7 @@ from stages.report.evaluation import passes_text, scores_text
 _CONFUSIONS = 20  # pairs of classes that are named in the metrics
 
 
-def main(  # noqa: PLR0913, PLR0917 - an argument for each file
+def main(
     images: In,
     manifest: In,
     features: In,

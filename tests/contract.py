@@ -73,7 +73,11 @@ def main_arguments(stage: str) -> dict[str, str]:
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == "main":
             arguments = [*node.args.args, *node.args.kwonlyargs]
-            return {a.arg: ast.unparse(a.annotation) for a in arguments if a.annotation}
+            return {
+                a.arg: ast.unparse(a.annotation).rpartition(".")[2]
+                for a in arguments
+                if a.annotation
+            }
     raise AssertionError(f"stages/{stage}.py has no main")
 
 

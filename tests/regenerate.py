@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import typer
 from ruamel.yaml import YAML
@@ -40,7 +41,7 @@ def runtime_text() -> str:
 def contract_text() -> str:
     """dvc.yaml with every stage's code dependencies as the imports say, all else untouched."""
     yaml = YAML(typ="rt")
-    yaml.width = 100
+    yaml.width = 4096  # never fold a line
     yaml.indent(mapping=2, sequence=4, offset=2)
     source = (ROOT / "dvc.yaml").read_text()
     document = yaml.load(source)
@@ -61,33 +62,44 @@ def parameters_page() -> str:
         "says the line, what was expected and what was got. `headstart params` checks without",
         "running anything; `dvc exp run -S train_head.learning_rate=0.01` tries a value.",
     ]
-    section, comment, table = "", [], False
-    for line in (ROOT / "params.yaml").read_text().splitlines()[3:]:
-        bare = line.strip()
-        if not bare:
-            comment = []
-        elif bare.startswith("#"):
-            comment.append(bare.removeprefix("#").strip())
-        elif bare.endswith(":") and not line.startswith("    ") and _opens_section(bare):
-            section = bare.rstrip(":") if not line.startswith(" ") else f"{section}.{bare[:-1]}"
-            lines += ["", f"## {section}", ""]
-            if comment:
-                lines += [" ".join(comment), ""]
-            comment, table = [], False
-        elif ":" in bare and not bare.startswith("- "):
-            key, _, value = bare.partition(":")
-            if not table:
-                lines += ["" if not section else None, "| key | default | meaning |", "|---|---|---|"]
-                table = True
-            name = f"{section}.{key}" if section else key
-            meaning = " ".join(comment).replace("|", "\\|") or "as above"
-            lines.append(f"| `{name}` | `{value.strip() or 'a list'}` | {meaning} |")
-            comment = []
-    return "\n".join(line for line in lines if line is not None) + "\n"
+    heading = None
+    for section, key, value, comment in _commented_keys((ROOT / "params.yaml").read_text()):
+        if section != heading:
+            heading = section
+            lines += [
+                "",
+                f"## {section or 'seed'}",
+                "",
+                "| key | default | meaning |",
+                "|---|---|---|",
+            ]
+        name = f"{section}.{key}" if section else key
+        lines.append(f"| `{name}` | `{value}` | {comment.replace('|', chr(92) + '|')} |")
+    return "\n".join(lines) + "\n"
 
 
-def _opens_section(bare: str) -> bool:
-    return bare != "formats:"
+def _commented_keys(text: str) -> Iterator[tuple[str, str, str, str]]:
+    """Section, key, value and comment of every leaf; keys in a row share the comment above."""
+    document = YAML(typ="safe").load(text)
+    sections: list[str] = []
+    comment, fresh = "", False
+    for line in text.splitlines():
+        bare, depth = line.strip(), (len(line) - len(line.lstrip())) // 2
+        if bare.startswith("#"):
+            comment = f"{comment} {bare[1:].strip()}" if fresh else bare[1:].strip()
+            fresh = True
+        elif not bare or bare.startswith("- "):
+            comment, fresh = ("", False) if not bare else (comment, False)
+        else:
+            fresh = False
+            key = bare.partition(":")[0]
+            sections = [*sections[:depth], key]
+            value = document
+            for part in sections:
+                value = value[part]
+            if not isinstance(value, dict):
+                shown = bare.partition(":")[2].strip() or ", ".join(map(str, value))
+                yield ".".join(sections[:-1]), key, shown, comment or "see its name"
 
 
 def stages_page() -> str:

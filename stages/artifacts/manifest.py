@@ -35,6 +35,23 @@ IMAGES: Mapping[str, str] = {
     "offset": "int64",
 }
 SPLIT: Mapping[str, str] = {**IMAGES, "split": "str"}
+
+#: Why a file is no picture of the data set, and what that means.
+REASONS: Mapping[str, str] = {
+    "bad_name": "its name cannot be written down (not UTF-8, or with control characters)",
+    "corrupt": "it cannot be decoded, or its archive says that it is damaged",
+    "empty": "it has no bytes",
+    "hidden": "a hidden file or folder",
+    "link": "a link; what it points to may lie anywhere",
+    "no_class": "it stands in no class folder",
+    "not_a_picture": "its content is of no picture format, whatever its name says",
+    "refused_format": "a picture, but of no accepted format",
+    "special": "a device, a pipe or a socket",
+    "too_large": "more pixels or bytes than the parameters allow",
+    "too_small": "fewer pixels than the parameters ask for",
+    "truncated": "it ends too early",
+    "unreadable": "it could not be opened",
+}
 SET_ASIDE: Mapping[str, str] = {"path": "str", "reason": "str", "detail": "str"}
 
 
@@ -68,7 +85,16 @@ def read_set_aside(path: Path) -> pd.DataFrame:
 
 
 def write_set_aside(path: Path, rows: pd.DataFrame) -> None:
-    """Write the table of files that were not taken, sorted by path."""
+    """Write the table of files that were not taken, sorted by path.
+
+    Raises
+    ------
+    ValueError
+        If a reason is none of :data:`REASONS`: people look them up.
+    """
+    unknown = set(rows["reason"]) - set(REASONS)
+    if unknown:
+        raise ValueError(f"unknown reasons: {sorted(unknown)}")
     _write(path, rows, SET_ASIDE)
 
 

@@ -47,6 +47,9 @@ def run(main: Callable[..., None], argv: Sequence[str] | None = None) -> None:
     except HeadstartError as error:
         print(f"\nError: {error}", file=sys.stderr)
         leave(error.exit_code)
+    except BrokenPipeError:  # Whoever read our lines has left: `| head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        leave(141)
     except KeyboardInterrupt:
         print("\nInterrupted. What was finished is recorded; run again to go on.", file=sys.stderr)
         leave(130)

@@ -5,6 +5,7 @@ DVC hard-links outputs to its cache, so nothing here ever writes into an existin
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ _CHUNK = 1 << 20
 def atomic_file(target: Path) -> Iterator[BinaryIO]:
     """Open a binary file that becomes ``target`` when the block ends without an error."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(target)
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with beside.open("wb") as file:
@@ -59,6 +61,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder beside ``target`` that takes its place when the block succeeds."""
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    _sweep(target)
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     try:
@@ -70,6 +73,27 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         beside.replace(target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what writers of ``target`` left beside it when they were killed."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+        process = left.name.split(".")[-2]
+        if process.isdigit() and not _alive(int(process)):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # Another user's, or not to be asked: leave it alone.
+        return True
+    return True
 
 
 def sha256_bytes(content: bytes) -> str:

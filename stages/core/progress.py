@@ -30,7 +30,7 @@ class Progress:
             from tqdm import tqdm
 
             self._bar = tqdm(
-                total=total, desc=desc, unit=f" {unit}", leave=False, dynamic_ncols=True
+                total=total or None, desc=desc, unit=f" {unit}", leave=False, dynamic_ncols=True
             )
 
     def update(self, count: int = 1) -> None:
@@ -42,14 +42,17 @@ class Progress:
         now = time.monotonic()
         if now - self._shown >= self.every:
             self._shown = now
-            rate = self.done / (now - self._start)
-            left = (self.total - self.done) / rate if rate else 0.0
-            print(
-                f"{self.desc}: {self.done:,} of {self.total:,} {self.unit}s, "
-                f"{rate:,.1f} a second, {_clock(left)} left",
-                file=sys.stderr,
-                flush=True,
-            )
+            print(self._line(now - self._start), file=sys.stderr, flush=True)
+
+    def _line(self, seconds: float) -> str:
+        rate = self.done / seconds if seconds else 0.0
+        if not self.total:  # A server that names no length.
+            return f"{self.desc}: {self.done:,} {self.unit}s, {rate:,.1f} a second"
+        left = _clock((self.total - self.done) / rate) if rate else "unknown time"
+        return (
+            f"{self.desc}: {self.done:,} of {self.total:,} {self.unit}s, "
+            f"{rate:,.1f} a second, {left} left"
+        )
 
     def __enter__(self) -> Self:
         return self

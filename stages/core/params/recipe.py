@@ -101,8 +101,13 @@ def _lay(target: CommentedMap, layer: Mapping[str, Any]) -> None:
             target[key] = value
 
 
-def apply(params: Path, layers: Sequence[Mapping[str, Any]]) -> None:
+def apply(params: Path, layers: Sequence[Mapping[str, Any]]) -> list[str]:
     """Write the overlaid file in place, once the result is known to be valid.
+
+    Returns
+    -------
+    list of str
+        A line for each value that changed: ``key: old -> new``.
 
     Raises
     ------
@@ -118,7 +123,29 @@ def apply(params: Path, layers: Sequence[Mapping[str, Any]]) -> None:
         raise ParameterError(str(error).replace(trial.name, f"the new {params.name}")) from None
     finally:
         trial.unlink(missing_ok=True)
+    before, after = (_leaves(YAML(typ="safe").load(t)) for t in (params.read_text("utf-8"), text))
     write_text(params, text)
+    return [
+        f"{key}: {_shown(before.get(key))} -> {_shown(value)}"
+        for key, value in after.items()
+        if before.get(key) != value
+    ]
+
+
+def _leaves(node: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            found |= _leaves(value, f"{place}{key}.")
+        else:
+            found[f"{place}{key}"] = value
+    return found
+
+
+def _shown(value: Any) -> str:
+    return (
+        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    )
 
 
 def load(text: str) -> Mapping[str, Any]:

@@ -37,8 +37,9 @@ def main(source: In, target_file: Out, journal: Journal, split: SplitParams, see
         source.write_text("other")
     if text == "sleep":
         time.sleep(30)
-    if text == "wait":
-        time.sleep(1)
+    if text == "hold":
+        while not Path("release").exists():
+            time.sleep(0.01)
     journal.note(passes_done=3, share=split.validation, seed=seed)
     target_file.write_text(text)
 
@@ -143,21 +144,25 @@ def test_interrupting_says_that_one_can_go_on(stage: Path) -> None:
 
 
 def test_a_second_run_waits_for_the_first(stage: Path) -> None:
-    (stage / "in.txt").write_text("wait")
-    children = []
-    for _ in range(2):
-        children.append(
-            subprocess.Popen(
-                command(stage), cwd=stage, env=environment(stage), text=True,
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            )
-        )  # fmt: skip
-        if len(children) == 1:
-            assert children[0].stdout is not None
-            children[0].stdout.readline()
-    outputs = [child.communicate(timeout=30) for child in children]
-    assert [child.returncode for child in children] == [0, 0]
-    assert f"Another run (process {children[0].pid}) is writing" in outputs[1][1]
+    (stage / "in.txt").write_text("hold")
+    with start(stage) as first:
+        assert first.stdout is not None
+        first.stdout.readline()
+        with start(stage) as second:
+            assert second.stderr is not None
+            said = second.stderr.readline()
+            (stage / "release").touch()
+            second.communicate(timeout=60)
+        first.communicate(timeout=60)
+    assert f"Another run (process {first.pid}) is writing" in said
+    assert [first.returncode, second.returncode] == [0, 0]
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(folder), cwd=folder, env=environment(folder), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
 
 
 @pytest.mark.skipif(os.name != "posix", reason="process groups are POSIX")

@@ -111,3 +111,16 @@ def test_a_tree_hash_sees_content_names_and_nothing_else(tmp_path: Path) -> None
     assert files.sha256_tree(folder) == before
     (folder / "a").rename(folder / "c")
     assert files.sha256_tree(folder) != before
+
+
+def test_what_a_killed_writer_left_is_swept_by_the_next(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    (tmp_path / f".a.json.{gone.pid}.part").write_text("half")
+    (tmp_path / f".out.{gone.pid}.part").mkdir()
+    living = tmp_path / f".a.json.{os.getppid()}.part"
+    living.write_text("in work")
+    files.write_json(tmp_path / "a.json", 1)
+    with files.atomic_folder(tmp_path / "out"):
+        pass
+    assert names(tmp_path) == [living.name, "a.json", "out"]

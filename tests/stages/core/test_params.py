@@ -84,29 +84,14 @@ def test_every_parameter_is_missed_by_name(place: tuple[str, ...], tmp_path: Pat
 
 
 @pytest.mark.parametrize("place", LEAVES, ids=".".join)
-def test_every_parameter_has_a_comment(place: tuple[str, ...]) -> None:
-    if len(place) == 1 or place[-1] in _SELF_EXPLAINING:
-        return
+def test_every_parameter_has_a_comment_of_its_own(place: tuple[str, ...]) -> None:
     lines = TEXT.splitlines()
-    section = next(i for i, line in enumerate(lines) if line.startswith(f"{place[0]}:"))
-    here = next(
-        i for i in range(section, len(lines)) if lines[i].strip().startswith(f"{place[-1]}:")
-    )
-    above = lines[here - 1].strip()
-    assert above.startswith("#") or _shares_comment(lines, here)
-
-
-# The name says it all, and the comment of the section covers the rest.
-_SELF_EXPLAINING = {"learning_rate", "batch_size", "epochs", "batch_normalization"}
-
-
-def _shares_comment(lines: list[str], here: int) -> bool:
-    """A run of keys directly below one comment: ``width_shift`` and ``height_shift``."""
-    while here > 0 and not lines[here].strip().startswith("#"):
-        here -= 1
-        if not lines[here].strip() or lines[here].strip().endswith(":"):
-            return False
-    return True
+    here = -1
+    for part in place:
+        here = next(
+            i for i in range(here + 1, len(lines)) if lines[i].strip().startswith(f"{part}:")
+        )
+    assert lines[here - 1].strip().startswith("#")
 
 
 def test_all_faults_come_in_one_message_with_the_nearest_name(tmp_path: Path) -> None:
