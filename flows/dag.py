@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
