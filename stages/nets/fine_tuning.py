@@ -1,8 +1,8 @@
 """The top of a base and its head as one model that learns, and its parts as converted networks.
 
-BatchNormalization stays as pretrained unless asked otherwise: every such layer is frozen *and* the
-base is called with ``training=False``, because Keras lets statistics move, and dropout act, where
-only one of the two is said.
+BatchNormalization stays as it is unless asked otherwise, in base and head: every such layer is
+frozen *and* the base is called with ``training=False``, because Keras lets statistics move, and the
+base's dropout act, where only one of the two is said.
 """
 
 from __future__ import annotations
@@ -72,6 +72,11 @@ class Tuner:
         freeze(self.base, names[names.index(self.cut.unfrozen_from) :], params.batch_norm)
         self.head = build_head(head, record.feature_shape, seed)
         load_head(self.head, weights)
+        for layer in self.head.layers:
+            # The head's as well: its statistics would follow the moving features too slowly, and
+            # validation, which uses them, would judge another model than the one that learns.
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = params.batch_norm == "train"
         self._upper = split(used, self.cut)[1]
         self.model = TopModel(
             self._upper,

@@ -17,8 +17,9 @@ from ruamel.yaml import YAML
 
 from stages import backbone, extract_features, train_head
 from stages.artifacts import manifest as manifests
+from stages.artifacts.model_folder import read_head, read_model, write_model
 from stages.artifacts.shards import ShardWriter, shard_of
-from stages.core.files import sha256_bytes
+from stages.core.files import atomic_folder, sha256_bytes
 from stages.core.journal import Journal
 from stages.core.params.backbone import BackboneParams
 from stages.core.params.compute import ComputeParams
@@ -130,6 +131,18 @@ def _make(folder: Path, base: dict[str, Any]) -> None:
         head_params(),
         run.journal("train_head"),
     )
+    _spoil(run.head)
+
+
+def _spoil(head: Path) -> None:
+    """Make the head say the first class of nearly everything: on any machine it can be improved."""
+    record = read_model(head)
+    weights = read_head(head, record)
+    last = len(record.head) - 1
+    weights[f"{last}.kernel"] *= np.float32(0.01)
+    weights[f"{last}.bias"] = np.array([3, 0, 0], np.float32)
+    with atomic_folder(head) as folder:
+        write_model(folder, record, weights)
 
 
 def head_params(**changes: Any) -> TrainHeadParams:
@@ -143,7 +156,7 @@ def head_params(**changes: Any) -> TrainHeadParams:
             "optimizer": "adam",
             "learning_rate": 0.01,
             "batch_size": 16,
-            "epochs": 3,
+            "epochs": 5,
             "steps_per_epoch": None,
             "early_stopping_patience": None,
             "class_weights": "none",

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages import fine_tune
+from stages.artifacts.history import read_epochs
+from stages.artifacts.model_folder import Scores, read_model
+from stages.core.files import sha256_tree
+from tests.stages import small_run
+from tests.stages.small_run import ROOT, SmallRun, stage
+
+TRAINS = {"epochs": 3, "learning_rate": 0.002, "batch_size": 8}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
+    return small_run.make(tmp_path_factory.mktemp("run") / "files")
+
+
+def tune(
+    run: SmallRun, name: str, params: dict[str, Any], head: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    return stage(
+        run,
+        "fine_tune",
+        {"fine_tune": params},
+        images=run.images,
+        manifest=run.manifest,
+        backbone_folder=run.backbone,
+        head=head or run.head,
+        features=run.features,
+        model=run.folder / name,
+        epoch_history=run.folder / f"{name}.csv",
+        journal=run.folder / f"{name}-journal",
+    )
+
+
+def journal(run: SmallRun, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        (run.folder / f"{name}-journal" / "fine_tune.json").read_text()
+    )
+    return found
+
+
+def test_two_processes_write_the_same_bytes_and_the_second_makes_no_pass(run: SmallRun) -> None:
+    for name in ("first", "second"):
+        done = tune(run, name, TRAINS)
+        assert done.returncode == 0, done.stderr
+    assert sha256_tree(run.folder / "first") == sha256_tree(run.folder / "second")
+    assert (run.folder / "first.csv").read_bytes() == (run.folder / "second.csv").read_bytes()
+    first, second = journal(run, "first"), journal(run, "second")
+    pictures = 36  # 24 to train, 12 to validate; none of the test.
+    assert (first["passes_done"], first["passes_avoided"]) == (pictures, 0)
+    assert (second["passes_done"], second["passes_avoided"]) == (0, pictures)
+    model = read_model(run.folder / "first")
+    assert model.kind == "fine_tuned"
+    assert model.unfrozen_from == "block_15_expand"
+    assert "improved" in model.chosen_because
+    assert 1 <= len(read_epochs(run.folder / "first.csv")) <= TRAINS["epochs"]
+
+
+def test_views_pass_live_and_are_counted(run: SmallRun) -> None:
+    done = tune(
+        run,
+        "augmented",
+        {
+            **TRAINS,
+            "epochs": 2,
+            "early_stopping_patience": None,
+            "augment": {
+                "rotation": 20,
+                "width_shift": 0.2,
+                "height_shift": 0.2,
+                "shear": 0.2,
+                "zoom": 0.2,
+                "horizontal_flip": True,
+                "vertical_flip": False,
+                "brightness": 0,
+                "contrast": 0,
+            },
+        },
+    )
+    assert done.returncode == 0, done.stderr
+    notes = journal(run, "augmented")
+    assert notes["live_passes"] == 2 * 24
+    # Validation is never augmented, so its activations are recorded ones.
+    assert notes["passes_done"] + notes["passes_avoided"] == 2 * 24 + 12
+
+
+def test_zero_epochs_pass_the_head_through_without_tensorflow(run: SmallRun) -> None:
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from stages import fine_tune\n"
+        "from stages.core.journal import Journal\n"
+        "from stages.core.params.reader import read_params\n"
+        "p = read_params(Path('params.yaml'))\n"
+        "assert p.fine_tune.epochs == 0\n"
+        f"f = Path({str(run.folder)!r})\n"
+        "inputs = [f / name for name in ('images', 'split.csv', 'backbone', 'head', 'features')]\n"
+        "fine_tune.main(*inputs,\n"
+        "    Path('runtime.txt'), f / 'off', f / 'off.csv', Journal(f / 'j', 'fine_tune'),\n"
+        "    p.fine_tune, p.seed, p.compute)\n"
+        "print(*sorted(sys.modules))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert not {"tensorflow", "keras", "pandas", "ai_edge_litert"} & set(done.stdout.split())
+    passed, head = read_model(run.folder / "off"), read_model(run.head)
+    assert passed.chosen_because == "fine-tuning is off (epochs: 0)"
+    assert passed.kind == "head"
+    assert passed.model_copy(update={"chosen_because": head.chosen_because}) == head
+    assert (run.folder / "off" / "head.npz").read_bytes() == (run.head / "head.npz").read_bytes()
+    assert read_epochs(run.folder / "off.csv").empty
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({"unfreeze_by": "layer", "unfreeze": 2}, "must be the name of a layer"),
+        ({"unfreeze_by": "block", "unfreeze": "two"}, "must be an integer"),
+    ],
+)
+def test_a_wrong_kind_of_value_is_told_before_tensorflow(
+    run: SmallRun, params: dict[str, Any], expected: str
+) -> None:
+    done = tune(run, "wrong", {**TRAINS, **params})
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert not (run.folder / "wrong").exists()
+
+
+def scores(accuracy: float, loss: float) -> Scores:
+    return Scores(accuracy=accuracy, loss=loss)
+
+
+@pytest.mark.parametrize(
+    ("tuned", "head", "better"),
+    [
+        (scores(0.9, 2.0), scores(0.8, 0.1), True),
+        (scores(0.8, 0.1), scores(0.9, 2.0), False),
+        (scores(0.9, 0.1), scores(0.9, 0.2), True),
+        (scores(0.9, 0.2), scores(0.9, 0.1), False),
+        (scores(0.9, 0.2), scores(0.9, 0.2), False),
+    ],
+)
+def test_the_better_model_is_kept_and_the_reason_said(
+    tuned: Scores, head: Scores, better: bool
+) -> None:
+    assert fine_tune.improves(tuned, head) is better
+    text = fine_tune.reason(tuned, head, 2, 5)
+    assert ("did not improve" in text) is not better
+    assert "epoch 2 of 5" in text
+
+
+def test_a_head_of_another_base_is_refused(run: SmallRun) -> None:
+    from stages.artifacts.backbone_record import read_backbone
+    from stages.core.errors import HeadstartError
+
+    record, backbone = read_model(run.head), read_backbone(run.backbone)
+    fine_tune.same_base(record, backbone)
+    other = record.model_copy(
+        update={"backbone": record.backbone.model_copy(update={"image_size": 64})}
+    )
+    with pytest.raises(HeadstartError, match="image_size: 64 and 32"):
+        fine_tune.same_base(other, backbone)
