@@ -66,9 +66,11 @@ class StoreFile:
         self.connection: sqlite3.Connection
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            # Locked, so that nobody moves the file away between opening it and looking at it.
+            with _folder_locked(path.parent):
+                self._connect()
         except OSError as error:
             raise self._unusable(error) from error
-        self._connect()
 
     def prepare(self) -> None:
         """Make the tables and check what the file says of itself; set it aside if it is damaged."""
@@ -83,6 +85,11 @@ class StoreFile:
             return self._translated(action)
         except DamagedStoreError as damage:
             self._set_aside(str(damage))
+            return self._translated(action)
+        except HeadstartError:
+            # An error of the disk is also what one sees while another process sets the file aside.
+            if not self._follow():
+                raise
             return self._translated(action)
 
     @contextmanager
@@ -164,21 +171,35 @@ class StoreFile:
                 raise DamagedStoreError(str(error)) from error
             raise self._unusable(error) from error
 
-    def _set_aside(self, why: str) -> None:
+    def _follow(self) -> bool:
+        """Open the file that another process has put in the place of ours, if so."""
+        with _folder_locked(self.path.parent):
+            if self._is_ours():
+                return False
+            self._renew()
+            return True
+
+    def _is_ours(self) -> bool:
+        return self.path.exists() and self.path.stat().st_ino == self._inode
+
+    def _renew(self) -> None:
         self.connection.close()
         self.repairs += 1
+        self._connect()
+        self._translated(self._prepare)
+
+    def _set_aside(self, why: str) -> None:
         with _folder_locked(self.path.parent):
-            # Another process may have seen the same damage and have put a fresh file here.
-            same = self.path.exists() and self.path.stat().st_ino == self._inode
-            aside = _free_name(self.path) if same else None
-            if aside is not None:
-                for suffix in ("", "-wal", "-shm"):
-                    with contextlib.suppress(FileNotFoundError):
-                        Path(f"{self.path}{suffix}").replace(f"{aside}{suffix}")
-            self._connect()
-            self._translated(self._prepare)
-            if aside is None:
+            if not self._is_ours():  # Another process has seen the same damage.
+                self._renew()
                 return
+            self.connection.close()
+            aside = _free_name(self.path)
+            # The file itself last: nobody then begins a fresh one beside an old log.
+            for suffix in ("-wal", "-shm", ""):
+                with contextlib.suppress(FileNotFoundError):
+                    Path(f"{self.path}{suffix}").replace(f"{aside}{suffix}")
+            self._renew()
             with contextlib.closing(sqlite3.connect(aside, timeout=WAIT)) as old:
                 old.text_factory = bytes
                 kept = self._translated(lambda: self._salvage(old))

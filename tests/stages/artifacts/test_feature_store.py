@@ -248,6 +248,22 @@ def test_a_full_disk_is_an_error_and_keeps_what_was_recorded() -> None:
         assert store.get(name(0)).tobytes() == vector(0).tobytes()
 
 
+def test_processes_that_see_the_same_damage_at_once_set_it_aside_once() -> None:
+    for content in (b"garbage" * 1000, b""):
+        path = filled(50)
+        damaged = bytearray(path.read_bytes())
+        damaged[20_000:] = content
+        path.write_bytes(damaged)
+        processes = [writer(0, 50) for _ in range(4)]
+        for process in processes:
+            process.communicate(timeout=60)
+            assert process.returncode == 0
+        with FeatureStore.open(RECORD, SHAPE) as store:
+            assert store.missing([name(i) for i in range(50)]) == []
+    found = sorted(entry.name for entry in path.parent.glob("*.damaged-?"))
+    assert len(found) <= 2
+
+
 WRITER = """
 import sys
 from tests.stages.artifacts.test_feature_store import RECORD, SHAPE, name, vector
@@ -283,11 +299,11 @@ def test_several_processes_write_at_once_and_nothing_is_lost() -> None:
 
 
 def test_what_was_put_before_a_sigkill_is_there_after_it() -> None:
-    process = writer(0, 100_000)
-    assert process.stdout is not None
-    said = [int(process.stdout.readline()) for _ in range(200)]
-    process.send_signal(signal.SIGKILL)
-    rest = process.communicate(timeout=60)[0].split()
+    with writer(0, 100_000) as process:
+        assert process.stdout is not None
+        said = [int(process.stdout.readline()) for _ in range(200)]
+        process.send_signal(signal.SIGKILL)
+        rest = process.stdout.read().split()
     told = said[-1] + 1 + len(rest)
     with FeatureStore.open(RECORD, SHAPE) as store:
         assert store.missing([name(i) for i in range(told)]) == []
