@@ -97,6 +97,7 @@ def main() -> None:
         target = given.folder / f"{_NAME}{suffix}"
         if source.resolve() != target.resolve():
             write_bytes(target, source.read_bytes())
+    print(f"SHA256 in stages/nets/shipped.py: {sha256_file(given.weights)}")
     text = card(
         read_settings(given.params),
         given.log.read_text(encoding="utf-8"),

@@ -133,7 +133,7 @@ BACKBONES: dict[str, Backbone] = {
             ),
             Backbone(
                 "headstart-small", "build_small", "tf", 32, 64, 576, family="headstart",
-                licence="non-commercial research (learned from Tiny ImageNet's pictures)",
+                licence="non-commercial research",
             ),
             Backbone("vgg16", "VGG16", "caffe", 32, 224, 512, licence="CC-BY-4.0"),
             Backbone("vgg19", "VGG19", "caffe", 32, 224, 512, licence="CC-BY-4.0"),

@@ -19,7 +19,8 @@ from stages.nets.backbones import Backbone, Preprocessing, check_weights, find
 from stages.nets.base import build_base, call_application, load_weights, preprocess
 from stages.nets.fetch import WeightsFile, find_or_download
 from stages.nets.parity import pictures
-from stages.nets.shipped import load_shipped, shipped_origin
+from stages.nets.shipped import PATH as SHIPPED
+from stages.nets.shipped import SHA256, load_npz, load_shipped
 from stages.nets.tf import fresh_names, keras, tf
 
 _DEVIATION = (0.229, 0.224, 0.225)
@@ -71,7 +72,8 @@ def obtain(name: str, alpha: float, image_size: int, weights: str, seed: int) ->
     base = build_base(name, alpha, image_size)
     if weights == "shipped":
         load_shipped(base)
-        return Pretrained(base, weights, False, f"shipped with Headstart: {shipped_origin()}")
+        origin = f"shipped with Headstart, {SHIPPED.name}, sha256 {SHA256}"
+        return Pretrained(base, weights, False, origin)
     if weights == "random":
         print(
             "\n*** backbone.weights is `random`: this base was never trained. The pipeline runs, "
@@ -84,7 +86,7 @@ def obtain(name: str, alpha: float, image_size: int, weights: str, seed: int) ->
         return Pretrained(base, weights, True, f"random numbers of seed {seed}: no pretraining")
     path = Path(weights)
     if path.suffix == ".npz":
-        load_shipped(base, path)
+        load_npz(base, path)
     else:
         load_weights(base, path)
     if backbone.repaired_variance:

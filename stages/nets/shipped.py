@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from stages.artifacts.weights import read_npz, write_npz
+from stages.core.errors import CorruptFileError
 from stages.core.files import sha256_file
 from stages.nets.tf import keras
 
@@ -15,13 +16,35 @@ from stages.nets.tf import keras
 #: of its deviation or so.
 PATH = Path(__file__).parent / "weights" / "headstart-small.npz"
 
+#: Of that file. Here, so that other weights are other code, which the stage that uses them is
+#: known to depend on.
+SHA256 = "0000000000000000000000000000000000000000000000000000000000000000"
+
 
 def write_shipped(path: Path, base: keras.Model) -> None:
     """Write the weights of a base as float16, by their names in it."""
     write_npz(path, {_key(each): np.asarray(each) for each in base.weights}, half=True)
 
 
-def load_shipped(base: keras.Model, path: Path = PATH) -> None:
+def load_shipped(base: keras.Model) -> None:
+    """Give a base the weights that ship.
+
+    Raises
+    ------
+    CorruptFileError
+        If the file is not the one that was published, or belongs to another network.
+    """
+    found = sha256_file(PATH) if PATH.is_file() else "absent"
+    if found != SHA256:
+        raise CorruptFileError(
+            f"{PATH} is not the file that belongs to this version: expected sha256 {SHA256}, got "
+            f"{found}. Nothing was loaded. Restore it (`git checkout {PATH.name}` in its folder), "
+            "or install Headstart again."
+        )
+    load_npz(base, PATH)
+
+
+def load_npz(base: keras.Model, path: Path) -> None:
     """Give a base the weights of a file that :func:`write_shipped` wrote.
 
     Raises
@@ -33,11 +56,6 @@ def load_shipped(base: keras.Model, path: Path = PATH) -> None:
     found = read_npz(path, expect)
     for weight in base.weights:
         weight.assign(found[_key(weight)])
-
-
-def shipped_origin(path: Path = PATH) -> str:
-    """The file in words, for the record of a backbone."""
-    return f"{path.name}, sha256 {sha256_file(path)}; its card lies beside it"
 
 
 def _key(weight: Any) -> str:
