@@ -224,9 +224,7 @@ def extract(
     return Passes(len(rows), done, max(0, len(ids) - done), time.perf_counter() - start)
 
 
-def assemble(
-    ids: Sequence[str], store: FeatureStore, target: Path, dtype: str = "float32"
-) -> str:
+def assemble(ids: Sequence[str], store: FeatureStore, target: Path, dtype: str = "float32") -> str:
     """Write the features of ``ids`` in their order as one ``.npy``; return its sha256.
 
     One row is in memory at a time. Map the file to read it: ``np.load(target, mmap_mode="r")``.

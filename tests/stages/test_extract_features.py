@@ -172,9 +172,7 @@ def test_the_features_and_what_the_run_says(world: World, tmp_path: Path) -> Non
     for split in manifests.SPLITS:
         of_split = rows[rows["split"] == split].reset_index(drop=True)
         table = features.rows(split)
-        pd.testing.assert_frame_equal(
-            table[["image_id", "label"]], of_split[["image_id", "label"]]
-        )
+        pd.testing.assert_frame_equal(table[["image_id", "label"]], of_split[["image_id", "label"]])
         assert (table["view"] == 0).all()
         with ShardReader(world.images) as reader:
             first = of_split.iloc[0]

@@ -293,9 +293,7 @@ def test_several_processes_write_at_once_and_nothing_is_lost() -> None:
     with FeatureStore.open(RECORD, SHAPE) as store:
         assert store.missing(ids) == []
         assert store.passes == 400
-        assert all(
-            row.tobytes() == vector(i).tobytes() for i, row in enumerate(store.rows(ids))
-        )
+        assert all(row.tobytes() == vector(i).tobytes() for i, row in enumerate(store.rows(ids)))
 
 
 def test_what_was_put_before_a_sigkill_is_there_after_it() -> None:

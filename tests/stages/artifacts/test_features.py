@@ -257,9 +257,7 @@ def as_maps(content: dict[str, Any]) -> None:
         ),
     ],
 )  # fmt: skip
-def test_what_differs_is_named(
-    damage: Callable[[Path], None], words: str, tmp_path: Path
-) -> None:
+def test_what_differs_is_named(damage: Callable[[Path], None], words: str, tmp_path: Path) -> None:
     write(tmp_path / "features")
     damage(tmp_path / "features")
     with pytest.raises(CorruptFileError, match=words):

@@ -96,9 +96,7 @@ class Counting:
         return function
 
 
-def run(
-    numbers: list[int], base: Counting | None = None, **options: Any
-) -> extraction.Passes:
+def run(numbers: list[int], base: Counting | None = None, **options: Any) -> extraction.Passes:
     reader = Memory()
     table = rows(numbers, reader)
     options = {"decode": decode, **options}
