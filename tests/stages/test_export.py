@@ -22,7 +22,7 @@ from tests.stages.small_run import ROOT, SmallRun, encoded, picture, stage
 def run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     """With a fine-tuned model in ``tuned`` and the head, passed through, in ``untuned``."""
     run = small_run.make(tmp_path_factory.mktemp("run") / "files")
-    trains = {"epochs": 2, "learning_rate": 0.002, "batch_size": 8}
+    trains = {"epochs": 2, "learning_rate": 1e-4, "batch_size": 8}
     for name, params in (("tuned", trains), ("untuned", {"epochs": 0})):
         done = stage(
             run,

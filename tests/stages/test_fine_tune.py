@@ -15,7 +15,7 @@ from stages.core.files import sha256_tree
 from tests.stages import small_run
 from tests.stages.small_run import ROOT, SmallRun, stage
 
-TRAINS = {"epochs": 3, "learning_rate": 0.002, "batch_size": 8}
+TRAINS = {"epochs": 3, "learning_rate": 1e-4, "batch_size": 8}
 
 
 @pytest.fixture(scope="module")
