@@ -1,0 +1,155 @@
+"""The main job on photographs with ImageNet weights: passes, crashes, fine-tuning, real scores."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.checkout import Checkout
+from stages.artifacts.manifest import read_set_aside
+from tests.test_end_to_end import lock, stages_that_ran, table
+
+pytestmark = [pytest.mark.shared, pytest.mark.timeout(1800)]
+A_CLASS = 150
+BROKEN = {"Cat/666_.jpg", "Cat/Thumbs.db", "Dog/11702.jpg", "Dog/Thumbs.db"}
+
+
+def metrics(checkout: Checkout) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((checkout.folder / "data/metrics/evaluate.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def photographs(
+    shared: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, bytes]]:
+    """Class folders of cats and dogs with the four broken files, and 40 more pictures."""
+    folder = tmp_path_factory.mktemp("photographs")
+    more: dict[str, bytes] = {}
+    counts = {"Cat": 0, "Dog": 0}
+    with zipfile.ZipFile(shared / "datasets" / "cats-dogs.zip") as archive:
+        for name in sorted(archive.namelist()):
+            label, file = name.split("/")[-2:]
+            place = f"{label}/{file}"
+            if place not in BROKEN:
+                counts[label] += 1
+                if counts[label] > A_CLASS + 20:
+                    continue
+                if counts[label] > A_CLASS:
+                    more[place] = archive.read(name)
+                    continue
+            (folder / label).mkdir(exist_ok=True)
+            (folder / place).write_bytes(archive.read(name))
+    return folder, more
+
+
+@pytest.fixture(scope="module")
+def project(
+    photographs: tuple[Path, dict[str, bytes]],
+    imagenet_home: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Checkout:
+    checkout = configured(tmp_path_factory.mktemp("run"), photographs[0], imagenet_home)
+    checkout.repro()
+    return checkout
+
+
+def configured(folder: Path, pictures: Path, home: Path) -> Checkout:
+    checkout = Checkout(folder / "project", folder / "store", home)
+    checkout.set(
+        download__source="folder",
+        download__location=str(pictures),
+        split__validation=0.2,
+        split__test=0.2,
+        backbone__name="mobilenet_v2",
+        backbone__alpha=0.35,
+        backbone__weights="imagenet",
+        backbone__image_size=112,  # Keras takes the weights for 224
+        fine_tune__epochs=2,
+        fine_tune__unfreeze_by="block",
+        fine_tune__unfreeze=1,
+    )
+    return checkout
+
+
+def test_transfer_shows_and_what_is_no_picture_is_set_aside(project: Checkout) -> None:
+    found = metrics(project)
+    assert not found["random_weights"]
+    assert found["head"]["accuracy"] > 0.75
+    assert found["model"]["accuracy"] > 0.75
+    aside = read_set_aside(project.folder / "data/manifests/set_aside.csv")
+    assert set(aside["path"]) == BROKEN
+    exported = json.loads((project.folder / "data/metrics/export.json").read_text())
+    assert exported["keras"]["same_first_guess_share"] == 1.0
+    assert exported["saved_model_bytes"]["same_first_guess_share"] >= 0.95
+
+
+def test_new_pictures_cost_a_pass_each_and_renamed_ones_none(
+    project: Checkout, photographs: tuple[Path, dict[str, bytes]]
+) -> None:
+    folder, more = photographs
+    for place, content in more.items():
+        (folder / place).write_bytes(content)
+    project.repro()
+    assert base_passes(project) == len(more) == 40
+    first = sorted((folder / "Cat").glob("*.jpg"))[3]
+    first.rename(folder / "Cat" / "renamed.jpg")
+    _, output = project.repro()
+    assert "download" in stages_that_ran(output)
+    assert base_passes(project) == 0
+    (folder / "Cat" / "renamed.jpg").rename(first)
+    for place in more:
+        (folder / place).unlink()
+    project.repro()
+
+
+def base_passes(checkout: Checkout) -> int:
+    return int(table(checkout)["stages"]["extract_features"]["passes_done"])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills a process group")
+def test_killed_at_random_moments_it_goes_on_to_the_same_bytes(
+    project: Checkout,
+    photographs: tuple[Path, dict[str, bytes]],
+    imagenet_home: Path,
+    tmp_path: Path,
+) -> None:
+    checkout = configured(tmp_path, photographs[0], imagenet_home)
+    chance = random.Random(7)
+    for _ in range(4):
+        with subprocess.Popen(
+            ["dvc", "repro"], cwd=checkout.folder, env=checkout.environment,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        ) as dvc:  # fmt: skip
+            time.sleep(chance.uniform(2, 9))
+            os.kill(dvc.pid, signal.SIGKILL)  # dvc alone: its stage has to notice by itself
+    checkout.repro()
+    assert lock(checkout) == lock(project)
+
+
+@pytest.mark.slow
+def test_cats_and_dogs_as_the_recipe_says(
+    shared: Path, imagenet_home: Path, tmp_path: Path
+) -> None:
+    checkout = Checkout(tmp_path / "project", tmp_path / "store", imagenet_home)
+    location = shared / "datasets" / "cats-dogs.zip"
+    checkout.run("headstart", "recipe", "cats-dogs", "--set", f"download.location={location}")
+    checkout.repro()
+    whole = metrics(checkout)
+    assert whole["head"]["accuracy"] >= 0.97
+    assert table(checkout)["passes_done"] == 4000
+    checkout.set(sample__train_per_class=100, sample__validation_per_class=20)
+    checkout.repro()
+    part = metrics(checkout)
+    assert table(checkout)["passes_done"] == 0
+    assert part["test_pictures"] == whole["test_pictures"]
+    assert part["train_pictures"] == 200
