@@ -38,7 +38,7 @@ def main() -> None:
     values = keras.layers.Dropout(0.2)(values)
     outputs = keras.layers.Dense(len(parts[0].class_names), activation="softmax")(values)
     model = keras.Model(inputs, outputs)
-    model.compile("adam", "categorical_crossentropy", ["accuracy"])
+    model.compile("adam", loss="categorical_crossentropy", metrics=["accuracy"])
     history = model.fit(
         parts[0], validation_data=parts[1], epochs=options.epochs, verbose=0
     ).history

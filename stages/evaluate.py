@@ -18,7 +18,7 @@ from stages.artifacts.features import Features, read_features
 from stages.artifacts.head_spec import output_activation
 from stages.artifacts.manifest import read_split
 from stages.artifacts.model_folder import ModelRecord, read_model
-from stages.artifacts.passes import passes_table
+from stages.artifacts.passes import write_table
 from stages.artifacts.predictions import Predictions, write_predictions
 from stages.core import cli, versions
 from stages.core.cli import In, Out, Runtime
@@ -71,11 +71,8 @@ def main(
     print(scores_text(summary), end="\n\n")
     if final.passes:
         journal.note(passes_done=final.passes.done, passes_avoided=final.passes.avoided)
-    journal.write()  # So that the table has this stage's row.
     rows = sum(entry.shape[0] for entry in recorded.header.splits.values())
-    table = passes_table(journal.others(), rows)
-    write_json(journal.folder / "runtime.json", table)
-    print(passes_text(table))
+    print(passes_text(write_table(journal, rows)))
 
 
 def check(recorded: Features, test: pd.DataFrame, record: ModelRecord, folder: Path) -> None:

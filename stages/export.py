@@ -17,6 +17,7 @@ from stages.artifacts.backbone_record import BackboneRecord, read_backbone
 from stages.artifacts.labels import write_labels
 from stages.artifacts.manifest import read_split
 from stages.artifacts.model_folder import ModelRecord, read_head, read_model
+from stages.artifacts.passes import refresh_table
 from stages.artifacts.predictions import read_predictions
 from stages.artifacts.shards import ShardReader
 from stages.core import cli
@@ -74,6 +75,7 @@ def main(
     summary = summarize(compared, len(contents), export, record)
     write_json(metrics, summary)
     print(describe(summary))
+    refresh_table(journal)
 
 
 def choose(count: int, wanted: int) -> list[int]:

@@ -5,7 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from stages.core.files import read_json, write_json
+from stages.core.journal import Journal
+
 EXTRACTION = "extract_features"
+TABLE = "runtime.json"
+
+
+def write_table(journal: Journal, feature_rows: int) -> dict[str, Any]:
+    """Write what is noted of this stage, then the table of all stages; return the table.
+
+    Parameters
+    ----------
+    journal : Journal
+        Of the stage that is running.
+    feature_rows : int
+        Rows of the recorded features in use.
+    """
+    journal.write()  # So that the table has this stage's row.
+    table = {**passes_table(journal.others(), feature_rows), "feature_rows": feature_rows}
+    write_json(journal.folder / TABLE, table)
+    return table
+
+
+def refresh_table(journal: Journal) -> None:
+    """Bring the table that an earlier stage wrote up to this stage."""
+    path = journal.folder / TABLE
+    if path.exists():
+        write_table(journal, int(read_json(path)["feature_rows"]))
 
 
 def passes_table(entries: Mapping[str, Mapping[str, Any]], feature_rows: int) -> dict[str, Any]:
