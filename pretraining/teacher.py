@@ -18,7 +18,8 @@ def main() -> None:
         options.add_argument(f"--{name}", type=Path, required=True)
     given = options.parse_args()
     teacher = read_settings(given.params).teacher
-    from stages.nets.teacher import teacher_network, write_targets
+    from pretraining.targets import write_targets
+    from stages.nets.teacher import teacher_network
 
     pictures = np.load(given.pictures, mmap_mode="r", allow_pickle=False)
     write_targets(given.targets, pictures, teacher_network(teacher), teacher, os.cpu_count() or 1)
