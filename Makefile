@@ -16,10 +16,10 @@ run: $(STAMP)  ## run the pipeline, then show what came out
 	@$(BIN)/headstart summary
 
 test: $(STAMP)  ## the default suite, under 10 minutes on 2 cores
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-all: $(STAMP)  ## the slow tests, too
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP)  ## style, types, who may import whom
 	$(BIN)/ruff check .
