@@ -240,7 +240,8 @@ class Trainer:
             )
         for name, variable in state.items():
             variable.assign(found[name])
-        return [dict(zip(COLUMNS, map(float, row), strict=True)) for row in rows]
+        found_rows = [dict(zip(COLUMNS, map(float, row), strict=True)) for row in rows]
+        return [{**row, "epoch": int(row["epoch"])} for row in found_rows]
 
     def _recipe(self) -> str:
         given = {"seed": self.seed, "pictures": len(self.data.labels)}
