@@ -47,8 +47,11 @@ def _pictures() -> Any:
 
 
 @pytest.fixture
-def train(tmp_path: Path) -> Train:
-    from stages.nets.pretraining import pretrain
+def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
+    from stages.nets import pretraining
+
+    # The process of the tests keeps its own threads.
+    monkeypatch.setattr(pretraining, "configure", lambda threads, seed: None)
 
     def run(
         name: str, recipe: TrainParams = RECIPE
@@ -58,7 +61,7 @@ def train(tmp_path: Path) -> Train:
         def log(given: list[dict[str, float]]) -> None:
             rows[:] = given
 
-        base = pretrain(_pictures(), recipe, 7, tmp_path / name, log)
+        base = pretraining.pretrain(_pictures(), recipe, 7, tmp_path / name, log)
         return rows, [np.asarray(weight) for weight in base.weights]
 
     return run
