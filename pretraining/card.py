@@ -33,7 +33,6 @@ def card(settings: Settings, log: str, scores: str, weights: Path) -> str:
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         epochs=len(rows),
         cool_down=train.cool_down,
-        planned=train.epochs,
         batch=train.batch,
         rate=f"{train.learning_rate:g}",
         decay=f"{train.weight_decay:g}",

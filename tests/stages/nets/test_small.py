@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,26 +72,42 @@ def test_it_converts_to_the_same_function() -> None:
     assert np.abs(found - wanted).max() < 1e-4 * wanted.std()
 
 
-def test_weights_go_through_a_file_in_half_precision(tmp_path: Any) -> None:
-    from stages.nets.shipped import load_shipped, write_shipped
+def test_weights_go_through_a_file_in_half_precision(tmp_path: Path) -> None:
+    from stages.nets.shipped import load_npz, write_shipped
 
     base, other = _build(64), _build(32)
     write_shipped(tmp_path / "small.npz", base)
     assert (tmp_path / "small.npz").stat().st_size < 3_000_000
-    load_shipped(other, tmp_path / "small.npz")
+    load_npz(other, tmp_path / "small.npz")
     for one, two in zip(base.weights, other.weights, strict=True):
         assert np.allclose(one, two, rtol=1e-3, atol=1e-6)
 
 
-def test_weights_of_another_network_are_refused(tmp_path: Any) -> None:
-    from stages.nets.shipped import load_shipped, write_shipped
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    from stages.nets.shipped import load_npz, write_shipped
     from stages.nets.tf import keras
 
     inputs = keras.Input((4,))
     other = keras.Model(inputs, keras.layers.Dense(2, name="dense")(inputs))
     write_shipped(tmp_path / "other.npz", other)
     with pytest.raises(CorruptFileError, match=r"other\.npz"):
-        load_shipped(_build(32), tmp_path / "other.npz")
+        load_npz(_build(32), tmp_path / "other.npz")
+
+
+def test_the_shipped_weights_load_and_are_those_of_the_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stages.nets import shipped
+    from stages.nets.pretrained import obtain
+
+    given = obtain(NAME, 1.0, 64, "shipped", seed=1)
+    assert not given.random_weights
+    assert shipped.SHA256 in given.origin
+    wrong = tmp_path / "headstart-small.npz"
+    wrong.write_bytes(shipped.PATH.read_bytes()[:-1])
+    monkeypatch.setattr(shipped, "PATH", wrong)
+    with pytest.raises(CorruptFileError, match=f"expected sha256 {shipped.SHA256}"):
+        shipped.load_shipped(given.base)
 
 
 def test_each_backbone_knows_whose_weights_it_takes() -> None:
