@@ -22,7 +22,7 @@ from stages.artifacts.passes import write_table
 from stages.artifacts.predictions import Predictions, write_predictions
 from stages.core import cli, versions
 from stages.core.cli import In, Out, Runtime
-from stages.core.environment import environment as this_environment
+from stages.core.environment import environment
 from stages.core.errors import HeadstartError
 from stages.core.files import write_json, write_text
 from stages.core.journal import Journal
@@ -34,6 +34,9 @@ from stages.report.evaluation import passes_text, scores_text
 _CONFUSIONS = 20  # pairs of classes that are named in the metrics
 
 
+ENVIRONMENT = "environment.json"
+
+
 def main(
     images: In,
     manifest: In,
@@ -43,7 +46,6 @@ def main(
     runtime: Runtime,
     predictions: Out,
     metrics: Out,
-    environment: Out,
     confusion: Out,
     calibration: Out,
     evaluate: EvaluateParams,
@@ -65,7 +67,8 @@ def main(
     }
     write_predictions(predictions, predicted(test, record.classes, head_only, final))
     write_json(metrics, summary)
-    write_json(environment, this_environment(versions.read(runtime)))
+    # No output: the same results on another machine must give the same dvc.lock.
+    write_json(journal.folder / ENVIRONMENT, environment(versions.read(runtime)))
     write_text(confusion, confusion_csv(test["label"], record.classes, final))
     write_text(calibration, calibration_csv(final, labels, evaluate.calibration_bins))
     print(scores_text(summary), end="\n\n")

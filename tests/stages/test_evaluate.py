@@ -31,7 +31,6 @@ CONFUSION = np.array([[8, 1, 1], [0, 5, 0], [2, 0, 3]])
 OUTPUTS = (
     "predictions.csv",
     "metrics.json",
-    "environment.json",
     "confusion.csv",
     "calibration.csv",
 )
@@ -80,7 +79,6 @@ def evaluate(data: Recorded, head: Path, model: Path, to: Path, **params: int) -
             RUNTIME,
             to / "predictions.csv",
             to / "metrics.json",
-            to / "environment.json",
             to / "confusion.csv",
             to / "calibration.csv",
             values,
@@ -206,7 +204,7 @@ def test_head_and_evaluation_as_processes_without_tensorflow_in_the_second(tmp_p
     done = stage(
         "evaluate", images=data.images, manifest=data.manifest, features=data.features,
         head=to / "head", model=to / "head", runtime=RUNTIME, predictions=to / "p.csv",
-        metrics=to / "m.json", environment=to / "env.json", confusion=to / "c.csv",
+        metrics=to / "m.json", confusion=to / "c.csv",
         calibration=to / "cal.csv", journal=to / "journal", params=values,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -218,7 +216,7 @@ def test_head_and_evaluation_as_processes_without_tensorflow_in_the_second(tmp_p
     assert table["passes_avoided"] == 390
     # Two processes of one parent are one run.
     assert {s for s, row in table["stages"].items() if row["ran"]} == {"train_head", "evaluate"}
-    environment = json.loads((to / "env.json").read_text())
+    environment = json.loads((to / "journal/environment.json").read_text())
     assert environment["packages"]["numpy"] == np.__version__
     assert str(tmp_path) not in json.dumps(environment)
 

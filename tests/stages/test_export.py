@@ -43,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
 
 
 def evaluated(run: SmallRun, model: str) -> None:
-    files = ("predictions", "metrics", "environment", "confusion", "calibration")
+    files = ("predictions", "metrics", "confusion", "calibration")
     done = stage(
         run,
         "evaluate",
