@@ -14,6 +14,10 @@ export DO_NOT_TRACK := 1
 run: $(STAMP)  ## run the pipeline, then show what came out
 	@$(BIN)/dvc repro
 	@$(BIN)/headstart summary
+	@echo
+	@echo 'Next: `. .venv/bin/activate` puts headstart, dvc and python on the path of this shell. Then:'
+	@echo '  headstart recipe my-photos    your own pictures, one folder a class under data/raw'
+	@echo '  headstart plan                what the next `dvc repro` would run, and why'
 
 test: $(STAMP)  ## the default suite, under 10 minutes on 2 cores
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile

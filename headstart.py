@@ -163,7 +163,8 @@ def recipe(
 
 
 @app.command(
-    help="Show what the latest run gave: scores, exported files, passes and seconds.",
+    help="Show the scores of the model in `data`, the exported files, and the passes and seconds of "
+    "the last run that had something to compute.",
     epilog="Example: headstart summary",
 )
 @told
@@ -180,7 +181,8 @@ def summary() -> None:
         raise HeadstartError(f"There is no {metrics} yet. Run the pipeline first: `dvc repro`.")
     typer.echo(scores_text(read_json(metrics)))
     if table.exists():
-        typer.echo(f"\n{passes_text(read_json(table))}")
+        typer.echo("\nThe last run that had something to compute:")
+        typer.echo(passes_text(read_json(table)))
     if exported.is_dir():
         typer.echo(f"\nExported to {exported}, each form reloaded and compared:")
         for path in sorted(exported.iterdir()):
