@@ -163,8 +163,8 @@ def recipe(
 
 
 @app.command(
-    help="Show the scores of the model in `data`, the exported files, and the passes and seconds of "
-    "the last run that had something to compute.",
+    help="Show the scores of the model in `data`, the exported files, and the passes and seconds "
+    "of the last run that had something to compute.",
     epilog="Example: headstart summary",
 )
 @told
