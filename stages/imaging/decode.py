@@ -145,6 +145,8 @@ def inspect(content: bytes, limits: Limits) -> PictureInfo:
     name = sniff(content, limits)
     with opened(content, name, limits) as image, big_slot(image):
         load(image, content, name)
+        if name == "png" and _png_ends_early(content):  # Pillow stops at the last pixel.
+            raise _truncated(content, name)
         width, height = image.size
         if orientation(image) >= 5:
             width, height = height, width
@@ -286,8 +288,12 @@ def _broken(content: bytes, name: str, error: Exception) -> PictureError:
     if isinstance(error, UnidentifiedImageError):
         text = f"the {name} header cannot be read"  # Pillow's text holds a memory address
     if isinstance(error, EOFError) or "truncated" in text.lower() or _ends_early(content, name):
-        return PictureError("truncated", f"the {name} ends too early, after {len(content):,} bytes")
+        return _truncated(content, name)
     return PictureError("corrupt", text)
+
+
+def _truncated(content: bytes, name: str) -> PictureError:
+    return PictureError("truncated", f"the {name} ends too early, after {len(content):,} bytes")
 
 
 def _ends_early(content: bytes, name: str) -> bool:
@@ -303,3 +309,16 @@ def _ends_early(content: bytes, name: str) -> bool:
     if name == "bmp":
         return int.from_bytes(content[2:6], "little") > len(content)
     return False
+
+
+def _png_ends_early(content: bytes) -> bool:
+    """Whether there is no whole IEND chunk: other decoders refuse the file without it.
+
+    Walks from chunk to chunk, since anything may stand in and after the picture.
+    """
+    place = 8
+    while place + 12 <= len(content):  # Length, kind and checksum, four bytes each.
+        if content[place + 4 : place + 8] == b"IEND":
+            return False
+        place += 12 + int.from_bytes(content[place : place + 4], "big")
+    return True

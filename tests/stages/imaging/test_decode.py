@@ -82,6 +82,16 @@ def test_poison_has_its_reason(content: bytes, expected: str) -> None:
     assert reason(content) == expected
 
 
+@pytest.mark.parametrize("missing", [1, 4, 6, 11, 12])
+def test_a_png_whose_pixels_are_whole_may_still_end_early(missing: int) -> None:
+    # Pillow shows it; libpng, and with it TensorFlow, refuses it.
+    assert reason(make.png()[:-missing]) == "truncated"
+
+
+def test_what_follows_a_png_does_not_matter() -> None:
+    inspect(make.png() + b"\0" * 1000, LIMITS)
+
+
 def test_a_damaged_checksum_is_corrupt() -> None:
     content = bytearray(make.png(100, 100))
     content[len(content) // 2] ^= 0xFF
