@@ -16,8 +16,10 @@ from stages.nets.tf import tf
 #: For the people who use an exported model.
 NOT_COVERED = (
     "Orientation is read from the EXIF data of JPEG files alone (not of PNG or WebP)",
-    "TIFF files and BMP files with a palette are refused",
-    "embedded color profiles are ignored, here as in training",
+    "TIFF files, animated WebP files and BMP files of less than 24 bits a pixel are refused",
+    "A GIF file's transparency is shown as a color, not as white, and a first frame that is smaller "
+    "than the canvas is placed differently",
+    "Embedded color profiles are ignored, here as in training",
 )
 
 _SUPPORTED = "JPEG, PNG, WebP, GIF and BMP"
@@ -132,15 +134,32 @@ def _png(content: Any) -> Any:
 
 
 def _webp(content: Any) -> Any:
-    frame = tf.io.decode_webp(content, channels=0)[0]
+    frame = tf.io.decode_webp(_still(content), channels=0)[0]
     transparent = tf.equal(tf.shape(frame)[2], 4)
     return tf.cond(transparent, lambda: _over_white(frame), lambda: frame[..., :3])
+
+
+def _still(content: Any) -> Any:
+    """A WebP file that is no animation: TensorFlow's decoder writes past its buffer on one.
+
+    The flag stands in the header that every animation has (WebP container, "Extended File Format").
+    """
+    flags = tf.io.decode_raw(tf.strings.substr(content, 20, 1), tf.uint8)
+    extended = tf.equal(tf.strings.substr(content, 12, 4), b"VP8X")
+    animated = extended & tf.reduce_any(tf.bitwise.bitwise_and(flags, 2) > 0)
+    still = tf.Assert(~animated, ["An animated WebP file; save one frame of it as PNG."])
+    with tf.control_dependencies([still]):
+        # Nothing is left to decode, should a tool have taken the assertions out of the graph.
+        return tf.where(animated, b"", content)
 
 
 def _bmp(content: Any) -> Any:
     # TensorFlow takes the indices of a palette for gray values. Bits a pixel stand in byte 28.
     bits = tf.io.decode_raw(tf.strings.substr(content, 28, 1), tf.uint8)
-    full = tf.Assert(tf.reduce_all(bits >= 24), ["A BMP file with a palette; save it as PNG."])
+    full = tf.Assert(
+        tf.reduce_all(bits >= 24),
+        ["A BMP file with a palette or of less than 24 bits a pixel; save it as PNG."],
+    )
     with tf.control_dependencies([full]):
         return tf.io.decode_bmp(content, channels=0)[..., :3]
 

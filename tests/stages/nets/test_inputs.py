@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -116,8 +119,89 @@ def test_a_damaged_exif_record_is_no_orientation(orientation: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"GI", b"no picture", encoded(photo().convert("P"), "BMP")]
+    "content",
+    [
+        b"",
+        b"GI",
+        b"no picture",
+        encoded(photo(), "TIFF"),
+        *(encoded(photo().convert(mode), "BMP") for mode in ("P", "L", "1")),
+    ],
 )
 def test_what_is_no_picture_is_refused(content: bytes, decode: Any) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"no picture|palette"):
         decode(content)
+
+
+def animated_webp(frames: int, **options: Any) -> bytes:
+    pictures = [photo().rotate(90 * number) for number in range(frames)]
+    return encoded(
+        pictures[0], "WEBP", save_all=True, append_images=pictures[1:], duration=50, **options
+    )
+
+
+# In a process of its own: what is tested is that it lives.
+ANIMATIONS = """
+import sys
+from pathlib import Path
+folder = Path(sys.argv[1])
+import tensorflow as tf
+if sys.argv[2] == "graph":
+    from stages.nets import inputs
+    decode = tf.function(
+        lambda content: inputs.decode(content, 32),
+        input_signature=[tf.TensorSpec([], tf.string)], autograph=False,
+    )
+else:
+    served = tf.saved_model.load(str(folder / "saved")).signatures["serving_default"]
+    decode = lambda content: served(content=tf.constant([content]))["pixels"][0]
+still = (folder / "still.webp").read_bytes()
+assert decode(still).shape == (32, 32, 3)
+for _ in range(5):
+    for path in sorted(folder.glob("animated*.webp")):
+        try:
+            decode(path.read_bytes())
+        except tf.errors.InvalidArgumentError as error:
+            assert "animated WebP" in str(error), error
+        else:
+            raise AssertionError(path)
+assert decode(still).shape == (32, 32, 3)
+print("ALIVE")
+"""
+
+
+@pytest.fixture(scope="module")
+def animations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Animated pictures, a still one, and a SavedModel of the decoder alone."""
+    folder = tmp_path_factory.mktemp("animations")
+    (folder / "still.webp").write_bytes(encoded(transparent(), "WEBP"))
+    for frames in (2, 3):
+        (folder / f"animated-{frames}.webp").write_bytes(animated_webp(frames))
+    (folder / "animated-lossless.webp").write_bytes(animated_webp(3, lossless=True))
+
+    def serve(content: Any) -> dict[str, Any]:
+        spec = tf.TensorSpec((32, 32, 3), tf.uint8)
+        decoded = tf.map_fn(lambda one: inputs.decode(one, 32), content, fn_output_signature=spec)
+        return {"pixels": decoded}
+
+    strings = tf.TensorSpec((None,), tf.string, "content")
+    traced = tf.function(serve, autograph=False).get_concrete_function(strings)
+    tf.saved_model.save(tf.Module(), str(folder / "saved"), signatures=traced)
+    return folder
+
+
+@pytest.mark.parametrize("way", ["graph", "saved model"])
+def test_an_animated_webp_is_refused_before_it_is_decoded(way: str, animations: Path) -> None:
+    assert all(b"ANMF" in path.read_bytes() for path in animations.glob("animated*.webp"))
+    done = subprocess.run(
+        [sys.executable, "-c", ANIMATIONS, str(animations), way],
+        cwd=Path(__file__).resolve().parents[3], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "ALIVE"
+
+
+def test_a_webp_with_extended_header_and_no_animation_is_taken(decode: Any) -> None:
+    content = encoded(transparent(), "WEBP", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0")
+    assert content[12:16] == b"VP8X"
+    assert decode(content).shape == (SIZE, SIZE, 3)
