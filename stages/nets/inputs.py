@@ -17,8 +17,7 @@ from stages.nets.tf import tf
 NOT_COVERED = (
     "Orientation is read from the EXIF data of JPEG files alone (not of PNG or WebP)",
     "TIFF files, animated WebP files and BMP files of less than 24 bits a pixel are refused",
-    "A GIF file's transparency is shown as a color, not as white, and a first frame that is smaller "
-    "than the canvas is placed differently",
+    "GIF files with transparency, or whose first frame does not fill the canvas, look different",
     "Embedded color profiles are ignored, here as in training",
 )
 
