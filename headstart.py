@@ -102,10 +102,8 @@ def params(
 ) -> None:
     """Print "fine", or what is wrong."""
     from stages.core.params.reader import read_params
-    from stages.nets.backbones import find
 
-    backbone = read_params(file).backbone
-    find(backbone.name, backbone.alpha, backbone.image_size)
+    read_params(file)
     typer.echo(f"{file} is fine.")
 
 
@@ -118,8 +116,8 @@ def params(
 @told
 def backbones() -> None:
     """Print the table of backbones."""
+    from stages.core.backbones import BACKBONES
     from stages.core.tables import columns
-    from stages.nets.backbones import BACKBONES
 
     rows = [("name", "size", "least", "features", "alpha", "license of the weights")]
     for base in BACKBONES.values():
@@ -264,4 +262,4 @@ def _table(planned: Sequence[Planned], seconds: Mapping[str, float | None]) -> s
 
 
 if __name__ == "__main__":
-    app()
+    app(prog_name="headstart")

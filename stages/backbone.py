@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stages.artifacts.backbone_record import (
     NETWORK,
@@ -19,14 +19,12 @@ from stages.artifacts.backbone_record import (
     write_backbone,
 )
 from stages.core import cli
-from stages.core.errors import HeadstartError, ParameterError
+from stages.core.backbones import Backbone, find, is_path
+from stages.core.errors import HeadstartError
 from stages.core.files import atomic_folder, sha256_bytes, sha256_file, write_bytes
 from stages.core.journal import Journal
 from stages.core.params.backbone import BackboneParams
 from stages.core.params.extract_features import ExtractFeaturesParams
-
-if TYPE_CHECKING:
-    from stages.nets.backbones import Backbone
 
 
 def main(
@@ -38,12 +36,13 @@ def main(
     journal: Journal,
 ) -> None:
     """Write the backbone folder."""
-    known = check(backbone)  # Before TensorFlow: a wrong name is told in a tenth of a second.
+    known = check(backbone)  # before TensorFlow, which takes seconds
     from stages.nets.base import feature_model
     from stages.nets.pretrained import obtain
 
     start = time.perf_counter()
     pretrained = obtain(backbone.name, backbone.alpha, backbone.image_size, backbone.weights, seed)
+    check(backbone)  # Read by path: what was loaded must be what was checked.
     model = feature_model(pretrained.base, backbone.cut, backbone.pooling, known.preprocessing)
     journal.note(building_seconds=round(time.perf_counter() - start, 3))
     with atomic_folder(backbone_folder) as folder:
@@ -74,33 +73,31 @@ def main(
 
 
 def check(params: BackboneParams) -> Backbone:
-    """What the table holds of the name, after every check that needs neither TensorFlow nor a file.
+    """What the table holds of the name, once the file of weights is the one that was named.
+
+    The section itself refuses a name, alpha, size or path that cannot be.
 
     Raises
     ------
-    ParameterError
-        If name, alpha, size or weights cannot be.
+    HeadstartError
+        If the file has another hash, or is gone.
     """
-    from stages.nets.backbones import check_weights, find
-
-    known = find(params.name, params.alpha, params.image_size)
-    check_weights(known, params.weights)
-    if params.weights in {"imagenet", "random", "shipped"}:
-        return known
-    path = Path(params.weights)
-    if path.suffix not in {".h5", ".npz"}:
-        raise ParameterError(
-            "The `backbone.weights` parameter must be imagenet, shipped, random, or the path of a "
-            f".weights.h5, .h5 or .npz file. Got {params.weights!r} instead. Of other formats "
-            "nothing is loaded: .keras files and pickles can hold code. Load them where you trust "
-            "them, and save the weights with `model.save_weights('base.weights.h5')`."
-        )
-    if not path.is_file():
-        raise ParameterError(
-            f"The `backbone.weights` parameter names the file {params.weights!r}, and there is "
-            f"none ({path.absolute()})."
-        )
-    return known
+    if is_path(params.weights):
+        try:
+            found = sha256_file(Path(params.weights))
+        except OSError as error:
+            raise HeadstartError(
+                f"The file {params.weights} (`backbone.weights`) cannot be read: {error.strerror}. "
+                "Nothing was written."
+            ) from error
+        if found != params.weights_sha256:
+            raise HeadstartError(
+                f"The file {params.weights} is not the one that `backbone.weights_sha256` names: "
+                f"expected {params.weights_sha256}, got {found}. Nothing was written. If it was "
+                f"changed on purpose, set `backbone.weights_sha256` to {found}; if not, get the "
+                "right file again."
+            )
+    return find(params.name, params.alpha, params.image_size)
 
 
 def convert(model: Any, image_size: int, journal: Journal) -> tuple[bytes, Parity]:

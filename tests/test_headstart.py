@@ -15,9 +15,9 @@ import headstart
 from stages.artifacts.backbone_record import BackboneRecord
 from stages.artifacts.feature_store import FeatureStore
 from stages.artifacts.manifest import read_split
+from stages.core.backbones import BACKBONES
 from stages.core.params.reader import read_params
 from stages.engine.extraction import fingerprint_record
-from stages.nets.backbones import BACKBONES
 from tests.conftest import ROOT
 
 # DVC 3.67 uses what pygtrie is about to remove.

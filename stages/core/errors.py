@@ -20,6 +20,30 @@ class ParameterError(HeadstartError):
     exit_code = 2
 
 
+class UnfitError(ValueError):
+    """A value of the right kind that cannot be, or not with the values beside it.
+
+    For the validators of a section: :mod:`stages.core.params.reader` makes the sentence of it.
+
+    Parameters
+    ----------
+    expected : str
+        Goes on after "The … parameter must be".
+    hint : str
+        Sentences that follow "Got … instead."; "" for none.
+    """
+
+    def __init__(self, expected: str, hint: str = "") -> None:
+        super().__init__(f"must be {expected}. {hint}".rstrip())
+        self.expected = expected
+        self.hint = hint
+
+    def sentence(self, name: str, got: str) -> str:
+        """The whole of it, without the place in a file."""
+        said = f"The `{name}` parameter must be {self.expected}. Got {got} instead."
+        return f"{said} {self.hint}" if self.hint else said
+
+
 class InputChangedError(HeadstartError):
     """An input of a stage was changed while the stage ran."""
 

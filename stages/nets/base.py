@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from stages.artifacts.backbone_record import WEIGHTS, BackboneRecord
+from stages.core.backbones import BACKBONES, Backbone, Preprocessing
 from stages.core.errors import HeadstartError, ParameterError
-from stages.nets.backbones import BACKBONES, Backbone, Preprocessing
 from stages.nets.small import build_small
 from stages.nets.tf import fresh_names, keras
 
@@ -30,7 +30,7 @@ def build_base(name: str, alpha: float, image_size: int) -> keras.Model:
     Parameters
     ----------
     name, alpha, image_size
-        As :func:`stages.nets.backbones.find` accepted them.
+        As :func:`stages.core.backbones.find` accepted them.
 
     Returns
     -------

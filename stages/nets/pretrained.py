@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from stages.core.backbones import Backbone, Preprocessing, check_weights, find
 from stages.core.errors import HeadstartError
 from stages.core.files import sha256_file
 from stages.core.seeds import derive
-from stages.nets.backbones import Backbone, Preprocessing, check_weights, find
 from stages.nets.base import build_base, call_application, load_weights, preprocess
 from stages.nets.fetch import WeightsFile, find_or_download
 from stages.nets.parity import pictures

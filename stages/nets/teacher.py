@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stages.nets.backbones import find
+from stages.core.backbones import find
 from stages.nets.base import build_base, feature_model
 from stages.nets.convert import to_tflite
 from stages.nets.pretrained import obtain

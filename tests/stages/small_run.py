@@ -103,6 +103,7 @@ def _make(folder: Path, base: dict[str, Any]) -> None:
             "name": "mobilenet_v2",
             "alpha": 0.35,
             "weights": "random",
+            "weights_sha256": None,
             "image_size": 32,
             "cut": None,
             "pooling": "avg",

@@ -13,15 +13,15 @@ import pytest
 from stages import backbone as stage
 from stages.artifacts.backbone_record import NETWORK, RECORD, WEIGHTS, read_backbone
 from stages.core.errors import HeadstartError, ParameterError
-from stages.core.files import sha256_tree
+from stages.core.files import sha256_file, sha256_tree
 from stages.core.journal import Journal
 from stages.core.params.backbone import BackboneParams
 from stages.core.params.extract_features import ExtractFeaturesParams
 from tests.conftest import ROOT
 
 SMALL: dict[str, Any] = {
-    "name": "mobilenet", "alpha": 0.25, "weights": "random", "image_size": 32, "cut": None,
-    "pooling": "avg",
+    "name": "mobilenet", "alpha": 0.25, "weights": "random", "weights_sha256": None,
+    "image_size": 32, "cut": None, "pooling": "avg",
 }  # fmt: skip
 
 
@@ -112,21 +112,54 @@ def test_unknown_cut(tmp_path: Path) -> None:
     assert not (tmp_path / "backbone").exists()
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"name": "mobilnet"}, "Did you mean `mobilenet`"),
-        ({"alpha": 0.3}, "must be one of 0.25"),
-        ({"image_size": 24}, "≥ 32"),
-        ({"weights": "ImageNet"}, "random, or the path"),
-        ({"weights": "base.keras"}, "can hold code"),
-        ({"weights": "none.weights.h5"}, "there is none"),
-    ],
-)
-def test_impossible_parameters(changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(ParameterError) as caught:
-        stage.check(BackboneParams(**{**SMALL, **changes}))
-    assert words in str(caught.value)
+def test_a_file_of_weights_is_the_one_that_was_named(tmp_path: Path) -> None:
+    from stages.nets.base import build_base
+
+    path = tmp_path / "own.weights.h5"
+    build_base("mobilenet", 0.25, 32).save_weights(path)
+    given: dict[str, Any] = {"weights": str(path), "weights_sha256": sha256_file(path)}
+    run(tmp_path / "backbone", engine="keras", **given)
+    record = read_backbone(tmp_path / "backbone")
+    assert record.weights == path.name
+    assert given["weights_sha256"] in record.origin
+    with path.open("ab") as file:
+        file.write(b"changed")
+    with pytest.raises(HeadstartError) as caught:
+        run(tmp_path / "other", engine="keras", **given)
+    assert f"expected {given['weights_sha256']}, got {sha256_file(path)}" in str(caught.value)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_file_of_weights_that_changes_while_it_is_read_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stages.nets import pretrained
+    from stages.nets.base import build_base
+
+    path = tmp_path / "own.weights.h5"
+    build_base("mobilenet", 0.25, 32).save_weights(path)
+    given: dict[str, Any] = {"weights": str(path), "weights_sha256": sha256_file(path)}
+    obtain = pretrained.obtain
+
+    def late(*args: Any) -> Any:
+        with path.open("ab") as file:
+            file.write(b"changed")
+        return obtain(*args)
+
+    monkeypatch.setattr(pretrained, "obtain", late)
+    with pytest.raises(HeadstartError, match=r"is not the one that `backbone\.weights_sha256`"):
+        run(tmp_path / "backbone", engine="keras", **given)
+    assert not (tmp_path / "backbone").exists()
+
+
+def test_a_file_of_weights_that_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "own.h5"
+    path.write_bytes(b"")
+    given: dict[str, Any] = {"weights": str(path), "weights_sha256": sha256_file(path)}
+    params = BackboneParams(**{**SMALL, **given})
+    path.unlink()
+    with pytest.raises(HeadstartError, match="cannot be read: No such file"):
+        stage.check(params)
 
 
 def test_impossible_parameters_are_told_before_tensorflow(tmp_path: Path) -> None:
@@ -142,5 +175,6 @@ def test_impossible_parameters_are_told_before_tensorflow(tmp_path: Path) -> Non
     )  # fmt: skip
     assert done.returncode == 2
     assert "`mobilenet_v2`" in done.stderr
+    assert "(params.yaml line " in done.stderr
     assert "tensorflow" not in done.stderr
     assert not list(tmp_path.glob("out*"))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from stages.core.params.base import PositiveInt, Section
+from stages.core.errors import UnfitError
+from stages.core.params.base import PositiveInt, Section, Sha256
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# Beyond it Pillow sees a decompression bomb, whatever we would accept.
+_MOST_PIXELS = 89_478_485
 PictureFormat = Literal["jpeg", "png", "webp", "gif", "bmp", "tiff"]
 
 
@@ -26,21 +28,35 @@ class DownloadParams(Section):
     root: str | None
     formats: Annotated[list[PictureFormat], Field(min_length=1)]
     min_side: PositiveInt
-    max_pixels: PositiveInt
+    max_pixels: Annotated[
+        PositiveInt,
+        Field(
+            le=_MOST_PIXELS,
+            json_schema_extra={
+                "expected": f"an integer from 1 to {_MOST_PIXELS} (Pillow opens nothing larger)"
+            },
+        ),
+    ]
     max_picture_bytes: PositiveInt
     max_total_bytes: PositiveInt
 
-    @model_validator(mode="after")
-    def _source_has_what_it_needs(self) -> DownloadParams:
-        if self.url is not None and self.source != "archive":
-            raise ValueError(f"`url` is for `source: archive`; set it to null with {self.source}")
-        if self.sha256 is not None and self.source != "archive":
-            raise ValueError(
-                f"`sha256` is for `source: archive`; set it to null with {self.source}"
+    @field_validator("url", "sha256")
+    @classmethod
+    def _is_for_archives(cls, value: str | None, info: ValidationInfo) -> str | None:
+        source = info.data.get("source", "archive")
+        if value is not None and source != "archive":
+            raise UnfitError(
+                f"null with `source: {source}`", f"`{info.field_name}` is for `source: archive`."
             )
-        if self.url is not None and self.sha256 is None:
-            raise ValueError(
-                "`sha256` must be given with a `url`: what a server sends may change, and the "
-                "commit would not say what it was trained on (`sha256sum FILE` prints it)"
+        return value
+
+    @field_validator("sha256")
+    @classmethod
+    def _comes_with_an_address(cls, sha256: str | None, info: ValidationInfo) -> str | None:
+        if sha256 is None and info.data.get("url") is not None:
+            raise UnfitError(
+                "a sha256 of 64 hexadecimal digits with a `url`",
+                "What a server sends may change, and the commit would not say what it was trained "
+                "on (`sha256sum FILE` prints it).",
             )
-        return self
+        return sha256

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
+from stages.core.errors import UnfitError
 from stages.core.params.base import (
     Count,
     NonNegativeFloat,
@@ -53,3 +54,15 @@ class FineTuneParams(Section):
     batch_size: PositiveInt
     early_stopping_patience: PositiveInt | None
     augment: AugmentParams
+
+    @field_validator("unfreeze")
+    @classmethod
+    def _is_what_unfreeze_by_counts(cls, unfreeze: str | int, info: ValidationInfo) -> str | int:
+        by = info.data.get("unfreeze_by")
+        if by == "layer" and not (isinstance(unfreeze, str) and unfreeze):
+            raise UnfitError("the name of a layer with `unfreeze_by: layer`")
+        if by in {"index", "count", "block"}:
+            least = 0 if by == "index" else 1
+            if isinstance(unfreeze, str) or unfreeze < least:
+                raise UnfitError(f"an integer ≥ {least} with `unfreeze_by: {by}`")
+        return unfreeze

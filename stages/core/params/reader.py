@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from stages.core.errors import ParameterError
+from stages.core.errors import ParameterError, UnfitError
 
 # Order of the file. Imported by name when a file is read: a stage's own import of its section
 # is the only one that DVC has to see.
@@ -34,6 +34,11 @@ SECTIONS = (
     "evaluate",
     "export",
 )
+
+
+#: What ruamel raises, besides its own errors, for a date such as 2020-99-99, a number of 5,000
+#: digits, brackets in brackets without end, or ``!!omap 1``.
+BROKEN = (ValueError, RecursionError, AttributeError)
 
 
 @cache
@@ -92,6 +97,8 @@ def _parse(path: Path) -> CommentedMap:
         ) from None
     except YAMLError as error:
         raise ParameterError(f"{path.name} is not valid YAML: {error}.") from None
+    except BROKEN as error:
+        raise ParameterError(f"{path.name} holds a value that YAML cannot read: {error}.") from None
     if not isinstance(document, CommentedMap):
         raise ParameterError(f"{path.name} must hold sections of parameters, one key each.")
     return document
@@ -132,14 +139,12 @@ def _sentence(fault: Any, document: CommentedMap, model: type[BaseModel], file: 
     if fault["type"] == "missing":
         expected = _expectation(model, place)
         return _Sentence(f"The `{name}` parameter is missing: it must be {expected}. {where}", line)
-    if fault["type"] == "value_error":
-        return _Sentence(f"In `{name}`: {fault['ctx']['error']}. {where}", line)
     got = fault["input"]
     shown = "null" if got is None else str(got).lower() if isinstance(got, bool) else repr(got)
-    expected = _expectation(model, place)
-    return _Sentence(
-        f"The `{name}` parameter must be {expected}. Got {shown} instead. {where}", line
-    )
+    # The only errors that the sections raise themselves are UnfitErrors.
+    unfit = fault["ctx"]["error"] if fault["type"] == "value_error" else None
+    error = unfit or UnfitError(_expectation(model, place))
+    return _Sentence(f"{error.sentence(name, shown)} {where}", line)
 
 
 # Pydantic appends the branch of a union that it tried to the place of an error.
@@ -213,6 +218,8 @@ _TYPES = {
 def _describe(schema: dict[str, Any], root: dict[str, Any]) -> str:
     """A JSON schema in the words of a sentence: ``an integer ≥ 1 or null``."""
     schema = _resolve(schema, root)
+    if "expected" in schema:
+        return str(schema["expected"])
     if "anyOf" in schema:
         return " or ".join(_describe(branch, root) for branch in schema["anyOf"])
     if "enum" in schema:
@@ -225,5 +232,9 @@ def _describe(schema: dict[str, Any], root: dict[str, Any]) -> str:
     )
     if schema.get("minLength"):
         words += " that is not empty"
-    bounds = [f"{sign} {schema[key]:g}" for key, sign in _BOUNDS if key in schema]
+    bounds = [f"{sign} {_number(schema[key])}" for key, sign in _BOUNDS if key in schema]
     return f"{words} {' and '.join(bounds)}" if bounds else words
+
+
+def _number(value: float) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -6,7 +6,7 @@ from stages.core.params.base import PositiveInt, Section
 
 
 class SampleParams(Section):
-    """Pictures a class; null means all of them, and copies nothing."""
+    """Pictures a class; null means all of them. Nothing is copied if both are null."""
 
     train_per_class: PositiveInt | None
     validation_per_class: PositiveInt | None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import ValidationInfo, field_validator
 
+from stages.core.errors import UnfitError
 from stages.core.params.base import Section, Share
 
 
@@ -16,10 +17,13 @@ class SplitParams(Section):
     test: Share
     given: Literal["keep", "ignore"]
 
-    @model_validator(mode="after")
-    def _leaves_training_pictures(self) -> SplitParams:
-        if self.validation + self.test >= 1:
-            raise ValueError(
-                "`validation` + `test` must be below 1, or nothing is left to train on"
+    @field_validator("test")
+    @classmethod
+    def _leaves_training_pictures(cls, test: float, info: ValidationInfo) -> float:
+        validation = info.data.get("validation", 0)
+        if validation + test >= 1:
+            raise UnfitError(
+                f"< {1 - validation:g} with `validation: {validation:g}`",
+                "The two must be below 1 together, or nothing is left to train on.",
             )
-        return self
+        return test

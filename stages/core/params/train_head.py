@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import ValidationInfo, field_validator
 
+from stages.core.errors import UnfitError
 from stages.core.params.base import PositiveFloat, PositiveInt, Probability, Section
 
 Optimizer = Literal["adam", "rmsprop", "sgd"]
@@ -27,12 +28,14 @@ class TrainHeadParams(Section):
     early_stopping_patience: PositiveInt | None
     class_weights: Literal["none", "balanced"]
 
-    @model_validator(mode="after")
-    def _loss_fits_activation(self) -> TrainHeadParams:
+    @field_validator("loss")
+    @classmethod
+    def _fits_the_activation(cls, loss: str, info: ValidationInfo) -> str:
+        activation = info.data.get("activation")
         fits = {"softmax": "categorical_crossentropy", "sigmoid": "binary_crossentropy"}
-        if self.loss != fits[self.activation]:
-            raise ValueError(
-                f"`loss` must be {fits[self.activation]} with `activation: {self.activation}`: "
-                "the other one is computed on numbers that are no probabilities of that kind"
+        if activation and loss != fits[activation]:
+            raise UnfitError(
+                f"{fits[activation]} with `activation: {activation}`",
+                "The other one is computed on numbers that are no probabilities of that kind.",
             )
-        return self
+        return loss

@@ -110,9 +110,15 @@ def test_all_faults_come_in_one_message_with_the_nearest_name(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("place", "value", "words"),
     [
-        (("split", "validation"), 0.95, "must be below 1"),
-        (("train_head", "activation"), "sigmoid", "must be binary_crossentropy"),
-        (("download", "url"), "http://x.org/a.zip", "is for `source: archive`"),
+        (("split", "validation"), 0.95, "`split.test` parameter must be < 0.05 with `validation"),
+        (("train_head", "activation"), "sigmoid", "must be binary_crossentropy with `activation"),
+        (("download", "url"), "http://x.org/a.zip", "must be null with `source: embedded`"),
+        (("download", "sha256"), "0" * 64, "`sha256` is for `source: archive`"),
+        (("download", "max_pixels"), 89_478_486, "an integer from 1 to 89478485 (Pillow"),
+        (("seed",), 2**63, "an integer ≥ 0 and < 9223372036854775808"),
+        (("fine_tune", "unfreeze"), 0, "an integer ≥ 1 with `unfreeze_by: block`. Got 0"),
+        (("fine_tune", "unfreeze"), "block_16", "an integer ≥ 1 with `unfreeze_by: block`"),
+        (("fine_tune", "unfreeze_by"), "layer", "the name of a layer with `unfreeze_by: layer`"),
         (("download", "sha256"), "ab", "a sha256 of 64 hexadecimal digits or null"),
         (("seed",), True, "Got true instead"),
         (("train_head", "dropout"), 1.0, "a number ≥ 0 and < 1"),
@@ -137,6 +143,93 @@ def test_no_text_at_all_crashes_the_reader(text: str) -> None:
             read_params(path)
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (
+            ("backbone", "name"),
+            "mobilnet_v2",
+            "must be one of 31 names. Got 'mobilnet_v2' instead. Did you mean `mobilenet_v2`",
+        ),
+        (
+            ("backbone", "alpha"),
+            0.4,
+            "must be one of 0.35, 0.5, 0.75, 1, 1.3, 1.4 with `name: mobilenet_v2`. Got 0.4",
+        ),
+        (
+            ("backbone", "image_size"),
+            31,
+            "must be an integer ≥ 32 with `name: mobilenet_v2`. Got 31 instead. 224 is what",
+        ),
+        (
+            ("backbone", "weights"),
+            "shipped",
+            "a .weights.h5, .h5 or .npz file with `name: mobilenet_v2`. Got 'shipped' instead.",
+        ),
+        (("backbone", "weights"), "ImageNet", "Did you mean `imagenet`?"),
+        (("backbone", "weights"), "base.keras", "can hold code"),
+        (("backbone", "weights"), "none.weights.h5", "that exists with `name: mobilenet_v2`. Got"),
+        (("backbone", "weights"), f"{'long' * 2000}.h5", "There is no file"),
+        (
+            ("backbone", "weights_sha256"),
+            "0" * 64,
+            f"must be null with `weights: random`. Got '{'0' * 64}' instead.",
+        ),
+    ],
+)
+def test_a_base_that_cannot_be_is_told_with_its_line(
+    place: tuple[str, ...], value: Any, said: str, tmp_path: Path
+) -> None:
+    path = changed(place, value, tmp_path)
+    message = faults(path)
+    assert message.startswith("params.yaml has 1 fault; nothing was run.")
+    assert f"The `{'.'.join(place)}` parameter " in message
+    assert said in message
+    line = int(message.rsplit("(params.yaml line ", 1)[1].split(")")[0])
+    assert path.read_text().splitlines()[line - 1].strip().startswith(f"{place[-1]}:")
+
+
+def test_a_file_of_weights_needs_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT.replace("weights: random", "weights: base.weights.h5"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "base.weights.h5").write_bytes(b"weights")
+    message = faults(path)
+    assert "must be a sha256 of 64 hexadecimal digits with `weights: base.weights.h5`" in message
+    assert "Got null instead" in message
+    path.write_text(path.read_text().replace("weights_sha256: null", f"weights_sha256: {'a' * 64}"))
+    assert read_params(path).backbone.weights_sha256 == "a" * 64
+
+
+def test_an_address_needs_a_hash(tmp_path: Path) -> None:
+    text = TEXT.replace("source: embedded", "source: archive").replace(
+        "url: null", "url: http://x.org/a.zip"
+    )
+    (tmp_path / "params.yaml").write_text(text)
+    message = faults(tmp_path / "params.yaml")
+    assert "The `download.sha256` parameter must be a sha256 of 64 hexadecimal digits wi" in message
+    line = next(n for n, each in enumerate(text.splitlines(), 1) if "  sha256:" in each)
+    assert f"(params.yaml line {line})" in message
+
+
+def test_a_fault_hides_no_other_of_its_section(tmp_path: Path) -> None:
+    text = TEXT.replace("pooling: avg", "pooling: mean").replace("alpha: 0.35", "alpha: 0.4")
+    text = text.replace("weights: random", "weights: no.h5").replace("unfreeze: 2", "unfreeze: x")
+    text = text.replace("epochs: 0", "epochs: -1").replace("loss: categorical", "loss: binary")
+    (tmp_path / "params.yaml").write_text(text)
+    message = faults(tmp_path / "params.yaml")
+    assert "has 6 faults" in message
+    lines = [int(part.split(")")[0]) for part in message.split("(params.yaml line ")[1:]]
+    assert len(lines) == 6
+    assert lines == sorted(lines)
+
+
+@pytest.mark.parametrize("value", ["2020-99-99", "9" * 5000, "[" * 3000, "!!omap 1", "!!int x"])
+def test_a_value_that_yaml_cannot_read_is_no_crash(value: str, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(f"seed: {value}\n")
+    assert "params.yaml holds a value that YAML cannot read: " in faults(tmp_path / "params.yaml")
+
+
 def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(TEXT.replace("learning_rate: 0.001", "learning_rate: 1e-3"))
@@ -144,7 +237,7 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
 
 
 def test_a_wrong_value_stops_a_stage_in_no_time_and_without_tensorflow(tmp_path: Path) -> None:
-    path = changed(("train_head", "epochs"), 0, tmp_path)
+    path = changed(("backbone", "alpha"), 0.4, tmp_path)
     code = (
         "import sys\n"
         "from stages.core import cli\n"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stages.core.backbones import BACKBONES
 from stages.core.errors import HeadstartError, ParameterError
-from stages.nets.backbones import BACKBONES
 from stages.nets.base import build_base, cut_at, feature_model, load_weights, pool, preprocess
 from stages.nets.parity import pictures, run_keras
 from stages.nets.pretrained import draw

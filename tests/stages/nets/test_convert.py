@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stages.core.backbones import BACKBONES
 from stages.engine.litert import LiteRTFunction
-from stages.nets.backbones import BACKBONES
 from stages.nets.base import build_base, cut_at, feature_model, pool
 from stages.nets.convert import to_tflite
 from stages.nets.parity import TOLERANCE, compare, difference_in_std, pictures, run_keras

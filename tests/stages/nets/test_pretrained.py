@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stages.core.backbones import BACKBONES
 from stages.core.errors import HeadstartError
 from stages.nets import fetch
-from stages.nets.backbones import BACKBONES
 from stages.nets.base import build_base, call_application, preprocess
 from stages.nets.parity import pictures, run_keras
 from stages.nets.pretrained import _repair_variance, draw, obtain

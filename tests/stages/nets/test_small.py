@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stages.core.backbones import BACKBONES, check_weights, find
 from stages.core.errors import CorruptFileError, ParameterError
-from stages.nets.backbones import BACKBONES, check_weights, find
 
 NAME = "headstart-small"
 

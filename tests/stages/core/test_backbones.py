@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
+from stages.core.backbones import BACKBONES, find
 from stages.core.errors import ParameterError
-from stages.nets.backbones import BACKBONES, find
 from tests.conftest import ROOT
 
 
 def test_asks_for_no_tensorflow() -> None:
     script = (
-        "import sys; from stages.nets.backbones import find; find('vgg16', 1.0, 150); "
+        "import sys; from stages.core.backbones import find; find('vgg16', 1.0, 150); "
         "sys.exit('tensorflow' in sys.modules or 'numpy' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
@@ -39,7 +39,10 @@ def test_name_like_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("name", "alpha", "expected"),
-    [("mobilenet", 0.35, "one of 0.25, 0.5, 0.75, 1 "), ("vgg16", 0.5, "must be 1 with vgg16")],
+    [
+        ("mobilenet", 0.35, "one of 0.25, 0.5, 0.75, 1 "),
+        ("vgg16", 0.5, "must be 1 with `name: vgg16`"),
+    ],
 )
 def test_unsupported_alpha(name: str, alpha: float, expected: str) -> None:
     with pytest.raises(ParameterError, match=expected):
@@ -48,7 +51,7 @@ def test_unsupported_alpha(name: str, alpha: float, expected: str) -> None:
 
 def test_too_small_a_picture() -> None:
     assert find("inception_v3", 1.0, 75).minimum_size == 75
-    with pytest.raises(ParameterError, match=r"≥ 75 with inception_v3.*Got 74"):
+    with pytest.raises(ParameterError, match=r"≥ 75 with `name: inception_v3`.*Got 74"):
         find("inception_v3", 1.0, 74)
 
 

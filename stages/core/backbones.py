@@ -1,12 +1,18 @@
-"""What is known of each pretrained base, one record each. Importable without TensorFlow."""
+"""What is known of each pretrained base, one record each, and what its parameters may be.
+
+In the core, so that a wrong name is told when params.yaml is read, not when its stage is reached.
+"""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from stages.core.errors import ParameterError
+from stages.core.errors import ParameterError, UnfitError
 
 #: What pixels from 0 to 255 go through before the base. ``tf``: to -1 … 1. ``caffe``: blue, green,
 #: red, less ImageNet's means. ``torch``: to 0 … 1, less ImageNet's means, over its deviations.
@@ -148,6 +154,114 @@ BACKBONES: dict[str, Backbone] = {
 }  # fmt: skip
 
 
+#: Values of ``backbone.weights`` that are no path.
+_WORDS = ("imagenet", "shipped", "random")
+
+
+def is_path(weights: str) -> bool:
+    """Whether ``backbone.weights`` names a file."""
+    return weights not in _WORDS
+
+
+def fit_name(name: str) -> Backbone:
+    """The record of a name.
+
+    Raises
+    ------
+    UnfitError
+        With the nearest names.
+    """
+    if name in BACKBONES:
+        return BACKBONES[name]
+    near = difflib.get_close_matches(name.lower().replace("-", "_"), BACKBONES, n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(f'`{close}`' for close in near)}? " if near else ""
+    raise UnfitError(
+        f"one of {len(BACKBONES)} names", f"{hint}`headstart backbones` lists them all."
+    )
+
+
+def fit_alpha(backbone: Backbone, alpha: float) -> None:
+    """Refuse a width multiplier that there are no weights for.
+
+    Raises
+    ------
+    UnfitError
+        With those that there are.
+    """
+    if alpha not in backbone.alphas:
+        known = ", ".join(f"{value:g}" for value in backbone.alphas)
+        one_of = "one of " if len(backbone.alphas) > 1 else ""
+        raise UnfitError(f"{one_of}{known} with `name: {backbone.name}`")
+
+
+def fit_size(backbone: Backbone, image_size: int) -> None:
+    """Refuse pictures that leave nothing of the map.
+
+    Raises
+    ------
+    UnfitError
+        With the least size.
+    """
+    if image_size < backbone.minimum_size:
+        raise UnfitError(
+            f"an integer ≥ {backbone.minimum_size} with `name: {backbone.name}`",
+            f"{backbone.default_size} is what it was trained on.",
+        )
+
+
+def fit_weights(backbone: Backbone | None, weights: str) -> None:
+    """Refuse the word of another base, and a file that cannot be loaded or is not there.
+
+    Parameters
+    ----------
+    backbone : Backbone or None
+        None if the name is wrong, too.
+    weights : str
+        A path is relative to the current folder.
+
+    Raises
+    ------
+    UnfitError
+        With the nearest word, or the reason.
+    """
+    if backbone is None:
+        words, whose = "imagenet, shipped", ""
+    else:
+        words = "shipped" if backbone.family == "headstart" else "imagenet"
+        whose = f" with `name: {backbone.name}`"
+    file = "the path of a .weights.h5, .h5 or .npz file"
+    expected = f"{words}, random or {file}{whose}"
+    if not is_path(weights):
+        if weights not in {*words.split(", "), "random"}:
+            own = ", ".join(name for name, each in BACKBONES.items() if each.family == "headstart")
+            raise UnfitError(
+                expected,
+                f"`shipped` is for {own}, whose weights come with this project, `imagenet` for all "
+                "others.",
+            )
+        return
+    path = Path(weights)
+    if path.suffix not in {".h5", ".npz"}:
+        near = difflib.get_close_matches(weights.lower(), _WORDS, n=1)
+        raise UnfitError(
+            expected,
+            f"Did you mean `{near[0]}`?"
+            if near
+            else "Of other formats nothing is loaded: .keras files and pickles can hold code. Load "
+            "them where you trust them, and save the weights with "
+            "`model.save_weights('base.weights.h5')`.",
+        )
+    try:
+        there = path.is_file()
+    except OSError:  # a name that no file can have, or a folder that we may not enter
+        there = False
+    if not there:
+        raise UnfitError(
+            f"{words}, random or {file} that exists{whose}",
+            f"There is no file {path.absolute()}.",
+        )
+
+
 def find(name: str, alpha: float, image_size: int) -> Backbone:
     """The record of a name, after a check that alpha and size are possible with it.
 
@@ -156,42 +270,30 @@ def find(name: str, alpha: float, image_size: int) -> Backbone:
     ParameterError
         With the nearest names, the alphas, or the least size.
     """
-    if name not in BACKBONES:
-        near = difflib.get_close_matches(name.lower().replace("-", "_"), BACKBONES, n=3, cutoff=0.5)
-        hint = f" Did you mean {' or '.join(f'`{close}`' for close in near)}?" if near else ""
-        raise ParameterError(
-            f"The `backbone.name` parameter must be one of {len(BACKBONES)} names. Got {name!r} "
-            f"instead.{hint} `headstart backbones` lists them all."
-        )
-    backbone = BACKBONES[name]
-    if alpha not in backbone.alphas:
-        known = ", ".join(f"{value:g}" for value in backbone.alphas)
-        raise ParameterError(
-            f"The `backbone.alpha` parameter must be {'one of ' if ',' in known else ''}{known} "
-            f"with {name}. Got {alpha:g} instead."
-        )
-    if image_size < backbone.minimum_size:
-        raise ParameterError(
-            f"The `backbone.image_size` parameter must be an integer ≥ {backbone.minimum_size} "
-            f"with {name} ({backbone.default_size} is what it was trained on). Got {image_size} "
-            "instead."
-        )
+    with _told("name", name):
+        backbone = fit_name(name)
+    with _told("alpha", alpha):
+        fit_alpha(backbone, alpha)
+    with _told("image_size", image_size):
+        fit_size(backbone, image_size)
     return backbone
 
 
 def check_weights(backbone: Backbone, weights: str) -> None:
-    """Refuse ``imagenet`` for a base of our own, and ``shipped`` for any other.
+    """Refuse weights that the base cannot take.
 
     Raises
     ------
     ParameterError
         Naming the value that is meant.
     """
-    ours = backbone.family == "headstart"
-    if weights == ("imagenet" if ours else "shipped"):
-        own = ", ".join(name for name, each in BACKBONES.items() if each.family == "headstart")
-        raise ParameterError(
-            f"The `backbone.weights` parameter must be {'shipped' if ours else 'imagenet'}, random "
-            f"or the path of a file with {backbone.name}. Got {weights!r} instead. (`shipped` is "
-            f"for {own}, whose weights come with this project, `imagenet` for all others.)"
-        )
+    with _told("weights", weights):
+        fit_weights(backbone, weights)
+
+
+@contextmanager
+def _told(key: str, value: object) -> Iterator[None]:
+    try:
+        yield
+    except UnfitError as error:
+        raise ParameterError(error.sentence(f"backbone.{key}", repr(value))) from None
