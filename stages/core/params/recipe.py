@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from ruamel.yaml.error import YAMLError
 
 from stages.core.errors import ParameterError
 from stages.core.files import write_text
-from stages.core.params.reader import read_params
+from stages.core.params.reader import BROKEN, read_params
 
 
 def names(folder: Path) -> list[str]:
@@ -51,24 +52,52 @@ def header(text: str) -> str:
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
-    """``["split.test=0.2"]`` as nested sections; values are read as YAML.
+    """``["split.test=0.2"]`` as nested sections; values are read as YAML, later ones win.
 
     Raises
     ------
     ParameterError
-        If an entry has no ``=``.
+        If an entry has no ``=``, a value is not YAML, or a key is given a value and keys below it.
     """
     nested: dict[str, Any] = {}
     for entry in assignments:
-        key, equals, value = entry.partition("=")
+        key, equals, text = entry.partition("=")
         if not equals or not key:
             raise ParameterError(f"A value is set as section.key=value. Got {entry!r} instead.")
+        value = _value(key, text)
         node = nested
         *sections, last = key.split(".")
-        for section in sections:
+        for depth, section in enumerate(sections, start=1):
             node = node.setdefault(section, {})
-        node[last] = YAML(typ="safe").load(value)
+            if not isinstance(node, dict):
+                raise _two_values(".".join(sections[:depth]), key)
+        if isinstance(node.get(last, value), dict) != isinstance(value, dict):
+            below = node[last] if isinstance(node[last], dict) else value
+            raise _two_values(key, f"{key}.{next(iter(below), '…')}")
+        node[last] = {**node.get(last, {}), **value} if isinstance(value, dict) else value
     return nested
+
+
+def _value(key: str, text: str) -> Any:
+    try:
+        return YAML(typ="safe").load(text)
+    except (YAMLError, *BROKEN) as error:
+        problem = getattr(error, "problem", None) or str(error)
+        if text.lstrip()[:1] in {"[", "{"}:
+            right = f"A list is written as --set '{key}=[1, 2]'."
+        else:
+            quoted = json.dumps(text, ensure_ascii=False)
+            right = f"A text is written in quotes, both kinds: --set '{key}={quoted}'."
+        raise ParameterError(
+            f"The value of `{key}` is not valid YAML: {problem}. Got {text!r}. {right}"
+        ) from None
+
+
+def _two_values(key: str, below: str) -> ParameterError:
+    return ParameterError(
+        f"`--set` gives `{key}` a value of its own, and sets `{below}`, which is a part of it. "
+        f"Keep one of the two; a section is set key by key, as in --set {below}=VALUE."
+    )
 
 
 def overlay(params_text: str, *layers: Mapping[str, Any]) -> str:
@@ -158,7 +187,7 @@ def load(text: str) -> Mapping[str, Any]:
     """
     try:
         values = YAML(typ="safe").load(text)
-    except YAMLError as error:
+    except (YAMLError, *BROKEN) as error:
         raise ParameterError(f"The recipe is not valid YAML: {error}.") from None
     if not isinstance(values, Mapping):
         raise ParameterError("A recipe must hold sections of parameters.")

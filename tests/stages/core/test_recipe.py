@@ -64,6 +64,54 @@ def test_the_nearest_name_is_offered() -> None:
         recipe.read_text(RECIPES, "cat-dogs")
 
 
+@pytest.mark.parametrize("name", recipe.names(RECIPES))
+def test_every_recipe_replaces_weights_of_ones_own(
+    name: str, params: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(params.parent)
+    (params.parent / "own.h5").write_bytes(b"weights")
+    own = {"backbone": {"weights": "own.h5", "weights_sha256": "0" * 64}}
+    recipe.apply(params, [own])
+    recipe.apply(params, [recipe.load(recipe.read_text(RECIPES, name))])
+    assert read_params(params).backbone.weights_sha256 is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "instead"),
+    [
+        ("train_head.hidden=[64", "--set 'train_head.hidden=[1, 2]'"),
+        ("download.location=@photos", """--set 'download.location="@photos"'"""),
+        ("download.location=2020-99-99", """--set 'download.location="2020-99-99"'"""),
+    ],
+)
+def test_a_value_that_is_no_yaml_is_told_how_to_be_written(entry: str, instead: str) -> None:
+    with pytest.raises(ParameterError, match="is not valid YAML") as caught:
+        recipe.parse_assignments([entry])
+    assert instead in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        ["download=1", "download.location=x"],
+        ["download.location=x", "download=1"],
+        ["download.location=x", "download=null"],
+        ["download.location.folder=x", "download.location=x"],
+        ["download.location=x", "download.location.folder=x"],
+    ],
+)
+def test_a_value_and_a_part_of_it_cannot_both_be_set(entries: list[str]) -> None:
+    with pytest.raises(ParameterError, match="Keep one of the two"):
+        recipe.parse_assignments(entries)
+
+
+def test_a_section_may_be_set_at_once_and_its_keys_besides() -> None:
+    entries = ["split={validation: 0.2}", "split.test=0.3", "split={given: keep}"]
+    expected = {"split": {"validation": 0.2, "test": 0.3, "given": "keep"}}
+    assert recipe.parse_assignments(entries) == expected
+    assert recipe.parse_assignments(["seed=1", "seed=2"]) == {"seed": 2}
+
+
 def test_an_assignment_needs_an_equals_sign() -> None:
     with pytest.raises(ParameterError, match=r"section\.key=value"):
         recipe.parse_assignments(["split.test"])
