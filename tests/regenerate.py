@@ -143,8 +143,7 @@ def help_text(*command: str) -> str:
         cwd=ROOT, capture_output=True, text=True, check=True,
         env={**os.environ, "COLUMNS": "80", "TERM": "dumb", "NO_COLOR": "1"},
     )  # fmt: skip
-    text = result.stdout.replace("python -m headstart", "headstart")
-    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+    return "\n".join(line.rstrip() for line in result.stdout.strip().splitlines())
 
 
 PAGES = {
