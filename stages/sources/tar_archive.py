@@ -23,6 +23,7 @@ from stages.sources.inventory import Bounds, Inventory, unsafe
 
 _CHUNK = 1 << 20
 _HEADER = 1 << 20  # bytes; longer extended headers serve nothing but to fill memory
+_HEADERS = 64  # reads of headers for one member; more are a chain, which the library recurses over
 _XZ_MEMORY = 256 << 20  # bytes of a dictionary; xz -9 needs 64 MiB
 
 
@@ -84,6 +85,7 @@ class TarSource:
         with tarfile.open(fileobj=stream, mode="r:") as archive:  # type: ignore[call-overload]
             while (member := archive.next()) is not None:
                 archive.members.clear()  # the library would keep every header
+                stream.headers = 0
                 self._take(member)
             # The library takes a damaged header, and an end that came too early, for the end; the
             # true one is a block of zeros.
@@ -119,6 +121,7 @@ class _Forward:
         self._most = 2 * bounds.max_total_bytes + (64 << 20)
         self._at = 0
         self.last = b""
+        self.headers = 0
 
     def tell(self) -> int:
         return self._at
@@ -137,6 +140,9 @@ class _Forward:
         """For headers."""
         if size > _HEADER:
             raise unsafe(self._origin, f"holds a header of {size:,} bytes")
+        self.headers += 1
+        if self.headers > _HEADERS:
+            raise unsafe(self._origin, f"holds a chain of more than {_HEADERS} headers")
         self.last = self.take(size)
         return self.last
 

@@ -344,3 +344,16 @@ def test_a_tar_header_that_would_fill_memory(tmp_path: Path) -> None:
     path = make_tar(tmp_path / "a", more=[(member, bytes(5_000_000))])
     with pytest.raises(UnsafeArchiveError, match="header"):
         open_archive(path, None, BOUNDS)
+
+
+@pytest.mark.parametrize("kind", [b"L", b"K", b"x", b"g"])
+def test_a_chain_of_headers_is_refused(tmp_path: Path, kind: bytes) -> None:
+    # One header after the other, each with a block of data, and never a member.
+    data = b"12 path=abc\n" if kind in b"xg" else b"a/b.jpg\0"
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = kind, len(data)
+    link = header.tobuf(tarfile.USTAR_FORMAT) + data.ljust(tarfile.BLOCKSIZE, b"\0")
+    path = tmp_path / "chain.tar"
+    path.write_bytes(link * 3000 + make_tar(tmp_path / "a.tar").read_bytes())
+    with pytest.raises(UnsafeArchiveError, match="a chain of more than"):
+        open_archive(path, None, BOUNDS)
