@@ -46,11 +46,12 @@ class Progress:
 
     def _line(self, seconds: float) -> str:
         rate = self.done / seconds if seconds else 0.0
+        units = self.unit + ("es" if self.unit.endswith("ch") else "s")
         if not self.total:  # A server that names no length.
-            return f"{self.desc}: {self.done:,} {self.unit}s, {rate:,.1f} a second"
+            return f"{self.desc}: {self.done:,} {units}, {rate:,.1f} a second"
         left = _clock((self.total - self.done) / rate) if rate else "unknown time"
         return (
-            f"{self.desc}: {self.done:,} of {self.total:,} {self.unit}s, "
+            f"{self.desc}: {self.done:,} of {self.total:,} {units}, "
             f"{rate:,.1f} a second, {left} left"
         )
 
