@@ -13,7 +13,7 @@ import re
 import shutil
 import threading
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +34,7 @@ EXTENSIONS: Mapping[str, str] = {
     "tiff": "tif",
 }
 
+_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _LOCAL_HEADER = 30  # bytes of a zip member's header before its name; we write no extra field
 _REGULAR_FILE = 0o100644 << 16
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip file can say
@@ -187,7 +188,7 @@ class ShardReader:
             if shard not in self._files:
                 path = self.folder / shard_name(shard)
                 try:
-                    self._files[shard] = os.open(path, os.O_RDONLY)
+                    self._files[shard] = os.open(path, _FLAGS)
                 except OSError as error:
                     raise CorruptFileError(
                         f"The shard {path} cannot be opened ({error.strerror}). `dvc checkout` or "
@@ -216,10 +217,21 @@ class ShardReader:
 
 def _read_at(file: int, offset: int, length: int) -> bytes:
     """As much of ``length`` bytes as there is; one read may return less."""
-    content = os.pread(file, length, offset)
+    content = _read_once(file, length, offset)
     while content and len(content) < length:
-        more = os.pread(file, length - len(content), offset + len(content))
+        more = _read_once(file, length - len(content), offset + len(content))
         if not more:
             break
         content += more
     return content
+
+
+def _seek_and_read(file: int, length: int, offset: int) -> bytes:
+    """What ``os.pread`` does, where there is none (Windows)."""
+    with _seeking:
+        os.lseek(file, offset, os.SEEK_SET)
+        return os.read(file, length)
+
+
+_seeking = threading.Lock()
+_read_once: Callable[[int, int, int], bytes] = getattr(os, "pread", _seek_and_read)

@@ -6,12 +6,14 @@ import tempfile
 import threading
 import zipfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages.artifacts import shards
 from stages.artifacts.shards import (
     EXTENSIONS,
     SHARDS,
@@ -66,6 +68,20 @@ def test_round_trip_and_the_order_of_adding_does_not_matter(
                 assert place.shard == shard_of(image_id)
                 assert place.length == len(content)
                 assert reader.read(place.shard, place.offset, place.length, image_id) == content
+
+
+def test_reading_where_there_is_no_pread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "_read_once", shards._seek_and_read)
+    contents = [(random.Random(number).randbytes(5000), "png") for number in range(100)]
+    places = written(tmp_path / "a", contents)
+    with ShardReader(tmp_path / "a") as reader, ThreadPoolExecutor(8) as pool:
+
+        def read(content: bytes) -> bool:
+            image_id = hashlib.sha256(content).hexdigest()
+            place = places[image_id]
+            return reader.read(place.shard, place.offset, place.length, image_id) == content
+
+        assert all(pool.map(read, [content for content, _ in contents * 5]))
 
 
 def test_a_shard_is_a_zip_file_that_other_programs_open(tmp_path: Path) -> None:
