@@ -10,12 +10,15 @@ import hashlib
 import json
 import os
 import shutil
+import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 _CHUNK = 1 << 20
+_YOUNG = 2_000_000_000  # ns; the coarsest file systems count time in steps of 2 s
 
 
 @contextmanager
@@ -87,6 +90,8 @@ def _sweep(target: Path) -> None:
 
 
 def _alive(process: int) -> bool:
+    if os.name == "nt":  # There, asking by signal 0 sends Ctrl-C.
+        return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -111,11 +116,77 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_tree(path: Path) -> str:
-    """Hex sha256 of a file, or of a folder's relative paths and contents in sorted order."""
+    """Hex sha256 of a file, or of a folder's relative paths and contents in sorted order.
+
+    What cannot be read below a folder counts by its name, as unreadable.
+    """
     if not path.is_dir():
         return sha256_file(path)
     digest = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        digest.update(file.relative_to(path).as_posix().encode("utf-8", "surrogateescape"))
-        digest.update(b"\0" + sha256_file(file).encode() + b"\n")
+    for name, status in _below(path):
+        if status is not None and not stat.S_ISREG(status.st_mode):
+            continue
+        try:
+            content = "unreadable" if status is None else sha256_file(path / name)
+        except OSError:
+            content = "unreadable"
+        digest.update(f"{name}\0{content}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
+
+
+class Snapshot:
+    """A file's or folder's content at one moment, to be compared with a later one.
+
+    Parameters
+    ----------
+    path : Path
+        Read at once and whole. The comparison reads it again only if the file system's record of
+        any file has changed, or was so young that another write might leave no trace in it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        begun = time.time_ns()
+        self.path = path
+        self._record, newest = _record(path)
+        self._settled = newest < begun - _YOUNG
+        self._content = sha256_tree(path)
+
+    def holds(self) -> bool:
+        """Whether the content is still the same."""
+        try:
+            if self._settled and _record(self.path)[0] == self._record:
+                return True
+            return sha256_tree(self.path) == self._content
+        except FileNotFoundError:
+            return False
+
+
+def _record(path: Path) -> tuple[str, int]:
+    """Digest of the sizes, inodes and times of all files, and the latest of the times in ns."""
+    digest, newest = hashlib.sha256(), 0
+    for name, status in _below(path) if path.is_dir() else [("", path.stat())]:
+        line = f"{name}\0"
+        if status is not None:
+            # The time of the last change of the inode cannot be set back, as that of the content.
+            line += f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
+            newest = max(newest, status.st_mtime_ns, status.st_ctime_ns)
+        digest.update(f"{line}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest(), newest
+
+
+def _below(folder: Path) -> list[tuple[str, os.stat_result | None]]:
+    """What lies below a folder and is none, by sorted relative path; None if it is unreadable."""
+    found: list[tuple[str, os.stat_result | None]] = []
+
+    def unreadable(error: OSError) -> None:
+        found.append((Path(error.filename).relative_to(folder).as_posix(), None))
+
+    for inside, _, names in os.walk(folder, onerror=unreadable):
+        for name in names:
+            path = Path(inside, name)
+            try:
+                status = path.stat()
+            except OSError:
+                status = None
+            found.append((path.relative_to(folder).as_posix(), status))
+    return sorted(found, key=lambda item: item[0])

@@ -124,3 +124,94 @@ def test_what_a_killed_writer_left_is_swept_by_the_next(tmp_path: Path) -> None:
     with files.atomic_folder(tmp_path / "out"):
         pass
     assert names(tmp_path) == [living.name, "a.json", "out"]
+
+
+@pytest.fixture
+def settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose files count as old."""
+    monkeypatch.setattr(files, "_YOUNG", 0)
+    folder = tmp_path / "d"
+    (folder / "b").mkdir(parents=True)
+    (folder / "a").write_text("1")
+    (folder / "b" / "x").write_text("2")
+    time.sleep(0.05)  # The kernel's clock for files goes in steps.
+    return folder
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    seen: list[str] = []
+    hashed = files.sha256_file
+
+    def counting(path: Path) -> str:
+        seen.append(path.name)
+        return hashed(path)
+
+    monkeypatch.setattr(files, "sha256_file", counting)
+    return seen
+
+
+def test_a_settled_folder_is_read_once(settled: Path, reads: list[str]) -> None:
+    assert files.Snapshot(settled).holds()
+    assert sorted(reads) == ["a", "x"]
+
+
+def test_a_young_folder_is_read_again(tmp_path: Path, reads: list[str]) -> None:
+    (tmp_path / "a").write_text("1")
+    assert files.Snapshot(tmp_path / "a").holds()
+    assert reads == ["a", "a"]
+
+
+def test_a_touched_file_is_read_again(settled: Path, reads: list[str]) -> None:
+    snapshot = files.Snapshot(settled)
+    (settled / "a").touch()
+    assert snapshot.holds()
+    assert sorted(reads) == ["a", "a", "x", "x"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere, ctime is the time of creation")
+def test_a_change_shows_though_the_time_is_set_back(settled: Path) -> None:
+    file = settled / "b" / "x"
+    before = file.stat()
+    for path, text in ((settled, "3"), (file, "4")):
+        snapshot = files.Snapshot(path)
+        file.write_text(text)
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert not snapshot.holds()
+        time.sleep(0.05)
+
+
+def test_what_comes_and_goes_shows(settled: Path) -> None:
+    snapshot = files.Snapshot(settled)
+    (settled / "new").touch()
+    assert not snapshot.holds()
+    (settled / "new").unlink()
+    assert snapshot.holds()
+    (settled / "a").unlink()
+    assert not snapshot.holds()
+    alone = files.Snapshot(settled / "b" / "x")
+    (settled / "b" / "x").unlink()
+    assert not alone.holds()
+
+
+def test_a_file_that_becomes_readable_is_a_change(
+    settled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "sha256_file", refuse)
+        snapshot = files.Snapshot(settled)
+        assert snapshot.holds()
+    (settled / "a").chmod(0o600)
+    assert not snapshot.holds()
+
+
+def test_windows_is_not_asked_whether_a_writer_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as over:
+        pass
+    assert not files._alive(over.pid)
+    monkeypatch.setattr(os, "name", "nt")
+    monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("it would send Ctrl-C"))
+    assert files._alive(over.pid)
