@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from stages.core import locks
 from stages.core.errors import CorruptFileError, HeadstartError
 
 if sys.platform != "win32":  # There, two runs at once may pass a picture twice, and count both.
@@ -115,20 +116,8 @@ class StoreFile:
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Be the only process in such a block of this file; wait, and say so, for another."""
-        if sys.platform == "win32":
-            yield
-            return
-        with self.path.with_suffix(".lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                holder = file.read().strip() or "unknown"
-                say(f"Another run (process {holder}) is extracting the same features. Waiting …")
-                fcntl.flock(file, fcntl.LOCK_EX)
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+        busy = "Another run (process {holder}) is extracting the same features. Waiting …"
+        with locks.alone(self.path.with_suffix(".lock"), busy):
             yield
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ from typing import Annotated, Any
 
 from stages.core import lifeline, versions
 from stages.core.errors import HeadstartError, InputChangedError
-from stages.core.files import sha256_tree
+from stages.core.files import Snapshot
 from stages.core.journal import Journal
 from stages.core.params.reader import SECTIONS, read_params
 
@@ -117,7 +117,7 @@ def _run(main: Callable[..., None], argv: Sequence[str] | None) -> None:
     for name, kind in roles.items():
         if kind == "runtime":
             versions.check(options[name])
-    lifeline.die_with_parent()
+    lifeline.die_with_dvc()
     journal_name = next((name for name, kind in roles.items() if kind == "journal"), None)
     stage = main.__module__ if main.__module__ != "__main__" else _module_name(main)
     with lifeline.outputs_locked(outputs), unchanged(inputs):
@@ -136,7 +136,7 @@ def _module_name(main: Callable[..., None]) -> str:
 
 @contextmanager
 def unchanged(inputs: Sequence[Path]) -> Iterator[None]:
-    """Hash the inputs, run the block, hash again.
+    """Hash the inputs, run the block, make sure that they are the same.
 
     Raises
     ------
@@ -151,11 +151,12 @@ def unchanged(inputs: Sequence[Path]) -> Iterator[None]:
                 f"The input {path} does not exist. Run the stage that makes it first "
                 "(`dvc repro` runs them in order)."
             )
-    before = {path: sha256_tree(path) for path in inputs}
+    before = [Snapshot(path) for path in inputs]
     yield
-    for path, digest in before.items():
-        if not path.exists() or sha256_tree(path) != digest:
+    for snapshot in before:
+        if not snapshot.holds():
             raise InputChangedError(
-                f"The input {path} changed while the stage ran, so its result belongs to neither "
-                "version. Nothing was recorded. Run again, and leave the file alone meanwhile."
+                f"The input {snapshot.path} changed while the stage ran, so its result belongs to "
+                "neither version. Nothing was recorded. Run again, and leave the file alone "
+                "meanwhile."
             )

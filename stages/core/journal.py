@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from stages.core import ancestry
 from stages.core.files import read_json, write_json
 
 
@@ -45,26 +46,23 @@ class Journal:
 
     def others(self) -> dict[str, dict[str, Any]]:
         """The entries that stages left in the folder, by stage; ``this_run`` says whether now."""
-        found = {}
+        found, this = {}, run_id()
         for path in sorted(self.folder.glob("*.json")):
             entry = read_json(path)
             if isinstance(entry, dict) and entry.get("stage") == path.stem:
-                found[path.stem] = {**entry, "this_run": entry.get("run") == run_id()}
+                found[path.stem] = {**entry, "this_run": entry.get("run") == this}
         return found
 
 
 def run_id() -> str:
-    """Names the run that a stage belongs to: ``$HEADSTART_RUN``, else the parent process.
+    """Names the run that a stage belongs to: ``$HEADSTART_RUN``, else dvc, else the parent process.
 
-    All stages of one ``dvc repro`` have the same parent; its start time tells it from a later
-    process that was given the same number.
+    All stages of one ``dvc repro`` work for the same process; its start time tells it from a later
+    one that was given the same number.
     """
     given = os.environ.get("HEADSTART_RUN")
     if given:
         return given
-    parent = os.getppid()
-    try:
-        start = Path(f"/proc/{parent}/stat").read_text().rsplit(")", 1)[1].split()[19]
-    except (OSError, IndexError):
-        start = "0"
-    return f"{parent}-{start}"
+    # Run by hand, the shell that one types into is what the runs have in common.
+    owner = ancestry.employer() if "DVC_STAGE" in os.environ else ancestry.parent()
+    return f"{owner.pid}-{owner.start}"

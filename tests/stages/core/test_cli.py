@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from stages.core import cli, files
+from stages.core.errors import InputChangedError
 from tests.conftest import ROOT
 
 STAGE = '''
@@ -108,6 +111,25 @@ def test_an_input_that_changes_while_the_stage_runs_fails_it(stage: Path) -> Non
     assert "in.txt changed while the stage ran" in result.stderr
 
 
+def test_a_file_that_cannot_be_read_is_an_input_like_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "closed").touch()
+    hashed = files.sha256_file
+
+    def refuse(path: Path) -> str:
+        if path.name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return hashed(path)
+
+    monkeypatch.setattr(files, "sha256_file", refuse)
+    with cli.unchanged([tmp_path / "d"]):
+        pass
+    with pytest.raises(InputChangedError), cli.unchanged([tmp_path / "d"]):
+        (tmp_path / "d" / "closed").rename(tmp_path / "d" / "locked")
+
+
 def test_an_absent_input_is_named(stage: Path) -> None:
     result = subprocess.run(
         command(stage), cwd=stage, env=environment(stage), capture_output=True, text=True,
@@ -168,22 +190,74 @@ def start(folder: Path) -> subprocess.Popen[str]:
 @pytest.mark.skipif(os.name != "posix", reason="process groups are POSIX")
 def test_a_stage_dies_with_the_dvc_that_started_it(stage: Path) -> None:
     (stage / "in.txt").write_text("sleep")
-    parent_code = (
+    with run_by_dvc(stage, command(stage)) as dvc:
+        assert dvc.stdout is not None
+        pid = int(dvc.stdout.readline())
+        dvc.kill()
+        gone(pid)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sh is POSIX")
+@pytest.mark.parametrize("shells", [1, 2])
+def test_a_stage_dies_with_a_dvc_that_waits_behind_shells(stage: Path, shells: int) -> None:
+    (stage / "in.txt").write_text("sleep")
+    with run_by_dvc(stage, behind(shells, command(stage))) as dvc:
+        assert dvc.stdout is not None
+        dvc.stdout.readline()
+        # What it printed is the shell's number; the stage's stands in the lock of its outputs.
+        (lock,) = (stage / "store").glob("locks-*/*.lock")
+        dvc.kill()
+        gone(int(lock.read_text()))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sh is POSIX")
+def test_stages_of_one_dvc_are_one_run_whatever_shells_start_them(stage: Path) -> None:
+    (stage / "in.txt").write_text("hello")
+    runs = []
+    for calls in ([1, 1, 2, 0], [1]):
+        code = (
+            "import json, pathlib, subprocess, sys\n"
+            "for call in json.loads(sys.argv[1]):\n"
+            "    subprocess.run(call, check=True, stdout=subprocess.DEVNULL)\n"
+            "    print(json.loads(pathlib.Path('journal/copying.json').read_text())['run'])\n"
+        )
+        calls_of_dvc = json.dumps([behind(shells, command(stage)) for shells in calls])
+        result = subprocess.run(
+            [sys.executable, "-c", code, calls_of_dvc],
+            cwd=stage, env=environment(stage, DVC_STAGE="copying"), capture_output=True,
+            text=True, check=True,
+        )  # fmt: skip
+        runs.append(result.stdout.split())
+    (first, *others), (later,) = runs
+    assert others == [first] * 3
+    assert later != first
+
+
+def behind(shells: int, call: list[str]) -> list[str]:
+    """The call below so many shells that wait for it and do not become it."""
+    for _ in range(shells):
+        call = ["/bin/sh", "-c", shlex.join(call) + "; true"]
+    return call
+
+
+def run_by_dvc(stage: Path, call: list[str]) -> subprocess.Popen[str]:
+    """A process in the place of dvc; prints its child's number when the stage has started."""
+    code = (
         "import subprocess, sys\n"
         "child = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, text=True)\n"
         "child.stdout.readline(); print(child.pid, flush=True); child.wait()\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", parent_code, *command(stage)],
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *call],
         cwd=stage, env=environment(stage, DVC_STAGE="copying"), text=True, stdout=subprocess.PIPE,
-    ) as parent:  # fmt: skip
-        assert parent.stdout is not None
-        pid = int(parent.stdout.readline())
-        parent.kill()
-        deadline = time.monotonic() + 10
-        while _running(pid):
-            assert time.monotonic() < deadline, "the stage outlived dvc"
-            time.sleep(0.05)
+    )  # fmt: skip
+
+
+def gone(pid: int) -> None:
+    deadline = time.monotonic() + 10
+    while _running(pid):
+        assert time.monotonic() < deadline, "the stage outlived dvc"
+        time.sleep(0.05)
 
 
 def _running(pid: int) -> bool:
