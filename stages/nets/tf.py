@@ -85,6 +85,18 @@ def configure(threads: int, seed: int = 0) -> None:
             ) from error
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed % 2**32)
+    _say_once()
+
+
+def _say_once() -> None:
+    """Have TensorFlow say now, unheard, which numbers its fast kernels do not take on this CPU.
+
+    It says so once a process, as an error, though nothing is wrong; real errors stay visible.
+    """
+    with quiet_stderr(), tf.device("CPU"):
+        tf.cast(tf.zeros(1, tf.float16), tf.float32)
+        tf.transpose(tf.zeros((2, 2), tf.float16))
+        tf.transpose(tf.zeros((2, 2), tf.uint8))
 
 
 @contextmanager

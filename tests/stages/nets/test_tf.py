@@ -47,3 +47,16 @@ def test_import_is_quiet_and_set_up_the_same_everywhere(tmp_path: Path) -> None:
     assert "Start a new process" in done.stderr
     lines = done.stderr.splitlines()
     assert lines[0].startswith("Traceback"), done.stderr
+
+
+def test_what_the_cpu_lacks_for_odd_numbers_is_not_told_as_an_error() -> None:
+    done = in_process(
+        "from stages.nets.tf import configure, tf\n"
+        "configure(2)\n"
+        "for kind in (tf.float16, tf.uint8, tf.bfloat16):\n"
+        "    tf.transpose(tf.zeros((4, 4), kind))\n"
+        "    tf.function(lambda x: tf.cast(x, tf.float32) + 1)(tf.zeros((4, 4), kind))\n",
+        PYTHONUNBUFFERED="1",
+    )
+    assert done.returncode == 0
+    assert "oneDNN" not in done.stderr
