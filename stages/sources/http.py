@@ -10,8 +10,6 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -21,6 +19,7 @@ import platformdirs
 import requests
 import urllib3
 
+from stages.core import locks
 from stages.core.errors import SourceError
 from stages.core.files import read_json, sha256_file, write_json
 from stages.core.progress import progress
@@ -81,7 +80,9 @@ def fetch(url: str, sha256: str, max_bytes: int, patience: Patience | None = Non
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / sha256
-    with _alone(target):
+    # The others wait and find it finished. (On Windows, two runs fetch it, and the later one wins.)
+    busy = "Another run (process {holder}) is fetching the same file. Waiting for it …"
+    with locks.alone(target.with_name(f"{sha256}.lock"), busy):
         if target.exists():
             if sha256_file(target) == sha256:
                 return target
@@ -140,12 +141,13 @@ class _Download:
             headers["Range"] = f"bytes={have}-"
             if validator := self._validator():
                 headers["If-Range"] = validator
+        left = max(self.deadline - time.monotonic(), 0.01)
         try:
             with self.session.get(
                 self.url,
                 headers=headers,
                 stream=True,
-                timeout=(self.patience.connect, self.patience.read),
+                timeout=(min(self.patience.connect, left), min(self.patience.read, left)),
             ) as answer:
                 self._receive(answer, have)
         except requests.TooManyRedirects as error:
@@ -198,7 +200,8 @@ class _Download:
             bar.update(shown)
             done = start
             # Undecoded: a .tar.gz that is labelled as "gzip-encoded" must stay one.
-            while chunk := answer.raw.read(_CHUNK, decode_content=False):
+            # read1 returns what has come; read would wait until a chunk is full, however slow.
+            while chunk := answer.raw.read1(_CHUNK, decode_content=False):
                 file.write(chunk)
                 done += len(chunk)
                 if done > self.max_bytes:
@@ -270,23 +273,6 @@ class _Download:
             "in its place, or a proxy changed it. Open the address in a browser; if the new file "
             "is the one you want, put its sha256 into the parameter."
         )
-
-
-@contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    """One process at a time for one file; the others wait and find it finished."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: two runs would fetch it twice, and the later one wins
-        yield
-        return
-    with target.with_name(f"{target.name}.lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("Another run is fetching the same file. Waiting for it …", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _retry_after(answer: requests.Response) -> float:

@@ -163,6 +163,23 @@ def test_without_a_length_a_cut_body_shows_by_its_hash() -> None:
     assert len(seen) == 2
 
 
+def test_in_chunks_and_cut_in_one() -> None:
+    sizes = [1, 70_000, len(CONTENT) - 70_001]
+    framed, start = b"", 0
+    for size in sizes:
+        framed += f"{size:x}\r\n".encode() + CONTENT[start : start + size] + b"\r\n"
+        start += size
+    framed += b"0\r\n\r\n"
+
+    def behave(request: Request) -> None:
+        cut = 9000 if request.number == 1 else None
+        request.answer(200, framed, cut=cut, no_length="", Transfer_Encoding="chunked")
+
+    with serving(behave) as (url, seen):
+        assert fetch(url, SHA256, MOST, QUICK).read_bytes() == CONTENT
+    assert len(seen) == 2
+
+
 def test_a_gzip_label_is_not_undone() -> None:
     def behave(request: Request) -> None:
         request.answer(200, CONTENT, Content_Encoding="gzip")
@@ -237,6 +254,27 @@ def test_a_server_that_drips() -> None:
     slow = Patience(tries=2, pause=0.01, connect=2, read=1, total=0.3)
     with serving(behave) as (url, _), pytest.raises(SourceError, match="within"):
         fetch(url, SHA256, 1 << 40, slow)
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_a_server_that_drips_byte_by_byte(length: bool) -> None:
+    def behave(request: Request) -> None:
+        if length:
+            request.answer(200, Content_Length="1000000")
+        else:
+            request.answer(200, no_length="")
+        for _ in range(200):
+            time.sleep(0.05)
+            try:
+                request._handler.wfile.write(b"x")
+            except OSError:
+                return
+
+    slow = Patience(tries=2, pause=0.01, connect=2, read=1, total=0.3)
+    start = time.monotonic()
+    with serving(behave) as (url, _), pytest.raises(SourceError, match="within"):
+        fetch(url, SHA256, 1 << 40, slow)
+    assert time.monotonic() - start < 5
 
 
 def test_nobody_answers() -> None:
