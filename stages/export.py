@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from stages.artifacts.backbone_record import BackboneRecord, read_backbone
+from stages.artifacts.backbone_record import NETWORK, BackboneRecord, read_backbone
 from stages.artifacts.labels import write_labels
 from stages.artifacts.manifest import read_split
 from stages.artifacts.model_folder import ModelRecord, read_head, read_model
@@ -26,6 +27,8 @@ from stages.core.errors import HeadstartError
 from stages.core.files import atomic_folder, write_json, write_text
 from stages.core.journal import Journal
 from stages.core.params.export import ExportParams
+from stages.core.params.extract_features import ExtractFeaturesParams
+from stages.report.exported import describe, labels_text, readme
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +37,12 @@ KERAS_FILE = "model.keras"
 SAVED_MODEL = "saved_model"
 #: What the text of a difference that must not depend on the CPU's last bits begins with.
 _LEAST_POWER = -7
+#: Accepted between the evaluated predictions and our own from features rounded to float16: a last
+#: bit that another CPU or GPU gave may have been rounded the other way.
+_ROUNDED = 0.01
+
+Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
 
 
 def main(
@@ -47,34 +56,37 @@ def main(
     metrics: Out,
     journal: Journal,
     export: ExportParams,
+    extract_features: ExtractFeaturesParams,
 ) -> None:
     """Build, write, reload, compare."""
     record, backbone = read_model(model), read_backbone(backbone_folder)
-    evaluated = read_predictions(predictions, record.classes)
-    chosen = choose(len(evaluated.rows), export.parity_pictures)
-    rows = locate(evaluated.rows.iloc[chosen], read_split(manifest))
-    with ShardReader(images) as reader:
-        contents = [
-            reader.read(*place)
-            for place in zip(
-                *(rows[name].tolist() for name in ("shard", "offset", "bytes", "image_id")),
-                strict=True,
-            )
-        ]
+    predicted = read_predictions(predictions, record.classes)
+    chosen = choose(len(predicted.rows), export.parity_pictures)
+    rows = locate(predicted.rows.iloc[chosen], read_split(manifest))
+    evaluated = predicted.model[chosen]
+    contents, batch = load(images, rows, backbone.image_size)
     weights_folder = model if record.kind == "fine_tuned" else backbone_folder
+    rounded = record.kind == "head" and extract_features.dtype == "float16"
     with atomic_folder(export_folder) as folder:
-        outputs = write_and_run(folder, record, backbone, weights_folder, model, contents, journal)
-        compared = {
-            name: compare(evaluated.model[chosen], found) for name, found in outputs.items()
-        }
+        outputs, reasons = write_and_run(
+            folder, record, backbone, weights_folder, model, contents, batch, journal
+        )
+        expected = evaluated
+        if rounded:
+            expected = unrounded(record, backbone, backbone_folder, model, batch, evaluated)
+        compared = {name: compare(expected, found) for name, found in outputs.items()}
+        if rounded:
+            compared["rounding"] = compare(evaluated, outputs["keras"])
         journal.note(differences={name: exact for name, (exact, _) in compared.items()})
         accept(compared, export.max_probability_difference)
+        refused = {rows["path"].iloc[place]: reason for place, reason in reasons.items()}
+        require_some(refused, len(contents))
         write_labels(folder / "labels.json", record.classes)
         write_text(folder / "labels.txt", labels_text(record.classes))
-        write_text(folder / "README.md", readme(record, backbone))
-    summary = summarize(compared, len(contents), export, record)
+        write_text(folder / "README.md", readme(record, backbone, not_covered()))
+    summary = summarize(compared, len(contents), len(refused), export, record)
     write_json(metrics, summary)
-    print(describe(summary))
+    print(describe(summary, refused))
     refresh_table(journal)
 
 
@@ -101,6 +113,16 @@ def locate(pictures: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
     return by_path.loc[pictures["path"].tolist()]
 
 
+def load(images: Path, rows: pd.DataFrame, size: int) -> tuple[list[bytes], Pixels]:
+    """The files of some rows of a manifest, and their pixels, (n, size, size, 3)."""
+    from stages.imaging.pixels import pixels
+
+    columns = (rows[name].tolist() for name in ("shard", "offset", "bytes", "image_id"))
+    with ShardReader(images) as reader:
+        contents = [reader.read(*place) for place in zip(*columns, strict=True)]
+    return contents, np.stack([pixels(content, size) for content in contents])
+
+
 def write_and_run(
     folder: Path,
     record: ModelRecord,
@@ -108,17 +130,20 @@ def write_and_run(
     weights_folder: Path,
     head_folder: Path,
     contents: list[bytes],
+    batch: Pixels,
     journal: Journal,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Floats], dict[int, str]]:
     """Write both forms, load them again, and return what each says of the pictures.
 
     Returns
     -------
-    dict of str to ndarray of shape (n_pictures, n_classes), float32
-        ``keras`` and ``saved_model_pixels`` on our pixels, ``saved_model_bytes`` on the files.
+    outputs : dict of str to ndarray of shape (n_pictures, n_classes), float32
+        ``keras`` and ``saved_model_pixels`` on our pixels, ``saved_model_bytes`` on the files;
+        NaN where the SavedModel refused a file.
+    refused : dict of int to str
+        Position of each file that it refused, and why.
     """
-    from stages.engine.extraction import cores
-    from stages.imaging.pixels import pixels
+    from stages.core.machine import cores
     from stages.nets.tf import configure  # isort: skip - before anything else of TensorFlow
     from stages.nets import model_io
 
@@ -132,13 +157,12 @@ def write_and_run(
     clock("saved_model")
     model_io.save_keras(built, folder / KERAS_FILE)
     clock("keras_file")
-    batch = np.stack([pixels(content, backbone.image_size) for content in contents])
-    clock("decoding")
     served = model_io.load_saved_model(folder / SAVED_MODEL)
     clock("loading_saved_model")
+    from_files, refused = model_io.run_bytes(served, contents)
     outputs = {
         "saved_model_pixels": model_io.run_pixels(served, batch),
-        "saved_model_bytes": model_io.run_bytes(served, contents)[1],
+        "saved_model_bytes": from_files,
     }
     clock("running_saved_model")
     loaded = model_io.load_keras(folder / KERAS_FILE)
@@ -146,7 +170,68 @@ def write_and_run(
     outputs["keras"] = model_io.run_keras(loaded, batch)
     clock("running_keras_file")
     journal.note(parts_seconds=clock.seconds)
-    return outputs
+    return outputs, refused
+
+
+def unrounded(
+    record: ModelRecord,
+    backbone: BackboneRecord,
+    backbone_folder: Path,
+    head_folder: Path,
+    batch: Pixels,
+    evaluated: Floats,
+) -> Floats:
+    """What the head says of features that were not rounded: what an exported model must say.
+
+    Evaluation reads recorded features; with ``extract_features.dtype: float16`` they are rounded,
+    which no exported model does. So both are computed here, and the evaluated ones compared.
+
+    Returns
+    -------
+    ndarray of shape (n, n_classes), float32
+
+    Raises
+    ------
+    HeadstartError
+        If the evaluated predictions are not those of the rounded features.
+    """
+    from stages.engine.head import apply_head
+
+    weights = read_head(head_folder, record)
+    features = base_features(backbone, backbone_folder, batch)
+    again = apply_head(record.head, weights, features.astype(np.float16))
+    difference = compare(evaluated, again)[0]
+    if not difference <= _ROUNDED:
+        raise HeadstartError(
+            "The evaluated predictions are not this model's: from features rounded to float16 a "
+            f"probability differs by {difference:.3g}, where {_ROUNDED:g} is accepted. Nothing was "
+            "exported. If model and predictions are of one run (`dvc repro` sees to it), this head "
+            "is too sensitive to rounding: set extract_features.dtype to float32."
+        )
+    return apply_head(record.head, weights, features)
+
+
+def base_features(backbone: BackboneRecord, folder: Path, batch: Pixels) -> Floats:
+    """Features of pictures by the engine that recorded them, float32."""
+    from stages.core.machine import cores
+    from stages.engine.extraction import KERAS_BATCH
+
+    if backbone.engine == "keras":
+        from stages.nets.keras_engine import KerasFunction
+
+        run = KerasFunction(folder, backbone, KERAS_BATCH, cores())
+        starts = range(0, len(batch), KERAS_BATCH)
+        return np.concatenate([run(batch[start : start + KERAS_BATCH]) for start in starts])
+    from stages.engine.litert import LiteRTFunction
+
+    return LiteRTFunction(folder / NETWORK, cores())(batch)
+
+
+def not_covered() -> tuple[str, ...]:
+    """Where the SavedModel does otherwise than training."""
+    from stages.nets.inputs import NOT_COVERED
+
+    return NOT_COVERED
 
 
 class _Clock:
@@ -162,8 +247,15 @@ class _Clock:
         self._last = now
 
 
-def compare(expected: Any, found: Any) -> tuple[float, int]:
-    """Largest difference of a probability, and on how many pictures the first guess is the same."""
+def compare(expected: Floats, found: Floats) -> tuple[float, int]:
+    """Largest difference of a probability, and on how many pictures the first guess is the same.
+
+    Pictures that were refused, all NaN in ``found``, are left out.
+    """
+    taken = ~np.isnan(found).all(axis=1)
+    expected, found = expected[taken], found[taken]
+    if not len(found):
+        return float("nan"), 0
     difference = float(np.abs(np.asarray(expected, np.float64) - found).max())
     agree = int((expected.argmax(axis=1) == found.argmax(axis=1)).sum())
     return difference, agree
@@ -216,73 +308,6 @@ def at_most(difference: float) -> float:
             if difference <= bound:
                 return min(bound, 1.0)
     return 1.0
-
-
-def describe(summary: dict[str, Any]) -> str:
-    """The metrics in a few lines for the terminal."""
-    names = {
-        "keras": "Keras file, same pixels",
-        "saved_model_pixels": "SavedModel, same pixels",
-        "saved_model_bytes": "SavedModel, picture files",
-    }
-    lines = [
-        f"  {title}: a probability differs by at most "
-        f"{summary[name]['probability_differs_at_most']:g}, "
-        f"same first guess on {summary[name]['same_first_guess']} of {summary['pictures']}"
-        for name, title in names.items()
-    ]
-    return "\n".join(["Exported and reloaded, against the evaluated predictions:", *lines])
-
-
-def labels_text(classes: tuple[str, ...]) -> str:
-    """A class name a line; line breaks within a name become blanks (labels.json is exact)."""
-    return "".join(" ".join(name.splitlines()) + "\n" for name in classes)
-
-
-def readme(record: ModelRecord, backbone: BackboneRecord) -> str:
-    """How to use what was exported, in five lines each, and what it does not do."""
-    from stages.nets.inputs import NOT_COVERED
-
-    size, count = backbone.image_size, len(record.classes)
-    limits = "\n".join(f"- {sentence}." for sentence in NOT_COVERED)
-    return f"""# An image classifier
-
-{count} classes (`labels.json`, `labels.txt`: in the order of the outputs), on {backbone.name} at
-{size} pixels. Every file was loaded again and compared with the evaluated model before it was kept.
-
-## `saved_model/`: from a picture's file to its label
-
-Decodes, turns upright, resizes and classifies by itself; needs TensorFlow alone.
-
-```python
-import tensorflow as tf
-model = tf.saved_model.load("saved_model")
-content = tf.constant([open("picture.jpg", "rb").read()])
-answer = model.signatures["serving_default"](content=content)
-print(answer["label"][0].numpy().decode(), float(answer["probability"][0]))
-```
-
-`probabilities` has a row for each picture, `classes` the names of its columns. The signature
-`pixels` takes uint8 RGB of shape (n, {size}, {size}, 3) instead. Bytes that are no picture end the
-call with an error.
-
-What it does not do as training did:
-
-{limits}
-
-## `model.keras`: from pixels to probabilities
-
-Standard layers alone, preprocessing inside: values from 0 to 255, RGB, resized to {size} × {size}
-with an antialiasing bilinear filter (Pillow's `BILINEAR`).
-
-```python
-import json, keras, numpy as np
-from PIL import Image
-model = keras.saving.load_model("model.keras")
-picture = Image.open("picture.jpg").convert("RGB").resize(({size}, {size}), Image.BILINEAR)
-print(json.load(open("labels.json"))[int(model.predict(np.asarray(picture)[None]).argmax())])
-```
-"""
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from stages.core.machine import cores
+
 #: Instruction sets by which TensorFlow, NumPy and LiteRT choose their kernels.
 _FLAGS = (
     "sse4_1", "sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq",
@@ -51,18 +53,11 @@ def environment(packages: Mapping[str, str]) -> dict[str, Any]:
         "libc": " ".join(platform.libc_ver()).strip(),
         "cpu": model,
         "cpu_flags": [flag for flag in _FLAGS if flag in flags],
-        "cores": _cores(),
+        "cores": cores(),
         "one_dnn": _one_dnn(),
         "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
         "packages": {name: _version(name) for name in sorted(packages)},
     }
-
-
-def _cores() -> int:
-    """Cores that this process may use; unlike a container's quota, told by the system."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _one_dnn() -> str:
