@@ -1,16 +1,14 @@
-"""What the frozen lower part of a fine-tuned base says of pictures: once each, or live for views.
+"""What the frozen lower part of a fine-tuned base says of pictures: once each, and never again.
 
 The lower part is a converted network like the whole base, so its activations are features like any
-others: recorded by picture, and never computed twice. Views of augmented pictures are new pixels in
-every epoch; they pass through it live, and every pass is counted.
+others: recorded by picture, and never computed twice. (Augmented views pass through it live, see
+:mod:`stages.engine.views`.)
 """
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from importlib import metadata
 from pathlib import Path
 from queue import SimpleQueue
@@ -21,18 +19,25 @@ import numpy.typing as npt
 import pandas as pd
 
 from stages.artifacts.feature_store import FeatureStore
+from stages.core.disk import amount, require_room
 from stages.core.files import sha256_file
-from stages.core.params.fine_tune import AugmentParams
-from stages.engine.extraction import Passes, Reader, assemble, cores, extract, interpreters
+from stages.core.machine import architecture, cores
+from stages.engine.extraction import Passes, Reader, assemble, extract, interpreters, row_bytes
 from stages.engine.litert import LiteRTFunction
-from stages.imaging.augment import augment
 from stages.imaging.pixels import SPEC, pixels
 
 Array = npt.NDArray[Any]
 Function = Callable[[Array], Array]
 
-#: Rows that are read at once.
-_AT_ONCE = 32
+#: Rows that are read at once take at most this together, however large a row is.
+_BLOCK_BYTES = 64 << 20
+#: Recorded activations that are worth a word, because they fill a disk.
+_WORTH_A_WORD = 10**9
+_ROOM = (
+    "Free some room, name a folder on another disk for what is recorded in the environment "
+    "variable HEADSTART_CACHE, or unfreeze fewer layers (`fine_tune.unfreeze`): mostly, the "
+    "higher the cut, the smaller the activations."
+)
 
 
 def record(network: Path, size: int) -> dict[str, Any]:
@@ -48,8 +53,45 @@ def record(network: Path, size: int) -> dict[str, Any]:
         "view": 0,
         "engine": "litert",
         "engine_versions": {"ai-edge-litert": metadata.version("ai-edge-litert")},
-        "machine": platform.machine().lower(),
+        "machine": architecture(),
     }
+
+
+def rows_at_once(row: int) -> int:
+    """How many rows of so many bytes to hold in memory: one at least."""
+    return max(1, _BLOCK_BYTES // max(1, row))
+
+
+def check_room(store: FeatureStore, ids: Iterable[str], work: Path | None = None) -> None:
+    """Refuse activations for which there is no room on the disk; say so if they are large.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        Where what it lacks of ``ids`` is going to be recorded.
+    ids : iterable of str
+        Of the pictures, as often as they are used.
+    work : Path or None
+        Folder that gets a copy of all of them as one array, if any does.
+
+    Raises
+    ------
+    HeadstartError
+        With what is needed, what is free, and where.
+    """
+    rows = list(ids)
+    row = row_bytes(store.shape)
+    needs = {store.path.parent: row * len(store.missing(rows, verify=False))}
+    if work is not None:
+        needs[work] = row * len(rows)
+    if row * len(rows) > _WORTH_A_WORD:
+        copied = "" if work is None else f", and as much in {work} while the stage runs"
+        print(
+            f"The activations of {len(rows):,} pictures take {amount(row * len(rows))} in "
+            f"{store.path.parent}{copied}.",
+            flush=True,
+        )
+    require_room(needs, "The activations", _ROOM)
 
 
 def arrays(
@@ -81,16 +123,26 @@ def arrays(
         (n, *output_shape of the network) float32, or (n, size, size, 3) uint8.
     passes : Passes
         Of the frozen part.
+
+    Raises
+    ------
+    HeadstartError
+        If a disk has no room for them, before the first pass; or as
+        :func:`stages.engine.extraction.extract`.
     """
     if network is None:
+        count = sum(len(rows) for rows in parts.values())
+        require_room({work: count * size * size * 3}, "The decoded pictures", _ROOM)
         return {name: _pixels(rows, reader, size, work / name) for name, rows in parts.items()}, (
             Passes(0, 0, 0, 0.0)
         )
     count, threads = interpreters(network.stat().st_size, cores())
     shape = LiteRTFunction(network).output_shape
+    everything = pd.concat(parts.values(), ignore_index=True)
     with FeatureStore.open(record(network, size), shape) as store:
+        check_room(store, everything["image_id"], work)
         passes = extract(
-            pd.concat(parts.values(), ignore_index=True),
+            everything,
             reader,
             lambda: LiteRTFunction(network, threads),
             size,
@@ -111,105 +163,66 @@ def _pixels(rows: pd.DataFrame, reader: Reader, size: int, target: Path) -> Arra
     found: Array = np.lib.format.open_memmap(
         target.with_suffix(".npy"), mode="w+", dtype=np.uint8, shape=shape
     )
-    with closing(Views(rows, reader, size)) as views:
-        for start in range(0, len(rows), _AT_ONCE):
-            indices = range(start, min(start + _AT_ONCE, len(rows)))
-            found[indices.start : indices.stop] = views.take(indices, 0)
+    columns = (rows[name] for name in ("image_id", "shard", "offset", "bytes"))
+    places = list(enumerate(zip(*columns, strict=True)))
+
+    def decode(place: tuple[int, tuple[Any, ...]]) -> None:
+        index, (image_id, shard, offset, length) = place
+        found[index] = pixels(reader.read(shard, offset, length, image_id), size)
+
+    with ThreadPoolExecutor(cores(), thread_name_prefix="pixels") as pool:
+        for _ in pool.map(decode, places):
+            pass
     return found
 
 
-def run(network: Path, inputs: Array) -> Array:
+def run(functions: Pool, inputs: Array) -> Array:
     """Output of a network for every row of an array, which may be memory-mapped.
 
     Parameters
     ----------
-    network : Path
+    functions : Pool
+        The network.
     inputs : ndarray of shape (n, *input_shape)
+        Few of its rows are read at once.
 
     Returns
     -------
     ndarray of shape (n, *output_shape), float32
         Of the same bits, however many cores there are.
     """
-    functions = _Pool(network)
-    starts = range(0, len(inputs), _AT_ONCE)
+    found = np.empty((len(inputs), *functions.output_shape), np.float32)
+
+    def fill(index: int) -> None:
+        found[index] = functions(np.asarray(inputs[index : index + 1]))[0]
+
     with ThreadPoolExecutor(functions.count) as pool:
-        parts = pool.map(
-            lambda start: functions(np.asarray(inputs[start : start + _AT_ONCE])), starts
-        )
-        return np.concatenate(list(parts))
+        for _ in pool.map(fill, range(len(inputs))):
+            pass
+    return found
 
 
-class Views:
-    """Training pictures as a model sees them in an epoch, made when they are asked for.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Pictures, in the order that indices speak of.
-    reader : Reader
-    size : int
-    params : AugmentParams or None
-        None, or all zero: the pictures as they are.
-    seed : int
-    network : Path or None
-        Frozen lower part that every view passes through; None: the pixels themselves.
+class Pool:
+    """A network that several threads may call at once.
 
     Attributes
     ----------
-    passes : int
-        Views that went through the network so far.
+    count : int
+        Calls that run at the same time.
+    output_shape : tuple of int
+        Of one picture.
     """
-
-    def __init__(
-        self,
-        rows: pd.DataFrame,
-        reader: Reader,
-        size: int,
-        params: AugmentParams | None = None,
-        seed: int = 0,
-        network: Path | None = None,
-    ) -> None:
-        self._columns = [rows[name].tolist() for name in ("image_id", "shard", "offset", "bytes")]
-        self._reader, self._size, self._params, self._seed = reader, size, params, seed
-        self._functions = None if network is None else _Pool(network)
-        self._workers = ThreadPoolExecutor(cores(), thread_name_prefix="views")
-        self.passes = 0
-
-    def take(self, indices: Iterable[int], epoch: int) -> Array:
-        """The views of some rows in an epoch: the same for the same arguments, in any order.
-
-        Returns
-        -------
-        ndarray of shape (n, *output_shape of the network), float32, or (n, size, size, 3), uint8
-        """
-        views = list(self._workers.map(lambda index: self._view(int(index), epoch), indices))
-        if self._functions is not None:
-            self.passes += len(views)
-        return np.stack(views)
-
-    def close(self) -> None:
-        """End the worker threads."""
-        self._workers.shutdown(cancel_futures=True)
-
-    def _view(self, index: int, epoch: int) -> Array:
-        image_id, shard, offset, length = (column[index] for column in self._columns)
-        picture: Array = pixels(self._reader.read(shard, offset, length, image_id), self._size)
-        if self._params is not None and self._params.active:
-            picture = augment(picture, self._params, self._seed, image_id, epoch)
-        return picture if self._functions is None else self._functions(picture[None])[0]
-
-
-class _Pool:
-    """A network that several threads may call at once."""
 
     def __init__(self, network: Path) -> None:
         self.count, threads = interpreters(network.stat().st_size, cores())
         self._free: SimpleQueue[Function] = SimpleQueue()
         for _ in range(self.count):
-            self._free.put(LiteRTFunction(network, threads))
+            function = LiteRTFunction(network, threads)
+            self.output_shape = function.output_shape
+            self._free.put(function)
 
     def __call__(self, batch: Array) -> Array:
+        """The network's output; waits while all of them are in use."""
         function = self._free.get()
         try:
             return function(batch)

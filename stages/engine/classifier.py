@@ -16,13 +16,12 @@ from stages.artifacts.head_spec import output_activation
 from stages.artifacts.model_folder import LOWER, UPPER, ModelRecord, read_head
 from stages.artifacts.shards import ShardReader
 from stages.core.errors import CorruptFileError
+from stages.core.machine import cores
 from stages.core.progress import progress
 from stages.engine import activations
-from stages.engine.extraction import Passes, cores, extract, interpreters
+from stages.engine.extraction import Passes, extract, interpreters, row_bytes
 from stages.engine.head import activate, head_logits
 from stages.engine.litert import LiteRTFunction
-
-_BLOCK = 1024  # pictures whose features are in memory at once
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,12 @@ def fine_tuned_outputs(
         Folder of shards.
     rows : DataFrame
         Rows of a manifest, in the order of the result.
+
+    Raises
+    ------
+    HeadstartError
+        If the store's disk has no room for the activations that it lacks; or as
+        :func:`stages.engine.extraction.extract`.
     """
     weights = read_head(folder, record)
     lower, upper = folder / LOWER, folder / UPPER
@@ -74,17 +79,27 @@ def fine_tuned_outputs(
     blocks = []
     shape = LiteRTFunction(first).output_shape
     with FeatureStore.open(activations.record(first, size), shape) as store:
+        activations.check_room(store, ids)
         passes = _extract(first, rows, images, size, store)
+        block = activations.rows_at_once(row_bytes(shape))
+        top = None if second is None else activations.Pool(second)
         with progress(len(rows), "Classifying", "picture") as bar:
-            for start in range(0, len(rows), _BLOCK):
-                features = np.stack(list(store.rows(ids[start : start + _BLOCK])))
-                if second is not None:
-                    features = activations.run(second, features)
+            for start in range(0, len(rows), block):
+                features = _recorded(store, ids[start : start + block])
+                if top is not None:
+                    features = activations.run(top, features)
                 _check_shape(folder, record, features.shape[1:])
                 blocks.append(head_logits(record.head, weights, features))
                 bar.update(len(features))
     logits = np.concatenate(blocks)
     return Outputs(logits, activate(output_activation(record.head), logits), passes)
+
+
+def _recorded(store: FeatureStore, ids: list[str]) -> npt.NDArray[np.float32]:
+    found = np.empty((len(ids), *store.shape), np.float32)
+    for index, row in enumerate(store.rows(ids)):
+        found[index] = row
+    return found
 
 
 def _extract(
@@ -93,7 +108,9 @@ def _extract(
     count, threads = interpreters(network.stat().st_size, cores())
     make = partial(LiteRTFunction, network, threads)
     with ShardReader(images) as reader:
-        return extract(rows, reader, make, size, store, "Test pictures", functions=count)
+        return extract(
+            rows, reader, make, size, store, "Activations of the test pictures", functions=count
+        )
 
 
 def _check_shape(folder: Path, record: ModelRecord, got: tuple[int, ...]) -> None:

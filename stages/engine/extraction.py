@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -28,7 +27,9 @@ import pandas as pd
 from stages.artifacts.backbone_record import BackboneRecord
 from stages.artifacts.feature_store import FeatureStore, Floats
 from stages.artifacts.npy import write_npy
+from stages.core.disk import require_room
 from stages.core.errors import HeadstartError
+from stages.core.machine import architecture, cores
 from stages.core.progress import Progress, progress
 from stages.imaging.pixels import SPEC, pixels
 
@@ -44,8 +45,12 @@ _LEAST_BUDGET = 1 << 30
 #: more in the order in which its kernels read them): its activations.
 _ACTIVATIONS = 32 << 20
 _ATTEMPTS = 3
+_PAGE = 4096
+_ROOM = (
+    "Free some room, or name a folder on another disk for what is recorded in the environment "
+    "variable HEADSTART_CACHE. What is recorded already is kept."
+)
 _PACKAGES = {"litert": ("ai-edge-litert",), "keras": ("tensorflow", "keras")}
-_ARCHITECTURES = {"amd64": "x86_64", "aarch64": "arm64"}
 
 
 class Reader(Protocol):
@@ -110,7 +115,6 @@ def fingerprint_record(
         ``cpu``, or the kind of GPU that the Keras engine runs on.
     """
     versions = {name: metadata.version(name) for name in _PACKAGES[engine]}
-    machine = platform.machine().lower()
     keras = engine == "keras"
     return {
         "backbone": backbone.name,
@@ -126,18 +130,16 @@ def fingerprint_record(
         "view_seed": None,
         "engine": engine,
         "engine_versions": versions,
-        "machine": _ARCHITECTURES.get(machine, machine),
+        "machine": architecture(),
         "device": device,
         "batch": KERAS_BATCH if keras else 1,
         "op_determinism": keras,
     }
 
 
-def cores() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def row_bytes(shape: Sequence[int]) -> int:
+    """Bytes of one picture's float32 features."""
+    return 4 * int(np.prod(shape, dtype=np.int64))
 
 
 def interpreters(network_bytes: int, workers: int) -> tuple[int, int]:
@@ -195,7 +197,7 @@ def extract(
     ------
     HeadstartError
         Naming the picture that could not be read, decoded or passed. All others that were finished
-        are recorded.
+        are recorded. Or, before the first one, if the store's disk has no room for them.
     """
     start = time.perf_counter()
     distinct = rows.drop_duplicates("image_id")
@@ -209,6 +211,9 @@ def extract(
             # more if the store was found damaged in the meantime, and lost rows that it had.
             for _ in range(_ATTEMPTS):
                 repairs, missing = store.repairs, store.missing(ids)
+                # SQLite adds a page to a row at most, and its journal is emptied as it grows.
+                room = len(missing) * (row_bytes(store.shape) + _PAGE)
+                require_room({store.path.parent: room}, desc, _ROOM)
                 if pool.empty() and missing:
                     count = min(functions or workers, -(-len(missing) // batch))
                     # One after another: loading a network is not safe in several threads.

@@ -73,7 +73,6 @@ def evaluate(run: SmallRun, model: Path, to: Path) -> dict[str, Any]:
         RUNTIME,
         to / "p.csv",
         to / "m.json",
-        to / "env.json",
         to / "c.csv",
         to / "cal.csv",
         EvaluateParams(top_k=2, calibration_bins=10),

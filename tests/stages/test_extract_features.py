@@ -324,7 +324,7 @@ def test_a_split_without_pictures_is_refused_before_any_pass(world: World, tmp_p
     rows = manifests.read_split(world.manifest)
     manifests.write_split(world.manifest, rows[rows["split"] != "validation"])
     assert "The validation split has no pictures" in world.refused(tmp_path / "features")
-    assert not Path(os.environ["HEADSTART_CACHE"]).exists()
+    assert not (Path(os.environ["HEADSTART_CACHE"]) / "features").exists()
 
 
 def test_a_backbone_of_another_engine_is_refused(world: World, tmp_path: Path) -> None:
