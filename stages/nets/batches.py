@@ -36,11 +36,14 @@ class BatchSource:
         from one other thread, one call at a time, one batch ahead.
     array : ndarray or None
         All inputs, where they fit into memory: batches are then gathered inside the graph.
+    row_values : int or None
+        Numbers in a row of inputs, where that is known.
     """
 
     labels: npt.NDArray[np.int32]
     take: Callable[[Indices, int], Batch] = field(repr=False)
     array: Batch | None = field(default=None, repr=False)
+    row_values: int | None = None
 
     @classmethod
     def of_array(
@@ -50,7 +53,8 @@ class BatchSource:
         if len(array) != len(labels):
             raise ValueError(f"{len(array)} rows with {len(labels)} labels")
         resident = array if array.nbytes <= resident_bytes else None
-        return cls(_labels(labels), lambda rows, _: np.asarray(array[rows]), resident)
+        values = int(np.prod(array.shape[1:], dtype=np.int64))
+        return cls(_labels(labels), lambda rows, _: np.asarray(array[rows]), resident, values)
 
     @classmethod
     def of_function(
@@ -62,15 +66,23 @@ class BatchSource:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def ahead(self, rows: Indices, epoch: int) -> Iterator[Batch]:
-        """The inputs of each batch of ``rows``; the next is made while one is used."""
+    def ahead(self, rows: Indices, mask: Mask, epoch: int) -> Iterator[Batch]:
+        """The inputs of each batch of ``rows``; the next is made while one is used.
+
+        Rows at weight 0 are those that the first batch starts with, as :func:`filled` puts them.
+        They are taken over from it: nothing is read, changed or passed for them.
+        """
+        wanted = [row[keep > 0] for row, keep in zip(rows, mask, strict=True)]
         with ThreadPoolExecutor(1) as pool:
-            coming = pool.submit(self.take, rows[0], epoch)
-            for indices in rows[1:]:
+            coming = pool.submit(self.take, wanted[0], epoch)
+            first: Batch | None = None
+            for indices in [*wanted[1:], None]:
                 batch = coming.result()
-                coming = pool.submit(self.take, indices, epoch)
-                yield batch
-            yield coming.result()
+                if indices is not None:
+                    coming = pool.submit(self.take, indices, epoch)
+                first = batch if first is None else first
+                lacking = rows.shape[1] - len(batch)
+                yield np.concatenate([batch, first[:lacking]]) if lacking else batch
 
 
 def epoch_batches(

@@ -194,7 +194,7 @@ class _Trainer:
             yield part, self.many(tf.constant(rows[part]), tf.constant(mask[part]))
 
     def _streamed(self, rows: Indices, mask: Mask, epoch: int) -> Any:
-        for step, inputs in enumerate(self.train.ahead(rows, epoch)):
+        for step, inputs in enumerate(self.train.ahead(rows, mask, epoch)):
             labels = tf.constant(self.train.labels[rows[step]])
             found = self.one(tf.constant(inputs), labels, tf.constant(mask[step]))
             yield slice(step, step + 1), found

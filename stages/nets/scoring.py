@@ -12,6 +12,10 @@ from stages.nets.tf import keras, tf
 Loss = Literal["categorical_crossentropy", "binary_crossentropy"]
 
 _AT_ONCE = 256
+#: What a batch takes as float32 before the model: with large rows, and the larger activations that
+#: come of them, fewer go at once (34 pictures at 224 pixels).
+_BATCH_BYTES = 20 << 20
+_UNKNOWN = 32
 
 
 def score(model: Any, source: BatchSource, loss: Loss) -> tuple[float, float]:
@@ -25,7 +29,7 @@ class Scorer:
     def __init__(self, model: Any, source: BatchSource, loss: Loss) -> None:
         self.model, self.source, self.loss = model, source, loss
         order = np.arange(len(source), dtype=np.int32)
-        self.rows, self.mask = filled(order, min(_AT_ONCE, len(source)))
+        self.rows, self.mask = filled(order, min(at_once(source), len(source)))
         self.inputs = None if source.array is None else tf.constant(source.array)
         self.labels = tf.constant(source.labels)
         self.many = tf.function(self._many, autograph=False)
@@ -37,7 +41,7 @@ class Scorer:
             found = [value.numpy() for value in self.many(self.rows, self.mask)]
         else:
             pairs = []
-            for step, inputs in enumerate(self.source.ahead(self.rows, 0)):
+            for step, inputs in enumerate(self.source.ahead(self.rows, self.mask, 0)):
                 labels = tf.constant(self.source.labels[self.rows[step]])
                 pair = self.one(tf.constant(inputs), labels, tf.constant(self.mask[step]))
                 pairs.append([value.numpy() for value in pair])
@@ -58,6 +62,13 @@ class Scorer:
         logits = self.model(tf.cast(x, tf.float32), training=False)
         loss = tf.reduce_sum(mask * loss_of_each(self.loss, y, logits))
         return loss, tf.reduce_sum(mask * right_guesses(y, logits))
+
+
+def at_once(source: BatchSource) -> int:
+    """Rows of a source that a model can take together in little memory; at least one."""
+    if source.row_values is None:
+        return _UNKNOWN
+    return max(1, min(_AT_ONCE, _BATCH_BYTES // (4 * max(1, source.row_values))))
 
 
 def loss_of_each(loss: Loss, y: Any, logits: Any) -> Any:

@@ -259,6 +259,20 @@ def test_where_the_inputs_come_from_does_not_change_a_bit() -> None:
         assert batches.equals(results[0][1])
 
 
+def test_what_fills_up_a_batch_is_not_made_again() -> None:
+    x, y = separable(11, 1)
+    taken: list[int] = []
+
+    def take(rows: npt.NDArray[np.int32], _: int) -> npt.NDArray[np.float32]:
+        taken.extend(rows.tolist())
+        return x[rows]
+
+    rows, mask = epoch_batches(11, 4, 1, None, 7)
+    batches = list(BatchSource.of_function(take, y).ahead(rows, mask, 1))
+    assert sorted(taken) == list(range(11))
+    assert np.array_equal(np.stack(batches), x[rows])
+
+
 def test_an_error_in_a_source_comes_out() -> None:
     def take(rows: npt.NDArray[np.int32], epoch: int) -> npt.NDArray[np.float32]:
         raise HeadstartError(f"picture {rows[0]} of epoch {epoch}")
