@@ -4,6 +4,7 @@ Starts from the trained head. Without augmentation the epochs run on recorded ac
 frozen part, so that each picture passes through it once, ever. The result is compared with the
 head-only model on the validation split, both computed the same way, and the better one goes on:
 the higher accuracy, or with equal accuracy the lower loss. `epochs: 0` passes the head through.
+A base that LiteRT cannot run cannot be fine-tuned, with `engine: keras` either.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def main(
         _keep_head(model, record, weights, _OFF)
         # The module of histories needs pandas, which would take most of this stage's time.
         write_text(epoch_history, "epoch,loss,accuracy,val_loss,val_accuracy,learning_rate\n")
-        journal.note(epochs=0, passes_done=0, passes_avoided=0)
+        journal.note(epochs=0, epochs_asked=0, passes_done=0, passes_avoided=0)
         print(f"Model: the head alone, {_OFF}")
         return
     from stages.artifacts.history import write_epochs
@@ -156,11 +157,17 @@ def improves(tuned: Scores, head: Scores) -> bool:
 
 def reason(tuned: Scores, head: Scores, best: int, epochs: int) -> str:
     """Why the chosen model was chosen, in a sentence with the figures."""
-    verdict = "improved" if improves(tuned, head) else "did not improve"
-    return (
-        f"fine-tuning {verdict} validation: accuracy {head.accuracy:.4f} -> {tuned.accuracy:.4f}, "
-        f"loss {head.loss:.4f} -> {tuned.loss:.4f} (epoch {best} of {epochs})"
-    )
+    accuracy = f"accuracy {head.accuracy:.4f} -> {tuned.accuracy:.4f}"
+    loss = f"loss {head.loss:.4f} -> {tuned.loss:.4f}"
+    which = f"(epoch {best} of {epochs})"
+    if not improves(tuned, head):
+        return f"fine-tuning did not improve validation: {accuracy}, {loss} {which}"
+    if tuned.accuracy == head.accuracy:
+        return (
+            f"fine-tuning improved the validation loss alone: {loss}, accuracy "
+            f"{head.accuracy:.4f} as before {which}"
+        )
+    return f"fine-tuning improved the validation accuracy: {accuracy}, {loss} {which}"
 
 
 def _keep_head(model: Path, record: ModelRecord, weights: Weights, why: str) -> None:
@@ -206,10 +213,12 @@ class _Run:
 
     def _train(self, tuner: Tuner, size: int, work: Path) -> tuple[History, Any]:
         """The history, and what the trained part reads of the validation pictures."""
-        from stages.engine.activations import Views, arrays
+        from stages.engine.activations import arrays
+        from stages.engine.views import Views
         from stages.nets.batches import BatchSource
 
         pictures, augment = self.pictures, self.params.augment
+        tuner.check_convertible()
         network = tuner.lower_network()
         lower = None if network is None else self.folder / LOWER
         if lower is not None and network is not None:
@@ -220,17 +229,17 @@ class _Run:
         found, passes = arrays(lower, parts, self.reader, size, work)
         validation = BatchSource.of_array(found["validation"], pictures.labels(pictures.validation))
         labels = pictures.labels(pictures.train)
-        live = 0
+        live, weights = 0, self.record.class_weights
         if augment.active:
             with closing(
                 Views(pictures.train, self.reader, size, augment, self.seed, lower)
             ) as views:
                 source = BatchSource.of_function(views.take, labels)
-                history = tuner.fit(source, validation, self.seed)
+                history = tuner.fit(source, validation, self.seed, weights)
                 live = views.passes
         else:
             source = BatchSource.of_array(found["train"], labels)
-            history = tuner.fit(source, validation, self.seed)
+            history = tuner.fit(source, validation, self.seed, weights)
         if lower is not None:
             print(f"Frozen part: {passes}{f'; {live:,} live passes of views' if live else ''}")
         self.journal.note(
@@ -250,10 +259,10 @@ class _Run:
         HeadstartError
             If they differ from Keras.
         """
-        from stages.engine.activations import run
+        from stages.engine.activations import Pool, run
         from stages.engine.head import apply_head
 
-        features, weights = run(self.folder / UPPER, validation), tuner.head_weights()
+        features, weights = run(Pool(self.folder / UPPER), validation), tuner.head_weights()
         ours = apply_head(self.record.head, weights, features[:_COMPARED])
         keras = tuner.probabilities(validation[:_COMPARED])
         difference = float(np.abs(ours - keras).max())
@@ -276,6 +285,7 @@ class _Run:
         kept = improves(tuned, head)
         self.journal.note(
             epochs=len(history.epochs),
+            epochs_asked=self.params.epochs,
             best_epoch=history.best_epoch,
             kept="fine_tuned" if kept else "head",
         )

@@ -41,7 +41,7 @@ def main(
     recorded = read_features(features)
     warn(recorded)
     layers, weights, history = train(recorded, train_head, seed, compute.threads)
-    record = describe(recorded, layers, history, train_head.early_stopping_patience)
+    record = describe(recorded, layers, history, train_head)
     with atomic_folder(model) as folder:
         write_model(folder, record, weights)
     write_epochs(epoch_history, history.epochs)
@@ -120,9 +120,10 @@ def warn(recorded: Features) -> None:
 
 
 def describe(
-    recorded: Features, layers: list[dict[str, Any]], history: History, patience: int | None
+    recorded: Features, layers: list[dict[str, Any]], history: History, params: TrainHeadParams
 ) -> ModelRecord:
     """The record of the trained head."""
+    patience = params.early_stopping_patience
     header, best, epochs = recorded.header, history.best_epoch, len(history.epochs)
     scores = history.epochs.iloc[best - 1]
     if patience is None:
@@ -140,6 +141,7 @@ def describe(
         backbone=BackboneSummary(**header.backbone, random_weights=header.random_weights),
         validation=Scores(loss=float(scores["val_loss"]), accuracy=float(scores["val_accuracy"])),
         chosen_because=reason,
+        class_weights=params.class_weights,
     )
 
 

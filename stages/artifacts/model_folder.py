@@ -72,6 +72,8 @@ class ModelRecord(_Record):
         A sentence: why these weights and no others.
     unfrozen_from : str or None
         Name of the first layer that was trained; None for a head.
+    class_weights : "none" | "balanced"
+        How the classes weighed in training, so that fine-tuning goes on in the same way.
     """
 
     kind: Literal["head", "fine_tuned"]
@@ -82,6 +84,7 @@ class ModelRecord(_Record):
     validation: Scores
     chosen_because: str
     unfrozen_from: str | None = None
+    class_weights: Literal["none", "balanced"] = "none"
 
     @field_validator("head")
     @classmethod

@@ -3,6 +3,10 @@
 BatchNormalization stays as it is unless asked otherwise, in base and head: every such layer is
 frozen *and* the base is called with ``training=False``, because Keras lets statistics move, and the
 base's dropout act, where only one of the two is said.
+
+Both parts are converted for LiteRT, whatever ``extract_features.engine`` says: activations are
+recorded, and evaluation runs without TensorFlow. A base that does not convert can be used with
+``engine: keras`` and its head alone, and cannot be fine-tuned.
 """
 
 from __future__ import annotations
@@ -17,11 +21,12 @@ import numpy.typing as npt
 from stages.artifacts.backbone_record import BackboneRecord
 from stages.artifacts.history import History
 from stages.artifacts.weights import Weights
+from stages.core.errors import HeadstartError
 from stages.core.params.fine_tune import FineTuneParams
 from stages.nets.base import cut_at, feature_model, load_base, pool, preprocess
 from stages.nets.batches import BatchSource
 from stages.nets.convert import to_tflite
-from stages.nets.fitting import FitSettings, fit
+from stages.nets.fitting import FitSettings, balanced_class_weights, fit
 from stages.nets.head import build_head, dump_head, load_head, logits_model
 from stages.nets.split_base import Cut, choose, nodes_of, split
 from stages.nets.tf import keras
@@ -87,8 +92,18 @@ class Tuner:
         )
         self.model.build((None, *self._upper.input_shape[1:]))
 
-    def fit(self, train: BatchSource, validation: BatchSource, seed: int) -> History:
-        """Train in place; the weights of the best epoch stay."""
+    def fit(
+        self,
+        train: BatchSource,
+        validation: BatchSource,
+        seed: int,
+        class_weights: Literal["none", "balanced"] = "none",
+    ) -> History:
+        """Train in place; the weights of the best epoch stay.
+
+        ``class_weights`` are those of the head's training: without them the trained part would
+        unlearn what they were asked for.
+        """
         softmax = self.head.layers[-1].activation is keras.activations.softmax
         settings = FitSettings(
             epochs=self.params.epochs,
@@ -99,6 +114,11 @@ class Tuner:
             seed=seed,
             patience=self.params.early_stopping_patience,
             weight_decay=self.params.weight_decay,
+            class_weights=(
+                balanced_class_weights(train.labels, self.head.output_shape[-1])
+                if class_weights == "balanced"
+                else None
+            ),
         )
         return fit(self.model, train, validation, settings)
 
@@ -133,21 +153,32 @@ class Tuner:
         """uint8 pixels to activations at the cut, converted; None if nothing lies below it."""
         if self.cut.after is None:
             return None
-        return to_tflite(
-            feature_model(self.base, self.cut.after, "none", self.record.preprocessing)
+        return _converted(
+            feature_model(self.base, self.cut.after, "none", self.record.preprocessing),
+            f"frozen part (up to {self.cut.after})",
         )
 
     def upper_network(self) -> bytes:
         """Activations (or uint8 pixels) to features with the weights as they are now, converted."""
         if self.cut.after is None:
-            return to_tflite(
-                feature_model(
-                    self.base, self.record.cut, self.record.pooling, self.record.preprocessing
-                )
-            )
+            record = self.record
+            whole = feature_model(self.base, record.cut, record.pooling, record.preprocessing)
+            return _converted(whole, "whole base")
         entry = keras.Input(self._upper.input_shape[1:], name="activations")
         features = pool(self._upper(entry, training=False), self.record.pooling)
-        return to_tflite(keras.Model(entry, features, name="features"))
+        return _converted(
+            keras.Model(entry, features, name="features"),
+            f"trained part (above {self.cut.after})",
+        )
+
+    def check_convertible(self) -> None:
+        """Convert the trained part once, where nobody has converted this base before.
+
+        With ``engine: litert`` the whole base was. With ``engine: keras`` it was not, and to find
+        out after the training would be late.
+        """
+        if self.record.engine == "keras":
+            self.upper_network()
 
     def probabilities(self, inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """What the Keras model says of a batch of activations (or pixels), for inference."""
@@ -199,6 +230,26 @@ class TopModel(keras.layers.Layer):  # type: ignore[misc]
         x = inputs if self.entry is None else self.entry(inputs)
         x = self.upper(x, training=bool(training) and self.learns_statistics)
         return self.head(self.exit(x), training=training)
+
+
+def _converted(model: Any, part: str) -> bytes:
+    """The network, or an error that a person can act upon.
+
+    Raises
+    ------
+    HeadstartError
+        If LiteRT has no such operation.
+    """
+    try:
+        return to_tflite(model)
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise HeadstartError(
+            f"The {part} of this base cannot be converted for LiteRT, which fine-tuning needs with "
+            f"either engine: {lines[0][:300]} Nothing of the fine-tuning was written; the features "
+            "and the trained head are kept. Set `fine_tune.epochs: 0` to go on with the head "
+            "alone, or take another base (`headstart backbones`)."
+        ) from error
 
 
 def freeze(base: Any, unfrozen: Sequence[str], batch_norm: Literal["inference", "train"]) -> None:

@@ -62,6 +62,7 @@ def test_two_processes_write_the_same_bytes_and_the_second_makes_no_pass(run: Sm
     assert model.kind == "fine_tuned"
     assert model.unfrozen_from == "block_15_expand"
     assert "improved" in model.chosen_because
+    assert first["epochs_asked"] == TRAINS["epochs"]
     assert 1 <= len(read_epochs(run.folder / "first.csv")) <= TRAINS["epochs"]
 
 
@@ -72,6 +73,7 @@ def test_views_pass_live_and_are_counted(run: SmallRun) -> None:
         {
             **TRAINS,
             "epochs": 2,
+            "batch_size": 7,  # The last batch is filled up, at no pass.
             "early_stopping_patience": None,
             "augment": {
                 "rotation": 20,
@@ -158,6 +160,14 @@ def test_the_better_model_is_kept_and_the_reason_said(
     text = fine_tune.reason(tuned, head, 2, 5)
     assert ("did not improve" in text) is not better
     assert "epoch 2 of 5" in text
+
+
+def test_the_reason_says_what_improved() -> None:
+    accuracy = fine_tune.reason(scores(0.9, 2.0), scores(0.8, 0.1), 2, 5)
+    assert "improved the validation accuracy: accuracy 0.8000 -> 0.9000" in accuracy
+    loss = fine_tune.reason(scores(0.4706, 1.0), scores(0.4706, 1.2), 2, 5)
+    assert "improved the validation loss alone: loss 1.2000 -> 1.0000" in loss
+    assert "accuracy 0.4706 as before" in loss
 
 
 def test_a_head_of_another_base_is_refused(run: SmallRun) -> None:

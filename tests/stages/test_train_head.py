@@ -131,6 +131,7 @@ def test_every_kind_of_head_learns(
     model = read_model(tmp_path / "head")
     assert model.validation.accuracy > 0.9
     assert model.feature_shape == shape
+    assert model.class_weights == changes.get("train_head__class_weights", "none")
     steps = changes.get("train_head__steps_per_epoch")
     if steps:
         per_epoch = read_batches(tmp_path / "batches.csv").groupby("epoch").size()

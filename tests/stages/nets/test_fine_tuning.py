@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
 from stages.artifacts.backbone_record import WEIGHTS, BackboneRecord
+from stages.core.errors import HeadstartError
 from stages.core.params.fine_tune import AugmentParams, FineTuneParams
 from stages.engine.head import apply_head
 from stages.engine.litert import LiteRTFunction
+from stages.nets import fine_tuning
 from stages.nets.base import build_base
 from stages.nets.batches import BatchSource
 from stages.nets.fine_tuning import Tuner
@@ -88,6 +90,53 @@ def train(tuner: Tuner) -> None:
     inputs = rng.normal(size=(16, *shape)).astype(np.float32)
     source = BatchSource.of_array(inputs, np.arange(16) % 3)
     tuner.fit(source, source, seed=5)
+
+
+def test_the_class_weights_of_the_head_go_on(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.array([0] * 13 + [1] * 2 + [2])
+    found: dict[str, Any] = {}
+    choices: tuple[Literal["none", "balanced"], ...] = ("none", "balanced")
+    for weights in choices:
+        made = tuner(folder)
+        inputs = rng.normal(size=(16, *made.model.upper.input_shape[1:])).astype(np.float32)
+        source = BatchSource.of_array(inputs, labels)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fine_tuning, "fit", lambda *_: _[-1])
+            found[weights] = made.fit(source, source, 5, weights)
+    assert found["none"].class_weights is None
+    assert found["balanced"].class_weights == pytest.approx(16 / (3 * np.array([13, 2, 1])))
+
+
+@pytest.mark.parametrize("part", ["frozen part", "trained part"])
+def test_a_part_that_does_not_convert_is_said(
+    folder: Path, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> bytes:
+        raise RuntimeError("no such operation: FlexErfc\nand many lines more")
+
+    monkeypatch.setattr(fine_tuning, "to_tflite", refuse)
+    made = tuner(folder)
+    convert = made.lower_network if part == "frozen part" else made.upper_network
+    with pytest.raises(HeadstartError) as caught:
+        convert()
+    said = str(caught.value)
+    for words in (part, "FlexErfc", "trained head are kept", "`fine_tune.epochs: 0`"):
+        assert words in said
+    assert "many lines" not in said
+
+
+def test_a_base_that_nobody_converted_is_tried_before_the_training(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import dataclasses
+
+    tried: list[object] = []
+    monkeypatch.setattr(fine_tuning, "to_tflite", tried.append)
+    tuner(folder).check_convertible()
+    assert not tried
+    tuner(folder, dataclasses.replace(RECORD, engine="keras")).check_convertible()
+    assert len(tried) == 1
 
 
 def values(tuner: Tuner) -> dict[str, np.ndarray[Any, Any]]:
