@@ -15,6 +15,8 @@ import typer
 from stages.core.errors import HeadstartError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from flows.dag import Stage
     from flows.plan import Planned
 
@@ -74,7 +76,14 @@ def plan(
     planned = _planned()
     engine = parameters.extract_features.engine
     passes = forecast.passes(planned, partial(_pictures, parameters), partial(_outlook, engine))
-    seconds = {entry.stage.name: forecast.seconds(entry, passes) for entry in planned}
+    epochs, augment = parameters.fine_tune.epochs, parameters.fine_tune.augment
+    counts = partial(_counts, parameters)
+    tuning = forecast.tuning(planned, epochs, counts, augmented=augment.active)
+    changed = forecast.epochs_changed(planned, epochs)
+    seconds = {
+        entry.stage.name: forecast.seconds(entry, passes, epochs_changed=changed)
+        for entry in planned
+    }
     total = forecast.total(planned, seconds)
     if as_json:
         stages = [
@@ -86,10 +95,16 @@ def plan(
             }
             for entry in planned
         ]
-        answer = {"stages": stages, "passes": asdict(passes), "seconds": asdict(total)}
+        answer = {
+            "stages": stages,
+            "passes": asdict(passes),
+            "fine_tuning": None if tuning is None else asdict(tuning),
+            "seconds": asdict(total),
+        }
         typer.echo(json.dumps(answer, indent=2))
     else:
-        typer.echo(f"{_table(planned, seconds)}\n\n{passes}\n{total}")
+        lines = [str(line) for line in (passes, tuning, total) if line is not None]
+        typer.echo(f"{_table(planned, seconds)}\n\n" + "\n".join(lines))
 
 
 @app.command(
@@ -216,7 +231,20 @@ def _planned() -> tuple[Planned, ...]:
 
 
 def _pictures(parameters: Any, images: Path) -> list[str]:
-    """Ids of the pictures that will be in use: division and sample, computed in memory."""
+    """Ids of the pictures that will be in use."""
+    return list(dict.fromkeys(_used(parameters, images)["image_id"]))
+
+
+def _counts(parameters: Any, images: Path) -> dict[str, int]:
+    """How many pictures of each split will be in use."""
+    from stages.artifacts.manifest import SPLITS
+
+    used = _used(parameters, images)["split"].value_counts()
+    return {name: int(used.get(name, 0)) for name in SPLITS}
+
+
+def _used(parameters: Any, images: Path) -> pd.DataFrame:
+    """The manifest after division and sample, computed in memory."""
     from flows.forecast import UnknownError
     from stages.artifacts.manifest import read_images
     from stages.sample import draw
@@ -226,8 +254,7 @@ def _pictures(parameters: Any, images: Path) -> list[str]:
         manifest = split(read_images(images), parameters.split, parameters.seed)
     except HeadstartError as error:
         raise UnknownError(f"they cannot be divided: {error}") from error
-    used = draw(manifest, parameters.sample, parameters.seed)
-    return list(dict.fromkeys(used["image_id"]))
+    return draw(manifest, parameters.sample, parameters.seed)
 
 
 def _outlook(engine: str, folder: Path, ids: Sequence[str]) -> tuple[int, float | None]:

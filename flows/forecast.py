@@ -16,6 +16,8 @@ from flows.dag import Stage
 from flows.plan import Fate, Planned, module, options
 
 EXTRACTION = "stages.extract_features"
+FINE_TUNE = "stages.fine_tune"
+EVALUATE = "stages.evaluate"
 STILL = {Fate.UNCHANGED, Fate.RESTORE}
 
 
@@ -60,6 +62,39 @@ class Passes:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """What fine-tuning, and the evaluation of what it makes, may send through the network.
+
+    Attributes
+    ----------
+    pictures : int or None
+        Bound of those that pass through the frozen part unless that is recorded; None: not known.
+    views : int
+        Bound of the augmented views, which pass through it in every epoch and are never recorded.
+    why : str
+        Why it is not known.
+    """
+
+    pictures: int | None
+    views: int = 0
+    why: str = ""
+
+    def __str__(self) -> str:
+        where = "through the frozen part below the cut"
+        if self.pictures is None:
+            return f"Fine-tuning: unknown how many pictures {where} ({self.why})."
+        views = (
+            f", and up to {self.views:,} augmented views, new ones in every epoch"
+            if self.views
+            else ""
+        )
+        return (
+            f"Fine-tuning: up to {self.pictures:,} pictures {where} (none if recorded "
+            f"before){views}."
+        )
+
+
+@dataclass(frozen=True)
 class Total:
     """Seconds of all stages: what runs for sure, and with what may run; stages without a record."""
 
@@ -72,7 +107,11 @@ class Total:
             return "Time: unknown, because nothing of this ran here before."
         least, most = clock(self.least), clock(self.most)
         span = f"about {least}" if least == most else f"between {least} and {most}"
-        rest = f", and {', '.join(self.unknown)}, which never ran here" if self.unknown else ""
+        rest = (
+            f", and {', '.join(self.unknown)}, which never ran here like this"
+            if self.unknown
+            else ""
+        )
         return f"Time: {span} by the last runs here{rest}."
 
 
@@ -97,12 +136,8 @@ def passes(
     extraction = by_module.get(EXTRACTION)
     if extraction is None or extraction.fate in STILL:
         return Passes(0, why="the features are there")
-    sources = [entry for entry in planned if entry.stage.name in _sources(planned)]
-    for entry in sources:
-        if entry.fate != Fate.UNCHANGED:
-            return Passes(None, why=f"until {entry.stage.name} has run")
     try:
-        ids = pictures(Path(options(by_module["stages.split"].stage)["images"]))
+        ids = pictures(_images(planned))
     except UnknownError as error:
         return Passes(None, why=str(error))
     last = journal(extraction.stage).get("seconds_per_pass")
@@ -117,6 +152,52 @@ def passes(
     return Passes(len(ids), len(ids), at_most=True, seconds_each=last, why=why)
 
 
+def tuning(
+    planned: Sequence[Planned],
+    epochs: int,
+    pictures: Callable[[Path], Mapping[str, int]],
+    *,
+    augmented: bool,
+) -> Tuning | None:
+    """What fine-tuning may cost in passes; None if none of it is on, or going to run.
+
+    Parameters
+    ----------
+    planned : sequence of Planned
+    epochs : int
+        Of fine-tuning; 0: it is off.
+    pictures : callable
+        Image manifest to the number of pictures in use by split. Raises :class:`UnknownError` if
+        it cannot tell.
+    augmented : bool
+        Whether training pictures are changed in every epoch.
+    """
+    moving = {module(entry.stage) for entry in planned if entry.fate not in STILL}
+    splits = {"train", "validation"} if FINE_TUNE in moving else set()
+    splits |= {"test"} if EVALUATE in moving else set()
+    if not epochs or not splits:
+        return None
+    try:
+        counts = pictures(_images(planned))
+    except UnknownError as error:
+        return Tuning(None, why=str(error))
+    views = 0
+    if augmented and "train" in splits:
+        splits.remove("train")
+        views = epochs * counts["train"]
+    return Tuning(sum(counts[name] for name in splits), views)
+
+
+def _images(planned: Sequence[Planned]) -> Path:
+    """The manifest of all pictures, if it is going to stay as it is."""
+    sources = _sources(planned)
+    for entry in planned:
+        if entry.stage.name in sources and entry.fate != Fate.UNCHANGED:
+            raise UnknownError(f"until {entry.stage.name} has run")
+    split = next(entry.stage for entry in planned if module(entry.stage) == "stages.split")
+    return Path(options(split)["images"])
+
+
 def _sources(planned: Sequence[Planned]) -> set[str]:
     """The stages whose files the division starts from."""
     return {
@@ -127,10 +208,15 @@ def _sources(planned: Sequence[Planned]) -> set[str]:
     }
 
 
-def seconds(entry: Planned, expected: Passes) -> float | None:
-    """What a stage would take if it runs, by its last run here; None if there was none."""
+def seconds(entry: Planned, expected: Passes, *, epochs_changed: bool = False) -> float | None:
+    """What a stage would take if it runs, by its last run here; None if there was none like it.
+
+    ``epochs_changed``: see the function of that name.
+    """
     if entry.fate in STILL:
         return 0.0
+    if epochs_changed and module(entry.stage) in {FINE_TUNE, EVALUATE}:
+        return None
     record = journal(entry.stage)
     took = record.get("seconds")
     if took is None or module(entry.stage) != EXTRACTION:
@@ -139,6 +225,19 @@ def seconds(entry: Planned, expected: Passes) -> float | None:
         return None
     apart = took - record.get("extraction_seconds", 0.0)
     return float(round(max(apart, 0.0) + expected.needed * expected.seconds_each, 1))
+
+
+def epochs_changed(planned: Sequence[Planned], epochs: int) -> bool:
+    """Whether fine-tuning ran here last with other epochs than it will, or was off.
+
+    What it took then, and what the evaluation of that model took, tells nothing of the next run.
+    """
+    for entry in planned:
+        if module(entry.stage) == FINE_TUNE:
+            record = journal(entry.stage)
+            last = record.get("epochs_asked", record.get("epochs"))
+            return last is not None and last != epochs
+    return False
 
 
 def total(planned: Sequence[Planned], each: Mapping[str, float | None]) -> Total:

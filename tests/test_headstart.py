@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 import headstart
@@ -159,6 +160,28 @@ def test_plan_knows_the_pictures_before_split_and_sample_have_run(
     assert plan["passes"]["of"] == expected
     Path("params.yaml").write_text(changed.replace("source: embedded", "source: folder"))
     assert "unknown (until download has run)" in run("plan")
+
+
+def test_plan_counts_what_fine_tuning_may_pass(
+    sampled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(sampled)
+    assert json.loads(run("plan", "--json"))["fine_tuning"] is None
+    assert "Fine-tuning" not in run("plan")
+    project = tmp_path / "project"
+    shutil.copytree(sampled, project, symlinks=True)
+    monkeypatch.chdir(project)
+    yaml = YAML(typ="rt")
+    document = yaml.load(Path("params.yaml").read_text())
+    document["fine_tune"]["epochs"] = 4
+    with Path("params.yaml").open("w") as file:
+        yaml.dump(document, file)
+    assert json.loads(run("plan", "--json"))["fine_tuning"] == {
+        "pictures": 1797,
+        "views": 0,
+        "why": "",
+    }
+    assert "Fine-tuning: up to 1,797 pictures through the frozen part below" in run("plan")
 
 
 def test_pictures_are_those_of_the_sample(sampled: Path) -> None:

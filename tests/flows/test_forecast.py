@@ -8,7 +8,7 @@ import pytest
 
 from flows import forecast
 from flows.dag import Stage
-from flows.forecast import Passes, UnknownError
+from flows.forecast import Passes, Tuning, UnknownError
 from flows.plan import Fate, Planned
 
 IDS = [str(number) for number in range(1_200)]
@@ -19,6 +19,8 @@ CHAIN = (
     ("backbone", "--backbone-folder data/backbone"),
     ("extract_features", "--backbone-folder data/backbone"),
     ("train_head", "--model data/head"),
+    ("fine_tune", "--head data/head"),
+    ("evaluate", "--model data/model"),
 )
 PARENTS = {"split": ("download",), "extract_features": ("sample", "backbone")}
 
@@ -119,7 +121,7 @@ def test_small_numbers_are_said_well(needed: int, said: str) -> None:
 
 def test_time_of_an_extraction_is_its_passes_and_the_rest_of_its_last_run(tmp_path: Path) -> None:
     write(tmp_path, "extract_features", seconds=100.0, extraction_seconds=90.0)
-    *_, extraction, _ = planned(tmp_path, extract_features=Fate.RUN)
+    *_, extraction, _, _, _ = planned(tmp_path, extract_features=Fate.RUN)
     assert forecast.seconds(extraction, Passes(12, 1_200, seconds_each=0.5)) == 16.0
     assert forecast.seconds(extraction, Passes(None)) is None
     assert forecast.seconds(extraction, Passes(12, 1_200)) is None
@@ -136,8 +138,54 @@ def test_time_is_that_of_the_last_runs(tmp_path: Path) -> None:
     assert (total.least, total.most, total.unknown) == (2.5, 72.5, ("my-sample",))
     assert str(total) == (
         "Time: between 2 s and 1 min 12 s by the last runs here, and my-sample, which never ran "
-        "here."
+        "here like this."
     )
+
+
+def counts(images: Path) -> dict[str, int]:
+    assert images == Path("images.csv")
+    return {"train": 1_000, "validation": 150, "test": 50}
+
+
+@pytest.mark.parametrize(
+    ("fates", "augmented", "pictures", "views"),
+    [
+        ({"fine_tune": Fate.RUN, "evaluate": Fate.MAY}, False, 1_200, 0),
+        ({"fine_tune": Fate.MAY, "evaluate": Fate.MAY}, True, 200, 3_000),
+        ({"evaluate": Fate.RUN}, True, 50, 0),
+    ],
+)
+def test_fine_tuning_may_need_passes_of_its_own(
+    fates: dict[str, Fate], augmented: bool, pictures: int, views: int, tmp_path: Path
+) -> None:
+    found = forecast.tuning(planned(tmp_path, **fates), 3, counts, augmented=augmented)
+    assert found == Tuning(pictures, views)
+    assert f"up to {pictures:,} pictures" in str(found)
+    assert ("augmented views" in str(found)) is bool(views)
+
+
+def test_fine_tuning_that_is_off_or_stands_needs_none(tmp_path: Path) -> None:
+    moving = planned(tmp_path, fine_tune=Fate.RUN, evaluate=Fate.MAY)
+    assert forecast.tuning(moving, 0, counts, augmented=False) is None
+    assert forecast.tuning(planned(tmp_path), 3, counts, augmented=False) is None
+
+
+def test_fine_tuning_on_pictures_that_nobody_knows_is_unknown(tmp_path: Path) -> None:
+    plan = planned(tmp_path, download=Fate.RUN, fine_tune=Fate.MAY)
+    found = forecast.tuning(plan, 3, counts, augmented=False)
+    assert "unknown how many pictures" in str(found)
+    assert "until my-download has run" in str(found)
+
+
+@pytest.mark.parametrize(("epochs", "changed"), [(0, True), (5, True), (20, False)])
+def test_time_of_other_epochs_tells_nothing(epochs: int, changed: bool, tmp_path: Path) -> None:
+    write(tmp_path, "fine_tune", seconds=90.0, epochs=7, epochs_asked=20)
+    write(tmp_path, "evaluate", seconds=4.0)
+    write(tmp_path, "train_head", seconds=3.0)
+    plan = planned(tmp_path, train_head=Fate.RUN, fine_tune=Fate.RUN, evaluate=Fate.RUN)
+    assert forecast.epochs_changed(plan, epochs) is changed
+    each = [forecast.seconds(entry, Passes(0), epochs_changed=changed) for entry in plan[-3:]]
+    assert each == ([3.0, None, None] if changed else [3.0, 90.0, 4.0])
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "null"])
