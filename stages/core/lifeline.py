@@ -51,7 +51,8 @@ def outputs_locked(outputs: Sequence[Path]) -> Iterator[None]:
     if sys.platform == "win32" or not outputs:
         yield
         return
-    name = "\n".join(sorted(str(path.absolute()) for path in outputs))
+    # Machines and containers may share the cache folder, and then name other files by these paths.
+    name = "\n".join([os.uname().nodename, *sorted(str(path.absolute()) for path in outputs)])
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     busy = f"Another run (process {{holder}}) is writing {outputs[0]}. Waiting for it to end …"
     with locks.alone(locks.folder() / f"{digest}.lock", busy):
