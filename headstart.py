@@ -126,7 +126,8 @@ def params(
     help="List the pretrained bases for `backbone.name`: the picture sizes that they were trained "
     "on and take at least, width multipliers for `backbone.alpha`, and features a picture.",
     epilog="Example: `name: mobilenet_v2` and `alpha: 0.5` under `backbone` in params.yaml, or "
-    "`dvc exp run -S backbone.name=vgg16` for a trial.",
+    "`dvc exp run -S backbone.name=vgg16 -S backbone.alpha=1.0 -S backbone.weights=imagenet` for a "
+    "trial.",
 )
 @told
 def backbones() -> None:

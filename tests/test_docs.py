@@ -45,6 +45,12 @@ def test_commands_that_are_shown_exist(page: Path) -> None:
                 assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE), f"{page.name}: {line}"
 
 
+def test_the_help_calls_the_program_as_people_do() -> None:
+    text = (ROOT / "docs/reference/commands.md").read_text()
+    assert "Usage: headstart [OPTIONS] COMMAND" in text
+    assert "headstart.py" not in text
+
+
 def test_every_stage_stands_in_the_architecture_or_the_reference() -> None:
     text = (ROOT / "docs/reference/stages.md").read_text()
     for name in declared():
