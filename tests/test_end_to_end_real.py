@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -9,13 +10,19 @@ import signal
 import subprocess
 import time
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from benchmarks.checkout import Checkout
-from stages.artifacts.manifest import read_set_aside
+from stages.artifacts.backbone_record import read_backbone
+from stages.artifacts.feature_store import FeatureStore, outlook
+from stages.artifacts.manifest import read_images, read_set_aside
+from stages.engine.extraction import fingerprint_record
 from tests.test_end_to_end import lock, stages_that_ran, table
 
 pytestmark = [pytest.mark.shared, pytest.mark.timeout(1800)]
@@ -122,18 +129,61 @@ def test_killed_at_random_moments_it_goes_on_to_the_same_bytes(
     photographs: tuple[Path, dict[str, bytes]],
     imagenet_home: Path,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     checkout = configured(tmp_path, photographs[0], imagenet_home)
+    monkeypatch.setenv("HEADSTART_CACHE", checkout.environment["HEADSTART_CACHE"])
+    images = project.folder / "data/manifests/images.csv"
+    ids = sorted(set(read_images(images)["image_id"]))
+    record = fingerprint_record(read_backbone(project.folder / "data/backbone"), "litert")
     chance = random.Random(7)
-    for _ in range(4):
+
+    def recorded() -> int:
+        return len(ids) - outlook(record, ids).missing
+
+    def reached(least: int) -> bool:
+        return recorded() >= least
+
+    hits = []
+    # Twice whenever it may be, then in the middle of the extraction.
+    for least in (None, None, 1, len(ids) // 3):
         with subprocess.Popen(
             ["dvc", "repro"], cwd=checkout.folder, env=checkout.environment,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         ) as dvc:  # fmt: skip
-            time.sleep(chance.uniform(2, 9))
+            if least is None:
+                time.sleep(chance.uniform(2, 9))
+            else:
+                until(partial(reached, least), seconds=120)
             os.kill(dvc.pid, signal.SIGKILL)  # dvc alone: its stage has to notice by itself
+        until(lambda: not stages_alive(checkout), seconds=3)
+        hits.append(recorded())
+    assert any(0 < hit < len(ids) for hit in hits), f"no kill hit the extraction: {hits}"
     checkout.repro()
     assert lock(checkout) == lock(project)
+    backbone = read_backbone(checkout.folder / "data/backbone")
+    assert fingerprint_record(backbone, "litert") == record
+    with FeatureStore.open(record, backbone.feature_shape) as store:
+        assert store.passes == len(ids)
+    assert recorded() == len(ids)
+
+
+def until(is_so: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.02)
+
+
+def stages_alive(checkout: Checkout) -> list[int]:
+    """Processes of this checkout that run a stage."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            is_here = Path(process.cwd()) == checkout.folder.resolve()
+            if is_here and "stages." in " ".join(process.cmdline()):
+                found.append(process.pid)
+    return found
 
 
 @pytest.mark.slow
