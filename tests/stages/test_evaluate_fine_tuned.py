@@ -24,6 +24,7 @@ from stages.artifacts.predictions import read_predictions
 from stages.core.errors import CorruptFileError
 from stages.core.files import atomic_folder
 from stages.core.params.evaluate import EvaluateParams
+from stages.engine import activations
 from stages.evaluate import main
 from tests.stages import small_run
 from tests.stages.small_run import RUNTIME, SmallRun
@@ -100,7 +101,7 @@ def test_test_pictures_pass_once_and_the_bytes_do_not_show_it(
 
 
 def test_both_networks_are_run_in_the_order_of_the_manifest(
-    run: SmallRun, doubling: bytes, tmp_path: Path
+    run: SmallRun, doubling: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from stages.artifacts.features import read_features
     from stages.engine.head import apply_head
@@ -111,6 +112,10 @@ def test_both_networks_are_run_in_the_order_of_the_manifest(
     weights, recorded = read_head(run.head, record), read_features(run.features)
     features = np.asarray(recorded.array("test"), np.float32)
     found = read_predictions(tmp_path / "out/p.csv", record.classes)
+    monkeypatch.setattr(activations, "_BLOCK_BYTES", 1)  # A picture at a time
+    evaluate(run, model, tmp_path / "one by one")
+    one = read_predictions(tmp_path / "one by one/p.csv", record.classes)
+    np.testing.assert_allclose(one.model, found.model, atol=1e-6)
     assert np.array_equal(found.head, apply_head(record.head, weights, features))
     doubled = apply_head(record.head, weights, 2 * features)
     np.testing.assert_allclose(found.model, doubled, atol=1e-6)

@@ -4,15 +4,20 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from stages import fine_tune
 from stages.artifacts.history import read_epochs
 from stages.artifacts.model_folder import Scores, read_model
 from stages.core.files import sha256_tree
+from stages.core.journal import Journal
 from tests.stages import small_run
+from tests.stages.artifacts.models import record
 from tests.stages.small_run import ROOT, SmallRun, stage
 
 TRAINS = {"epochs": 3, "learning_rate": 1e-4, "batch_size": 8}
@@ -168,6 +173,33 @@ def test_the_reason_says_what_improved() -> None:
     loss = fine_tune.reason(scores(0.4706, 1.0), scores(0.4706, 1.2), 2, 5)
     assert "improved the validation loss alone: loss 1.2000 -> 1.0000" in loss
     assert "accuracy 0.4706 as before" in loss
+
+
+@pytest.mark.parametrize("weights", ["none", "balanced"])
+def test_training_goes_on_with_the_class_weights_of_the_head(tmp_path: Path, weights: str) -> None:
+    given: list[Any] = []
+
+    class Learner:
+        check_convertible = lower_network = trained_parameters = lambda _: None
+
+        def fit(self, *arguments: Any) -> None:
+            given.extend(arguments)
+
+    content = small_run.encoded(small_run.picture(0, 0), "PNG")
+    rows = pd.DataFrame({"image_id": ["0" * 64] * 2, "shard": 0, "offset": 0, "bytes": 0})
+    made: dict[str, Any] = {
+        "record": record(class_weights=weights),
+        "weights": None,
+        "pictures": SimpleNamespace(train=rows, validation=rows, labels=lambda r: np.zeros(len(r))),
+        "reader": SimpleNamespace(read=lambda *_: content),
+        "params": SimpleNamespace(augment=SimpleNamespace(active=False)),
+        "seed": 1,
+        "folder": tmp_path,
+        "journal": Journal(tmp_path, "fine_tune"),
+    }
+    learner: Any = Learner()
+    fine_tune._Run(**made)._train(learner, 8, tmp_path)
+    assert given[-1] == weights
 
 
 def test_a_head_of_another_base_is_refused(run: SmallRun) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -181,6 +182,19 @@ def test_forty_new_pictures_cost_forty_passes_and_nothing_else_costs_any() -> No
     assert (grown.done, grown.avoided) == (40, 200)
     assert run(everything[::20]).done == 0
     assert recorded() == 240
+
+
+def test_no_room_for_features_is_said_before_the_first_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run([1, 2])
+    usage = shutil.disk_usage(ROOT)._replace(free=1 << 20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert run([1, 2]).avoided == 2
+    base = Counting()
+    with pytest.raises(HeadstartError, match=r"1 MB are free.*HEADSTART_CACHE"):
+        run([1, 2, 3], base)
+    assert base.made == base.passes == 0
 
 
 def test_no_network_is_made_when_nothing_is_missing() -> None:
