@@ -85,7 +85,7 @@ def test_params_tells_all_faults_and_exits_with_2(tmp_path: Path) -> None:
     said = run("params", str(file), code=2)
     assert said.startswith("Error: params.yaml has 2 faults")
     assert "Traceback" not in said
-    file.write_text(text.replace("name: mobilenet_v2", "name: mobilenet-v2x"))
+    file.write_text(text.replace("name: headstart-small", "name: mobilenet-v2x"))
     assert "Did you mean `mobilenet_v2`" in run("params", str(file), code=2)
 
 

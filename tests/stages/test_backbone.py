@@ -163,7 +163,7 @@ def test_a_file_of_weights_that_is_gone(tmp_path: Path) -> None:
 
 
 def test_impossible_parameters_are_told_before_tensorflow(tmp_path: Path) -> None:
-    text = (ROOT / "params.yaml").read_text().replace("name: mobilenet_v2", "name: mobilnet_v2")
+    text = (ROOT / "params.yaml").read_text().replace("name: headstart-small", "name: mobilnet_v2")
     (tmp_path / "params.yaml").write_text(text)
     done = subprocess.run(
         [
