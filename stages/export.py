@@ -8,6 +8,7 @@ model alone.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,11 +36,14 @@ if TYPE_CHECKING:
 
 KERAS_FILE = "model.keras"
 SAVED_MODEL = "saved_model"
+SAME_PIXELS = ("keras", "saved_model_pixels")
 #: What the text of a difference that must not depend on the CPU's last bits begins with.
 _LEAST_POWER = -7
 #: Accepted between the evaluated predictions and our own from features rounded to float16: a last
 #: bit that another CPU or GPU gave may have been rounded the other way.
 _ROUNDED = 0.01
+#: As in extraction, whose code is no part of this stage: the number decides bits.
+_KERAS_BATCH = 32
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -74,16 +78,18 @@ def main(
         expected = evaluated
         if rounded:
             expected = unrounded(record, backbone, backbone_folder, model, batch, evaluated)
-        compared = {name: compare(expected, found) for name, found in outputs.items()}
+        taken = require_some(reasons, len(contents))
+        compared = {name: compare(expected, outputs[name]) for name in SAME_PIXELS}
+        from_files = outputs["saved_model_bytes"]
+        compared["saved_model_bytes"] = compare(expected[taken], from_files[taken])
         if rounded:
             compared["rounding"] = compare(evaluated, outputs["keras"])
         journal.note(differences={name: exact for name, (exact, _) in compared.items()})
         accept(compared, export.max_probability_difference)
-        refused = {rows["path"].iloc[place]: reason for place, reason in reasons.items()}
-        require_some(refused, len(contents))
         write_labels(folder / "labels.json", record.classes)
         write_text(folder / "labels.txt", labels_text(record.classes))
         write_text(folder / "README.md", readme(record, backbone, not_covered()))
+    refused = {rows["path"].iloc[place]: reason for place, reason in reasons.items()}
     summary = summarize(compared, len(contents), len(refused), export, record)
     write_json(metrics, summary)
     print(describe(summary, refused))
@@ -214,14 +220,13 @@ def unrounded(
 def base_features(backbone: BackboneRecord, folder: Path, batch: Pixels) -> Floats:
     """Features of pictures by the engine that recorded them, float32."""
     from stages.core.machine import cores
-    from stages.engine.extraction import KERAS_BATCH
 
     if backbone.engine == "keras":
         from stages.nets.keras_engine import KerasFunction
 
-        run = KerasFunction(folder, backbone, KERAS_BATCH, cores())
-        starts = range(0, len(batch), KERAS_BATCH)
-        return np.concatenate([run(batch[start : start + KERAS_BATCH]) for start in starts])
+        run = KerasFunction(folder, backbone, _KERAS_BATCH, cores())
+        starts = range(0, len(batch), _KERAS_BATCH)
+        return np.concatenate([run(batch[start : start + _KERAS_BATCH]) for start in starts])
     from stages.engine.litert import LiteRTFunction
 
     return LiteRTFunction(folder / NETWORK, cores())(batch)
@@ -248,17 +253,29 @@ class _Clock:
 
 
 def compare(expected: Floats, found: Floats) -> tuple[float, int]:
-    """Largest difference of a probability, and on how many pictures the first guess is the same.
-
-    Pictures that were refused, all NaN in ``found``, are left out.
-    """
-    taken = ~np.isnan(found).all(axis=1)
-    expected, found = expected[taken], found[taken]
-    if not len(found):
-        return float("nan"), 0
+    """Largest difference of a probability, and on how many pictures the first guess is the same."""
     difference = float(np.abs(np.asarray(expected, np.float64) - found).max())
     agree = int((expected.argmax(axis=1) == found.argmax(axis=1)).sum())
     return difference, agree
+
+
+def require_some(refused: Mapping[int, str], count: int) -> list[int]:
+    """Positions of the pictures that were not refused.
+
+    Raises
+    ------
+    HeadstartError
+        If there are none, so that nothing is known of the way from files.
+    """
+    taken = [place for place in range(count) if place not in refused]
+    if not taken:
+        reasons = "; ".join(sorted(set(refused.values())))
+        raise HeadstartError(
+            f"The SavedModel refuses all {count} test pictures that it was to be compared on: "
+            f"{reasons} Pillow, which training reads pictures with, takes them. Nothing was "
+            "exported. Convert the pictures to JPEG or PNG and run the pipeline again."
+        )
+    return taken
 
 
 def accept(compared: dict[str, tuple[float, int]], limit: float) -> None:
@@ -269,7 +286,7 @@ def accept(compared: dict[str, tuple[float, int]], limit: float) -> None:
     HeadstartError
         Naming the form and the difference.
     """
-    for name in ("keras", "saved_model_pixels"):
+    for name in SAME_PIXELS:
         difference = compared[name][0]
         if not difference <= limit:
             raise HeadstartError(
@@ -281,23 +298,32 @@ def accept(compared: dict[str, tuple[float, int]], limit: float) -> None:
 
 
 def summarize(
-    compared: dict[str, tuple[float, int]], count: int, params: ExportParams, record: ModelRecord
+    compared: dict[str, tuple[float, int]],
+    count: int,
+    refused: int,
+    params: ExportParams,
+    record: ModelRecord,
 ) -> dict[str, Any]:
     """The metrics: differences as bounds, since their last digits belong to the CPU."""
     forms = {
         name: {
             "probability_differs_at_most": at_most(difference),
             "same_first_guess": agree,
-            "same_first_guess_share": agree / count,
+            "same_first_guess_share": agree
+            / (count - (refused if name == "saved_model_bytes" else 0)),
         }
         for name, (difference, agree) in compared.items()
     }
-    return {
+    summary = {
         **forms,
         "kind": record.kind,
         "pictures": count,
+        "refused": refused,
         "probability_difference_accepted": params.max_probability_difference,
     }
+    if "rounding" in compared:
+        summary["rounded_probability_difference_accepted"] = _ROUNDED
+    return summary
 
 
 def at_most(difference: float) -> float:

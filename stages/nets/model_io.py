@@ -9,6 +9,7 @@ does nothing else.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -132,16 +133,45 @@ def run_pixels(loaded: Any, pixels: npt.NDArray[np.uint8]) -> Floats:
     return np.concatenate(parts)
 
 
-def run_bytes(loaded: Any, contents: Sequence[bytes]) -> tuple[list[str], Floats]:
-    """Labels and probabilities by the signature ``serving_default``."""
+def run_bytes(loaded: Any, contents: Sequence[bytes]) -> tuple[Floats, dict[int, str]]:
+    """Probabilities by the signature ``serving_default``, and what it refused.
+
+    Returns
+    -------
+    probabilities : ndarray of shape (n, n_classes), float32
+        NaN where a picture was refused.
+    refused : dict of int to str
+        Position of a picture that was refused, and why.
+    """
     signature = loaded.signatures["serving_default"]
-    labels: list[str] = []
-    parts = []
+
+    def run(part: Sequence[bytes]) -> Floats:
+        answer = signature(content=tf.constant(list(part)))["probabilities"]
+        return np.asarray(answer.numpy(), np.float32)
+
+    classes = signature.structured_outputs["probabilities"].shape[1]
+    found = np.full((len(contents), classes), np.nan, np.float32)
+    refused: dict[int, str] = {}
     for start in range(0, len(contents), _AT_ONCE):
-        found = signature(content=tf.constant(list(contents[start : start + _AT_ONCE])))
-        labels += [label.decode() for label in found["label"].numpy()]
-        parts.append(found["probabilities"].numpy())
-    return labels, np.concatenate(parts)
+        part = contents[start : start + _AT_ONCE]
+        try:
+            found[start : start + len(part)] = run(part)
+        except tf.errors.InvalidArgumentError:  # One picture is enough, and it is not said which.
+            for place, content in enumerate(part, start):
+                try:
+                    found[place] = run([content])[0]
+                except tf.errors.InvalidArgumentError as error:
+                    refused[place] = _reason(error.message)
+    return found, refused
+
+
+def _reason(message: str) -> str:
+    """What TensorFlow says, without the places in its graph."""
+    asserted = re.search(r"assertion failed: \[(.*?)\]", message)
+    if asserted:
+        return asserted[1]
+    lines = [line.strip() for line in re.sub(r"\{\{.*?\}\}", "", message).splitlines()]
+    return next((line for line in lines if line and line != "[[]]"), "no reason was given")
 
 
 def _signatures(model: keras.Model, classes: Sequence[str]) -> dict[str, Any]:
