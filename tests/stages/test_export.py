@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import dataclasses
-import io
 import json
 import subprocess
 import sys
@@ -12,10 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from stages import export
-from stages.artifacts.manifest import read_split, write_split
 from stages.artifacts.backbone_record import read_backbone
 from stages.artifacts.manifest import read_split, write_split
 from stages.artifacts.model_folder import read_model
@@ -25,7 +21,6 @@ from stages.core.errors import HeadstartError
 from stages.core.files import sha256_bytes, sha256_tree
 from stages.core.params.export import ExportParams
 from stages.engine.extraction import KERAS_BATCH
-from stages.core.params.export import ExportParams
 from stages.report import exported as exported_page
 from tests.stages import small_run
 from tests.stages.small_run import ROOT, SmallRun, encoded, picture, stage
@@ -339,142 +334,6 @@ def test_a_head_on_rounded_features_is_exported(engine: str, run: SmallRun, tmp_
         export.unrounded(*where, evaluated)
         with pytest.raises(HeadstartError, match="are not this model's"):
             export.unrounded(*where, evaluated[::-1])
-
-
-def unreadable(run: SmallRun) -> dict[str, tuple[bytes, str]]:
-    """Some test pictures as files that Pillow reads and TensorFlow does not; others by path."""
-
-    def saved(image: Image.Image, form: str, **options: Any) -> bytes:
-        stream = io.BytesIO()
-        image.save(stream, form, **options)
-        return stream.getvalue()
-
-    test = read_split(run.manifest).query("split == 'test'")["path"].tolist()
-    frames = [picture(0, 300), picture(1, 301), picture(2, 302)]
-    moving = {"save_all": True, "append_images": frames[1:], "duration": 50}
-    return {
-        test[0]: (saved(picture(0, 200).convert("P"), "BMP"), "bmp"),
-        test[4]: (saved(picture(1, 201), "TIFF"), "tif"),
-        test[7]: (saved(frames[0], "WEBP", **moving), "webp"),
-    }
-
-
-def with_pictures(run: SmallRun, new: dict[str, tuple[bytes, str]], folder: Path) -> SmallRun:
-    """The manifest and the shards of a run, with other files in some places."""
-    table = read_split(run.manifest)
-    other = SmallRun(folder)
-    other.images.mkdir(parents=True)
-    contents, _ = export.load(run.images, table, 32)
-    files = {
-        path: new.get(path, (content, Path(path).suffix.replace("jpeg", "jpg")[1:]))
-        for path, content in zip(table["path"], contents, strict=True)
-    }
-    with ShardWriter(other.images) as writer:
-        for content, extension in dict(files.values()).items():
-            writer.add(content, extension)
-        places = writer.finish()
-    ids = [sha256_bytes(files[path][0]) for path in table["path"]]
-    table["image_id"] = ids
-    table["bytes"] = [len(files[path][0]) for path in table["path"]]
-    table["shard"] = [shard_of(image_id) for image_id in ids]
-    table["offset"] = [places[image_id].offset for image_id in ids]
-    write_split(other.manifest, table)
-    return other
-
-
-def test_pictures_that_tensorflow_cannot_read_are_counted_and_named(
-    run: SmallRun, tmp_path: Path
-) -> None:
-    new = unreadable(run)
-    other = with_pictures(run, new, tmp_path / "other")
-    features, predictions = tmp_path / "features", tmp_path / "predictions"
-    common: dict[str, Path] = {"images": other.images, "manifest": other.manifest}
-    for name, paths in (
-        ("extract_features", {"backbone_folder": run.backbone, "features": features}),
-        ("evaluate", {
-            "features": features, "head": run.head, "model": run.folder / "untuned",
-            "predictions": predictions, "metrics": tmp_path / "m",
-            "confusion": tmp_path / "c", "calibration": tmp_path / "k",
-        }),
-        ("export", {
-            "backbone_folder": run.backbone, "model": run.folder / "untuned",
-            "predictions": predictions, "export_folder": tmp_path / "export",
-            "metrics": tmp_path / "export.json",
-        }),
-    ):  # fmt: skip
-        done = stage(run, name, {}, **common, **paths, journal=tmp_path / "journal")
-        assert done.returncode == 0, done.stderr
-    metrics = json.loads((tmp_path / "export.json").read_text())
-    assert (metrics["pictures"], metrics["refused"]) == (12, 3)
-    assert metrics["keras"]["same_first_guess_share"] == 1.0
-    assert metrics["saved_model_bytes"]["same_first_guess"] <= 9
-    assert metrics["saved_model_bytes"]["probability_differs_at_most"] <= 0.1
-    for path in new:
-        assert f"{path}: " in done.stdout
-    assert "palette" in done.stdout
-    assert "animated WebP" in done.stdout
-    assert "{{" not in done.stdout
-    assert done.stderr == ""
-
-
-def test_no_picture_left_to_compare_is_an_error() -> None:
-    assert export.require_some({0: "why"}, 3) == [1, 2]
-    with pytest.raises(HeadstartError, match=r"refuses all 2 .* TIFF"):
-        export.require_some({0: "TIFF", 1: "TIFF"}, 2)
-
-
-def test_many_refusals_are_not_all_listed(run: SmallRun) -> None:
-    compared = {name: (0.0, 30) for name in ("keras", "saved_model_pixels")}
-    record = read_model(run.folder / "tuned")
-    params = ExportParams(parity_pictures=30, max_probability_difference=1e-4)
-    summary = export.summarize({**compared, "saved_model_bytes": (0.0, 5)}, 30, 25, params, record)
-    assert summary["saved_model_bytes"]["same_first_guess_share"] == 1.0
-    refused = {f"class/{number}\x1b.bmp": "A BMP file." for number in range(25)}
-    text = exported_page.describe(summary, refused)
-    assert "same first guess on 5 of 5" in text
-    assert "refuses 25 of 30" in text
-    assert "and 5 more" in text
-    assert "\x1b" not in text
-
-
-@pytest.mark.parametrize("engine", ["litert", pytest.param("keras", marks=pytest.mark.slow)])
-def test_a_head_on_rounded_features_is_exported(engine: str, tmp_path: Path) -> None:
-    run = small_run.make(tmp_path / "run") if engine == "litert" else _keras_run(tmp_path / "run")
-    rounds = {"extract_features": {"dtype": "float16", "engine": engine}}
-    rounded = tmp_path / "features"
-    head, model, predictions = tmp_path / "head", tmp_path / "model", tmp_path / "predictions"
-    common: dict[str, Path] = {"images": run.images, "manifest": run.manifest}
-    base = {"backbone_folder": run.backbone}
-    for name, paths in (
-        ("extract_features", {**common, **base, "features": rounded}),
-        ("train_head", {
-            "features": rounded, "model": head, "epoch_history": tmp_path / "e",
-            "batch_history": tmp_path / "b",
-        }),
-        ("fine_tune", {
-            **common, **base, "features": rounded, "head": head, "model": model,
-            "epoch_history": tmp_path / "f",
-        }),
-        ("evaluate", {
-            **common, "features": rounded, "head": head, "model": model,
-            "predictions": predictions, "metrics": tmp_path / "m",
-            "confusion": tmp_path / "c", "calibration": tmp_path / "k",
-        }),
-        ("export", {
-            **common, **base, "model": model, "predictions": predictions,
-            "export_folder": tmp_path / "export", "metrics": tmp_path / "export.json",
-        }),
-    ):  # fmt: skip
-        params = {**rounds, "fine_tune": {"epochs": 0}}
-        done = stage(run, name, params, **paths, journal=tmp_path / "journal")
-        assert done.returncode == 0, done.stderr
-        assert "oneDNN" not in done.stderr
-    metrics = json.loads((tmp_path / "export.json").read_text())
-    assert metrics["keras"]["probability_differs_at_most"] <= 1e-4
-    assert metrics["rounding"]["probability_differs_at_most"] > 1e-7
-    assert metrics["rounding"]["same_first_guess"] <= 12
-    assert metrics["rounded_probability_difference_accepted"] == 0.01
-    assert "rounded to float16" in done.stdout
 
 
 @pytest.mark.parametrize(("count", "wanted"), [(12, 200), (1000, 200), (7, 1), (1, 5)])
