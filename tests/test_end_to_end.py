@@ -80,7 +80,7 @@ def test_two_cold_runs_give_the_same_bytes(
 
 def test_another_head_rate_runs_the_head_and_costs_no_pass(cold: tuple[Checkout, str]) -> None:
     checkout, _ = cold
-    checkout.set(train_head__learning_rate=0.003)
+    checkout.set(train_head__learning_rate=0.01)
     _, output = checkout.repro()
     assert stages_that_ran(output) == ["train_head", "fine_tune", "evaluate", "export"]
     assert table(checkout)["passes_done"] == 0

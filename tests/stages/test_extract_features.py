@@ -25,6 +25,7 @@ from stages.artifacts.feature_store import FeatureStore, outlook
 from stages.artifacts.features import read_features
 from stages.artifacts.shards import ShardReader, ShardWriter
 from stages.core.files import sha256_bytes
+from stages.core.params.recipe import overlay
 from stages.engine.extraction import extract, fingerprint_record
 from stages.engine.litert import LiteRTFunction
 from tests.stages.imaging.pictures import jpeg, png
@@ -127,9 +128,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MobileNetV2 0.35 at 64 pixels with random weights, as the stage makes it."""
     folder = tmp_path_factory.mktemp("backbone")
-    target = folder / "backbone"
+    target, params = folder / "backbone", folder / "params.yaml"
+    base = {"name": "mobilenet_v2", "alpha": 0.35, "weights": "random", "image_size": 64}
+    params.write_text(overlay((ROOT / "params.yaml").read_text(), {"backbone": base}))
     subprocess.run(
-        [sys.executable, "-m", "stages.backbone", "--runtime=runtime.txt",
+        [sys.executable, "-m", "stages.backbone", "--runtime=runtime.txt", f"--params={params}",
          f"--backbone-folder={target}", f"--journal={folder}"],
         cwd=ROOT, check=True, capture_output=True,
     )  # fmt: skip

@@ -151,11 +151,16 @@ def test_a_wrong_parameter_stops_before_anything_is_read(stage: Path) -> None:
     assert not (stage / "out.txt").exists()
 
 
+def _heed_interrupts() -> None:
+    """What a shell starts in the background ignores them, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_interrupting_says_that_one_can_go_on(stage: Path) -> None:
     (stage / "in.txt").write_text("sleep")
     with subprocess.Popen(
         command(stage), cwd=stage, env=environment(stage), text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=_heed_interrupts,  # noqa: PLW1509
     ) as child:  # fmt: skip
         assert child.stdout is not None
         child.stdout.readline()
