@@ -193,6 +193,12 @@ def summary() -> None:
     table = Path(_option(stages, "evaluate", "journal")) / "runtime.json"
     if not metrics.exists():
         raise HeadstartError(f"There is no {metrics} yet. Run the pipeline first: `dvc repro`.")
+    waiting = [entry.stage.name for entry in _planned() if entry.reasons]
+    if waiting:
+        typer.echo(
+            f"OLD: since this was made, something changed; {', '.join(waiting)} would run now "
+            "(`headstart plan` says why).\n"
+        )
     typer.echo(scores_text(read_json(metrics)))
     if table.exists():
         typer.echo("\nThe last run that had something to compute:")

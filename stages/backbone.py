@@ -49,7 +49,7 @@ def main(
         pretrained.base.save_weights(str(folder / WEIGHTS))
         parity, digest = None, None
         if extract_features.engine == "litert":
-            network, parity = convert(model, backbone.image_size, journal)
+            network, parity = convert(model, backbone.image_size, backbone.pooling, journal)
             write_bytes(folder / NETWORK, network)
             digest = sha256_bytes(network)
         record = BackboneRecord(
@@ -100,7 +100,7 @@ def check(params: BackboneParams) -> Backbone:
     return find(params.name, params.alpha, params.image_size)
 
 
-def convert(model: Any, image_size: int, journal: Journal) -> tuple[bytes, Parity]:
+def convert(model: Any, image_size: int, pooling: str, journal: Journal) -> tuple[bytes, Parity]:
     """Convert the model from pixels to features, and accept the result only if it agrees.
 
     Raises
@@ -110,7 +110,7 @@ def convert(model: Any, image_size: int, journal: Journal) -> tuple[bytes, Parit
     """
     from stages.engine.litert import LiteRTFunction
     from stages.nets.convert import to_tflite
-    from stages.nets.parity import TOLERANCE, compare, pictures
+    from stages.nets.parity import accepted, compare, pictures
 
     start = time.perf_counter()
     try:
@@ -131,11 +131,11 @@ def convert(model: Any, image_size: int, journal: Journal) -> tuple[bytes, Parit
         parity_difference_in_std=difference if math.isfinite(difference) else None,
         litert_ms_per_picture=round(1000 * (time.perf_counter() - compared) / len(batch), 3),
     )
-    if not difference <= TOLERANCE:
+    if not difference <= accepted(pooling):
         raise HeadstartError(
             f"The converted base is not the Keras model: on {len(batch)} real pictures a feature "
-            f"differs by {difference:.3g} of its standard deviation; {TOLERANCE:g} is accepted. It "
-            f"was thrown away. {_USE_KERAS}"
+            f"differs by {difference:.3g} of its standard deviation; {accepted(pooling):g} is "
+            f"accepted. It was thrown away. {_USE_KERAS}"
         )
     return network, Parity(len(batch), _at_most(difference))
 

@@ -40,12 +40,20 @@ _HELP = {
 }
 
 
+_DVC_REMOVES = (
+    "(DVC removed this stage's former outputs before it started it; `dvc checkout` brings the "
+    "recorded ones back.)"
+)
+
+
 def run(main: Callable[..., None], argv: Sequence[str] | None = None) -> None:
     """Parse, check, run, check again; exit with a message on failure."""
     try:
         _run(main, argv)
     except HeadstartError as error:
         print(f"\nError: {error}", file=sys.stderr)
+        if "DVC_STAGE" in os.environ and error.exit_code == HeadstartError.exit_code:
+            print(_DVC_REMOVES, file=sys.stderr)
         leave(error.exit_code)
     except BrokenPipeError:  # Whoever read our lines has left: `| head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

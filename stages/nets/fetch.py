@@ -102,8 +102,10 @@ def find_or_download(
         f"  file    {name}\n"
         f"  folder  {target.parent}\n"
         "Nothing was kept. Without a network: fetch that file elsewhere and put it into that "
-        "folder (KERAS_HOME moves it), and run again. Or set `backbone.weights` to the path of a "
-        "weights file, or to `random`, which tries the mechanics and holds no transfer."
+        "folder (KERAS_HOME moves it), and run again. Or take the base that comes with the project "
+        "(`backbone.name: headstart-small`, `alpha: 1.0`, `weights: shipped`, `image_size: 96`), "
+        "or set `backbone.weights` to the path of a weights file, or to `random`, which tries the "
+        "mechanics and holds no transfer."
     )
 
 

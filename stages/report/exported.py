@@ -7,6 +7,7 @@ from typing import Any
 
 from stages.artifacts.backbone_record import BackboneRecord
 from stages.artifacts.model_folder import ModelRecord
+from stages.core.backbones import BACKBONES
 from stages.core.tables import plain
 
 _SHOWN = 20
@@ -64,6 +65,13 @@ def labels_text(classes: Sequence[str]) -> str:
     return "".join(" ".join(name.splitlines()) + "\n" for name in classes)
 
 
+def _licence(backbone: BackboneRecord) -> str:
+    known = BACKBONES.get(backbone.name)
+    if known is None or backbone.weights not in {"imagenet", "shipped"}:
+        return "not known here; they did not come with the project"
+    return known.licence or "not stated by its authors"
+
+
 def readme(record: ModelRecord, backbone: BackboneRecord, not_covered: Sequence[str]) -> str:
     """How to use what was exported, in five lines each, and what it does not do.
 
@@ -81,6 +89,8 @@ def readme(record: ModelRecord, backbone: BackboneRecord, not_covered: Sequence[
 {warning}
 {count} classes (`labels.json`, `labels.txt`: in the order of the outputs), on {backbone.name} at
 {size} pixels. Every file was loaded again and compared with the evaluated model before it was kept.
+
+License of the base's weights ({backbone.weights}): {_licence(backbone)}.
 
 ## `saved_model/`: from a picture's file to its label
 
