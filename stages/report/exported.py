@@ -90,7 +90,7 @@ def readme(record: ModelRecord, backbone: BackboneRecord, not_covered: Sequence[
 {count} classes (`labels.json`, `labels.txt`: in the order of the outputs), on {backbone.name} at
 {size} pixels. Every file was loaded again and compared with the evaluated model before it was kept.
 
-License of the base's weights ({backbone.weights}): {_licence(backbone)}.
+License of the base's weights: {_licence(backbone)}.
 
 ## `saved_model/`: from a picture's file to its label
 
