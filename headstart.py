@@ -187,13 +187,14 @@ def summary() -> None:
     from stages.core.files import read_json
     from stages.report.evaluation import passes_text, scores_text
 
-    stages = {entry.name: entry for entry in _stages()}
+    planned = _planned()
+    stages = {entry.stage.name: entry.stage for entry in planned}
     metrics = Path(_option(stages, "evaluate", "metrics"))
     exported = Path(_option(stages, "export", "export_folder"))
     table = Path(_option(stages, "evaluate", "journal")) / "runtime.json"
     if not metrics.exists():
         raise HeadstartError(f"There is no {metrics} yet. Run the pipeline first: `dvc repro`.")
-    waiting = [entry.stage.name for entry in _planned() if entry.reasons]
+    waiting = [entry.stage.name for entry in planned if entry.reasons]
     if waiting:
         typer.echo(
             f"OLD: since this was made, something changed; {', '.join(waiting)} would run now "
@@ -209,15 +210,6 @@ def summary() -> None:
             files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
             size = sum(file.stat().st_size for file in files) / 1e6
             typer.echo(f"  {path.name + ('/' if path.is_dir() else ''):16}{size:8.1f} MB")
-
-
-def _stages() -> tuple[Stage, ...]:
-    from flows import dag
-
-    try:
-        return dag.stages(Path.cwd())
-    except dag.GraphError as error:
-        raise HeadstartError(str(error)) from error
 
 
 def _option(stages: Mapping[str, Stage], stage: str, option: str) -> str:

@@ -27,6 +27,7 @@ from stages.core.cli import In, Out, Runtime
 from stages.core.errors import HeadstartError
 from stages.core.files import atomic_folder, write_json, write_text
 from stages.core.journal import Journal
+from stages.core.machine import KERAS_BATCH, cores
 from stages.core.params.export import ExportParams
 from stages.core.params.extract_features import ExtractFeaturesParams
 from stages.report.exported import describe, labels_text, readme
@@ -42,8 +43,6 @@ _LEAST_POWER = -7
 #: Accepted between the evaluated predictions and our own from features rounded to float16: a last
 #: bit that another CPU or GPU gave may have been rounded the other way.
 _ROUNDED = 0.01
-#: As in extraction, whose code is no part of this stage: the number decides bits.
-_KERAS_BATCH = 32
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -149,7 +148,6 @@ def write_and_run(
     refused : dict of int to str
         Position of each file that it refused, and why.
     """
-    from stages.core.machine import cores
     from stages.nets.tf import configure  # isort: skip - before anything else of TensorFlow
     from stages.nets import model_io
 
@@ -219,14 +217,12 @@ def unrounded(
 
 def base_features(backbone: BackboneRecord, folder: Path, batch: Pixels) -> Floats:
     """Features of pictures by the engine that recorded them, float32."""
-    from stages.core.machine import cores
-
     if backbone.engine == "keras":
         from stages.nets.keras_engine import KerasFunction
 
-        run = KerasFunction(folder, backbone, _KERAS_BATCH, cores())
-        starts = range(0, len(batch), _KERAS_BATCH)
-        return np.concatenate([run(batch[start : start + _KERAS_BATCH]) for start in starts])
+        run = KerasFunction(folder, backbone, KERAS_BATCH, cores())
+        starts = range(0, len(batch), KERAS_BATCH)
+        return np.concatenate([run(batch[start : start + KERAS_BATCH]) for start in starts])
     from stages.engine.litert import LiteRTFunction
 
     return LiteRTFunction(folder / NETWORK, cores())(batch)

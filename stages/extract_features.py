@@ -23,10 +23,9 @@ from stages.core import cli
 from stages.core.cli import In, Out, Runtime
 from stages.core.errors import HeadstartError
 from stages.core.journal import Journal
-from stages.core.machine import cores
+from stages.core.machine import KERAS_BATCH, cores
 from stages.core.params.extract_features import ExtractFeaturesParams
 from stages.engine.extraction import (
-    KERAS_BATCH,
     Function,
     extract,
     fingerprint_record,

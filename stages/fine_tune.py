@@ -78,9 +78,7 @@ def main(
         return
     from stages.artifacts.history import write_epochs
     from stages.artifacts.shards import ShardReader
-    from stages.nets.split_base import check_kind
 
-    check_kind(fine_tune.unfreeze_by, fine_tune.unfreeze)
     pictures = read_pictures(manifest, features, record)
     with ShardReader(images) as reader, atomic_folder(model) as folder:
         run = _Run(

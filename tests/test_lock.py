@@ -44,4 +44,4 @@ def test_the_metrics_are_those_of_the_lock() -> None:
         for out in stage["outs"]:
             if out["path"].startswith("data/metrics/"):
                 content = (ROOT / out["path"]).read_bytes()
-                assert out["md5"] == hashlib.md5(content).hexdigest(), f"{out['path']}: {AGAIN}"  # noqa: S324
+                assert out["md5"] == hashlib.md5(content).hexdigest(), f"{out['path']}: {AGAIN}"  # noqa: S324 - as above

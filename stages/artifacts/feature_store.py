@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,9 +26,9 @@ from typing import Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import platformdirs
 
 from stages.artifacts.store_file import FAULTS, StoreFile, say
+from stages.core.cache import cache_folder
 from stages.core.errors import CorruptFileError
 
 Floats = npt.NDArray[np.float32]
@@ -64,9 +63,7 @@ def fingerprint(record: Mapping[str, Any]) -> str:
 
 def store_folder() -> Path:
     """Where the stores lie: ``$HEADSTART_CACHE/features``, else in the user's cache folder."""
-    given = os.environ.get("HEADSTART_CACHE")
-    root = Path(given) if given else Path(platformdirs.user_cache_dir("headstart"))
-    return root.expanduser().absolute() / "features"
+    return cache_folder() / "features"
 
 
 def outlook(record: Mapping[str, Any], ids: Iterable[str]) -> Outlook:

@@ -23,6 +23,7 @@ import pandas as pd
 from stages.artifacts.feature_store import fingerprint
 from stages.artifacts.manifest import SPLITS
 from stages.artifacts.npy import DTYPES, npy_bytes, write_npy
+from stages.artifacts.table import read_table
 from stages.core.errors import CorruptFileError, HeadstartError
 from stages.core.files import atomic_folder, sha256_file, write_json, write_text
 
@@ -205,7 +206,7 @@ class Features:
 
     def rows(self, split: str) -> pd.DataFrame:
         """The row table of a split: image_id, label, view."""
-        return _read_rows(self.folder / f"{split}.csv")
+        return read_table(self.folder / f"{split}.csv", ROWS, "a row table", _MEND)
 
 
 def read_features(folder: Path) -> Features:
@@ -254,26 +255,6 @@ def _check_hash(path: Path, wanted: str, size: int | None = None) -> None:
             f"{path}: expected sha256 {wanted}, got {digest}: its content was changed after it was "
             f"written. {_MEND}"
         )
-
-
-def _read_rows(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(
-            path,
-            dtype=dict(ROWS),
-            keep_default_na=False,
-            na_filter=False,
-            encoding="utf-8",
-            lineterminator="\n",
-        )
-    except (ValueError, OSError) as error:
-        raise CorruptFileError(f"{path} cannot be read as a row table: {error}. {_MEND}") from error
-    if list(table.columns) != list(ROWS):
-        raise CorruptFileError(
-            f"{path}: expected the columns {', '.join(ROWS)}; got {', '.join(table.columns)}. "
-            f"{_MEND}"
-        )
-    return table
 
 
 def _read_header(path: Path) -> FeaturesHeader:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from stages.artifacts.table import read_table
 from stages.core.errors import CorruptFileError
 from stages.core.files import write_text
 
@@ -57,7 +58,7 @@ SET_ASIDE: Mapping[str, str] = {"path": "str", "reason": "str", "detail": "str"}
 
 def read_images(path: Path) -> pd.DataFrame:
     """Read an image manifest and check columns, dtypes, order and uniqueness."""
-    return _checked_images(_read(path, IMAGES), path)
+    return _checked_images(read_table(path, IMAGES, "a manifest"), path)
 
 
 def write_images(path: Path, images: pd.DataFrame) -> None:
@@ -67,7 +68,7 @@ def write_images(path: Path, images: pd.DataFrame) -> None:
 
 def read_split(path: Path) -> pd.DataFrame:
     """Read a manifest with its ``split`` column, and check that every split is a known one."""
-    frame = _checked_images(_read(path, SPLIT), path)
+    frame = _checked_images(read_table(path, SPLIT, "a manifest"), path)
     unknown = sorted(set(frame["split"]) - set(SPLITS))
     if unknown:
         raise CorruptFileError(f"{path}: the column split holds {unknown}; known are {SPLITS}.")
@@ -81,7 +82,7 @@ def write_split(path: Path, images: pd.DataFrame) -> None:
 
 def read_set_aside(path: Path) -> pd.DataFrame:
     """Read the table of files that were not taken, with the reason for each."""
-    return _read(path, SET_ASIDE)
+    return read_table(path, SET_ASIDE, "a manifest")
 
 
 def write_set_aside(path: Path, rows: pd.DataFrame) -> None:
@@ -107,25 +108,6 @@ def frame(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str]) -> p
     """A data frame of ``rows`` with exactly these columns and dtypes, also when it is empty."""
     table = pd.DataFrame(list(rows), columns=list(columns))
     return table.astype(dict(columns))
-
-
-def _read(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(
-            path,
-            dtype=dict(columns),
-            keep_default_na=False,
-            na_filter=False,
-            encoding="utf-8",
-            lineterminator="\n",
-        )
-    except (ValueError, OSError) as error:
-        raise CorruptFileError(f"{path} cannot be read as a manifest: {error}.") from error
-    if list(table.columns) != list(columns):
-        raise CorruptFileError(
-            f"{path}: expected the columns {', '.join(columns)}; got {', '.join(table.columns)}."
-        )
-    return table
 
 
 def _checked_images(table: pd.DataFrame, path: Path) -> pd.DataFrame:

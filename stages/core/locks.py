@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from stages.core.cache import cache_folder
 from stages.core.errors import HeadstartError
 
 if sys.platform != "win32":  # There, nobody waits: DVC's own lock has to do.
@@ -73,8 +74,8 @@ def folder() -> Path:
         If it is a link, no folder, or another user's, or cannot be made.
     """
     if sys.platform == "win32":  # No locks, no folder.
-        return _cache()
-    path = _cache() / f"locks-{os.getuid()}"
+        return cache_folder()
+    path = cache_folder() / f"locks-{os.getuid()}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700, exist_ok=True)
@@ -94,23 +95,6 @@ def folder() -> Path:
     finally:
         os.close(descriptor)
     return path
-
-
-def _cache() -> Path:
-    given = os.environ.get("HEADSTART_CACHE")
-    if given:
-        return Path(given).absolute()
-    shared = os.environ.get("XDG_CACHE_HOME")
-    if shared:
-        return Path(shared).absolute() / "headstart"
-    home = Path("~/Library/Caches" if sys.platform == "darwin" else "~/.cache")
-    try:
-        return home.expanduser().absolute() / "headstart"
-    except RuntimeError as error:
-        raise HeadstartError(
-            "This user has no home folder to keep locks and features in. Nothing was run. Name a "
-            "folder in the environment variable HEADSTART_CACHE; then run again."
-        ) from error
 
 
 def _unusable(path: Path, error: OSError) -> HeadstartError:

@@ -8,6 +8,10 @@ import platform
 _SAME = {"amd64": "x86_64", "aarch64": "arm64"}
 
 
+#: Pictures in a batch of the Keras engine. The number decides bits, so it is one for everybody.
+KERAS_BATCH = 32
+
+
 def cores() -> int:
     """CPU cores that this process may use; unlike a container's quota, told by the system."""
     if hasattr(os, "sched_getaffinity"):

@@ -29,7 +29,7 @@ from stages.artifacts.feature_store import FeatureStore, Floats
 from stages.artifacts.npy import write_npy
 from stages.core.disk import require_room
 from stages.core.errors import HeadstartError
-from stages.core.machine import architecture, cores
+from stages.core.machine import KERAS_BATCH, architecture, cores
 from stages.core.progress import Progress, progress
 from stages.imaging.pixels import SPEC, pixels
 
@@ -37,8 +37,6 @@ Pixels = npt.NDArray[np.uint8]
 Function = Callable[[Pixels], Floats]
 Result = tuple[str, Floats]
 
-#: Pictures in a batch of the Keras engine. The number decides bits, so it is one for everybody.
-KERAS_BATCH = 32
 #: Memory that interpreters may take together: an eighth of the machine's, at least this.
 _LEAST_BUDGET = 1 << 30
 #: What an interpreter takes besides twice the size of its file (the weights as they are, and once

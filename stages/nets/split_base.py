@@ -212,8 +212,8 @@ def nodes_of(base: Any) -> list[Node]:
         operation = history.operation
         if operation.name in parents:
             continue
-        tensors = operation._inbound_nodes[history.node_index].input_tensors  # noqa: SLF001
-        parents[operation.name] = [tensor._keras_history.operation.name for tensor in tensors]  # noqa: SLF001
+        tensors = operation._inbound_nodes[history.node_index].input_tensors  # noqa: SLF001 - as above
+        parents[operation.name] = [tensor._keras_history.operation.name for tensor in tensors]  # noqa: SLF001 - as above
         waiting.extend(tensors)
     # Operations are the layers and, in a few networks (MobileNetV3), sums that are no layer.
     return [

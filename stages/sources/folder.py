@@ -62,7 +62,8 @@ class FolderSource:
         try:
             # The listing saw a regular file; NOFOLLOW holds if a link took its place since.
             flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-            with open(os.open(self._folder / entry.path, flags), "rb") as file:  # noqa: PTH123
+            descriptor = os.open(self._folder / entry.path, flags)
+            with open(descriptor, "rb") as file:  # noqa: PTH123 - pathlib opens no descriptors
                 # One byte more than declared tells that the file grew; never more than that.
                 content = file.read(entry.size + 1)
         except OSError as error:

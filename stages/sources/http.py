@@ -15,11 +15,11 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import requests
 import urllib3
 
 from stages.core import locks
+from stages.core.cache import cache_folder
 from stages.core.errors import SourceError
 from stages.core.files import read_json, sha256_file, write_json
 from stages.core.progress import progress
@@ -63,10 +63,9 @@ class _Passing(Exception):  # noqa: N818 - a signal to try again, never shown
         self.wait = wait
 
 
-def cache_folder() -> Path:
+def downloads_folder() -> Path:
     """Where downloads are kept."""
-    home = os.environ.get("HEADSTART_CACHE")
-    return (Path(home) if home else Path(platformdirs.user_cache_dir("headstart"))) / "downloads"
+    return cache_folder() / "downloads"
 
 
 def fetch(url: str, sha256: str, max_bytes: int, patience: Patience | None = None) -> Path:
@@ -77,7 +76,7 @@ def fetch(url: str, sha256: str, max_bytes: int, patience: Patience | None = Non
     SourceError
         If the server does not deliver it within the bounds, or delivers another file.
     """
-    folder = cache_folder()
+    folder = downloads_folder()
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / sha256
     # The others wait and find it finished. (On Windows, two runs fetch it, and the later one wins.)

@@ -20,7 +20,7 @@ from stages.artifacts.shards import ShardWriter, shard_of
 from stages.core.errors import HeadstartError
 from stages.core.files import sha256_bytes, sha256_tree
 from stages.core.params.export import ExportParams
-from stages.engine.extraction import KERAS_BATCH
+from stages.engine import extraction
 from stages.report import exported as exported_page
 from tests.stages import small_run
 from tests.stages.small_run import ROOT, SmallRun, encoded, picture, stage
@@ -290,7 +290,7 @@ def test_a_head_on_rounded_features_is_exported(engine: str, run: SmallRun, tmp_
         "extract_features": {"dtype": "float16", "engine": engine},
         "backbone": {**small, "weights_sha256": None, "cut": None, "pooling": "avg"},
     }
-    assert export._KERAS_BATCH == KERAS_BATCH
+    assert vars(export)["KERAS_BATCH"] == vars(extraction)["KERAS_BATCH"]
     if engine == "keras":
         done = stage(
             run, "backbone", rounds, backbone_folder=tmp_path / "base", journal=tmp_path / "journal"

@@ -160,7 +160,7 @@ def test_interrupting_says_that_one_can_go_on(stage: Path) -> None:
     (stage / "in.txt").write_text("sleep")
     with subprocess.Popen(
         command(stage), cwd=stage, env=environment(stage), text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=_heed_interrupts,  # noqa: PLW1509
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=_heed_interrupts,  # noqa: PLW1509 - no threads here
     ) as child:  # fmt: skip
         assert child.stdout is not None
         child.stdout.readline()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stages.core.errors import SourceError
-from stages.sources.http import Patience, cache_folder, fetch
+from stages.sources.http import Patience, downloads_folder, fetch
 from tests.stages.sources.server import Request, serving
 
 CONTENT = bytes(range(256)) * 4000
@@ -22,7 +22,7 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def leftovers() -> list[str]:
-    return sorted(path.name for path in cache_folder().iterdir() if path.suffix != ".lock")
+    return sorted(path.name for path in downloads_folder().iterdir() if path.suffix != ".lock")
 
 
 def test_fetched_once(private_store: Path) -> None:
