@@ -160,7 +160,7 @@ def test_killed_at_random_moments_it_goes_on_to_the_same_bytes(
             os.kill(dvc.pid, signal.SIGKILL)
             for process in extracting:
                 process.kill()
-        until(lambda: not stages_alive(checkout), seconds=3)
+        until(lambda: not stages_alive(checkout), seconds=10)
     checkout.repro()
     assert lock(checkout) == lock(project)
     backbone = read_backbone(checkout.folder / "data/backbone")
