@@ -21,11 +21,11 @@ from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.repo import Repo
 from dvc_data.hashfile.hash_info import HashInfo
 
+from flows.errors import FlowError
 
-class GraphError(Exception):
-    """DVC cannot read the project. The message is for the person at the terminal."""
 
-    exit_code = 1
+class GraphError(FlowError):
+    """DVC cannot read the project."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 import headstart
+from commands import planning
 from stages.artifacts.backbone_record import BackboneRecord
 from stages.artifacts.feature_store import FeatureStore
 from stages.artifacts.manifest import read_split
@@ -185,7 +186,7 @@ def test_plan_counts_what_fine_tuning_may_pass(
 
 
 def test_pictures_are_those_of_the_sample(sampled: Path) -> None:
-    found = headstart._pictures(
+    found = planning._pictures(
         read_params(sampled / "params.yaml"), sampled / "data/manifests/images.csv"
     )
     sample = read_split(sampled / "data/manifests/sample.csv")
@@ -195,10 +196,10 @@ def test_pictures_are_those_of_the_sample(sampled: Path) -> None:
 def test_what_the_store_holds_needs_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stages.artifacts.backbone_record.read_backbone", lambda _: RECORD)
     ids = [f"{number:064x}" for number in range(10)]
-    assert headstart._outlook("litert", Path("backbone"), ids) == (10, None)
+    assert planning._outlook("litert", Path("backbone"), ids) == (10, None)
     with FeatureStore.open(fingerprint_record(RECORD, "litert"), RECORD.feature_shape) as store:
         store.put(ids[3], np.zeros(4, np.float32), seconds=0.25)
-    assert headstart._outlook("litert", Path("backbone"), ids) == (9, 0.25)
+    assert planning._outlook("litert", Path("backbone"), ids) == (9, 0.25)
 
 
 def test_recipes_are_listed_with_their_titles() -> None:

@@ -1,0 +1,178 @@
+"""`headstart plan` and `headstart summary`: what would run, and what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from commands.front import PARAMS, command
+from stages.core.errors import HeadstartError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from flows.dag import Stage
+    from flows.plan import Planned
+
+
+@command(
+    teaches="Say which stages the next `dvc repro` would run and why, how many pictures would pass "
+    "through the base, and how long it would take. Runs nothing.",
+    epilog="Example: set backbone.image_size to 96 in params.yaml, then `headstart plan`.",
+)
+def plan(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+) -> None:
+    """Print the plan of the project in the current folder."""
+    import json
+
+    from stages.core.params.reader import read_params
+
+    parameters = read_params(PARAMS)  # before DVC, which has no words for its faults
+
+    from flows import forecast
+
+    planned = _planned()
+    engine = parameters.extract_features.engine
+    passes = forecast.passes(planned, partial(_pictures, parameters), partial(_outlook, engine))
+    epochs, augment = parameters.fine_tune.epochs, parameters.fine_tune.augment
+    counts = partial(_counts, parameters)
+    tuning = forecast.tuning(planned, epochs, counts, augmented=augment.active)
+    changed = forecast.epochs_changed(planned, epochs)
+    seconds = {
+        entry.stage.name: forecast.seconds(entry, passes, epochs_changed=changed)
+        for entry in planned
+    }
+    total = forecast.total(planned, seconds)
+    if as_json:
+        stages = [
+            {
+                "name": entry.stage.name,
+                "fate": entry.fate,
+                "reasons": entry.reasons,
+                "seconds": seconds[entry.stage.name],
+            }
+            for entry in planned
+        ]
+        answer = {
+            "stages": stages,
+            "passes": asdict(passes),
+            "fine_tuning": None if tuning is None else asdict(tuning),
+            "seconds": asdict(total),
+        }
+        typer.echo(json.dumps(answer, indent=2))
+    else:
+        lines = [str(line) for line in (passes, tuning, total) if line is not None]
+        typer.echo(f"{_table(planned, seconds)}\n\n" + "\n".join(lines))
+
+
+@command(
+    teaches="Show the scores of the model in `data`, the exported files, and the passes and seconds "
+    "of the last run that had something to compute.",
+    epilog="Example: headstart summary",
+)
+def summary() -> None:
+    """Print what `data` holds of the latest run."""
+    from stages.core.files import read_json
+    from stages.report.evaluation import passes_text, scores_text
+
+    planned = _planned()
+    stages = {entry.stage.name: entry.stage for entry in planned}
+    metrics = Path(_option(stages, "evaluate", "metrics"))
+    exported = Path(_option(stages, "export", "export_folder"))
+    table = Path(_option(stages, "evaluate", "journal")) / "runtime.json"
+    if not metrics.exists():
+        raise HeadstartError(f"There is no {metrics} yet. Run the pipeline first: `dvc repro`.")
+    waiting = [entry.stage.name for entry in planned if entry.reasons]
+    if waiting:
+        typer.echo(
+            f"OLD: since this was made, something changed; {', '.join(waiting)} would run now "
+            "(`headstart plan` says why).\n"
+        )
+    typer.echo(scores_text(read_json(metrics)))
+    if table.exists():
+        typer.echo("\nThe last run that had something to compute:")
+        typer.echo(passes_text(read_json(table)))
+    if exported.is_dir():
+        typer.echo(f"\nExported to {exported}, each form reloaded and compared:")
+        for path in sorted(exported.iterdir()):
+            files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+            size = sum(file.stat().st_size for file in files) / 1e6
+            typer.echo(f"  {path.name + ('/' if path.is_dir() else ''):16}{size:8.1f} MB")
+
+
+def _option(stages: Mapping[str, Stage], stage: str, option: str) -> str:
+    from flows.plan import options
+
+    return options(stages[stage])[option]
+
+
+def _planned() -> tuple[Planned, ...]:
+    from flows import dag
+    from flows.plan import plan as decide
+
+    root = Path.cwd()
+    return decide(dag.stages(root), dag.changes(root))
+
+
+def _pictures(parameters: Any, images: Path) -> list[str]:
+    """Ids of the pictures that will be in use."""
+    return list(dict.fromkeys(_used(parameters, images)["image_id"]))
+
+
+def _counts(parameters: Any, images: Path) -> dict[str, int]:
+    """How many pictures of each split will be in use."""
+    from stages.artifacts.manifest import SPLITS
+
+    used = _used(parameters, images)["split"].value_counts()
+    return {name: int(used.get(name, 0)) for name in SPLITS}
+
+
+def _used(parameters: Any, images: Path) -> pd.DataFrame:
+    """The manifest after division and sample, computed in memory."""
+    from flows.forecast import UnknownError
+    from stages.artifacts.manifest import read_images
+    from stages.sample import draw
+    from stages.split import split
+
+    try:
+        manifest = split(read_images(images), parameters.split, parameters.seed)
+    except HeadstartError as error:
+        raise UnknownError(f"they cannot be divided: {error}") from error
+    return draw(manifest, parameters.sample, parameters.seed)
+
+
+def _outlook(engine: str, folder: Path, ids: Sequence[str]) -> tuple[int, float | None]:
+    """Pictures that the feature store lacks, and seconds a pass."""
+    from flows.forecast import UnknownError
+    from stages.artifacts.backbone_record import read_backbone
+    from stages.artifacts.feature_store import outlook
+    from stages.engine.extraction import fingerprint_record
+
+    if engine == "keras":
+        raise UnknownError("what is recorded depends on the device, which only TensorFlow knows")
+    try:
+        found = outlook(fingerprint_record(read_backbone(folder), engine), ids)
+    except HeadstartError as error:
+        raise UnknownError(str(error)) from error
+    return found.missing, found.seconds_per_pass
+
+
+def _table(planned: Sequence[Planned], seconds: Mapping[str, float | None]) -> str:
+    from stages.core.tables import columns
+
+    rows = [("stage", "in the next run", "seconds", "why")]
+    for entry in planned:
+        took = seconds[entry.stage.name]
+        shown = "" if not entry.reasons else "?" if took is None else f"{took:.1f}"
+        reasons = list(entry.reasons) or [""]
+        if len(reasons) > 4:
+            reasons = [*reasons[:3], f"and {len(reasons) - 3} more"]
+        rows.append((entry.stage.name, entry.fate, shown, reasons[0]))
+        rows += [("", "", "", reason) for reason in reasons[1:]]
+    return columns(rows, "llrl")

@@ -1,0 +1,78 @@
+"""`headstart params`, `backbones` and `recipe`: the values that a person chooses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from commands.front import PARAMS, command
+
+RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+
+
+@command(
+    teaches="Check params.yaml without running anything: every fault in one message, with its line.",
+    epilog="Example: headstart params recipes/mine.yaml",
+)
+def params(
+    file: Annotated[Path, typer.Argument(help="The parameter file.")] = PARAMS,
+) -> None:
+    """Print "fine", or what is wrong."""
+    from stages.core.params.reader import read_params
+
+    read_params(file)
+    typer.echo(f"{file} is fine.")
+
+
+@command(
+    teaches="List the pretrained bases for `backbone.name`: the picture sizes that they were trained "
+    "on and take at least, width multipliers for `backbone.alpha`, and features a picture.",
+    epilog="Example: `name: mobilenet_v2` and `alpha: 0.5` under `backbone` in params.yaml, or "
+    "`dvc exp run -S backbone.name=vgg16 -S backbone.alpha=1.0 -S backbone.weights=imagenet` for a "
+    "trial.",
+)
+def backbones() -> None:
+    """Print the table of backbones."""
+    from stages.core.backbones import BACKBONES
+    from stages.core.tables import columns
+
+    rows = [("name", "size", "least", "features", "alpha", "license of the weights")]
+    for base in BACKBONES.values():
+        alphas = ", ".join(f"{alpha:g}" for alpha in base.alphas)
+        numbers = (str(base.default_size), str(base.minimum_size), f"{base.width:,}")
+        rows.append((base.name, *numbers, alphas, base.licence or "not stated"))
+    typer.echo(columns(rows, "lrrrll"))
+
+
+@command(
+    teaches="List the recipes; show one; or, by default for a NAME, write its values into params.yaml "
+    "(comments stay, and nothing is written unless the result is valid).",
+    epilog="Examples: headstart recipe | headstart recipe cats-dogs --show | "
+    "headstart recipe my-photos --set download.location=/path/to/pictures",
+)
+def recipe(
+    name: Annotated[str | None, typer.Argument(help="The recipe; none: list them.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A value of your own.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Print it, and write nothing.")] = False,
+) -> None:
+    """Lay a recipe over params.yaml."""
+    from stages.core.params import recipe as recipes
+
+    if name is None:
+        for known in recipes.names(RECIPES):
+            title = recipes.header(recipes.read_text(RECIPES, known)).splitlines()[0]
+            typer.echo(f"{known:16}{title}")
+        return
+    text = recipes.read_text(RECIPES, name)
+    if show:
+        typer.echo(text, nl=False)
+        return
+    layers = [recipes.load(text), recipes.parse_assignments(assignments or [])]
+    changed = recipes.apply(PARAMS, layers)
+    for line in changed or ["Nothing to change."]:
+        typer.echo(line)
+    typer.echo(f"{PARAMS} now follows the recipe {name}. Next: `headstart plan`, then `dvc repro`.")
