@@ -17,7 +17,7 @@ P = ParamSpec("P")
 PARAMS = Path("params.yaml")
 
 
-def command(*, teaches: str, epilog: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
+def command(*, says: str, epilog: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
     """Give a subcommand its help, and show a person's error as its message alone."""
 
     def decorator(function: Callable[P, None]) -> Callable[P, None]:
@@ -29,7 +29,7 @@ def command(*, teaches: str, epilog: str) -> Callable[[Callable[P, None]], Calla
                 typer.echo(f"Error: {error}", err=True)
                 raise typer.Exit(error.exit_code) from None
 
-        vars(wrapper).update(help=teaches, epilog=epilog)
+        vars(wrapper).update(help=says, epilog=epilog)
         return wrapper
 
     return decorator

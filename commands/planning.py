@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @command(
-    teaches="Say which stages the next `dvc repro` would run and why, how many pictures would pass "
+    says="Say which stages the next `dvc repro` would run and why, how many pictures would pass "
     "through the base, and how long it would take. Runs nothing.",
     epilog="Example: set backbone.image_size to 96 in params.yaml, then `headstart plan`.",
 )
@@ -72,7 +72,7 @@ def plan(
 
 
 @command(
-    teaches="Show the scores of the model in `data`, the exported files, and the passes and seconds "
+    says="Show the scores of the model in `data`, the exported files, and the passes and seconds "
     "of the last run that had something to compute.",
     epilog="Example: headstart summary",
 )

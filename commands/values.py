@@ -13,7 +13,7 @@ RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 
 
 @command(
-    teaches="Check params.yaml without running anything: every fault in one message, with its line.",
+    says="Check params.yaml without running anything: every fault in one message, with its line.",
     epilog="Example: headstart params recipes/mine.yaml",
 )
 def params(
@@ -27,7 +27,7 @@ def params(
 
 
 @command(
-    teaches="List the pretrained bases for `backbone.name`: the picture sizes that they were trained "
+    says="List the pretrained bases for `backbone.name`: the picture sizes that they were trained "
     "on and take at least, width multipliers for `backbone.alpha`, and features a picture.",
     epilog="Example: `name: mobilenet_v2` and `alpha: 0.5` under `backbone` in params.yaml, or "
     "`dvc exp run -S backbone.name=vgg16 -S backbone.alpha=1.0 -S backbone.weights=imagenet` for a "
@@ -47,7 +47,7 @@ def backbones() -> None:
 
 
 @command(
-    teaches="List the recipes; show one; or, by default for a NAME, write its values into params.yaml "
+    says="List the recipes; show one; or, by default for a NAME, write its values into params.yaml "
     "(comments stay, and nothing is written unless the result is valid).",
     epilog="Examples: headstart recipe | headstart recipe cats-dogs --show | "
     "headstart recipe my-photos --set download.location=/path/to/pictures",
