@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from commands import planning, values
+from commands import planning, predict, values
 from commands.front import register
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ register(
     values.backbones,
     values.recipe,
     planning.summary,
+    predict.predict,
 )
 
 if __name__ == "__main__":

@@ -1,0 +1,121 @@
+"""Pictures through an exported model: read, decoded and passed in threads, answered in order.
+
+As in extraction, worker threads do everything that takes time and the thread that called takes the
+results, so that memory holds a few pictures however many there are; unlike there, the results come
+in the order of the inputs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from serving.classifier import Classifier, Floats
+from serving.inputs import Input, read_file
+from stages.core.errors import PictureError
+from stages.core.machine import cores
+from stages.imaging.decode import Limits
+from stages.imaging.pixels import pixels
+
+#: Threads where addresses are among the inputs: a server's answer is waited for, not computed.
+_REMOTE_WORKERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one input.
+
+    Attributes
+    ----------
+    input : Input
+    probabilities : ndarray of shape (n_classes,), float32, or None
+        None where it could not be read.
+    fault : PictureError or None
+        Why not.
+    content : bytes
+        The file, if it was asked to be kept.
+    """
+
+    input: Input
+    probabilities: Floats | None = None
+    fault: PictureError | None = None
+    content: bytes = b""
+
+
+def predict(
+    classifier: Classifier, inputs: Sequence[Input], limits: Limits, *, keep: bool = False
+) -> Iterator[Outcome]:
+    """One outcome for each input, in their order.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    inputs : sequence of Input
+    limits : Limits
+        What is accepted as a picture.
+    keep : bool
+        Whether the files' bytes come with the outcomes.
+    """
+    workers = max(cores(), classifier.calls)
+    if any(one.remote for one in inputs):
+        workers = max(workers, _REMOTE_WORKERS)
+    iterator = iter(inputs)
+    waiting: deque[Future[list[Outcome]]] = deque()
+    executor = ThreadPoolExecutor(workers, thread_name_prefix="predict")
+    try:
+        # A few tasks a worker keep all of them busy although results are taken in order, and bound
+        # what is in memory.
+        while True:
+            while len(waiting) < 4 * workers:
+                chunk = list(islice(iterator, classifier.batch))
+                if not chunk:
+                    break
+                waiting.append(executor.submit(_run, classifier, chunk, limits, keep))
+            if not waiting:
+                return
+            yield from waiting.popleft().result()
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _run(
+    classifier: Classifier, chunk: Sequence[Input], limits: Limits, keep: bool
+) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    batch = []
+    for one in chunk:
+        try:
+            content = read(one, limits)
+            batch.append(pixels(content, classifier.size, limits))
+        except PictureError as fault:
+            outcomes.append(Outcome(one, fault=fault))
+        else:
+            outcomes.append(Outcome(one, content=content if keep else b""))
+    if not batch:
+        return outcomes
+    rows = iter(classifier(np.stack(batch)))
+    return [
+        one if one.fault else Outcome(one.input, next(rows), None, one.content) for one in outcomes
+    ]
+
+
+def read(one: Input, limits: Limits) -> bytes:
+    """The bytes of an input.
+
+    Raises
+    ------
+    PictureError
+        If they cannot be had, or are too many.
+    """
+    if one.refusal:
+        raise PictureError(*one.refusal)
+    if one.remote:
+        from serving.web import fetch
+
+        return fetch(one.place, limits.max_bytes)
+    return read_file(one.place, limits.max_bytes)

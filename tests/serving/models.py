@@ -1,0 +1,99 @@
+"""An export folder in a second: a network that tells red, green and blue, in two forms."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from stages.artifacts.exported_model import (
+    ExportedForm,
+    ExportedModel,
+    FormParity,
+    form_files,
+    write_exported,
+)
+from stages.artifacts.model_folder import BackboneSummary
+from stages.core.forms import FORMS, FormName
+from stages.imaging.pixels import SPEC
+from tests.conftest import ROOT
+from tests.stages.imaging.pictures import encoded
+
+CLASSES = ("blue", "green", "red")
+SIZE = 16
+FORM_NAMES: tuple[FormName, ...] = ("tflite_float32", "saved_model")
+COLORS = {"red": (230, 30, 20), "green": (20, 220, 40), "blue": (10, 40, 235)}
+
+
+def make(folder: Path) -> Path:
+    """Write the export folder, in a process of its own because of TensorFlow."""
+    command = [sys.executable, "-m", "tests.serving.models", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def colored(name: str, kind: str = "PNG", side: int = 40, seed: int = 0) -> bytes:
+    """A picture of a color, with noise, so that two of them differ."""
+    rng = np.random.default_rng(seed)
+    noise = rng.integers(-20, 21, (side, side, 3))
+    return encoded(
+        Image.fromarray(np.clip(np.array(COLORS[name]) + noise, 0, 255).astype(np.uint8)), kind
+    )
+
+
+def record(folder: Path, names: tuple[FormName, ...] = FORM_NAMES) -> ExportedModel:
+    """The record of what lies in ``folder``, with the forms that are named."""
+    parity = FormParity(pictures=3, probability_differs_at_most=1e-6, same_first_guess=3)
+    forms = {
+        name: ExportedForm(
+            files=form_files(folder, name),
+            bytes=sum((folder / file).stat().st_size for file in form_files(folder, name)),
+            parity=dict.fromkeys(FORMS[name].inputs, parity),
+        )
+        for name in names
+    }
+    return ExportedModel(
+        kind="head",
+        classes=CLASSES,
+        image_size=SIZE,
+        activation="softmax",
+        pixels=SPEC,
+        backbone=BackboneSummary(
+            name="mobilenet_v2",
+            alpha=0.35,
+            weights="random",
+            image_size=SIZE,
+            cut=None,
+            pooling="avg",
+            random_weights=True,
+        ),
+        license="none",
+        forms=forms,
+    )
+
+
+def _make(folder: Path) -> None:
+    from stages.nets.convert import to_tflite
+    from stages.nets.model_io import save_saved_model
+    from stages.nets.tf import configure, keras
+
+    configure(2)
+    entry = keras.Input((SIZE, SIZE, 3), dtype="uint8")
+    scaled = keras.layers.Rescaling(1 / 255.0)(entry)
+    pooled = keras.layers.GlobalAveragePooling2D()(scaled)
+    dense = keras.layers.Dense(3, activation="softmax")
+    model = keras.Model(entry, dense(pooled))
+    # Channels are red, green, blue; the classes stand in the order of the alphabet.
+    dense.set_weights([6 * np.eye(3, dtype=np.float32)[::-1], np.zeros(3, np.float32)])
+    folder.mkdir(parents=True)
+    (folder / FORMS["tflite_float32"].path).write_bytes(to_tflite(model))
+    save_saved_model(model, CLASSES, folder / FORMS["saved_model"].path)
+    write_exported(folder, record(folder))
+
+
+if __name__ == "__main__":
+    _make(Path(sys.argv[1]))
