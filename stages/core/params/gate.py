@@ -1,0 +1,27 @@
+"""``gate``: what a model must reach before a scheduled run exports it. No stage watches it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from stages.core.params.base import NonNegativeFloat, Section, Share
+
+_Portion = Annotated[float, Field(ge=0, le=1)]
+
+
+class GateParams(Section):
+    """Bounds of the final model's scores on the test split; None: no bound.
+
+    ``release_tags`` is a pattern of git tags, as ``git tag --list`` takes it.
+    """
+
+    min_accuracy: _Portion | None
+    min_accuracy_low: _Portion | None
+    min_macro_f1: _Portion | None
+    max_loss: NonNegativeFloat | None
+    max_calibration_error: _Portion | None
+    not_worse_than_release: bool
+    release_tags: Annotated[str, Field(min_length=1)]
+    significance: Share
