@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from commands import planning, predict, values
+from commands import planning, predict, run, serve_model, values
 from commands.front import register
 
 app = typer.Typer(
@@ -26,11 +26,13 @@ def _main() -> None:
 register(
     app,
     planning.plan,
+    run.run,
     values.params,
     values.backbones,
     values.recipe,
     planning.summary,
     predict.predict,
+    serve_model.serve_model,
 )
 
 if __name__ == "__main__":

@@ -1,0 +1,80 @@
+"""What the service counts, in Prometheus' text form."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+_SIZES = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Metrics:
+    """Counters of one service; labels take few values, none of them a stranger's."""
+
+    def __init__(self, *, form: str, classes: int) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "headstart_requests", "Answers by route and status.", ["route", "status"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.seconds = Histogram(
+            "headstart_request_seconds", "From the head of a request to the end of its answer.",
+            ["route"], buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.pictures = Counter(
+            "headstart_pictures", "Pictures by what came of them: `classified`, or why not.",
+            ["outcome"], registry=self.registry,
+        )  # fmt: skip
+        self.batch = Histogram(
+            "headstart_batch_pictures", "Pictures of a batch.", buckets=_SIZES,
+            registry=self.registry,
+        )  # fmt: skip
+        self.held = Gauge(
+            "headstart_pictures_held", "Pictures that wait or are being classified.",
+            registry=self.registry,
+        )  # fmt: skip
+        info = Gauge(
+            "headstart_model", "1; the labels say which form runs and how many classes it knows.",
+            ["form", "classes"], registry=self.registry,
+        )  # fmt: skip
+        info.labels(form, str(classes)).set(1)
+
+    def text(self) -> bytes:
+        """All of it."""
+        return generate_latest(self.registry)
+
+
+class Measured:
+    """Middleware that counts answers and their seconds."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app, self.metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and count its answer."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 500
+
+        async def counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, counted)
+        finally:
+            # The route's pattern, never what was asked for: that could take any value.
+            route = getattr(scope.get("route"), "path", "none")
+            self.metrics.requests.labels(route, str(status)).inc()
+            self.metrics.seconds.labels(route).observe(time.perf_counter() - start)

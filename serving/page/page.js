@@ -1,0 +1,154 @@
+"use strict";
+
+// One request a picture, a few at once: results come as they are ready, and a bad picture spoils
+// no other. Names and classes are strangers' text: they are only ever set as text.
+
+const AT_ONCE = 4;
+const TRIES = 8;
+const MOST_CARDS = 200;
+
+const byId = (id) => document.getElementById(id);
+const input = byId("files");
+const results = byId("results");
+const waiting = [];
+let running = 0;
+let limits = { max_picture_bytes: Infinity };
+
+const percent = (value) => `${(100 * value).toFixed(1)} %`;
+const count = (number, one, many) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
+
+async function about() {
+  const model = await (await fetch("/model")).json();
+  limits = model;
+  const shown = model.classes.slice(0, 12).join(", ");
+  const more = model.classes.length > 12 ? ", …" : "";
+  byId("about").textContent = `This model tells ${model.classes.length} classes apart: ${shown}${more}`;
+  const megabytes = Math.floor(model.max_picture_bytes / 1e6);
+  byId("details").textContent =
+    `Base: ${model.backbone}, ${model.image_size} pixels. Takes ${model.formats.join(", ")} of up ` +
+    `to ${megabytes} MB and ${Math.floor(model.max_pixels / 1e6)} megapixels.`;
+}
+
+function add(files) {
+  for (const file of files) {
+    const card = byId("card").content.firstElementChild.cloneNode(true);
+    const image = card.querySelector("img");
+    const url = URL.createObjectURL(file);
+    image.addEventListener("load", () => URL.revokeObjectURL(url), { once: true });
+    image.addEventListener("error", () => {
+      URL.revokeObjectURL(url);
+      image.hidden = true; // The browser has no decoder for it; the service may.
+    }, { once: true });
+    image.src = url;
+    card.querySelector(".name").textContent = file.name;
+    card.querySelector(".name").title = file.name;
+    results.prepend(card);
+    waiting.push({ file, card });
+  }
+  while (results.children.length > MOST_CARDS) results.lastElementChild.remove();
+  tally();
+  next();
+}
+
+function tally() {
+  const number = results.children.length;
+  byId("bar").hidden = number === 0;
+  byId("count").textContent = count(number, "picture", "pictures");
+}
+
+function next() {
+  while (running < AT_ONCE && waiting.length > 0) {
+    const { file, card } = waiting.shift();
+    running += 1;
+    classify(file)
+      .then((said) => succeed(card, file, said), (error) => fail(card, file, error.message))
+      .finally(() => {
+        running -= 1;
+        next();
+      });
+  }
+}
+
+async function classify(file) {
+  if (file.size > limits.max_picture_bytes) {
+    throw new Error(`The file has ${file.size.toLocaleString("en")} bytes, more than are taken.`);
+  }
+  for (let attempt = 1; ; attempt += 1) {
+    const body = new FormData();
+    body.append("file", file);
+    let answer;
+    try {
+      answer = await fetch("/predict?top=5", { method: "POST", body });
+    } catch {
+      throw new Error("The service does not answer. Is it still running?");
+    }
+    if (answer.status === 503 && attempt < TRIES) {
+      const seconds = Number(answer.headers.get("Retry-After")) || 1;
+      await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
+      continue;
+    }
+    const said = await answer.json();
+    if (!answer.ok) throw new Error(said.results?.[0]?.error ?? said.error);
+    return said.results[0];
+  }
+}
+
+function succeed(card, file, said) {
+  card.querySelector("h2").textContent = said.label;
+  card.querySelector(".wait").remove();
+  const bars = card.querySelector(".bars");
+  for (const guess of said.top) {
+    const line = byId("guess").content.firstElementChild.cloneNode(true);
+    line.querySelector(".label").textContent = guess.label;
+    line.querySelector(".label").title = guess.label;
+    line.querySelector(".percent").textContent = percent(guess.probability);
+    bars.append(line);
+    const fill = line.querySelector(".fill");
+    requestAnimationFrame(() => { fill.style.width = `${100 * guess.probability}%`; });
+  }
+  byId("said").textContent = `${file.name}: ${said.label}, ${percent(said.probability)}`;
+}
+
+function fail(card, file, message) {
+  card.classList.add("failed");
+  card.querySelector("h2").textContent = "Not read";
+  card.querySelector(".wait").textContent = message;
+  byId("said").textContent = `${file.name}: not read. ${message}`;
+}
+
+input.addEventListener("change", () => {
+  add(input.files);
+  input.value = ""; // So that the same picture can be chosen again.
+});
+
+let depth = 0; // Entering a child comes before leaving its parent.
+addEventListener("dragenter", (event) => {
+  event.preventDefault();
+  depth += 1;
+  document.body.classList.add("over");
+});
+addEventListener("dragleave", () => {
+  depth = Math.max(0, depth - 1);
+  document.body.classList.toggle("over", depth > 0);
+});
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  depth = 0;
+  document.body.classList.remove("over");
+  add(event.dataTransfer.files);
+});
+addEventListener("paste", (event) => {
+  if (event.clipboardData.files.length > 0) {
+    event.preventDefault();
+    add(event.clipboardData.files);
+  }
+});
+byId("clear").addEventListener("click", () => {
+  waiting.length = 0;
+  results.replaceChildren();
+  tally();
+  input.focus();
+});
+
+about().catch(() => { byId("about").textContent = "The service does not answer."; });
