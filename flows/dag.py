@@ -18,7 +18,9 @@ from typing import Any
 
 from dvc.dependency import ParamsDependency
 from dvc.exceptions import DvcException, NotDvcRepoError
+from dvc.lock import LockError
 from dvc.repo import Repo
+from dvc.repo.reproduce import get_active_graph, plan_repro
 from dvc_data.hashfile.hash_info import HashInfo
 
 from flows.errors import FlowError
@@ -145,6 +147,92 @@ def changes(root: Path) -> Mapping[str, Changes]:
         return MappingProxyType(
             {_name(repo, stage): _changes(repo, stage) for stage in repo.index.stages if stage.cmd}
         )
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The files of a run that are kept beside DVC's cache, by git if by anything.
+
+    Paths are relative to the project's folder, with ``/``; some may not exist, or be ignored by
+    git.
+
+    Attributes
+    ----------
+    locks : tuple of str
+        dvc.lock, beside each dvc.yaml that has stages.
+    outs : tuple of str
+        Outputs that DVC does not cache: dvc.lock names their md5.
+    notes : tuple of str
+        Metrics that are no stage's output, and so may differ between two runs of one commit.
+    ignores : tuple of str
+        Where DVC lists cached outputs for git to ignore.
+    """
+
+    locks: tuple[str, ...]
+    outs: tuple[str, ...]
+    notes: tuple[str, ...]
+    ignores: tuple[str, ...]
+
+
+def kept(root: Path) -> Kept:
+    """What a run leaves for git to keep. Errors as in :func:`stages`."""
+    with _project(root) as repo:
+        stages = [stage for stage in repo.index.stages if stage.cmd]
+        outs = {_path(repo, out): out.use_cache for stage in stages for out in stage.outs}
+        files = {Path(os.path.relpath(stage.path, repo.root_dir)) for stage in stages}
+        # The public way to them goes by the current folder, which need not be the project's.
+        notes = {
+            Path(os.path.relpath(Path(file).parent / path, repo.root_dir)).as_posix()
+            for file, paths in repo.index._metrics.items()  # noqa: SLF001 - as said
+            for path in paths
+        }
+        ignores = {(Path(path).parent / ".gitignore").as_posix() for path, c in outs.items() if c}
+        return Kept(
+            locks=tuple(sorted(file.with_suffix(".lock").as_posix() for file in files)),
+            outs=tuple(sorted(path for path, cached in outs.items() if not cached)),
+            notes=tuple(sorted(notes - outs.keys())),
+            ignores=tuple(sorted(ignores)),
+        )
+
+
+def sequence(root: Path) -> Mapping[str, tuple[str, ...]]:
+    """The order in which ``dvc repro`` goes through the stages, by the file that records them.
+
+    Not that of :func:`stages`: DVC starts from the last ones and looks for what they need.
+
+    Returns
+    -------
+    mapping of str to tuple of str
+        ``dvc.lock``, ``folder/dvc.lock`` to the stages' names in it. Errors as in :func:`stages`.
+    """
+    with _project(root) as repo:
+        graph = get_active_graph(repo.index.graph)
+        first = [stage for stage in repo.index.stages if _lock(repo, stage) == "dvc.lock"]
+        found: dict[str, list[str]] = {}
+        for stage in dict.fromkeys([*plan_repro(graph, first), *plan_repro(graph)]):
+            if stage.cmd:
+                found.setdefault(_lock(repo, stage), []).append(str(stage.name))
+        return MappingProxyType({file: tuple(names) for file, names in found.items()})
+
+
+@contextmanager
+def locked(root: Path, *, wait: bool) -> Iterator[None]:
+    """Hold DVC's lock of the project, as any command of DVC's does.
+
+    Raises
+    ------
+    GraphError
+        If another command holds it for more than three seconds, and ``wait`` is False.
+    """
+    with Repo(os.fspath(root), _wait_for_lock=wait) as repo:
+        try:
+            repo.lock.lock()
+        except LockError as error:
+            raise GraphError(str(error)) from error
+        try:
+            yield
+        finally:
+            repo.lock.unlock()
 
 
 @contextmanager
@@ -291,6 +379,11 @@ def _name(repo: Any, stage: Any) -> str:
     """As ``dvc repro`` takes it in the project's folder; DVC's own goes by the current one."""
     file = Path(os.path.relpath(stage.path, repo.root_dir)).as_posix()
     return str(stage.name) if file == "dvc.yaml" else f"{file}:{stage.name}"
+
+
+def _lock(repo: Any, stage: Any) -> str:
+    file = Path(os.path.relpath(stage.path, repo.root_dir))
+    return file.with_suffix(".lock").as_posix()
 
 
 def _path(repo: Any, item: Any) -> str:
