@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from flows.dag import Stage
+    from flows.forecast import Wanted
     from flows.plan import Planned
+    from stages.engine.recorded_views import RecordedViews
 
 
 @command(
@@ -38,8 +40,7 @@ def plan(
     from flows import forecast
 
     planned = _planned()
-    engine = parameters.extract_features.engine
-    passes = forecast.passes(planned, partial(_pictures, parameters), partial(_outlook, engine))
+    passes = forecast.passes(planned, partial(_wanted, parameters), partial(_outlook, parameters))
     epochs, augment = parameters.fine_tune.epochs, parameters.fine_tune.augment
     counts = partial(_counts, parameters)
     tuning = forecast.tuning(planned, epochs, counts, augmented=augment.active)
@@ -120,9 +121,21 @@ def _planned() -> tuple[Planned, ...]:
     return decide(dag.stages(root), dag.changes(root))
 
 
-def _pictures(parameters: Any, images: Path) -> list[str]:
-    """Ids of the pictures that will be in use."""
-    return list(dict.fromkeys(_used(parameters, images)["image_id"]))
+def _wanted(parameters: Any, images: Path) -> Wanted:
+    """The pictures that will be in use, and their views that are recorded."""
+    from flows.forecast import Wanted
+
+    used = _used(parameters, images)
+    views = _views(parameters)
+    train = dict.fromkeys(used.loc[used["split"] == "train", "image_id"]) if views.count else ()
+    keys = [key for image_id in train for key in views.keys(image_id)]
+    return Wanted(list(dict.fromkeys(used["image_id"])), keys)
+
+
+def _views(parameters: Any) -> RecordedViews:
+    from stages.engine.recorded_views import RecordedViews
+
+    return RecordedViews.of(parameters.extract_features, parameters.seed)
 
 
 def _counts(parameters: Any, images: Path) -> dict[str, int]:
@@ -147,20 +160,29 @@ def _used(parameters: Any, images: Path) -> pd.DataFrame:
     return draw(manifest, parameters.sample, parameters.seed)
 
 
-def _outlook(engine: str, folder: Path, ids: Sequence[str]) -> tuple[int, float | None]:
-    """Pictures that the feature store lacks, and seconds a pass."""
+def _outlook(parameters: Any, folder: Path, wanted: Wanted) -> tuple[int, float | None]:
+    """Pictures and views that the feature stores lack, and seconds a pass."""
     from flows.forecast import UnknownError
     from stages.artifacts.backbone_record import read_backbone
     from stages.artifacts.feature_store import outlook
     from stages.engine.extraction import fingerprint_record
 
+    engine = parameters.extract_features.engine
     if engine == "keras":
         raise UnknownError("what is recorded depends on the device, which only TensorFlow knows")
     try:
-        found = outlook(fingerprint_record(read_backbone(folder), engine), ids)
+        record = fingerprint_record(read_backbone(folder), engine)
+        plain = outlook(record, wanted.pictures)
+        views = outlook(_views(parameters).record(record), wanted.views)
     except HeadstartError as error:
         raise UnknownError(str(error)) from error
-    return found.missing, found.seconds_per_pass
+    missing = plain.missing + views.missing
+    # What was never measured takes about as long as the other.
+    known = [each for each in (plain.seconds_per_pass, views.seconds_per_pass) if each is not None]
+    if not missing or not known:
+        return missing, known[0] if known else None
+    seconds = plain.missing * known[0] + views.missing * known[-1]
+    return missing, seconds / missing
 
 
 def _table(planned: Sequence[Planned], seconds: Mapping[str, float | None]) -> str:

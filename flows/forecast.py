@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from flows.dag import Stage
 from flows.plan import Fate, Planned, module, options
@@ -25,6 +25,13 @@ class UnknownError(Exception):
     """It cannot be said yet; the message says why."""
 
 
+class Wanted(NamedTuple):
+    """What the extraction records, by the keys of the feature store."""
+
+    pictures: Sequence[str]
+    views: Sequence[str] = ()
+
+
 @dataclass(frozen=True)
 class Passes:
     """How many pictures the next run would send through the frozen base.
@@ -35,6 +42,8 @@ class Passes:
         None: it cannot be known yet.
     of : int or None
         Different pictures in use; None if that does not matter or is not known.
+    views : int
+        Different augmented views of training pictures that are recorded besides.
     at_most : bool
         ``needed`` is a bound, because the base itself is going to be made.
     seconds_each : float or None
@@ -45,6 +54,7 @@ class Passes:
 
     needed: int | None
     of: int | None = None
+    views: int = 0
     at_most: bool = False
     seconds_each: float | None = None
     why: str = ""
@@ -58,7 +68,8 @@ class Passes:
         most = "up to " if self.at_most else ""
         count = f"{most}{self.needed:,}" if self.needed else "none"
         verb = "need" if self.needed > 1 else "needs"
-        return f"Passes: {count} of {self.of:,} pictures {verb} one through the base{why}."
+        views = f" and {self.views:,} views of training pictures" if self.views else ""
+        return f"Passes: {count} of {self.of:,} pictures{views} {verb} one through the base{why}."
 
 
 @dataclass(frozen=True)
@@ -117,8 +128,8 @@ class Total:
 
 def passes(
     planned: Sequence[Planned],
-    pictures: Callable[[Path], Sequence[str]],
-    outlook: Callable[[Path, Sequence[str]], tuple[int, float | None]],
+    pictures: Callable[[Path], Wanted],
+    outlook: Callable[[Path, Wanted], tuple[int, float | None]],
 ) -> Passes:
     """How many passes the extraction will make.
 
@@ -126,9 +137,9 @@ def passes(
     ----------
     planned : sequence of Planned
     pictures : callable
-        Image manifest to the ids of the pictures that division and sample will leave in use.
+        Image manifest to the pictures that division and sample will leave in use, and their views.
     outlook : callable
-        Backbone folder and ids to how many of them the feature store lacks, and seconds a pass.
+        Backbone folder and these to how many of them the feature store lacks, and seconds a pass.
 
     Both raise :class:`UnknownError` if they cannot tell.
     """
@@ -137,7 +148,7 @@ def passes(
     if extraction is None or extraction.fate in STILL:
         return Passes(0, why="the features are there")
     try:
-        ids = pictures(_images(planned))
+        wanted = pictures(_images(planned))
     except UnknownError as error:
         return Passes(None, why=str(error))
     last = journal(extraction.stage).get("seconds_per_pass")
@@ -145,11 +156,13 @@ def passes(
     why = f"{backbone.stage.name} {backbone.fate}, and then some may turn out to be recorded"
     if backbone.fate == Fate.UNCHANGED:
         try:
-            needed, each = outlook(Path(options(extraction.stage)["backbone_folder"]), ids)
-            return Passes(needed, len(ids), seconds_each=last if each is None else each)
+            needed, each = outlook(Path(options(extraction.stage)["backbone_folder"]), wanted)
+            each = last if each is None else each
+            return Passes(needed, len(wanted.pictures), len(wanted.views), seconds_each=each)
         except UnknownError as error:
             why = str(error)
-    return Passes(len(ids), len(ids), at_most=True, seconds_each=last, why=why)
+    count, views = len(wanted.pictures), len(wanted.views)
+    return Passes(count + views, count, views, at_most=True, seconds_each=last, why=why)
 
 
 def tuning(

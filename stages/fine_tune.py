@@ -120,7 +120,7 @@ def read_pictures(manifest: Path, features: Path, record: ModelRecord) -> Pictur
         name: rows[rows["split"] == name].reset_index(drop=True) for name in ("train", "validation")
     }
     same = all(
-        recorded.rows(name)["image_id"].tolist() == part["image_id"].tolist()
+        recorded.pictures(name)["image_id"].tolist() == part["image_id"].tolist()
         for name, part in parts.items()
     )
     if not same or tuple(class_names(rows)) != record.classes:

@@ -14,11 +14,13 @@ from typer.testing import CliRunner
 
 import headstart
 from commands import planning
+from flows.forecast import Wanted
 from stages.artifacts.backbone_record import BackboneRecord
-from stages.artifacts.feature_store import FeatureStore
+from stages.artifacts.feature_store import FeatureStore, split_key
 from stages.artifacts.manifest import read_split
 from stages.core.backbones import BACKBONES
 from stages.core.params.reader import read_params
+from stages.core.params.recipe import overlay
 from stages.engine.extraction import fingerprint_record
 from tests.conftest import ROOT
 
@@ -44,6 +46,7 @@ RECORD = BackboneRecord(
     tflite_sha256="1" * 64,
     parity=None,
 )
+VIEWS = {"views": 2, "augment": {"rotation": 20}}
 
 
 def modules_of(*words: str) -> set[str]:
@@ -133,6 +136,7 @@ def test_plan_says_what_would_run_and_why(sampled: Path, monkeypatch: pytest.Mon
     assert plan["passes"] == {
         "needed": 1797,
         "of": 1797,
+        "views": 0,
         "at_most": True,
         "seconds_each": None,
         "why": "backbone will run, and then some may turn out to be recorded",
@@ -186,20 +190,48 @@ def test_plan_counts_what_fine_tuning_may_pass(
 
 
 def test_pictures_are_those_of_the_sample(sampled: Path) -> None:
-    found = planning._pictures(
+    found = planning._wanted(
         read_params(sampled / "params.yaml"), sampled / "data/manifests/images.csv"
     )
     sample = read_split(sampled / "data/manifests/sample.csv")
-    assert sorted(found) == sorted(set(sample["image_id"]))
+    assert sorted(found.pictures) == sorted(set(sample["image_id"]))
+    assert not found.views
 
 
-def test_what_the_store_holds_needs_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_views_are_those_of_the_training_pictures(sampled: Path, tmp_path: Path) -> None:
+    text = overlay((sampled / "params.yaml").read_text(), {"extract_features": VIEWS})
+    (tmp_path / "params.yaml").write_text(text)
+    images = sampled / "data/manifests/images.csv"
+    found = planning._wanted(read_params(tmp_path / "params.yaml"), images)
+    sample = read_split(sampled / "data/manifests/sample.csv")
+    train = set(sample.loc[sample["split"] == "train", "image_id"])
+    assert {split_key(key)[0] for key in found.views} == train
+    assert len(set(found.views)) == 2 * len(train)
+
+
+def test_what_the_stores_hold_needs_no_pass(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("stages.artifacts.backbone_record.read_backbone", lambda _: RECORD)
-    ids = [f"{number:064x}" for number in range(10)]
-    assert planning._outlook("litert", Path("backbone"), ids) == (10, None)
-    with FeatureStore.open(fingerprint_record(RECORD, "litert"), RECORD.feature_shape) as store:
+    path = tmp_path / "params.yaml"
+    path.write_text(overlay((ROOT / "params.yaml").read_text(), {"extract_features": VIEWS}))
+    ids, parameters = [f"{number:064x}" for number in range(10)], read_params(path)
+    views = planning._views(parameters)
+    wanted = Wanted(ids, [key for image_id in ids[:4] for key in views.keys(image_id)])
+    record, shape = fingerprint_record(RECORD, "litert"), RECORD.feature_shape
+
+    def outlook(wanted: Wanted) -> tuple[int, float | None]:
+        return planning._outlook(parameters, Path("backbone"), wanted)
+
+    assert outlook(Wanted(ids)) == (10, None)
+    assert outlook(wanted) == (18, None)
+    with FeatureStore.open(record, shape) as store:
         store.put(ids[3], np.zeros(4, np.float32), seconds=0.25)
-    assert planning._outlook("litert", Path("backbone"), ids) == (9, 0.25)
+    assert outlook(Wanted(ids)) == (9, 0.25)
+    assert outlook(wanted) == (17, 0.25)
+    with FeatureStore.open(views.record(record), shape) as store:
+        store.put_many([(key, np.zeros(4, np.float32)) for key in wanted.views[:5]], seconds=2.5)
+    assert outlook(wanted) == (12, (9 * 0.25 + 3 * 0.5) / 12)
 
 
 def test_recipes_are_listed_with_their_titles() -> None:

@@ -3,7 +3,8 @@
 One SQLite file a fingerprint, outside of the pipeline's outputs (DVC deletes those before a run),
 shared by every checkout, branch and experiment of a user. A fingerprint stands for everything that
 decides a feature's bits except the picture; within it, a picture is known by the sha256 of its
-bytes. A name, a label or a split is not part of the key, so that renaming costs nothing.
+bytes, and an augmented view of it by that and the view's number (:func:`view_key`). A name, a label
+or a split is not part of the key, so that renaming costs nothing.
 
 Values are float32, whatever the pipeline writes: going to float16 and back costs no pass. Each
 carries a checksum over fingerprint, key and value. A row that does not match it is never returned;
@@ -34,6 +35,7 @@ from stages.core.errors import CorruptFileError
 Floats = npt.NDArray[np.float32]
 Row: TypeAlias = tuple[bytes, int, bytes]  # picture, checksum, value
 
+_ID = 64  # hexadecimal digits of a picture's id
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value NOT NULL)",
     "CREATE TABLE IF NOT EXISTS features (id BLOB PRIMARY KEY, crc INTEGER, value BLOB)",
@@ -59,6 +61,16 @@ def canonical(record: Mapping[str, Any]) -> str:
 def fingerprint(record: Mapping[str, Any]) -> str:
     """Hex sha256 of the record's canonical JSON."""
     return hashlib.sha256(canonical(record).encode()).hexdigest()
+
+
+def view_key(image_id: str, view: int) -> str:
+    """The key of a picture's view; view 0 is the picture as it is, whose key is its own id."""
+    return f"{image_id}{view:08x}" if view else image_id
+
+
+def split_key(key: str) -> tuple[str, int]:
+    """Picture and view of a key."""
+    return key[:_ID], int(key[_ID:] or "0", 16)
 
 
 def store_folder() -> Path:
@@ -140,7 +152,8 @@ class FeatureStore:
         Parameters
         ----------
         items : sequence of (image_id, features)
-            Hex sha256, and an array of the store's shape, turned into float32.
+            Hex sha256 (or a :func:`view_key`), and an array of the store's shape, turned into
+            float32.
         seconds : float
             Wall-clock time that these passes took.
         """

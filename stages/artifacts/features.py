@@ -2,8 +2,10 @@
 
 ``train.npy``, ``validation.npy``, ``test.npy`` hold one row a picture in the manifest's order;
 ``train.csv`` and so on say which picture and label each row belongs to; ``features.json`` names the
-base, the classes, the shapes and the sha256 of every file. Written row by row, read as a map of the
-file: neither needs memory for all pictures. The same content gives the same bytes.
+base, the classes, the shapes and the sha256 of every file. Where augmented views are recorded, the
+rows of the training pictures as they are come first, then those of their view 1, and so on. Written
+row by row, read as a map of the file: neither needs memory for all pictures. The same content gives
+the same bytes.
 """
 
 from __future__ import annotations
@@ -66,6 +68,9 @@ class FeaturesHeader:
         float32 or float16.
     splits : dict of str to SplitEntry
         train, validation and test.
+    views : dict or None
+        Where augmented views of the training pictures are recorded besides: their ``count`` a
+        picture, and the ``fingerprint`` and ``fingerprint_record`` of their store.
     """
 
     fingerprint: str
@@ -75,6 +80,12 @@ class FeaturesHeader:
     classes: tuple[str, ...]
     dtype: str
     splits: dict[str, SplitEntry]
+    views: dict[str, Any] | None = None
+
+    @property
+    def view_count(self) -> int:
+        """Augmented views that are recorded of each training picture."""
+        return 0 if self.views is None else int(self.views["count"])
 
     @property
     def feature_shape(self) -> tuple[int, ...]:
@@ -82,9 +93,11 @@ class FeaturesHeader:
         return self.splits["train"].shape[1:]
 
 
-def row_table(images: pd.DataFrame) -> pd.DataFrame:
-    """The row table of manifest rows, in their order, with view 0."""
-    return images[["image_id", "label"]].assign(view=0).astype(dict(ROWS)).reset_index(drop=True)
+def row_table(images: pd.DataFrame, views: int = 0) -> pd.DataFrame:
+    """The row table of manifest rows, in their order: first as they are, then each of the views."""
+    plain = images[["image_id", "label"]]
+    parts = [plain.assign(view=view) for view in range(views + 1)]
+    return pd.concat(parts, ignore_index=True).astype(dict(ROWS))
 
 
 def require_rows(split: str, count: int) -> None:
@@ -116,6 +129,10 @@ class FeaturesWriter:
         As in :class:`FeaturesHeader`.
     feature_shape : sequence of int
         Shape of one picture's features.
+    views : int
+        Augmented views that the training rows have of each picture.
+    views_record : mapping, optional
+        The fingerprint record of their store.
     """
 
     def __init__(
@@ -128,6 +145,8 @@ class FeaturesWriter:
         classes: Sequence[str],
         dtype: str,
         feature_shape: Sequence[int],
+        views: int = 0,
+        views_record: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = folder
         self.feature_shape = tuple(int(side) for side in feature_shape)
@@ -140,6 +159,13 @@ class FeaturesWriter:
             "classes": list(classes),
             "dtype": dtype,
         }
+        if views:
+            record = dict(views_record or {})
+            self._header["views"] = {
+                "count": views,
+                "fingerprint": fingerprint(record),
+                "fingerprint_record": record,
+            }
         self._splits: dict[str, SplitEntry] = {}
         self._stack = ExitStack()
         self._beside = folder
@@ -208,6 +234,14 @@ class Features:
         """The row table of a split: image_id, label, view."""
         return read_table(self.folder / f"{split}.csv", ROWS, "a row table", _MEND)
 
+    def pictures(self, split: str) -> pd.DataFrame:
+        """Image_id and label of a split's pictures in the manifest's order, whatever their views.
+
+        The features of the pictures as they are stand in the first rows of the array.
+        """
+        rows = self.rows(split)
+        return rows.loc[rows["view"] == 0, ["image_id", "label"]].reset_index(drop=True)
+
 
 def read_features(folder: Path) -> Features:
     """Open a features folder and check all of it: header, hashes, shapes, dtypes, rows.
@@ -232,6 +266,12 @@ def read_features(folder: Path) -> Features:
         if len(rows) != entry.shape[0]:
             raise CorruptFileError(
                 f"{folder / split}.csv: expected {entry.shape[0]} rows, got {len(rows)}. {_MEND}"
+            )
+        views = header.view_count if split == "train" else 0
+        if not rows.equals(row_table(rows[rows["view"] == 0], views)):
+            raise CorruptFileError(
+                f"{folder / split}.csv: expected every picture once as it is and then once for "
+                f"each of {views} views, as {HEADER} says; got other rows. {_MEND}"
             )
         strange = sorted(set(rows["label"]) - set(header.classes))
         if strange:
@@ -272,6 +312,7 @@ def _read_header(path: Path) -> FeaturesHeader:
             classes=tuple(str(name) for name in found["classes"]),
             dtype=found["dtype"],
             splits={name: _entry(found["splits"][name]) for name in SPLITS},
+            views=None if found.get("views") is None else _views(found["views"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorruptFileError(
@@ -286,11 +327,27 @@ def _entry(found: Mapping[str, Any]) -> SplitEntry:
     return SplitEntry(shape, str(found["sha256_npy"]), str(found["sha256_rows"]))
 
 
+def _views(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "count": int(found["count"]),
+        "fingerprint": str(found["fingerprint"]),
+        "fingerprint_record": dict(found["fingerprint_record"]),
+    }
+
+
 def _check_header(path: Path, header: FeaturesHeader) -> None:
     shapes = {entry.shape[1:] for entry in header.splits.values()}
+    views = header.views
     faults = {
         "fingerprint is not that of fingerprint_record": (
             fingerprint(header.fingerprint_record) != header.fingerprint
+        ),
+        "the views' fingerprint is not that of their record, or there are none": (
+            views is not None
+            and (
+                views["count"] < 1
+                or fingerprint(views["fingerprint_record"]) != views["fingerprint"]
+            )
         ),
         f"dtype is none of {', '.join(DTYPES)}": header.dtype not in DTYPES,
         "random_weights is neither true nor false": not isinstance(header.random_weights, bool),

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from importlib import metadata
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple, Protocol
@@ -25,7 +25,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from stages.artifacts.backbone_record import BackboneRecord
-from stages.artifacts.feature_store import FeatureStore, Floats
+from stages.artifacts.feature_store import FeatureStore, Floats, split_key, view_key
 from stages.artifacts.npy import write_npy
 from stages.core.disk import require_room
 from stages.core.errors import HeadstartError
@@ -43,6 +43,8 @@ _LEAST_BUDGET = 1 << 30
 #: more in the order in which its kernels read them): its activations.
 _ACTIVATIONS = 32 << 20
 _ATTEMPTS = 3
+#: Views of a picture that are made from one decoding: more would be much to hold, and to lose.
+_VIEWS_AT_ONCE = 16
 _PAGE = 4096
 _ROOM = (
     "Free some room, or name a folder on another disk for what is recorded in the environment "
@@ -58,6 +60,20 @@ class Reader(Protocol):
         """Bytes of one picture; called from several threads."""
 
 
+class ViewsOf(Protocol):
+    """Views that are recorded of a picture: :class:`stages.engine.recorded_views.RecordedViews`."""
+
+    @property
+    def count(self) -> int:
+        """Views of each picture."""
+
+    def keys(self, image_id: str) -> list[str]:
+        """Under which keys the store holds the different views of a picture."""
+
+    def pixels(self, picture: Pixels, image_id: str, view: int) -> Pixels:
+        """A view of a decoded picture; called from several threads."""
+
+
 @dataclass(frozen=True)
 class Passes:
     """What an extraction did.
@@ -70,31 +86,35 @@ class Passes:
         Distinct pictures that were passed through the base now, and that the store had.
     seconds : float
         Wall-clock time of the extraction.
+    what : str
+        What is counted: pictures, or views of pictures.
     """
 
     pictures: int
     done: int
     avoided: int
     seconds: float
+    what: str = "pictures"
 
     def __str__(self) -> str:
         rate = f", {self.done / self.seconds:,.0f} a second" if self.done and self.seconds else ""
         twice = self.pictures - self.done - self.avoided
         same = f" ({twice:,} identical to others)" if twice else ""
         return (
-            f"{self.pictures:,} pictures{same}: {self.done:,} passed through the base, "
+            f"{self.pictures:,} {self.what}{same}: {self.done:,} passed through the base, "
             f"{self.avoided:,} found in the store ({self.seconds:.1f} s{rate})"
         )
 
 
 class Picture(NamedTuple):
-    """A row of the manifest, as far as extraction needs it."""
+    """A row of the manifest, as far as extraction needs it, and which view of it is meant."""
 
     image_id: str
     path: str
     shard: int
     offset: int
     length: int
+    view: int = 0
 
 
 def fingerprint_record(
@@ -165,8 +185,9 @@ def extract(
     workers: int | None = None,
     functions: int | None = None,
     decode: Callable[[bytes, int], Pixels] = pixels,
+    views: ViewsOf | None = None,
 ) -> Passes:
-    """Record the features of every picture that the store lacks.
+    """Record the features of every picture, or of every view of it, that the store lacks.
 
     Parameters
     ----------
@@ -190,6 +211,8 @@ def extract(
         Functions that are made and shared by the workers; by default one for each.
     decode : callable
         From a file's bytes and ``size`` to pixels.
+    views : ViewsOf, optional
+        Record these views of the pictures, and not the pictures themselves.
 
     Raises
     ------
@@ -199,7 +222,7 @@ def extract(
     """
     start = time.perf_counter()
     distinct = rows.drop_duplicates("image_id")
-    ids = distinct["image_id"]
+    ids = _keys(distinct["image_id"], views)
     workers = workers or cores()
     pool: SimpleQueue[Function] = SimpleQueue()
     done = 0
@@ -217,14 +240,17 @@ def extract(
                     # One after another: loading a network is not safe in several threads.
                     for _ in range(count):
                         pool.put(make_function())
-                work = _Work(reader, pool, size, store.shape, decode)
-                wanted = _pictures(distinct[ids.isin(set(missing))])
+                work = _Work(reader, pool, size, store.shape, decode, views, batch)
+                wanted = _pictures(distinct, missing)
                 with progress(total=len(missing), desc=desc, unit="picture") as bar:
                     _run(work, wanted, store, bar, batch=batch, workers=workers)
                 done += len(missing)
                 if store.repairs == repairs:
                     break
-    return Passes(len(rows), done, max(0, len(ids) - done), time.perf_counter() - start)
+    seconds, avoided = time.perf_counter() - start, max(0, len(ids) - done)
+    if views is not None:
+        return Passes(len(rows) * views.count, done, avoided, seconds, "views of pictures")
+    return Passes(len(rows), done, avoided, seconds)
 
 
 def assemble(ids: Sequence[str], store: FeatureStore, target: Path, dtype: str = "float32") -> str:
@@ -245,15 +271,26 @@ class _Work:
         size: int,
         shape: tuple[int, ...],
         decode: Callable[[bytes, int], Pixels],
+        views: ViewsOf | None,
+        batch: int,
     ) -> None:
         self.reader, self.pool, self.size, self.shape = reader, pool, size, shape
-        self.decode = decode
+        self.decode, self.views, self.batch = decode, views, batch
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Result]:
-        batch = np.stack([self._pixels(picture) for picture in pictures])
+        inputs = [
+            view
+            for _, same in groupby(pictures, key=lambda picture: picture.image_id)
+            for view in self._pixels(list(same))
+        ]
         function = self.pool.get()
         try:
-            features = function(batch)
+            features = np.concatenate(
+                [
+                    function(np.stack(inputs[start : start + self.batch]))
+                    for start in range(0, len(inputs), self.batch)
+                ]
+            )
         except Exception as error:
             raise _failed(pictures, "the base could not be run on it", error) from error
         finally:
@@ -267,14 +304,18 @@ class _Work:
         if not finite.all():
             bad = pictures[int(np.argmin(finite))]
             raise _failed([bad], "the base gave a value that is no finite number")
-        return [(p.image_id, f) for p, f in zip(pictures, features, strict=True)]
+        return [(view_key(p.image_id, p.view), f) for p, f in zip(pictures, features, strict=True)]
 
-    def _pixels(self, picture: Picture) -> Pixels:
-        image_id, _, shard, offset, length = picture
+    def _pixels(self, same: Sequence[Picture]) -> list[Pixels]:
+        """What is asked for of one picture, which is decoded once."""
+        image_id, _, shard, offset, length, _ = same[0]
         try:
-            return self.decode(self.reader.read(shard, offset, length, image_id), self.size)
+            plain = self.decode(self.reader.read(shard, offset, length, image_id), self.size)
+            if self.views is None:
+                return [plain]
+            return [self.views.pixels(plain, image_id, picture.view) for picture in same]
         except Exception as error:
-            raise _failed([picture], "it could not be read", error) from error
+            raise _failed(same[:1], "it could not be read", error) from error
 
 
 def _failed(
@@ -291,20 +332,37 @@ def _failed(
     )
 
 
-def _pictures(rows: pd.DataFrame) -> Iterator[Picture]:
+def _keys(ids: pd.Series[str], views: ViewsOf | None) -> list[str]:
+    """Under which keys the store holds what is asked for of some pictures."""
+    return list(ids) if views is None else [key for name in ids for key in views.keys(name)]
+
+
+def _pictures(rows: pd.DataFrame, missing: Iterable[str]) -> Iterator[Picture]:
+    """What is missing of distinct pictures, the views of each one after another."""
+    lacking: dict[str, list[int]] = {}
+    for key in missing:
+        image_id, view = split_key(key)
+        lacking.setdefault(image_id, []).append(view)
     # In the order in which they lie on the disk; the order of recording does not matter.
-    ordered = rows.sort_values(["shard", "offset"], kind="stable")
+    ordered = rows[rows["image_id"].isin(lacking)].sort_values(["shard", "offset"], kind="stable")
     paths = ordered["path"] if "path" in ordered else ordered["image_id"]
     columns = (ordered[name] for name in ("shard", "offset", "bytes"))
     for image_id, path, shard, offset, length in zip(
         ordered["image_id"], paths, *columns, strict=True
     ):
-        yield Picture(str(image_id), str(path), int(shard), int(offset), int(length))
+        for view in lacking[image_id]:
+            yield Picture(str(image_id), str(path), int(shard), int(offset), int(length), view)
 
 
-def _chunks(pictures: Iterable[Picture], count: int) -> Iterator[list[Picture]]:
+def _chunks(pictures: Iterable[Picture], batch: int) -> Iterator[list[Picture]]:
+    """What one task works on: a batch, or if the base takes one at a time, a picture's views."""
+    if batch == 1:
+        for _, same in groupby(pictures, key=lambda picture: picture.image_id):
+            while chunk := list(islice(same, _VIEWS_AT_ONCE)):
+                yield chunk
+        return
     iterator = iter(pictures)
-    while chunk := list(islice(iterator, count)):
+    while chunk := list(islice(iterator, batch)):
         yield chunk
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from stages.core.machine import cores
-from stages.core.params.fine_tune import AugmentParams
+from stages.core.params.augment import AugmentParams
 from stages.engine.activations import Array, Pool
 from stages.engine.extraction import Reader
 from stages.imaging.augment import augment

@@ -1,6 +1,6 @@
-"""Random views of a training picture, for fine-tuning with augmentation.
+"""Random views of a training picture: recorded ones, and new ones in every epoch of fine-tuning.
 
-A view depends on (seed, picture, epoch) alone: not on the order in which pictures are asked for,
+A view depends on (seed, picture, number) alone: not on the order in which pictures are asked for,
 on how many workers make them, or on which other changes are switched on. Geometry is one affine map
 sampled by Pillow (bilinear); what it uncovers repeats the nearest edge. The conventions are those
 of Keras' ``ImageDataGenerator``, so that a tutorial's numbers mean here what they meant there.
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.core import seeds
-from stages.core.params.fine_tune import AugmentParams
+from stages.core.params.augment import AugmentParams
 
 #: Part of every record of how views were made; changed whenever their bytes change.
 SPEC = "affine-bilinear-edge/1"
@@ -52,16 +52,16 @@ class View:
     contrast: float = 1.0
 
 
-def draw(params: AugmentParams, seed: int, image_id: str, epoch: int) -> View:
-    """The view of one picture in one epoch.
+def draw(params: AugmentParams, seed: int, image_id: str, number: int) -> View:
+    """One of the views of a picture: in fine-tuning, the number is the epoch.
 
     All numbers are drawn in one fixed order, whether they are used or not, so that switching one
     change on leaves the others as they were.
     """
-    key = seeds.derive(seed, "augment", image_id, epoch)
+    key = seeds.derive(seed, "augment", image_id, number)
     generator = np.random.Generator(np.random.Philox(key=key))
-    number = [float(value) for value in generator.random(10)]
-    either_way = [2.0 * value - 1.0 for value in number]
+    drawn = [float(value) for value in generator.random(10)]
+    either_way = [2.0 * value - 1.0 for value in drawn]
     return View(
         rotation=params.rotation * either_way[0],
         shear=params.shear * either_way[1],
@@ -69,17 +69,28 @@ def draw(params: AugmentParams, seed: int, image_id: str, epoch: int) -> View:
         shift_y=params.height_shift * either_way[3],
         zoom_x=1.0 + params.zoom * either_way[4],
         zoom_y=1.0 + params.zoom * either_way[5],
-        flip_x=params.horizontal_flip and number[6] < 0.5,
-        flip_y=params.vertical_flip and number[7] < 0.5,
+        flip_x=params.horizontal_flip and drawn[6] < 0.5,
+        flip_y=params.vertical_flip and drawn[7] < 0.5,
         brightness=1.0 + params.brightness * either_way[8],
         contrast=1.0 + params.contrast * either_way[9],
     )
 
 
+def first_alike(params: AugmentParams, seed: int, image_id: str, number: int) -> int:
+    """The first of the views 1 to ``number`` that is this one; 0 if it is the picture as it is.
+
+    Only flips repeat themselves: two draws of anything else are never equal.
+    """
+    if not params.flips_alone:
+        return number
+    views = [View(), *(draw(params, seed, image_id, other) for other in range(1, number + 1))]
+    return views.index(views[-1])
+
+
 def augment(
-    pixels: NDArray[np.uint8], params: AugmentParams, seed: int, image_id: str, epoch: int
+    pixels: NDArray[np.uint8], params: AugmentParams, seed: int, image_id: str, number: int
 ) -> NDArray[np.uint8]:
-    """The view of a picture in an epoch.
+    """One of the views of a picture.
 
     Parameters
     ----------
@@ -88,14 +99,15 @@ def augment(
     seed : int
     image_id : str
         Names the picture, so that it has the same view wherever it stands in the data.
-    epoch : int
+    number : int
+        Which of its views: the epoch, in fine-tuning.
 
     Returns
     -------
     ndarray of the same shape, uint8
         A new array; equal to ``pixels`` if nothing is asked for.
     """
-    return apply(pixels, draw(params, seed, image_id, epoch))
+    return apply(pixels, draw(params, seed, image_id, number))
 
 
 def apply(pixels: NDArray[np.uint8], view: View) -> NDArray[np.uint8]:

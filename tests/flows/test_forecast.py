@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from flows import forecast
 from flows.dag import Stage
-from flows.forecast import Passes, Tuning, UnknownError
+from flows.forecast import Passes, Tuning, UnknownError, Wanted
 from flows.plan import Fate, Planned
 
 IDS = [str(number) for number in range(1_200)]
@@ -47,15 +46,15 @@ def planned(journal: Path, **fates: Fate) -> tuple[Planned, ...]:
     )
 
 
-def pictures(images: Path) -> list[str]:
+def pictures(images: Path) -> Wanted:
     assert images == Path("images.csv")
-    return IDS
+    return Wanted(IDS)
 
 
-def outlook(folder: Path, ids: Sequence[str]) -> tuple[int, float | None]:
+def outlook(folder: Path, wanted: Wanted) -> tuple[int, float | None]:
     assert folder == Path("data/backbone")
-    assert ids == IDS
-    return 12, 0.5
+    assert wanted.pictures == IDS
+    return 12 + len(wanted.views), 0.5
 
 
 def unknown(*_: object) -> tuple[int, float | None]:
@@ -82,6 +81,19 @@ def test_what_the_store_lacks_needs_a_pass(fate: Fate, tmp_path: Path) -> None:
     assert str(found) == "Passes: 12 of 1,200 pictures need one through the base."
 
 
+def test_views_are_counted_beside_the_pictures(tmp_path: Path) -> None:
+    plan = planned(tmp_path, extract_features=Fate.RUN)
+    found = forecast.passes(plan, lambda _: Wanted(IDS, [f"{n}+" for n in range(2_000)]), outlook)
+    assert found == Passes(2_012, 1_200, 2_000, seconds_each=0.5)
+    assert str(found) == (
+        "Passes: 2,012 of 1,200 pictures and 2,000 views of training pictures need one through "
+        "the base."
+    )
+    plan = planned(tmp_path, backbone=Fate.RUN, extract_features=Fate.MAY)
+    bound = forecast.passes(plan, lambda _: Wanted(IDS, ["a", "b"]), outlook)
+    assert (bound.needed, bound.of, bound.views, bound.at_most) == (1_202, 1_200, 2, True)
+
+
 def test_a_source_that_is_read_again_leaves_it_unknown(tmp_path: Path) -> None:
     plan = planned(tmp_path, download=Fate.RUN, split=Fate.MAY, extract_features=Fate.MAY)
     found = forecast.passes(plan, pictures, outlook)
@@ -90,7 +102,7 @@ def test_a_source_that_is_read_again_leaves_it_unknown(tmp_path: Path) -> None:
 
 
 def test_pictures_that_cannot_be_told_leave_it_unknown(tmp_path: Path) -> None:
-    def refuse(images: Path) -> list[str]:
+    def refuse(images: Path) -> Wanted:
         raise UnknownError(f"{images} cannot be divided")
 
     found = forecast.passes(planned(tmp_path, extract_features=Fate.RUN), refuse, outlook)

@@ -21,6 +21,7 @@ from stages.artifacts.model_folder import read_head, read_model, write_model
 from stages.artifacts.shards import ShardWriter, shard_of
 from stages.core.files import atomic_folder, sha256_bytes
 from stages.core.journal import Journal
+from stages.core.params.augment import AugmentParams
 from stages.core.params.backbone import BackboneParams
 from stages.core.params.compute import ComputeParams
 from stages.core.params.extract_features import ExtractFeaturesParams
@@ -110,7 +111,7 @@ def _make(folder: Path, base: dict[str, Any]) -> None:
             **base,
         }
     )
-    extraction = ExtractFeaturesParams(engine="litert", dtype="float32")
+    extraction = extract_params()
     backbone.main(RUNTIME, run.backbone, SEED, params, extraction, run.journal("backbone"))
     extract_features.main(
         run.images,
@@ -119,6 +120,7 @@ def _make(folder: Path, base: dict[str, Any]) -> None:
         RUNTIME,
         run.features,
         extraction,
+        SEED,
         run.journal("extract_features"),
     )
     train_head.main(
@@ -144,6 +146,23 @@ def _spoil(head: Path) -> None:
     weights[f"{last}.bias"] = np.array([3, 0, 0], np.float32)
     with atomic_folder(head) as folder:
         write_model(folder, record, weights)
+
+
+def extract_params(**changes: Any) -> ExtractFeaturesParams:
+    """No view, and changes for those that are asked for."""
+    augment = AugmentParams(
+        rotation=20.0,
+        width_shift=0.1,
+        height_shift=0.1,
+        shear=0.0,
+        zoom=0.1,
+        horizontal_flip=True,
+        vertical_flip=False,
+        brightness=0.0,
+        contrast=0.0,
+    )
+    values = {"engine": "litert", "dtype": "float32", "views": 0, "augment": augment, **changes}
+    return ExtractFeaturesParams(**values)
 
 
 def head_params(**changes: Any) -> TrainHeadParams:

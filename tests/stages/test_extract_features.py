@@ -25,10 +25,13 @@ from stages.artifacts.feature_store import FeatureStore, outlook
 from stages.artifacts.features import read_features
 from stages.artifacts.shards import ShardReader, ShardWriter
 from stages.core.files import sha256_bytes
+from stages.core.params.augment import AugmentParams
 from stages.core.params.recipe import overlay
 from stages.engine.extraction import extract, fingerprint_record
 from stages.engine.litert import LiteRTFunction
+from stages.engine.recorded_views import RecordedViews
 from tests.stages.imaging.pictures import jpeg, png
+from tests.stages.small_run import extract_params
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNT = 60
@@ -77,10 +80,11 @@ class World:
         manifests.write_split(self.manifest, manifests.frame(rows, manifests.SPLIT))
 
     def start(
-        self, target: Path, backbone: Path | None = None, **changes: str
+        self, target: Path, backbone: Path | None = None, seed: int = 42, **changes: Any
     ) -> subprocess.Popen[str]:
         """Start the stage by its command line, with some parameters changed."""
         document = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+        document["seed"] = seed
         document["extract_features"].update(changes)
         params = self.folder / "params.yaml"
         with params.open("w", encoding="utf-8") as stream:
@@ -103,7 +107,7 @@ class World:
             cwd=ROOT,
         )
 
-    def run(self, target: Path, backbone: Path | None = None, **changes: str) -> dict[str, Any]:
+    def run(self, target: Path, backbone: Path | None = None, **changes: Any) -> dict[str, Any]:
         """Run the stage and return its journal."""
         process = self.start(target, backbone, **changes)
         said, errors = process.communicate(timeout=120)
@@ -111,7 +115,7 @@ class World:
         journal: dict[str, Any] = json.loads((self.journal / "extract_features.json").read_text())
         return {**journal, "said": said}
 
-    def refused(self, target: Path, **changes: str) -> str:
+    def refused(self, target: Path, **changes: Any) -> str:
         process = self.start(target, None, **changes)
         errors = process.communicate(timeout=120)[1]
         assert process.returncode == 1
@@ -237,6 +241,108 @@ def test_killed_at_random_moments_and_run_again(
     assert contents(tmp_path / "features") == contents(tmp_path / "uninterrupted")
 
 
+def turned(degrees: float) -> dict[str, Any]:
+    """A section ``augment`` that turns and mirrors."""
+    nothing = dict.fromkeys(("width_shift", "height_shift", "shear", "zoom"), 0)
+    tone = {"brightness": 0, "contrast": 0}
+    flips = {"horizontal_flip": True, "vertical_flip": False}
+    return {"rotation": degrees, **nothing, **tone, **flips}
+
+
+TRAIN = COUNT * 4 // 6  # different pictures of the training split; one of them stands there twice
+
+
+def test_no_view_is_plain_to_the_byte(world: World, tmp_path: Path) -> None:
+    world.run(tmp_path / "plain")
+    assert "views" not in json.loads((tmp_path / "plain/features.json").read_text())
+    again = world.run(tmp_path / "other", views=0, augment=turned(30), seed=7)
+    assert again["passes_done"] == 0
+    assert contents(tmp_path / "plain") == contents(tmp_path / "other")
+
+
+def test_views_cost_what_they_must_and_no_pass_more(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.run(tmp_path / "plain", augment=turned(20))
+    two = world.run(tmp_path / "two", views=2, augment=turned(20))
+    assert (two["passes_done"], two["passes_avoided"]) == (2 * TRAIN, COUNT)
+    assert two["passes_total_ever"] == COUNT + 2 * TRAIN
+    assert f"{2 * (TRAIN + 1)} views of pictures (2 identical to others): " in two["said"]
+    # What is plain stays as it is, and stands first.
+    plain, features = (read_features(tmp_path / name) for name in ("plain", "two"))
+    for split in ("validation", "test"):
+        assert features.array(split).tobytes() == plain.array(split).tobytes()
+    train, count = features.array("train"), TRAIN + 1
+    assert train.shape == (3 * count, 1280)
+    assert train[:count].tobytes() == plain.array("train").tobytes()
+    assert len({row.tobytes() for row in train}) == 3 * TRAIN
+    pd.testing.assert_frame_equal(features.pictures("train"), plain.pictures("train"))
+
+    # Nothing that was recorded passes again; what is new passes alone.
+    assert world.run(tmp_path / "again", views=2, augment=turned(20))["passes_done"] == 0
+    assert world.run(tmp_path / "three", views=3, augment=turned(20))["passes_done"] == TRAIN
+    assert world.run(tmp_path / "back", views=2, augment=turned(20))["passes_done"] == 0
+    assert world.run(tmp_path / "other", views=2, augment=turned(25))["passes_done"] == 2 * TRAIN
+    assert (
+        world.run(tmp_path / "seed", views=2, augment=turned(20), seed=43)["passes_done"]
+        == 2 * TRAIN
+    )
+    world.pictures([*range(COUNT), *range(1000 - 1000 % 6, 1000 - 1000 % 6 + 3)])  # to train on
+    assert world.run(tmp_path / "more", views=2, augment=turned(20))["passes_done"] == 3 * 3
+
+    # And the bytes are those of a cold run.
+    world.pictures(list(range(COUNT)))
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "empty"))
+    cold = world.run(tmp_path / "cold", views=2, augment=turned(20))
+    assert cold["passes_done"] == COUNT + 2 * TRAIN
+    assert contents(tmp_path / "cold") == contents(tmp_path / "two") == contents(tmp_path / "back")
+
+
+def test_flips_alone_never_pass_the_same_pixels_twice(world: World, tmp_path: Path) -> None:
+    found = world.run(tmp_path / "features", views=6, augment=turned(0))
+    features = read_features(tmp_path / "features")
+    train = features.array("train").reshape(7, TRAIN + 1, -1)
+    different = {row.tobytes() for row in train.reshape(7 * (TRAIN + 1), -1)}
+    held_out = COUNT - TRAIN
+    assert found["passes_done"] == len(different) + held_out
+    assert TRAIN < len(different) <= 2 * TRAIN
+
+
+def test_killed_among_the_views_it_goes_on(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting: dict[str, Any] = {"views": 20, "augment": turned(20)}
+    world.run(tmp_path / "plain")
+    views = RecordedViews.of(extract_params(views=20, augment=AugmentParams(**turned(20))), 42)
+    record = views.record(fingerprint_record(read_backbone(world.backbone), "litert"))
+    rows = manifests.read_split(world.manifest)
+    ids = rows.loc[rows["split"] == "train", "image_id"].drop_duplicates()
+    keys = [key for image_id in ids for key in views.keys(image_id)]
+    process = world.start(tmp_path / "features", **setting)
+    while outlook(record, keys).missing > len(keys) * 3 // 4:
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    missing = outlook(record, keys).missing
+    assert 0 < missing < len(keys)
+    assert not (tmp_path / "features").exists()
+    last = world.run(tmp_path / "features", **setting)
+    assert (last["passes_done"], last["passes_total_ever"]) == (missing, COUNT + len(keys))
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "empty"))
+    world.run(tmp_path / "uninterrupted", **setting)
+    assert contents(tmp_path / "features") == contents(tmp_path / "uninterrupted")
+
+
+def test_views_that_change_nothing_are_refused(world: World, tmp_path: Path) -> None:
+    nothing = {**turned(0), "horizontal_flip": False}
+    process = world.start(tmp_path / "features", views=2, augment=nothing)
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 2
+    assert "`extract_features.augment` parameter must be a section that changes" in errors
+    assert "Traceback" not in errors
+
+
 def test_the_bytes_of_litert_do_not_depend_on_threads(world: World, tmp_path: Path) -> None:
     rows = manifests.read_split(world.manifest)
     network = world.backbone / NETWORK
@@ -283,20 +389,20 @@ import os, sys
 from pathlib import Path
 from stages import extract_features
 from stages.core.journal import Journal
-from stages.core.params.extract_features import ExtractFeaturesParams
+from tests.stages.small_run import extract_params
 from tests.stages.test_extract_features import COUNT, ROOT, World
 folder, backbone = Path(sys.argv[1]), Path(sys.argv[2])
 world = World(folder, backbone)
-for name, numbers, store in (
-    ("half", range(COUNT // 2), "warm"), ("warm", range(COUNT), "warm"),
-    ("cold", range(COUNT), "cold"),
+for name, numbers, store, views in (
+    ("half", range(COUNT // 2), "one store", 0), ("warm", range(COUNT), "one store", 0),
+    ("cold", range(COUNT), "another", 0), ("views", range(COUNT), "one store", 1),
 ):
     os.environ["HEADSTART_CACHE"] = str(folder / store)
     world.pictures(list(numbers))
     journal = Journal(folder, name)
     extract_features.main(
         world.images, world.manifest, backbone, ROOT / "runtime.txt", folder / name,
-        ExtractFeaturesParams(engine="keras", dtype="float32"), journal,
+        extract_params(engine="keras", views=views), 42, journal,
     )
     print(journal.counters["passes_done"], journal.counters["passes_avoided"], file=sys.stderr)
 """
@@ -305,19 +411,22 @@ for name, numbers, store in (
 def test_the_keras_engine_agrees_and_does_not_depend_on_the_batch(
     world: World, keras_backbone: Path, tmp_path: Path
 ) -> None:
-    world.run(tmp_path / "litert")
-    # Three runs in one process: half of the pictures, the others too, and all of them cold.
+    augment = extract_params().augment.model_dump()
+    world.run(tmp_path / "litert", views=1, augment=augment)
+    # Four runs in one process: half of the pictures, the others too, all of them cold, and views.
     done = subprocess.run(
         [sys.executable, "-c", KERAS, str(tmp_path), str(keras_backbone)],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     half = COUNT // 2
-    assert done.stderr.splitlines()[-3:] == [f"{half} 0", f"{half} {half}", f"{COUNT} 0"]
+    assert done.stderr.splitlines()[-4:] == [
+        f"{half} 0", f"{half} {half}", f"{COUNT} 0", f"{TRAIN} {COUNT}",
+    ]  # fmt: skip
     assert contents(tmp_path / "warm") == contents(tmp_path / "cold")
     for split in manifests.SPLITS:
         one, two = (
             read_features(tmp_path / name).array(split).astype(np.float64)
-            for name in ("litert", "warm")
+            for name in ("litert", "views")
         )
         # Random weights leave some features all but constant: the scale is that of all of them.
         assert np.abs(one - two).max() < 1e-4 * one.std(axis=0).max()

@@ -2,43 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import ValidationInfo, field_validator
 
 from stages.core.errors import UnfitError
-from stages.core.params.base import (
-    Count,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    Probability,
-    Section,
-)
+from stages.core.params.augment import AugmentParams
+from stages.core.params.base import Count, NonNegativeFloat, PositiveFloat, PositiveInt, Section
 from stages.core.params.train_head import Optimizer
-
-
-class AugmentParams(Section):
-    """Random changes of a training picture; all zero and false means none.
-
-    Degrees for ``rotation`` and ``shear``; shares of the side for the shifts; a factor of
-    1 ± value for ``zoom``, ``brightness`` and ``contrast``. Uncovered pixels repeat the edge.
-    """
-
-    rotation: Annotated[float, Field(ge=0, le=180)]
-    width_shift: Probability
-    height_shift: Probability
-    shear: Annotated[float, Field(ge=0, le=60)]
-    zoom: Probability
-    horizontal_flip: bool
-    vertical_flip: bool
-    brightness: Probability
-    contrast: Probability
-
-    @property
-    def active(self) -> bool:
-        """Whether any change is asked for."""
-        return any(self.model_dump().values())
 
 
 class FineTuneParams(Section):

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from stages.artifacts.feature_store import fingerprint
 from stages.artifacts.features import FeaturesWriter, read_features, row_table
 from stages.artifacts.manifest import SPLITS
 from stages.artifacts.npy import npy_bytes, write_npy
@@ -40,7 +41,9 @@ def write(
     dtype: str = "float32",
     count: int = 5,
     classes: list[str] | None = None,
+    views: int = 0,
 ) -> None:
+    record = {"view": "seeded"} if views else None
     with FeaturesWriter(
         folder,
         fingerprint_record={"engine": "litert"},
@@ -49,10 +52,12 @@ def write(
         classes=classes or CLASSES,
         dtype=dtype,
         feature_shape=shape,
+        views=views,
+        views_record=record,
     ) as writer:
         for offset, split in enumerate(SPLITS):
-            rows = count + offset
-            writer.split(split, table(rows), iter(vectors(rows, shape)))
+            rows = row_table(table(count + offset), views if split == "train" else 0)
+            writer.split(split, rows, iter(vectors(len(rows), shape)))
 
 
 def vectors(count: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -130,6 +135,43 @@ def test_a_streamed_array_is_the_file_that_numpy_would_write(
     np.save(whole, array.astype(dtype), allow_pickle=False)
     assert streamed.read_bytes() == whole.read_bytes()
     assert npy_bytes(array.shape, dtype) == streamed.stat().st_size
+
+
+def test_views_stand_after_the_training_pictures_alone(tmp_path: Path) -> None:
+    write(tmp_path / "features", views=2)
+    features = read_features(tmp_path / "features")
+    assert features.header.view_count == 2
+    assert features.array("train").shape == (15, 4)
+    rows = features.rows("train")
+    assert list(rows["view"]) == [0] * 5 + [1] * 5 + [2] * 5
+    assert list(rows["image_id"]) == list(table(5)["image_id"]) * 3
+    pd.testing.assert_frame_equal(features.pictures("train"), table(5)[["image_id", "label"]])
+    for split in ("validation", "test"):
+        assert (features.rows(split)["view"] == 0).all()
+
+
+def test_without_views_nothing_speaks_of_them(tmp_path: Path) -> None:
+    write(tmp_path / "features")
+    assert "views" not in json.loads((tmp_path / "features/features.json").read_text())
+    assert read_features(tmp_path / "features").header.view_count == 0
+
+
+@pytest.mark.parametrize(
+    "views",
+    [
+        None,
+        {"count": 1, "fingerprint": fingerprint({}), "fingerprint_record": {}},
+        {"count": 0, "fingerprint": fingerprint({}), "fingerprint_record": {}},
+        {"count": 2, "fingerprint": fingerprint({"a": 1}), "fingerprint_record": {}},
+        {"count": 2},
+    ],
+)
+def test_other_views_than_the_header_says_are_refused(views: Any, tmp_path: Path) -> None:
+    write(tmp_path / "features", views=2)
+    path = tmp_path / "features/features.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "views": views}))
+    with pytest.raises(CorruptFileError, match=r"view"):
+        read_features(tmp_path / "features")
 
 
 def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:

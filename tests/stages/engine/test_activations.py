@@ -14,7 +14,7 @@ import pytest
 
 from stages.artifacts.feature_store import FeatureStore
 from stages.core.errors import HeadstartError
-from stages.core.params.fine_tune import AugmentParams
+from stages.core.params.augment import AugmentParams
 from stages.engine import activations
 from stages.engine.activations import Pool, arrays, check_room, rows_at_once, run
 from stages.engine.views import Views

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stages.core.params.fine_tune import AugmentParams
-from stages.imaging.augment import View, apply, augment, draw
+from stages.core.params.augment import AugmentParams
+from stages.imaging.augment import View, apply, augment, draw, first_alike
 
 NONE: dict[str, Any] = {
     "rotation": 0.0,
@@ -99,6 +99,28 @@ def test_draws_use_the_range() -> None:
     assert min(angles) < -18 < 18 < max(angles)
     assert 0.4 < np.mean([view.flip_x for view in views]) < 0.6
     assert not any(view.flip_y for view in views)
+
+
+@pytest.mark.parametrize(
+    ("flips", "different"), [({"horizontal_flip": True}, 2), ({"vertical_flip": True}, 2),
+                             ({"horizontal_flip": True, "vertical_flip": True}, 4)],
+)  # fmt: skip
+def test_views_of_flips_alone_repeat_themselves_and_it_is_known(
+    flips: dict[str, bool], different: int
+) -> None:
+    params = AugmentParams(**{**NONE, **flips})
+    original = picture()
+    views = {0: original.tobytes()}
+    for number in range(1, 30):
+        found = augment(original, params, 7, "a", number).tobytes()
+        alike = first_alike(params, 7, "a", number)
+        assert found == views.setdefault(alike, found)
+        assert alike == number or alike < number
+    assert len(set(views.values())) == len(views) == different
+
+
+def test_any_other_view_is_like_none_before() -> None:
+    assert [first_alike(TUTORIAL, 7, "a", number) for number in range(1, 9)] == list(range(1, 9))
 
 
 def test_flips_mirror_exactly() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from stages.artifacts.backbone_record import WEIGHTS, BackboneRecord
 from stages.core.errors import HeadstartError
-from stages.core.params.fine_tune import AugmentParams, FineTuneParams
+from stages.core.params.augment import AugmentParams
+from stages.core.params.fine_tune import FineTuneParams
 from stages.engine.head import apply_head
 from stages.engine.litert import LiteRTFunction
 from stages.nets import fine_tuning
