@@ -51,6 +51,7 @@ def run(
     timeout_s: float | None = None,
     environment: Mapping[str, str] | None = None,
     leash: bool = False,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Ended:
     """Run a command to its end, and hand on its lines (both streams, in the order of printing).
 
@@ -69,8 +70,10 @@ def run(
     environment : mapping or None
         Variables over those of this process.
     leash : bool
-        Put the number of a descriptor before the last arguments: see :mod:`flows.leash`. There,
-        ``{leash}`` in ``command`` stands for it.
+        Let it know when this process ends: ``{leash}`` in ``command`` becomes the number of a
+        descriptor, see :mod:`flows.leash`.
+    meanwhile : callable or None
+        Called now and then in this thread, between lines.
 
     Raises
     ------
@@ -83,6 +86,8 @@ def run(
         stopped = timed_out = False
         try:
             while not _deliver(lines, on_line, _TICK_S):
+                if meanwhile is not None:
+                    meanwhile()
                 stopped = stop is not None and stop.is_set()
                 timed_out = deadline is not None and time.monotonic() >= deadline
                 if stopped or timed_out:

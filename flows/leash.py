@@ -1,8 +1,9 @@
 """DVC's command line on a leash: it ends, with all that it started, when its starter is gone.
 
-Run as a script: ``python -P leash.py DESCRIPTOR ARGUMENT…``. The starter holds the other end of the
-pipe ``DESCRIPTOR`` and never writes; that it is closed means that the starter ended, however it did.
-Only the standard library and DVC: the folder that it runs in may be another version of the project.
+Run as a script: ``python -P leash.py DESCRIPTOR ARGUMENT…``. The starter holds the other end of
+the pipe ``DESCRIPTOR`` and never writes; that it is closed means that the starter ended, however it
+did. Only the standard library and DVC are imported: the folder that it runs in may hold another
+version of the project.
 """
 
 from __future__ import annotations

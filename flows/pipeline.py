@@ -10,33 +10,41 @@ import logging
 import os
 import shlex
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextvars import copy_context
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from prefect import Task, flow, get_client, get_run_logger
+from prefect import Task, flow, get_run_logger
 from prefect.cache_policies import NO_CACHE
-from prefect.context import get_run_context
-from prefect.futures import PrefectFuture
-from prefect.states import Cancelled, Completed, Failed, State
+from prefect.context import FlowRunContext
+from prefect.states import Cancelled, Completed, Failed
 
-from flows import child, dag
+from flows import child, dag, lockfile
+from flows.artifacts import Board
+from flows.cancelling import cancellation
+from flows.dag import Stage
 from flows.errors import FlowError
 from flows.plan import Fate, Planned, plan
-from flows.run_stage import Outcome, StageFailedError, run_stage, surroundings
+from flows.progress import ASKED, Listener
+from flows.run_stage import Outcome, StageFailedError, StageStoppedError, run_stage, surroundings
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun, State
+    from prefect.futures import PrefectFuture
 
 HELD = "Held"
-_HELD_CODE = 5  # a gate's exit code for "no"
-_WATCH_S = 2.0  # between two questions whether the run is to be cancelled
+HELD_CODE = 5  # a gate's exit code for "no"
 _RETRY_S = 5.0
+_END_S = 20.0  # more than a child needs to be ended
 
 
 @flow(name="pipeline", persist_result=False)
 def pipeline(
     root: str | None = None, gate: bool = True, commit: bool = False, push: bool = False
-) -> State[Any]:
+) -> Any:
     """Run the stages that have to run, in the graph's order, independent ones side by side.
 
     Parameters
@@ -46,48 +54,140 @@ def pipeline(
     gate : bool
         Ask the gate of a stage that has one (``gate`` in its ``meta``) before it is started.
     commit, push : bool
-        Commit what was recorded to a branch of its own; push that branch.
+        Commit what was recorded to a branch of its own; push it, with its data.
+
+    Returns
+    -------
+    State
+        The flow's: Completed; Failed with the stages' messages; Held; Cancelled.
     """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        raise FlowError("The pipeline runs as a flow: call `pipeline`, not the function inside.")
     folder = Path(root or Path.cwd()).resolve()
-    run = Run(folder, gate=gate, flow_run=get_run_context().flow_run)  # type: ignore[union-attr]
-    return run.whole()
+    run = Run(folder, context.flow_run, get_run_logger(), gate=gate, commit=commit, push=push)
+    watching = _WATCHING.get()
+    if watching is not None:
+        watching.append(run)
+    try:
+        return run.whole()
+    finally:
+        run.over.set()
+
+
+_WATCHING: ContextVar[list[Run] | None] = ContextVar("watching", default=None)
+
+
+@contextmanager
+def watching() -> Iterator[list[Run]]:
+    """The runs that begin in the block: what became of them, also if Prefect cannot say it."""
+    found: list[Run] = []
+    token = _WATCHING.set(found)
+    try:
+        yield found
+    finally:
+        _WATCHING.reset(token)
 
 
 @dataclass
 class Run:
-    """One run of the flow: what its tasks share."""
+    """One run of the flow: what its tasks share, and what became of them.
+
+    Attributes
+    ----------
+    root : Path
+        The project's folder.
+    flow_run : FlowRun
+    log : logger
+        Of the flow run.
+    gate, commit, push : bool
+        As :func:`pipeline` takes them.
+    outcomes : dict of str to Outcome
+        By stage.
+    result : State or None
+        How it ended; None: not yet, or not by itself.
+    stop, over : threading.Event
+        Set it, and the stages end; set when nothing is left to do but to tell the server.
+    """
 
     root: Path
-    gate: bool
-    flow_run: Any
-    stop: threading.Event = field(default_factory=threading.Event)
+    flow_run: FlowRun
+    log: Any
+    gate: bool = True
+    commit: bool = False
+    push: bool = False
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    skipped: set[str] = field(default_factory=set)
-    slots: threading.BoundedSemaphore = field(
-        default_factory=lambda: threading.BoundedSemaphore(max(2, os.cpu_count() or 2))
-    )
+    result: State[Any] | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.board = Board(self.log.warning)
+        self._untouched: set[str] = set()  # stages that needed no process
+        # As many at a time as there are cores: a foreach may stand for a hundred.
+        self._slots = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))
 
     def whole(self) -> State[Any]:
-        """All stages; the state says how it ended."""
+        """All of it; the state says how it ended."""
+        who = f"flow run '{self.flow_run.name}'"
+        with ExitStack() as stack:
+            try:
+                asked = stack.enter_context(
+                    cancellation(self.flow_run.id, self.stop, self.log.warning)
+                )
+                stack.enter_context(lockfile.alone(self.root, who, self.log.warning, self.stop))
+                self.result = self._recorded()
+            except KeyboardInterrupt:
+                self.result = Cancelled(message="Interrupted. What was finished is recorded.")
+            except FlowError as error:
+                self.result = Failed(message=str(error))
+            if asked.is_set():
+                self.result = Cancelled(message="Cancelled. What was finished is recorded.")
+        return self.result
+
+    def _recorded(self) -> State[Any]:
+        """The stages, and the commit if one was asked for."""
+        from flows import recording  # noqa: PLC0415 - most runs commit nothing
+
+        head = recording.before(self.root) if self.commit else None
         planned = plan(dag.stages(self.root), dag.changes(self.root))
+        with lockfile.in_order(self.root):
+            states = self._stages(planned)
+        state = _verdict(states)
+        if any(outcome != Outcome.UNCHANGED for outcome in self.outcomes.values()):
+            self.board.notes(self.root, dag.kept(self.root).notes)
+            state = self._checked(state)
+        if self.commit and (state.is_completed() or state.name == HELD):
+            branch = recording.record(
+                self.root, self.flow_run.name, push=self.push, held=state.name == HELD,
+                commit=head, outcomes=self.outcomes,
+            )  # fmt: skip
+            self.log.info(f"Committed to {branch}." if branch else "Nothing new to commit.")
+        return state
+
+    def _stages(self, planned: tuple[Planned, ...]) -> dict[str, State[Any]]:
         futures: dict[str, PrefectFuture[Any]] = {}
         try:
             for entry in planned:
                 before = [futures[name] for name in entry.stage.parents]
-                futures[entry.stage.name] = self.task(entry).submit(wait_for=before)
+                futures[entry.stage.name] = self._task(entry).submit(
+                    wait_for=before, return_state=False
+                )
             for future in futures.values():
                 future.wait()
-        finally:
+        except BaseException:  # Ctrl-C, SIGTERM: no stage is left behind
             self.stop.set()
-        return _verdict({name: future.state for name, future in futures.items()})
+            for future in futures.values():
+                future.wait(timeout=_END_S)
+            raise
+        return {name: future.state for name, future in futures.items()}
 
-    def task(self, entry: Planned) -> Task[[], State[Any]]:
+    def _task(self, entry: Planned) -> Task[[], State[Any]]:
         """The task of a stage, under its name."""
-        meta = entry.stage.meta
-        name = entry.stage.name
+        meta, name = entry.stage.meta, entry.stage.name
 
         def stage() -> State[Any]:
-            return self.perform(entry)
+            return self._perform(entry)
 
         return Task(
             stage,
@@ -97,51 +197,133 @@ class Run:
             retries=int(meta.get("retries", 0)),
             retry_delay_seconds=float(meta.get("retry_delay_s", _RETRY_S)),
             retry_condition_fn=lambda _task, _run, state: (
-                not self.stop.is_set() and state.name == "Failed"
+                state.name == "Failed" and not self.stop.is_set()
             ),
-            cache_policy=NO_CACHE,
+            cache_policy=NO_CACHE,  # files are DVC's business
             persist_result=False,
         )
 
-    def perform(self, entry: Planned) -> State[Any]:
-        """A stage, in its task's thread."""
-        stage = entry.stage
-        logger = get_run_logger()
-        if entry.fate == Fate.UNCHANGED and self.skipped.issuperset(stage.parents):
-            self.skipped.add(stage.name)
+    def _perform(self, entry: Planned) -> State[Any]:
+        """A stage, in its task's thread: in a process, unless nothing can have changed."""
+        stage, log = entry.stage, get_run_logger()
+        if entry.fate == Fate.UNCHANGED and self._untouched.issuperset(stage.parents):
+            self._untouched.add(stage.name)
             self.outcomes[stage.name] = Outcome.UNCHANGED
-            return Completed(name=Outcome.UNCHANGED, message="Nothing changed since its record.")
-        environment = {"HEADSTART_RUN": str(self.flow_run.id)}
-        timeout_s = stage.meta.get("timeout_s")
-        with self.slots:
-            if self.gate and stage.meta.get("gate"):
-                said: list[str] = []
-                ended = child.run(
-                    shlex.split(str(stage.meta["gate"])),
-                    folder=self.root, on_line=said.append, stop=self.stop,
-                    environment={**surroundings(), **environment},
-                )  # fmt: skip
-                if ended.code:
-                    name = HELD if ended.code == _HELD_CODE else "Failed"
-                    return Failed(name=name, message="\n".join(said))
-            try:
+            return Completed(name=Outcome.UNCHANGED, message="Nothing that it rests on changed.")
+        listener = Listener(log.info, self.board.progress(stage.name))
+        try:
+            with self._slot(stage):
+                held = self._ask(stage, log.info)
+                if held is not None:
+                    return held
                 outcome = run_stage(
-                    self.root, stage.name, on_line=logger.info, stop=self.stop,
-                    timeout_s=None if timeout_s is None else float(timeout_s),
-                    environment=environment,
+                    self.root, stage.name, on_line=listener.hear, stop=self.stop,
+                    timeout_s=_seconds(stage.meta.get("timeout_s")),
+                    environment={**ASKED, "HEADSTART_RUN": str(self.flow_run.id)},
                 )  # fmt: skip
-            except StageFailedError as error:
-                return Failed(message=str(error))
+        except StageStoppedError as error:
+            return Cancelled(message=str(error))
+        except StageFailedError as error:
+            return Failed(message=str(error))
         self.outcomes[stage.name] = outcome
-        return Completed(name=outcome)
+        listener.done()
+        if outcome != Outcome.UNCHANGED:
+            self.board.stage(self.root, stage)
+        return Completed(name=outcome, message=_SAYS[outcome])
+
+    @contextmanager
+    def _slot(self, stage: Stage) -> Iterator[None]:
+        """One of as many stages as run at a time."""
+        while not self._slots.acquire(timeout=0.2):
+            if self.stop.is_set():
+                break
+        else:
+            try:
+                if not self.stop.is_set():
+                    yield
+                    return
+            finally:
+                self._slots.release()
+        raise StageStoppedError(stage.name, f"{stage.name} was not started.", 130)
+
+    def _ask(self, stage: Stage, say: Callable[[str], None]) -> State[Any] | None:
+        """The gate's answer, if there is one to ask; None: the stage may run."""
+        words = str(stage.meta.get("gate") or "")
+        if not self.gate or not words:
+            return None
+        said: list[str] = []
+
+        def hear(line: str) -> None:
+            said.append(line)
+            say(line)
+
+        ended = child.run(
+            shlex.split(words), folder=self.root, on_line=hear, stop=self.stop,
+            timeout_s=_seconds(stage.meta.get("timeout_s")), environment=surroundings(),
+        )  # fmt: skip
+        if ended.stopped:
+            raise StageStoppedError(stage.name, f"{stage.name} was not started.", ended.code)
+        if ended.code == HELD_CODE:
+            return Failed(name=HELD, message="\n".join(said).strip() or "Its gate says no.")
+        if ended.code:
+            told = "\n".join(said[-20:]).strip() or "it said nothing"
+            return Failed(message=f"Its gate (`{words}`) ended with {ended.code}: {told}")
+        return None
+
+    def _checked(self, state: State[Any]) -> State[Any]:
+        """DVC ends well on a full disk, too: whether what ran is where its record says."""
+        found = dag.changes(self.root)
+        amiss = [
+            f"{path} ({word})"
+            for name, outcome in self.outcomes.items()
+            if outcome != Outcome.UNCHANGED and name in found
+            for path, word in found[name].outs.items()
+        ]
+        if not amiss:
+            return state
+        return Failed(
+            message="The stages ended well, but what they made is not as it was recorded: "
+            f"{', '.join(amiss[:10])}. Something else wrote there, or DVC could not keep it: look "
+            "for room on the disk and above for its errors, then run again."
+        )
+
+
+_SAYS = {
+    Outcome.RAN: "It ran, and DVC recorded what it made.",
+    Outcome.RESTORED: "A former run had made it: restored from DVC's cache.",
+    Outcome.UNCHANGED: "DVC found it up to date.",
+}
+
+
+def _seconds(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _verdict(states: Mapping[str, State[Any]]) -> State[Any]:
+    """The run's state, from the stages'."""
     failed = {name: state for name, state in states.items() if state.is_failed()}
+    waiting = [name for name, state in states.items() if not state.is_final()]
+    rest = f"\nNot started: {', '.join(waiting)}." if waiting else ""
     if failed:
         held = all(state.name == HELD for state in failed.values())
         words = "\n".join(f"{name}: {state.message}" for name, state in failed.items())
-        return Failed(name=HELD if held else "Failed", message=words)
-    if not all(state.is_completed() for state in states.values()):
-        return Cancelled(message="Stopped.")
-    return Completed(message=", ".join(f"{name}: {state.name}" for name, state in states.items()))
+        return Failed(name=HELD if held else "Failed", message=words + rest)
+    odd = [f"{name}: {state.name}" for name, state in states.items() if not state.is_completed()]
+    if odd:
+        return Cancelled(message=f"Stopped. {', '.join(odd)}")
+    counted = {word: [n for n, s in states.items() if s.name == word] for word in Outcome}
+    told = [f"{len(names)} {word.lower()}" for word, names in counted.items() if names]
+    return Completed(message=f"{len(states)} stages: {', '.join(told)}.")
+
+
+class _Quiet(logging.Filter):
+    """A state that failed without an exception is logged with "NoneType: None" otherwise."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let it pass, without what it lacks."""
+        if record.exc_info == (None, None, None):
+            record.exc_info = None
+        return True
+
+
+logging.getLogger("prefect.task_runs").addFilter(_Quiet())

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from flows import child
+from flows import child, lockfile
 from flows.errors import FlowError
 
+_PATIENT = 3  # seconds for which a lock may be held before it is worth a word
 _SAID_MOST = 20  # lines of a stage that said nothing of an error
 _LEASH = Path(__file__).with_name("leash.py")
 
@@ -106,6 +107,29 @@ class _Talk:
         return int(found.group(1)) if found else code
 
 
+@dataclass
+class _Doorman:
+    """Says who holds DVC's lock, if a stage has to wait for it; DVC waits without a word."""
+
+    root: Path
+    talk: _Talk
+    seen: tuple[int, int] = (0, 0)  # the holder, and how often it was met
+    next_s: float = field(default_factory=lambda: time.monotonic() + 1.0)
+
+    def look(self) -> None:
+        """Once a second, until the stage is at it."""
+        if self.talk.begun or time.monotonic() < self.next_s:
+            return
+        self.next_s = time.monotonic() + 1.0
+        holder = lockfile.holder(self.root) or 0
+        times = self.seen[1] + 1 if holder == self.seen[0] else 1
+        self.seen = (holder, times)
+        if holder and times == _PATIENT:
+            self.talk.on_line(
+                f"Process {holder} holds DVC's lock of this project. Waiting for it …"
+            )
+
+
 # What DVC says of git and of its remote is for a person at its own terminal.
 _NOISE = (
     "To track the changes with git", "\tgit add ", "To enable auto staging", "\tdvc config ",
@@ -161,6 +185,7 @@ def run_stage(
             timeout_s=left,
             environment={**surroundings(), **(environment or {})},
             leash=os.name == "posix",
+            meanwhile=_Doorman(root, talk).look,
         )
         if ended.stopped:
             raise StageStoppedError(stage, f"{stage} was stopped.", ended.code)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from types import TracebackType
 from typing import Self
+
+_PERIOD = 10.0
+# Set by whoever reads the lines of a stage to draw a bar of its own.
+_ASKED = "HEADSTART_PROGRESS_S"
 
 
 class Progress:
@@ -17,14 +22,22 @@ class Progress:
         Units in all.
     desc, unit : str
         What is done, and to what ("Extracting", "picture").
-    every : float
-        Seconds between two lines when standard error is no terminal.
+    every : float or None
+        Seconds between two lines when standard error is no terminal. None: 10; or what the
+        environment variable ``HEADSTART_PROGRESS_S`` says, counted over all bars of the process, so
+        that one is heard of many short epochs, too.
     """
 
-    def __init__(self, total: int, desc: str, unit: str, every: float = 10.0) -> None:
-        self.total, self.desc, self.unit, self.every = total, desc, unit, every
+    _told = 0.0  # when the latest line of any bar was printed
+
+    def __init__(self, total: int, desc: str, unit: str, every: float | None = None) -> None:
+        asked = _asked() if every is None else None
+        self.total, self.desc, self.unit = total, desc, unit
+        self.every = asked or (_PERIOD if every is None else every)
         self.done = 0
         self._start = self._shown = time.monotonic()
+        if asked is not None:
+            self._shown = Progress._told = Progress._told or self._start
         self._bar = None
         if sys.stderr.isatty():
             from tqdm import tqdm
@@ -41,7 +54,7 @@ class Progress:
             return
         now = time.monotonic()
         if now - self._shown >= self.every:
-            self._shown = now
+            self._shown = Progress._told = now
             print(self._line(now - self._start), file=sys.stderr, flush=True)
 
     def _line(self, seconds: float) -> str:
@@ -66,6 +79,13 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def _asked() -> float | None:
+    try:
+        return max(float(os.environ[_ASKED]), 0.1)
+    except (KeyError, ValueError):
+        return None
 
 
 def progress(total: int, desc: str, unit: str) -> Progress:
