@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +38,78 @@ from stages.sources.folder import FolderSource
 from stages.sources.http import fetch
 from stages.sources.intake import Aside, Taken, plan, take_in
 from stages.sources.inventory import Bounds
+from stages.sources.kaggle import open_kaggle
+from stages.sources.table import TableSource
+from stages.sources.table_file import Columns
+from stages.sources.tfds import Features, TfdsSource
 
 
 def open_source(params: DownloadParams, location: Path) -> Source:
     """The source that the parameters name, listed and checked as a whole."""
-    if params.source == "embedded":
-        return EmbeddedSource()
-    if params.source == "folder":
-        return FolderSource(location, params.max_total_bytes)
+    return _OPENERS[params.source](params, location)
+
+
+def _embedded(params: DownloadParams, location: Path) -> Source:
+    del params, location
+    return EmbeddedSource()
+
+
+def _folder(params: DownloadParams, location: Path) -> Source:
+    return FolderSource(location, params.max_total_bytes)
+
+
+def _archive(params: DownloadParams, location: Path) -> Source:
     if params.url is not None:
         if params.sha256 is None:
             raise SourceError("`download.sha256` must be given with `download.url`.")
         location = fetch(params.url, params.sha256, params.max_total_bytes)
     return open_archive(location, params.sha256, Bounds(params.max_total_bytes))
+
+
+def _table(params: DownloadParams, location: Path) -> Source:
+    columns = Columns(
+        label=params.label_column or "",
+        path=params.path_column,
+        url=params.url_column,
+        split=params.split_column,
+        group=params.group_column,
+        sha256=params.sha256_column,
+    )
+    return TableSource(
+        location,
+        params.table or "",
+        columns,
+        params.root,
+        params.splits,
+        params.max_picture_bytes,
+        params.max_total_bytes,
+    )
+
+
+def _tfds(params: DownloadParams, location: Path) -> Source:
+    return TfdsSource(
+        params.name or "",
+        location,
+        Features(params.path_column, params.label_column, params.group_column),
+        params.splits,
+        params.max_picture_bytes,
+        params.max_total_bytes,
+    )
+
+
+def _kaggle(params: DownloadParams, location: Path) -> Source:
+    del location  # the name pins a version, which never changes
+    return open_kaggle(params.name or "", Bounds(params.max_total_bytes))
+
+
+_OPENERS: Mapping[str, Callable[[DownloadParams, Path], Source]] = {
+    "embedded": _embedded,
+    "folder": _folder,
+    "archive": _archive,
+    "table": _table,
+    "tfds": _tfds,
+    "kaggle": _kaggle,
+}
 
 
 def table(taken: Sequence[Taken], places: Mapping[str, Place]) -> pd.DataFrame:
@@ -65,7 +124,7 @@ def table(taken: Sequence[Taken], places: Mapping[str, Place]) -> pd.DataFrame:
             "height": picture.info.height,
             "format": picture.info.format,
             "bytes": picture.bytes,
-            "group": "",
+            "group": picture.place.group,
             "shard": places[picture.image_id].shard,
             "offset": places[picture.image_id].offset,
         }
@@ -191,7 +250,7 @@ def main(
         download.max_picture_bytes,
     )
     source = open_source(download, pictures)
-    planned = plan(source, download.root, limits)
+    planned = plan(source, download.root, limits, download.splits)
     print(planned.layout.describe(), flush=True)
     with atomic_folder(images) as folder, ShardWriter(folder) as writer:
         _check_room(folder, planned.bytes)

@@ -39,12 +39,15 @@ SPLIT: Mapping[str, str] = {**IMAGES, "split": "str"}
 
 #: Why a file is no picture of the data set, and what that means.
 REASONS: Mapping[str, str] = {
+    "absent": "a table names it, but there is no such file",
     "bad_name": "its name cannot be written down (not UTF-8, or with control characters)",
+    "bad_row": "a row of a table that cannot be used, or repeats another",
     "corrupt": "it cannot be decoded, or its archive says that it is damaged",
     "empty": "it has no bytes",
     "hidden": "a hidden file or folder",
     "link": "a link; what it points to may lie anywhere",
-    "no_class": "it stands in no class folder",
+    "no_class": "it stands in no class folder, or its source gives it no class or no known split",
+    "not_fetched": "its address does not deliver it",
     "not_a_picture": "its content is of no picture format, whatever its name says",
     "refused_format": "a picture, but of no accepted format",
     "special": "a device, a pipe or a socket",

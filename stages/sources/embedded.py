@@ -7,8 +7,6 @@ files without compression, so that their bytes depend on no version of any encod
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
@@ -16,6 +14,7 @@ import numpy.typing as npt
 
 from stages.core.errors import PictureError
 from stages.sources.entries import Entry
+from stages.sources.png import canonical_png
 
 _LEVELS = 16  # a pixel counts the dark ones of a 4 × 4 block: 0 to 16
 
@@ -28,7 +27,7 @@ class EmbeddedSource:
 
         digits = load_digits()
         self._files = {
-            f"digits/{label}/{number:04}.png": gray_png(to_gray(picture))
+            f"digits/{label}/{number:04}.png": canonical_png(to_gray(picture))
             for number, (label, picture) in enumerate(
                 zip(digits.target, digits.images, strict=True)
             )
@@ -45,6 +44,10 @@ class EmbeddedSource:
         """All 1,797 pictures."""
         return self._entries
 
+    @property
+    def arrangement(self) -> None:
+        """The folders tell."""
+
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | PictureError]]:
         """The bytes of each wanted path."""
         for entry in self._entries:
@@ -56,31 +59,3 @@ def to_gray(levels: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
     """Levels 0 to 16 as grays 0 to 255, rounded half up."""
     exact = levels.astype(np.int64)
     return ((exact * 255 + _LEVELS // 2) // _LEVELS).astype(np.uint8)
-
-
-def gray_png(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """An 8-bit grayscale PNG whose bytes follow from the pixels alone.
-
-    Parameters
-    ----------
-    pixels : ndarray of shape (height, width), uint8
-        Small enough for one stored block: (width + 1) × height < 65,536.
-    """
-    height, width = pixels.shape
-    rows = b"".join(b"\0" + row.tobytes() for row in pixels)  # 0: no filter
-    # One final stored block in zlib's frame (RFC 1950, RFC 1951): what an encoder would choose
-    # differs between versions of zlib.
-    block = b"\x01" + struct.pack("<HH", len(rows), len(rows) ^ 0xFFFF) + rows
-    data = b"\x78\x01" + block + struct.pack(">I", zlib.adler32(rows))
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + _chunk(b"IHDR", header)
-        + _chunk(b"IDAT", data)
-        + _chunk(b"IEND", b"")
-    )
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    checksum = struct.pack(">I", zlib.crc32(kind + data))
-    return struct.pack(">I", len(data)) + kind + data + checksum

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from stages.core.errors import PictureError
+from stages.core.errors import PictureError, SourceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,25 @@ class Entry:
     refusal: tuple[str, str] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a source says of a file: its class, its split or "", its group or ""."""
+
+    label: str
+    given_split: str
+    group: str = ""
+
+
+class Arrangement(Protocol):
+    """Which class and split each file of a source belongs to."""
+
+    def place(self, path: str) -> Place | tuple[str, str]:
+        """The place of a file, or reason and detail why it has none."""
+
+    def describe(self) -> str:
+        """One sentence for the terminal."""
+
+
 class Source(Protocol):
     """Where pictures come from."""
 
@@ -40,11 +59,37 @@ class Source(Protocol):
     def entries(self) -> Sequence[Entry]:
         """Every file, the refused ones too; nothing is left out."""
 
+    @property
+    def arrangement(self) -> Arrangement | None:
+        """Classes and splits, where the source itself knows them; None: the folders tell."""
+
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | PictureError]]:
         """The bytes of each wanted path, once, in the source's own order.
 
         A file that cannot be read comes as the reason instead of its bytes.
         """
+
+
+def label_of(name: str) -> str:
+    """The class that a name says, in Unicode's composed form (NFC).
+
+    Raises
+    ------
+    SourceError
+        If it cannot be the name of a folder everywhere, as the sample's folders need.
+    """
+    label = unicodedata.normalize("NFC", name)
+    fault = name_fault(label)
+    if not label.strip() or label in {".", ".."} or "/" in label or "\\" in label:
+        fault = "it is no name of a folder"
+    elif len(label.encode("utf-8", "replace")) > 255:
+        fault = "it is longer than 255 bytes"
+    if fault:
+        raise SourceError(
+            f"{name!r} cannot be the name of a class: {fault}. Nothing was written. "
+            "Rename it and run again."
+        )
+    return label
 
 
 def name_fault(path: str) -> str | None:

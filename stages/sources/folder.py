@@ -52,6 +52,10 @@ class FolderSource:
         """Every file below the folder."""
         return self._entries
 
+    @property
+    def arrangement(self) -> None:
+        """The folders tell."""
+
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | PictureError]]:
         """The bytes of each wanted path, in sorted order."""
         for entry in self._entries:

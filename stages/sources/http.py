@@ -26,7 +26,7 @@ from stages.core.progress import progress
 
 _CHUNK = 1 << 18
 _MEGABYTE = 1_000_000
-_PASSING = {408, 425, 429, 500, 502, 503, 504}  # answers that a later try may better
+PASSING = {408, 425, 429, 500, 502, 503, 504}  # answers that a later try may better
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class _Download:
             raise SourceError(f"{self.url} is no address that can be fetched: {error}.") from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError,
                 TimeoutError) as error:  # fmt: skip
-            raise _Passing(_short(error)) from error
+            raise _Passing(short(error)) from error
         except OSError as error:
             raise SourceError(
                 f"{self.part} cannot be written: {error}. What was fetched before is kept; make "
@@ -172,8 +172,8 @@ class _Download:
                 self._drop()
                 raise _Passing("the server has fewer bytes than were fetched before")
             return
-        if answer.status_code in _PASSING:
-            raise _Passing(f"status {answer.status_code}", _retry_after(answer))
+        if answer.status_code in PASSING:
+            raise _Passing(f"status {answer.status_code}", retry_after(answer))
         if answer.status_code not in {200, 206}:
             raise SourceError(
                 f"{self.url} answered with status {answer.status_code} {answer.reason}. Nothing "
@@ -274,7 +274,7 @@ class _Download:
         )
 
 
-def _retry_after(answer: requests.Response) -> float:
+def retry_after(answer: requests.Response) -> float:
     """Seconds that the server asks to wait; 0 if it does not say."""
     said = answer.headers.get("Retry-After", "")
     if said.isdigit():
@@ -285,7 +285,7 @@ def _retry_after(answer: requests.Response) -> float:
         return 0.0
 
 
-def _short(error: BaseException) -> str:
+def short(error: BaseException) -> str:
     """The innermost cause: what the libraries wrap around it fills the line with addresses."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner

@@ -12,8 +12,8 @@ from stages.artifacts.shards import ShardWriter
 from stages.core.errors import PictureError
 from stages.core.progress import progress
 from stages.imaging.decode import Limits, PictureInfo, inspect
-from stages.sources.entries import Entry, Source
-from stages.sources.layout import Layout, Place, recognize, unwanted
+from stages.sources.entries import Arrangement, Entry, Place, Source
+from stages.sources.layout import recognize, unwanted
 
 _WINDOW_BYTES = 128 << 20  # of pictures that wait for a thread; one bigger picture is let through
 _WINDOW_FILES = 256
@@ -47,14 +47,26 @@ class Plan:
     that will be read.
     """
 
-    layout: Layout
+    layout: Arrangement
     places: Mapping[str, Place]
     aside: tuple[Aside, ...]
     bytes: int
 
 
-def plan(source: Source, root: str | None, limits: Limits) -> Plan:
-    """Recognize the layout and set aside what needs no reading.
+def plan(
+    source: Source,
+    root: str | None,
+    limits: Limits,
+    splits: Mapping[str, str] | None = None,
+) -> Plan:
+    """Recognize the layout, where the source does not know it, and set aside what needs no reading.
+
+    Parameters
+    ----------
+    source : Source
+    root, splits
+        As :func:`stages.sources.layout.recognize` takes them.
+    limits : Limits
 
     Raises
     ------
@@ -69,7 +81,9 @@ def plan(source: Source, root: str | None, limits: Limits) -> Plan:
             aside.append(Aside(entry.path, *fault))
         else:
             open_entries.append(entry)
-    layout = recognize((entry.path for entry in open_entries), root, source.origin)
+    layout = source.arrangement or recognize(
+        (entry.path for entry in open_entries), root, source.origin, splits
+    )
     places: dict[str, Place] = {}
     total = 0
     for entry in open_entries:

@@ -65,6 +65,10 @@ class ZipSource:
         """Every member that is a file."""
         return list(self._inventory.entries.values())
 
+    @property
+    def arrangement(self) -> None:
+        """The folders tell."""
+
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | PictureError]]:
         """The bytes of each wanted member, in the order of the file."""
         chosen = [(info.header_offset, path) for path, info in self._members.items()

@@ -5,13 +5,10 @@ import io
 from collections import Counter
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from stages.sources.embedded import EmbeddedSource, gray_png, to_gray
+from stages.sources.embedded import EmbeddedSource, to_gray
 
 
 def test_the_digits() -> None:
@@ -44,9 +41,3 @@ def test_the_same_bytes_on_every_machine() -> None:
 
 def test_levels() -> None:
     assert list(to_gray(np.array([0.0, 8.0, 16.0]))) == [0, 128, 255]
-
-
-@given(arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40))))
-def test_the_encoder_is_exact(pixels: np.ndarray[tuple[int, int], np.dtype[np.uint8]]) -> None:
-    with Image.open(io.BytesIO(gray_png(pixels))) as image:
-        assert np.array_equal(np.asarray(image), pixels)

@@ -1,0 +1,362 @@
+"""A data set that TensorFlow Datasets has prepared: read where it lies, without TensorFlow.
+
+Nothing is downloaded or prepared here: TFDS' own downloader neither resumes nor bounds what it
+fetches. The pictures come as the encoded files that were prepared, so that a picture's id is that
+of the original file; where a data set holds arrays, they are written as PNG without compression,
+whose bytes follow from the pixels alone. Its splits are taken by their names.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.core.errors import PictureError, SourceError
+from stages.sources.entries import Arrangement, Entry, Place, label_of, name_fault, shown
+from stages.sources.layout import split_of
+from stages.sources.png import canonical_png
+from stages.sources.records import read_records
+
+_OWN = "tensorflow_datasets.core.features."
+
+
+@dataclass(frozen=True)
+class Features:
+    """Which features of the data set are read; None: those that it names itself."""
+
+    picture: str | None = None
+    label: str | None = None
+    group: str | None = None
+
+
+@dataclass
+class _Split:
+    """One split of the data set, and what its records said."""
+
+    name: str
+    meaning: str | None
+    places: dict[str, Place] = field(default_factory=dict)
+
+
+class TfdsSource:
+    """The examples of a prepared data set, as ``SPLIT/NUMBER``, numbered in their order.
+
+    Parameters
+    ----------
+    name : str
+        ``NAME:VERSION`` or ``NAME/CONFIG:VERSION``.
+    location : Path
+        Where to look first: a folder of prepared data sets, or the data set's own.
+    features : Features
+    splits : mapping of str to str, or None
+        Split of the data set to ours; None: the usual names. Empty: it is not divided.
+    max_bytes, max_total_bytes : int
+        Bounds on an example and on all of them.
+
+    Raises
+    ------
+    SourceError
+        If it is not prepared, or not one of pictures with classes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        location: Path,
+        features: Features,
+        splits: Mapping[str, str] | None,
+        max_bytes: int,
+        max_total_bytes: int,
+    ) -> None:
+        self._name, self._max_bytes = name, max_bytes
+        self._folder = find_prepared(name, location)
+        self._builder = _opened(self._folder)
+        self._check_size(max_total_bytes)
+        self._picture, self._label, self._group = _chosen(self._builder.info, features, name)
+        self._splits = [
+            _Split(each, "" if splits == {} else (splits or {}).get(each) if splits is not None
+                   else split_of(each))
+            for each in sorted(self._builder.info.splits)
+        ]  # fmt: skip
+        self._entries = [entry for split in self._splits for entry in self._list(split)]
+        print(f"Read from {self._folder}", flush=True)
+
+    @property
+    def origin(self) -> str:
+        """The source in words."""
+        return f"The data set {self._name}"
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """One for each example."""
+        return self._entries
+
+    @property
+    def arrangement(self) -> Arrangement:
+        """What the examples say."""
+        return _Told(self._name, self._label, self._splits)
+
+    def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | PictureError]]:
+        """The picture of each wanted example, in the order of the data set."""
+        for split in self._splits:
+            if not any(path in wanted for path in split.places):
+                continue
+            for path, example in self._examples(split, {self._picture}):
+                if path in wanted:
+                    yield path, _encoded(example[self._picture])
+
+    def _list(self, split: _Split) -> Iterator[Entry]:
+        """Entries of a split; their labels are read, and their pictures measured."""
+        if split.meaning is None:
+            for number in range(self._builder.info.splits[split.name].num_examples):
+                detail = (
+                    f"its split is {split.name!r}, which is none of train, validation and test; "
+                    "`download.splits` says what it is"
+                )
+                yield Entry(_path(split, number), 0, ("no_class", detail))
+            return
+        names = {self._picture, self._label} | ({self._group} if self._group else set())
+        for path, example in self._examples(split, names):
+            if example is None:
+                detail = f"its record has more than {self._max_bytes:,} bytes"
+                yield Entry(path, 0, ("too_large", detail))
+                continue
+            picture = example[self._picture]
+            size = len(picture) if isinstance(picture, bytes) else int(picture.nbytes)
+            place = self._place(split, example)
+            if isinstance(place, Place):
+                split.places[path] = place
+                yield Entry(path, size)
+            else:
+                yield Entry(path, size, place)
+
+    def _place(self, split: _Split, example: Mapping[str, Any]) -> Place | tuple[str, str]:
+        feature, value = self._builder.info.features[self._label], example[self._label]
+        if isinstance(value, bytes):
+            label = value.decode("utf-8", "surrogateescape")
+        elif hasattr(feature, "int2str"):
+            if int(value) < 0:
+                return "no_class", f"its {self._label} is {int(value)}: it has no class"
+            label = feature.int2str(int(value))
+        else:
+            label = str(int(value))
+        group = ""
+        if self._group:
+            told = example[self._group]
+            group = told.decode("utf-8", "replace") if isinstance(told, bytes) else str(told)
+            if fault := name_fault(group):
+                return "bad_name", f"its group {shown(group)!r}: {fault}"
+        return Place(label_of(label), split.meaning or "", group)
+
+    def _examples(self, split: _Split, names: set[str]) -> Iterator[tuple[str, Any]]:
+        """Path and decoded features of each example; None for one that is too large."""
+        info = self._builder.info
+        decoders = _decoders(info.features, names)
+        files = [Path(path) for path in info.splits[split.name].filepaths]
+        number = 0
+        for record in read_records(files, info.file_format.value, 2 * self._max_bytes):
+            path = _path(split, number)
+            number += 1
+            if record is None:
+                yield path, None
+                continue
+            try:
+                example = info.features.deserialize_example_np(record, decoders=decoders)
+            except Exception as error:  # a damaged record can raise anything
+                raise SourceError(
+                    f"{self._folder}: example {number - 1} of {split.name} cannot be read: "
+                    f"{error}. Prepare the data set anew."
+                ) from error
+            yield path, example
+        stated = info.splits[split.name].num_examples
+        if number != stated:
+            raise SourceError(
+                f"{self._folder}: {split.name} holds {number:,} examples, and dataset_info.json "
+                f"says {stated:,}. It was not prepared to the end, or damaged. Prepare it anew."
+            )
+
+    def _check_size(self, most: int) -> None:
+        total = sum(
+            Path(path).stat().st_size
+            for split in self._builder.info.splits.values()
+            for path in split.filepaths
+            if Path(path).is_file()
+        )
+        if total > most:
+            raise SourceError(
+                f"{self._folder} holds {total:,} bytes; `download.max_total_bytes` allows "
+                f"{most:,}. Nothing was written. Raise it if the pictures are wanted."
+            )
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What the examples say of themselves."""
+
+    name: str
+    label: str
+    splits: Sequence[_Split]
+
+    def place(self, path: str) -> Place | tuple[str, str]:
+        """The place of an example."""
+        name = path.rpartition("/")[0]
+        return next(split for split in self.splits if split.name == name).places[path]
+
+    def describe(self) -> str:
+        """Splits and classes."""
+        counts: Counter[str] = Counter()
+        for split in self.splits:
+            counts.update(place.label for place in split.places.values())
+        labels = sorted(counts)
+        named = ", ".join(labels[:8]) + (", …" if len(labels) > 8 else "")
+        parts = ", ".join(
+            f"{len(split.places):,} of {split.name}"
+            + (f" as {split.meaning}" if split.meaning not in {split.name, ""} else "")
+            for split in self.splits
+            if split.meaning is not None
+        )
+        left = ", ".join(split.name for split in self.splits if split.meaning is None)
+        said = f"Read {self.name}: {parts}; {len(labels)} classes ({named}) from {self.label!r}."
+        return f"{said} Left out: {left} (`download.splits` says what it is)." if left else said
+
+
+def find_prepared(name: str, location: Path) -> Path:
+    """The folder of a prepared data set.
+
+    Looked for in ``location`` (which may be the data set's own folder), in ``$TFDS_DATA_DIR``, and
+    in ``~/tensorflow_datasets``.
+
+    Raises
+    ------
+    SourceError
+        With the command that prepares it, if it is in none of them.
+    """
+    data_set, _, version = name.partition(":")
+    places = [location]
+    if given := os.environ.get("TFDS_DATA_DIR"):
+        places.append(Path(given).expanduser())
+    places.append(Path("~/tensorflow_datasets").expanduser())
+    for place in places:
+        ways = (place / data_set / version, place / version, place)
+        for folder in ways:
+            if folder.parts[-1] == version and (folder / "dataset_info.json").is_file():
+                return folder
+    others = sorted(
+        {found.parent.name for place in places for found in (place / data_set).glob("*/dataset_i*")}
+    )
+    there = f" Prepared is {', '.join(others)}: put that into the name." if others else ""
+    target = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    # TFDS 4.9 imports it to prepare, and does not ask for it.
+    absent = importlib.util.find_spec("importlib_resources") is None
+    first = "  pip install importlib_resources\n" if absent else ""
+    raise SourceError(
+        f"The data set {name} is not prepared in any of {', '.join(map(str, places))}.{there} "
+        "Headstart fetches no data set of TFDS by itself. Prepare it once, on a machine with a "
+        f"network and room for it:\n{first}"
+        f'  python -c "import tensorflow_datasets as tfds; tfds.builder({name!r}, '
+        f'data_dir={target!r}).download_and_prepare()"\n'
+        "Then run again; on another machine, copy the folder and name it in `download.location`."
+    )
+
+
+def _opened(folder: Path) -> Any:
+    """The read-only builder of a prepared data set."""
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise SourceError(
+            "`download.source: tfds` needs tensorflow-datasets, which is not installed. Run "
+            "`make env`, or `pip install tensorflow-datasets`. Nothing was written."
+        ) from error
+    _check_classes_of_features(folder / "features.json")
+    try:
+        return tfds.builder_from_directory(folder)
+    except Exception as error:  # a damaged description can raise anything
+        raise SourceError(
+            f"{folder} cannot be read as a prepared data set: {error}. Prepare it anew."
+        ) from error
+
+
+def _check_classes_of_features(path: Path) -> None:
+    """TFDS imports whatever module the file names; only its own are let through."""
+    try:
+        waiting: list[Any] = [json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{path} cannot be read: {error}. Prepare the data set anew.") from error
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            named = node.get("pythonClassName", node.get("type", _OWN))
+            if not isinstance(named, str) or not named.startswith(_OWN):
+                raise SourceError(
+                    f"{path} names the class {named!r}, which is none of TFDS' own. It was not "
+                    "imported, since importing runs code. Nothing was written."
+                )
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
+
+
+def _chosen(info: Any, wanted: Features, name: str) -> tuple[str, str, str | None]:
+    """The names of picture, label and group among the features."""
+    own = info.supervised_keys or (None, None)
+    picture = wanted.picture or (own[0] if isinstance(own[0], str) else None) or "image"
+    label = wanted.label or (own[1] if isinstance(own[1], str) else None) or "label"
+    lines = []
+    for key, feature in (("path", picture), ("label", label), ("group", wanted.group)):
+        if feature is not None and feature not in info.features:
+            lines.append(f"  - there is no {feature!r} (`download.{key}_column`)")
+    if not lines and not _is_picture(info.features[picture]):
+        lines.append(f"  - {picture!r} is {info.features[picture]}, no picture")
+    if not lines and not _is_label(info.features[label]):
+        lines.append(f"  - {label!r} is {info.features[label]}, no class")
+    if lines:
+        raise SourceError(
+            f"{name} is no data set of pictures with classes as it was asked for:\n"
+            + "\n".join(lines)
+            + f"\nIts features: {info.features}. Nothing was written."
+        )
+    return picture, label, wanted.group
+
+
+def _is_picture(feature: Any) -> bool:
+    kind, shape = np.dtype(feature.np_dtype), feature.shape
+    if type(feature).__name__ == "Image":
+        return kind in (np.uint8, np.uint16)
+    return kind == np.uint8 and len(shape) in {2, 3} and (len(shape) == 2 or shape[2] in {1, 3, 4})
+
+
+def _is_label(feature: Any) -> bool:
+    return hasattr(feature, "int2str") or (
+        feature.shape == () and (np.dtype(feature.np_dtype).kind in "iuOS")
+    )
+
+
+def _decoders(features: Any, names: set[str]) -> Any:
+    """Take these features, and leave pictures as the files that they are."""
+    import tensorflow_datasets as tfds
+
+    skip = {
+        name: tfds.decode.SkipDecoding()
+        for name in names
+        if type(features[name]).__name__ == "Image"
+    }
+    return tfds.decode.PartialDecoding(features=dict.fromkeys(names, True), decoders=skip)
+
+
+def _encoded(picture: Any) -> bytes | PictureError:
+    if isinstance(picture, bytes):
+        return picture
+    return canonical_png(np.asarray(picture, np.uint8))
+
+
+def _path(split: _Split, number: int) -> str:
+    return f"{split.name}/{number:08}"
