@@ -1,0 +1,111 @@
+"""What recorded views do for a head: accuracy, passes and seconds by their number a picture.
+
+    KERAS_HOME=/path/to/keras python -m benchmarks.views --archive cats-dogs.zip
+
+A small sample is trained on, where augmentation is said to help most, and the whole test split is
+scored. Each seed draws another division and sample, which all rows share; a row is one `dvc repro`
+in a copy of the project, and the feature store is that of the rows before, as it would be for a
+person who tries one after the other. "Live" is what new views in every epoch would have cost: a
+pass a picture and epoch, besides validation and test. The row "as many steps" trains on the plain
+pictures for as many steps as the row with most views, so that a longer training is not taken for
+the effect of the views.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.checkout import Checkout
+
+#: What the cats-and-dogs tutorial changes: 20 degrees, shifts, shear and zoom of 0.2, mirrored.
+AUGMENT = {
+    "rotation": 20, "width_shift": 0.2, "height_shift": 0.2, "shear": 0.2, "zoom": 0.2,
+    "horizontal_flip": True,
+}  # fmt: skip
+EPOCHS = 20
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--archive", type=Path, required=True, help="archive of class folders")
+    parser.add_argument("--per-class", type=int, default=100, help="training pictures a class")
+    parser.add_argument("--size", type=int, default=224, help="pixels a side")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
+    parser.add_argument("--views", type=int, nargs="+", default=[0, 1, 4, 20])
+    options = parser.parse_args()
+    home = os.environ.get("KERAS_HOME")
+    if not home:
+        sys.exit("KERAS_HOME must name the folder with models/mobilenet_v2_…_no_top.h5.")
+    with tempfile.TemporaryDirectory() as folder:
+        project = Checkout(Path(folder) / "project", Path(folder) / "store", Path(home).resolve())
+        project.set(
+            download__source="archive", download__location=str(options.archive.resolve()),
+            sample__train_per_class=options.per_class,
+            sample__validation_per_class=options.per_class // 2,
+            backbone__name="mobilenet_v2", backbone__alpha=1.0, backbone__weights="imagenet",
+            backbone__image_size=options.size,
+            train_head__learning_rate=0.001, train_head__early_stopping_patience=None,
+            **{f"extract_features__augment__{name}": value for name, value in AUGMENT.items()},
+        )  # fmt: skip
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for seed in options.seeds:
+            project.set(seed=seed)
+            for views in options.views:
+                name = f"{views} views"
+                rows.setdefault(name, []).append(measure(project, views, EPOCHS))
+                print(seed, name, rows[name][-1], flush=True)
+            name = "no view, as many steps"
+            epochs = EPOCHS * (max(options.views) + 1)
+            rows.setdefault(name, []).append(measure(project, 0, epochs))
+            print(seed, name, rows[name][-1], flush=True)
+    show(rows)
+
+
+def measure(project: Checkout, views: int, epochs: int) -> dict[str, Any]:
+    """Run the pipeline with so many views; what it scored and cost."""
+    project.set(extract_features__views=views, train_head__epochs=epochs)
+    seconds, said = project.repro()
+    del said
+    folder = project.folder / "data"
+    scores = json.loads((folder / "metrics/evaluate.json").read_text())
+    runtime = json.loads((folder / "journal/runtime.json").read_text())
+    extraction = json.loads((folder / "journal/extract_features.json").read_text())
+    head = runtime["stages"]["train_head"]
+    return {
+        "accuracy": scores["head"]["accuracy"],
+        "right": scores["head"]["right"],
+        "test": scores["test_pictures"],
+        "loss": scores["head"]["loss"],
+        "passes": runtime["passes_done"],
+        "live": scores["train_pictures"] * epochs,
+        "extraction_seconds": extraction["extraction_seconds"],
+        "head_seconds": head["seconds"],
+        "seconds": round(seconds, 1),
+    }
+
+
+def show(rows: dict[str, list[dict[str, Any]]]) -> None:
+    """The table: means over the seeds; passes and seconds are those of the steps from row to row."""
+    print(f"\n{'':24}{'accuracy':>10}{'(each seed)':>26}{'loss':>8}{'passes':>8}{'live':>8}")
+    for name, found in rows.items():
+        each = " ".join(f"{row['accuracy']:.4f}" for row in found)
+        accuracy, loss, passes, live = (
+            float(np.mean([row[key] for row in found]))
+            for key in ("accuracy", "loss", "passes", "live")
+        )
+        print(f"{name:24}{accuracy:10.4f}{each:>26}{loss:8.4f}{passes:8,.0f}{live:8,.0f}")
+
+
+if __name__ == "__main__":
+    main()
