@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
+from typing import Protocol
 
 from flows.dag import Changes, Stage
 
@@ -99,7 +100,15 @@ def _outs(change: Changes) -> tuple[str, ...]:
     return tuple(f"{path} {words.get(word, 'was changed')}" for path, word in change.outs.items())
 
 
-def options(stage: Stage) -> dict[str, str]:
+class Commanded(Protocol):
+    """What has commands: a stage, or the record of one."""
+
+    @property
+    def cmd(self) -> tuple[str, ...]:
+        """Its commands, parameters filled in."""
+
+
+def options(stage: Commanded) -> dict[str, str]:
     """The options of a stage's ``python -m`` command: ``manifest`` to its path, and so on.
 
     So nobody types a second time where a stage's files are.
@@ -112,7 +121,7 @@ def options(stage: Stage) -> dict[str, str]:
     }
 
 
-def module(stage: Stage) -> str:
+def module(stage: Commanded) -> str:
     """The module that a stage's ``python -m`` command runs; "" if it is another kind of command."""
     words = shlex.split(stage.cmd[-1])
     return next((word for flag, word in pairwise(words) if flag == "-m"), "")

@@ -1,0 +1,363 @@
+"""A commit run again in a clean copy, and compared with its dvc.lock. Needs no server."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from flows import certificate as certificates
+from flows import dag, history, interpreter, recorded
+from flows.certificate import Certificate, StageRun
+from flows.clean_copy import Copy, add_missing, clean_copy, warm_up
+from flows.errors import FlowError
+from flows.history import Commit
+from flows.plan import options
+from flows.recorded import Record, Storage
+from flows.run_stage import StageFailedError, run_stage
+from flows.verdict import Comparison, FileVerdict, Kind, Verdict, contradictions, likeness, overall
+
+ENVIRONMENT = "environment.json"
+# Made by each stage, kept by none: DVC's cache and run cache stay empty.
+_COLD = ("--force", "--no-run-cache", "--no-commit")
+_NEEDED = ("dvc.yaml", "dvc.lock", "params.yaml", ".dvc/config")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to run again, and how.
+
+    Attributes
+    ----------
+    rev : str
+    require : Verdict
+        The least that counts as success.
+    warm : Path or None
+        A feature store whose records are copied and used; None: every picture passes again.
+    from_source : bool
+        Run the stages that fetch the data, also where their outputs are in the cache or the remote.
+    keep : bool
+        Leave the copy.
+    changed : sequence of str
+        Parameters to set, as ``section.key=value``.
+    python : str or None
+        The Python whose packages the stages use; "lock": one made from the commit's
+        requirements.lock; None: this one.
+    command : str
+        What the certificate says that was called.
+    """
+
+    rev: str
+    require: Verdict = Verdict.BIT_EXACT
+    warm: Path | None = None
+    from_source: bool = False
+    keep: bool = False
+    changed: Sequence[str] = ()
+    python: str | None = None
+    command: str = ""
+
+
+def rerun(
+    root: Path,
+    request: Request,
+    *,
+    say: Callable[[str], None],
+    stop: threading.Event | None = None,
+) -> Certificate:
+    """Run a commit again and compare.
+
+    Parameters
+    ----------
+    root : Path
+        The project's folder. Nothing in it is written, nor in its cache, remote and store.
+    request : Request
+    say : callable
+        Called with each line of progress.
+    stop : threading.Event or None
+        Set by another thread, it ends the run within seconds.
+
+    Raises
+    ------
+    FlowError
+        If there is no verdict: the revision or its data are unknown, a stage fails.
+    """
+    commit = history.commit(root, request.rev)
+    _check_format(commit)
+    run = _Run(root, request, commit, say, stop)
+    run.note_uncommitted()
+    with clean_copy(commit, keep=request.keep) as copy:
+        say(f"Commit {commit} in a clean copy: {copy.folder}")
+        run.python = interpreter.choose(
+            request.python, commit, copy.folder, say=lambda line: say(f"  {line}"), stop=stop
+        )
+        return run.whole(copy)
+
+
+@dataclass
+class _Run:
+    root: Path
+    request: Request
+    commit: Commit
+    say: Callable[[str], None]
+    stop: threading.Event | None
+    python: Path = Path(sys.executable)
+    notes: list[str] = field(default_factory=list)
+    stages: list[StageRun] = field(default_factory=list)
+    files: list[FileVerdict] = field(default_factory=list)
+
+    def whole(self, copy: Copy) -> Certificate:
+        """Check, run, compare, certify."""
+        records = recorded.records(copy.project)
+        self._check_records(records)
+        storage = Storage(self.root)
+        restored = self._sources(copy, records, storage)
+        self.files += contradictions(records) + self._inputs(copy, records, restored)
+        self._prepare(copy)
+        where = _environment_path(records)
+        then = _environment(history.content(self.commit, where)) if where else None
+        if where:
+            (copy.project / where).unlink(missing_ok=True)
+        start = time.perf_counter()
+        self._run_stages(copy, restored)
+        seconds = time.perf_counter() - start
+        now = _environment(_read(copy.project / where)) if where else None
+        self.say("Comparing with dvc.lock …")
+        compare = Comparison(self.commit, copy.project, storage, copy.scratch, likeness)
+        for name, record in records.items():
+            self.files += compare.verdicts(record, restored=name in restored)
+        self.notes += dict.fromkeys(storage.faults)
+        if self.request.keep:
+            self._note(f"The copy was kept: {copy.project} (its git reads {self.root}'s objects).")
+        return Certificate(
+            revision=self.request.rev,
+            commit=self.commit.sha,
+            subject=self.commit.subject,
+            committed=self.commit.date,
+            made=datetime.now(UTC).isoformat(timespec="seconds"),
+            command=self.request.command,
+            verdict=overall(self.files),
+            required=self.request.require,
+            files=tuple(self.files),
+            stages=tuple(self.stages),
+            then=then,
+            now=now,
+            differences=certificates.differences(then, now),
+            changed=tuple(self.request.changed),
+            warm=self.request.warm is not None,
+            notes=tuple(self.notes),
+            seconds=round(seconds, 3),
+        )
+
+    def note_uncommitted(self) -> None:
+        """A commit is run again, not what lies in the folder: say so where the two differ."""
+        changed = history.uncommitted(self.root)
+        if changed:
+            named = ", ".join(changed[:3]) + (", …" if len(changed) > 3 else "")
+            self._note(
+                f"Changes in {len(changed)} files are not committed, so no part of this: {named}."
+            )
+
+    def _note(self, text: str) -> None:
+        self.notes.append(text)
+        self.say(f"Note: {text}")
+
+    def _check_records(self, records: Mapping[str, Record]) -> None:
+        """Refuse a commit of which nothing, or not everything, is recorded."""
+        if not records:
+            raise FlowError(f"dvc.yaml of commit {self.commit} has no stages. Nothing was run.")
+        missing = [
+            f"{name} ({out.path})"
+            for name, record in records.items()
+            for out in record.outs
+            if not out.md5
+        ]
+        if missing:
+            raise FlowError(
+                f"dvc.lock of commit {self.commit} does not belong to its dvc.yaml: it has no hash "
+                f"for {', '.join(missing[:4])}{' and more' if len(missing) > 4 else ''}, so there "
+                "is nothing to compare with. Nothing was run. The stage was added or renamed after "
+                "the last run, or the lock is of another format; a later commit, or one made "
+                "after `dvc repro`, can be reproduced."
+            )
+
+    def _sources(
+        self, copy: Copy, records: Mapping[str, Record], storage: Storage
+    ) -> dict[str, str]:
+        """Bring the data from where it is recorded; stage to the place that it came from."""
+        restored: dict[str, str] = {}
+        for name, record in records.items():
+            if not record.meta.get("source"):
+                continue
+            place = None if self.request.from_source else self._restore(copy, record, storage)
+            if place is None:
+                self._from_source(copy, record)
+            else:
+                restored[name] = place
+        return restored
+
+    def _restore(self, copy: Copy, record: Record, storage: Storage) -> str | None:
+        places: dict[str, None] = {}
+        for out in record.outs:
+            target = copy.project / out.path
+            if target.is_file() and recorded.md5_file(target) == out.md5:
+                continue  # git has it
+            place = storage.restore(out, copy.project, copy.scratch / "listing")
+            if place is None:
+                self._note(
+                    f"{record.name} runs from its source: {out.path} as recorded is neither in "
+                    "DVC's cache nor in the remote."
+                )
+                return None
+            places[place] = None
+        return f"restored from {' and '.join(places)}"
+
+    def _from_source(self, copy: Copy, record: Record) -> None:
+        """Bring what the stage reads and git does not have; refuse if it is not there."""
+        made = add_missing(copy, self.root, record.deps)
+        if made:
+            self._note(f"{record.name} reads {', '.join(made)} of {self.root}, copied.")
+        for path, then in record.deps.items():
+            now = _count(copy.project / path)
+            if now < (then.files or 1):
+                had = f"{then.files:,} files" if then.files else "it"
+                raise FlowError(
+                    f"The data of commit {self.commit} is missing: {record.name} read {had} at "
+                    f"{path}; there are {now:,} now{self._nor_recorded()}. Nothing was run. Put "
+                    f"them back to {self.root / path}, or bring what {record.name} wrote into "
+                    "DVC's cache (`dvc fetch` at that commit) or the remote (`dvc push` where it "
+                    "was made)."
+                )
+
+    def _nor_recorded(self) -> str:
+        if self.request.from_source:
+            return ""
+        return ", and what was made of it is neither in DVC's cache nor in the remote"
+
+    def _inputs(
+        self, copy: Copy, records: Mapping[str, Record], restored: Mapping[str, str]
+    ) -> list[FileVerdict]:
+        """What the commit holds and dvc.lock records otherwise: the lock was not made by it."""
+        made = {out.path for record in records.values() for out in record.outs}
+        found = []
+        for name, change in dag.changes(copy.project).items():
+            deps = records[name].deps
+            # DVC's own are relative to the copy, also where dvc.yaml has an absolute path.
+            paths = [
+                path if path in deps else str((copy.project / path).resolve())
+                for path in change.deps
+            ]
+            paths = [path for path in paths if path not in made]
+            if name in restored:
+                # Where its data came from is not needed, and not in the copy.
+                paths = [path for path in paths if (copy.project / path).is_file()]
+            for path in paths:
+                got = recorded.md5_tree(copy.project / path)[0]
+                found.append(_input(name, path, deps[path].md5 if path in deps else "", got))
+            found += [
+                _input(name, f"params.yaml: {param.name}", param.old or "", param.new or "")
+                for param in change.params
+            ]
+            if change.command:
+                found.append(_input(name, "dvc.yaml: cmd", "", ""))
+        if found:
+            self._note(
+                f"dvc.lock is not current at this commit: it records other inputs "
+                f"({', '.join(dict.fromkeys(entry.path for entry in found[:4]))}"
+                f"{' and more' if len(found) > 4 else ''}). `dvc repro` before the commit keeps "
+                "the two together."
+            )
+        return found
+
+    def _prepare(self, copy: Copy) -> None:
+        if self.request.warm is not None:
+            count = warm_up(copy, self.request.warm)
+            self._note(f"Warm: recorded features of {self.request.warm} are used ({count} files).")
+        if self.request.changed:
+            recorded.change(copy.project / "params.yaml", self.request.changed)
+            self._note(f"Parameters changed: {', '.join(self.request.changed)}.")
+
+    def _run_stages(self, copy: Copy, restored: Mapping[str, str]) -> None:
+        environment = {**copy.environment(), **interpreter.path_variable(self.python)}
+        for stage in dag.stages(copy.project):
+            start = time.perf_counter()
+            how = restored.get(stage.name)
+            if how is None:
+                self.say(f"{stage.name} …")
+                self._run_stage(copy, stage, environment)
+                how = "ran"
+            seconds = round(time.perf_counter() - start, 3)
+            self.stages.append(StageRun(stage.name, how, seconds))
+            self.say(f"{stage.name}: {how}{f', {seconds:.1f} s' if how == 'ran' else ''}")
+
+    def _hear(self, line: str) -> None:
+        if not line.startswith(("Running stage '", "> ")):  # DVC's announcement: we made one
+            self.say(f"  {line}")
+
+    def _run_stage(self, copy: Copy, stage: dag.Stage, environment: Mapping[str, str]) -> None:
+        timeout = stage.meta.get("timeout_s")
+        try:
+            run_stage(
+                copy.project,
+                stage.name,
+                on_line=self._hear,
+                stop=self.stop,
+                timeout_s=None if timeout is None else float(timeout),
+                environment=environment,
+                arguments=_COLD,
+            )
+        except StageFailedError as error:
+            kept = "" if self.request.keep else " (--keep leaves it)"
+            raise FlowError(
+                f"There is no verdict on commit {self.commit}: {stage.name} failed in the clean "
+                f"copy{kept}. {error}"
+            ) from error
+
+
+def _check_format(commit: Commit) -> None:
+    missing = [path for path in _NEEDED if history.content(commit, path) is None]
+    if missing:
+        raise FlowError(
+            f"Commit {commit} cannot be run again: it has no {', '.join(missing)}. It is from "
+            "before the project was a DVC pipeline, or from before its first run was committed. "
+            "Nothing was run. `git log -- dvc.lock` lists the commits that recorded a run."
+        )
+
+
+def _count(path: Path) -> int:
+    """How many files there are at a path."""
+    if path.is_dir():
+        return sum(len(names) for _, _, names in os.walk(path))
+    return int(path.is_file())
+
+
+def _input(stage: str, path: str, then: str, now: str) -> FileVerdict:
+    why = "dvc.lock records another one than the commit holds"
+    return FileVerdict(path, stage, Kind.INPUT, Verdict.DIFFERENT, then, now, why=why)
+
+
+def _environment_path(records: Mapping[str, Record]) -> str | None:
+    """Where the commit keeps its environment: beside the journal that its stages write."""
+    for record in records.values():
+        journal = options(record).get("journal")
+        if journal:
+            return f"{journal}/{ENVIRONMENT}"
+    return None
+
+
+def _environment(text: bytes | None) -> Mapping[str, Any] | None:
+    try:
+        values = json.loads(text or b"")
+    except ValueError:
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
