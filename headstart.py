@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from commands import planning, predict, reproduce, run, serve_model, values
+from commands import planning, predict, report, reproduce, run, serve_model, values
 from commands.front import register
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ register(
     values.backbones,
     values.recipe,
     planning.summary,
+    report.report,
     predict.predict,
     serve_model.serve_model,
 )

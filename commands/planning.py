@@ -105,6 +105,17 @@ def summary() -> None:
             files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
             size = sum(file.stat().st_size for file in files) / 1e6
             typer.echo(f"  {path.name + ('/' if path.is_dir() else ''):16}{size:8.1f} MB")
+    page = Path(_option(stages, "make_report", "page"))
+    typer.echo(f"\n{_where(page, metrics)}")
+
+
+def _where(page: Path, metrics: Path) -> str:
+    """Where the report is; DVC brings back other files, and not the page beside them."""
+    if not page.exists():
+        return "No report was written yet: `headstart report` writes it."
+    if page.stat().st_mtime < metrics.stat().st_mtime:
+        return f"The report {page} is older than these scores: `headstart report` writes it again."
+    return f"Report: {page} (open it in a browser, or `headstart report --open`)"
 
 
 def _option(stages: Mapping[str, Stage], stage: str, option: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parent.parent
-KINDS = {"In": "in", "Out": "out", "Runtime": "runtime", "Journal": "journal"}
+KINDS = {"In": "in", "Out": "out", "Runtime": "runtime", "Journal": "journal", "Page": "page"}
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,9 @@ def _by_kind(name: str, *kinds: str) -> set[str]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_options_are_the_paths_that_main_takes(name: str) -> None:
-    assert set(STAGES[name].options) == _by_kind(name, "in", "out", "runtime", "journal")
+    assert set(STAGES[name].options) == _by_kind(
+        name, "in", "out", "runtime", "journal", "page"
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -7,6 +7,7 @@
 * ``Out``: a file or folder that is written.
 * ``Runtime``: runtime.txt. The installed versions must be the ones it names.
 * ``Journal``: where the run leaves its counters and seconds. Neither read nor tracked by DVC.
+* ``Page``: a page for people, with all parameters to show. Written; not tracked by DVC.
 * a section of params.yaml, by the argument's name, or ``seed``.
 """
 
@@ -26,6 +27,7 @@ from stages.core import lifeline, versions
 from stages.core.errors import HeadstartError, InputChangedError
 from stages.core.files import Snapshot
 from stages.core.journal import Journal
+from stages.core.page import Page
 from stages.core.params.reader import SECTIONS, read_params
 
 In = Annotated[Path, "in"]
@@ -37,6 +39,7 @@ _HELP = {
     "out": "written; replaced if it exists",
     "runtime": "list of the package versions that decide the result's bytes",
     "journal": "folder for seconds and counters of this run (not tracked)",
+    "page": "written for people to look at (not tracked)",
 }
 
 
@@ -74,13 +77,15 @@ def leave(code: int) -> None:
 
 
 def kinds(main: Callable[..., None]) -> dict[str, str]:
-    """For each argument of ``main``: in, out, runtime, journal or params."""
+    """For each argument of ``main``: in, out, runtime, journal, page or params."""
     hints = typing.get_type_hints(main, include_extras=True)
     found = {}
     for name in inspect.signature(main).parameters:
         hint = hints[name]
         if hint is Journal:
             found[name] = "journal"
+        elif hint is Page:
+            found[name] = "page"
         elif typing.get_origin(hint) is Annotated and hint.__metadata__[0] in _HELP:
             found[name] = hint.__metadata__[0]
         elif name == "seed" or name in SECTIONS:
@@ -120,6 +125,8 @@ def _run(main: Callable[..., None], argv: Sequence[str] | None) -> None:
     arguments: dict[str, Any] = {}
     for name, kind in roles.items():
         arguments[name] = getattr(params, name) if kind == "params" else options[name]
+        if kind == "page":
+            arguments[name] = Page(options[name], params.model_dump())
     inputs = [options[name] for name, kind in roles.items() if kind in {"in", "runtime"}]
     outputs = [options[name] for name, kind in roles.items() if kind == "out"]
     for name, kind in roles.items():

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from stages.core.tables import columns, plain
 
 _CLASSES_SHOWN = 12
+#: The journal does not know the graph. A stage that is not here stands at the end.
 _ORDER = (
     "download", "split", "sample", "backbone", "extract_features", "train_head", "fine_tune",
-    "evaluate", "export",
+    "evaluate", "export", "make_report",
 )  # fmt: skip
 
 
@@ -53,12 +54,18 @@ RANDOM = (
 def passes_text(table: Mapping[str, Any]) -> str:
     """The table of passes."""
     rows = [("stage", "", "passes done", "avoided", "seconds")]
-    known = [stage for stage in _ORDER if stage in table["stages"]]
-    for stage in known + sorted(set(table["stages"]) - set(known)):
+    for stage in in_order(table["stages"]):
         row = table["stages"][stage]
         rows.append(_passes(stage, "ran" if row["ran"] else "recorded", row))
     rows.append(_passes("together", "", table))
     return columns(rows, "llrrr")
+
+
+def in_order(stages: Iterable[str]) -> list[str]:
+    """Names of stages in the order in which they run."""
+    names = set(stages)
+    known = [stage for stage in _ORDER if stage in names]
+    return known + sorted(names - set(known))
 
 
 def _passes(stage: str, state: str, row: Mapping[str, Any]) -> tuple[str, str, str, str, str]:

@@ -33,6 +33,7 @@ SECTIONS = (
     "fine_tune",
     "evaluate",
     "export",
+    "make_report",
     "gate",
 )
 

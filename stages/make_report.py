@@ -1,0 +1,74 @@
+"""One page of a run, to be opened from disk: what went in, what came out, how sure, at what cost.
+
+The figures are an output like any other: the same numbers give the same bytes. The page beside them
+also shows commit, seconds and passes, which differ between two runs of the same commit; it is
+written and not tracked. `headstart report` writes it again from what lies in `data`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stages.artifacts.passes import refresh_table
+from stages.core import cli
+from stages.core.cli import In, Out
+from stages.core.files import atomic_folder
+from stages.core.journal import Journal
+from stages.core.page import Page
+from stages.core.params.make_report import MakeReportParams
+
+
+def main(  # noqa: PLR0913, PLR0917 - it shows something of every stage
+    images: In,
+    manifest: In,
+    set_aside: In,
+    backbone_folder: In,
+    head_epochs: In,
+    head_batches: In,
+    fine_tune_epochs: In,
+    predictions: In,
+    metrics: In,
+    calibration: In,
+    export_folder: In,
+    export_metrics: In,
+    figures: Out,
+    page: Page,
+    journal: Journal,
+    seed: int,
+    make_report: MakeReportParams,
+) -> None:
+    """Read, draw, render, tell where it is."""
+    # matplotlib and the like: not for `--help`.
+    from stages.report.run import Files, draw, read, show
+
+    run = read(
+        Files(
+            images=images,
+            manifest=manifest,
+            set_aside=set_aside,
+            backbone_folder=backbone_folder,
+            head_epochs=head_epochs,
+            head_batches=head_batches,
+            fine_tune_epochs=fine_tune_epochs,
+            predictions=predictions,
+            metrics=metrics,
+            calibration=calibration,
+            export_folder=export_folder,
+            export_metrics=export_metrics,
+            journal=journal.folder,
+        )
+    )
+    with atomic_folder(figures) as folder:
+        draw(run, folder)
+    refresh_table(journal)  # The page shows it, with this stage's row.
+    show(run, figures, page, seed, make_report)
+    print(_told(page.path))
+    refresh_table(journal)
+
+
+def _told(page: Path) -> str:
+    return f"The report of this run: {page} (open it in a browser; it needs no network)."
+
+
+if __name__ == "__main__":
+    cli.run(main)
