@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from commands import planning, predict, report, reproduce, run, serve_model, values
+from commands import planning, predict, report, reproduce, run, serve, serve_model, values
 from commands.front import register
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ register(
     app,
     planning.plan,
     run.run,
+    serve.serve,
     reproduce.reproduce,
     values.params,
     values.backbones,

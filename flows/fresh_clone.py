@@ -1,0 +1,114 @@
+"""Steps of prefect.yaml around the clone that a scheduled run gets: what it needs to be useful.
+
+A worker makes a clone for each run and deletes it afterwards. A cache that outlives the clone is
+what keeps every run from computing everything again.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlparse
+
+import platformdirs
+
+from flows.errors import FlowError
+
+
+def expect(repository: str = "") -> None:
+    """Say what is missing, before a clone of nothing fails with git's words.
+
+    Parameters
+    ----------
+    repository : str
+        Address or folder of the git repository.
+
+    Raises
+    ------
+    FlowError
+        If it is empty.
+    """
+    if not repository.strip():
+        raise FlowError(
+            "The worker does not know which git repository to clone: HEADSTART_REPOSITORY is not "
+            "set in its environment. Nothing was run. Stop the worker and start it again with "
+            "`HEADSTART_REPOSITORY=ADDRESS prefect worker start …` (docs/scheduling.md)."
+        )
+
+
+def prepare(directory: str, cache: str = "", remote: str = "") -> dict[str, str]:
+    """Give a clone a DVC cache that stays, and a remote that is there from where it lies.
+
+    Written to the clone's ``.dvc/config.local``, which git ignores: its tree stays clean.
+
+    Parameters
+    ----------
+    directory : str
+        The clone.
+    cache : str
+        Folder of the cache; empty: ``dvc`` in ``$HEADSTART_CACHE``, else in the user's cache
+        folder.
+    remote : str
+        Address of DVC's default remote; empty: the project's. If that is a folder given relative to
+        the project, the origin's own is taken where the origin is a folder too, else none.
+
+    Returns
+    -------
+    dict of str to str
+        ``directory``, ``cache`` and ``remote``, absolute.
+    """
+    folder = Path(directory).resolve()
+    stays = Path(cache).expanduser() if cache.strip() else _cache_folder()
+    if not stays.is_absolute():
+        raise FlowError(
+            f"HEADSTART_DVC_CACHE is {cache!r}; a folder from the root on was expected, because "
+            "every run has a clone somewhere else. Nothing was run."
+        )
+    stays.mkdir(parents=True, exist_ok=True)
+    _dvc(folder, "cache", "dir", "--local", os.fspath(stays))
+    address = remote.strip()
+    name = _told(folder, "core.remote")
+    if name and not address:
+        address = _reachable(folder, _told(folder, f"remote.{name}.url"))
+    if address:
+        _dvc(folder, "remote", "add", "--local", "--force", "--default", name or "storage", address)
+    elif name:
+        _dvc(folder, "config", "--local", "core.remote", "")
+    print(f"Clone: {folder}; DVC's cache: {stays}; its remote: {address or 'none'}")
+    return {"directory": os.fspath(folder), "cache": os.fspath(stays), "remote": address}
+
+
+def _cache_folder() -> Path:
+    given = os.environ.get("HEADSTART_CACHE") or platformdirs.user_cache_dir("headstart")
+    return Path(given).expanduser().absolute() / "dvc"
+
+
+def _reachable(folder: Path, address: str) -> str:
+    """The address as it has to be said in a clone; "" if it leads nowhere."""
+    if not address or urlparse(address).scheme or Path(address).is_absolute():
+        return address
+    said = _run(folder, "git", "config", "remote.origin.url").strip().removeprefix("file://")
+    origin = Path(said)
+    if not origin.is_dir():
+        return ""
+    return os.path.normpath(origin.resolve() / ".dvc" / address)
+
+
+def _told(folder: Path, key: str) -> str:
+    try:
+        return _dvc(folder, "config", key).strip()
+    except FlowError:
+        return ""  # DVC's way to say that it is not set
+
+
+def _dvc(folder: Path, *words: str) -> str:
+    return _run(folder, sys.executable, "-P", "-m", "dvc", *words)
+
+
+def _run(folder: Path, *words: str) -> str:
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise FlowError(f"`{' '.join(words[-4:])}` failed in {folder}: {done.stderr.strip()}")
+    return done.stdout
