@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from commands import planning, predict, report, reproduce, run, serve, serve_model, values
+from commands import (
+    compare,
+    gate,
+    planning,
+    predict,
+    report,
+    reproduce,
+    run,
+    serve,
+    serve_model,
+    values,
+)
 from commands.front import register
 
 app = typer.Typer(
@@ -29,6 +40,8 @@ register(
     run.run,
     serve.serve,
     reproduce.reproduce,
+    compare.compare,
+    gate.gate,
     values.params,
     values.backbones,
     values.recipe,
