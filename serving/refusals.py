@@ -69,7 +69,12 @@ class Lingering(JSONResponse):
     might lose the answer. So it is sent, and what still comes is read and thrown away, a while.
     """
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(
+        self,
+        scope: Scope,  # noqa: ARG002 - as every response
+        receive: Receive,
+        send: Send,
+    ) -> None:
         """Send the answer, then read what is left."""
         # Says that no more is wanted: clients that look for an answer while they send stop here.
         self.headers["Connection"] = "close"

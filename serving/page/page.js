@@ -112,8 +112,9 @@ function succeed(card, file, said) {
 function fail(card, file, message) {
   card.classList.add("failed");
   card.querySelector("h2").textContent = "Not read";
-  card.querySelector(".wait").textContent = message;
-  byId("said").textContent = `${file.name}: not read. ${message}`;
+  const sentence = message.charAt(0).toUpperCase() + message.slice(1);
+  card.querySelector(".wait").textContent = sentence;
+  byId("said").textContent = `${file.name}: not read. ${sentence}`;
 }
 
 input.addEventListener("change", () => {

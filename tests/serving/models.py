@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from stages.artifacts.exported_model import (
@@ -18,6 +20,7 @@ from stages.artifacts.exported_model import (
 )
 from stages.artifacts.model_folder import BackboneSummary
 from stages.core.forms import FORMS, FormName
+from stages.core.locks import alone
 from stages.imaging.pixels import SPEC
 from tests.conftest import ROOT
 from tests.stages.imaging.pictures import encoded
@@ -33,6 +36,17 @@ def make(folder: Path) -> Path:
     command = [sys.executable, "-m", "tests.serving.models", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    return folder
+
+
+def shared(factory: pytest.TempPathFactory) -> Path:
+    """The export folder, made once for all of the suite's processes. Not to be changed."""
+    base = factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = root / "colors"
+    with alone(root / "colors.lock", "Another process makes the export. Waiting …"):
+        if not (folder / "model.json").exists():
+            make(folder)
     return folder
 
 

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import gzip
+import socket
+
+import pytest
+
+from serving.web import Patience, fetch
+from stages.core.errors import PictureError
+from tests.stages.imaging.pictures import png
+from tests.stages.sources.server import Request, serving
+
+PICTURE = png()
+MOST = 10_000
+
+
+def fault(url: str, patience: Patience | None = None) -> str:
+    with pytest.raises(PictureError) as error:
+        fetch(url, MOST, patience)
+    return str(error.value)
+
+
+def test_the_body_comes_back() -> None:
+    with serving(lambda request: request.serve(PICTURE)) as (url, seen):
+        assert fetch(f"{url}/a.png", MOST) == PICTURE
+    assert seen[0].headers["Accept-Encoding"] == "identity"
+
+
+def test_a_redirect_is_followed_a_few_times() -> None:
+    def behave(request: Request) -> None:
+        if request.path == "/here":
+            request.serve(PICTURE)
+        else:
+            request.answer(302, Location="/here" if request.path == "/there" else "/round")
+
+    with serving(behave) as (url, _):
+        assert fetch(f"{url}/there", MOST) == PICTURE
+        assert "redirect to redirect" in fault(f"{url}/round")
+
+
+def test_a_redirect_to_a_file_is_refused() -> None:
+    with serving(lambda request: request.answer(302, Location="file:///etc/passwd")) as (url, _):
+        assert fault(url).startswith("unreachable")
+
+
+def test_what_the_server_says_is_told() -> None:
+    with serving(lambda request: request.answer(404)) as (url, _):
+        assert fault(url) == "unreachable: the server answered 404 Not Found"
+
+
+def test_a_body_that_is_too_large_is_not_read() -> None:
+    with serving(lambda request: request.answer(200, b"x" * (MOST + 1))) as (url, _):
+        assert fault(url) == "too_large: 10,001 bytes; at most 10,000"
+
+
+def test_a_body_without_a_length_is_bounded_all_the_same() -> None:
+    body = b"x" * 10 * MOST
+    with serving(lambda request: request.answer(200, body, no_length="")) as (url, _):
+        assert fault(url) == "too_large: more than 10,000 bytes"
+
+
+def test_a_body_is_not_unpacked() -> None:
+    packed = gzip.compress(b"\0" * 1_000_000)
+    with serving(lambda request: request.answer(200, packed, Content_Encoding="gzip")) as (url, _):
+        assert fetch(url, MOST) == packed
+
+
+def test_a_body_that_ends_early_is_told() -> None:
+    with serving(lambda request: request.answer(200, PICTURE, cut=100)) as (url, _):
+        assert fault(url).startswith(("truncated", "unreachable"))
+
+
+def test_nobody_answers() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    assert fault(f"http://127.0.0.1:{port}/").startswith("unreachable: ConnectionRefusedError")
+
+
+def test_a_server_that_says_nothing_is_left() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        patience = Patience(connect=5, read=0.2, total=5)
+        said = fault(f"http://127.0.0.1:{silent.getsockname()[1]}/", patience)
+    assert said.startswith("unreachable")
+
+
+def test_an_address_without_a_host_is_told() -> None:
+    assert fault("http://").startswith("unreachable")
