@@ -15,6 +15,7 @@ from commands.planning import summary
 if TYPE_CHECKING:
     from flows.here import Finished
 
+_INTERRUPTED = 130
 _LOST = (
     "Prefect's server went away during the run, so its pages do not tell the end of it. The stages "
     "are not concerned: DVC has recorded what they made (`dvc status` shows it)."
@@ -54,8 +55,11 @@ def run(
 
 def _leave(finished: Finished) -> None:
     """End at once: Prefect would wait for its server with what it has still to tell."""
+    from flows.here import end_temporary_server
+
     try:
         _show(finished)
+        end_temporary_server()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -71,7 +75,8 @@ def _show(finished: Finished) -> None:
         if _has_scores():
             summary()
     if finished.lost:
-        typer.echo(f"\n{_LOST}", err=True)
+        if not (finished.temporary and finished.code == _INTERRUPTED):
+            typer.echo(f"\n{_LOST}", err=True)
     elif finished.address:
         typer.echo(f"\nThe run's page: {finished.address}")
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import base64
 import json
 import math
+import queue
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextvars import Context, copy_context
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import httpx
@@ -36,18 +37,21 @@ _PICTURES = 24  # of one output: a folder with more is data, not a report
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
-@dataclass
 class Board:
-    """Publishes; silent once the server cannot be reached.
+    """Publishes, in a thread of its own: no stage waits for a server that is slow, or gone.
 
-    Attributes
+    Parameters
     ----------
     warn : callable
-        Takes the sentence that says so.
+        Takes a sentence on what could not be published.
     """
 
-    warn: Callable[[str], None]
-    _silent: threading.Event = field(default_factory=threading.Event, init=False)
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self.warn = warn
+        self._jobs: queue.SimpleQueue[tuple[Context, Callable[[], object]] | None]
+        self._jobs = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._begin = threading.Lock()
 
     def stage(self, root: Path, stage: Stage) -> None:
         """A stage's metrics as tables, and its pictures."""
@@ -85,39 +89,56 @@ class Board:
 
     def progress(self, stage: str) -> Callable[[Progress], None]:
         """A bar of a stage, drawn when there is something to show."""
-        found: list[UUID] = []
+        made: list[UUID] = []
+        latest: queue.SimpleQueue[Progress] = queue.SimpleQueue()
+
+        def draw() -> None:
+            found = None
+            while not latest.empty():  # what was not drawn in time is not worth it any more
+                found = latest.get()
+            if found is None:
+                return
+            if made:
+                update_progress_artifact(made[0], found.percent, found.what)
+                return
+            name = key(f"{stage}-progress")
+            drawn = create_progress_artifact(found.percent, key=name, description=found.what)
+            made.append(cast("UUID", drawn))
 
         def show(progress: Progress) -> None:
-            if found:
-                self._do(
-                    lambda: update_progress_artifact(
-                        found[0], progress=progress.percent, description=progress.what
-                    )
-                )
-                return
-            made = self._do(
-                lambda: create_progress_artifact(
-                    progress.percent, key=key(f"{stage}-progress"), description=progress.what
-                )
-            )
-            if made is not None:
-                found.append(made)
+            latest.put(progress)
+            self._do(draw)
 
         return show
 
-    def _do(self, publish: Callable[[], Any]) -> Any:
-        if self._silent.is_set():
-            return None
-        try:
-            return publish()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the stages go on
-            if isinstance(error, httpx.TransportError | OSError):
-                self._silent.set()  # each further try would cost seconds
-            self.warn(
-                "Prefect's server does not take what there is to show "
-                f"({type(error).__name__}: {str(error)[:200]}). The stages go on, without it."
-            )
-            return None
+    def close(self, seconds: float) -> None:
+        """Publish what is waiting, as far as that is done in so many seconds."""
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread.join(seconds)
+
+    def _do(self, publish: Callable[[], object]) -> None:
+        with self._begin:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, daemon=True)
+                self._thread.start()
+        # The context says which task it belongs to, and where the server is.
+        self._jobs.put((copy_context(), publish))
+
+    def _work(self) -> None:
+        reached = True
+        while (job := self._jobs.get()) is not None:
+            context, publish = job
+            if not reached:
+                continue
+            try:
+                context.run(publish)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on
+                reached = not isinstance(error, httpx.TransportError | OSError)
+                self.warn(
+                    "Prefect's server does not take what there is to show "
+                    f"({type(error).__name__}: {str(error)[:200]}). The stages go on without it."
+                )
 
 
 def key(name: str) -> str:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+import signal
+import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
+import httpx
 from prefect.settings import get_current_settings
 from prefect.utilities.urls import url_for
 
@@ -16,9 +21,12 @@ from flows.errors import FlowError
 from flows.pipeline import HELD, HELD_CODE, Run, pipeline, watching
 
 INTERRUPTED_CODE = 130
+_LINE = 200
 # Seconds after the last stage in which Prefect may tell its server of the end.
-PATIENCE_S = 30.0
-PATIENCE_INTERRUPTED_S = 10.0
+PATIENCE_S = 20.0
+PATIENCE_INTERRUPTED_S = 5.0
+_REFUSALS = 3  # in a row, a second each: a server that is started again takes longer, too
+PATIENCE_TEMPORARY_S = 1.0  # Ctrl-C at a terminal ends a temporary server, too
 
 
 @dataclass(frozen=True)
@@ -35,12 +43,15 @@ class Finished:
         The run's page; None if the server was a temporary one.
     lost : bool
         The server did not take the end of the run. DVC has it all the same.
+    temporary : bool
+        The server was started for this run alone.
     """
 
     code: int
     message: str
     address: str | None
     lost: bool
+    temporary: bool
 
 
 def run_here(
@@ -63,8 +74,9 @@ def run_here(
     FlowError
         If no stage could be started, because there is no server.
     """
+    logging.getLogger("prefect._internal.concurrency").addFilter(_short)
     returned = threading.Event()
-    with watching() as runs:
+    with watching() as runs, _termination():
         guard = threading.Thread(target=_guard, args=(runs, returned, on_lost), daemon=True)
         guard.start()
         lost = False
@@ -72,7 +84,10 @@ def run_here(
             pipeline(str(root), gate=gate, commit=commit, return_state=True)
         except KeyboardInterrupt:
             if not _ended(runs):
-                return Finished(INTERRUPTED_CODE, "Interrupted before it began.", None, lost=False)
+                return Finished(
+                    INTERRUPTED_CODE, "Interrupted before it began.", None, lost=False,
+                    temporary=server() is None,
+                )  # fmt: skip
         except Exception as error:
             if not _ended(runs):
                 raise _unreachable(error) from error
@@ -80,6 +95,35 @@ def run_here(
         finally:
             returned.set()
         return finished(runs[0], lost=lost)
+
+
+def _short(record: logging.LogRecord) -> bool:
+    """Of an event that finds no server, Prefect prints all that is in it."""
+    text = record.getMessage()
+    if len(text) > _LINE:
+        record.msg, record.args, record.exc_info = f"{text[:_LINE]} …", (), None
+    return True
+
+
+@contextmanager
+def _termination() -> Iterator[None]:
+    """SIGTERM ends the flow as Ctrl-C does, so that no temporary server is left behind.
+
+    Prefect's own handler stands over this one while the flow runs, and hands the signal on.
+    """
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not in the main thread: whoever is there looks to it
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def finished(run: Run, *, lost: bool) -> Finished:
@@ -90,12 +134,22 @@ def finished(run: Run, *, lost: bool) -> Finished:
         code = HELD_CODE if state.name == HELD else 1
     elif not state.is_completed():
         code = INTERRUPTED_CODE
-    return Finished(code, state.message or "", _address(run.flow_run.id), lost)
+    temporary = server() is None
+    address = None if temporary else url_for("flow-run", obj_id=run.flow_run.id)
+    return Finished(code, state.message or "", address, lost, temporary)
 
 
 def server() -> str | None:
     """The lasting server's address; None: a temporary one is started."""
     return get_current_settings().api.url
+
+
+def end_temporary_server() -> None:
+    """End it, where the process is left without the usual ways."""
+    module = sys.modules.get("prefect.server.api.server")
+    if module is not None and server() is None:
+        for started in list(module.SubprocessASGIServer._instances.values()):  # noqa: SLF001 - no other way to it
+            started.stop()
 
 
 def _ended(runs: list[Run]) -> bool:
@@ -106,14 +160,32 @@ def _guard(runs: list[Run], returned: threading.Event, on_lost: Callable[[Finish
     """Wait for the stages' end, then for Prefect's, but not for ever."""
     while not returned.wait(0.2):
         if runs and runs[0].over.is_set() and runs[0].result is not None:
-            hurried = runs[0].result.is_cancelled()
-            if not returned.wait(PATIENCE_INTERRUPTED_S if hurried else PATIENCE_S):
-                on_lost(finished(runs[0], lost=True))
+            break
+    else:
+        return
+    seconds = PATIENCE_S
+    if runs[0].result.is_cancelled():
+        seconds = PATIENCE_INTERRUPTED_S if server() else PATIENCE_TEMPORARY_S
+    end, refused = time.monotonic() + seconds, 0
+    while not returned.wait(1.0):
+        refused = refused + 1 if _refuses() else 0
+        if time.monotonic() >= end or refused == _REFUSALS:
+            on_lost(finished(runs[0], lost=True))
             return
 
 
-def _address(flow_run: UUID) -> str | None:
-    return url_for("flow-run", obj_id=flow_run) if server() else None
+def _refuses() -> bool:
+    """Whether nobody is where the lasting server was."""
+    address = server()
+    if address is None:
+        return False
+    try:
+        httpx.get(f"{address}/health", timeout=1.0)
+    except httpx.ConnectError:
+        return True
+    except httpx.HTTPError:
+        return False
+    return False
 
 
 def _unreachable(error: Exception) -> FlowError:

@@ -39,6 +39,7 @@ HELD = "Held"
 HELD_CODE = 5  # a gate's exit code for "no"
 _RETRY_S = 5.0
 _END_S = 20.0  # more than a child needs to be ended
+_SHOW_S = 5.0  # for what is still to be published
 
 
 @flow(name="pipeline", persist_result=False)
@@ -135,12 +136,18 @@ class Run:
                 asked = stack.enter_context(
                     cancellation(self.flow_run.id, self.stop, self.log.warning)
                 )
+                stack.callback(self.board.close, _SHOW_S)
                 stack.enter_context(lockfile.alone(self.root, who, self.log.warning, self.stop))
                 self.result = self._recorded()
             except KeyboardInterrupt:
                 self.result = Cancelled(message="Interrupted. What was finished is recorded.")
             except FlowError as error:
                 self.result = Failed(message=str(error))
+            except BaseException:  # SIGTERM, as Prefect hands it on; or a fault of ours
+                self.result = Cancelled(
+                    message="Ended from outside. What was finished is recorded."
+                )
+                raise
             if asked.is_set():
                 self.result = Cancelled(message="Cancelled. What was finished is recorded.")
         return self.result
