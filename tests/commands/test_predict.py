@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import headstart
+from tests.conftest import ROOT
 from tests.serving import models
 from tests.stages.imaging.pictures import png_header
 from tests.stages.sources.server import serving
@@ -182,7 +183,7 @@ sys.meta_path.insert(0, Absent())
 from headstart import app
 app(["predict", "in/red.png", "--format", "jsonl"])
 """
-    environment = {**os.environ, "HOME": str(here), "PYTHONPATH": str(models.ROOT)}
+    environment = {**os.environ, "HOME": str(here), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=here, env=environment, capture_output=True, text=True, check=False,

@@ -7,7 +7,7 @@ import json
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -87,7 +87,7 @@ def post(service: Running, files: list[tuple[str, bytes]], answers: list[httpx.R
         answers.append(opened.post("/predict", files=files))
 
 
-def rows(document: dict[str, object], http: httpx.Client) -> httpx.Response:
+def rows(document: Mapping[str, object], http: httpx.Client) -> httpx.Response:
     return http.post("/v1/models/colors:predict", json=document)
 
 
