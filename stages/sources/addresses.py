@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,28 +86,25 @@ def fetch_all(
     patience = patience or Patience(total=600.0)
     found: dict[Address, Path | PictureError] = {}
     passing: list[tuple[Address, str]] = []
-    total = 0
     once = list(dict.fromkeys(wanted))
-    pool = ThreadPoolExecutor(_AT_ONCE)
-    try:
-        tasks = [pool.submit(_one, address, max_bytes, patience) for address in once]
-        with progress(len(once), "Fetching", "picture") as bar:
-            for address, task in zip(once, tasks, strict=True):
-                try:
-                    found[address] = got = task.result()
-                except _Passing as fault:
-                    passing.append((address, str(fault)))
+    # Two addresses of one sha256 lie in one place, which one download at a time may write.
+    first = list({address.place: address for address in reversed(once)}.values())
+    later = [address for address in once if address not in set(first)]
+    total = 0
+    with progress(len(once), "Fetching", "picture") as bar:
+        for several in (first, *([address] for address in later)):
+            for address, got in _several(several, max_bytes, patience):
+                bar.update()
+                if isinstance(got, _Passing):
+                    passing.append((address, str(got)))
                     continue
-                finally:
-                    bar.update()
+                found[address] = got
                 total += got.stat().st_size if isinstance(got, Path) else 0
                 if total > max_total_bytes:
                     raise SourceError(
                         f"The addresses send more than the {max_total_bytes:,} bytes that "
                         "`download.max_total_bytes` allows. Raise it if the pictures are wanted."
                     )
-    finally:
-        pool.shutdown(cancel_futures=True)
     if passing:
         shown = "\n".join(f"  {address.url}: {text}" for address, text in passing[:10])
         more = f"\n  … and {len(passing) - 10:,} more" if len(passing) > 10 else ""
@@ -117,6 +114,22 @@ def fetch_all(
             "Run again when the network is back; or take these rows out of the table."
         )
     return found
+
+
+def _several(
+    addresses: Sequence[Address], max_bytes: int, patience: Patience
+) -> Iterator[tuple[Address, Path | PictureError | _Passing]]:
+    """Each address with what came of it, in order."""
+    pool = ThreadPoolExecutor(min(_AT_ONCE, len(addresses)))
+    try:
+        tasks = [pool.submit(_one, address, max_bytes, patience) for address in addresses]
+        for address, task in zip(addresses, tasks, strict=True):
+            try:
+                yield address, task.result()
+            except _Passing as fault:
+                yield address, fault
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _one(address: Address, max_bytes: int, patience: Patience) -> Path | PictureError:

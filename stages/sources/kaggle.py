@@ -8,6 +8,7 @@ folder), and read like any archive: under the same bounds, and never unpacked.
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,11 @@ def _fetch(handle: Any, archive: Path, max_bytes: int) -> None:
     try:
         with build_kaggle_client() as client:
             answer = client.datasets.dataset_api_client.download_dataset(request)
-            _receive(answer, part, handle, max_bytes)
+            with closing(answer):
+                _receive(answer, part, handle, max_bytes)
     except requests.HTTPError as error:
+        if error.response is not None:
+            error.response.close()
         raise _refused(handle, error) from error
     except requests.RequestException as error:
         raise _unreachable(handle, short(error)) from error

@@ -8,9 +8,6 @@ whose bytes follow from the pixels alone. Its splits are taken by their names.
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,17 +21,7 @@ from stages.sources.entries import Arrangement, Entry, Place, label_of, name_fau
 from stages.sources.layout import split_of
 from stages.sources.png import canonical_png
 from stages.sources.records import read_records
-
-_OWN = "tensorflow_datasets.core.features."
-
-
-@dataclass(frozen=True)
-class Features:
-    """Which features of the data set are read; None: those that it names itself."""
-
-    picture: str | None = None
-    label: str | None = None
-    group: str | None = None
+from stages.sources.tfds_prepared import Features, chosen, find_prepared, opened, partly
 
 
 @dataclass
@@ -78,14 +65,10 @@ class TfdsSource:
     ) -> None:
         self._name, self._max_bytes = name, max_bytes
         self._folder = find_prepared(name, location)
-        self._builder = _opened(self._folder)
+        self._builder = opened(self._folder)
         self._check_size(max_total_bytes)
-        self._picture, self._label, self._group = _chosen(self._builder.info, features, name)
-        self._splits = [
-            _Split(each, "" if splits == {} else (splits or {}).get(each) if splits is not None
-                   else split_of(each))
-            for each in sorted(self._builder.info.splits)
-        ]  # fmt: skip
+        self._picture, self._label, self._group = chosen(self._builder.info, features, name)
+        self._splits = self._divided(splits)
         self._entries = [entry for split in self._splits for entry in self._list(split)]
         print(f"Read from {self._folder}", flush=True)
 
@@ -112,6 +95,19 @@ class TfdsSource:
             for path, example in self._examples(split, {self._picture}):
                 if path in wanted:
                     yield path, _encoded(example[self._picture])
+
+    def _divided(self, splits: Mapping[str, str] | None) -> list[_Split]:
+        """The data set's splits, each with what it means to us."""
+        own = sorted(self._builder.info.splits)
+        absent = sorted(set(splits or {}) - set(own))
+        if absent:
+            raise SourceError(
+                f"`download.splits` names {', '.join(absent)}; {self._name} has the splits "
+                f"{', '.join(own)}. Nothing was written."
+            )
+        if splits is None:
+            return [_Split(name, split_of(name)) for name in own]
+        return [_Split(name, splits.get(name) if splits else "") for name in own]
 
     def _list(self, split: _Split) -> Iterator[Entry]:
         """Entries of a split; their labels are read, and their pictures measured."""
@@ -159,7 +155,7 @@ class TfdsSource:
     def _examples(self, split: _Split, names: set[str]) -> Iterator[tuple[str, Any]]:
         """Path and decoded features of each example; None for one that is too large."""
         info = self._builder.info
-        decoders = _decoders(info.features, names)
+        features, decoders = partly(info.features, names)
         files = [Path(path) for path in info.splits[split.name].filepaths]
         number = 0
         for record in read_records(files, info.file_format.value, 2 * self._max_bytes):
@@ -169,7 +165,7 @@ class TfdsSource:
                 yield path, None
                 continue
             try:
-                example = info.features.deserialize_example_np(record, decoders=decoders)
+                example = features.deserialize_example_np(record, decoders=decoders)
             except Exception as error:  # a damaged record can raise anything
                 raise SourceError(
                     f"{self._folder}: example {number - 1} of {split.name} cannot be read: "
@@ -226,130 +222,6 @@ class _Told:
         left = ", ".join(split.name for split in self.splits if split.meaning is None)
         said = f"Read {self.name}: {parts}; {len(labels)} classes ({named}) from {self.label!r}."
         return f"{said} Left out: {left} (`download.splits` says what it is)." if left else said
-
-
-def find_prepared(name: str, location: Path) -> Path:
-    """The folder of a prepared data set.
-
-    Looked for in ``location`` (which may be the data set's own folder), in ``$TFDS_DATA_DIR``, and
-    in ``~/tensorflow_datasets``.
-
-    Raises
-    ------
-    SourceError
-        With the command that prepares it, if it is in none of them.
-    """
-    data_set, _, version = name.partition(":")
-    places = [location]
-    if given := os.environ.get("TFDS_DATA_DIR"):
-        places.append(Path(given).expanduser())
-    places.append(Path("~/tensorflow_datasets").expanduser())
-    for place in places:
-        ways = (place / data_set / version, place / version, place)
-        for folder in ways:
-            if folder.parts[-1] == version and (folder / "dataset_info.json").is_file():
-                return folder
-    others = sorted(
-        {found.parent.name for place in places for found in (place / data_set).glob("*/dataset_i*")}
-    )
-    there = f" Prepared is {', '.join(others)}: put that into the name." if others else ""
-    target = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    # TFDS 4.9 imports it to prepare, and does not ask for it.
-    absent = importlib.util.find_spec("importlib_resources") is None
-    first = "  pip install importlib_resources\n" if absent else ""
-    raise SourceError(
-        f"The data set {name} is not prepared in any of {', '.join(map(str, places))}.{there} "
-        "Headstart fetches no data set of TFDS by itself. Prepare it once, on a machine with a "
-        f"network and room for it:\n{first}"
-        f'  python -c "import tensorflow_datasets as tfds; tfds.builder({name!r}, '
-        f'data_dir={target!r}).download_and_prepare()"\n'
-        "Then run again; on another machine, copy the folder and name it in `download.location`."
-    )
-
-
-def _opened(folder: Path) -> Any:
-    """The read-only builder of a prepared data set."""
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise SourceError(
-            "`download.source: tfds` needs tensorflow-datasets, which is not installed. Run "
-            "`make env`, or `pip install tensorflow-datasets`. Nothing was written."
-        ) from error
-    _check_classes_of_features(folder / "features.json")
-    try:
-        return tfds.builder_from_directory(folder)
-    except Exception as error:  # a damaged description can raise anything
-        raise SourceError(
-            f"{folder} cannot be read as a prepared data set: {error}. Prepare it anew."
-        ) from error
-
-
-def _check_classes_of_features(path: Path) -> None:
-    """TFDS imports whatever module the file names; only its own are let through."""
-    try:
-        waiting: list[Any] = [json.loads(path.read_text(encoding="utf-8"))]
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{path} cannot be read: {error}. Prepare the data set anew.") from error
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, dict):
-            named = node.get("pythonClassName", node.get("type", _OWN))
-            if not isinstance(named, str) or not named.startswith(_OWN):
-                raise SourceError(
-                    f"{path} names the class {named!r}, which is none of TFDS' own. It was not "
-                    "imported, since importing runs code. Nothing was written."
-                )
-            waiting += node.values()
-        elif isinstance(node, list):
-            waiting += node
-
-
-def _chosen(info: Any, wanted: Features, name: str) -> tuple[str, str, str | None]:
-    """The names of picture, label and group among the features."""
-    own = info.supervised_keys or (None, None)
-    picture = wanted.picture or (own[0] if isinstance(own[0], str) else None) or "image"
-    label = wanted.label or (own[1] if isinstance(own[1], str) else None) or "label"
-    lines = []
-    for key, feature in (("path", picture), ("label", label), ("group", wanted.group)):
-        if feature is not None and feature not in info.features:
-            lines.append(f"  - there is no {feature!r} (`download.{key}_column`)")
-    if not lines and not _is_picture(info.features[picture]):
-        lines.append(f"  - {picture!r} is {info.features[picture]}, no picture")
-    if not lines and not _is_label(info.features[label]):
-        lines.append(f"  - {label!r} is {info.features[label]}, no class")
-    if lines:
-        raise SourceError(
-            f"{name} is no data set of pictures with classes as it was asked for:\n"
-            + "\n".join(lines)
-            + f"\nIts features: {info.features}. Nothing was written."
-        )
-    return picture, label, wanted.group
-
-
-def _is_picture(feature: Any) -> bool:
-    kind, shape = np.dtype(feature.np_dtype), feature.shape
-    if type(feature).__name__ == "Image":
-        return kind in (np.uint8, np.uint16)
-    return kind == np.uint8 and len(shape) in {2, 3} and (len(shape) == 2 or shape[2] in {1, 3, 4})
-
-
-def _is_label(feature: Any) -> bool:
-    return hasattr(feature, "int2str") or (
-        feature.shape == () and (np.dtype(feature.np_dtype).kind in "iuOS")
-    )
-
-
-def _decoders(features: Any, names: set[str]) -> Any:
-    """Take these features, and leave pictures as the files that they are."""
-    import tensorflow_datasets as tfds
-
-    skip = {
-        name: tfds.decode.SkipDecoding()
-        for name in names
-        if type(features[name]).__name__ == "Image"
-    }
-    return tfds.decode.PartialDecoding(features=dict.fromkeys(names, True), decoders=skip)
 
 
 def _encoded(picture: Any) -> bytes | PictureError:

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.core.errors import SourceError
-from stages.sources.layout import Place, label_of, recognize, unwanted
+from stages.sources.entries import Place, label_of
+from stages.sources.layout import recognize, split_of, unwanted
 
 CASES: dict[str, tuple[list[str], str, dict[str, tuple[str, str]]]] = {
     "class folders at the top": (
@@ -60,6 +61,25 @@ CASES: dict[str, tuple[list[str], str, dict[str, tuple[str, str]]]] = {
         ["cat/1.jpg", "dog/1.jpg", "annotations/1.xml"],
         "",
         {"cat/1.jpg": ("cat", "")},
+    ),
+    "single folders inside of each split": (
+        ["I/seg_train/seg_train/sea/1.jpg", "I/seg_train/seg_train/street/1.jpg",
+         "I/seg_test/seg_test/sea/2.jpg", "I/seg_test/seg_test/street/2.jpg",
+         "I/seg_pred/seg_pred/3.jpg"],
+        "I",
+        {"I/seg_train/seg_train/sea/1.jpg": ("sea", "train"),
+         "I/seg_test/seg_test/street/2.jpg": ("street", "test")},
+    ),
+    "a split with one class of races is not passed through": (
+        ["train/cat/1.jpg", "train/dog/1.jpg", "val/cat/persian/1.jpg"],
+        "",
+        {"train/dog/1.jpg": ("dog", "train"), "val/cat/persian/1.jpg": ("cat", "validation")},
+    ),
+    "names with fillers, in any case": (
+        ["d/TRAINING_SET/cats/1.jpg", "d/TRAINING_SET/dogs/1.jpg", "d/Test-Images/cats/2.jpg"],
+        "d",
+        {"d/TRAINING_SET/cats/1.jpg": ("cats", "train"),
+         "d/Test-Images/cats/2.jpg": ("cats", "test")},
     ),
     "pictures without an extension": (
         ["cat/a1", "dog/b2"],
@@ -126,6 +146,66 @@ def test_a_root_of_the_users_choice() -> None:
 def test_a_root_may_be_divided() -> None:
     paths = ["v1/train/cat/1.jpg", "v1/train/dog/1.jpg", "v1/test/dog/2.jpg", "v2/x/1.jpg"]
     assert recognize(paths, "v1", "x").place("v1/test/dog/2.jpg") == Place("dog", "test")
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("Training", "train"),
+        ("VALID", "validation"),
+        ("dev", "validation"),
+        ("test_set", "test"),
+        ("seg_test", "test"),
+        ("train images", "train"),
+        ("images", None),
+        ("train_test", None),
+        ("contest", None),
+        ("", None),
+    ],
+)
+def test_names_of_splits(name: str, split: str | None) -> None:
+    assert split_of(name) == split
+
+
+JUDGED = ["a/learn/cat/1.jpg", "a/learn/dog/1.jpg", "a/judge/cat/2.jpg", "a/train/steam/3.jpg"]
+
+
+def test_the_user_says_which_folder_is_which_split() -> None:
+    layout = recognize(JUDGED, None, "x", {"learn": "train", "judge/": "validation"})
+    assert layout.place("a/learn/dog/1.jpg") == Place("dog", "train")
+    assert layout.place("a/judge/cat/2.jpg") == Place("cat", "validation")
+    left = layout.place("a/train/steam/3.jpg")
+    assert not isinstance(left, Place)
+    assert left[0] == "no_class"
+    said = layout.describe()
+    assert "judge as validation, learn as train" in said
+    assert "Left out: train." in said
+    assert "`download.splits`" in said
+
+
+def test_the_user_says_it_deeper_down() -> None:
+    layout = recognize(JUDGED, "", "x", {"a/learn": "train", "a/judge": "test"})
+    assert layout.place("a/judge/cat/2.jpg") == Place("cat", "test")
+    assert recognize(JUDGED, "a", "x", {"learn": "train"}).place("a/learn/cat/1.jpg") == Place(
+        "cat", "train"
+    )
+
+
+def test_a_source_that_is_not_divided_whatever_its_folders_are_called() -> None:
+    paths = ["vehicles/train/steam/1.jpg", "vehicles/car/1.jpg", "vehicles/bus/1.jpg"]
+    guessed = recognize([*paths, "vehicles/train/diesel/1.jpg"], None, "x")
+    assert guessed.splits == {"train": "train"}
+    assert "Left out: bus, car." in guessed.describe()
+    layout = recognize(paths, None, "x", {})
+    assert layout.place("vehicles/train/steam/1.jpg") == Place("train", "")
+    assert layout.place("vehicles/bus/1.jpg") == Place("bus", "")
+
+
+@pytest.mark.parametrize("splits", [{"learn": "train", "jugde": "test"}, {"cat": "test"}])
+def test_splits_that_are_not_there(splits: dict[str, str]) -> None:
+    with pytest.raises(SourceError, match=r"download\.splits") as caught:
+        recognize(JUDGED, None, "The folder x", splits)
+    assert "judge, learn, train" in str(caught.value)
 
 
 def test_leftovers_of_systems() -> None:
