@@ -9,7 +9,7 @@ STAMP := .venv/.locked
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DO_NOT_TRACK := 1
 
-.PHONY: run test test-all check env lock runtime contract docs benchmark clean help
+.PHONY: run test test-all check env lock runtime contract docs plots benchmark clean help
 
 run: $(STAMP)  ## run the pipeline, then show what came out
 	@$(BIN)/dvc repro
@@ -54,6 +54,9 @@ contract: $(STAMP)  ## write the stages' code dependencies into dvc.yaml
 
 docs: $(STAMP)  ## write the reference pages in docs/reference
 	$(BIN)/python -m tests.regenerate docs
+
+plots: $(STAMP)  ## write the page that `dvc plots` fills, .dvc/plots.html
+	$(BIN)/python -m tests.regenerate plots
 
 benchmark: $(STAMP)  ## side by side with the tutorials' way; needs weights and pictures
 	$(BIN)/python -m benchmarks.pipeline --archive $(ARCHIVE)

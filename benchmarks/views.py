@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.checkout import Checkout
+from stages.artifacts.passes import by_stage
 
 #: What the cats-and-dogs tutorial changes: 20 degrees, shifts, shear and zoom of 0.2, mirrored.
 AUGMENT = {
@@ -81,7 +82,7 @@ def measure(project: Checkout, views: int, epochs: int) -> dict[str, Any]:
     scores = json.loads((folder / "metrics/evaluate.json").read_text())
     runtime = json.loads((folder / "journal/runtime.json").read_text())
     extraction = json.loads((folder / "journal/extract_features.json").read_text())
-    head = runtime["stages"]["train_head"]
+    head = by_stage(runtime)["train_head"]
     return {
         "accuracy": scores["head"]["accuracy"],
         "right": scores["head"]["right"],

@@ -41,7 +41,8 @@ from stages.sources.inventory import Bounds
 from stages.sources.kaggle import open_kaggle
 from stages.sources.table import TableSource
 from stages.sources.table_file import Columns
-from stages.sources.tfds import Features, TfdsSource
+from stages.sources.tfds import TfdsSource
+from stages.sources.tfds_prepared import Features
 
 
 def open_source(params: DownloadParams, location: Path) -> Source:
@@ -148,12 +149,14 @@ def conflicts(taken: Sequence[Taken]) -> dict[str, list[Taken]]:
 def measures(taken: Sequence[Taken], aside: Sequence[Aside]) -> dict[str, Any]:
     """The counts that the metrics record; ``files = kept + set_aside``."""
     splits = Counter(picture.place.given_split for picture in taken)
+    labels = Counter(picture.place.label for picture in taken)
     return {
         "files": len(taken) + len(aside),
         "kept": len(taken),
         "set_aside": len(aside),
         "set_aside_by_reason": dict(Counter(file.reason for file in aside)),
-        "classes": dict(Counter(picture.place.label for picture in taken)),
+        # A list, which DVC's tables of metrics leave out: a column a class would fill them.
+        "classes": [{"label": label, "pictures": labels[label]} for label in sorted(labels)],
         "duplicates": len(taken) - len({picture.image_id for picture in taken}),
         "label_conflicts": len(conflicts(taken)),
         "given_splits": {name: splits[name] for name in SPLITS if splits[name]},
@@ -184,12 +187,13 @@ def _grid(taken: Sequence[Taken], counts: Mapping[str, Any]) -> list[str]:
     most = 30
     columns = list(counts["given_splits"])
     cells = Counter((picture.place.label, picture.place.given_split) for picture in taken)
-    width = max((len(label) for label in counts["classes"]), default=0)
+    width = max((len(row["label"]) for row in counts["classes"]), default=0)
     lines = []
-    for label in sorted(counts["classes"])[:most]:
+    for row in counts["classes"][:most]:
+        label = row["label"]
         parts = [f"{cells[label, split]:,} {split}" for split in columns if cells[label, split]]
         divided = f"  ({', '.join(parts)})" if parts else ""
-        lines.append(f"  {label:<{width}}  {counts['classes'][label]:>9,}{divided}")
+        lines.append(f"  {label:<{width}}  {row['pictures']:>9,}{divided}")
     if len(counts["classes"]) > most:
         lines.append(f"  … and {len(counts['classes']) - most:,} more classes")
     return lines

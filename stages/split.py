@@ -244,12 +244,16 @@ def measures(division: Division) -> dict[str, object]:
     by_class = counts(division.manifest)
     return {
         "pictures": {name: sum(of.values()) for name, of in by_class.items()},
-        "classes": by_class,
+        # A list, which DVC's tables of metrics leave out: three columns a class would fill them.
+        "classes": [
+            {"label": label, **{name: of[label] for name, of in by_class.items()}}
+            for label in class_names(division.manifest)
+        ],
         "given_kept": list(division.kept),
         "held_out_given_as": division.held_out,
         "leaked_given": division.leaked,
         "under_two_labels": division.two_labels,
-        "repaired": {label: dict(of) for label, of in division.repaired.items()},
+        "repaired": [{"label": label, **of} for label, of in division.repaired.items()],
         "absent_from_given": {name: list(labels) for name, labels in division.absent.items()},
     }
 

@@ -1,4 +1,4 @@
-"""Rewrites what is generated: ``python -m tests.regenerate contract | runtime | docs``."""
+"""Rewrites what is generated: ``python -m tests.regenerate contract | runtime | docs | plots``."""
 
 from __future__ import annotations
 
@@ -159,6 +159,10 @@ if __name__ == "__main__":
         (ROOT / "runtime.txt").write_text(runtime_text())
     elif what == ["contract"]:
         (ROOT / "dvc.yaml").write_text(contract_text())
+    elif what == ["plots"]:
+        from tests import plots_page
+
+        plots_page.PAGE.write_text(plots_page.plots_page(), encoding="utf-8")
     elif what == ["docs"]:
         for page, text in PAGES.items():
             (ROOT / page).parent.mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,7 @@ from benchmarks.checkout import Checkout
 from stages.artifacts.backbone_record import read_backbone
 from stages.artifacts.feature_store import FeatureStore, outlook
 from stages.artifacts.manifest import read_images, read_set_aside
+from stages.artifacts.passes import by_stage
 from stages.engine.extraction import fingerprint_record
 from tests.test_end_to_end import lock, stages_that_ran, table
 
@@ -120,7 +121,7 @@ def test_new_pictures_cost_a_pass_each_and_renamed_ones_none(
 
 
 def base_passes(checkout: Checkout) -> int:
-    return int(table(checkout)["stages"]["extract_features"]["passes_done"])
+    return int(by_stage(table(checkout))["extract_features"]["passes_done"])
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills a process group")

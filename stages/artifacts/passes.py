@@ -38,6 +38,9 @@ def refresh_table(journal: Journal) -> None:
 def passes_table(entries: Mapping[str, Mapping[str, Any]], feature_rows: int) -> dict[str, Any]:
     """Passes and seconds of every stage now, from what the stages left in the journal.
 
+    The rows are a list, which DVC's tables of metrics leave out: four numbers a stage would hide
+    the totals.
+
     Parameters
     ----------
     entries : mapping of str to mapping
@@ -49,8 +52,8 @@ def passes_table(entries: Mapping[str, Mapping[str, Any]], feature_rows: int) ->
     Returns
     -------
     dict
-        Totals and, under ``stages``, a row a stage. A stage that did not run in this run counts no
-        pass and no second; what it had recorded counts as avoided.
+        Totals and, under ``stages``, a row a stage by name. A stage that did not run in this run
+        counts no pass and no second; what it had recorded counts as avoided.
     """
     rows: dict[str, dict[str, Any]] = {}
     for stage, entry in entries.items():
@@ -72,5 +75,10 @@ def passes_table(entries: Mapping[str, Mapping[str, Any]], feature_rows: int) ->
         "passes_done": sum(row["passes_done"] for row in rows.values()),
         "passes_avoided": sum(row["passes_avoided"] for row in rows.values()),
         "seconds": round(sum(row["seconds"] for row in rows.values()), 3),
-        "stages": rows,
+        "stages": [{"stage": stage, **rows[stage]} for stage in sorted(rows)],
     }
+
+
+def by_stage(table: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The rows of a table by the name of their stage."""
+    return {row["stage"]: row for row in table["stages"]}

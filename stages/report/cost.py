@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from stages.artifacts.passes import by_stage
 from stages.report.evaluation import in_order
 
 _DIFFERENCE = "probability_differs_at_most"
@@ -27,11 +28,10 @@ def cost(
     watts : float
         That a busy core is assumed to draw.
     """
+    found = by_stage(table)
     rows = [
-        {"stage": stage, **table["stages"][stage], "wh": _wh(row_seconds, cores, watts)}
-        for stage, row_seconds in (
-            (stage, float(table["stages"][stage]["seconds"])) for stage in in_order(table["stages"])
-        )
+        {**found[stage], "wh": _wh(float(found[stage]["seconds"]), cores, watts)}
+        for stage in in_order(found)
     ]
     avoided = None
     if seconds_per_pass is not None and table["passes_avoided"]:
@@ -86,7 +86,7 @@ def exported(folder: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
 def _comparisons(node: Mapping[str, Any], place: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     if _DIFFERENCE in node:
         yield {
-            "name": " · ".join(place).replace("_", " "),
+            "name": " · ".join(part for part in place if part != "forms").replace("_", " "),
             "difference": node[_DIFFERENCE],
             "same": node.get("same_first_guess"),
             "share": node.get("same_first_guess_share"),

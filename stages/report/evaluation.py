@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from stages.artifacts.passes import by_stage
 from stages.core.tables import columns, plain
 
 _CLASSES_SHOWN = 12
@@ -54,8 +55,9 @@ RANDOM = (
 def passes_text(table: Mapping[str, Any]) -> str:
     """The table of passes."""
     rows = [("stage", "", "passes done", "avoided", "seconds")]
-    for stage in in_order(table["stages"]):
-        row = table["stages"][stage]
+    found = by_stage(table)
+    for stage in in_order(found):
+        row = found[stage]
         rows.append(_passes(stage, "ran" if row["ran"] else "recorded", row))
     rows.append(_passes("together", "", table))
     return columns(rows, "llrrr")

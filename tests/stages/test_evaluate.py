@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from stages.artifacts.model_folder import ModelRecord, write_model
-from stages.artifacts.passes import passes_table
+from stages.artifacts.passes import by_stage, passes_table
 from stages.artifacts.predictions import read_predictions
 from stages.artifacts.weights import Weights
 from stages.core.files import atomic_folder, write_json
@@ -215,7 +215,7 @@ def test_head_and_evaluation_as_processes_without_tensorflow_in_the_second(tmp_p
     assert table["passes_done"] == 0
     assert table["passes_avoided"] == 390
     # Two processes of one parent are one run.
-    assert {s for s, row in table["stages"].items() if row["ran"]} == {"train_head", "evaluate"}
+    assert {row["stage"] for row in table["stages"] if row["ran"]} == {"train_head", "evaluate"}
     environment = json.loads((to / "journal/environment.json").read_text())
     assert environment["packages"]["numpy"] == np.__version__
     assert str(tmp_path) not in json.dumps(environment)
@@ -241,10 +241,15 @@ def test_a_stage_that_did_not_run_counts_no_pass_and_no_second() -> None:
         "split": {"this_run": True, "seconds": 1.0},
     }  # fmt: skip
     table = passes_table(entries, 120)
-    assert table["stages"]["extract_features"] == {
-        "ran": False, "passes_done": 0, "passes_avoided": 120, "seconds": 0.0
-    }  # fmt: skip
-    assert table["stages"]["fine_tune"]["passes_avoided"] == 3
+    rows = by_stage(table)
+    assert rows["extract_features"] == {
+        "stage": "extract_features",
+        "ran": False,
+        "passes_done": 0,
+        "passes_avoided": 120,
+        "seconds": 0.0,
+    }
+    assert rows["fine_tune"]["passes_avoided"] == 3
     assert (table["passes_done"], table["passes_avoided"], table["seconds"]) == (7, 123, 6.0)
     lines = passes_text(table).splitlines()
     assert lines[2].split() == ["extract_features", "recorded", "0", "120", "0.0"]

@@ -20,6 +20,7 @@ from stages.artifacts.model_folder import (
     read_model,
     write_model,
 )
+from stages.artifacts.passes import by_stage
 from stages.artifacts.predictions import read_predictions
 from stages.core.errors import CorruptFileError
 from stages.core.files import atomic_folder
@@ -80,7 +81,7 @@ def evaluate(run: SmallRun, model: Path, to: Path) -> dict[str, Any]:
         journal,
     )
     table = json.loads((journal.folder / "runtime.json").read_text())
-    found: dict[str, Any] = table["stages"]["evaluate"]
+    found: dict[str, Any] = by_stage(table)["evaluate"]
     return found
 
 

@@ -1,0 +1,70 @@
+"""What is recorded of an export: its metrics, and the record that its users read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from stages.artifacts.exported_model import ExportedForm, ExportedModel, FormParity, form_files
+from stages.artifacts.head_spec import output_activation
+from stages.artifacts.model_folder import ModelRecord
+from stages.core.forms import FORMS, FormName
+from stages.imaging.pixels import SPEC
+
+
+class Compared(Protocol):
+    """A comparison that has a summary (:class:`stages.engine.agreement.Agreement`)."""
+
+    def summary(self) -> dict[str, Any]:
+        """JSON values."""
+
+
+def summarize_forms(
+    folder: Path, found: Mapping[FormName, Mapping[str, Compared]]
+) -> dict[str, dict[str, Any]]:
+    """For each form its size, and how closely it agrees by each way in."""
+    return {
+        name: {
+            "bytes": sum((folder / file).stat().st_size for file in form_files(folder, name)),
+            **{way: agreement.summary() for way, agreement in ways.items()},
+        }
+        for name, ways in found.items()
+    }
+
+
+def describe_model(
+    record: ModelRecord, license_text: str, folder: Path, forms: Mapping[str, Mapping[str, Any]]
+) -> ExportedModel:
+    """The record of what lies in the folder.
+
+    Parameters
+    ----------
+    record : ModelRecord
+    license_text : str
+        Of the base's weights.
+    folder : Path
+        The export folder.
+    forms : mapping
+        Of :func:`summarize_forms`.
+    """
+    written: dict[FormName, ExportedForm] = {}
+    for name, form in FORMS.items():
+        if name in forms:
+            found = forms[name]
+            parity = {
+                way: FormParity(**{key: found[way][key] for key in FormParity.model_fields})
+                for way in form.inputs
+            }
+            files = form_files(folder, name)
+            written[name] = ExportedForm(files=files, bytes=found["bytes"], parity=parity)
+    return ExportedModel(
+        kind=record.kind,
+        classes=record.classes,
+        image_size=record.backbone.image_size,
+        activation="softmax" if output_activation(record.head) == "softmax" else "sigmoid",
+        pixels=SPEC,
+        backbone=record.backbone,
+        license=license_text,
+        forms=written,
+    )
