@@ -18,6 +18,8 @@ from stages.artifacts.shards import ShardReader
 from stages.core.errors import HeadstartError, SourceError, UnsafeArchiveError
 from stages.core.journal import Journal
 from stages.core.params.download import DownloadParams
+from stages.core.params.split import SplitParams
+from stages.split import split
 from tests.stages.imaging import pictures as make
 from tests.stages.sources.archives import HONEST, make_tar, make_zip
 from tests.stages.sources.server import serving
@@ -280,6 +282,83 @@ def test_the_command_line_needs_no_tensorflow() -> None:
     assert done.stdout.strip() == "[]"
 
 
+# Tables
+
+
+def labelled(folder: Path) -> Path:
+    """Twelve pictures of four animals with a table that says which."""
+    rows = ["file,kind,animal"]
+    for number in range(12):
+        path = folder / "pictures" / f"{number:02}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(make.jpeg(seed=number))
+        rows.append(f"pictures/{path.name},{'cat' if number % 4 < 2 else 'dog'},a{number % 4}")
+    rows += ["pictures/broken.jpg,cat,a0", "pictures/99.jpg,cat,a0", ",cat,a0"]
+    (folder / "pictures" / "broken.jpg").write_bytes(make.jpeg(400, 300)[:900])
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+TABLE = {
+    "source": "table",
+    "table": "labels.csv",
+    "path_column": "file",
+    "label_column": "kind",
+    "group_column": "animal",
+}
+
+
+def test_from_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    counts = run(labelled(tmp_path / "in"), tmp_path / "out", **TABLE)
+    assert counts["files"] == 15
+    assert by_class(counts) == {"cat": 6, "dog": 6}
+    assert counts["set_aside_by_reason"] == {"absent": 1, "bad_row": 1, "truncated": 1}
+    aside = read_set_aside(tmp_path / "out" / "set_aside.csv").set_index("path")
+    assert aside.loc["labels.csv:15", "detail"] == "row 15: it has no path"
+    said = capsys.readouterr().out
+    assert "Read 15 rows of labels.csv: 2 classes (cat, dog)" in said
+    assert "bad_row (1)" in said
+    before = everything(tmp_path / "out")
+    run(tmp_path / "in", tmp_path / "out", **TABLE)
+    assert everything(tmp_path / "out") == before
+
+
+def test_pictures_of_one_group_share_a_split(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rows = ["file,kind,animal"]
+    for number in range(120):
+        (folder / f"{number:03}.jpg").write_bytes(make.jpeg(seed=number))
+        rows.append(f"{number:03}.jpg,{'cat' if number % 30 < 15 else 'dog'},a{number % 30}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+    run(folder, tmp_path / "out", **TABLE)
+    images = read_images(tmp_path / "out" / "images.csv")
+    assert images["group"].nunique() == 30
+    params = SplitParams(validation=0.2, test=0.2, given="keep")
+    divided = split(images, params, seed=42)
+    assert set(divided["split"]) == {"train", "validation", "test"}
+    assert (divided.groupby("group")["split"].nunique() == 1).all()
+    # Without the groups, frames of one animal would fall on both sides.
+    alone = split(images.assign(group=""), params, seed=42)
+    assert (alone.groupby(images["group"])["split"].nunique() > 1).any()
+
+
+def test_the_splits_that_the_user_names(tmp_path: Path) -> None:
+    folders = [f"d/{part}/{kind}" for part in ("learn", "judge") for kind in ("cat", "bird")]
+    files = {
+        f"{folder}/{number}.jpg": make.jpeg(seed=10 * place + number)
+        for place, folder in enumerate(folders)
+        for number in range(2)
+    }
+    path = make_zip(tmp_path / "a.zip", files)
+    counts = run(path, tmp_path / "1", splits={"learn": "train", "judge": "test"})
+    assert counts["given_splits"] == {"train": 4, "test": 4}
+    assert by_class(counts) == {"bird": 4, "cat": 4}
+    assert by_class(run(path, tmp_path / "2")) == {"judge": 4, "learn": 4}
+    with pytest.raises(SourceError, match=r"`download\.splits` names lern"):
+        run(path, tmp_path / "3", splits={"lern": "train", "judge": "test"})
+
+
 # Real pictures
 
 
@@ -310,6 +389,25 @@ def test_alien_and_predator(shared: Path, tmp_path: Path) -> None:
     mislabelled = images[images["path"].str.endswith(".jpg") & (images["format"] == "png")]
     assert len(mislabelled) == 5
     assert (images.groupby("image_id")["given_split"].nunique() > 1).sum() == 2
+
+
+@pytest.mark.shared
+def test_fruits(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive = shared / "datasets" / "fruits360-10.zip"
+    counts = run(archive, tmp_path / "1")
+    assert set(counts["given_splits"]) == {"train", "test"}
+    assert len(counts["classes"]) == 10
+    assert counts["kept"] == sum(counts["given_splits"].values())
+    assert "(Test as test, Training as train) over 10 classes" in capsys.readouterr().out
+    swapped = run(archive, tmp_path / "2", splits={"Training": "test", "Test": "train"})
+    assert swapped["given_splits"] == {
+        "train": counts["given_splits"]["test"],
+        "test": counts["given_splits"]["train"],
+    }
+    alone = run(archive, tmp_path / "3", root="fruits-360/Test")
+    assert alone["kept"] == counts["given_splits"]["test"]
+    assert alone["given_splits"] == {}
+    assert alone["set_aside_by_reason"]["no_class"] >= counts["given_splits"]["train"]
 
 
 @pytest.mark.shared

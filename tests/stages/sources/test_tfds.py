@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -13,11 +14,13 @@ from PIL import Image
 
 pytest.importorskip("tensorflow_datasets", reason="needs the extra `tfds`")
 
+from stages.artifacts.manifest import read_images
 from stages.core.errors import SourceError
 from stages.sources.entries import Place
 from stages.sources.tfds import TfdsSource
 from stages.sources.tfds_prepared import Features, find_prepared
 from tests.conftest import ROOT
+from tests.stages import test_download as download
 from tests.stages.sources.prepare_tfds import COUNTS, jpeg
 
 PREPARE = "from tests.stages.sources import prepare_tfds; prepare_tfds.main({folder!r})"
@@ -229,6 +232,23 @@ def test_bounds(prepared: Path) -> None:
     small = pets(prepared / "tfrecord", max_bytes=500)
     refused = {each.refusal[0] for each in small.entries if each.refusal}
     assert refused == {"too_large", "no_class"}
+
+
+def test_the_stage_reads_it(prepared: Path, tmp_path: Path) -> None:
+    values = {"source": "tfds", "name": "tiny_pets:1.2.0", "group_column": "animal"}
+    outputs = []
+    for kind in ("tfrecord", "array_record"):
+        counts = download.run(prepared / kind, tmp_path / kind, **values)
+        assert download.by_class(counts) == {"cat": 6, "dog": 6}
+        assert counts["given_splits"] == {"train": 8, "test": 4}
+        assert counts["set_aside_by_reason"] == {"no_class": 3}
+        outputs.append(download.everything(tmp_path / kind))
+    assert outputs[0].keys() == outputs[1].keys()
+    images = read_images(tmp_path / "tfrecord" / "images.csv")
+    assert set(images["image_id"]) == {
+        hashlib.sha256(jpeg(seed)).hexdigest() for seed in range(13) if seed != 8
+    }
+    assert set(images["group"]) == {"0", "1", "2"}
 
 
 def test_tensorflow_is_not_imported(prepared: Path) -> None:
