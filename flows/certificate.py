@@ -90,13 +90,15 @@ class Certificate:
 
     def line(self) -> str:
         """The verdict in a sentence or two."""
-        counts = Counter(entry.verdict for entry in self.files)
+        files = [entry for entry in self.files if entry.kind in {Kind.OUTPUT, Kind.METRIC}]
+        counts = Counter(entry.verdict for entry in files)
         said = ", ".join(f"{counts[kind]:,} {kind}" for kind in Verdict if counts[kind])
         asked = "" if self.reached else f", where {self.required} was asked for"
-        named = [entry.path for entry in self.files if entry.verdict is Verdict.DIFFERENT]
+        amiss = (entry.path for entry in self.files if entry.verdict is Verdict.DIFFERENT)
+        named = list(dict.fromkeys(amiss))
         more = f" and {len(named) - 3:,} more" if len(named) > 3 else ""
         which = f" Different: {', '.join(named[:3])}{more}." if named else ""
-        return f"{self.verdict}{asked} ({said} of {len(self.files):,} files).{which}"
+        return f"{self.verdict}{asked} ({len(files):,} output files: {said}).{which}"
 
 
 def as_json(certificate: Certificate) -> str:

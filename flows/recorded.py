@@ -67,15 +67,21 @@ class Record:
     outs: tuple[Output, ...]
 
 
-def records(root: Path) -> dict[str, Record]:
+def records(root: Path, what: str = "") -> dict[str, Record]:
     """The stages of a project's folder by name, in the order of dvc.yaml.
+
+    Parameters
+    ----------
+    root : Path
+    what : str
+        What a message calls it; "": by its path.
 
     Raises
     ------
     RecordError
         If DVC cannot read it.
     """
-    with _explained(str(root)), Repo(os.fspath(root)) as repo:
+    with _explained(what or str(root)), Repo(os.fspath(root)) as repo:
         return _records(repo)
 
 

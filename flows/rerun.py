@@ -114,7 +114,7 @@ class _Run:
 
     def whole(self, copy: Copy) -> Certificate:
         """Check, run, compare, certify."""
-        records = recorded.records(copy.project)
+        records = recorded.records(copy.project, f"commit {self.commit}")
         self._check_records(records)
         storage = Storage(self.root)
         restored = self._sources(copy, records, storage)
@@ -255,10 +255,15 @@ class _Run:
             ]
             paths = [path for path in paths if path not in made]
             if name in restored:
-                # Where its data came from is not needed, and not in the copy.
-                paths = [path for path in paths if (copy.project / path).is_file()]
+                # Of where its data came from, the copy has what git has: look at it if that is all.
+                paths = [
+                    path
+                    for path in paths
+                    if path in deps and _count(copy.project / path) == (deps[path].files or 1)
+                ]
             for path in paths:
-                got = recorded.md5_tree(copy.project / path)[0]
+                there = copy.project / path
+                got = recorded.md5_tree(there)[0] if there.exists() else ""
                 found.append(_input(name, path, deps[path].md5 if path in deps else "", got))
             found += [
                 _input(name, f"params.yaml: {param.name}", param.old or "", param.new or "")

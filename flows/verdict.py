@@ -100,18 +100,21 @@ def overall(files: Iterable[FileVerdict]) -> Verdict:
 def contradictions(records: Mapping[str, Record]) -> list[FileVerdict]:
     """Outputs that dvc.lock records with another hash where a later stage reads them."""
     made = {out.path: (name, out.md5) for name, record in records.items() for out in record.outs}
-    found = []
+    found: dict[str, FileVerdict] = {}
     for name, record in records.items():
         for path, read in record.deps.items():
             maker, written = made.get(path, ("", read.md5))
-            if written != read.md5:
-                why = f"dvc.lock contradicts itself: {maker} wrote this, {name} read the other one"
-                found.append(
-                    FileVerdict(
-                        path, maker, Kind.RECORD, Verdict.DIFFERENT, written, read.md5, why=why
-                    )
+            if written != read.md5 and path not in found:
+                found[path] = FileVerdict(
+                    path,
+                    maker,
+                    Kind.RECORD,
+                    Verdict.DIFFERENT,
+                    written,
+                    read.md5,
+                    why=f"dvc.lock contradicts itself: {maker} wrote this, {name} read the other",
                 )
-    return found
+    return list(found.values())
 
 
 @dataclass
