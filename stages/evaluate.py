@@ -123,6 +123,9 @@ def scores(
 ) -> dict[str, Any]:
     """Everything that is measured of one model, as JSON values.
 
+    ``accuracy`` is that of the first guess, whatever the activation. With a sigmoid for each class
+    the share of single outputs that are right stands beside it, and that of no to every class.
+
     Lists (classes, confusions) are kept from DVC's tables of metrics by being lists.
     """
     n, guesses = len(labels), outputs.probabilities.argmax(axis=1)
@@ -132,8 +135,15 @@ def scores(
     classes = measures.per_class(confusion)
     k = min(params.top_k, len(record.classes))
     calibrated = measures.calibration(outputs.probabilities, labels, params.calibration_bins)
+    activation = output_activation(record.head)
+    alone = {}
+    if activation == "sigmoid":
+        none = 1 - 1 / len(record.classes)
+        found = measures.binary_accuracy(outputs.probabilities, labels)
+        alone = {"binary_accuracy": found, "binary_accuracy_of_saying_no": none}
     return {
-        "loss": measures.mean_loss(outputs.logits, labels, output_activation(record.head)),
+        "loss": measures.mean_loss(outputs.logits, labels, activation),
+        **alone,
         "right": right,
         "accuracy": right / n,
         "accuracy_low": low,

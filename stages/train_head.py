@@ -6,6 +6,7 @@ gets the weights in a byte-stable file, the histories are plots of DVC.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ def main(
     """Read the features, train, write model and histories."""
     recorded = read_features(features)
     warn(recorded)
+    check_outputs(recorded.header.classes, train_head)
     layers, weights, history = train(recorded, train_head, seed, compute.threads)
     record = describe(recorded, layers, history, train_head)
     with atomic_folder(model) as folder:
@@ -117,6 +119,21 @@ def warn(recorded: Features) -> None:
             shown = ", ".join(plain(name) for name in missing[:10])
             more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
             print(f"Warning: no {split} picture of {shown}{more}.", flush=True)
+
+
+def check_outputs(classes: Sequence[str], params: TrainHeadParams) -> None:
+    """Refuse a single output for more than two classes.
+
+    Raises
+    ------
+    HeadstartError
+        With both ways out.
+    """
+    if params.outputs == "one" and len(classes) != 2:
+        raise HeadstartError(
+            f"`train_head.outputs: one` tells two classes apart, and there are {len(classes)}. "
+            "Nothing was trained. Set it to classes, or keep two classes alone."
+        )
 
 
 def describe(

@@ -3,6 +3,10 @@
 Layers, in order: ``{"kind": "flatten"}``, ``{"kind": "batch_normalization", "epsilon": e}``,
 ``{"kind": "dropout", "rate": r}``, ``{"kind": "dense", "units": n, "activation": a}``. The last one
 is dense with softmax or sigmoid. A weight is named ``<position in the list>.<weight>``.
+
+A last layer of one unit with sigmoid tells two classes apart: its output z is the logit of the
+second one. That is a softmax of (0, z), and beyond the layer itself it is treated as one: logits
+and probabilities have a column for each of the two classes wherever they are shown.
 """
 
 from __future__ import annotations
@@ -66,6 +70,8 @@ def check_spec(spec: Sequence[Mapping[str, Any]]) -> list[LayerSpec]:
     last = plain[-1]
     if last["kind"] != "dense" or last["activation"] not in {"softmax", "sigmoid"}:
         raise ValueError("the last head layer must be dense with softmax or sigmoid")
+    if last["units"] == 1 and last["activation"] == "softmax":
+        raise ValueError("the last head layer has one output, whose softmax is always 1")
     for index, layer in enumerate(plain[:-1]):
         if layer["kind"] == "flatten" and index:
             raise ValueError(f"head layer {index}: only the first layer can flatten")
@@ -74,9 +80,19 @@ def check_spec(spec: Sequence[Mapping[str, Any]]) -> list[LayerSpec]:
     return plain
 
 
+def one_output(spec: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a single logit tells two classes apart."""
+    return bool(spec[-1]["units"] == 1)
+
+
+def class_count(spec: Sequence[Mapping[str, Any]]) -> int:
+    """Classes that a head tells apart."""
+    return 2 if one_output(spec) else int(spec[-1]["units"])
+
+
 def output_activation(spec: Sequence[Mapping[str, Any]]) -> str:
-    """``softmax`` or ``sigmoid``: how the head's outputs become probabilities."""
-    return str(spec[-1]["activation"])
+    """``softmax`` or ``sigmoid``: how the logits, one a class, become probabilities."""
+    return "softmax" if one_output(spec) else str(spec[-1]["activation"])
 
 
 def weight_shapes(

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from stages.artifacts.head_spec import LayerSpec, check_spec, weight_shapes
+from stages.artifacts.head_spec import LayerSpec, check_spec, class_count, weight_shapes
 from stages.artifacts.labels import read_labels, write_labels
 from stages.artifacts.weights import Weights, read_npz, write_npz
 from stages.core.errors import CorruptFileError
@@ -93,10 +93,9 @@ class ModelRecord(_Record):
 
     @model_validator(mode="after")
     def _agrees(self) -> ModelRecord:
-        if self.head[-1]["units"] != len(self.classes):
-            raise ValueError(
-                f"the head has {self.head[-1]['units']} outputs for {len(self.classes)} classes"
-            )
+        known = class_count(self.head)
+        if known != len(self.classes):
+            raise ValueError(f"the head tells {known} classes apart, there are {len(self.classes)}")
         weight_shapes(self.head, self.feature_shape)
         return self
 

@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stages.artifacts.head_spec import check_spec, output_activation, weight_shapes
+from stages.artifacts.head_spec import (
+    check_spec,
+    class_count,
+    one_output,
+    output_activation,
+    weight_shapes,
+)
 from stages.core.errors import HeadstartError
 
 #: Rows computed at once. Fixed, because the shape of a product may decide its last bits.
@@ -54,15 +60,18 @@ def head_logits(
 ) -> Float64:
     """The last layer's outputs before its activation, (n, n_classes), float64.
 
+    Of a single output z the two columns 0 and z, whose softmax is its sigmoid.
+
     Computed in double precision: the rounding to float32 afterwards then hides nearly every
     difference between the matrix products of different processors, which single precision shows.
     """
     layers = _fitting_layers(spec, weights, features)
     wide = {name: array.astype(np.float64) for name, array in weights.items()}
-    logits = np.empty((len(features), layers[-1]["units"]), np.float64)
+    logits = np.zeros((len(features), class_count(layers)), np.float64)
+    own = logits[:, 1:] if one_output(layers) else logits
     for start in range(0, len(features), _ROWS):
         block = np.asarray(features[start : start + _ROWS], np.float64)
-        logits[start : start + _ROWS] = _forward(layers, wide, block)
+        own[start : start + _ROWS] = _forward(layers, wide, block)
     return logits
 
 

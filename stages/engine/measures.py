@@ -92,6 +92,16 @@ def mean_loss(logits: Floats, labels: Ints, activation: str) -> float:
     return float(np.mean((softplus.sum(axis=1) - own) / wide.shape[1]))
 
 
+def binary_accuracy(probabilities: Floats, labels: Ints) -> float:
+    """Share of all outputs that are on the right side of one half, each class by itself.
+
+    What Keras calls accuracy with sigmoids and a binary loss. It says little: with n classes, no to
+    every one of them is right in all but one of n outputs.
+    """
+    wanted = labels[:, None] == np.arange(probabilities.shape[1])[None, :]
+    return float(np.mean((probabilities > 0.5) == wanted))
+
+
 def top_k_hits(probabilities: Floats, labels: Ints, k: int) -> int:
     """How many labels are among the k most probable classes.
 

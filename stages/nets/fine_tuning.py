@@ -27,7 +27,14 @@ from stages.nets.base import cut_at, feature_model, load_base, pool, preprocess
 from stages.nets.batches import BatchSource
 from stages.nets.convert import to_tflite
 from stages.nets.fitting import FitSettings, balanced_class_weights, fit
-from stages.nets.head import build_head, dump_head, load_head, logits_model
+from stages.nets.head import (
+    build_head,
+    dump_head,
+    load_head,
+    logits_model,
+    loss_of,
+    probabilities_of,
+)
 from stages.nets.split_base import Cut, choose, nodes_of, split
 from stages.nets.tf import keras
 
@@ -68,7 +75,7 @@ class Tuner:
         weights: Mapping[str, npt.NDArray[np.float32]],
         seed: int,
     ) -> None:
-        self.record, self.params = record, params
+        self.record, self.params, self.loss = record, params, loss_of(head)
         self.base = load_base(record, folder)
         used = cut_at(self.base, record.cut)
         nodes = nodes_of(used)
@@ -104,13 +111,12 @@ class Tuner:
         ``class_weights`` are those of the head's training: without them the trained part would
         unlearn what they were asked for.
         """
-        softmax = self.head.layers[-1].activation is keras.activations.softmax
         settings = FitSettings(
             epochs=self.params.epochs,
             batch_size=self.params.batch_size,
             optimizer=self.params.optimizer,
             learning_rate=self.params.learning_rate,
-            loss="categorical_crossentropy" if softmax else "binary_crossentropy",
+            loss=self.loss,
             seed=seed,
             patience=self.params.early_stopping_patience,
             weight_decay=self.params.weight_decay,
@@ -183,7 +189,7 @@ class Tuner:
     def probabilities(self, inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """What the Keras model says of a batch of activations (or pixels), for inference."""
         logits = self.model(np.asarray(inputs, np.float32), training=False)
-        return np.asarray(self.head.layers[-1](logits), np.float32)
+        return np.asarray(probabilities_of(self.head, logits), np.float32)
 
 
 class TopModel(keras.layers.Layer):  # type: ignore[misc]

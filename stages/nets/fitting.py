@@ -73,8 +73,9 @@ def fit(
     Parameters
     ----------
     model : keras.Model, or a built keras.Layer
-        Inputs (as float32) to **logits** of shape (batch, n_classes): the loss applies the
-        activation itself. Its ``trainable_variables`` are trained, its moving statistics follow.
+        Inputs (as float32) to **logits** of shape (batch, n_classes), or (batch, 1) for two
+        classes: the loss applies the activation itself. Its ``trainable_variables`` are trained,
+        its moving statistics follow.
         It is called with ``training=True``; a part that must stay in inference mode sees to that
         itself. Only variables of this model are kept and restored, so give the part that learns,
         not a frozen base below it.

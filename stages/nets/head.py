@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stages.artifacts.head_spec import LayerSpec, check_spec, weight_shapes
+from stages.artifacts.head_spec import LayerSpec, check_spec, one_output, weight_shapes
 from stages.artifacts.weights import Weights
 from stages.core.params.train_head import TrainHeadParams
 from stages.core.seeds import derive
+from stages.nets.scoring import Loss
 from stages.nets.tf import keras
 
 LOGITS = "head_logits"
@@ -35,12 +36,13 @@ def head_spec(
     feature_shape : sequence of int
         Of one picture's features: (1280,) pooled, (4, 4, 512) as a map.
     n_classes : int
-        Units of the last layer.
+        Units of the last layer, unless one output tells two classes apart.
     """
+    outputs = 1 if params.outputs == "one" else n_classes
     layers: list[LayerSpec] = [{"kind": "flatten"}] if len(feature_shape) > 1 else []
     if params.batch_normalization:
         layers.append({"kind": "batch_normalization", "epsilon": _EPSILON})
-    dense = [(units, "relu") for units in params.hidden] + [(n_classes, params.activation)]
+    dense = [(units, "relu") for units in params.hidden] + [(outputs, params.activation)]
     for units, activation in dense:
         if params.dropout > 0:
             layers.append({"kind": "dropout", "rate": params.dropout})
@@ -50,6 +52,9 @@ def head_spec(
 
 def build_head(spec: Sequence[Mapping[str, Any]], input_shape: Sequence[int], seed: int = 0) -> Any:
     """A ``keras.Model`` from features to probabilities; its last operation is the activation.
+
+    A single output z becomes the pair (0, z) before it, so that the model gives the probabilities
+    of both classes. It is made of layers that any reader of a Keras file knows.
 
     Parameters
     ----------
@@ -68,7 +73,13 @@ def build_head(spec: Sequence[Mapping[str, Any]], input_shape: Sequence[int], se
     last = len(layers) - 1
     dense = {**layers[-1], "activation": "linear"}
     x = _layer(dense, LOGITS, _seed(seed, last))(x)
-    outputs = keras.layers.Activation(layers[-1]["activation"], name="probabilities")(x)
+    activation = layers[-1]["activation"]
+    if one_output(layers):
+        x = keras.layers.Reshape((1, 1), name="pair_steps")(x)
+        x = keras.layers.ZeroPadding1D((1, 0), name="pair_zero")(x)
+        x = keras.layers.Reshape((2,), name="pair")(x)
+        activation = "softmax"
+    outputs = keras.layers.Activation(activation, name="probabilities")(x)
     return keras.Model(inputs, outputs, name="head")
 
 
@@ -78,6 +89,20 @@ def logits_model(head: Any) -> Any:
     Losses are computed on these: from probabilities, a sure mistake loses its gradient.
     """
     return keras.Model(head.input, head.get_layer(LOGITS).output, name="head_to_logits")
+
+
+def probabilities_of(head: Any, logits: Any) -> Any:
+    """What the layers behind the logits make of them."""
+    names = [layer.name for layer in head.layers]
+    for layer in head.layers[names.index(LOGITS) + 1 :]:
+        logits = layer(logits)
+    return logits
+
+
+def loss_of(spec: Sequence[Mapping[str, Any]]) -> Loss:
+    """The loss that belongs to the last layer's activation."""
+    softmax = spec[-1]["activation"] == "softmax"
+    return "categorical_crossentropy" if softmax else "binary_crossentropy"
 
 
 def dump_head(head: Any) -> Weights:

@@ -72,7 +72,13 @@ def at_once(source: BatchSource) -> int:
 
 
 def loss_of_each(loss: Loss, y: Any, logits: Any) -> Any:
-    """Loss of each picture, from logits: finite however sure a mistake is."""
+    """Loss of each picture, from logits: finite however sure a mistake is.
+
+    A single column of logits is that of class 1 against class 0.
+    """
+    if logits.shape[-1] == 1:
+        wanted = tf.cast(y, logits.dtype)[:, None]
+        return keras.losses.binary_crossentropy(wanted, logits, from_logits=True)
     if loss == "categorical_crossentropy":
         return keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
     wanted = tf.one_hot(y, logits.shape[-1])
@@ -83,4 +89,6 @@ def right_guesses(y: Any, logits: Any) -> Any:
     """1 where the first guess is the label. Never the share of right outputs of a sigmoid head:
     with 102 classes, saying "none" to every one of them would score 99 %.
     """
+    if logits.shape[-1] == 1:  # Class 1 where its logit is above 0; a tie goes to the first class.
+        return tf.cast(tf.equal(tf.cast(logits[:, 0] > 0, y.dtype), y), tf.float32)
     return tf.cast(tf.equal(tf.argmax(logits, axis=-1, output_type=y.dtype), y), tf.float32)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from ruamel.yaml import YAML
 
-from stages.artifacts.features import FeaturesWriter
+from stages.artifacts.features import FeaturesWriter, row_table
 from stages.artifacts.manifest import SPLIT, SPLITS, frame, write_split
 from stages.core.files import sha256_bytes
 from tests.stages.artifacts.models import BACKBONE
@@ -49,9 +49,13 @@ def record(
     folder: Path,
     splits: Mapping[str, tuple[npt.NDArray[Any], Sequence[int]]],
     classes: Sequence[str],
+    views: npt.NDArray[Any] | None = None,
     **header: Any,
 ) -> Recorded:
-    """Write features (rows) and labels (class indices) of each split, and a manifest to match."""
+    """Write features (rows) and labels (class indices) of each split, and a manifest to match.
+
+    ``views``: features of the training pictures' views, of shape (views, pictures, …).
+    """
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, object]] = []
     for split in SPLITS:
@@ -84,10 +88,16 @@ def record(
         **header,
     }
     shape = splits["train"][0].shape[1:]
-    with FeaturesWriter(folder / "features", feature_shape=shape, **values) as writer:
+    count = 0 if views is None else len(views)
+    with FeaturesWriter(
+        folder / "features", feature_shape=shape, views=count, views_record={}, **values
+    ) as writer:
         for split in SPLITS:
-            part = table[table["split"] == split].assign(view=0)
-            writer.split(split, part, splits[split][0])
+            vectors = splits[split][0]
+            if split == "train" and views is not None:
+                vectors = np.concatenate([vectors, *views])
+            part = row_table(table[table["split"] == split], count if split == "train" else 0)
+            writer.split(split, part, vectors)
     return Recorded(folder, list(classes), {split: splits[split][1] for split in SPLITS})
 
 

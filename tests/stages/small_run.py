@@ -171,6 +171,7 @@ def head_params(**changes: Any) -> TrainHeadParams:
             "hidden": [],
             "batch_normalization": True,
             "dropout": 0.2,
+            "outputs": "classes",
             "activation": "softmax",
             "loss": "categorical_crossentropy",
             "optimizer": "adam",

@@ -128,6 +128,43 @@ def test_a_known_confusion_is_reported_in_full(
     assert (predictions.rows["predicted"] == table["predicted"]).all()
 
 
+def test_a_head_of_single_sigmoids_gets_the_share_of_right_outputs_beside_its_accuracy(
+    tmp_path: Path,
+) -> None:
+    """Of a head that says no to every class, two in three outputs are right."""
+    data = known(tmp_path / "data")
+    dense = {"kind": "dense", "units": 3, "activation": "sigmoid"}
+    of = identity_record(head=(dense,))
+    weights: Weights = {
+        "0.kernel": np.zeros((3, 3), np.float32), "0.bias": np.full(3, -9, np.float32)
+    }  # fmt: skip
+    head = save(tmp_path / "head", of, weights)
+    found = evaluate(data, head, head, tmp_path / "out")["model"]
+    assert found["binary_accuracy"] == pytest.approx(found["binary_accuracy_of_saying_no"])
+    assert found["binary_accuracy"] == pytest.approx(2 / 3)
+    assert found["accuracy"] == 10 / 20  # the first class, of which there are 10
+    softmax = identity(tmp_path / "softmax")
+    assert "binary_accuracy" not in evaluate(data, softmax, softmax, tmp_path / "other")["model"]
+
+
+def test_one_output_is_scored_as_two_probabilities(tmp_path: Path) -> None:
+    x = np.array([[-2.0], [-0.5], [1.0], [3.0]], np.float32)
+    splits = {name: (x, [0, 1, 1, 1]) for name in ("train", "validation", "test")}
+    data = record(tmp_path / "data", splits, ["ant", "bee"])
+    dense = {"kind": "dense", "units": 1, "activation": "sigmoid"}
+    of = model_record(classes=("ant", "bee"), feature_shape=(1,), head=(dense,))
+    weights: Weights = {"0.kernel": np.ones((1, 1), np.float32), "0.bias": np.zeros(1, np.float32)}
+    head = save(tmp_path / "head", of, weights)
+    found = evaluate(data, head, head, tmp_path / "out")["model"]
+    assert found["accuracy"] == 0.75
+    assert "binary_accuracy" not in found
+    sigmoid = 1 / (1 + np.exp(-x[:, 0].astype(float)))
+    truth = np.array([1 - sigmoid[0], *sigmoid[1:]])
+    assert found["loss"] == pytest.approx(-np.log(truth).mean())
+    told = read_predictions(tmp_path / "out/predictions.csv", ["ant", "bee"])
+    np.testing.assert_allclose(told.model, np.stack([1 - sigmoid, sigmoid], axis=1), atol=1e-6)
+
+
 def test_pretrained_weights_are_not_called_random(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from stages.artifacts.features import read_features
 from stages.artifacts.history import read_batches, read_epochs
 from stages.artifacts.model_folder import read_head, read_model
+from stages.core.errors import ParameterError
 from stages.core.journal import Journal
 from stages.core.params.compute import ComputeParams
 from stages.core.params.reader import read_params
@@ -138,6 +140,128 @@ def test_every_kind_of_head_learns(
         assert (per_epoch == steps).all()
     if "train_head__early_stopping_patience" in changes:
         assert model.chosen_because == "the last of 20 epochs"
+
+
+def test_views_are_trained_on_and_only_plain_pictures_are_scored(tmp_path: Path) -> None:
+    """What tells the classes apart lies in the views alone: without them nothing is learned."""
+    generator = np.random.default_rng(3)
+    labels = [0] * 30 + [1] * 10
+    sides = np.where(np.array(labels) == 0, -1.0, 1.0)[:, None] * np.ones((1, 6))
+    noise = generator.normal(size=(40, 6)).astype(np.float32)
+    held_out = (sides.astype(np.float32), labels)
+    splits = {"train": (noise, labels), "validation": held_out, "test": held_out}
+    views = np.stack([sides + 0.1 * generator.normal(size=sides.shape) for _ in range(3)])
+    data = record(tmp_path / "data", splits, ["a", "b"], views=views.astype(np.float32))
+    changes = {
+        "train_head__epochs": 10, "train_head__batch_size": 16, "train_head__learning_rate": 0.02,
+        "train_head__steps_per_epoch": None, "train_head__class_weights": "balanced",
+    }  # fmt: skip
+    here(data, tmp_path, **changes)
+    assert read_model(tmp_path / "head").validation.accuracy == 1
+    batches = read_batches(tmp_path / "batches.csv")
+    assert (batches.groupby("epoch").size() == 10).all()  # 4 × 40 rows in batches of 16
+    # The shares of the classes are those of the pictures: views leave the weights as they are.
+    rows = read_features(data.features).rows("train")
+    assert rows["label"].value_counts().to_dict() == {"a": 120, "b": 40}
+
+
+TUTORIALS: dict[str, tuple[tuple[int, ...], int, dict[str, Any], int, int]] = {
+    # 0.7, 0.9, 0.11, 0.12: Dense(classes, softmax), Adam at its default rate, stopped with patience
+    # 2, 3 epochs of 21 steps.
+    "alien-vs-predator": (
+        (1280,), 2,
+        {"activation": "softmax", "optimizer": "adam", "learning_rate": 0.001, "epochs": 3,
+         "steps_per_epoch": 21, "early_stopping_patience": 2},
+        1280 * 2 + 2, 21,
+    ),
+    # 1.4, 1.5: Dense(3) on the frozen feature vector, 2 epochs.
+    "tensorflow-hub": ((1280,), 3, {"activation": "softmax", "epochs": 2}, 3_843, 4),
+    # 1.7, 1.8: the recorded maps of VGG16 at 150, flattened into a dense classifier.
+    "vgg16-maps": (
+        (4, 4, 512), 2,
+        {"hidden": [256], "dropout": 0.5, "activation": "sigmoid", "outputs": "one",
+         "optimizer": "rmsprop", "learning_rate": 0.00002, "epochs": 2},
+        8192 * 256 + 256 + 256 + 1, 4,
+    ),
+    # 2.5: batch normalization, dropout 0.2, Dense(2, softmax), Adam.
+    "cats-vs-dogs-vgg16": (
+        (512,), 2,
+        {"batch_normalization": True, "dropout": 0.2, "activation": "softmax", "epochs": 2},
+        4 * 512 + 512 * 2 + 2, 4,
+    ),
+    # 3.6, 3.7: Dense(1), RMSprop at 1e-4, binary cross-entropy from logits.
+    "cats-vs-dogs-resnet": (
+        (2048,), 2,
+        {"outputs": "one", "activation": "sigmoid", "optimizer": "rmsprop",
+         "learning_rate": 0.0001, "epochs": 2},
+        2048 + 1, 4,
+    ),
+    # 4.7, 4.9: Dense(102, sigmoid), RMSprop at 1e-4, binary cross-entropy.
+    "fruits360": (
+        (1024,), 102,
+        {"activation": "sigmoid", "optimizer": "rmsprop", "learning_rate": 0.0001, "epochs": 2},
+        104_550, 4,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(TUTORIALS))
+def test_the_heads_of_the_tutorials(name: str, tmp_path: Path) -> None:
+    shape, classes, changes, parameters, steps = TUTORIALS[name]
+    generator = np.random.default_rng(1)
+    centers = generator.normal(size=(classes, *shape)).astype(np.float32)
+    labels = list(range(classes)) * (112 // classes)
+    # Apart by some deviations, so that two epochs of any rate end better than they began.
+    x = centers[labels] + 0.1 * generator.normal(size=(len(labels), *shape)).astype(np.float32)
+    splits = {"train": (x, labels), "validation": (x, labels), "test": (x, labels)}
+    data = record(tmp_path / "data", splits, [f"{i:03}" for i in range(classes)])
+    plain = {
+        "hidden": [], "batch_normalization": False, "dropout": 0.0, "outputs": "classes",
+        "optimizer": "adam", "learning_rate": 0.001, "batch_size": 32, "steps_per_epoch": None,
+        "early_stopping_patience": None, "class_weights": "none",
+    }  # fmt: skip
+    values = {**plain, **changes}
+    sigmoid = values["activation"] == "sigmoid"
+    values["loss"] = "binary_crossentropy" if sigmoid else "categorical_crossentropy"
+    here(data, tmp_path, **{f"train_head__{key}": value for key, value in values.items()})
+    model = read_model(tmp_path / "head")
+    weights = read_head(tmp_path / "head", model)
+    assert sum(array.size for array in weights.values()) == parameters
+    epochs, batches = read_epochs(tmp_path / "epochs.csv"), read_batches(tmp_path / "batches.csv")
+    assert (batches.groupby("epoch").size() == steps).all()
+    assert len(epochs) == values["epochs"]
+    assert epochs["val_loss"].iloc[-1] < epochs["val_loss"].iloc[0]
+    # Every class has a probability, of one output, too; accuracy is that of the first guess.
+    probabilities = apply_head(model.head, weights, x)
+    assert probabilities.shape == (len(x), classes)
+    right = (probabilities.argmax(axis=1) == np.array(labels)).mean()
+    assert right == epochs["val_accuracy"].iloc[model_epoch(model.chosen_because) - 1]
+
+
+def model_epoch(reason: str) -> int:
+    """The epoch whose weights were taken."""
+    found = re.search(r"in epoch (\d+)|last of (\d+)", reason)
+    assert found
+    return int(found[1] or found[2])
+
+
+def test_one_output_for_three_classes_is_refused(tmp_path: Path) -> None:
+    data = separable(tmp_path / "data")
+    done = run(
+        data, tmp_path, train_head__outputs="one", train_head__activation="sigmoid",
+        train_head__loss="binary_crossentropy",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "`train_head.outputs: one` tells two classes apart, and there are 3" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_one_output_needs_a_sigmoid(tmp_path: Path) -> None:
+    path = params(
+        tmp_path / "params.yaml", train_head__outputs="one", train_head__activation="softmax"
+    )
+    with pytest.raises(ParameterError, match="must be sigmoid with `outputs: one`"):
+        read_params(path)
 
 
 def test_a_class_without_training_pictures_is_said(

@@ -18,6 +18,7 @@ class TrainHeadParams(Section):
     hidden: list[PositiveInt]
     batch_normalization: bool
     dropout: Probability
+    outputs: Literal["classes", "one"]
     activation: Literal["softmax", "sigmoid"]
     loss: Literal["categorical_crossentropy", "binary_crossentropy"]
     optimizer: Optimizer
@@ -27,6 +28,16 @@ class TrainHeadParams(Section):
     steps_per_epoch: PositiveInt | None
     early_stopping_patience: PositiveInt | None
     class_weights: Literal["none", "balanced"]
+
+    @field_validator("activation")
+    @classmethod
+    def _fits_the_outputs(cls, activation: str, info: ValidationInfo) -> str:
+        if info.data.get("outputs") == "one" and activation != "sigmoid":
+            raise UnfitError(
+                "sigmoid with `outputs: one`",
+                "The softmax of a single output is 1, whatever the picture.",
+            )
+        return activation
 
     @field_validator("loss")
     @classmethod

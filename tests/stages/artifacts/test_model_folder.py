@@ -93,7 +93,7 @@ def test_no_model_at_all(tmp_path: Path) -> None:
 SPOILED: list[tuple[dict[str, Any], str]] = [
     ({"format": 2}, "format"),
     ({"kind": "magic"}, "kind"),
-    ({"classes": ["a", "b"]}, "3 outputs for 2 classes"),
+    ({"classes": ["a", "b"]}, "tells 3 classes apart, there are 2"),
     ({"feature_shape": [0]}, "feature_shape"),
     ({"feature_shape": [2, 3]}, "flatten"),
     ({"head": [{"kind": "lambda"}]}, "lambda"),
@@ -115,5 +115,5 @@ def test_a_spoiled_record_says_where(tmp_path: Path, change: dict[str, Any], tol
 
 
 def test_a_record_that_does_not_hold_together_cannot_be_made() -> None:
-    with pytest.raises(ValidationError, match="2 classes"):
+    with pytest.raises(ValidationError, match="there are 2"):
         record(classes=("a", "b"))

@@ -236,6 +236,61 @@ def test_binary_loss_and_categorical_accuracy_of_a_sigmoid_head() -> None:
     assert accuracy == (probabilities.argmax(axis=1) == y).mean()
 
 
+def pair(n: int, seed: int) -> Data:
+    """Two classes that a line divides."""
+    x, y = separable(3 * n, seed)
+    keep = np.flatnonzero(y < 2)[:n]
+    return x[keep], y[keep]
+
+
+def one(seed: int = 1) -> Any:
+    return build_head([{"kind": "dense", "units": 1, "activation": "sigmoid"}], (WIDTH,), seed)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_one_output_learns_as_kerass_dense_1_does_from_logits(*, weighted: bool) -> None:
+    x, y = pair(16, 1)
+    weights = np.array([0.5, 3.0]) if weighted else None
+    ours = one()
+    found = fit(
+        logits_model(ours),
+        source((x, y)),
+        source((x, y)),
+        settings(epochs=1, optimizer="rmsprop", loss="binary_crossentropy", class_weights=weights),
+        quiet,
+    )
+    theirs = keras.Sequential([keras.Input((WIDTH,)), keras.layers.Dense(1)])
+    theirs.layers[0].set_weights(one().get_layer("head_logits").get_weights())
+    theirs.compile(
+        keras.optimizers.RMSprop(0.02), keras.losses.BinaryCrossentropy(from_logits=True)
+    )
+    loss = theirs.train_on_batch(x, y, class_weight=None if weights is None else {0: 0.5, 1: 3.0})
+    for mine, other in zip(
+        ours.get_layer("head_logits").get_weights(), theirs.get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(mine, other, atol=2e-6)
+    assert found.batches["loss"].iloc[0] == pytest.approx(float(np.ravel(loss)[0]), rel=1e-5)
+
+
+def test_loss_and_accuracy_of_one_output_are_those_of_both_probabilities() -> None:
+    from sklearn.metrics import log_loss
+
+    x, y = pair(80, 2)
+    model = one()
+    loss, accuracy = score(logits_model(model), source((x, y)), "binary_crossentropy")
+    probabilities = model.predict_on_batch(x)
+    assert loss == pytest.approx(log_loss(y, probabilities), rel=1e-5)
+    assert accuracy == (probabilities.argmax(axis=1) == y).mean()
+    assert 0 < accuracy < 1
+    # A sure mistake keeps its gradient: the wild curve comes of a loss on outputs of no activation.
+    far = fit(
+        logits_model(model), source((1e4 * x, 1 - y)), source((x, y)),
+        settings(loss="binary_crossentropy", epochs=1), quiet,
+    )  # fmt: skip
+    assert np.isfinite(far.batches["loss"]).all()
+    assert far.batches["loss"].iloc[0] > 100
+
+
 def test_where_the_inputs_come_from_does_not_change_a_bit() -> None:
     x, y = separable(70, 1)
     seen: set[int] = set()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,14 @@ from hypothesis import strategies as st
 
 from stages.artifacts.head_spec import weight_shapes
 from stages.core.params.train_head import TrainHeadParams
-from stages.engine.head import apply_head
+from stages.engine.head import apply_head, head_logits
 from stages.nets.head import (
     build_head,
     dump_head,
     head_spec,
     load_head,
     logits_model,
+    probabilities_of,
     set_statistics,
 )
 from stages.nets.tf import keras
@@ -26,6 +28,7 @@ def params(**changes: Any) -> TrainHeadParams:
         "hidden": [],
         "batch_normalization": True,
         "dropout": 0.2,
+        "outputs": "classes",
         "activation": "softmax",
         "loss": "categorical_crossentropy",
         "optimizer": "adam",
@@ -99,6 +102,35 @@ def test_the_layers_are_those_of_the_tutorial() -> None:
         params(batch_normalization=False, dropout=0.0, activation="sigmoid"), (1024,), 102
     )
     assert build_head(plain, (1024,)).count_params() == 104_550
+
+
+@pytest.mark.parametrize("shape", [(7,), (2, 2, 3)])
+def test_one_output_is_the_logit_of_the_second_class(shape: tuple[int, ...]) -> None:
+    spec = head_spec(params(outputs="one", activation="sigmoid"), shape, 2)
+    assert spec[-1] == {"kind": "dense", "units": 1, "activation": "sigmoid"}
+    head = build_head(spec, shape, 3)
+    width = int(np.prod(shape))
+    # Dense(1), and batch normalization: nothing else has a weight.
+    assert head.count_params() == width + 1 + 4 * width
+    features = np.random.default_rng(0).normal(size=(9, *shape)).astype(np.float32)
+    both = head.predict_on_batch(features)
+    logits = logits_model(head).predict_on_batch(features)
+    assert (both.shape, logits.shape) == ((9, 2), (9, 1))
+    np.testing.assert_allclose(both[:, 1], keras.ops.sigmoid(logits[:, 0]), atol=1e-6)
+    np.testing.assert_allclose(both.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(probabilities_of(head, logits), both, atol=1e-7)
+    ours = apply_head(spec, dump_head(head), features)
+    assert np.abs(ours - both).max() < 1e-6
+    found = head_logits(spec, dump_head(head), features)
+    np.testing.assert_allclose(found, np.concatenate([0 * logits, logits], axis=1), atol=1e-5)
+
+
+def test_a_head_of_one_output_goes_through_a_keras_file(tmp_path: Path) -> None:
+    head = build_head(head_spec(params(outputs="one", activation="sigmoid"), (7,), 2), (7,), 3)
+    head.save(tmp_path / "head.keras")
+    again = keras.saving.load_model(tmp_path / "head.keras", compile=False, safe_mode=True)
+    features = np.random.default_rng(0).normal(size=(9, 7)).astype(np.float32)
+    assert np.array_equal(again.predict_on_batch(features), head.predict_on_batch(features))
 
 
 def test_a_map_is_flattened_in_keras_order() -> None:
