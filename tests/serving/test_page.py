@@ -46,6 +46,8 @@ class Looked:
         page.on("console", lambda message: self.said.append(message.text))
         page.on("pageerror", lambda error: self.said.append(str(error)))
         page.on("request", self._note)
+        # From the start: asked for when the key is pressed, it may come too late.
+        page.on("filechooser", lambda _: None)
         page.goto(address)
         page.get_by_text("tells 3 classes apart").wait_for()
 

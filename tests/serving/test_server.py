@@ -122,8 +122,8 @@ def test_what_is_not_there_is_told_as_json(http: httpx.Client) -> None:
 
 
 def test_a_body_of_200_megabytes_is_refused(http: httpx.Client) -> None:
-    def body() -> Iterator[bytes]:
-        for _ in range(200):
+    def body(megabytes: int = 200) -> Iterator[bytes]:
+        for _ in range(megabytes):
             yield bytes(MEGABYTE)
 
     headers = {"content-type": "image/png"}
@@ -133,9 +133,9 @@ def test_a_body_of_200_megabytes_is_refused(http: httpx.Client) -> None:
     assert "200,000,000 bytes" in error(told, 413)
     untold = http.post("/predict", content=body(), headers=headers)
     assert "more than" in error(untold, 413)
-    form = http.post("/predict", files={"f": bytes(200 * MEGABYTE)})
+    form = http.post("/predict", files={"f": bytes(40 * MEGABYTE)})
     assert "at most" in error(form, 413)
-    assert "at most" in error(http.post("/v1/models/colors:predict", content=body()), 413)
+    assert "at most" in error(http.post("/v1/models/colors:predict", content=body(40)), 413)
 
 
 def test_memory_stays_when_large_bodies_come(service: Running, http: httpx.Client) -> None:
@@ -244,7 +244,7 @@ def test_metrics_count_what_happened(http: httpx.Client) -> None:
 
 
 def test_a_full_service_says_when_to_come_again(colors: Path, tmp_path: Path) -> None:
-    options = ["--max-waiting=2", "--max-pictures=2", "--max-batch=4", "--max-wait=1.5"]
+    options = ["--max-waiting=2", "--max-pictures=2", "--max-batch=4", "--max-wait=0.8"]
     with running(colors, tmp_path, *options) as service, client(service) as opened:
         files = [("f", models.colored("red"))] * 2
         first = threading.Thread(target=post, args=(service, files, []))
@@ -260,7 +260,9 @@ def test_a_full_service_says_when_to_come_again(colors: Path, tmp_path: Path) ->
         assert answer.status_code == 200
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_it_finishes_what_it_began_and_ends_well(
     colors: Path, tmp_path: Path, how: signal.Signals
 ) -> None:
@@ -287,6 +289,7 @@ def test_names_and_pages_of_others_are_kept_out(http: httpx.Client) -> None:
     assert "access-control-allow-origin" not in http.options("/predict", headers=foreign).headers
 
 
+@pytest.mark.slow
 def test_a_page_that_is_allowed_gets_its_answer(colors: Path, tmp_path: Path) -> None:
     page = "https://pages.example"
     with running(colors, tmp_path, f"--allow-origin={page}") as service, client(service) as opened:
