@@ -124,7 +124,8 @@ class Bench:
         with self.params.open("w", encoding="utf-8") as stream:
             YAML().dump(document, stream)
         self.stage("download", pictures="pictures", images="images", manifest="images.csv",
-                   set_aside="aside.csv", metrics="download.json")  # fmt: skip
+                   set_aside="aside.csv", set_aside_pictures="aside",
+                   metrics="download.json")  # fmt: skip
         self.stage("split", images="images.csv", manifest="split.csv", metrics="split.json")
         start = time.perf_counter()
         self.stage("backbone", backbone_folder="backbone")

@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from stages.artifacts.glimpses import Album
 from stages.artifacts.manifest import (
     IMAGES,
     SET_ASIDE,
@@ -242,6 +243,7 @@ def main(
     images: Out,
     manifest: Out,
     set_aside: Out,
+    set_aside_pictures: Out,
     metrics: Out,
     journal: Journal,
     download: DownloadParams,
@@ -256,9 +258,13 @@ def main(
     source = open_source(download, pictures)
     planned = plan(source, download.root, limits, download.splits)
     print(planned.layout.describe(), flush=True)
-    with atomic_folder(images) as folder, ShardWriter(folder) as writer:
+    with (
+        atomic_folder(images) as folder,
+        atomic_folder(set_aside_pictures) as glimpses,
+        ShardWriter(folder) as writer,
+    ):
         _check_room(folder, planned.bytes)
-        taken, aside = take_in(source, planned, limits, writer)
+        taken, aside = take_in(source, planned, limits, writer, Album(glimpses))
         if len(taken) + len(aside) != len(source.entries):
             raise HeadstartError(
                 f"Of {len(source.entries):,} files, {len(taken):,} were kept and {len(aside):,} "

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 
 from stages.artifacts.manifest import REASONS, SPLITS
+from stages.report.thumbnails import Thumbnail
 
 _NAMED = 100  # files that are listed by name
 
@@ -65,15 +67,15 @@ def sized(pictures: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def aside(table: pd.DataFrame, pictures: dict[str, Any]) -> dict[str, Any]:
+def aside(table: pd.DataFrame, picture: Callable[[str], Thumbnail | None]) -> dict[str, Any]:
     """Files that were not taken, by reason.
 
     Parameters
     ----------
     table : DataFrame
         ``path``, ``reason``, ``detail``.
-    pictures : dict of str to Thumbnail
-        Small pictures of some of them, by path.
+    picture : callable
+        The small picture of the file that stood at a path, if there is one. Those stand first.
     """
     groups = []
     left = _NAMED
@@ -81,9 +83,10 @@ def aside(table: pd.DataFrame, pictures: dict[str, Any]) -> dict[str, Any]:
         rows = table[table["reason"] == reason].head(left)
         left -= len(rows)
         files = [
-            {"path": row["path"], "detail": row["detail"], "picture": pictures.get(row["path"])}
+            {"path": row["path"], "detail": row["detail"], "picture": picture(row["path"])}
             for row in rows.to_dict("records")
         ]
+        files.sort(key=lambda file: file["picture"] is None)
         groups.append(
             {
                 "reason": reason,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from stages.core.page import Page
 from stages.core.params.make_report import MakeReportParams
 from stages.report import cost, dataset, figures, gallery, provenance, results
 from stages.report import page as pages
+from stages.report.thumbnails import kept
 
 _CALIBRATION = {"bin": "int64", "confidence": "float64", "accuracy": "float64", "count": "int64"}
 #: A bound for releases: no stage watches it, so the page could not keep up with it.
@@ -33,6 +35,7 @@ class Files:
     images: Path
     manifest: Path
     set_aside: Path
+    set_aside_pictures: Path
     backbone_folder: Path
     head_epochs: Path
     head_batches: Path
@@ -137,7 +140,9 @@ def show(run: Run, drawn: Path, page: Page, seed: int, params: MakeReportParams)
         "cards": gallery.cards(chosen, run.predictions, classes, run.files.images, run.pictures),
         "data": dataset.counted(run.pictures),
         "sizes": dataset.sized(run.pictures),
-        "aside": dataset.aside(read_set_aside(run.files.set_aside), {}),
+        "aside": dataset.aside(
+            read_set_aside(run.files.set_aside), partial(kept, run.files.set_aside_pictures)
+        ),
         "exported": cost.exported(run.files.export_folder, read_json(run.files.export_metrics)),
         "commit": provenance.commit(),
         "params": {key: value for key, value in page.params.items() if key not in _NOT_SHOWN},

@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image
 
-from stages.core.errors import PictureError
-from stages.imaging.decode import Limits, big_slot, load, opened, quiet, sniff, upright
-from stages.imaging.pixels import rgb
+from stages.artifacts.glimpses import find
+from stages.imaging.decode import Limits
+from stages.imaging.glimpse import reduced
 
-_SIDE = 160  # pixels; shown at up to 150
 _SMALL = 64  # pictures up to this side lose nothing
 _SQUARES = 32  # and up to this one the page shows their pixels as squares
 _QUALITY = 78
@@ -38,37 +38,34 @@ class Thumbnail:
     small: bool
 
 
-def thumbnail(content: bytes, limits: Limits | None = None) -> Thumbnail:
+def thumbnail(content: bytes) -> Thumbnail:
     """A picture at no more than 160 pixels a side, upright, its proportions kept.
 
     Raises
     ------
     PictureError
-        If the content is no picture within the limits.
+        If the content is no picture within Pillow's own bounds.
     """
-    image = reduced(content, limits or Limits(min_side=1))
-    small = max(image.size) <= _SMALL
+    image = reduced(content, Limits(max_pixels=1 << 62, max_bytes=1 << 31))
     stream = io.BytesIO()
-    if small:  # JPEG would blur what little there is.
-        image.save(stream, "PNG", optimize=False)
+    if max(image.size) <= _SMALL:  # JPEG would blur what little there is.
+        image.save(stream, "PNG")
+        kind = "png"
     else:
-        image.save(stream, "JPEG", quality=_QUALITY, optimize=True)
-    kind = "png" if small else "jpeg"
-    text = base64.b64encode(stream.getvalue()).decode("ascii")
-    return Thumbnail(f"data:image/{kind};base64,{text}", *image.size, max(image.size) <= _SQUARES)
+        image.save(stream, "JPEG", quality=_QUALITY)
+        kind = "jpeg"
+    return _made(stream.getvalue(), kind, image.size)
 
 
-def reduced(content: bytes, limits: Limits) -> Image.Image:
-    """The decoded picture, RGB, upright, its longer side at most 160 pixels."""
-    name = sniff(content, limits)
-    with opened(content, name, limits) as image, big_slot(image):
-        if name == "jpeg":
-            image.draft(None, (2 * _SIDE, 2 * _SIDE))
-        load(image, content, name)
-        with quiet():
-            try:
-                flat = rgb(image)
-                flat.thumbnail((_SIDE, _SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
-                return upright(flat, record=image)
-            except (MemoryError, OSError, ValueError) as error:
-                raise PictureError("corrupt", f"no way from {image.mode} to RGB") from error
+def kept(folder: Path, path: str) -> Thumbnail | None:
+    """The small picture that was kept of a file that was set aside, if there is one."""
+    content = find(folder, path)
+    if content is None:
+        return None
+    with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
+        return _made(content, "jpeg", image.size)
+
+
+def _made(content: bytes, kind: str, size: tuple[int, int]) -> Thumbnail:
+    text = base64.b64encode(content).decode("ascii")
+    return Thumbnail(f"data:image/{kind};base64,{text}", *size, max(size) <= _SQUARES)

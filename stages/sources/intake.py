@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+from stages.artifacts.glimpses import Album
 from stages.artifacts.shards import ShardWriter
 from stages.core.errors import PictureError
 from stages.core.progress import progress
 from stages.imaging.decode import Limits, PictureInfo, inspect
+from stages.imaging.glimpse import glimpse
 from stages.sources.entries import Arrangement, Entry, Place, Source
 from stages.sources.layout import recognize, unwanted
 
@@ -100,15 +102,16 @@ def plan(
 
 
 def take_in(
-    source: Source, planned: Plan, limits: Limits, writer: ShardWriter
+    source: Source, planned: Plan, limits: Limits, writer: ShardWriter, album: Album
 ) -> tuple[list[Taken], list[Aside]]:
     """Read and decode every planned file; write the pictures, set the others aside.
 
-    The result is sorted by path and does not depend on which thread was first.
+    Of what is set aside the album gets a small picture, where anything can be seen. The result is
+    sorted by path and does not depend on which thread was first.
     """
     taken: list[Taken] = []
     aside = list(planned.aside)
-    waiting: deque[tuple[int, Future[Taken | Aside]]] = deque()
+    waiting: deque[tuple[bytes, Future[Taken | Aside]]] = deque()
     held = 0
 
     def one(path: str, content: bytes) -> Taken | Aside:
@@ -121,13 +124,16 @@ def take_in(
 
     def collect() -> None:
         nonlocal held
-        size, future = waiting.popleft()
+        content, future = waiting.popleft()
         result = future.result()
-        held -= size
+        held -= len(content)
         if isinstance(result, Taken):
             taken.append(result)
         else:
             aside.append(result)
+            # Here and not in a thread, so that the first few are the same ones in every run.
+            if album.wants(result.reason) and (picture := glimpse(content)):
+                album.add(result.path, result.reason, picture)
         bar.update()
 
     pool = ThreadPoolExecutor(os.cpu_count())
@@ -142,7 +148,7 @@ def take_in(
                                    or len(waiting) >= _WINDOW_FILES):  # fmt: skip
                     collect()
                 held += len(content)
-                waiting.append((len(content), pool.submit(one, path, content)))
+                waiting.append((content, pool.submit(one, path, content)))
             while waiting:
                 collect()
     finally:

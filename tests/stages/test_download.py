@@ -24,7 +24,7 @@ from tests.stages.imaging import pictures as make
 from tests.stages.sources.archives import HONEST, make_tar, make_zip
 from tests.stages.sources.server import serving
 
-OUTS = ("images", "images.csv", "set_aside.csv", "download.json")
+OUTS = ("images", "images.csv", "set_aside.csv", "set_aside", "download.json")
 
 
 def by_class(counts: dict[str, Any]) -> dict[str, int]:
@@ -65,6 +65,7 @@ def run(location: Path, out: Path, **changes: Any) -> dict[str, Any]:
             images=out / "images",
             manifest=out / "images.csv",
             set_aside=out / "set_aside.csv",
+            set_aside_pictures=out / "set_aside",
             metrics=out / "download.json",
             journal=journal,
             download=parameters(**changes),
@@ -85,7 +86,8 @@ def run(location: Path, out: Path, **changes: Any) -> dict[str, Any]:
 
 def everything(out: Path) -> dict[str, str]:
     """sha256 of every output by name; the journal is none."""
-    files = [path for name in OUTS for path in sorted((out / name).rglob("*")) or [out / name]]
+    found = [path for name in OUTS for path in (out / name, *(out / name).rglob("*"))]
+    files = [path for path in sorted(found) if path.is_file()]
     return {
         str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
     }

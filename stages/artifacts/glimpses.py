@@ -1,0 +1,47 @@
+"""Small pictures of files that were set aside, for people: one JPEG each, found by the file's path.
+
+Names are made from the path's hash: a stranger's file name never becomes one of ours.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from stages.core.files import sha256_bytes, write_bytes
+
+_EACH = 12  # of one reason
+_DIGITS = 32
+
+
+class Album:
+    """Collects small pictures, the first few of every reason.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they are written; it must exist.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._counts: Counter[str] = Counter()
+
+    def wants(self, reason: str) -> bool:
+        """Whether there is room for one more of this reason."""
+        return self._counts[reason] < _EACH
+
+    def add(self, path: str, reason: str, picture: bytes) -> None:
+        """Keep the small picture (a JPEG) of the file that stood at ``path``."""
+        self._counts[reason] += 1
+        write_bytes(self._folder / _name(path), picture)
+
+
+def find(folder: Path, path: str) -> bytes | None:
+    """The small picture of the file that stood at ``path``; None if there is none."""
+    file = folder / _name(path)
+    return file.read_bytes() if file.is_file() else None
+
+
+def _name(path: str) -> str:
+    return sha256_bytes(path.encode("utf-8", "surrogateescape"))[:_DIGITS] + ".jpg"
