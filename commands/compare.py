@@ -60,8 +60,8 @@ def _paired(first: Side, second: Side) -> Paired | None:
     return paired(first.predictions, second.predictions)
 
 
-def sentence(first: Side, second: Side, found: Paired | None) -> str:
-    """What the predictions say of the two, in words."""
+def sentence(first: Side, second: Side, found: Paired | None, meaning: str = "") -> str:
+    """What the predictions say of the two, in words; ``meaning``: of the counts, "": the test's."""
     if found is None:
         why = "; ".join(side.why for side in (first, second) if side.predictions is None)
         return f"{first.name} and {second.name} cannot be compared picture by picture: {why}."
@@ -79,8 +79,10 @@ def sentence(first: Side, second: Side, found: Paired | None) -> str:
         f"{first.name} alone is right about {found.first_only:,}, {second.name} alone about "
         f"{found.second_only:,}"
     )
-    test = "McNemar's exact test" if found.test.exact else "McNemar's test"
-    return f"{counted}, {who}: {_meaning(first, second, found)} ({test}, p = {_p(found.test.p)})."
+    if not meaning:
+        test = "McNemar's exact test" if found.test.exact else "McNemar's test"
+        meaning = f"{_meaning(first, second, found)} ({test}, p = {_p(found.test.p)})"
+    return f"{counted}, {who}: {meaning}."
 
 
 def _meaning(first: Side, second: Side, found: Paired) -> str:

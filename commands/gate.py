@@ -106,12 +106,14 @@ def _against_release(root: Path, here: Side, bounds: GateParams, storage: Any) -
         if here.predictions is None or released.predictions is None
         else paired(released.predictions, here.predictions)
     )
-    said = sentence(released, here, found)
     if found is None or not found.shared:
+        said = sentence(released, here, found)
         return Check(name, "untested", f"tested against {tag}", passed=False), said
     p = found.test.p_worse
+    chance = f"so many losses or more had a chance of {p:.3g} if both were equally good"
     bound = f"p ≥ {bounds.significance:g} against {tag}"
-    return Check(name, f"p = {p:.4f}", bound, passed=p >= bounds.significance), said
+    check = Check(name, f"p = {p:.4f}", bound, passed=p >= bounds.significance)
+    return check, sentence(released, here, found, chance)
 
 
 def _row(check: Check) -> Sequence[str]:

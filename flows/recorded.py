@@ -17,7 +17,7 @@ from typing import Any
 
 from dvc.config import Config
 from dvc.dependency import ParamsDependency
-from dvc.exceptions import DvcException
+from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.fs import GitFileSystem, LocalFileSystem, get_cloud_fs
 from dvc.repo import Repo
 from dvc.scm import SCM
@@ -98,6 +98,11 @@ def records_of(commit: Commit) -> dict[str, Record]:
 def _explained(what: str) -> Iterator[None]:
     try:
         yield
+    except NotDvcRepoError:
+        raise RecordError(
+            f"There is no DVC pipeline in {what}: it is from before there was one, or of another "
+            "project."
+        ) from None
     except DvcException as error:
         cause = f" ({error.__cause__})" if error.__cause__ else ""
         raise RecordError(f"DVC cannot read the pipeline of {what}: {error}{cause}") from error
