@@ -20,6 +20,7 @@ from typing import IO
 INTERRUPT_S = 5.0
 TERMINATE_S = 3.0
 _TICK_S = 0.1
+_SWEEP_S = 1.0
 _DRAIN_S = 2.0  # for the last lines, where something that was started holds the pipe open
 _LINE_BYTES = 20_000  # a longer line is cut: a log is no place for a file
 _BREAK = re.compile(rb"\r\n|\n|\r")
@@ -101,7 +102,7 @@ def run(
             # Also after an exception of ours (Ctrl-C), and for what the command left behind.
             if process.poll() is None:
                 _end(process, lambda seconds: _pause(process, seconds))
-            _signal(process, signal.SIGTERM)
+            _sweep(process)
         return Ended(code, stopped=stopped, timed_out=timed_out and not stopped)
 
 
@@ -203,10 +204,21 @@ def _end(process: subprocess.Popen[bytes], meanwhile: Callable[[float], bool]) -
     process.wait()
 
 
-def _signal(process: subprocess.Popen[bytes], number: int) -> None:
-    """Tell the whole group, also where its first process is gone."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        if sys.platform == "win32":
-            process.terminate()
-        else:
-            os.killpg(process.pid, number)
+def _sweep(process: subprocess.Popen[bytes]) -> None:
+    """End what a command that has ended left behind."""
+    until = time.monotonic() + _SWEEP_S
+    while _signal(process, signal.SIGTERM) and time.monotonic() < until:
+        time.sleep(_TICK_S)
+    _signal(process, signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM)
+
+
+def _signal(process: subprocess.Popen[bytes], number: int) -> bool:
+    """Tell the whole group, also where its first process is gone; False: there is nobody."""
+    if sys.platform == "win32":
+        process.terminate()
+        return False
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

@@ -16,6 +16,7 @@ from pathlib import Path
 from flows import child, lockfile
 from flows.errors import FlowError
 
+_QUEUE_S = 15.0  # at most, between two tries
 _PATIENT = 3  # seconds for which a lock may be held before it is worth a word
 _SAID_MOST = 20  # lines of a stage that said nothing of an error
 _LEASH = Path(__file__).with_name("leash.py")
@@ -80,6 +81,8 @@ class _Talk:
             self.dvc.append(line)
         elif line.strip() and not line.startswith("> "):
             self.said = [*self.said[-500:], line]
+        if self.dvc and not self.begun:
+            return  # why it did not begin; not worth a line if it is to be tried again
         if not any(line.startswith(noise) for noise in _NOISE) and line.strip():
             self.on_line(line)
 
@@ -174,6 +177,7 @@ def run_stage(
         If DVC or the stage fails, or its time is over; ``StageStoppedError`` if it was stopped.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    queue = _Queue(stage, on_line, stop)
     while True:
         talk = _Talk(stage, on_line)
         left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
@@ -198,8 +202,10 @@ def run_stage(
                 ended.code,
             )
         if talk.busy and not talk.begun:
-            _wait(talk.busy, stage, on_line, stop, deadline)
+            queue.wait(talk.busy, deadline)
             continue
+        for line in () if talk.begun else talk.dvc:
+            on_line(line)
         if ended.code != 0:
             raise StageFailedError(stage, talk.message(), talk.code(ended.code))
         return talk.outcome
@@ -221,25 +227,38 @@ def _command(stage: str, arguments: Sequence[str]) -> list[str]:
     return [sys.executable, "-P", *start, *words]
 
 
-def _wait(
-    holders: Sequence[int],
-    stage: str,
-    on_line: Callable[[str], None],
-    stop: threading.Event | None,
-    deadline: float | None,
-) -> None:
-    """Until none of the processes lives."""
-    names = ", ".join(str(number) for number in holders)
-    on_line(f"Process {names} works on the files of {stage}. Waiting for it to end …")
-    waiter = stop or threading.Event()
-    while any(_alive(number) for number in holders):
-        if waiter.wait(0.5):
-            raise StageStoppedError(stage, f"{stage} was stopped.", 130)
+@dataclass
+class _Queue:
+    """Waits while another process works on the stage's files."""
+
+    stage: str
+    on_line: Callable[[str], None]
+    stop: threading.Event | None
+    told: tuple[int, ...] = ()
+    seconds: float = 1.0
+
+    def wait(self, holders: Sequence[int], deadline: float | None) -> None:
+        """Until none of the processes lives, or long enough to try again.
+
+        One of them may have other things to do when it is done with these files.
+        """
+        names = ", ".join(str(number) for number in holders)
+        if tuple(holders) != self.told:
+            self.told = tuple(holders)
+            self.on_line(
+                f"Process {names} works on the files of {self.stage}. Waiting for it to end …"
+            )
+        self.seconds = min(self.seconds * 2, _QUEUE_S)
+        again, waiter = time.monotonic() + self.seconds, self.stop or threading.Event()
+        while time.monotonic() < again and any(_alive(number) for number in holders):
+            if waiter.wait(0.2):
+                raise StageStoppedError(self.stage, f"{self.stage} was stopped.", 130)
         if deadline is not None and time.monotonic() >= deadline:
             raise StageFailedError(
-                stage,
-                f"{stage} could not start in the time that it has in dvc.yaml (meta: timeout_s): "
-                f"process {names} works on its files. Wait for it or end it, then run again.",
+                self.stage,
+                f"{self.stage} could not start in the time that it has in dvc.yaml (meta: "
+                f"timeout_s): process {names} works on its files. Wait for it or end it, then run "
+                "again.",
             )
 
 
