@@ -108,11 +108,16 @@ def _check_out(commit: Commit, top: Path) -> None:
     alternates.write_text(f"{(commit.root / objects).resolve()}\n", encoding="utf-8")
     try:
         git(top, "-c", "advice.detachedHead=false", "checkout", "--quiet", commit.sha)
+        # Of a file that is missing, git says so, leaves it out, and may end well.
+        amiss = git(top, "ls-files", "--deleted").splitlines()
+        why = f"git has lost the content of {len(amiss)} files ({amiss[0]}, …)." if amiss else ""
     except FlowError as error:
+        why = str(error)
+    if why:
         raise FlowError(
-            f"The files of commit {commit} could not be brought into a clean copy. {error} (In a "
+            f"The files of commit {commit} could not be brought into a clean copy: {why} (In a "
             "partial clone, `git fetch --refetch --no-filter` brings what is missing.)"
-        ) from None
+        )
 
 
 def _settle(made: Copy) -> None:

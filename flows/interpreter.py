@@ -125,10 +125,13 @@ def _check(commit: Commit, python: Path) -> None:
 
 
 def _versions(python: Path, names: list[str]) -> Mapping[str, str]:
-    done = subprocess.run(
-        [str(python), "-I", "-c", _ASK, *names], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise FlowError(f"{python} cannot tell what it has: {done.stderr.strip()}")
-    found: Mapping[str, str] = json.loads(done.stdout)
+    words = [str(python), "-I", "-c", _ASK, *names]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        found: Mapping[str, str] = json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:
+        said = getattr(error, "stderr", None) or error
+        raise FlowError(
+            f"{python} is no Python that could say which packages it has: {said}. Nothing was run."
+        ) from error
     return found

@@ -296,7 +296,7 @@ def md5_tree(path: Path) -> tuple[str, dict[str, str]]:
     }
     entries = sorted(
         ({"md5": md5, "relpath": name} for name, md5 in files.items()),
-        key=lambda entry: entry["relpath"].split("/"),
+        key=lambda entry: entry["relpath"],
     )
     text = json.dumps(entries, sort_keys=True)
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + FOLDER, files

@@ -1,0 +1,150 @@
+"""The copy: its own of everything, removed however the block ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from flows import history
+from flows.clean_copy import add_missing, clean_copy, ended_by_signals, warm_up
+from flows.errors import FlowError
+from tests.flows import toy
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    folder = tmp_path / "project"
+    for name, text in {"stages/__init__.py": "WHERE = 'committed'\n", "raw/README": "kept"}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    toy.git(folder, "init", "-q")
+    (folder / ".gitignore").write_text("raw/*\n!raw/README\n")
+    toy.commit(folder, "first")
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    return folder
+
+
+def left() -> list[str]:
+    return [path.name for path in Path(tempfile.gettempdir()).iterdir()]
+
+
+def test_the_commits_own_code_runs_there(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "stages/__init__.py").write_text("WHERE = 'changed since'\n")
+    # Neither may win: another tree on Python's path, nor our own, installed, package.
+    monkeypatch.setenv("PYTHONPATH", str(project))
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
+    (project / "probe.py").write_text("import stages; print(stages.WHERE)\n")
+    toy.git(project, "add", "probe.py")
+    toy.git(project, "commit", "-q", "-m", "probe", "--", "probe.py")
+    with clean_copy(history.commit(project, "HEAD")) as copy:
+        done = subprocess.run(
+            [sys.executable, "-m", "probe"],
+            cwd=copy.project, env={**os.environ, **copy.environment()},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    assert done.stdout == "committed\n"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, FlowError, SystemExit])
+def test_it_is_removed_however_the_block_ends(project: Path, error: type[BaseException]) -> None:
+    with pytest.raises(error), clean_copy(history.commit(project, "HEAD")) as copy:
+        assert copy.project.is_dir()
+        raise error
+    assert left() == []
+
+
+def test_it_can_be_kept(project: Path) -> None:
+    with clean_copy(history.commit(project, "HEAD"), keep=True) as copy:
+        pass
+    assert toy.git(copy.project, "status", "--porcelain") == ""
+
+
+def test_a_commit_that_no_branch_has_is_found(project: Path) -> None:
+    (project / "raw/README").write_text("second")
+    sha = toy.commit(project, "second")
+    toy.git(project, "reset", "-q", "--hard", "HEAD~1")
+    with clean_copy(history.commit(project, sha)) as copy:
+        assert (copy.project / "raw/README").read_text() == "second"
+
+
+def test_objects_that_are_missing_are_told(project: Path) -> None:
+    commit = history.commit(project, "HEAD")
+    blob = toy.git(project, "rev-parse", "HEAD:raw/README").strip()
+    file = project / ".git/objects" / blob[:2] / blob[2:]
+    file.unlink()
+    with (
+        pytest.raises(FlowError, match="could not be brought into a clean copy"),
+        clean_copy(commit),
+    ):
+        pass
+    assert left() == []
+
+
+def test_only_what_git_does_not_know_is_added(project: Path) -> None:
+    (project / "raw/README").write_text("changed")
+    (project / "raw/cat").mkdir()
+    (project / "raw/cat/1.png").write_text("picture")
+    outside = project.parent / "outside"
+    outside.mkdir()
+    (outside / "2.png").write_text("other")
+    with clean_copy(history.commit(project, "HEAD")) as copy:
+        wanted = ["raw", "../outside", str(outside), "not-there"]
+        assert add_missing(copy, project, wanted) == ("raw", "../outside")
+        assert (copy.project / "raw/README").read_text() == "kept"
+        assert (copy.project / "raw/cat/1.png").read_text() == "picture"
+        assert (copy.project / "../outside/2.png").read_text() == "other"
+    assert left() == []
+
+
+def test_a_full_disk_is_told_before_anything_is_copied(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "raw/1.png").write_text("picture")
+    usage = shutil.disk_usage(project)
+    with clean_copy(history.commit(project, "HEAD")) as copy:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=3))
+        with pytest.raises(FlowError, match=r"needs 7 bytes, and .* has room for 3"):
+            add_missing(copy, project, ["raw"])
+
+
+@pytest.mark.parametrize("open_elsewhere", [False, True])
+def test_recorded_features_are_copied_and_the_store_stays_as_it_is(
+    project: Path, tmp_path: Path, open_elsewhere: bool
+) -> None:
+    store = tmp_path / "store" / "features"
+    store.mkdir(parents=True)
+    writer = sqlite3.connect(store / "a.sqlite")
+    writer.execute("PRAGMA journal_mode=WAL")
+    writer.execute("CREATE TABLE features (id TEXT)")
+    writer.execute("INSERT INTO features VALUES ('picture')")
+    writer.commit()
+    if not open_elsewhere:
+        writer.close()
+    before = toy.state(tmp_path / "store")
+    with clean_copy(history.commit(project, "HEAD")) as copy:
+        assert warm_up(copy, tmp_path / "store") == 1
+        assert toy.state(tmp_path / "store").keys() == before.keys()
+        assert toy.state(tmp_path / "store")["features/a.sqlite"] == before["features/a.sqlite"]
+        reader = sqlite3.connect(copy.store / "features/a.sqlite")
+        assert reader.execute("SELECT id FROM features").fetchall() == [("picture",)]
+        reader.close()
+    writer.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_end_the_block_as_ctrl_c_does(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), ended_by_signals():
+        os.kill(os.getpid(), number)
+        signal.pause()
+    assert signal.getsignal(number) == before
