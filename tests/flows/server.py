@@ -25,7 +25,7 @@ BIN = Path(sys.executable).parent
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 
 
-def until(ready: Callable[[], T], seconds: float, what: str) -> T:
+def until(ready: Callable[[], T | None], seconds: float, what: str) -> T:
     """Wait for something true, and return it."""
     end = time.monotonic() + seconds
     while True:
@@ -129,7 +129,6 @@ class Prefect:
             "PREFECT_API_URL": self.url,
             "PREFECT_SERVER_UI_ENABLED": "false",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
             "PREFECT_CLI_PROMPT": "false",
             "DO_NOT_TRACK": "1",
             **settings,
@@ -169,13 +168,29 @@ class Prefect:
 
     def ask(self, path: str, **body: Any) -> Any:
         """POST to the API; return the answer."""
-        answer = httpx.post(f"{self.url}/{path}", json=body, timeout=60)
-        answer.raise_for_status()
-        return answer.json()
+        return self._answer("POST", path, body)
 
     def look(self, path: str) -> Any:
         """GET from the API."""
-        answer = httpx.get(f"{self.url}/{path}", timeout=60)
+        return self._answer("GET", path)
+
+    def found(self, path: str) -> Any | None:
+        """GET from the API; None if there is no such thing."""
+        try:
+            return self.look(path)
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code == 404:
+                return None
+            raise
+
+    def _answer(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """As Prefect's own client does it: a database that is busy is asked again."""
+
+        def asked() -> httpx.Response | None:
+            answer = httpx.request(method, f"{self.url}/{path}", json=body, timeout=60)
+            return None if answer.status_code == 503 else answer
+
+        answer = until(asked, 60, f"{path} is answered")
         answer.raise_for_status()
         return answer.json()
 
