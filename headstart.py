@@ -14,6 +14,7 @@ from commands import (
     run,
     serve,
     serve_model,
+    show,
     values,
 )
 from commands.front import register
@@ -50,6 +51,7 @@ register(
     predict.predict,
     serve_model.serve_model,
 )
+app.add_typer(show.app)
 
 if __name__ == "__main__":
     app(prog_name="headstart")

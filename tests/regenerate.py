@@ -126,14 +126,24 @@ def commands_page() -> str:
 
     lines = ["# Commands", "", "Made from the help texts by `make docs`.", ""]
     lines += ["## headstart", "", "```", help_text(), "```"]
-    for name in command_names(headstart.app):
-        lines += ["", f"## headstart {name}", "", "```", help_text(name), "```"]
+    for words in command_paths(headstart.app):
+        lines += ["", f"## headstart {' '.join(words)}", "", "```", help_text(*words), "```"]
     return "\n".join(lines) + "\n"
 
 
 def command_names(app: typer.Typer) -> list[str]:
     group = typer.main.get_command(app)
     return sorted(group.commands)  # type: ignore[attr-defined]
+
+
+def command_paths(app: typer.Typer) -> list[tuple[str, ...]]:
+    """Every subcommand, and those of the ones that have subcommands themselves."""
+    group = typer.main.get_command(app)
+    found: list[tuple[str, ...]] = []
+    for name, command in sorted(group.commands.items()):  # type: ignore[attr-defined]
+        found.append((name,))
+        found += [(name, below) for below in getattr(command, "commands", ())]
+    return found
 
 
 def help_text(*command: str) -> str:

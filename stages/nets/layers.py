@@ -1,0 +1,50 @@
+"""The layers of a base as Keras builds it, with what each holds and what learns."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from stages.nets.base import build_base, cut_at
+from stages.nets.fine_tuning import freeze
+from stages.nets.split_base import nodes_of
+
+#: Name, kind, output for one picture, parameters, those that are trained.
+Layer = tuple[str, str, tuple[int, ...], int, int]
+
+
+def layers_of(
+    name: str,
+    alpha: float,
+    image_size: int,
+    cut: str | None,
+    unfrozen_from: str | None,
+    batch_norm: Literal["inference", "train"],
+) -> list[Layer]:
+    """Every layer of a base up to its cut.
+
+    Parameters
+    ----------
+    name, alpha, image_size, cut
+        As in a backbone's record.
+    unfrozen_from : str or None
+        First layer that is trained; None: the whole base is frozen.
+    batch_norm : {"inference", "train"}
+        Whether the base's batch normalization learns with the layers that do.
+    """
+    base = build_base(name, alpha, image_size)
+    used = cut_at(base, cut)
+    names = [node.name for node in nodes_of(used)]
+    unfrozen = [] if unfrozen_from is None else names[names.index(unfrozen_from) :]
+    freeze(base, unfrozen, batch_norm)
+    return [
+        (
+            layer.name,
+            type(layer).__name__,
+            tuple(layer.output.shape[1:]),
+            int(layer.count_params()),
+            sum(int(np.prod(weight.shape)) for weight in layer.trainable_weights),
+        )
+        for layer in used.layers
+    ]
