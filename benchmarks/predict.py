@@ -46,10 +46,10 @@ def main() -> None:
 def measure(options: argparse.Namespace, folder: Path) -> None:
     """Run the pipeline, then both ways in turn."""
     checkout = Checkout(folder / "project", folder / "store")
-    count = unpack(options.archive, checkout.folder / "data" / "raw", options.limit)
+    count = unpack(options.archive, checkout.folder / "pictures", options.limit)
     checkout.set(
-        download__source="folder", backbone__name="mobilenet_v2", backbone__weights="imagenet",
-        backbone__alpha=1.0, backbone__image_size=224,
+        download__source="folder", download__location="pictures", backbone__name="mobilenet_v2",
+        backbone__weights="imagenet", backbone__alpha=1.0, backbone__image_size=224,
     )  # fmt: skip
     checkout.run("dvc", "init", "--quiet", "--force")
     seconds, _ = checkout.repro()
@@ -59,7 +59,7 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     predict = [
         sys.executable, "-c",
         "import sys; from headstart import app; sys.stdout = open(sys.argv.pop(), 'w'); app()",
-        "predict", "data/raw", str(rows),
+        "predict", "pictures", str(rows),
     ]  # fmt: skip
     extracting, predicting = [], []
     for turn in range(options.repeats):
@@ -76,7 +76,7 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     if options.keep:
         options.keep.mkdir(parents=True)
         (checkout.folder / "data" / "export").rename(options.keep / "export")
-        (checkout.folder / "data" / "raw").rename(options.keep / "pictures")
+        (checkout.folder / "pictures").rename(options.keep / "pictures")
 
 
 def stage_command(pipeline: Path, name: str) -> list[str]:

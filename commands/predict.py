@@ -133,7 +133,7 @@ class _Told:
         if outcome.fault is not None or outcome.probabilities is None:
             self.refused += 1
             if self.refused <= _NAMED:
-                typer.echo(f"Not read: {outcome.input.name}: {outcome.fault}", err=True)
+                _tell(f"Not read: {outcome.input.name}: {outcome.fault}")
             return
         self.read += 1
         said = answer(outcome.probabilities, self.classifier.classes, self.top, self.threshold)
@@ -160,3 +160,13 @@ class _Told:
             said.append(f"Copied to {self.sorter.folder}: {self.sorter.copied:,}{there}.")
         if said:
             typer.echo(" ".join(said), err=True)
+
+
+def _tell(text: str) -> None:
+    """A line on standard error, above the bar if there is one."""
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        tqdm.write(text, file=sys.stderr)
+    else:
+        typer.echo(text, err=True)

@@ -32,6 +32,7 @@ _PAGE = {
 }
 _RAW = ("image/", "application/octet-stream")
 _TOP = 5
+_READS = ["GET", "HEAD"]
 
 
 def build(classifier: Classifier, settings: Settings) -> FastAPI:
@@ -73,7 +74,7 @@ def _add_page(app: FastAPI, service: Service) -> None:
     """The page, and what is said of the service itself."""
     for path, (name, kind) in _PAGE.items():
         content = (resources("serving") / "page" / name).read_bytes()
-        app.add_api_route(path, _sends(content, kind), methods=["GET"])
+        app.add_api_route(path, _sends(content, kind), methods=_READS)
 
     model = service.classifier.model
     settings = service.settings
@@ -101,9 +102,9 @@ def _add_page(app: FastAPI, service: Service) -> None:
     async def metrics() -> Response:
         return Response(service.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
-    app.add_api_route("/model", about, methods=["GET"])
-    app.add_api_route("/healthz", healthz, methods=["GET"])
-    app.add_api_route("/metrics", metrics, methods=["GET"])
+    app.add_api_route("/model", about, methods=_READS)
+    app.add_api_route("/healthz", healthz, methods=_READS)
+    app.add_api_route("/metrics", metrics, methods=_READS)
 
 
 def _add_predict(app: FastAPI, service: Service) -> None:
@@ -134,7 +135,7 @@ def _add_rest(app: FastAPI, service: Service) -> None:
     settings, classifier = service.settings, service.classifier
 
     def understood(body: bytes) -> rest.Asked:
-        with service.parsers:
+        with service.parser:
             return rest.understand(body, classifier.size, settings.max_pictures)
 
     async def predict(request: Request, name: str, version: str = rest.VERSION) -> JSONResponse:
@@ -161,8 +162,8 @@ def _add_rest(app: FastAPI, service: Service) -> None:
 
     for model in ("/v1/models/{name}", "/v1/models/{name}/versions/{version}"):
         app.add_api_route(f"{model}:predict", predict, methods=["POST"])
-        app.add_api_route(f"{model}/metadata", metadata, methods=["GET"])
-        app.add_api_route(model, status, methods=["GET"])
+        app.add_api_route(f"{model}/metadata", metadata, methods=_READS)
+        app.add_api_route(model, status, methods=_READS)
 
 
 def _sends(content: bytes, kind: str) -> Any:

@@ -123,7 +123,7 @@ async def files(
 
 
 def too_many(got: str, most: int) -> RefusedError:
-    """More pictures than a request may have."""
+    """More pictures than a request may have; ``got`` says how many."""
     return RefusedError(
         413, f"The request has {got} pictures; at most {most} are accepted (--max-pictures)."
     )

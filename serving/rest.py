@@ -52,9 +52,17 @@ def understand(body: bytes, size: int, max_pictures: int) -> Asked:
     RefusedError
         400, saying what was expected; 413 if there are too many.
     """
+    # Lists and objects become many times their size in memory: no more than pictures can have.
+    most = max_pictures * (size * size + size + 8) + 8
+    if body.count(b"[") + body.count(b"{") > most:
+        raise RefusedError(
+            413,
+            f"The request has more lists and objects than {max_pictures} pictures can have "
+            "(--max-pictures).",
+        )
     document = _parsed(body)
     signature = document.get("signature_name") or ENCODED
-    if signature not in INPUTS:
+    if not isinstance(signature, str) or signature not in INPUTS:
         raise _wrong(f"there is no signature {signature!r}; there are {ENCODED!r} and {PIXELS!r}")
     columnar = "inputs" in document
     if columnar == ("instances" in document):
@@ -144,18 +152,19 @@ def _encoded(value: Any, place: int, size: int) -> bytes:  # noqa: ARG001 - as _
 
 
 def _array(value: Any, place: int, size: int) -> npt.NDArray[np.uint8]:
-    try:
-        array = np.array(value)
-    except (ValueError, OverflowError):  # Ragged.
-        array = np.empty(0)
-    if array.shape != (size, size, 3) or array.dtype.kind not in "iu":
-        raise _wrong(
-            f"picture {place}: expected integers of shape ({size}, {size}, 3), got "
-            f"{'numbers' if array.dtype.kind in 'iuf' else 'values'} of shape {array.shape}"
-        )
-    if array.min() < 0 or array.max() > 255:
+    # By hand: NumPy would make room for the longest of a million strings a million times.
+    rows = [value] if _has(value, size) else []
+    pixels = [pixel for row in rows for line in row if _has(line, size) for pixel in line]
+    numbers = [number for pixel in pixels if _has(pixel, 3) for number in pixel]
+    if len(numbers) != size * size * 3:
+        raise _wrong(f"picture {place}: expected integers of shape ({size}, {size}, 3)")
+    if any(type(number) is not int or not 0 <= number <= 255 for number in numbers):
         raise _wrong(f"picture {place}: expected integers from 0 to 255")
-    return array.astype(np.uint8)
+    return np.array(numbers, np.uint8).reshape(size, size, 3)
+
+
+def _has(value: Any, length: int) -> bool:
+    return isinstance(value, list) and len(value) == length
 
 
 def _outputs(row: Floats, classes: Sequence[str]) -> dict[str, Any]:

@@ -19,9 +19,6 @@ from stages.core.errors import PictureError
 from stages.imaging.decode import Limits
 from stages.imaging.pixels import pixels
 
-#: JSON becomes Python objects of up to twenty times its size: not too many at once.
-_PARSERS = 2
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -68,7 +65,8 @@ class Service:
         self.classifier, self.settings = classifier, settings
         self.metrics = Metrics(form=classifier.form, classes=len(classifier.classes))
         self.bodies = Bodies(settings.max_body, settings.max_held)
-        self.parsers = threading.BoundedSemaphore(_PARSERS)
+        # JSON becomes Python objects of many times its size, and is parsed on one core anyway.
+        self.parser = threading.Lock()
         # TensorFlow does more pictures a second in a batch; LiteRT passes one after the other.
         alone = classifier.batch == 1
         wait = (0.0 if alone else 0.005) if settings.max_wait is None else settings.max_wait

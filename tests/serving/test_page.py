@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.serving import models
-from tests.serving.process import Running, running
+from tests.serving.process import PATIENCE, Running, running
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 LONG = "a name that goes on " * 8
@@ -48,6 +48,7 @@ class Looked:
         page.on("request", self._note)
         # From the start: asked for when the key is pressed, it may come too late.
         page.on("filechooser", lambda _: None)
+        page.set_default_timeout(1000 * PATIENCE)
         page.goto(address)
         page.get_by_text("tells 3 classes apart").wait_for()
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from serving import rest
 from serving.refusals import RefusedError
@@ -13,6 +15,15 @@ from serving.refusals import RefusedError
 SIZE = 2
 B64 = {"b64": base64.b64encode(b"a picture").decode()}
 ARRAY = [[[0, 1, 2], [3, 4, 5]], [[6, 7, 8], [9, 10, 255]]]
+
+
+def _anything() -> st.SearchStrategy[Any]:
+    leaves = st.none() | st.booleans() | st.integers(-1, 256) | st.floats() | st.text(max_size=5)
+    some = leaves | st.just(B64) | st.just(ARRAY)
+    names = st.sampled_from(["b64", "content", "pixels"])
+    return st.recursive(
+        some, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=2)
+    )
 
 
 def understood(document: Any) -> rest.Asked:
@@ -79,17 +90,43 @@ def test_what_cannot_be_understood_is_told(document: Any, message: str) -> None:
     assert message in error.value.message
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"a": 1' + b"0" * 9999])
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b'{"a": 1' + b"0" * 9999])
 def test_what_is_no_json_is_told(body: bytes) -> None:
     with pytest.raises(RefusedError) as error:
         rest.understand(body, SIZE, 3)
     assert error.value.status == 400
 
 
-def test_too_many_pictures_are_refused() -> None:
+@pytest.mark.parametrize("instances", [[B64] * 4, [[]] * 200, [{}] * 200])
+def test_too_many_pictures_are_refused(instances: list[Any]) -> None:
     with pytest.raises(RefusedError) as error:
-        understood({"instances": [B64] * 4})
+        understood({"instances": instances})
     assert error.value.status == 413
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "signature_name": st.sampled_from(["pixels", "serving_default", ["pixels"], 5, None]),
+            "instances": _anything(),
+            "inputs": _anything(),
+        },
+    )
+)
+def test_any_document_is_understood_or_refused(document: dict[str, Any]) -> None:
+    refused = None
+    try:
+        asked = understood(document)
+    except RefusedError as error:
+        refused = error
+    assert refused.status in {400, 413} if refused else 0 < len(asked.items) <= 3
+
+
+def test_a_document_of_many_levels_is_told() -> None:
+    with pytest.raises(RefusedError) as error:
+        rest.understand(b"[" * 100_000, 224, 64)
+    assert error.value.status == 400
 
 
 def test_answers_have_the_outputs_of_the_saved_model() -> None:
