@@ -154,9 +154,14 @@ def alone(
         return
     path = root / ".dvc" / "tmp" / "headstart-run.lock"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)  # not .dvc itself: that would make a project of any folder
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(path, flags, 0o666)
+    except FileNotFoundError:
+        raise FlowError(
+            f"{root} is no DVC project. Nothing was run. Run from the project's folder; in a new "
+            "copy without a .dvc folder, run `dvc init` first."
+        ) from None
     except OSError as error:
         raise FlowError(
             f"The lock {path} cannot be opened: {error.strerror}. Nothing was run. Make the "
