@@ -30,14 +30,29 @@ def to_tflite(model: keras.Model) -> bytes:
     bytes
         A ``.tflite`` file with input shape ``(1, *model.input_shape[1:])``.
     """
+    return run(converter(model, model.inputs[0].dtype))
+
+
+def converter(model: keras.Model, dtype: str) -> Any:
+    """TensorFlow's converter, holding the model as :func:`to_tflite` describes it.
+
+    Parameters
+    ----------
+    model : keras.Model
+    dtype : {"uint8", "float32"}
+        Of the input, whatever the model's own is: its first layer must take both.
+    """
     with fresh_names():
-        entry = keras.Input(
-            batch_shape=(1, *model.input_shape[1:]), dtype=model.inputs[0].dtype, name="input"
-        )
+        entry = keras.Input(batch_shape=(1, *model.input_shape[1:]), dtype=dtype, name="input")
         flat = keras.Model(entry, _folded(model, entry, {}), name="network")
+    return tf.lite.TFLiteConverter.from_keras_model(flat)
+
+
+def run(ready: Any) -> bytes:
+    """What a converter gives, without what it says."""
     # Both are chatty, on descriptor 2 and on standard output.
     with quiet_stderr(), contextlib.redirect_stdout(io.StringIO()):
-        return bytes(tf.lite.TFLiteConverter.from_keras_model(flat).convert())
+        return bytes(ready.convert())
 
 
 class ScaleAndShift(keras.layers.Layer):  # type: ignore[misc]

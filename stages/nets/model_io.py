@@ -8,14 +8,17 @@ does nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import re
 import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -76,8 +79,38 @@ def save_keras(model: keras.Model, target: Path) -> None:
         rough.unlink()
 
 
+def save_h5(model: keras.Model, target: Path) -> None:
+    """Write the older HDF5 file of Keras, whose bytes depend on the model alone."""
+    rough = target.with_name(f"rough-{target.name}")
+    try:
+        with _no_advice():
+            model.save(rough)
+        with h5py.File(rough, "r+") as file:
+            file.attrs["model_config"] = _renumbered(str(file.attrs["model_config"]).encode())
+        # Copied whole: what was replaced above would stay in the file as a gap.
+        with h5py.File(rough, "r") as old, h5py.File(target, "w") as new:
+            for name in old:
+                old.copy(name, new)
+            for name, value in old.attrs.items():
+                new.attrs[name] = value
+    finally:
+        rough.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _no_advice() -> Iterator[None]:
+    """Keras advises against HDF5, in its log; whoever chose this form has decided."""
+    logger = logging.getLogger("absl")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
 def load_keras(path: Path) -> keras.Model:
-    """Load a ``.keras`` file as a stranger would: safe mode, no code of ours."""
+    """Load a ``.keras`` or ``.h5`` file as a stranger would: safe mode, no code of ours."""
     return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from stages.artifacts.exported_model import ExportedForm, ExportedModel, FormParity, form_files
 from stages.artifacts.head_spec import output_activation
 from stages.artifacts.model_folder import ModelRecord
 from stages.core.forms import FORMS, FormName
 from stages.imaging.pixels import SPEC
+
+
+def activation_of(record: ModelRecord) -> Literal["softmax", "sigmoid"]:
+    """`sigmoid` if each class has a probability by itself, `softmax` if they sum to 1.
+
+    A single sigmoid output that tells two classes apart gives both, which sum to 1.
+    """
+    single = record.head[-1]["units"] < len(record.classes)
+    return "softmax" if single or output_activation(record.head) == "softmax" else "sigmoid"
 
 
 class Compared(Protocol):
@@ -62,7 +71,7 @@ def describe_model(
         kind=record.kind,
         classes=record.classes,
         image_size=record.backbone.image_size,
-        activation="softmax" if output_activation(record.head) == "softmax" else "sigmoid",
+        activation=activation_of(record),
         pixels=SPEC,
         backbone=record.backbone,
         license=license_text,

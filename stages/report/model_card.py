@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 
 from stages.artifacts.backbone_record import BackboneRecord
-from stages.artifacts.head_spec import output_activation
 from stages.artifacts.model_folder import ModelRecord
 from stages.report.exported import license_of
 from stages.report.exported_readme import RANDOM, parity_table
+from stages.report.exported_record import activation_of
 
 FORMAT = 1
 #: Digits of a score: the last bits belong to the CPU.
@@ -146,7 +146,7 @@ def _use(record: ModelRecord) -> list[str]:
 def _limits(record: ModelRecord, pictures: int) -> list[str]:
     always = (
         "Each class has a probability of its own; none, or several, may be high."
-        if output_activation(record.head) == "sigmoid"
+        if activation_of(record) == "sigmoid"
         else "It always names one of its classes, also for a picture that shows none of them."
     )
     scores = (

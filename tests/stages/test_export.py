@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,15 +14,16 @@ import pytest
 
 from stages import export
 from stages.artifacts.backbone_record import read_backbone
+from stages.artifacts.exported_model import form_path, read_exported
 from stages.artifacts.manifest import read_split, write_split
 from stages.artifacts.model_folder import read_model
 from stages.artifacts.predictions import read_predictions
 from stages.artifacts.shards import ShardWriter, shard_of
 from stages.core.errors import HeadstartError
-from stages.core.files import sha256_bytes, sha256_tree
-from stages.core.params.export import ExportParams
+from stages.core.files import sha256_bytes, sha256_file, sha256_tree, write_json
+from stages.core.forms import FORMS
 from stages.engine import extraction
-from stages.report import exported as exported_page
+from stages.engine.parity_pictures import load
 from tests.stages import small_run
 from tests.stages.small_run import ROOT, SmallRun, encoded, picture, stage
 
@@ -67,22 +69,53 @@ def evaluated(run: SmallRun, model: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+#: Of random weights, no closeness is asked that int8 could miss.
+LOOSE: dict[str, Any] = {
+    "forms": ["saved_model", "keras"],
+    "parity_pictures": 200,
+    "max_probability_difference": 1e-4,
+    "min_agreement_encoded": 0.5,
+    "min_agreement_float16": 0.5,
+    "min_agreement_int8": 0.0,
+    "calibration_pictures": 10,
+}
+
+
 def exported(
     run: SmallRun, model: str, name: str, **params: Any
 ) -> subprocess.CompletedProcess[str]:
     return stage(
         run,
         "export",
-        {"export": params},
+        {"export": {**LOOSE, **params}},
         images=run.images,
         manifest=run.manifest,
+        intake=intake(run.folder),
         backbone_folder=run.backbone,
         model=run.folder / model,
         predictions=run.folder / f"{model}-predictions",
+        evaluation=run.folder / f"{model}-metrics",
         export_folder=run.folder / name,
         metrics=run.folder / f"{name}.json",
         journal=run.folder / "journal",
     )
+
+
+def intake(folder: Path) -> Path:
+    """What the stage download would have said of the pictures."""
+    path = folder / "download.json"
+    write_json(
+        path,
+        {
+            "files": 50,
+            "kept": 48,
+            "duplicates": 0,
+            "label_conflicts": 0,
+            "set_aside": 2,
+            "set_aside_by_reason": {"empty": 2},
+        },
+    )
+    return path
 
 
 STRANGER = """
@@ -117,20 +150,37 @@ print(json.dumps({
 """
 
 
+@pytest.mark.timeout(600)
 def test_what_leaves_is_what_was_evaluated_and_the_same_bytes(
     run: SmallRun, tmp_path: Path
 ) -> None:
     record = read_model(run.folder / "tuned")
     assert record.kind == "fine_tuned"
     for name in ("first", "second"):
-        done = exported(run, "tuned", name)
+        done = exported(run, "tuned", name, forms=list(FORMS))
         assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
     assert sha256_tree(run.folder / "first") == sha256_tree(run.folder / "second")
     assert (run.folder / "first.json").read_bytes() == (run.folder / "second.json").read_bytes()
     metrics = json.loads((run.folder / "first.json").read_text())
     assert metrics["pictures"] == 12
-    assert metrics["keras"]["probability_differs_at_most"] <= 1e-4
-    assert metrics["saved_model_pixels"]["same_first_guess"] == 12
+    assert set(metrics["forms"]) == set(FORMS)
+    for name, form in FORMS.items():
+        if form.precision == "float32":
+            assert metrics["forms"][name]["pixels"]["probability_differs_at_most"] <= 1e-4
+            assert metrics["forms"][name]["pixels"]["same_first_guess"] == 12
+    exported_model = read_exported(run.folder / "first")
+    assert exported_model.classes == record.classes
+    assert metrics["model_sha256"] == sha256_file(run.folder / "first/model.json")
+    for name in FORMS:
+        assert form_path(run.folder / "first", exported_model, name).exists()
+    listed = {file for form in exported_model.forms.values() for file in form.files}
+    pages = {"README.md", "MODEL_CARD.md", "model_card.json", "model.json"}
+    assert listed | pages | {"labels.json", "labels.txt"} == {
+        path.relative_to(run.folder / "first").as_posix()
+        for path in (run.folder / "first").rglob("*")
+        if path.is_file()
+    }
 
     from stages.imaging.pixels import pixels
 
@@ -163,6 +213,50 @@ def test_what_leaves_is_what_was_evaluated_and_the_same_bytes(
     assert np.allclose(said["bytes"], said["pixels"], atol=0.1)
 
 
+SNIPPETS = """
+import json, re, sys
+page = open("README.md", encoding="utf-8").read()
+for number, block in enumerate(re.findall("```python\\n(.*?)```", page, re.DOTALL)):
+    print("#", number, flush=True)
+    exec(compile(block, f"block {number}", "exec"), globals())
+"""
+
+
+def test_every_example_of_the_readme_runs_and_says_the_same(run: SmallRun, tmp_path: Path) -> None:
+    if not (run.folder / "first").is_dir():
+        assert exported(run, "tuned", "first", forms=list(FORMS)).returncode == 0
+    folder = tmp_path / "elsewhere"
+    shutil.copytree(run.folder / "first", folder)
+    # As large as the model wants it, and not compressed: no decoder or filter differs.
+    (folder / "picture.jpg").write_bytes(encoded(picture(1, 77, side=32), "PNG"))
+    done = subprocess.run(
+        [sys.executable, "-c", SNIPPETS], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    answers = [line.rsplit(" ", 1) for line in done.stdout.splitlines() if line[0] != "#"]
+    assert len(answers) == len(FORMS)
+    assert {label for label, _ in answers} == {answers[0][0]}
+    floats = [float(probability) for _, probability in answers]
+    exact = [
+        probability
+        for probability, form in zip(floats, FORMS.values(), strict=True)
+        if form.precision == "float32"
+    ]
+    assert np.allclose(exact, exact[0], atol=1e-4)
+    assert np.allclose(floats, exact[0], atol=0.2)
+
+
+@pytest.mark.slow
+def test_a_form_has_the_same_bytes_alone_and_among_the_others(run: SmallRun) -> None:
+    assert exported(run, "untuned", "among", forms=list(FORMS)).returncode == 0
+    among = read_exported(run.folder / "among")
+    for name in FORMS:
+        done = exported(run, "untuned", f"alone-{name}", forms=[name])
+        assert done.returncode == 0, done.stderr
+        alone = read_exported(run.folder / f"alone-{name}")
+        assert alone.forms[name].files == among.forms[name].files, name
+
+
 @pytest.mark.slow
 def test_a_head_on_the_pretrained_base_is_exported_as_well(run: SmallRun) -> None:
     done = exported(run, "untuned", "head-export", parity_pictures=5)
@@ -173,17 +267,26 @@ def test_a_head_on_the_pretrained_base_is_exported_as_well(run: SmallRun) -> Non
     assert "AVX" not in done.stderr
 
 
-def test_predictions_of_another_model_are_refused(run: SmallRun) -> None:
-    # The evaluated predictions of the untuned model in place of the tuned one's.
-    record = read_model(run.folder / "tuned")
-    ours = read_predictions(run.folder / "tuned-predictions", record.classes)
-    others = read_predictions(run.folder / "untuned-predictions", record.classes)
-    found = export.compare(ours.model, others.model)
-    assert found[0] > 1e-4
-    with pytest.raises(HeadstartError, match="Nothing was exported"):
-        export.accept({"keras": found, "saved_model_pixels": (0.0, 12)}, 1e-4)
-    with pytest.raises(HeadstartError, match="nan"):
-        export.accept({"keras": (float("nan"), 0)}, 1e-4)
+def test_an_export_of_another_model_than_the_evaluated_one_is_refused(run: SmallRun) -> None:
+    mixed = run.folder / "mixed-predictions"
+    shutil.copy(run.folder / "untuned-predictions", mixed)
+    shutil.copy(run.folder / "untuned-metrics", run.folder / "mixed-metrics")
+    shutil.copytree(run.folder / "tuned", run.folder / "mixed", dirs_exist_ok=True)
+    done = exported(run, "mixed", "refused", forms=["keras"])
+    assert done.returncode == 1
+    assert "nothing was exported" in done.stderr
+    assert "keras: on the same pixels a probability differs by" in done.stderr
+    assert not (run.folder / "refused").exists()
+    assert not (run.folder / "refused.json").exists()
+    assert not list(run.folder.glob(".refused*"))
+
+
+def test_what_litert_cannot_convert_may_be_lacking_of_a_keras_base_alone(run: SmallRun) -> None:
+    backbone = read_backbone(run.backbone)
+    by_keras = dataclasses.replace(backbone, engine="keras")
+    assert export.may_lack("tflite_int8", by_keras)
+    assert not export.may_lack("tflite_int8", backbone)
+    assert not export.may_lack("onnx", by_keras)
 
 
 def animated() -> bytes:
@@ -210,7 +313,7 @@ def with_pictures(run: SmallRun, new: dict[str, tuple[bytes, str]], folder: Path
     table = read_split(run.manifest)
     other = SmallRun(folder)
     other.images.mkdir(parents=True)
-    contents, _ = export.load(run.images, table, 32)
+    contents, _ = load(run.images, table, 32)
     files = {
         path: new.get(path, (content, Path(path).suffix.replace("jpeg", "jpg")[1:]))
         for path, content in zip(table["path"], contents, strict=True)
@@ -245,16 +348,19 @@ def test_pictures_that_tensorflow_cannot_read_are_counted_and_named(
         ("export", {
             "backbone_folder": run.backbone, "model": run.folder / "untuned",
             "predictions": predictions, "export_folder": tmp_path / "export",
-            "metrics": tmp_path / "export.json",
+            "metrics": tmp_path / "export.json", "intake": intake(tmp_path),
+            "evaluation": tmp_path / "m",
         }),
     ):  # fmt: skip
-        done = stage(run, name, {}, **common, **paths, journal=tmp_path / "journal")
+        done = stage(run, name, {"export": LOOSE}, **common, **paths, journal=tmp_path / "journal")
         assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "export.json").read_text())
     assert (metrics["pictures"], metrics["refused"]) == (12, 3)
-    assert metrics["keras"]["same_first_guess_share"] == 1.0
-    assert metrics["saved_model_bytes"]["same_first_guess"] <= 9
-    assert metrics["saved_model_bytes"]["probability_differs_at_most"] <= 0.1
+    assert metrics["forms"]["keras"]["pixels"]["same_first_guess_share"] == 1.0
+    from_files = metrics["forms"]["saved_model"]["encoded"]
+    assert from_files["pictures"] == 9
+    assert from_files["same_first_guess"] <= 9
+    assert from_files["probability_differs_at_most"] <= 0.1
     for path in new:
         assert f"{path}: " in done.stdout
     assert "palette" in done.stdout
@@ -263,30 +369,11 @@ def test_pictures_that_tensorflow_cannot_read_are_counted_and_named(
     assert done.stderr == ""
 
 
-def test_no_picture_left_to_compare_is_an_error() -> None:
-    assert export.require_some({0: "why"}, 3) == [1, 2]
-    with pytest.raises(HeadstartError, match=r"refuses all 2 .* TIFF"):
-        export.require_some({0: "TIFF", 1: "TIFF"}, 2)
-
-
-def test_many_refusals_are_not_all_listed(run: SmallRun) -> None:
-    compared = dict.fromkeys(("keras", "saved_model_pixels"), (0.0, 30))
-    record = read_model(run.folder / "tuned")
-    params = ExportParams(parity_pictures=30, max_probability_difference=1e-4)
-    summary = export.summarize({**compared, "saved_model_bytes": (0.0, 5)}, 30, 25, params, record)
-    assert summary["saved_model_bytes"]["same_first_guess_share"] == 1.0
-    refused = {f"class/{number}\x1b.bmp": "A BMP file." for number in range(25)}
-    text = exported_page.describe(summary, refused)
-    assert "same first guess on 5 of 5" in text
-    assert "refuses 25 of 30" in text
-    assert "and 5 more" in text
-    assert "\x1b" not in text
-
-
 @pytest.mark.parametrize("engine", ["litert", pytest.param("keras", marks=pytest.mark.slow)])
 def test_a_head_on_rounded_features_is_exported(engine: str, run: SmallRun, tmp_path: Path) -> None:
     small = {"name": "mobilenet_v2", "alpha": 0.35, "weights": "random", "image_size": 32}
     rounds: dict[str, dict[str, Any]] = {
+        "export": LOOSE,
         "extract_features": {"dtype": "float16", "engine": engine},
         "backbone": {**small, "weights_sha256": None, "cut": None, "pooling": "avg"},
     }
@@ -314,66 +401,26 @@ def test_a_head_on_rounded_features_is_exported(engine: str, run: SmallRun, tmp_
         ("export", {
             **pictures, "backbone_folder": backbone, "model": model, "predictions": predictions,
             "export_folder": tmp_path / "export", "metrics": tmp_path / "export.json",
+            "intake": intake(tmp_path), "evaluation": tmp_path / "m",
         }),
     ):  # fmt: skip
         done = stage(run, name, rounds, **paths, journal=tmp_path / "journal")
         assert done.returncode == 0, done.stderr
         assert "oneDNN" not in done.stderr
     metrics = json.loads((tmp_path / "export.json").read_text())
-    assert metrics["keras"]["probability_differs_at_most"] <= 1e-4
+    assert metrics["forms"]["keras"]["pixels"]["probability_differs_at_most"] <= 1e-4
     assert metrics["rounding"]["probability_differs_at_most"] > 1e-7
     assert metrics["rounding"]["same_first_guess"] <= 12
     assert metrics["rounded_probability_difference_accepted"] == 0.01
     assert "rounded to float16" in done.stdout
     if engine == "litert":
-        record = read_model(model)
+        trained = export.Model.read(model, backbone)
         test = read_split(run.manifest).query("split == 'test'")
-        _, batch = export.load(run.images, test, 32)
-        evaluated = read_predictions(predictions, record.classes).model
-        where = (record, read_backbone(backbone), backbone, model, batch)
-        export.unrounded(*where, evaluated)
+        _, batch = load(run.images, test, 32)
+        evaluated = read_predictions(predictions, trained.record.classes).model
+        export.unrounded(trained, batch, evaluated)
         with pytest.raises(HeadstartError, match="are not this model's"):
-            export.unrounded(*where, evaluated[::-1])
-
-
-@pytest.mark.parametrize(("count", "wanted"), [(12, 200), (1000, 200), (7, 1), (1, 5)])
-def test_the_choice_of_pictures_is_fixed_and_spread(count: int, wanted: int) -> None:
-    chosen = export.choose(count, wanted)
-    assert chosen == export.choose(count, wanted)
-    assert len(chosen) == min(count, wanted)
-    assert len(set(chosen)) == len(chosen)
-    assert chosen[0] == 0
-    assert chosen[-1] == (count - 1 if wanted > 1 else 0)
-
-
-@pytest.mark.parametrize(
-    ("difference", "bound"),
-    [(0.0, 1e-7), (1e-7, 1e-7), (1.1e-7, 2e-7), (3e-5, 5e-5), (0.06, 0.1), (0.6, 1.0)],
-)
-def test_differences_are_told_as_bounds(difference: float, bound: float) -> None:
-    assert export.at_most(difference) == bound
-
-
-def test_the_readme_shows_how(run: SmallRun) -> None:
-    record, backbone = read_model(run.folder / "tuned"), read_backbone(run.backbone)
-    text = exported_page.readme(record, backbone, export.not_covered())
-    assert "serving_default" in text
-    assert "keras.saving.load_model" in text
-    assert "EXIF" in text
-    assert "animated WebP" in text
-
-
-def test_the_readme_says_loudly_that_the_weights_are_random(run: SmallRun) -> None:
-    record, backbone = read_model(run.folder / "tuned"), read_backbone(run.backbone)
-    assert backbone.random_weights
-    lines = exported_page.readme(record, backbone, ()).splitlines()
-    assert any("WARNING: RANDOM WEIGHTS" in line for line in lines[:4])
-    trained = dataclasses.replace(backbone, random_weights=False)
-    assert "random" not in exported_page.readme(record, trained, ()).lower()
-
-
-def test_labels_of_several_lines_stay_a_line_each() -> None:
-    assert exported_page.labels_text(("a", "b\nc")) == "a\nb c\n"
+            export.unrounded(trained, batch, evaluated[::-1])
 
 
 def test_help_is_quick() -> None:
