@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 import headstart
 from serving.server import is_loopback
+from tests.conftest import ROOT
 from tests.serving import models
 from tests.serving.process import client, running
 
@@ -81,3 +84,15 @@ def test_listening_elsewhere_is_warned_of(colors: Path, tmp_path: Path) -> None:
         assert "Warning" not in service.log
         assert service.address.startswith("http://127.0.0.1:")
         assert http.get("/").status_code == 200
+
+
+@pytest.mark.parametrize("command", ["predict", "serve-model"])
+def test_the_help_stays_cheap(command: str) -> None:
+    code = f"import sys\nfrom headstart import app\ntry: app(['{command}', '--help'])\n\
+finally: print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    heavy = {"numpy", "pandas", "PIL", "fastapi", "uvicorn", "tensorflow", "ai_edge_litert"}
+    assert not heavy & set(done.stderr.split())
