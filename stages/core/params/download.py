@@ -32,6 +32,9 @@ _FOR: Mapping[str, tuple[str, ...]] = {
     "splits": ("folder", "archive", "table", "tfds", "kaggle"),
 }
 
+#: Keys that tell of one certain source: of no use, or refused, with another one.
+OF_A_SOURCE = tuple(_FOR)
+
 # A version belongs to each name: without it the commit would not say what it was trained on.
 _NAMES: Mapping[str, tuple[re.Pattern[str], str]] = {
     "tfds": (

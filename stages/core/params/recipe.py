@@ -143,7 +143,7 @@ def apply(params: Path, layers: Sequence[Mapping[str, Any]]) -> list[str]:
     ParameterError
         If the result would be refused; the file is then as it was.
     """
-    text = overlay(params.read_text(encoding="utf-8"), *layers)
+    text = overlay(params.read_text(encoding="utf-8"), *_without_former_source(layers), *layers)
     trial = params.with_name(f".{params.name}.trial")
     try:
         trial.write_text(text, encoding="utf-8")
@@ -159,6 +159,18 @@ def apply(params: Path, layers: Sequence[Mapping[str, Any]]) -> list[str]:
         for key, value in after.items()
         if before.get(key) != value
     ]
+
+
+def _without_former_source(layers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Null for what tells of the former source of pictures, where a layer names a source.
+
+    Otherwise a recipe for a folder would be refused because of the Kaggle name that stood there.
+    """
+    from stages.core.params.download import OF_A_SOURCE
+
+    sections = [layer.get("download") for layer in layers]
+    named = any(isinstance(section, Mapping) and "source" in section for section in sections)
+    return [{"download": dict.fromkeys(OF_A_SOURCE)}] if named else []
 
 
 def _leaves(node: Mapping[str, Any], place: str = "") -> dict[str, Any]:

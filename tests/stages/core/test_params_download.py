@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from stages.core.errors import ParameterError
+from stages.core.params import recipe
 from stages.core.params.download import DownloadParams
 from stages.core.params.reader import read_params
 from stages.core.params.recipe import overlay
@@ -105,3 +106,19 @@ def test_all_of_it_comes_in_one_message(tmp_path: Path) -> None:
     assert len(found) == 4
     for key in ("url", "table", "root", "name"):
         assert any(f"`download.{key}` parameter" in line for line in found)
+
+
+def test_a_recipe_with_a_source_forgets_the_former_one(tmp_path: Path) -> None:
+    read(tmp_path, {**KAGGLE, "root": "archive", "splits": {"dev": "validation"}})
+    path = tmp_path / "params.yaml"
+    said = recipe.apply(path, [{"download": {"source": "folder", "location": "data/raw"}}])
+    assert "download.name: some-one/pets/versions/3 -> null" in said
+    assert "download.root: archive -> null" in said
+    got = read_params(path).download
+    assert (got.source, got.name, got.root, got.splits) == ("folder", None, None, None)
+    # What is asked for is not forgotten, and without a source nothing is.
+    recipe.apply(path, [{"download": {"source": "folder", "root": "a"}}, {"seed": 3}])
+    recipe.apply(path, [{"seed": 4}])
+    assert read_params(path).download.root == "a"
+    with pytest.raises(ParameterError, match="`name` is for"):
+        recipe.apply(path, [{"download": {"source": "folder", "name": "a:1.0.0"}}])
