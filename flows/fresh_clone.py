@@ -7,14 +7,14 @@ what keeps every run from computing everything again.
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+from configparser import ConfigParser
 from pathlib import Path
 from urllib.parse import urlparse
 
 import platformdirs
 
 from flows.errors import FlowError
+from flows.repository import Repository
 
 
 def expect(repository: str = "") -> None:
@@ -67,15 +67,16 @@ def prepare(directory: str, cache: str = "", remote: str = "") -> dict[str, str]
             "every run has a clone somewhere else. Nothing was run."
         )
     stays.mkdir(parents=True, exist_ok=True)
-    _dvc(folder, "cache", "dir", "--local", os.fspath(stays))
-    address = remote.strip()
-    name = _told(folder, "core.remote")
-    if name and not address:
-        address = _reachable(folder, _told(folder, f"remote.{name}.url"))
+    project = _read(folder / ".dvc" / "config")
+    name = project.get("core", "remote", fallback="")
+    address = remote.strip() or _reachable(folder, project.get(_section(name), "url", fallback=""))
+    own = _read(folder / ".dvc" / "config.local")
+    _set(own, "cache", "dir", os.fspath(stays))
+    _set(own, "core", "remote", (name or "storage") if address else "")
     if address:
-        _dvc(folder, "remote", "add", "--local", "--force", "--default", name or "storage", address)
-    elif name:
-        _dvc(folder, "config", "--local", "core.remote", "")
+        _set(own, _section(name or "storage"), "url", address)
+    with (folder / ".dvc" / "config.local").open("w", encoding="utf-8") as file:
+        own.write(file)
     print(f"Clone: {folder}; DVC's cache: {stays}; its remote: {address or 'none'}")
     return {"directory": os.fspath(folder), "cache": os.fspath(stays), "remote": address}
 
@@ -89,26 +90,25 @@ def _reachable(folder: Path, address: str) -> str:
     """The address as it has to be said in a clone; "" if it leads nowhere."""
     if not address or urlparse(address).scheme or Path(address).is_absolute():
         return address
-    said = _run(folder, "git", "config", "remote.origin.url").strip().removeprefix("file://")
-    origin = Path(said)
+    asked = Repository(folder).git("config", "remote.origin.url")
+    origin = Path(asked.strip().removeprefix("file://"))
     if not origin.is_dir():
         return ""
     return os.path.normpath(origin.resolve() / ".dvc" / address)
 
 
-def _told(folder: Path, key: str) -> str:
-    try:
-        return _dvc(folder, "config", key).strip()
-    except FlowError:
-        return ""  # DVC's way to say that it is not set
+def _read(file: Path) -> ConfigParser:
+    """DVC's configuration as it is written; DVC's own answers have other paths than the file."""
+    parser = ConfigParser(interpolation=None)
+    parser.read(file, encoding="utf-8")
+    return parser
 
 
-def _dvc(folder: Path, *words: str) -> str:
-    return _run(folder, sys.executable, "-P", "-m", "dvc", *words)
+def _section(remote: str) -> str:
+    return f"'remote \"{remote}\"'"
 
 
-def _run(folder: Path, *words: str) -> str:
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise FlowError(f"`{' '.join(words[-4:])}` failed in {folder}: {done.stderr.strip()}")
-    return done.stdout
+def _set(parser: ConfigParser, section: str, key: str, value: str) -> None:
+    if not parser.has_section(section):
+        parser.add_section(section)
+    parser.set(section, key, value)

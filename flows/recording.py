@@ -155,7 +155,7 @@ class _Report:
         lines += [f"{outcome}: {', '.join(stages)}" for outcome, stages in by_outcome.items()]
         for path in kept.outs:
             now = repository.root / path
-            new = measured(now.read_text(errors="replace") if now.exists() else None)
+            new = measured(now.read_text(errors="replace") if now.is_file() else None)
             old = measured(repository.text(self.commit, path))
             values = [_value(key, old.get(key), value) for key, value in new.items()]
             lines += ["", path, *values] if values else []

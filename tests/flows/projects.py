@@ -19,6 +19,7 @@ stages:
     params: [rate, seconds]
     outs: [data/model.txt]
     metrics: [{data/metrics.json: {cache: false}}]
+    plots: [{data/figures: {cache: false}}]
 metrics:
   - data/seconds.json
 """
@@ -41,6 +42,8 @@ else:
     (data / "model.txt").write_text(" ".join(words) + params["rate"])
     score = {"accuracy": len(words) * float(params["rate"]), "parts": {"deep": {"deeper": 1}}}
     (data / "metrics.json").write_text(json.dumps(score))
+    (data / "figures").mkdir(exist_ok=True)
+    (data / "figures" / "words.svg").write_text(f"<svg>{len(words)}</svg>")
 (data / "seconds.json").write_text(json.dumps({"now": time.time()}))
 """
 

@@ -18,6 +18,9 @@ from tests.flows.projects import dvc, git, make
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")
 
 
+RECORDED = ["data/figures/words.svg", "data/metrics.json", "data/seconds.json", "dvc.lock"]
+
+
 @pytest.fixture(autouse=True)
 def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Git has not been told who commits, and reads nobody's configuration."""
@@ -89,7 +92,7 @@ def test_a_result_gets_a_branch_of_its_own_and_the_checkout_stays(project: Path)
     branch = record(project, "fluffy-otter", commit=commit, outcomes=outcomes)
     assert branch == "headstart/runs/fluffy-otter"
     assert everything(project) == untouched
-    assert files(project, branch) == ["data/metrics.json", "data/seconds.json", "dvc.lock"]
+    assert files(project, branch) == RECORDED
     assert git(project, "show", f"{branch}:dvc.lock") == lock
     assert git(project, "rev-parse", f"{branch}^").strip() == commit
     message = git(project, "log", "-1", "--format=%B", branch)
@@ -118,7 +121,7 @@ def test_the_first_results_of_a_project(fresh: Path, tmp_path: Path) -> None:
     dvc(folder, "repro", "--quiet")
     branch = record(folder, "first")
     assert branch is not None
-    assert set(files(folder, branch)) == {"data/metrics.json", "data/seconds.json", "dvc.lock"}
+    assert files(folder, branch) == RECORDED
     assert not (folder / "dvc.lock").exists()
     assert (folder / "data" / "model.txt").exists()
     git(folder, "checkout", "--quiet", branch)

@@ -23,6 +23,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="processes are watched through /proc"),
 ]
 
+HERE = "pipeline/here"
 BRANCHES = "refs/heads/headstart/runs"
 
 
@@ -51,34 +52,30 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
 
 @pytest.fixture(scope="module", autouse=True)
 def night(prefect: Prefect, tmp_path_factory: pytest.TempPathFactory) -> Night:
-    """The nightly deployment, but every minute: it fires while the first tests go on."""
+    """Deployments: the nightly one, but every minute, so that it fires while the first tests go on;
+    and one that runs a project where it lies, for workers of its own.
+    """
     folder = tmp_path_factory.mktemp("night")
     make(folder / "made")
     git(folder, "clone", "--quiet", "--bare", "made", "origin.git")
     origin, cache = folder / "origin.git", folder / "cache"
-    schedule = {"cron": "* * * * *", "timezone": "Europe/Berlin"}
-    deploy(prefect, folder / "deploying", schedules=[schedule])
+    yard = {"prefect.deployments.steps.set_working_directory": {"directory": str(folder)}}
+    deploy(
+        prefect, folder / "deploying",
+        {"schedules": [{"cron": "* * * * *", "timezone": "Europe/Berlin"}]},
+        {
+            "name": "here", "schedules": [], "parameters": {"commit": True}, "pull": [yard],
+            "work_pool": {"name": "here"},
+        },
+    )  # fmt: skip
     worker = prefect.worker(
         "headstart", "night", HEADSTART_REPOSITORY=str(origin), HEADSTART_DVC_CACHE=str(cache)
     )
     return Night(origin, cache, worker)
 
 
-@pytest.fixture(scope="module")
-def here(prefect: Prefect, night: Night) -> str:
-    """A deployment that runs a project where it lies, for workers of its own."""
-    folder = prefect.folder / "yard"
-    folder.mkdir()
-    step = {"prefect.deployments.steps.set_working_directory": {"directory": str(folder)}}
-    deploy(
-        prefect, prefect.folder / "deploying", pull=[step], name="here", schedules=[],
-        parameters={"commit": True}, work_pool={"name": "here"},
-    )  # fmt: skip
-    return "pipeline/here"
-
-
 @pytest.fixture
-def project(here: str, tmp_path: Path) -> Path:
+def project(tmp_path: Path) -> Path:
     """A project with a stage that takes as long as it is not told that it is enough."""
     folder = make(tmp_path / "project")
     (folder / "params.yaml").write_text("rate: 0.5\nseconds: 600\n")
@@ -87,28 +84,27 @@ def project(here: str, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def worker(prefect: Prefect, here: str, tmp_path: Path) -> Iterator[Kept]:
+def worker(prefect: Prefect, tmp_path: Path) -> Iterator[Kept]:
     kept = prefect.worker("here", tmp_path.name)
     yield kept
     kept.close()
 
 
-def deploy(prefect: Prefect, folder: Path, pull: list[Any] | None = None, **entry: Any) -> None:
-    """`prefect deploy` with the project's own prefect.yaml, but for what is given.
+def deploy(prefect: Prefect, folder: Path, *entries: dict[str, Any]) -> None:
+    """`prefect deploy` with the nightly deployment of the project's prefect.yaml, changed a bit.
 
     The flow is addressed by its module, because the small project does not contain it.
     """
     yaml = YAML(typ="safe")
     content = yaml.load((ROOT / "prefect.yaml").read_text())
     nightly = next(one for one in content["deployments"] if one["name"] == "nightly")
-    one = {**nightly, "entrypoint": "flows.pipeline.pipeline", **entry}
-    content["deployments"] = [one]
-    content["pull"] = pull or content["pull"]
+    nightly["entrypoint"] = "flows.pipeline.pipeline"
+    content["deployments"] = [{**nightly, **entry} for entry in entries]
     folder.mkdir()
     with (folder / "prefect.yaml").open("w") as file:
         yaml.dump(content, file)
-    pool = one["work_pool"]["name"]
-    prefect.run("prefect", "work-pool", "create", pool, "--type", "process", folder=folder)
+    for one in content["deployments"]:
+        prefect.ask("work_pools/", name=one["work_pool"]["name"], type="process")
     prefect.run("prefect", "--no-prompt", "deploy", "--all", folder=folder)
 
 
@@ -125,17 +121,17 @@ def stage(folder: Path) -> set[int]:
     return found
 
 
-def begun(prefect: Prefect, project: Path, deployment: str) -> str:
+def begun(prefect: Prefect, project: Path, deployment: str = HERE) -> str:
     """Start a run, and wait until it is in the middle of its long stage."""
     run = prefect.start_run(deployment, root=str(project))
     until(lambda: stage(project), 60, "the stage runs")
     return run
 
 
-def goes_on(prefect: Prefect, project: Path, deployment: str) -> None:
+def goes_on(prefect: Prefect, project: Path) -> None:
     """The next run comes to its end, and does nothing again that was finished."""
     (project / "enough").touch()
-    ended = prefect.ended(prefect.start_run(deployment, root=str(project)))
+    ended = prefect.ended(prefect.start_run(HERE, root=str(project)))
     assert ended["state_type"] == "COMPLETED", prefect.log(ended["id"])
     assert began(project).count("prepare") == 1
     assert git(project, "status", "--porcelain") == ""
@@ -147,24 +143,24 @@ def began(project: Path) -> list[str]:
 
 
 def test_cancelling_ends_the_stage_and_the_next_run_goes_on(
-    prefect: Prefect, here: str, project: Path, worker: Kept
+    prefect: Prefect, project: Path, worker: Kept
 ) -> None:
-    run = begun(prefect, project, here)
+    run = begun(prefect, project)
     prefect.cancel(run)
     until(lambda: not stage(project), 30, "the stage is gone")
     assert prefect.ended(run)["state_type"] == "CANCELLED"
-    goes_on(prefect, project, here)
+    goes_on(prefect, project)
 
 
 def test_a_killed_worker_costs_no_stage(
-    prefect: Prefect, here: str, project: Path, worker: Kept, tmp_path: Path
+    prefect: Prefect, project: Path, worker: Kept, tmp_path: Path
 ) -> None:
-    run = begun(prefect, project, here)
+    run = begun(prefect, project)
     worker.kill()
     (project / "enough").touch()  # the stage comes to its end, with nobody to tell
     prefect.ended(run)
     other = prefect.worker("here", f"{tmp_path.name}-2")
-    goes_on(prefect, project, here)
+    goes_on(prefect, project)
     other.close()
     assert began(project).count("train") == 1
 
@@ -209,17 +205,15 @@ def test_a_schedule_fires_by_itself_and_leaves_a_commit_as_dvc_repro_would(
     assert (taken / "data" / "model.txt").read_text() == "ONE TWO THREE0.5"
 
 
-def test_a_killed_server_costs_no_stage(
-    prefect: Prefect, here: str, project: Path, worker: Kept
-) -> None:
-    run = begun(prefect, project, here)
+def test_a_killed_server_costs_no_stage(prefect: Prefect, project: Path, worker: Kept) -> None:
+    run = begun(prefect, project)
     assert prefect.server is not None
     prefect.server.kill()
     (project / "enough").touch()
     until(lambda: git(project, "for-each-ref", BRANCHES), 60, "the run is recorded")
     prefect.start()
     prefect.ended(run)
-    goes_on(prefect, project, here)
+    goes_on(prefect, project)
     assert began(project).count("train") == 1
 
 
