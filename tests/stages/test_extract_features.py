@@ -343,8 +343,13 @@ def test_views_that_change_nothing_are_refused(world: World, tmp_path: Path) -> 
     assert "Traceback" not in errors
 
 
-def test_the_bytes_of_litert_do_not_depend_on_threads(world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [0, 2])
+def test_the_bytes_of_litert_do_not_depend_on_threads(
+    count: int, world: World, tmp_path: Path
+) -> None:
     rows = manifests.read_split(world.manifest)
+    views = RecordedViews.of(extract_params(views=count), 42) if count else None
+    keys = [key for name in rows["image_id"] for key in (views.keys(name) if views else [name])]
     network = world.backbone / NETWORK
     found = set()
     for workers, threads, functions in ((1, 1, 1), (2, 1, 2), (4, 1, 4), (2, 2, 1), (2, 4, 2)):
@@ -354,9 +359,9 @@ def test_the_bytes_of_litert_do_not_depend_on_threads(world: World, tmp_path: Pa
         ):
             extract(
                 rows, reader, lambda n=threads: LiteRTFunction(network, n), SIZE, store, "Test",  # type: ignore[misc]
-                workers=workers, functions=functions,
+                workers=workers, functions=functions, views=views,
             )  # fmt: skip
-            found.add(sha256_bytes(b"".join(row.tobytes() for row in store.rows(rows["image_id"]))))
+            found.add(sha256_bytes(b"".join(row.tobytes() for row in store.rows(keys))))
     assert len(found) == 1
 
 
