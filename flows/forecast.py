@@ -68,8 +68,11 @@ class Passes:
         most = "up to " if self.at_most else ""
         count = f"{most}{self.needed:,}" if self.needed else "none"
         verb = "need" if self.needed > 1 else "needs"
-        views = f" and {self.views:,} views of training pictures" if self.views else ""
-        return f"Passes: {count} of {self.of:,} pictures{views} {verb} one through the base{why}."
+        of = f"{self.of:,} pictures"
+        if self.views:
+            each = f"{of} and {self.views:,} views of training pictures"
+            of = f"{self.of + self.views:,} ({each})"
+        return f"Passes: {count} of {of} {verb} one through the base{why}."
 
 
 @dataclass(frozen=True)

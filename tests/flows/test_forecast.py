@@ -86,8 +86,8 @@ def test_views_are_counted_beside_the_pictures(tmp_path: Path) -> None:
     found = forecast.passes(plan, lambda _: Wanted(IDS, [f"{n}+" for n in range(2_000)]), outlook)
     assert found == Passes(2_012, 1_200, 2_000, seconds_each=0.5)
     assert str(found) == (
-        "Passes: 2,012 of 1,200 pictures and 2,000 views of training pictures need one through "
-        "the base."
+        "Passes: 2,012 of 3,200 (1,200 pictures and 2,000 views of training pictures) need one "
+        "through the base."
     )
     plan = planned(tmp_path, backbone=Fate.RUN, extract_features=Fate.MAY)
     bound = forecast.passes(plan, lambda _: Wanted(IDS, ["a", "b"]), outlook)
