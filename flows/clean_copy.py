@@ -32,6 +32,15 @@ _CONFIG = """\
     dir = {cache}
     type = copy
 """
+# Where our own project is installed as a link, Python finds in a package of the copy also modules
+# that only the user's folder has.
+_GUARD = """\
+import sys
+sys.meta_path[:] = [
+    finder for finder in sys.meta_path
+    if not getattr(finder, "__module__", "").startswith("__editable__")
+]
+"""
 _DEEP = 8  # folders above the copy, so that `../..` of its settings stays inside of ours
 
 
@@ -52,8 +61,8 @@ class Copy:
         return {
             "HEADSTART_CACHE": str(self.store),
             "HEADSTART_RUN": f"reproduce-{uuid4().hex}",
-            # Another tree on Python's path would go before the commit's.
-            "PYTHONPATH": "",
+            # Nothing of another tree: neither before the commit's code, nor where it lacks some.
+            "PYTHONPATH": str(self.folder / "guard"),
             "PYTHONSAFEPATH": "",
             "DVC_SITE_CACHE_DIR": str(self.folder / "site"),
         }
@@ -72,8 +81,11 @@ def clean_copy(commit: Commit, *, keep: bool = False) -> Iterator[Copy]:
     try:
         top = folder.joinpath(*["d"] * _DEEP, "copy")
         made = Copy(folder, top / commit.prefix, folder / "store", folder / "scratch")
-        for place in (top, made.store, made.scratch, folder / "cache", folder / "site"):
+        for name in ("cache", "site", "guard"):
+            (folder / name).mkdir()
+        for place in (top, made.store, made.scratch):
             place.mkdir(parents=True)
+        (folder / "guard" / "sitecustomize.py").write_text(_GUARD, encoding="utf-8")
         _check_out(commit, top)
         _settle(made)
         yield made

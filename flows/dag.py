@@ -1,4 +1,4 @@
-"""DVC's graph and what changed in it, as plain records. The only importer of DVC.
+"""DVC's graph and what changed in it, as plain records. Beside `recorded` the only importer of DVC.
 
 Reads in-process and takes no lock, so that it answers while a run is going on (what a running
 stage has not written yet counts as missing then). Nothing is written but DVC's own index of hashes.

@@ -92,12 +92,18 @@ def rerun(
     _check_format(commit)
     run = _Run(root, request, commit, say, stop)
     run.note_uncommitted()
-    with clean_copy(commit, keep=request.keep) as copy:
-        say(f"Commit {commit} in a clean copy: {copy.folder}")
-        run.python = interpreter.choose(
-            request.python, commit, copy.folder, say=lambda line: say(f"  {line}"), stop=stop
-        )
-        return run.whole(copy)
+    try:
+        with clean_copy(commit, keep=request.keep) as copy:
+            say(f"Commit {commit} in a clean copy: {copy.folder}")
+            run.python = interpreter.choose(
+                request.python, commit, copy.folder, say=lambda line: say(f"  {line}"), stop=stop
+            )
+            return run.whole(copy)
+    except OSError as error:  # a full disk, mostly
+        raise FlowError(
+            f"There is no verdict on commit {commit}: a file of the clean copy could not be "
+            f"written or read: {error}. TMPDIR names another place for it."
+        ) from error
 
 
 @dataclass
@@ -226,11 +232,10 @@ class _Run:
         for path, then in record.deps.items():
             now = _count(copy.project / path)
             if now < (then.files or 1):
-                had = f"{then.files:,} files" if then.files else "it"
                 raise FlowError(
-                    f"The data of commit {self.commit} is missing: {record.name} read {had} at "
-                    f"{path}; there are {now:,} now{self._nor_recorded()}. Nothing was run. Put "
-                    f"them back to {self.root / path}, or bring what {record.name} wrote into "
+                    f"The data of commit {self.commit} is missing: {record.name} read {path} with "
+                    f"{_files(then.files or 1)}; now it has {_files(now)}{self._nor_recorded()}. "
+                    f"Nothing was run. Put them back to {self.root / path}, or bring what {record.name} wrote into "
                     "DVC's cache (`dvc fetch` at that commit) or the remote (`dvc push` where it "
                     "was made)."
                 )
@@ -333,6 +338,10 @@ def _check_format(commit: Commit) -> None:
             "before the project was a DVC pipeline, or from before its first run was committed. "
             "Nothing was run. `git log -- dvc.lock` lists the commits that recorded a run."
         )
+
+
+def _files(count: int) -> str:
+    return f"{count:,} file{'' if count == 1 else 's'}"
 
 
 def _count(path: Path) -> int:

@@ -115,7 +115,7 @@ def test_a_missing_data_set_is_told_before_anything_runs(home: Path) -> None:
     shutil.rmtree(home / "project/raw")
     said = refused(home)
     assert "The data of commit" in said
-    assert "is missing: fetch read 1 files at raw; there are 0 now" in said
+    assert "is missing: fetch read raw with 1 file; now it has 0 files, and what" in said
     assert "Nothing was run" in said
     assert left(home) == []
 
@@ -202,6 +202,13 @@ def test_it_can_be_stopped_and_leaves_nothing(home: Path) -> None:
     with pytest.raises(FlowError, match="stopped"):
         again(home, stop=stop)
     assert left(home) == []
+
+
+def test_a_place_that_cannot_be_written_is_told(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(home / "nowhere"))
+    assert "TMPDIR names another place" in refused(home)
 
 
 def test_the_copy_can_be_kept(home: Path) -> None:
