@@ -1,21 +1,26 @@
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from serving import rest
 from serving.classifier import load
 from stages.artifacts.exported_model import write_exported
 from stages.core.errors import CorruptFileError, HeadstartError
 from tests.conftest import ROOT
 from tests.serving import models
 
-BOTH = """
-import sys
+#: In a process of its own, because of TensorFlow: where both forms were exported, and where the
+#: SavedModel alone was. Its signatures are read as TensorFlow Serving reads them.
+SCRIPT = """
+import json, sys
 import numpy as np
 from pathlib import Path
 from serving.classifier import load
@@ -23,10 +28,28 @@ pixels = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8)
 lite = load(Path(sys.argv[1]))
 assert lite.form == "tflite_float32" and lite.batch == 1
 assert "tensorflow" not in sys.modules
-full = load(Path(sys.argv[2]))  # Where the SavedModel alone was exported.
+full = load(Path(sys.argv[2]))
 assert full.form == "saved_model" and full.batch > 1
 assert lite(pixels).shape == (40, 3) and lite(pixels).dtype == np.float32
-print(float(np.abs(lite(pixels) - full(pixels)).max()))
+
+from tensorflow.core.framework.types_pb2 import DataType
+from tensorflow.core.protobuf import saved_model_pb2
+saved = saved_model_pb2.SavedModel.FromString(
+    (Path(sys.argv[1]) / "saved_model" / "saved_model.pb").read_bytes()
+)
+def tensors(side):
+    return {
+        name: [DataType.Name(one.dtype), [dim.size for dim in one.tensor_shape.dim]]
+        for name, one in side.items()
+    }
+print(json.dumps({
+    "difference": float(np.abs(lite(pixels) - full(pixels)).max()),
+    "signatures": {
+        name: {"inputs": tensors(one.inputs), "outputs": tensors(one.outputs)}
+        for name, one in saved.meta_graphs[0].signature_def.items()
+        if not name.startswith("__")
+    },
+}))
 """
 
 
@@ -35,18 +58,41 @@ def colors(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return models.shared(tmp_path_factory)
 
 
-def test_both_engines_say_the_same_and_litert_needs_no_tensorflow(
-    colors: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "export"
+@pytest.fixture(scope="module")
+def told(colors: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("alone") / "export"
     shutil.copytree(colors, folder)
     write_exported(folder, models.record(folder, ("saved_model",)))
     done = subprocess.run(
-        [sys.executable, "-c", BOTH, str(colors), str(folder)],
+        [sys.executable, "-c", SCRIPT, str(colors), str(folder)],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < 1e-5
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_both_engines_say_the_same_and_litert_needs_no_tensorflow(told: dict[str, Any]) -> None:
+    assert told["difference"] < 1e-5
+
+
+def test_what_the_service_says_of_the_signatures_is_so(told: dict[str, Any]) -> None:
+    said = rest.metadata("colors", models.SIZE, len(models.CLASSES))
+    signatures = said["metadata"]["signature_def"]["signature_def"]
+    described = {
+        name: {
+            side: {
+                tensor: [
+                    details["dtype"],
+                    [int(dim["size"]) for dim in details["tensor_shape"]["dim"]],
+                ]
+                for tensor, details in signature[side].items()
+            }
+            for side in ("inputs", "outputs")
+        }
+        for name, signature in signatures.items()
+    }
+    assert told["signatures"] == described
 
 
 def test_a_form_that_was_not_exported_is_named_with_those_that_were(colors: Path) -> None:
