@@ -103,10 +103,10 @@ def draw_grid(pictures: Sequence[Raw], columns: int, target: Path) -> None:
                 small = max(picture.width, picture.height) <= 64
                 axes.imshow(picture.pixels, interpolation="nearest" if small else "antialiased")
                 axes.set_title(picture.caption)
-        figure.tight_layout()
         stream = io.BytesIO()
         with warnings.catch_warnings():
             # A script that the font lacks is drawn as boxes; the terminal has the name.
             warnings.filterwarnings("ignore", message="Glyph .* missing")
+            figure.tight_layout()
             figure.savefig(stream, format="png", metadata={"Software": None})
     write_bytes(target, stream.getvalue())

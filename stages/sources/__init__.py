@@ -1,1 +1,1 @@
-"""Where pictures come from: embedded, a folder, an archive."""
+"""Where pictures come from: embedded, folder, archive, table, TensorFlow Datasets, Kaggle."""

@@ -7,11 +7,11 @@ server again.
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import requests
@@ -56,9 +56,6 @@ class _Passing(Exception):  # noqa: N818 - a signal to try again, never shown
         self.wait = wait
 
 
-_OWN = threading.local()
-
-
 def fetch_all(
     wanted: Sequence[Address],
     max_bytes: int,
@@ -91,9 +88,10 @@ def fetch_all(
     first = list({address.place: address for address in reversed(once)}.values())
     later = [address for address in once if address not in set(first)]
     total = 0
-    with progress(len(once), "Fetching", "picture") as bar:
+    with _session(patience) as session, progress(len(once), "Fetching", "picture") as bar:
+        one = partial(_one, session, max_bytes=max_bytes, patience=patience)
         for several in (first, *([address] for address in later)):
-            for address, got in _several(several, max_bytes, patience):
+            for address, got in _several(one, several):
                 bar.update()
                 if isinstance(got, _Passing):
                     passing.append((address, str(got)))
@@ -116,13 +114,24 @@ def fetch_all(
     return found
 
 
+def _session(patience: Patience) -> requests.Session:
+    """Connections that all threads share: a picture should not cost a handshake."""
+    session = requests.Session()
+    session.headers["User-Agent"] = "headstart"
+    session.headers["Accept-Encoding"] = "identity"
+    session.max_redirects = patience.redirects
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=_AT_ONCE))
+    return session
+
+
 def _several(
-    addresses: Sequence[Address], max_bytes: int, patience: Patience
+    one: Callable[[Address], Path | PictureError], addresses: Sequence[Address]
 ) -> Iterator[tuple[Address, Path | PictureError | _Passing]]:
     """Each address with what came of it, in order."""
     pool = ThreadPoolExecutor(min(_AT_ONCE, len(addresses)))
     try:
-        tasks = [pool.submit(_one, address, max_bytes, patience) for address in addresses]
+        tasks = [pool.submit(one, address) for address in addresses]
         for address, task in zip(addresses, tasks, strict=True):
             try:
                 yield address, task.result()
@@ -132,14 +141,16 @@ def _several(
         pool.shutdown(cancel_futures=True)
 
 
-def _one(address: Address, max_bytes: int, patience: Patience) -> Path | PictureError:
+def _one(
+    session: requests.Session, address: Address, max_bytes: int, patience: Patience
+) -> Path | PictureError:
     """The kept file, or one more download, tried again where that may help."""
     place = address.place
     if place.is_file() and (not address.sha256 or _holds(place, address.sha256)):
         return place
     for failed in range(1, patience.tries + 1):
         try:
-            content = _get(address.url, max_bytes, patience)
+            content = _get(session, address.url, max_bytes, patience)
         except PictureError as fault:
             return fault
         except _Passing as fault:
@@ -161,13 +172,7 @@ def _holds(place: Path, sha256: str) -> bool:
     return sha256_bytes(place.read_bytes()) == sha256
 
 
-def _get(url: str, max_bytes: int, patience: Patience) -> bytes:
-    session = getattr(_OWN, "session", None)
-    if session is None:
-        session = _OWN.session = requests.Session()
-        session.headers["User-Agent"] = "headstart"
-        session.headers["Accept-Encoding"] = "identity"
-    session.max_redirects = patience.redirects
+def _get(session: requests.Session, url: str, max_bytes: int, patience: Patience) -> bytes:
     try:
         with session.get(url, stream=True, timeout=(patience.connect, patience.read)) as answer:
             return _received(answer, max_bytes, patience)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.abc
 import importlib.resources
+import importlib.resources.abc
 import io
 import sys
 from collections.abc import Iterator
