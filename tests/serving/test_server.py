@@ -243,40 +243,28 @@ def test_metrics_count_what_happened(http: httpx.Client) -> None:
     assert not any("no/such" in label for _, label in after)
 
 
-def test_a_full_service_says_when_to_come_again(colors: Path, tmp_path: Path) -> None:
-    options = ["--max-waiting=2", "--max-pictures=2", "--max-batch=4", "--max-wait=0.8"]
-    with running(colors, tmp_path, *options) as service, client(service) as opened:
-        files = [("f", models.colored("red"))] * 2
-        first = threading.Thread(target=post, args=(service, files, []))
-        first.start()  # Fills the room, and waits a while for its batch to fill.
-        held = "headstart_pictures_held 2.0"
-        while held not in opened.get("/metrics").text:
-            assert first.is_alive()
-        answer = opened.post("/predict", files={"f": models.colored("red")})
-        assert "Try again" in error(answer, 503)
-        assert answer.headers["retry-after"] == "1"
-        first.join()
-        answer = opened.post("/predict", files={"f": models.colored("red")})
-        assert answer.status_code == 200
-
-
 @pytest.mark.parametrize(
     "how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
-def test_it_finishes_what_it_began_and_ends_well(
+def test_a_full_service_says_so_and_a_stopped_one_finishes_what_it_began(
     colors: Path, tmp_path: Path, how: signal.Signals
 ) -> None:
-    with running(colors, tmp_path, "--max-batch=2", "--max-wait=1") as service:
+    # A batch that waits for more than there is room for: a while in which the service is full.
+    options = ["--max-waiting=2", "--max-pictures=2", "--max-batch=4", "--max-wait=6"]
+    with running(colors, tmp_path, *options) as service:
         answers: list[httpx.Response] = []
-        files = [("f", models.colored("red"))]
+        files = [("f", models.colored("red"))] * 2
         asking = threading.Thread(target=post, args=(service, files, answers))
         asking.start()
         with client(service) as opened:
-            while "headstart_pictures_held 1.0" not in opened.get("/metrics").text:
+            while "headstart_pictures_held 2.0" not in opened.get("/metrics").text:
                 assert asking.is_alive()
+            refused = opened.post("/predict", files=files[:1])
         assert service.stop(how) == 0
         asking.join(PATIENCE)
-        assert answers[0].json()["results"][0]["label"] == "red"
+        assert "Try again" in error(refused, 503)
+        assert refused.headers["retry-after"] == "1"
+        assert [one["label"] for one in answers[0].json()["results"]] == ["red", "red"]
         assert "Traceback" not in service.log
 
 
