@@ -264,7 +264,9 @@ def main(
         ShardWriter(folder) as writer,
     ):
         _check_room(folder, planned.bytes)
-        taken, aside = take_in(source, planned, limits, writer, Album(glimpses))
+        album = Album(glimpses)
+        taken, aside = take_in(source, planned, limits, writer, album)
+        album.close()
         if len(taken) + len(aside) != len(source.entries):
             raise HeadstartError(
                 f"Of {len(source.entries):,} files, {len(taken):,} were kept and {len(aside):,} "

@@ -1,6 +1,7 @@
 """Small pictures of files that were set aside, for people: one JPEG each, found by the file's path.
 
-Names are made from the path's hash: a stranger's file name never becomes one of ours.
+Names are made from the path's hash: a stranger's file name never becomes one of ours. ``index.csv``
+says which is whose.
 """
 
 from __future__ import annotations
@@ -8,8 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from stages.core.files import sha256_bytes, write_bytes
+import pandas as pd
 
+from stages.core.files import sha256_bytes, write_bytes, write_text
+
+INDEX = "index.csv"
 _EACH = 12  # of one reason
 _DIGITS = 32
 
@@ -26,6 +30,7 @@ class Album:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._counts: Counter[str] = Counter()
+        self._paths: list[str] = []
 
     def wants(self, reason: str) -> bool:
         """Whether there is room for one more of this reason."""
@@ -34,7 +39,14 @@ class Album:
     def add(self, path: str, reason: str, picture: bytes) -> None:
         """Keep the small picture (a JPEG) of the file that stood at ``path``."""
         self._counts[reason] += 1
+        self._paths.append(path)
         write_bytes(self._folder / _name(path), picture)
+
+    def close(self) -> None:
+        """Write the index, also of nothing."""
+        paths = sorted(self._paths)
+        table = pd.DataFrame({"picture": [_name(path) for path in paths], "path": paths}, dtype=str)
+        write_text(self._folder / INDEX, table.to_csv(index=False, lineterminator="\n"))
 
 
 def find(folder: Path, path: str) -> bytes | None:

@@ -75,7 +75,7 @@ def aside(table: pd.DataFrame, picture: Callable[[str], Thumbnail | None]) -> di
     table : DataFrame
         ``path``, ``reason``, ``detail``.
     picture : callable
-        The small picture of the file that stood at a path, if there is one. Those stand first.
+        The small picture of the file that stood at a path, if there is one.
     """
     groups = []
     left = _NAMED
@@ -86,13 +86,13 @@ def aside(table: pd.DataFrame, picture: Callable[[str], Thumbnail | None]) -> di
             {"path": row["path"], "detail": row["detail"], "picture": picture(row["path"])}
             for row in rows.to_dict("records")
         ]
-        files.sort(key=lambda file: file["picture"] is None)
         groups.append(
             {
                 "reason": reason,
                 "means": REASONS.get(str(reason), ""),
                 "count": int(number),
-                "files": files,
+                "seen": [file for file in files if file["picture"]],
+                "unseen": [file for file in files if not file["picture"]],
                 "more": int(number) - len(files),
             }
         )

@@ -145,7 +145,7 @@ def curves(column: str, head: pd.DataFrame, tuned: pd.DataFrame) -> Draw:
         if len(head) and len(tuned):
             axes.axvline(len(head) + 0.5, color=inks.text, linewidth=0.8, linestyle=":")
             axes.annotate(
-                "fine-tuning", (len(head) + 0.5, 1), (4, -2), va="top", fontsize=8,
+                "fine-tuning", (len(head) + 0.5, 1), (0, 3), va="bottom", ha="center", fontsize=8,
                 xycoords=("data", "axes fraction"), textcoords="offset points",
             )  # fmt: skip
         _whole_numbers(axes)

@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from stages.core.files import write_text
 
+_SHORT = 48  # letters
 _SPACE = "\N{NO-BREAK SPACE}"  # a number and its unit stay together
 
 
@@ -88,7 +89,7 @@ def _environment() -> Environment:
     )
     made.filters.update(
         percent=percent, points=points, chance=chance, number=number, size=size, time=duration,
-        energy=energy, value=shown, breakable=breakable,
+        energy=energy, value=shown, breakable=breakable, short=short,
     )  # fmt: skip
     return made
 
@@ -151,6 +152,11 @@ def shown(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(shown(item) for item in value) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def short(name: str) -> str:
+    """A name that stands within a line; the page has the whole of it elsewhere."""
+    return name if len(name) <= _SHORT else f"{name[: _SHORT - 1]}…"
 
 
 def breakable(name: str) -> Markup:
