@@ -109,6 +109,25 @@ def test_the_class_weights_of_the_head_go_on(folder: Path) -> None:
     assert found["balanced"].class_weights == pytest.approx(16 / (3 * np.array([13, 2, 1])))
 
 
+def test_a_head_of_one_output_is_tuned_from_its_logit(folder: Path) -> None:
+    one = [{"kind": "dense", "units": 1, "activation": "sigmoid"}]
+    weights = dump_head(build_head(one, (1280,), seed=3))
+    made = Tuner(RECORD, folder, params(optimizer="rmsprop", epochs=2), one, weights, seed=3)
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(16, *made.model.upper.input_shape[1:])).astype(np.float32)
+    labels = np.array([0] * 12 + [1] * 4)
+    source = BatchSource.of_array(inputs, labels)
+    history = made.fit(source, source, 5, "balanced")
+    assert history.epochs["val_loss"].iloc[-1] < history.epochs["val_loss"].iloc[0]
+    both = made.probabilities(inputs)
+    assert both.shape == (16, 2)
+    np.testing.assert_allclose(both.sum(axis=1), 1, atol=1e-6)
+    own = np.log(both[np.arange(16), labels])
+    assert history.epochs["val_loss"].iloc[-1] == pytest.approx(-own.mean(), rel=1e-4)
+    features = LiteRTFunction(made.upper_network())(inputs)
+    assert np.abs(apply_head(one, made.head_weights(), features) - both).max() < 1e-4
+
+
 @pytest.mark.parametrize("part", ["frozen part", "trained part"])
 def test_a_part_that_does_not_convert_is_said(
     folder: Path, part: str, monkeypatch: pytest.MonkeyPatch
