@@ -97,8 +97,8 @@ def test_transfer_shows_and_what_is_no_picture_is_set_aside(project: Checkout) -
     aside = read_set_aside(project.folder / "data/manifests/set_aside.csv")
     assert set(aside["path"]) == BROKEN
     exported = json.loads((project.folder / "data/metrics/export.json").read_text())
-    assert exported["keras"]["same_first_guess_share"] == 1.0
-    assert exported["saved_model_bytes"]["same_first_guess_share"] >= 0.95
+    assert exported["forms"]["keras"]["pixels"]["same_first_guess_share"] == 1.0
+    assert exported["forms"]["saved_model"]["encoded"]["same_first_guess_share"] >= 0.95
 
 
 def test_new_pictures_cost_a_pass_each_and_renamed_ones_none(

@@ -1,14 +1,14 @@
 """A classifier as LiteRT files: float32, float16 weights, int8 calibrated on real pictures.
 
-All take one uint8 picture and give float32 probabilities. BatchNormalization is folded into the
-layer before it first (see :mod:`stages.nets.convert`): left in, it would be quantized by itself,
-which costs most of what int8 loses.
+All take one uint8 picture and give float32 probabilities. BatchNormalization is a scale and a shift
+before the converter sees it (see :mod:`stages.nets.convert`), which it joins with the layer before.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -56,7 +56,10 @@ def to_int8(model: keras.Model, calibration: Pixels) -> bytes:
     ready.optimizations = [tf.lite.Optimize.DEFAULT]
     ready.representative_dataset = pictures
     last = _output(to_float32(model))
-    with quiet_stderr(), contextlib.redirect_stdout(io.StringIO()):
+    with quiet_stderr(), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        # TensorFlow warns of what it calls itself, and of an input that is no float; this one is
+        # cast before it is quantized.
+        warnings.simplefilter("ignore")
         # The one public way to leave an operation out. Its own debugging is not wanted: no picture.
         quantizer = tf.lite.experimental.QuantizationDebugger(
             converter=ready,

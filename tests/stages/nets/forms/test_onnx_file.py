@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.nets.tf import configure
+from tests.stages.nets.forms.networks import classifier, expected, pictures
+from tests.stages.small_run import ROOT
+
+onnx = pytest.importorskip("onnx", reason="the extra `onnx` is not installed")
+onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
+pytest.importorskip("tf2onnx", reason="the extra `onnx` is not installed")
+
+
+@pytest.mark.parametrize("maximum", [False, True])
+def test_onnx_runtime_says_what_keras_says_with_its_own_settings(maximum: bool) -> None:
+    from stages.nets.forms.onnx_file import to_onnx
+
+    configure(2)
+    model, batch = classifier(maximum=maximum), pictures(40)
+    content = to_onnx(model)
+    onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    assert [(each.name, each.type) for each in session.get_inputs()] == [
+        ("pixels", "tensor(uint8)")
+    ]
+    assert [each.name for each in session.get_outputs()] == ["probabilities"]
+    for part in (batch, batch[:1]):
+        found = session.run(None, {"pixels": part})[0]
+        assert np.abs(found - expected(model, part)).max() <= 1e-5
+
+
+WRITE = """
+import sys
+from stages.nets.tf import configure
+from tests.stages.nets.forms.networks import classifier
+from stages.nets.forms.onnx_file import to_onnx
+configure(2)
+for _ in range(int(sys.argv[2])):  # What a process did before leaves no trace.
+    to_onnx(classifier("sigmoid"))
+open(sys.argv[1], "wb").write(to_onnx(classifier()))
+"""
+
+
+def test_the_bytes_depend_on_the_model_alone(tmp_path: Path) -> None:
+    contents = []
+    for before in (0, 1):
+        path = tmp_path / f"{before}.onnx"
+        done = subprocess.run(
+            [sys.executable, "-c", WRITE, str(path), str(before)],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        contents.append(path.read_bytes())
+    assert contents[0] == contents[1]
+    assert b"/work" not in contents[0]
+    names = [node.name for node in onnx.load_from_string(contents[0]).graph.node]
+    assert len(set(names)) == len(names)
