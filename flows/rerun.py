@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
 import time
@@ -16,13 +15,14 @@ from typing import Any
 from flows import certificate as certificates
 from flows import dag, history, interpreter, recorded
 from flows.certificate import Certificate, StageRun
-from flows.clean_copy import Copy, add_missing, clean_copy, warm_up
+from flows.clean_copy import Copy, clean_copy, warm_up
 from flows.errors import FlowError
 from flows.history import Commit
 from flows.plan import options
+from flows.provision import check, data, stale
 from flows.recorded import Record, Storage
 from flows.run_stage import StageFailedError, run_stage
-from flows.verdict import Comparison, FileVerdict, Kind, Verdict, contradictions, likeness, overall
+from flows.verdict import Comparison, FileVerdict, Verdict, contradictions, likeness, overall
 
 ENVIRONMENT = "environment.json"
 # Made by each stage, kept by none: DVC's cache and run cache stay empty.
@@ -121,10 +121,12 @@ class _Run:
     def whole(self, copy: Copy) -> Certificate:
         """Check, run, compare, certify."""
         records = recorded.records(copy.project, f"commit {self.commit}")
-        self._check_records(records)
+        check(records, self.commit)
         storage = Storage(self.root)
-        restored = self._sources(copy, records, storage)
-        self.files += contradictions(records) + self._inputs(copy, records, restored)
+        restored = data(
+            copy, records, storage, from_source=self.request.from_source, note=self._note
+        )
+        self.files += contradictions(records) + stale(copy, records, restored, note=self._note)
         self._prepare(copy)
         where = _environment_path(records)
         then = _environment(history.content(self.commit, where)) if where else None
@@ -173,117 +175,6 @@ class _Run:
     def _note(self, text: str) -> None:
         self.notes.append(text)
         self.say(f"Note: {text}")
-
-    def _check_records(self, records: Mapping[str, Record]) -> None:
-        """Refuse a commit of which nothing, or not everything, is recorded."""
-        if not records:
-            raise FlowError(f"dvc.yaml of commit {self.commit} has no stages. Nothing was run.")
-        missing = [
-            f"{name} ({out.path})"
-            for name, record in records.items()
-            for out in record.outs
-            if not out.md5
-        ]
-        if missing:
-            raise FlowError(
-                f"dvc.lock of commit {self.commit} does not belong to its dvc.yaml: it has no hash "
-                f"for {', '.join(missing[:4])}{' and more' if len(missing) > 4 else ''}, so there "
-                "is nothing to compare with. Nothing was run. The stage was added or renamed after "
-                "the last run, or the lock is of another format; a later commit, or one made "
-                "after `dvc repro`, can be reproduced."
-            )
-
-    def _sources(
-        self, copy: Copy, records: Mapping[str, Record], storage: Storage
-    ) -> dict[str, str]:
-        """Bring the data from where it is recorded; stage to the place that it came from."""
-        restored: dict[str, str] = {}
-        for name, record in records.items():
-            if not record.meta.get("source"):
-                continue
-            place = None if self.request.from_source else self._restore(copy, record, storage)
-            if place is None:
-                self._from_source(copy, record)
-            else:
-                restored[name] = place
-        return restored
-
-    def _restore(self, copy: Copy, record: Record, storage: Storage) -> str | None:
-        places: dict[str, None] = {}
-        for out in record.outs:
-            target = copy.project / out.path
-            if target.is_file() and recorded.md5_file(target) == out.md5:
-                continue  # git has it
-            place = storage.restore(out, copy.project, copy.scratch / "listing")
-            if place is None:
-                self._note(
-                    f"{record.name} runs from its source: {out.path} as recorded is neither in "
-                    "DVC's cache nor in the remote."
-                )
-                return None
-            places[place] = None
-        return f"restored from {' and '.join(places)}"
-
-    def _from_source(self, copy: Copy, record: Record) -> None:
-        """Bring what the stage reads and git does not have; refuse if it is not there."""
-        made = add_missing(copy, self.root, record.deps)
-        if made:
-            self._note(f"{record.name} reads {', '.join(made)} of {self.root}, copied.")
-        for path, then in record.deps.items():
-            now = _count(copy.project / path)
-            if now < (then.files or 1):
-                raise FlowError(
-                    f"The data of commit {self.commit} is missing: {record.name} read {path} with "
-                    f"{_files(then.files or 1)}; now it has {_files(now)}{self._nor_recorded()}. "
-                    f"Nothing was run. Put them back to {self.root / path}, or bring what {record.name} wrote into "
-                    "DVC's cache (`dvc fetch` at that commit) or the remote (`dvc push` where it "
-                    "was made)."
-                )
-
-    def _nor_recorded(self) -> str:
-        if self.request.from_source:
-            return ""
-        return ", and what was made of it is neither in DVC's cache nor in the remote"
-
-    def _inputs(
-        self, copy: Copy, records: Mapping[str, Record], restored: Mapping[str, str]
-    ) -> list[FileVerdict]:
-        """What the commit holds and dvc.lock records otherwise: the lock was not made by it."""
-        made = {out.path for record in records.values() for out in record.outs}
-        found = []
-        for name, change in dag.changes(copy.project).items():
-            deps = records[name].deps
-            # DVC's own are relative to the copy, also where dvc.yaml has an absolute path.
-            paths = [
-                path if path in deps else str((copy.project / path).resolve())
-                for path in change.deps
-            ]
-            paths = [path for path in paths if path not in made]
-            if name in restored:
-                # Of where its data came from, the copy has what git has: look at it if that is all.
-                paths = [
-                    path
-                    for path in paths
-                    if path in deps and _count(copy.project / path) == (deps[path].files or 1)
-                ]
-            for path in paths:
-                there = copy.project / path
-                got = recorded.md5_tree(there)[0] if there.exists() else ""
-                found.append(_input(name, path, deps[path].md5 if path in deps else "", got))
-            found += [
-                _input(name, f"params.yaml: {param.name}", param.old or "", param.new or "")
-                for param in change.params
-            ]
-            if change.command:
-                found.append(_input(name, "dvc.yaml: cmd", "", ""))
-        if found:
-            self._note(
-                f"dvc.lock is not current at this commit: it records other inputs "
-                f"({', '.join(dict.fromkeys(entry.path for entry in found[:4]))}"
-                f"{' and more' if len(found) > 4 else ''}). `dvc repro` before the commit keeps "
-                "the two together."
-            )
-        return found
 
     def _prepare(self, copy: Copy) -> None:
         if self.request.warm is not None:
@@ -338,22 +229,6 @@ def _check_format(commit: Commit) -> None:
             "before the project was a DVC pipeline, or from before its first run was committed. "
             "Nothing was run. `git log -- dvc.lock` lists the commits that recorded a run."
         )
-
-
-def _files(count: int) -> str:
-    return f"{count:,} file{'' if count == 1 else 's'}"
-
-
-def _count(path: Path) -> int:
-    """How many files there are at a path."""
-    if path.is_dir():
-        return sum(len(names) for _, _, names in os.walk(path))
-    return int(path.is_file())
-
-
-def _input(stage: str, path: str, then: str, now: str) -> FileVerdict:
-    why = "dvc.lock records another one than the commit holds"
-    return FileVerdict(path, stage, Kind.INPUT, Verdict.DIFFERENT, then, now, why=why)
 
 
 def _environment_path(records: Mapping[str, Record]) -> str | None:
