@@ -23,6 +23,8 @@ from stages.sources.png import canonical_png
 from stages.sources.records import read_records
 from stages.sources.tfds_prepared import Features, chosen, find_prepared, opened, partly
 
+_MOST_EXAMPLES = 2_000_000
+
 
 @dataclass
 class _Split:
@@ -66,7 +68,7 @@ class TfdsSource:
         self._name, self._max_bytes = name, max_bytes
         self._folder = find_prepared(name, location)
         self._builder = opened(self._folder)
-        self._check_size(max_total_bytes)
+        self._check_files(max_total_bytes)
         self._picture, self._label, self._group = chosen(self._builder.info, features, name)
         self._splits = self._divided(splits)
         self._entries = [entry for split in self._splits for entry in self._list(split)]
@@ -139,7 +141,7 @@ class TfdsSource:
         if isinstance(value, bytes):
             label = value.decode("utf-8", "surrogateescape")
         elif hasattr(feature, "int2str"):
-            if int(value) < 0:
+            if not 0 <= int(value) < feature.num_classes:
                 return "no_class", f"its {self._label} is {int(value)}: it has no class"
             label = feature.int2str(int(value))
         else:
@@ -179,13 +181,20 @@ class TfdsSource:
                 f"says {stated:,}. It was not prepared to the end, or damaged. Prepare it anew."
             )
 
-    def _check_size(self, most: int) -> None:
-        total = sum(
-            Path(path).stat().st_size
-            for split in self._builder.info.splits.values()
-            for path in split.filepaths
-            if Path(path).is_file()
-        )
+    def _check_files(self, most: int) -> None:
+        """What the description says of files and numbers is a stranger's word."""
+        splits = self._builder.info.splits.values()
+        files = [Path(path) for split in splits for path in split.filepaths]
+        outside = next((path for path in files if path.parent != self._folder), None)
+        if outside is not None:
+            raise SourceError(f"{self._folder} names {outside}, which lies outside of it.")
+        examples = sum(split.num_examples for split in splits)
+        if examples > _MOST_EXAMPLES:
+            raise SourceError(
+                f"{self._folder} says that it holds {examples:,} examples; at most "
+                f"{_MOST_EXAMPLES:,} are read. Nothing was written."
+            )
+        total = sum(path.stat().st_size for path in files if path.is_file())
         if total > most:
             raise SourceError(
                 f"{self._folder} holds {total:,} bytes; `download.max_total_bytes` allows "

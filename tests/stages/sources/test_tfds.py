@@ -226,6 +226,26 @@ def test_classes_of_strangers_are_not_imported(prepared: Path, tmp_path: Path) -
         pets(data)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("shardLengths", ["9000000000000"], "at most 2,000,000"),
+        ("filepathTemplate", "../{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}", "outside of it"),
+        ("filepathTemplate", "/etc/passwd", "outside of it|cannot be read"),
+    ],
+)
+def test_descriptions_are_not_believed(
+    prepared: Path, tmp_path: Path, key: str, value: object, said: str
+) -> None:
+    data = copied(prepared, tmp_path)
+    file = data / "tiny_pets" / "1.2.0" / "dataset_info.json"
+    described = json.loads(file.read_text())
+    described["splits"][0][key] = value
+    file.write_text(json.dumps(described))
+    with pytest.raises(SourceError, match=said):
+        pets(data)
+
+
 def test_bounds(prepared: Path) -> None:
     with pytest.raises(SourceError, match="max_total_bytes"):
         pets(prepared / "tfrecord", max_total_bytes=100)
