@@ -44,13 +44,18 @@ class Check:
 )
 def gate() -> None:
     """Print every check and the answer."""
-    from commands.predictions import WORKSPACE, side
-    from flows.recorded import Storage
     from stages.core.params.reader import read_params
     from stages.core.tables import columns
 
     root = Path.cwd()
     bounds = read_params(PARAMS).gate
+    if not asks(bounds):
+        typer.echo("Passed: nothing is asked of a model (section `gate` of params.yaml).")
+        return
+
+    from commands.predictions import WORKSPACE, side
+    from flows.recorded import Storage
+
     storage = Storage(root)
     here = side(root, WORKSPACE, storage)
     checks = bounded(here.metrics["model"], bounds)
@@ -58,9 +63,6 @@ def gate() -> None:
         check, said = _against_release(root, here, bounds, storage)
         checks.append(check)
         typer.echo(said)
-    if not checks:
-        typer.echo("Passed: nothing is asked of a model (section `gate` of params.yaml).")
-        return
     rows = [("", "is", "must be", ""), *(_row(check) for check in checks)]
     typer.echo(columns(rows, "lrrl"))
     held = [check.name for check in checks if not check.passed]
@@ -68,6 +70,13 @@ def gate() -> None:
         typer.echo(f"Held: {', '.join(held)}. No model is exported by `headstart run`.")
         raise typer.Exit(HELD)
     typer.echo("Passed.")
+
+
+def asks(bounds: GateParams) -> bool:
+    """Whether anything is asked of a model at all."""
+    return bounds.not_worse_than_release or any(
+        getattr(bounds, parameter) is not None for parameter, _, _ in _BOUNDS
+    )
 
 
 def bounded(scores: Mapping[str, Any], bounds: GateParams) -> list[Check]:
