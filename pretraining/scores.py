@@ -28,10 +28,10 @@ from stages.engine.litert import LiteRTFunction
 from stages.imaging.pixels import pixels
 from stages.sources.archive import open_archive
 from stages.sources.embedded import EmbeddedSource
-from stages.sources.entries import Source
+from stages.sources.entries import Place, Source
 from stages.sources.folder import FolderSource
 from stages.sources.inventory import Bounds
-from stages.sources.layout import Place, recognize, unwanted
+from stages.sources.layout import recognize, unwanted
 
 Floats = npt.NDArray[np.float32]
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import headstart
 from stages.artifacts.backbone_record import WEIGHTS, BackboneRecord, write_backbone
 from stages.artifacts.manifest import read_images
-from stages.artifacts.model_folder import ModelRecord, write_model
+from stages.artifacts.model_folder import BASE_WEIGHTS, UPPER, ModelRecord, write_model
 from stages.core.files import sha256_bytes
 from stages.core.params.recipe import overlay
 from tests.conftest import ROOT
@@ -246,6 +246,31 @@ def test_every_layer_of_a_cut_base_and_a_map_that_is_flattened(project: Path) ->
     assert rows["base"] == ["base", "14,714,688", "0", "14,714,688"]
     assert rows["head_0"][-3:] == ["8192)", "0", "0"]
     assert rows["head_1"][-2:] == ["131,088", "131,088"]
+
+
+@pytest.mark.slow  # as above
+def test_a_fine_tuned_model_tells_what_learned(project: Path) -> None:
+    backbone(project / "data/backbone", alpha=0.35, image_size=64, parameters=410_208)
+    folder = project / "data/models/fine_tuned"
+    folder.mkdir(parents=True)
+    for name in (BASE_WEIGHTS, UPPER):
+        (folder / name).write_bytes(b"not read here")
+    record = models.record(
+        kind="fine_tuned", feature_shape=(1280,), unfrozen_from="block_16_expand"
+    )
+    write_model(folder, record, models.weights(record))
+    lines = run("model").splitlines()
+    assert "Fine-tuned from block_16_expand up." in lines
+    folded = next(line for line in lines if "frozen layers" in line)
+    assert folded.startswith("input_layer … block_15_add")
+    assert folded.split()[-1] == "0"
+    rows = {line.split()[0]: line.split() for line in lines if line.strip()}
+    # The convolutions of the last block and Conv_1; batch normalization stays as it is.
+    assert rows["block_16_expand"][-2:] == ["18,816", "18,816"]
+    assert rows["Conv_1_bn"][-1] == "0"
+    assert rows["head_0"][-1] == "0"
+    assert rows["base"][1] == "410,208"
+    assert len(run("model", "--layers").splitlines()) > 150
 
 
 def test_before_anything_has_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
