@@ -11,7 +11,7 @@ import os
 import shlex
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,7 +158,8 @@ class Run:
 
         head = recording.before(self.root) if self.commit else None
         planned = plan(dag.stages(self.root), dag.changes(self.root))
-        with lockfile.in_order(self.root):
+        still = all(entry.fate == Fate.UNCHANGED for entry in planned)
+        with nullcontext() if still else lockfile.in_order(self.root):
             states = self._stages(planned)
         state = _verdict(states)
         if any(outcome != Outcome.UNCHANGED for outcome in self.outcomes.values()):
