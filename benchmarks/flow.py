@@ -6,9 +6,9 @@
 (b) `headstart run`, its server running already
 (c) `headstart run`, with the temporary server that it starts when there is none
 
-Whole processes, one after another in turn; the middle one of the repetitions is shown, and all of
-them. Processor seconds are those of the command and all that it starts: on a machine with other work
-they say more than the clock. The pipeline is the embedded default, run once beforehand by `dvc repro`.
+Whole processes, in turn; the middle one of the repetitions is shown, and all of them. Processor
+seconds are those of the command and all that it starts: on a machine with other work they say more
+than the clock. The pipeline is the embedded default, run once beforehand by `dvc repro`.
 """
 
 from __future__ import annotations
@@ -67,18 +67,18 @@ def measure(checkout: Checkout, address: str, repetitions: int) -> Rows:
         if number:  # the first round fills caches of the disk, and makes the databases
             for name, seconds in took.items():
                 rows[name].append(seconds)
-            print(
-                "  ".join(f"{name} {seconds:.1f} s" for name, seconds in took.items()), flush=True
-            )
+            print("  ".join(f"{name} {took[name][0]:.1f} s" for name in took), flush=True)
     return rows
 
 
-def run(checkout: Checkout) -> float:
-    """Seconds of `headstart run`; nothing may run in it."""
-    seconds, output = checkout.run(HEADSTART, "run")
-    if " unchanged." not in output or "Running stage" in output:
+def timed(command: Callable[[], tuple[float, str]]) -> tuple[float, float]:
+    """Seconds by the clock, and of the processors; nothing may run in it."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds, output = command()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if "Running stage" in output:
         raise RuntimeError(f"There was something to do:\n{output}")
-    return seconds
+    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 @contextmanager
