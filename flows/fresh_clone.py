@@ -7,28 +7,55 @@ what keeps every run from computing everything again.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from configparser import ConfigParser
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 from urllib.parse import urlparse
 
 import platformdirs
+from prefect.logging import get_logger
 
 from flows.errors import FlowError
-from flows.repository import Repository
+from flows.repository import GitError, Repository
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-def expect(repository: str = "") -> None:
-    """Say what is missing, before a clone of nothing fails with git's words.
+def told(step: Callable[P, T]) -> Callable[P, T]:
+    """Let a step's error reach the run's page; Prefect leaves it to the worker's terminal."""
+
+    @wraps(step)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return step(*args, **kwargs)
+        except FlowError as error:
+            run = os.environ.get("PREFECT__FLOW_RUN_ID")
+            if run:
+                names = {"flow_run_id": run, "flow_run_name": run}  # the server has a better one
+                get_logger("flow_runs").error(str(error), extra=names)
+            raise
+
+    return wrapper
+
+
+@told
+def expect(repository: str = "", branch: str = "") -> None:
+    """Say what is missing, before a clone fails.
 
     Parameters
     ----------
     repository : str
         Address or folder of the git repository.
+    branch : str
+        Empty: the repository's default.
 
     Raises
     ------
     FlowError
-        If it is empty.
+        If it is not named, cannot be read, or has no such branch.
     """
     if not repository.strip():
         raise FlowError(
@@ -36,8 +63,20 @@ def expect(repository: str = "") -> None:
             "set in its environment. Nothing was run. Stop the worker and start it again with "
             "`HEADSTART_REPOSITORY=ADDRESS prefect worker start …` (docs/scheduling.md)."
         )
+    wanted = f"refs/heads/{branch}" if branch else "HEAD"
+    try:
+        found = Repository(Path.cwd()).git("ls-remote", "--", repository, wanted)
+    except GitError as error:
+        raise FlowError(
+            f"The repository that HEADSTART_REPOSITORY names cannot be read by the worker. Nothing "
+            f"was run. {error}"
+        ) from error
+    if not found:
+        what = f"no branch {branch} (HEADSTART_BRANCH)" if branch else "no commit"
+        raise FlowError(f"The repository {repository} has {what}. Nothing was run.")
 
 
+@told
 def prepare(directory: str, cache: str = "", remote: str = "") -> dict[str, str]:
     """Give a clone a DVC cache that stays, and a remote that is there from where it lies.
 

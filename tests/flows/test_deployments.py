@@ -63,10 +63,19 @@ def test_prefect_yaml_names_nobodys_repository_and_its_variables_are_explained()
         assert f"`{name}`" in guide
 
 
-def test_a_worker_that_does_not_know_the_repository_says_so() -> None:
-    expect("anything")
+def test_a_worker_that_cannot_clone_says_why(made: Path, tmp_path: Path) -> None:
+    expect(str(made))
+    expect(str(made), "main")
     with pytest.raises(FlowError, match="HEADSTART_REPOSITORY is not set"):
         expect(" ")
+    with pytest.raises(FlowError, match="cannot be read by the worker") as caught:
+        expect(str(tmp_path / "nowhere"))
+    assert "does not appear to be a git repository" in str(caught.value)
+    with pytest.raises(FlowError, match=r"no branch nights \(HEADSTART_BRANCH\)"):
+        expect(str(made), "nights")
+    git(tmp_path, "init", "--quiet", "empty")
+    with pytest.raises(FlowError, match="has no commit"):
+        expect(str(tmp_path / "empty"))
 
 
 def test_a_clone_gets_a_cache_that_stays_and_its_origins_remote(

@@ -205,6 +205,17 @@ def test_a_schedule_fires_by_itself_and_leaves_a_commit_as_dvc_repro_would(
     assert (taken / "data" / "model.txt").read_text() == "ONE TWO THREE0.5"
 
 
+def test_a_worker_that_does_not_know_the_repository_says_so_on_the_runs_page(
+    prefect: Prefect, tmp_path: Path
+) -> None:
+    deploy(prefect, tmp_path / "deploying", {"schedules": [], "work_pool": {"name": "forgetful"}})
+    worker = prefect.worker("forgetful", "forgetful")
+    run = prefect.start_run("pipeline/nightly")
+    assert prefect.ended(run)["state_type"] == "CRASHED"
+    worker.close()
+    until(lambda: "HEADSTART_REPOSITORY is not set" in prefect.log(run), 30, "the page says why")
+
+
 def test_a_killed_server_costs_no_stage(prefect: Prefect, project: Path, worker: Kept) -> None:
     run = begun(prefect, project)
     assert prefect.server is not None
