@@ -15,7 +15,10 @@ from flows.verdict import Kind, Verdict
 from tests.flows import toy
 
 # DVC 3.67 uses what pygtrie is about to remove.
-pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning"),
+]
 
 
 def again(project: Path, **asked: bool) -> Certificate:

@@ -159,7 +159,16 @@ def test_what_is_recorded_nowhere_is_compared_by_its_hash_alone(home: Path) -> N
     assert found["metrics.json"].verdict is Verdict.BIT_EXACT
 
 
-@pytest.mark.parametrize("path", ["weights.csv", "model", "data.txt", "metrics.json", "raw"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "weights.csv",
+        "metrics.json",
+        pytest.param("model", marks=pytest.mark.slow),
+        pytest.param("data.txt", marks=pytest.mark.slow),
+        pytest.param("raw", marks=pytest.mark.slow),
+    ],
+)
 def test_an_edited_hash_is_found_and_named(home: Path, path: str) -> None:
     lock = home / "project/dvc.lock"
     head, tail = lock.read_text().split(f"- path: {path}\n", 1)
@@ -211,6 +220,7 @@ def test_a_place_that_cannot_be_written_is_told(
     assert "TMPDIR names another place" in refused(home)
 
 
+@pytest.mark.slow
 def test_the_copy_can_be_kept(home: Path) -> None:
     made, said = again(home, keep=True)
     assert made.reached
@@ -218,6 +228,7 @@ def test_the_copy_can_be_kept(home: Path) -> None:
     assert "The copy was kept" in said
 
 
+@pytest.mark.slow
 def test_a_subfolder_of_a_repository_is_a_project_too(made: Path, home: Path) -> None:
     top = home / "top"
     inner = top / "inner"
@@ -247,6 +258,7 @@ def test_what_git_does_not_know_is_told(tmp_path: Path) -> None:
         rerun(tmp_path, Request("HEAD"), say=print)
 
 
+@pytest.mark.slow
 def test_a_shallow_clone_is_run_again_and_tells_why_it_lacks_older_ones(home: Path) -> None:
     shallow = home / "shallow"
     url = f"file://{home / 'project'}"
