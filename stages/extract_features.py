@@ -29,12 +29,8 @@ from stages.core.errors import HeadstartError
 from stages.core.journal import Journal
 from stages.core.machine import KERAS_BATCH, cores
 from stages.core.params.extract_features import ExtractFeaturesParams
-from stages.engine.extraction import (
-    Function,
-    extract,
-    fingerprint_record,
-    interpreters,
-)
+from stages.engine.extraction import extract, fingerprint_record, interpreters
+from stages.engine.passing import Function
 from stages.engine.recorded_views import RecordedViews
 
 

@@ -72,6 +72,7 @@ def test_a_base_with_random_weights_goes_from_download_to_export(name: str, tmp_
         split__validation=0.25, split__test=0.25,
         backbone__name=name, backbone__alpha=1.0, backbone__weights="random",
         backbone__image_size=size, train_head__epochs=2,
+        export__forms=["saved_model", "keras", "tflite_float32"],
     )  # fmt: skip
     checkout.set(**_flat(sections))
     _, said = checkout.repro("export")
@@ -88,9 +89,10 @@ def test_a_base_with_random_weights_goes_from_download_to_export(name: str, tmp_
     assert told.model.shape == (metrics["test_pictures"], 2)
     if model.head[-1]["activation"] == "softmax" or model.head[-1]["units"] == 1:
         np.testing.assert_allclose(told.model.sum(axis=1), 1, atol=1e-6)
-    exported = json.loads((data / "metrics/export.json").read_text())
-    assert exported["keras"]["same_first_guess_share"] == 1.0
-    assert exported["keras"]["largest_difference"] <= 1e-4
+    exported = json.loads((data / "metrics/export.json").read_text())["forms"]
+    for form in ("saved_model", "keras", "tflite_float32"):
+        assert exported[form]["pixels"]["same_first_guess_share"] == 1.0
+        assert exported[form]["pixels"]["probability_differs_at_most"] <= 1e-4
     if "fine_tune" in sections:
         tuning = json.loads((data / "journal/fine_tune.json").read_text())
         assert tuning["epochs"] == 1

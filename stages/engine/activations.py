@@ -22,8 +22,9 @@ from stages.artifacts.feature_store import FeatureStore
 from stages.core.disk import amount, require_room
 from stages.core.files import sha256_file
 from stages.core.machine import architecture, cores
-from stages.engine.extraction import Passes, Reader, assemble, extract, interpreters, row_bytes
+from stages.engine.extraction import Passes, assemble, extract, interpreters, row_bytes
 from stages.engine.litert import LiteRTFunction
+from stages.engine.passing import Reader
 from stages.imaging.pixels import SPEC, pixels
 
 Array = npt.NDArray[Any]

@@ -11,31 +11,32 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from itertools import groupby, islice
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from stages.artifacts.backbone_record import BackboneRecord
-from stages.artifacts.feature_store import FeatureStore, Floats, split_key, view_key
+from stages.artifacts.feature_store import FeatureStore
 from stages.artifacts.npy import write_npy
 from stages.core.disk import require_room
-from stages.core.errors import HeadstartError
 from stages.core.machine import KERAS_BATCH, architecture, cores
-from stages.core.progress import Progress, progress
+from stages.core.progress import progress
+from stages.engine.passing import (
+    Function,
+    Pixels,
+    Reader,
+    ViewsOf,
+    Work,
+    pictures_of,
+    run,
+)
 from stages.imaging.pixels import SPEC, pixels
-
-Pixels = npt.NDArray[np.uint8]
-Function = Callable[[Pixels], Floats]
-Result = tuple[str, Floats]
 
 #: Memory that interpreters may take together: an eighth of the machine's, at least this.
 _LEAST_BUDGET = 1 << 30
@@ -43,35 +44,12 @@ _LEAST_BUDGET = 1 << 30
 #: more in the order in which its kernels read them): its activations.
 _ACTIVATIONS = 32 << 20
 _ATTEMPTS = 3
-#: Views of a picture that are made from one decoding: more would be much to hold, and to lose.
-_VIEWS_AT_ONCE = 16
 _PAGE = 4096
 _ROOM = (
     "Free some room, or name a folder on another disk for what is recorded in the environment "
     "variable HEADSTART_CACHE. What is recorded already is kept."
 )
 _PACKAGES = {"litert": ("ai-edge-litert",), "keras": ("tensorflow", "keras")}
-
-
-class Reader(Protocol):
-    """What pictures are read from: :class:`stages.artifacts.shards.ShardReader`."""
-
-    def read(self, shard: int, offset: int, length: int, image_id: str) -> bytes:
-        """Bytes of one picture; called from several threads."""
-
-
-class ViewsOf(Protocol):
-    """Views that are recorded of a picture: :class:`stages.engine.recorded_views.RecordedViews`."""
-
-    @property
-    def count(self) -> int:
-        """Views of each picture."""
-
-    def keys(self, image_id: str) -> list[str]:
-        """Under which keys the store holds the different views of a picture."""
-
-    def pixels(self, picture: Pixels, image_id: str, view: int) -> Pixels:
-        """A view of a decoded picture; called from several threads."""
 
 
 @dataclass(frozen=True)
@@ -104,17 +82,6 @@ class Passes:
             f"{self.pictures:,} {self.what}{same}: {self.done:,} passed through the base, "
             f"{self.avoided:,} found in the store ({self.seconds:.1f} s{rate})"
         )
-
-
-class Picture(NamedTuple):
-    """A row of the manifest, as far as extraction needs it, and which view of it is meant."""
-
-    image_id: str
-    path: str
-    shard: int
-    offset: int
-    length: int
-    view: int = 0
 
 
 def fingerprint_record(
@@ -240,10 +207,10 @@ def extract(
                     # One after another: loading a network is not safe in several threads.
                     for _ in range(count):
                         pool.put(make_function())
-                work = _Work(reader, pool, size, store.shape, decode, views, batch)
-                wanted = _pictures(distinct, missing)
+                work = Work(reader, pool, size, store.shape, decode, views, batch)
+                wanted = pictures_of(distinct, missing)
                 with progress(total=len(missing), desc=desc, unit="picture") as bar:
-                    _run(work, wanted, store, bar, batch=batch, workers=workers)
+                    run(work, wanted, store, bar, batch=batch, workers=workers)
                 done += len(missing)
                 if store.repairs == repairs:
                     break
@@ -261,146 +228,6 @@ def assemble(ids: Sequence[str], store: FeatureStore, target: Path, dtype: str =
     return write_npy(target, len(ids), store.shape, dtype, store.rows(ids))
 
 
-class _Work:
-    """What a worker thread does with some pictures."""
-
-    def __init__(
-        self,
-        reader: Reader,
-        pool: SimpleQueue[Function],
-        size: int,
-        shape: tuple[int, ...],
-        decode: Callable[[bytes, int], Pixels],
-        views: ViewsOf | None,
-        batch: int,
-    ) -> None:
-        self.reader, self.pool, self.size, self.shape = reader, pool, size, shape
-        self.decode, self.views, self.batch = decode, views, batch
-
-    def __call__(self, pictures: Sequence[Picture]) -> list[Result]:
-        inputs = [
-            view
-            for _, same in groupby(pictures, key=lambda picture: picture.image_id)
-            for view in self._pixels(list(same))
-        ]
-        function = self.pool.get()
-        try:
-            features = np.concatenate(
-                [
-                    function(np.stack(inputs[start : start + self.batch]))
-                    for start in range(0, len(inputs), self.batch)
-                ]
-            )
-        except Exception as error:
-            raise _failed(pictures, "the base could not be run on it", error) from error
-        finally:
-            self.pool.put(function)
-        if features.shape != (len(pictures), *self.shape):
-            raise HeadstartError(
-                f"The base gave features of shape {features.shape[1:]}; its record says "
-                f"{self.shape}. Run the stage `backbone` again."
-            )
-        finite = np.isfinite(features.reshape(len(pictures), -1)).all(axis=1)
-        if not finite.all():
-            bad = pictures[int(np.argmin(finite))]
-            raise _failed([bad], "the base gave a value that is no finite number")
-        return [(view_key(p.image_id, p.view), f) for p, f in zip(pictures, features, strict=True)]
-
-    def _pixels(self, same: Sequence[Picture]) -> list[Pixels]:
-        """What is asked for of one picture, which is decoded once."""
-        image_id, _, shard, offset, length, _ = same[0]
-        try:
-            plain = self.decode(self.reader.read(shard, offset, length, image_id), self.size)
-            if self.views is None:
-                return [plain]
-            return [self.views.pixels(plain, image_id, picture.view) for picture in same]
-        except Exception as error:
-            raise _failed(same[:1], "it could not be read", error) from error
-
-
-def _failed(
-    pictures: Sequence[Picture], what: str, error: Exception | None = None
-) -> HeadstartError:
-    first = pictures[0]
-    others = f" (or one of {len(pictures) - 1} others)" if len(pictures) > 1 else ""
-    why = "" if error is None else f": {error or type(error).__name__}"
-    return HeadstartError(
-        f"The picture {first.path!r} ({first.image_id[:12]}…){others} has no features: {what}"
-        f"{why}. What was finished before is recorded. `download` had read this picture, so the "
-        "shards or the manifest changed since, or the file is damaged: run "
-        "`dvc repro --force download`, then this stage again."
-    )
-
-
 def _keys(ids: pd.Series[str], views: ViewsOf | None) -> list[str]:
     """Under which keys the store holds what is asked for of some pictures."""
     return list(ids) if views is None else [key for name in ids for key in views.keys(name)]
-
-
-def _pictures(rows: pd.DataFrame, missing: Iterable[str]) -> Iterator[Picture]:
-    """What is missing of distinct pictures, the views of each one after another."""
-    lacking: dict[str, list[int]] = {}
-    for key in missing:
-        image_id, view = split_key(key)
-        lacking.setdefault(image_id, []).append(view)
-    # In the order in which they lie on the disk; the order of recording does not matter.
-    ordered = rows[rows["image_id"].isin(lacking)].sort_values(["shard", "offset"], kind="stable")
-    paths = ordered["path"] if "path" in ordered else ordered["image_id"]
-    columns = (ordered[name] for name in ("shard", "offset", "bytes"))
-    for image_id, path, shard, offset, length in zip(
-        ordered["image_id"], paths, *columns, strict=True
-    ):
-        for view in lacking[image_id]:
-            yield Picture(str(image_id), str(path), int(shard), int(offset), int(length), view)
-
-
-def _chunks(pictures: Iterable[Picture], batch: int) -> Iterator[list[Picture]]:
-    """What one task works on: a batch, or if the base takes one at a time, a picture's views."""
-    if batch == 1:
-        for _, same in groupby(pictures, key=lambda picture: picture.image_id):
-            while chunk := list(islice(same, _VIEWS_AT_ONCE)):
-                yield chunk
-        return
-    iterator = iter(pictures)
-    while chunk := list(islice(iterator, batch)):
-        yield chunk
-
-
-def _run(
-    work: _Work,
-    pictures: Iterable[Picture],
-    store: FeatureStore,
-    bar: Progress,
-    *,
-    batch: int,
-    workers: int,
-) -> None:
-    last = time.perf_counter()
-
-    def commit(future: Future[list[Result]]) -> None:
-        nonlocal last
-        results = future.result()
-        now = time.perf_counter()
-        store.put_many(results, seconds=now - last)
-        last = now
-        bar.update(len(results))
-
-    chunks = _chunks(pictures, batch)
-    pending: set[Future[list[Result]]] = set()
-    with ThreadPoolExecutor(workers, thread_name_prefix="extract") as executor:
-        try:
-            # Two tasks a worker are enough to keep it busy, and bound what is in memory.
-            pending.update(executor.submit(work, chunk) for chunk in islice(chunks, 2 * workers))
-            while pending:
-                finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-                pending.update(executor.submit(work, c) for c in islice(chunks, len(finished)))
-                while finished:
-                    commit(finished.pop())
-        except BaseException:
-            # Interrupted, or a picture failed: what the workers have begun is finished and kept.
-            executor.shutdown(cancel_futures=True)
-            for future in finished | pending:
-                with contextlib.suppress(Exception):
-                    if not future.cancelled():
-                        commit(future)
-            raise

@@ -15,7 +15,7 @@ import pandas as pd
 from stages.core.machine import cores
 from stages.core.params.augment import AugmentParams
 from stages.engine.activations import Array, Pool
-from stages.engine.extraction import Reader
+from stages.engine.passing import Reader
 from stages.imaging.augment import augment
 from stages.imaging.pixels import pixels
 

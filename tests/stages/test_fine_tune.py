@@ -16,10 +16,11 @@ from stages.artifacts.history import read_epochs
 from stages.artifacts.model_folder import Scores, read_model
 from stages.core.files import sha256_tree
 from stages.core.journal import Journal
-from tests.stages import small_run
+from tests.stages import recorded, small_run
 from tests.stages.artifacts.models import record
 from tests.stages.small_run import ROOT, SmallRun, stage
 
+ONE = ({"kind": "dense", "units": 1, "activation": "sigmoid"},)
 TRAINS = {"epochs": 3, "learning_rate": 1e-4, "batch_size": 8}
 
 
@@ -98,6 +99,18 @@ def test_views_pass_live_and_are_counted(run: SmallRun) -> None:
     assert notes["live_passes"] == 2 * 24
     # Validation is never augmented, so its activations are recorded ones.
     assert notes["passes_done"] + notes["passes_avoided"] == 2 * 24 + 12
+
+
+def test_recorded_views_are_no_pictures_to_tune_on(tmp_path: Path) -> None:
+    x = np.eye(4, dtype=np.float32)
+    splits = {"train": (x, [0, 0, 1, 1]), "validation": (x[:2], [0, 1]), "test": (x[:2], [0, 1])}
+    data = recorded.record(tmp_path, splits, ["a", "b"], views=np.stack([x, x]))
+    found = fine_tune.read_pictures(
+        data.manifest, data.features, record(classes=("a", "b"), head=ONE)
+    )
+    assert len(found.train) == 4
+    assert found.features.array("train").shape == (12, 4)
+    assert found.labels(found.train).tolist() == [0, 0, 1, 1]
 
 
 def test_zero_epochs_pass_the_head_through_without_tensorflow(run: SmallRun) -> None:
