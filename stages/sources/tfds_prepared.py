@@ -14,6 +14,7 @@ import numpy as np
 from stages.core.errors import SourceError
 
 _OWN = "tensorflow_datasets.core.features."
+_CLASS = ("pythonClassName", "type")  # the second in older descriptions
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,9 @@ def _check_classes_of_features(path: Path) -> None:
     while waiting:
         node = waiting.pop()
         if isinstance(node, dict):
-            named = node.get("pythonClassName", node.get("type", _OWN))
-            if not isinstance(named, str) or not named.startswith(_OWN):
+            # A dict under one of these keys is a feature that has that name.
+            named = next((node[key] for key in _CLASS if isinstance(node.get(key), str)), _OWN)
+            if not named.startswith(_OWN):
                 raise SourceError(
                     f"{path} names the class {named!r}, which is none of TFDS' own. It was not "
                     "imported, since importing runs code. Nothing was written."

@@ -38,7 +38,7 @@ OF_A_SOURCE = tuple(_FOR)
 # A version belongs to each name: without it the commit would not say what it was trained on.
 _NAMES: Mapping[str, tuple[re.Pattern[str], str]] = {
     "tfds": (
-        re.compile(r"[A-Za-z0-9_]+(/[A-Za-z0-9_.+-]+)?:\d+\.\d+\.\d+"),
+        re.compile(r"[A-Za-z0-9_]+(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)?:\d+\.\d+\.\d+"),
         "a data set with its version, as in cats_vs_dogs:4.0.1 or NAME/CONFIG:VERSION,",
     ),
     "kaggle": (

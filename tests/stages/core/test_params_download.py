@@ -74,6 +74,7 @@ def test_what_belongs_together(tmp_path: Path, values: dict[str, Any]) -> None:
         ({**TFDS, "name": None}, "`source: tfds`. Got null"),
         ({**TFDS, "name": "cats_vs_dogs"}, "with its version, as in cats_vs_dogs:4.0.1"),
         ({**TFDS, "name": "../etc:1.0.0"}, "Without the version"),
+        ({**TFDS, "name": "a/..:1.0.0"}, "Without the version"),
         ({**KAGGLE, "name": "some-one/pets"}, "OWNER/NAME/versions/2"),
         ({**KAGGLE, "name": "some-one/../versions/2"}, "OWNER/NAME/versions/2"),
         ({**KAGGLE, "name": "some-one/pets/versions/0"}, "OWNER/NAME/versions/2"),

@@ -77,6 +77,7 @@ class TinyArrays(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
         features = {
             "pixels": tfds.features.Tensor(shape=(8, 9, 3), dtype=np.uint8),
             "kind": tfds.features.Text(),
+            "type": tfds.features.Text(),
             "weight": np.float32,
         }
         return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
@@ -87,7 +88,7 @@ class TinyArrays(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
     def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for number in range(4):
             pixels = np.random.default_rng(number).integers(0, 256, (8, 9, 3), dtype=np.uint8)
-            yield number, {"pixels": pixels, "kind": "ab"[number % 2], "weight": 0.5}
+            yield number, {"pixels": pixels, "kind": "ab"[number % 2], "type": "x", "weight": 0.5}
 
 
 def main(folder: str) -> None:
