@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("options", nargs="*", help="after --: further options of serve-model")
     options = parser.parse_args()
-    files = sorted(options.pictures.rglob("*.jpg"))
+    files = sorted(p for p in options.pictures.rglob("*") if p.suffix in {".jpg", ".png"})
     contents = [files[place % len(files)].read_bytes() for place in range(options.requests)]
     command = [
         sys.executable, "-m", "headstart", "serve-model", f"--model={options.model.resolve()}",

@@ -63,6 +63,8 @@ class Service:
 
     def __init__(self, classifier: Classifier, settings: Settings) -> None:
         self.classifier, self.settings = classifier, settings
+        # A model that cannot run is told now, and the first request does not wait for its start.
+        classifier(np.zeros((1, classifier.size, classifier.size, 3), np.uint8))
         self.metrics = Metrics(form=classifier.form, classes=len(classifier.classes))
         self.bodies = Bodies(settings.max_body, settings.max_held)
         # JSON becomes Python objects of many times its size, and is parsed on one core anyway.
