@@ -44,7 +44,7 @@ def test_the_embedded_default_runs_from_pictures_to_an_exported_model(
     cold: tuple[Checkout, str],
 ) -> None:
     checkout, output = cold
-    assert len(stages_that_ran(output)) == 9
+    assert len(stages_that_ran(output)) == 10
     metrics = json.loads((checkout.folder / "data/metrics/evaluate.json").read_text())
     assert metrics["test_pictures"] > 100
     assert metrics["model"]["accuracy"] > 0.95
@@ -52,6 +52,16 @@ def test_the_embedded_default_runs_from_pictures_to_an_exported_model(
     assert (checkout.folder / "data/export/model.keras").is_file()
     assert (checkout.folder / "data/export/saved_model/saved_model.pb").is_file()
     assert table(checkout)["passes_done"] == 1797
+
+
+def test_the_run_ends_in_a_report(cold: tuple[Checkout, str]) -> None:
+    checkout, _ = cold
+    page = checkout.folder / "data/reports/index.html"
+    text = page.read_text(encoding="utf-8")
+    assert checkout.git("rev-parse", "HEAD").strip() in text
+    assert "10 classes" in text
+    _, said = checkout.run("headstart", "summary")
+    assert said.strip().splitlines()[-1].startswith("Report: data/reports/index.html")
 
 
 def test_nothing_runs_again(cold: tuple[Checkout, str]) -> None:
@@ -82,7 +92,8 @@ def test_another_head_rate_runs_the_head_and_costs_no_pass(cold: tuple[Checkout,
     checkout, _ = cold
     checkout.set(train_head__learning_rate=0.01)
     _, output = checkout.repro()
-    assert stages_that_ran(output) == ["train_head", "fine_tune", "evaluate", "export"]
+    stages = ["train_head", "fine_tune", "evaluate", "export", "make_report"]
+    assert stages_that_ran(output) == stages
     assert table(checkout)["passes_done"] == 0
     assert table(checkout)["passes_avoided"] == 1797
 
@@ -98,6 +109,19 @@ def test_a_sample_after_the_full_run_costs_no_pass(cold: tuple[Checkout, str]) -
     assert after["train_pictures"] == 200
     copied = list((checkout.folder / "data/sample/train").rglob("*.png"))
     assert len(copied) <= 200
+
+
+def test_a_run_whose_stages_come_from_the_cache_renders_the_page_anew(
+    cold: tuple[Checkout, str],
+) -> None:
+    checkout, _ = cold
+    page = checkout.folder / "data/reports/index.html"
+    for k in (1, 2, 1):
+        checkout.set(evaluate__top_k=k)
+        _, output = checkout.repro()
+        assert "make_report" in stages_that_ran(output)
+        assert f"Right among the first {k}" in page.read_text(encoding="utf-8")
+    assert "evaluate" not in stages_that_ran(output)
 
 
 def test_a_wrong_parameter_stops_the_run_with_its_line(cold: tuple[Checkout, str]) -> None:
