@@ -65,6 +65,8 @@ class Copy:
             "PYTHONPATH": str(self.folder / "guard"),
             "PYTHONSAFEPATH": "",
             "DVC_SITE_CACHE_DIR": str(self.folder / "site"),
+            # TensorFlow leaves what it compiles of Python.
+            "TMPDIR": str(self.folder / "temporary"),
         }
 
 
@@ -81,7 +83,7 @@ def clean_copy(commit: Commit, *, keep: bool = False) -> Iterator[Copy]:
     try:
         top = folder.joinpath(*["d"] * _DEEP, "copy")
         made = Copy(folder, top / commit.prefix, folder / "store", folder / "scratch")
-        for name in ("cache", "site", "guard"):
+        for name in ("cache", "site", "guard", "temporary"):
             (folder / name).mkdir()
         for place in (top, made.store, made.scratch):
             place.mkdir(parents=True)

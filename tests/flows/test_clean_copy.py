@@ -60,6 +60,17 @@ def test_the_commits_own_code_runs_there(project: Path, monkeypatch: pytest.Monk
     assert done.stdout == "committed\nNo module named 'stages.core'\n"
 
 
+def test_what_its_stages_leave_behind_goes_with_it(project: Path) -> None:
+    code = "import tempfile; print(tempfile.mkdtemp())"
+    with clean_copy(history.commit(project, "HEAD")) as copy:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, **copy.environment()}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert Path(done.stdout.strip()).is_relative_to(copy.folder)
+    assert left() == []
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, FlowError, SystemExit])
 def test_it_is_removed_however_the_block_ends(project: Path, error: type[BaseException]) -> None:
     with pytest.raises(error), clean_copy(history.commit(project, "HEAD")) as copy:
