@@ -24,6 +24,7 @@ from prefect.client.schemas.objects import Artifact, State, TaskRun
 from prefect.states import Cancelling
 from prefect.testing.utilities import prefect_test_harness
 
+from flows import lockfile
 from flows import pipeline as module
 from flows.pipeline import Run, pipeline, watching
 from flows.run_stage import Outcome
@@ -317,6 +318,26 @@ def test_ctrl_c_ends_the_stage_and_the_next_run_goes_on(project: Callable[[str],
     thread.join()
     assert state.is_cancelled(), state.message
     goes_on(folder)
+
+
+def test_a_second_run_waits_for_the_first(
+    project: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = project("stages: {one: {cmd: echo 1 > one.txt, outs: [one.txt]}}")
+    inside = threading.Event()
+
+    def first() -> None:
+        with lockfile.alone(folder, "flow run 'tidy-owl'", print, threading.Event()):
+            inside.set()
+            until(lambda: "flow run 'tidy-owl'" in caplog.text, 60, "the second run says it waits")
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert inside.wait(60)
+    state, _ = go(folder)
+    thread.join()
+    assert state.is_completed(), state.message
+    assert "Waiting for its end" in caplog.text
 
 
 TAMPERED = """
