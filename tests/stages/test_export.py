@@ -349,6 +349,38 @@ def test_an_export_of_another_model_than_the_evaluated_one_is_refused(run: Small
     assert not list(run.folder.glob(".refused*"))
 
 
+@pytest.mark.slow
+def test_what_litert_cannot_convert_is_left_out_and_said(
+    run: SmallRun,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from stages.nets.forms import writing
+
+    def refuse(source: writing.Source) -> bytes:
+        raise RuntimeError(f"error: no operation for {source.model.name}\nand many more lines")
+
+    monkeypatch.setattr(writing, "_CONVERTED", {"tflite_float32": refuse})
+    trained = export.Model.read(run.folder / "untuned", run.backbone)
+    by_keras = dataclasses.replace(
+        trained, backbone=dataclasses.replace(trained.backbone, engine="keras")
+    )
+    test = read_split(run.manifest).query("split == 'test'")
+    shown = export.Shown(*load(run.images, test, 32), calibration=None)
+    journal = run.journal("export")
+    found = export.write_and_read(tmp_path, by_keras, ["tflite_float32", "keras"], shown, journal)
+    assert set(found.readings) == {"keras"}
+    assert set(found.left_out) == {"tflite_float32"}
+    said = capsys.readouterr().out
+    assert "cannot be converted to the form tflite_float32: error: no operation for clas" in said
+    assert "many more" not in said
+    with pytest.raises(HeadstartError, match=r"no operation.*Nothing was exported. Take it out"):
+        export.write_and_read(tmp_path, trained, ["tflite_float32"], shown, journal)
+    with pytest.raises(HeadstartError, match="None of the forms tflite_float32 can be made"):
+        export.write_and_read(tmp_path, by_keras, ["tflite_float32"], shown, journal)
+
+
 def test_what_litert_cannot_convert_may_be_lacking_of_a_keras_base_alone(run: SmallRun) -> None:
     backbone = read_backbone(run.backbone)
     by_keras = dataclasses.replace(backbone, engine="keras")

@@ -67,6 +67,7 @@ open(sys.argv[1], "wb").write(to_onnx(classifier()))
 """
 
 
+@pytest.mark.slow
 def test_the_bytes_depend_on_the_model_alone(tmp_path: Path) -> None:
     contents = []
     for before in (0, 1):
