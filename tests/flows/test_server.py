@@ -205,6 +205,7 @@ def test_a_schedule_fires_by_itself_and_leaves_a_commit_as_dvc_repro_would(
     assert (taken / "data" / "model.txt").read_text() == "ONE TWO THREE0.5"
 
 
+@pytest.mark.slow
 def test_a_worker_that_does_not_know_the_repository_says_so_on_the_runs_page(
     prefect: Prefect, tmp_path: Path
 ) -> None:
