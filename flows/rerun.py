@@ -98,6 +98,7 @@ def rerun(
             run.python = interpreter.choose(
                 request.python, commit, copy.folder, say=lambda line: say(f"  {line}"), stop=stop
             )
+            run.note_python()
             return run.whole(copy)
     except OSError as error:  # a full disk, mostly
         raise FlowError(
@@ -162,6 +163,13 @@ class _Run:
             notes=tuple(self.notes),
             seconds=round(seconds, 3),
         )
+
+    def note_python(self) -> None:
+        """Say whose packages the stages use, if they are not ours."""
+        if self.request.python == interpreter.LOCK:
+            self._note("The stages use an environment made anew from the commit's lock.")
+        elif self.request.python:
+            self._note(f"The stages use the packages of {self.python}.")
 
     def note_uncommitted(self) -> None:
         """A commit is run again, not what lies in the folder: say so where the two differ."""

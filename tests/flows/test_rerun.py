@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -283,6 +284,22 @@ def test_a_pipeline_that_dvc_cannot_read_is_told_with_its_commit(home: Path) -> 
     (home / "project/dvc.lock").write_text("schema: '2.0'\nstages: 3\n")
     sha = toy.commit(home / "project", "damaged")
     assert f"DVC cannot read the pipeline of commit {sha[:12]} (damaged): " in refused(home)
+
+
+def test_another_python_runs_the_stages_and_is_told(home: Path, tmp_path: Path) -> None:
+    other = tmp_path / "bin" / "python"
+    other.parent.mkdir()
+    other.write_text(f'#!/bin/sh\necho "called here"\nexec {sys.executable} "$@"\n')
+    other.chmod(0o755)
+    with pytest.raises(FlowError, match="is no Python that could say"):
+        again(home, python=str(other))  # it says too much
+    other.write_text(
+        f'#!/bin/sh\n[ "$1" = -I ] || echo "called here"\nexec {sys.executable} "$@"\n'
+    )
+    made, said = again(home, python=str(other))
+    assert made.verdict is Verdict.BIT_EXACT
+    assert "  called here" in said
+    assert f"The stages use the packages of {other}." in made.notes
 
 
 def test_a_parameter_that_there_is_not_is_refused(home: Path) -> None:
