@@ -22,7 +22,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed
 
-from flows import child, dag, lockfile
+from flows import child, dag, lockfile, recording
 from flows.artifacts import Board
 from flows.cancelling import cancellation
 from flows.dag import Stage
@@ -154,8 +154,6 @@ class Run:
 
     def _recorded(self) -> State[Any]:
         """The stages, and the commit if one was asked for."""
-        from flows import recording  # noqa: PLC0415 - most runs commit nothing
-
         head = recording.before(self.root) if self.commit else None
         planned = plan(dag.stages(self.root), dag.changes(self.root))
         still = all(entry.fate == Fate.UNCHANGED for entry in planned)
@@ -164,8 +162,9 @@ class Run:
         state = _verdict(states)
         if any(outcome != Outcome.UNCHANGED for outcome in self.outcomes.values()):
             self.board.notes(self.root, dag.kept(self.root).notes)
-            state = self._checked(state)
-        if self.commit and (state.is_completed() or state.name == HELD):
+            if _good(state):
+                state = self._checked(state)
+        if self.commit and _good(state):
             branch = recording.record(
                 self.root, self.flow_run.name, push=self.push, held=state.name == HELD,
                 commit=head, outcomes=self.outcomes,
@@ -303,6 +302,11 @@ _SAYS = {
 }
 
 
+def _good(state: State[Any]) -> bool:
+    """Whether all that was meant to run did."""
+    return state.is_completed() or state.name == HELD
+
+
 def _seconds(value: Any) -> float | None:
     return None if value is None else float(value)
 
@@ -321,7 +325,8 @@ def _verdict(states: Mapping[str, State[Any]]) -> State[Any]:
         return Cancelled(message=f"Stopped. {', '.join(odd)}")
     counted = {word: [n for n, s in states.items() if s.name == word] for word in Outcome}
     told = [f"{len(names)} {word.lower()}" for word, names in counted.items() if names]
-    return Completed(message=f"{len(states)} stages: {', '.join(told)}.")
+    stages = "1 stage" if len(states) == 1 else f"{len(states)} stages"
+    return Completed(message=f"{stages}: {', '.join(told)}.")
 
 
 class _Quiet(logging.Filter):
