@@ -227,8 +227,8 @@ def sizes(width: pd.Series[int], height: pd.Series[int], image_size: int) -> Dra
         axes.set_ylim(0, 1.06 * max(height.max(), image_size))
         far = 2 * image_size > axes.get_xlim()[1]
         axes.annotate(
-            f"what the network sees: {image_size} × {image_size}", (image_size, 0), (-4, 4),
-            textcoords="offset points", ha="right" if far else "left",
+            f"what the network sees: {image_size} × {image_size}", (image_size, 0),
+            (-4 if far else 4, 4), textcoords="offset points", ha="right" if far else "left",
             color=inks.second, fontsize=8,
         )  # fmt: skip
 
