@@ -114,7 +114,9 @@ def main(  # noqa: PLR0913, PLR0917 - the model card states the whole procedure
         "download": download.model_dump(include={"source", "url", "sha256", "name"}),
         "split": split.model_dump(),
         "sample": sample.model_dump(),
-        "extract_features": {"dtype": extract_features.dtype},
+        "extract_features": extract_features.model_dump(
+            exclude=set() if extract_features.views else {"augment"}
+        ),
         "train_head": train_head.model_dump(),
         "fine_tune": fine_tune.model_dump() if fine_tune.epochs else {"epochs": 0},
     }
@@ -140,8 +142,7 @@ def main(  # noqa: PLR0913, PLR0917 - the model card states the whole procedure
             "refused": len(refused),
         }
         if expected is not evaluated:
-            summary["rounding"] = compare(evaluated, expected).summary()
-            summary["rounded_probability_difference_accepted"] = _ROUNDED
+            summary |= rounding(evaluated, expected)
         data = Data(table, read_json(intake), read_json(evaluation))
         content = card(trained.record, trained.backbone, data, procedure, summary)
         write_pages(folder, exported, summary, content)
@@ -286,6 +287,14 @@ def unrounded(trained: Model, batch: Pixels, evaluated: Floats) -> Floats:
             "is too sensitive to rounding: set extract_features.dtype to float32."
         )
     return apply_head(record.head, weights, features)
+
+
+def rounding(evaluated: Floats, expected: Floats) -> dict[str, Any]:
+    """For the metrics: what rounding the features did to the evaluated predictions."""
+    return {
+        "rounding": compare(evaluated, expected).summary(),
+        "rounded_probability_difference_accepted": _ROUNDED,
+    }
 
 
 def base_features(backbone: BackboneRecord, folder: Path, batch: Pixels) -> Floats:
