@@ -143,7 +143,10 @@ class Run:
                 self.result = Cancelled(message="Interrupted. What was finished is recorded.")
             except FlowError as error:
                 self.result = Failed(message=str(error))
-            except BaseException:  # SIGTERM, as Prefect hands it on; or a fault of ours
+            except Exception as error:  # a fault of ours: Prefect shows where
+                self.result = Failed(message=f"Not by a stage: {type(error).__name__}: {error}")
+                raise
+            except BaseException:  # SIGTERM, as Prefect hands it on
                 self.result = Cancelled(
                     message="Ended from outside. What was finished is recorded."
                 )
@@ -165,11 +168,10 @@ class Run:
             if _good(state):
                 state = self._checked(state)
         if self.commit and _good(state):
-            branch = recording.record(
+            recording.record(
                 self.root, self.flow_run.name, push=self.push, held=state.name == HELD,
                 commit=head, outcomes=self.outcomes,
             )  # fmt: skip
-            self.log.info(f"Committed to {branch}." if branch else "Nothing new to commit.")
         return state
 
     def _stages(self, planned: tuple[Planned, ...]) -> dict[str, State[Any]]:

@@ -364,6 +364,18 @@ def test_what_is_no_project_is_told_as_a_failure(tmp_path: Path) -> None:
     assert "no DVC project" in (state.message or "")
 
 
+def test_a_fault_of_ours_is_no_end_from_outside(
+    project: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = project("stages: {one: {cmd: echo 1 > one.txt, outs: [one.txt]}}")
+    monkeypatch.setattr(module, "plan", None)
+    state, run = go(folder)
+    assert state.is_failed()
+    assert run.result is not None
+    assert run.result.is_failed()
+    assert "TypeError" in (run.result.message or "")
+
+
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
