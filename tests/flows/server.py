@@ -140,7 +140,7 @@ class Prefect:
         """Start the server, or start it again, and wait until it answers."""
         command = [str(BIN / "prefect"), "server", "start", "--host", "127.0.0.1"]
         self.server = self._keep([*command, "--port", str(self.port)], "server.log", self.folder)
-        until(self.healthy, 120, "the server answers")
+        until(self.healthy, 300, "the server answers")
 
     def healthy(self) -> bool:
         """Whether the server answers."""
@@ -154,14 +154,14 @@ class Prefect:
         folder.mkdir(exist_ok=True)
         command = [str(BIN / "prefect"), "worker", "start", "--pool", pool, "--type", "process"]
         kept = self._keep([*command, "--name", name], f"{name}.log", folder, **environment)
-        until(lambda: "started!" in kept.text, 60, "the worker starts")
+        until(lambda: "started!" in kept.text, 180, "the worker starts")
         return kept
 
     def run(self, *words: str, folder: Path, **environment: str) -> str:
         """Run a command of a person; return what it prints. Raises if it fails."""
         done = subprocess.run(
             words, cwd=folder, env={**self.environment, **environment}, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=120,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=300,
         )  # fmt: skip
         assert done.returncode == 0, f"{words} ended with {done.returncode}:\n{done.stdout}"
         return done.stdout
@@ -207,7 +207,7 @@ class Prefect:
         """COMPLETED, RUNNING and so on."""
         return str(self.look(f"flow_runs/{run}")["state_type"])
 
-    def ended(self, run: str, seconds: float = 120) -> dict[str, Any]:
+    def ended(self, run: str, seconds: float = 300) -> dict[str, Any]:
         """Wait for the end of a run; return what the server knows of it."""
         until(lambda: self.state(run) in FINAL, seconds, f"run {run} ends")
         return dict(self.look(f"flow_runs/{run}"))

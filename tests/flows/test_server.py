@@ -20,6 +20,7 @@ from tests.flows.server import BIN, Kept, Prefect, until
 
 pytestmark = [
     pytest.mark.server,
+    pytest.mark.timeout(900),  # each in a fraction of it, unless the machine is very busy
     pytest.mark.skipif(sys.platform != "linux", reason="processes are watched through /proc"),
 ]
 
@@ -124,7 +125,7 @@ def stage(folder: Path) -> set[int]:
 def begun(prefect: Prefect, project: Path, deployment: str = HERE) -> str:
     """Start a run, and wait until it is in the middle of its long stage."""
     run = prefect.start_run(deployment, root=str(project))
-    until(lambda: stage(project), 60, "the stage runs")
+    until(lambda: stage(project), 180, "the stage runs")
     return run
 
 
@@ -177,7 +178,7 @@ def test_a_schedule_fires_by_itself_and_leaves_a_commit_as_dvc_repro_would(
         )  # fmt: skip
         return list(found)
 
-    first = until(fired, 120, "the schedule fires")[0]
+    first = until(fired, 240, "the schedule fires")[0]
     ended = prefect.ended(first["id"])
     prefect.run("prefect", "deployment", "delete", "pipeline/nightly", folder=tmp_path)
     night.worker.close()
@@ -222,7 +223,7 @@ def test_a_killed_server_costs_no_stage(prefect: Prefect, project: Path, worker:
     assert prefect.server is not None
     prefect.server.kill()
     (project / "enough").touch()
-    until(lambda: git(project, "for-each-ref", BRANCHES), 60, "the run is recorded")
+    until(lambda: git(project, "for-each-ref", BRANCHES), 180, "the run is recorded")
     prefect.start()
     prefect.ended(run)
     goes_on(prefect, project)
@@ -235,7 +236,7 @@ def test_one_machine_without_a_worker(prefect: Prefect, project: Path) -> None:
         prefect.folder / "serve.log", prefect.environment, project,
     )  # fmt: skip
     try:
-        until(lambda: "To stop: Ctrl-C" in served.text, 60, "it serves")
+        until(lambda: "To stop: Ctrl-C" in served.text, 180, "it serves")
         assert "pipeline/project-nightly: " in served.text
         deployment = until(
             lambda: prefect.found("deployments/name/pipeline/project-nightly"), 60, "it is known"
