@@ -35,6 +35,8 @@ def scores(metrics: Mapping[str, Any]) -> dict[str, Any]:
             "Calibration error", "expected_calibration_error", head, model, share=False, better=-1
         ),
     ]
+    if "binary_accuracy" in model:  # A head of single sigmoids.
+        rows.append(_row("Right outputs, each by itself", "binary_accuracy", head, model))
     lowest = min(head["accuracy_low"], model["accuracy_low"])
     floor = max(0.0, np.floor(10 * (lowest - 0.02)) / 10)
     return {

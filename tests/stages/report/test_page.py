@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 from base64 import b64decode, b64encode
@@ -15,6 +16,7 @@ import pytest
 from stages.core.page import Page
 from stages.core.params.reader import read_params
 from stages.report import page as pages
+from stages.report import results
 from stages.report.run import draw, read, show
 from tests.stages.report import made
 
@@ -191,6 +193,16 @@ def test_a_run_without_epochs_is_shown(tmp_path: Path, drawn: Path) -> None:
     few = tmp_path / "figures"
     shutil.copytree(drawn, few, ignore=shutil.ignore_patterns("loss*", "accuracy*", "batches*"))
     assert "No epoch was recorded." in render(tmp_path, few, epochs=0)
+
+
+def test_single_sigmoids_have_a_score_of_their_own(tmp_path: Path) -> None:
+    files = made.make(tmp_path / "files")
+    metrics = json.loads(files.metrics.read_text())
+    titles = [row["title"] for row in results.scores(metrics)["rows"]]
+    for name in ("head", "model"):
+        metrics[name]["binary_accuracy"] = 0.75
+    more = [row["title"] for row in results.scores(metrics)["rows"]]
+    assert more == [*titles, "Right outputs, each by itself"]
 
 
 def test_forms_of_any_name_and_depth_are_listed(tmp_path: Path, drawn: Path) -> None:
