@@ -63,9 +63,13 @@ def recipe(
     from stages.core.params import recipe as recipes
 
     if name is None:
-        for known in recipes.names(RECIPES):
-            title = recipes.header(recipes.read_text(RECIPES, known)).splitlines()[0]
-            typer.echo(f"{known:16}{title}")
+        from stages.core.tables import columns
+
+        titles = [
+            (known, recipes.header(recipes.read_text(RECIPES, known)).splitlines()[0])
+            for known in recipes.names(RECIPES)
+        ]
+        typer.echo(columns(titles, "ll"))
         return
     text = recipes.read_text(RECIPES, name)
     if show:
