@@ -104,7 +104,7 @@ def summary() -> None:
         for path in sorted(exported.iterdir()):
             files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
             size = sum(file.stat().st_size for file in files) / 1e6
-            typer.echo(f"  {path.name + ('/' if path.is_dir() else ''):16}{size:8.1f} MB")
+            typer.echo(f"  {path.name + ('/' if path.is_dir() else ''):22}{size:8.1f} MB")
     page = Path(_option(stages, "make_report", "page"))
     typer.echo(f"\n{_where(page, metrics)}")
 
