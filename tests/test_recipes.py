@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -95,23 +96,26 @@ def test_the_sample_is_the_same_model_on_fewer_pictures() -> None:
     assert sample == whole
 
 
-COMMANDS = [
-    (name, words)
-    for name in NAMES
-    for words in re.findall(
-        rf"headstart recipe {name} (--set .*)",
-        re.sub(r" \\\n +", " ", header(TEXTS[name])),
-    )
-]
+PAGES = [ROOT / "docs/tutorials.md", *sorted((ROOT / "docs/tutorials").glob("*.md"))]
+#: Every `headstart recipe NAME --set …` of the headers, the table and the pages.
+COMMANDS = sorted(
+    {
+        (name, words.strip())
+        for text in (*map(header, TEXTS.values()), *(page.read_text() for page in PAGES))
+        for name, words in re.findall(
+            r"headstart recipe (\S+) (--set [^\n`]*)", re.sub(r" \\\n +", " ", text)
+        )
+    }
+)
 
 
 @pytest.mark.parametrize(("name", "words"), COMMANDS, ids=range(len(COMMANDS)))
-def test_every_command_of_a_header_gives_valid_values(
+def test_every_command_that_is_shown_gives_valid_values(
     name: str, words: str, tmp_path: Path
 ) -> None:
     params = tmp_path / "params.yaml"
     shutil.copy(ROOT / "params.yaml", params)
-    own = recipe.parse_assignments([word for word in words.split() if word != "--set"])
+    own = recipe.parse_assignments([word for word in shlex.split(words) if word != "--set"])
     recipe.apply(params, [load(TEXTS[name]), own])
     read_params(params)
 
