@@ -24,7 +24,7 @@ app = typer.Typer(
     help="A folder of labelled pictures in, a verified image classifier out.",
     epilog="`dvc repro` runs the pipeline; `headstart plan` says first what it would do.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode=None,  # plain help starts faster, and is the same in every terminal
     pretty_exceptions_enable=False,
 )
