@@ -111,15 +111,22 @@ async def files(
         form = await parser.parse()
     except MultiPartException as error:
         raise RefusedError(400, f"The multipart body cannot be read: {error.message}") from None
+    except UnicodeError as error:  # The client names an encoding, which may be any of Python's.
+        raise RefusedError(400, f"The multipart body cannot be read: {error}.") from None
     try:
         parts = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
         if not parts:
             raise RefusedError(422, "The multipart body holds no file. Send one part a picture.")
         if len(parts) > max_files:
             raise too_many(f"more than {max_files}", max_files)
-        return [Upload(part.filename, await part.read()) for part in parts]
+        return [Upload(_valid(part.filename), await part.read()) for part in parts]
     finally:
         await form.close()
+
+
+def _valid(name: str | None) -> str | None:
+    """A name that UTF-8 can say: the client's encoding may give halves of characters."""
+    return name and name.encode(errors="backslashreplace").decode()
 
 
 def too_many(got: str, most: int) -> RefusedError:

@@ -121,6 +121,8 @@ def _expanded(word: str) -> tuple[list[Input], int]:
     if word.startswith(_ADDRESSES):
         fault = name_fault(word)
         return [Input(shown(word), word, ("bad_name", fault) if fault else None)], 0
+    if not word:  # A shell's empty variable; as a path it would be the whole current folder.
+        return [Input("''", word, ("bad_name", "the name is empty"))], 0
     path = Path(word)
     try:
         if path.is_dir():

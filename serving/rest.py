@@ -63,7 +63,9 @@ def understand(body: bytes, size: int, max_pictures: int) -> Asked:
     document = _parsed(body)
     signature = document.get("signature_name") or ENCODED
     if not isinstance(signature, str) or signature not in INPUTS:
-        raise _wrong(f"there is no signature {signature!r}; there are {ENCODED!r} and {PIXELS!r}")
+        raise _wrong(
+            f"there is no signature {str(signature)[:100]!r}; there are {ENCODED!r} and {PIXELS!r}"
+        )
     columnar = "inputs" in document
     if columnar == ("instances" in document):
         raise _wrong("expected one of `instances` (rows) and `inputs` (columns)")

@@ -18,6 +18,8 @@ from stages.imaging.decode import Limits, sniff
 
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+_ANY = re.compile(r"\.[A-Za-z0-9]{1,5}")
+_PICTURES = re.compile(r"\.(jpe?g|jpe|jfif|png|webp|gif|bmp|dib|tiff?)", re.IGNORECASE)
 _LONGEST = 200  # bytes; file systems take 255, and a number and an extension follow
 _MOST = 100_000
 
@@ -130,13 +132,18 @@ def safe_name(name: str) -> str:
 
 
 def file_name(one: Input, content: bytes) -> str:
-    """The name of the copy: the picture's own, made safe, with an extension that is true."""
+    """The name of the copy: the picture's own, made safe, with an extension of a picture.
+
+    A file keeps the one that it has; an address only one that pictures have.
+    """
     last = urlsplit(one.place).path if one.remote else one.place.replace("\\", "/")
     if one.remote:
         last = unquote(last)
     stem, extension = os.path.splitext(last.rsplit("/", 1)[-1])  # noqa: PTH122 - of a name
     kind = EXTENSIONS[sniff(content, Limits(max_bytes=len(content)))]
-    if not re.fullmatch(r"\.[A-Za-z0-9]{1,5}", extension):
+    # A stranger's address must not make a picture into what a double click would run or show.
+    fine = _PICTURES if one.remote else _ANY
+    if not fine.fullmatch(extension):
         stem, extension = f"{stem}{extension}", f".{kind}"
     return f"{safe_name(stem) if stem else 'picture'}{extension}"
 

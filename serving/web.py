@@ -9,9 +9,11 @@ import requests
 import urllib3
 
 from stages.core.errors import PictureError
+from stages.core.tables import plain
 
 _CHUNK = 1 << 16
 _REDIRECTS = 5
+_LONGEST = 300  # letters of what a server says that are told
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def fetch(url: str, max_bytes: int, patience: Patience | None = None) -> bytes:
 def _body(answer: requests.Response, max_bytes: int, deadline: float) -> bytes:
     if answer.status_code != 200:
         raise PictureError(
-            "unreachable", f"the server answered {answer.status_code} {answer.reason}"
+            "unreachable", f"the server answered {answer.status_code} {_told(answer.reason)}"
         )
     length = answer.headers.get("Content-Length", "")
     if length.isdigit() and int(length) > max_bytes:
@@ -76,4 +78,9 @@ def _innermost(error: BaseException) -> str:
     """The cause at the bottom: what the libraries wrap around it fills a line with addresses."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return _told(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+
+
+def _told(text: str) -> str:
+    """What a server said, bounded, and without anything that a terminal would obey."""
+    return plain(text[:_LONGEST])

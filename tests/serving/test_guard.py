@@ -68,6 +68,7 @@ def test_any_name_is_let_in_if_told_so() -> None:
     [
         {"origin": "http://evil.example"},
         {"origin": "null"},
+        {"origin": "http://["},
         {"origin": "http://127.0.0.1:9999"},
         {"origin": "http://127.0.0.1:8501", "sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "cross-site"},

@@ -34,6 +34,11 @@ def test_words_keep_their_order_and_may_come_twice(here: Path) -> None:
     assert names("d.png", "in/deep", "d.png") == ["d.png", "in/deep/c.png", "d.png"]
 
 
+def test_an_empty_word_is_not_the_current_folder(here: Path) -> None:
+    (one,) = expand([""]).inputs
+    assert one.refusal == ("bad_name", "the name is empty")
+
+
 def test_a_quoted_pattern_is_expanded_sorted(here: Path) -> None:
     assert names("in/[ab].png") == ["in/a.png", "in/b.png"]
     assert names("**/*.png") == ["d.png", "in/a.png", "in/b.png", "in/deep/c.png"]

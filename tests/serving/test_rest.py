@@ -162,3 +162,9 @@ def test_metadata_describes_both_signatures() -> None:
         "probabilities",
         "classes",
     }
+
+
+def test_a_long_name_of_a_signature_is_not_sent_back() -> None:
+    with pytest.raises(RefusedError) as refused:
+        understood({"signature_name": "A" * 100_000, "instances": [B64]})
+    assert len(refused.value.message) < 300

@@ -303,3 +303,16 @@ def test_json_is_bounded_in_depth(http: httpx.Client) -> None:
     deep = b'{"instances": ' + b"[" * 10_000 + b"]" * 10_000 + b"}"
     assert "no JSON" in error(http.post("/v1/models/colors:predict", content=deep), 400)
     assert json.loads(http.get("/healthz").text)
+
+
+@pytest.mark.parametrize(
+    ("charset", "name", "status"),
+    [("utf-7", b"+2AA-", 415), ("undefined", b"\xe9", 400), ("no-such", b"\xe9", 415)],
+)
+def test_a_client_may_not_choose_an_encoding_that_breaks_the_answer(
+    http: httpx.Client, charset: str, name: bytes, status: int
+) -> None:
+    head = b'--x\r\nContent-Disposition: form-data; name="f"; filename="' + name + b'"\r\n\r\n'
+    kind = f"multipart/form-data; charset={charset}; boundary=x"
+    body = head + b"no picture\r\n--x--\r\n"
+    error(http.post("/predict", content=body, headers={"content-type": kind}), status)

@@ -120,6 +120,9 @@ def test_any_classes_get_folders_of_their_own(classes: list[str]) -> None:
         ("http://x/a/b%20c.png?size=3", "b c.png"),
         ("https://x/get?id=7", "get.jpg"),
         ("http://x/", "picture.jpg"),
+        ("http://x/page.html", "page.html.jpg"),
+        ("http://x/a.JPE", "a.JPE"),
+        ("page.html", "page.html"),
         ("http://x/%2e%2e%2f%2e%2e%2fpasswd", "passwd.jpg"),
     ],
 )

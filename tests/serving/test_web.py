@@ -48,6 +48,16 @@ def test_what_the_server_says_is_told() -> None:
         assert fault(url) == "unreachable: the server answered 404 Not Found"
 
 
+def test_what_a_terminal_would_obey_is_told_as_escapes() -> None:
+    def behave(request: Request) -> None:
+        request.raw(b"HTTP/1.0 404 Gone \x1b[2J" + b"x" * 5000 + b"\r\n\r\n")
+
+    with serving(behave) as (url, _):
+        said = fault(url)
+    assert said.startswith(r"unreachable: the server answered 404 Gone \x1b[2J")
+    assert len(said) < 400
+
+
 def test_a_body_that_is_too_large_is_not_read() -> None:
     with serving(lambda request: request.answer(200, b"x" * (MOST + 1))) as (url, _):
         assert fault(url) == "too_large: 10,001 bytes; at most 10,000"

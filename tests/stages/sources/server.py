@@ -39,6 +39,10 @@ class Request:
         self._handler.end_headers()
         self._handler.wfile.write(body if cut is None else body[:cut])
 
+    def raw(self, content: bytes) -> None:
+        """Send these bytes and nothing else, whether they are HTTP or not."""
+        self._handler.wfile.write(content)
+
     def serve(self, content: bytes, *, cut: int | None = None, etag: str = '"v1"') -> None:
         """Answer as an honest server does, Range and If-Range included."""
         start = self.start
