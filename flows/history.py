@@ -98,8 +98,16 @@ def commit(root: Path, rev: str) -> Commit:
         )
         raise RevisionError(f"There is no commit {rev!r} in this repository. {hint}")
     sha = sha.strip()
-    subject, date = git(root, "show", "--no-patch", "--format=%s%n%cI", sha).splitlines()[:2]
-    return Commit(sha, subject, date, root, git(root, "rev-parse", "--show-prefix").strip())
+    words = ("show", "--no-patch", "--no-show-signature", "--format=%s%n%cI", sha)
+    # Not splitlines(), for which a subject may have several.
+    subject, date = _printable(git(root, *words)).split("\n")[:2]
+    prefix = git(root, "rev-parse", "--show-prefix").removesuffix("\n")
+    return Commit(sha, subject, date, root, prefix)
+
+
+def _printable(text: str) -> str:
+    """Without the bytes that are no UTF-8, which no terminal and no certificate would take."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _said(root: Path) -> str:
@@ -123,8 +131,8 @@ def content(found: Commit, path: str) -> bytes | None:
 
 def uncommitted(root: Path) -> tuple[str, ...]:
     """Files of the project that git knows, and that differ from the newest commit."""
-    said = git(root, "status", "--porcelain", "-z", "--untracked-files=no", "--", ".")
-    return tuple(entry[3:] for entry in said.split("\0") if len(entry) > 3)
+    words = ("status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=no", "--", ".")
+    return tuple(entry[3:] for entry in _printable(git(root, *words)).split("\0") if entry)
 
 
 def nearest_tag(root: Path, pattern: str) -> str | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,40 @@ def test_what_is_not_committed_is_named_and_untracked_files_are_not(project: Pat
     (project / "a.txt").write_text("three")
     (project / "new.txt").write_text("new")
     assert [Path(path).name for path in history.uncommitted(project)] == ["a.txt"]
+
+
+def test_a_file_under_a_new_name_is_named_whole(project: Path) -> None:
+    toy.git(project, "mv", "a.txt", "b.txt")
+    assert history.uncommitted(project) == ("inner/a.txt", "inner/b.txt")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are Unicode there")
+def test_a_name_that_is_no_text_can_be_told(project: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(project) + b"/Gr\xf6.txt"))
+    odd.write_text("one")
+    toy.commit(project, "odd")
+    odd.write_text("two")
+    assert history.uncommitted(project) == ("inner/Gr\ufffd.txt",)
+
+
+@pytest.mark.parametrize(
+    ("subject", "shown"),
+    [
+        ("one\x0btwo\u2028three".encode(), "one\x0btwo\u2028three"),  # lines only to Python
+        ("Größe".encode("latin-1"), "Größe"),  # git mends it
+        (b"", ""),
+    ],
+)
+def test_any_subject_can_be_told_and_leaves_the_date_alone(
+    project: Path, subject: bytes, shown: str
+) -> None:
+    (project / "message").write_bytes(subject)
+    words = ("--allow-empty", "--allow-empty-message", "--file", "message")
+    toy.git(project, "commit", "-q", *words)
+    found = history.commit(project, "HEAD")
+    assert found.subject == shown
+    assert datetime.fromisoformat(found.date).year > 2000
+    assert str(found).encode()
 
 
 def test_variables_of_git_that_name_another_repository_are_left_out(
