@@ -27,9 +27,9 @@ _CONFIG = """\
     analytics = false
     autostage = false
     check_update = false
-    site_cache_dir = {site}
+    site_cache_dir = "{site}"
 [cache]
-    dir = {cache}
+    dir = "{cache}"
     type = copy
 """
 # Where our own project is installed as a link, Python finds in a package of the copy also modules

@@ -93,6 +93,19 @@ def test_a_commit_that_no_branch_has_is_found(project: Path) -> None:
         assert (copy.project / "raw/README").read_text() == "second"
 
 
+def test_its_settings_hold_in_a_folder_of_any_name(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = tmp_path / "é, a #1"
+    odd.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(odd))
+    toy.call(project, "dvc", "init", "-q")
+    toy.commit(project, "with DVC")
+    with clean_copy(history.commit(project, "HEAD")) as copy:
+        told = toy.call(copy.project, "dvc", "cache", "dir").strip()
+        assert Path(told) == copy.folder / "cache"
+
+
 def test_objects_that_are_missing_are_told(project: Path) -> None:
     commit = history.commit(project, "HEAD")
     blob = toy.git(project, "rev-parse", "HEAD:raw/README").strip()
