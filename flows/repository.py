@@ -15,6 +15,7 @@ from flows.errors import FlowError
 
 _NO_COMMIT = "0" * 40
 _BY_HAND = ("GIT_AUTHOR_", "GIT_COMMITTER_")
+_REMOTE = {"fetch", "ls-remote", "push"}
 
 
 class GitError(FlowError):
@@ -57,17 +58,27 @@ class Repository:
         GitError
             If it ends with another code than 0.
         """
-        variables = {**_environment(), **(environment or {})}
+        variables = {**self._environment(words[0]), **(environment or {})}
         if index is not None:
             variables["GIT_INDEX_FILE"] = os.fspath(index)
         done = subprocess.run(
             ["git", "--literal-pathspecs", *words], cwd=self.root, env=variables, input=given,
-            capture_output=True, text=True, errors="surrogateescape", check=False,
+            capture_output=True, encoding="utf-8", errors="surrogateescape", check=False,
         )  # fmt: skip
         if done.returncode:
             said = done.stderr.strip() or done.stdout.strip()
             raise GitError(f"`git {' '.join(words[:2])}` in {self.root} failed: {said}")
         return done.stdout
+
+    def _environment(self, command: str) -> Mapping[str, str]:
+        """Variables for a command of git; over the network, SSH asks nobody for a password."""
+        found = _environment()
+        if command in _REMOTE and "GIT_SSH_COMMAND" not in found and "GIT_SSH" not in found:
+            words = ["git", "config", "core.sshCommand"]  # the variable would go before it
+            told = subprocess.run(words, cwd=self.root, env=found, capture_output=True, check=False)
+            if told.returncode:
+                found["GIT_SSH_COMMAND"] = "ssh -o BatchMode=yes"
+        return found
 
     def head(self) -> str:
         """The checked-out commit.
@@ -133,17 +144,15 @@ class Repository:
         return self.git(*words, given=message, environment=self._identity()).strip()
 
     def _identity(self) -> Mapping[str, str]:
-        """Who commits, where git has not been told."""
-        try:
-            self.git("config", "user.email")
-        except GitError:
-            name, address = "Headstart", f"headstart@{socket.gethostname() or 'localhost'}"
-            return {
-                **{f"GIT_{role}_NAME": name for role in ("AUTHOR", "COMMITTER")},
-                **{f"GIT_{role}_EMAIL": address for role in ("AUTHOR", "COMMITTER")},
-                **{key: value for key, value in os.environ.items() if key.startswith(_BY_HAND)},
-            }
-        return {}
+        """Who commits, as far as git has not been told: it need not know both."""
+        usual = {"NAME": "Headstart", "EMAIL": f"headstart@{socket.gethostname() or 'localhost'}"}
+        found: dict[str, str] = {}
+        for part, value in usual.items():
+            try:
+                self.git("config", f"user.{part.lower()}")
+            except GitError:
+                found |= {f"{role}{part}": value for role in _BY_HAND}
+        return {**found, **{key: os.environ[key] for key in found if key in os.environ}}
 
     def put_back(self, commit: str, paths: Iterable[str]) -> None:
         """Give some files the content that they have in a commit; remove what is not in it."""
@@ -190,5 +199,4 @@ def _environment() -> dict[str, str]:
     }  # fmt: skip
     for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"):
         found.pop(name, None)
-    found.setdefault("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")
     return found

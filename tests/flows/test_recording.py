@@ -12,7 +12,7 @@ import pytest
 from flows.errors import FlowError
 from flows.measured import measured
 from flows.recording import RecordingError, before, record
-from flows.repository import GitError
+from flows.repository import GitError, Repository
 from tests.flows.projects import dvc, git, make
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")
@@ -101,6 +101,37 @@ def test_a_result_gets_a_branch_of_its_own_and_the_checkout_stays(project: Path)
     assert "accuracy: 2  (was 1.5)" in message
     assert "deeper" not in message
     assert git(project, "log", "-1", "--format=%an %cn", branch) == "Headstart Headstart\n"
+
+
+def test_git_may_know_who_commits_by_half(project: Path) -> None:
+    git(project, "config", "user.email", "me@example.org")
+    change(project)
+    before(project)
+    pretend(project)
+    branch = record(project, "night")
+    assert branch is not None
+    who = git(project, "log", "-1", "--format=%an <%ae> %cn <%ce>", branch)
+    assert who == "Headstart <me@example.org> Headstart <me@example.org>\n"
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_the_way_to_a_remote_is_the_one_that_git_was_told(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: bool
+) -> None:
+    monkeypatch.delenv("GIT_SSH_COMMAND", raising=False)
+    monkeypatch.delenv("GIT_SSH", raising=False)
+    (tmp_path / "bin").mkdir()
+    for name in ("ssh", "mine"):
+        program = tmp_path / "bin" / name
+        program.write_text(f'#!/bin/sh\necho "{name} $*" >> {tmp_path}/called\nexit 1\n')
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    if own:
+        git(project, "config", "core.sshCommand", "mine -i key")
+    with pytest.raises(GitError):
+        Repository(project).git("ls-remote", "git@example.org:me/project.git")
+    called = (tmp_path / "called").read_text()
+    assert called.startswith("mine -i key" if own else "ssh -o BatchMode=yes")
 
 
 def test_the_commit_is_that_of_a_plain_repro_and_can_be_taken_over(project: Path) -> None:
