@@ -60,7 +60,7 @@ def reproduce(
     ] = None,
 ) -> None:
     """Print progress and the verdict, write the certificate."""
-    from stages.core.errors import ParameterError
+    from stages.core.errors import HeadstartError, ParameterError
 
     verdicts = ("bit-exact", "numerically-equal", "metric-equal")
     if require not in verdicts:
@@ -86,9 +86,18 @@ def reproduce(
         with ended_by_signals():
             made = rerun(Path.cwd(), request, say=typer.echo)
     except KeyboardInterrupt:
-        typer.echo("\nInterrupted: the stages were ended and the copy was removed.", err=True)
+        copy = "is left" if keep else "was removed"
+        typer.echo(f"\nInterrupted: the stages were ended and the copy {copy}.", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    paths = write(made, certificate or _CERTIFICATES / made.commit[:12])
-    typer.echo(f"\nVerdict: {made.line()}\nCertificate: {paths[1]} (and {paths[0].name})")
+    typer.echo(f"\nVerdict: {made.line()}")
+    folder = certificate or _CERTIFICATES / made.commit[:12]
+    try:
+        paths = write(made, folder)
+    except OSError as error:
+        raise HeadstartError(
+            f"The certificate could not be written to {folder}: {error}. --certificate names "
+            "another folder; the stages have to run again for it."
+        ) from error
+    typer.echo(f"Certificate: {paths[1]} (and {paths[0].name})")
     if not made.reached:
         raise typer.Exit(WORSE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -98,7 +99,8 @@ class Certificate:
         named = list(dict.fromkeys(amiss))
         more = f" and {len(named) - 3:,} more" if len(named) > 3 else ""
         which = f" Different: {', '.join(named[:3])}{more}." if named else ""
-        return f"{self.verdict}{asked} ({len(files):,} output files: {said}).{which}"
+        what = ": the scores are equal, not all else is" if self.verdict is Verdict.METRIC else ""
+        return f"{self.verdict}{asked}{what} ({len(files):,} output files: {said}).{which}"
 
 
 def as_json(certificate: Certificate) -> str:
@@ -229,7 +231,8 @@ def write(certificate: Certificate, folder: Path) -> tuple[Path, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = folder / "certificate.json", folder / "certificate.md"
     for path, text in zip(paths, (as_json(certificate), as_markdown(certificate)), strict=True):
-        beside = path.with_name(f".{path.name}.part")
+        # Named after the process: two may certify one commit at a time.
+        beside = path.with_name(f".{path.name}.{os.getpid()}.part")
         beside.write_text(text, encoding="utf-8")
         beside.replace(path)
     return paths

@@ -95,9 +95,19 @@ def test_recorded_features_are_used_only_if_asked_for(project: Path) -> None:
     assert "Warm: recorded features of" in " ".join(values["notes"])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_certificate_that_cannot_be_written_leaves_the_verdict_told(project: Path) -> None:
+    Path("taken").write_text("a file")
+    said = run("HEAD", "--certificate", "taken", code=1)
+    assert "Verdict: bit-exact" in said
+    assert "Error: The certificate could not be written to taken" in said
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "fate"),
+    [(signal.SIGINT, [], "was removed"), (signal.SIGTERM, ["--keep"], "is left")],
+)
 def test_interrupted_it_ends_the_stage_and_removes_the_copy(
-    project: Path, tmp_path: Path, number: signal.Signals
+    project: Path, tmp_path: Path, number: signal.Signals, words: list[str], fate: str
 ) -> None:
     (project / "stages/train.py").write_text(
         "import os, pathlib, time\n"
@@ -106,7 +116,7 @@ def test_interrupted_it_ends_the_stage_and_removes_the_copy(
     )
     toy.commit(project, "takes long")
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import headstart\n"
-    code += "sys.argv = ['headstart', 'reproduce', 'HEAD']; headstart.app()"
+    code += f"sys.argv = {['headstart', 'reproduce', 'HEAD', *words]!r}; headstart.app()"
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -117,9 +127,9 @@ def test_interrupted_it_ends_the_stage_and_removes_the_copy(
     process.send_signal(number)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    assert "Interrupted: the stages were ended and the copy was removed." in said
+    assert f"Interrupted: the stages were ended and the copy {fate}." in said
     until(lambda: not Path(f"/proc/{stage}").exists())
-    assert list(tmp_path.glob("headstart-reproduce-*")) == []
+    assert bool(list(tmp_path.glob("headstart-reproduce-*"))) == bool(words)
 
 
 def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:

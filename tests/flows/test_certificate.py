@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from flows.certificate import (
     Certificate,
@@ -16,6 +20,7 @@ from flows.certificate import (
     write,
 )
 from flows.verdict import FileVerdict, Kind, Verdict
+from tests.conftest import ROOT
 
 THEN = {"python": "3.11.7", "cpu_flags": ["avx", "fma"], "packages": {"numpy": "2.4.6"}}
 NOW = {"python": "3.12.1", "cpu_flags": ["avx", "fma"], "packages": {"numpy": "2.4.6"}, "new": 1}
@@ -44,11 +49,19 @@ MADE = Certificate(
     seconds=1.25,
 )
 
+OTHER = f"""
+import os, sys
+sys.path.insert(0, {str(ROOT)!r})
+from pathlib import Path
+from tests.flows.test_certificate import MADE, write
+write(MADE, Path(sys.argv[1]))
+"""
+
 
 def test_the_line_names_what_is_different() -> None:
     assert MADE.line() == (
-        "metric-equal, where bit-exact was asked for (4 output files: 2 bit-exact, "
-        "1 numerically-equal, 1 different). Different: a|b<i>.pb."
+        "metric-equal, where bit-exact was asked for: the scores are equal, not all else is "
+        "(4 output files: 2 bit-exact, 1 numerically-equal, 1 different). Different: a|b<i>.pb."
     )
     reached = replace(MADE, required=Verdict.METRIC)
     assert reached.reached
@@ -98,6 +111,24 @@ def test_many_alike_files_are_counted() -> None:
 def test_an_environment_that_is_not_known_is_said() -> None:
     assert "is not recorded" in as_markdown(replace(MADE, then=None, differences=()))
     assert "The same as the recorded one" in as_markdown(replace(MADE, now=THEN, differences=()))
+
+
+def test_two_processes_may_write_one_certificate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other writes the whole of it in between: none takes away what the other has begun."""
+    from_path, other = Path.write_text, list[object]()
+
+    def write_text(path: Path, text: str, encoding: str) -> int:
+        done = from_path(path, text, encoding=encoding)
+        if not other:
+            other.append(subprocess.run([sys.executable, "-c", OTHER, path.parent], check=True))
+        return done
+
+    monkeypatch.setattr(Path, "write_text", write_text)
+    paths = write(MADE, tmp_path / "a")
+    assert sorted((tmp_path / "a").iterdir()) == sorted(paths)
+    assert other
 
 
 def test_both_are_written_and_replaced(tmp_path: Path) -> None:
