@@ -107,6 +107,11 @@ def _paths(stages: Mapping[str, Commanded], name: str) -> tuple[str, str]:
             "from before the pipeline, or of another one."
         )
     found = options(stages["evaluate"])
+    if not {"metrics", "predictions"} <= found.keys():
+        raise HeadstartError(
+            f"The stage `evaluate` in dvc.yaml of {name} is not called with --metrics and "
+            "--predictions, so it does not say where its scores are. It is of another pipeline."
+        )
     return found["metrics"], found["predictions"]
 
 

@@ -119,6 +119,13 @@ def test_a_revision_without_scores_is_told(project: Path, rev: str, words: str) 
     assert "Traceback" not in said
 
 
+def test_an_evaluation_that_does_not_say_where_its_scores_are_is_told(project: Path) -> None:
+    (project / "dvc.yaml").write_text("stages:\n  evaluate:\n    cmd: python make.py\n")
+    toy.commit(project, "other")
+    said = run("HEAD", "better", code=1)
+    assert "`evaluate` in dvc.yaml of HEAD is not called with --metrics" in said
+
+
 def test_metrics_that_git_does_not_have_are_told(project: Path) -> None:
     toy.git(project, "rm", "-q", "--cached", "metrics.json")
     toy.git(project, "commit", "-q", "-m", "without")
