@@ -2,15 +2,52 @@
 
 from __future__ import annotations
 
+import importlib.abc
+import importlib.machinery
 import os
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import settings
 
+from stages.core import machine
+
 # No test asserts a time: the same example is slow on a machine that is busy.
 settings.register_profile("headstart", deadline=None)
 settings.load_profile("headstart")
+
+# Tests share a process, in which TensorFlow takes its number of threads once: before the first
+# operation, whichever test that is in, and the same on every machine.
+THREADS = 2
+machine.cores = lambda: THREADS
+
+
+class _Configured(importlib.abc.MetaPathFinder):
+    """Has TensorFlow set up as the stages do, as soon as a test imports it."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != "stages.nets.tf":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        execute = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            module.configure(THREADS)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+sys.meta_path.insert(0, _Configured())
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -16,8 +16,8 @@ from stages.core.errors import HeadstartError, ParameterError
 from stages.core.files import sha256_file, sha256_tree
 from stages.core.journal import Journal
 from stages.core.params.backbone import BackboneParams
-from stages.core.params.extract_features import ExtractFeaturesParams
 from tests.conftest import ROOT
+from tests.stages.small_run import extract_params
 
 SMALL: dict[str, Any] = {
     "name": "mobilenet", "alpha": 0.25, "weights": "random", "weights_sha256": None,
@@ -32,9 +32,7 @@ def run(folder: Path, engine: str = "litert", seed: int = 42, **changes: Any) ->
         backbone_folder=folder,
         seed=seed,
         backbone=BackboneParams(**{**SMALL, **changes}),
-        extract_features=ExtractFeaturesParams.model_validate(
-            {"engine": engine, "dtype": "float32"}
-        ),
+        extract_features=extract_params(engine=engine),
         journal=journal,
     )
     return journal
