@@ -98,6 +98,7 @@ def test_another_head_rate_runs_the_head_and_costs_no_pass(cold: tuple[Checkout,
     assert table(checkout)["passes_avoided"] == 1797
 
 
+@pytest.mark.slow
 def test_a_sample_after_the_full_run_costs_no_pass(cold: tuple[Checkout, str]) -> None:
     checkout, _ = cold
     before = json.loads((checkout.folder / "data/metrics/evaluate.json").read_text())
@@ -111,6 +112,7 @@ def test_a_sample_after_the_full_run_costs_no_pass(cold: tuple[Checkout, str]) -
     assert len(copied) <= 200
 
 
+@pytest.mark.slow
 def test_a_run_whose_stages_come_from_the_cache_renders_the_page_anew(
     cold: tuple[Checkout, str],
 ) -> None:

@@ -101,29 +101,6 @@ def test_transfer_shows_and_what_is_no_picture_is_set_aside(project: Checkout) -
     assert exported["forms"]["saved_model"]["encoded"]["same_first_guess_share"] >= 0.95
 
 
-def test_new_pictures_cost_a_pass_each_and_renamed_ones_none(
-    project: Checkout, photographs: tuple[Path, dict[str, bytes]]
-) -> None:
-    folder, more = photographs
-    for place, content in more.items():
-        (folder / place).write_bytes(content)
-    project.repro()
-    assert base_passes(project) == len(more) == 40
-    first = sorted((folder / "Cat").glob("*.jpg"))[3]
-    first.rename(folder / "Cat" / "renamed.jpg")
-    _, output = project.repro()
-    assert "download" in stages_that_ran(output)
-    assert base_passes(project) == 0
-    (folder / "Cat" / "renamed.jpg").rename(first)
-    for place in more:
-        (folder / place).unlink()
-    project.repro()
-
-
-def base_passes(checkout: Checkout) -> int:
-    return int(by_stage(table(checkout))["extract_features"]["passes_done"])
-
-
 @pytest.mark.skipif(os.name != "posix", reason="kills a process group")
 def test_killed_at_random_moments_it_goes_on_to_the_same_bytes(
     project: Checkout,
@@ -169,6 +146,25 @@ def test_killed_at_random_moments_it_goes_on_to_the_same_bytes(
     with FeatureStore.open(record, backbone.feature_shape) as store:
         assert store.passes == len(ids)
     assert recorded() == len(ids)
+
+
+def test_new_pictures_cost_a_pass_each_and_renamed_ones_none(
+    project: Checkout, photographs: tuple[Path, dict[str, bytes]]
+) -> None:
+    folder, more = photographs
+    for place, content in more.items():
+        (folder / place).write_bytes(content)
+    project.repro()
+    assert base_passes(project) == len(more) == 40
+    first = sorted((folder / "Cat").glob("*.jpg"))[3]
+    first.rename(folder / "Cat" / "renamed.jpg")
+    _, output = project.repro()
+    assert "download" in stages_that_ran(output)
+    assert base_passes(project) == 0
+
+
+def base_passes(checkout: Checkout) -> int:
+    return int(by_stage(table(checkout))["extract_features"]["passes_done"])
 
 
 def until(is_so: Callable[[], bool], seconds: float) -> None:

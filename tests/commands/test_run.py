@@ -107,6 +107,7 @@ def test_the_end_is_told_and_is_the_exit_code(
     assert asked == {"root": project, "gate": False, "commit": True}
 
 
+@pytest.mark.slow
 @pytest.mark.server
 def test_with_a_temporary_server_ctrl_c_ends_it_all_and_the_next_run_goes_on(
     project: Path, home: Path, tmp_path: Path

@@ -241,6 +241,7 @@ def test_every_example_of_the_readme_runs_and_says_the_same(run: SmallRun, tmp_p
     assert np.allclose(floats, exact[0], atol=0.2)
 
 
+@pytest.mark.slow
 def test_two_runs_give_the_same_bytes(run: SmallRun) -> None:
     forms = ["keras", "saved_model", "tflite_float16"]
     for name, order in (("one", forms), ("two", forms[::-1])):
@@ -469,7 +470,8 @@ def test_pictures_that_tensorflow_cannot_read_are_counted_and_named(
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("engine", ["litert", pytest.param("keras", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["litert", "keras"])
 def test_a_head_on_rounded_features_is_exported(engine: str, run: SmallRun, tmp_path: Path) -> None:
     small = {"name": "mobilenet_v2", "alpha": 0.35, "weights": "random", "image_size": 32}
     rounds: dict[str, dict[str, Any]] = {

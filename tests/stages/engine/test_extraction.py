@@ -332,7 +332,7 @@ def driver(count: int, target: Path, batch: int = 1) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("batch", [1, 16])
+@pytest.mark.parametrize("batch", [1, pytest.param(16, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_it_goes_on_and_gives_the_same_bytes(
     batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -190,7 +190,7 @@ def animations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("way", ["graph", "saved model"])
+@pytest.mark.parametrize("way", ["graph", pytest.param("saved model", marks=pytest.mark.slow)])
 def test_an_animated_webp_is_refused_before_it_is_decoded(way: str, animations: Path) -> None:
     assert all(b"ANMF" in path.read_bytes() for path in animations.glob("animated*.webp"))
     done = subprocess.run(

@@ -67,6 +67,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
     return run
 
 
+@pytest.mark.slow
 def test_two_epochs_are_finite_and_the_same_again_and_after_a_cut(
     train: Train,
 ) -> None:
