@@ -19,8 +19,9 @@ run: $(STAMP)  ## run the pipeline, then show what came out
 	@echo '  headstart recipe my-photos    your own pictures, one folder a class under data/raw'
 	@echo '  headstart plan                what the next `dvc repro` would run, and why'
 
-test: $(STAMP)  ## the default suite, under 10 minutes on 2 cores
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+# Three at a time on two cores: many tests wait for a server or a process.
+test: $(STAMP)  ## the default suite, about 10 minutes on 2 cores
+	$(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile
 
 test-all: $(STAMP)  ## the slow tests, too
 	$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -106,6 +106,7 @@ print(hashlib.sha256(to_tflite(feature_model(base, None, "avg", "tf"))).hexdiges
 """
 
 
+@pytest.mark.slow
 def test_fresh_processes_write_the_same_bytes() -> None:
     printed = []
     for before in ("", "keras.applications.MobileNet(weights=None)"):
