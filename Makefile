@@ -9,7 +9,7 @@ STAMP := .venv/.locked
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DO_NOT_TRACK := 1
 
-.PHONY: run test test-all check env lock runtime contract docs plots benchmark clean help
+.PHONY: run test test-server test-all check env lock runtime contract docs plots benchmark clean help
 
 run: $(STAMP)  ## run the pipeline, then show what came out
 	@$(BIN)/dvc repro
@@ -21,7 +21,10 @@ run: $(STAMP)  ## run the pipeline, then show what came out
 
 # Three at a time on two cores: many tests wait for a server or a process.
 test: $(STAMP)  ## the default suite, about 10 minutes on 2 cores
-	$(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not server" -n 3 --dist loadfile
+
+test-server: $(STAMP)  ## schedules on a real Prefect server with a real worker
+	$(BIN)/python -m pytest -m "server and not slow"
 
 test-all: $(STAMP)  ## the slow tests, too
 	$(BIN)/python -m pytest -n 2 --dist loadfile
