@@ -78,8 +78,12 @@ def test_numpy_computes_what_keras_computes(
     }
     load_head(head, found)
     features = generator.normal(size=(9, *shape)).astype(np.float32)
-    ours = apply_head(spec, dump_head(head), features)
-    assert np.abs(ours - head.predict_on_batch(features)).max() < 1e-6
+    weights = dump_head(head)
+    ours = apply_head(spec, weights, features)
+    # Keras rounds logits to float32: the larger they are, the coarser, and so the probabilities.
+    largest = float(np.abs(head_logits(spec, weights, features)).max())
+    accepted = 4 * np.finfo(np.float32).eps * max(1.0, largest)
+    assert np.abs(ours - head.predict_on_batch(features)).max() < accepted
 
 
 def test_a_wide_head_agrees_too() -> None:
