@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -24,18 +22,13 @@ from commands.pictures import (
     MinSide,
     Model,
 )
+from commands.reading import Reading, listed
 
 if TYPE_CHECKING:
     from serving.classifier import Classifier
     from serving.inputs import Listing
-    from serving.prediction import Outcome
+    from serving.prediction import Floats, Outcome
     from serving.rows import Format
-    from stages.imaging.decode import Limits
-
-#: Exit codes besides those of errors.
-SOME_UNREADABLE = 3
-NONE_READ = 1
-_NAMED = 200  # unreadable files that are named one by one
 
 
 @command(
@@ -72,24 +65,25 @@ def predict(
 ) -> None:
     """Print a row for each picture that could be read."""
     from serving.classifier import load
-    from serving.inputs import expand
+    from serving.prediction import predict as outcomes
     from stages.imaging.decode import Limits
 
     limits = Limits(tuple(accept), min_side, max_pixels, max_picture_bytes)
-    # Bytes, because names of files need not be UTF-8.
-    lines = (os.fsdecode(line) for line in sys.stdin.buffer) if "-" in pictures else ()
-    listing = expand(pictures, lines)
+    listing = listed(pictures)
     classifier = load(model, form)
-    chosen = output or ("table" if sys.stdout.isatty() else "jsonl")
+    terminal = sys.stdout.isatty()
+    chosen = output or ("table" if terminal else "jsonl")
     told = _Told(classifier, listing, chosen, top, threshold, out_folder)
-    told.all(limits)
-    told.summary()
-    if told.read < len(listing.inputs) or not listing.inputs:
-        raise typer.Exit(SOME_UNREADABLE if told.read else NONE_READ)
+    found = outcomes(classifier, listing.inputs, limits, keep=out_folder is not None)
+    reading = Reading(listing)
+    # Rows at a terminal are progress enough, and a bar would be drawn into them.
+    for outcome, probabilities in reading.of(found, "Classifying", bar=not terminal):
+        told.one(outcome, probabilities)
+    reading.end(*told.copies())
 
 
 class _Told:
-    """Rows on standard output, everything else on standard error."""
+    """Rows on standard output."""
 
     def __init__(
         self,
@@ -103,70 +97,24 @@ class _Told:
         from serving.rows import writer
         from serving.sorting import Sorter
 
-        self.classifier, self.listing = classifier, listing
-        self.top, self.threshold = top, threshold
+        self.classifier, self.top, self.threshold = classifier, top, threshold
         self.sorter = Sorter(out_folder, classifier.classes) if out_folder else None
-        self.head, self.write = writer(output, listing.inputs, classifier.classes, top)
-        self.read = self.refused = 0
+        head, self.write = writer(output, listing.inputs, classifier.classes, top)
+        if head and listing.inputs:
+            typer.echo(head)
 
-    def all(self, limits: Limits) -> None:
-        """Classify and tell every input."""
-        from serving.prediction import predict as outcomes
-        from stages.core.progress import progress
-
-        inputs = self.listing.inputs
-        # Rows at a terminal are progress enough, and a bar would be drawn into them.
-        quiet = sys.stdout.isatty()
-        bar = contextlib.nullcontext() if quiet else progress(len(inputs), "Classifying", "picture")
-        if self.head and inputs:
-            typer.echo(self.head)
-        with bar as shown:
-            for outcome in outcomes(self.classifier, inputs, limits, keep=self.sorter is not None):
-                self.one(outcome)
-                if shown is not None:
-                    shown.update()
-
-    def one(self, outcome: Outcome) -> None:
-        """Tell one input."""
+    def one(self, outcome: Outcome, probabilities: Floats) -> None:
+        """Tell one input that could be read."""
         from serving.answers import answer
 
-        if outcome.fault is not None or outcome.probabilities is None:
-            self.refused += 1
-            if self.refused <= _NAMED:
-                _tell(f"Not read: {outcome.input.name}: {outcome.fault}")
-            return
-        self.read += 1
-        said = answer(outcome.probabilities, self.classifier.classes, self.top, self.threshold)
+        said = answer(probabilities, self.classifier.classes, self.top, self.threshold)
         if self.sorter is not None:
             self.sorter.add(outcome.input, said, outcome.content)
         typer.echo(self.write(outcome.input, said))
 
-    def summary(self) -> None:
-        """Say what was read and what was not, unless all of it was and there is nothing to add."""
-        said = []
-        if self.refused:
-            unnamed = self.refused - _NAMED
-            more = f" ({unnamed:,} of them are not named above)" if unnamed > 0 else ""
-            said.append(
-                f"Read: {self.read:,} of {len(self.listing.inputs):,} pictures; not read: "
-                f"{self.refused:,}{more}."
-            )
-        if self.listing.left_out:
-            said.append(
-                f"Left out: {self.listing.left_out:,} (hidden, or of the operating system)."
-            )
-        if self.sorter is not None:
-            there = f"; there already: {self.sorter.there:,}" if self.sorter.there else ""
-            said.append(f"Copied to {self.sorter.folder}: {self.sorter.copied:,}{there}.")
-        if said:
-            typer.echo(" ".join(said), err=True)
-
-
-def _tell(text: str) -> None:
-    """A line on standard error, above the bar if there is one."""
-    if sys.stderr.isatty():
-        from tqdm import tqdm
-
-        tqdm.write(text, file=sys.stderr)
-    else:
-        typer.echo(text, err=True)
+    def copies(self) -> list[str]:
+        """A sentence about what was copied, if anything was to be."""
+        if self.sorter is None:
+            return []
+        there = f"; there already: {self.sorter.there:,}" if self.sorter.there else ""
+        return [f"Copied to {self.sorter.folder}: {self.sorter.copied:,}{there}."]

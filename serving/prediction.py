@@ -1,4 +1,4 @@
-"""Pictures through an exported model: read, decoded and passed in threads, answered in order.
+"""Pictures through a model: read, decoded and passed in threads, answered in order.
 
 As in extraction, worker threads do everything that takes time and the thread that called takes the
 results, so that memory holds a few pictures however many there are; unlike there, the results come
@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from serving.classifier import Classifier, Floats
 from serving.inputs import Input, read_file
 from stages.core.errors import PictureError
 from stages.core.machine import cores
@@ -25,6 +26,28 @@ from stages.imaging.pixels import pixels
 #: Threads where addresses are among the inputs: a server's answer is waited for, not computed.
 _REMOTE_WORKERS = 8
 
+Pixels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+
+class Function(Protocol):
+    """What pictures pass through: :class:`serving.classifier.Classifier`, for one."""
+
+    @property
+    def size(self) -> int:
+        """Side of the pictures in pixels."""
+
+    @property
+    def batch(self) -> int:
+        """Pictures that a call should have; 1 where more bring nothing."""
+
+    @property
+    def calls(self) -> int:
+        """Calls that run at the same time."""
+
+    def __call__(self, pixels: Pixels, /) -> Floats:
+        """uint8 (n, size, size, 3) to a row for each picture; called from several threads."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -33,8 +56,8 @@ class Outcome:
     Attributes
     ----------
     input : Input
-    probabilities : ndarray of shape (n_classes,), float32, or None
-        None where it could not be read.
+    output : ndarray, float32, or None
+        What the function gave for it; None where it could not be read.
     fault : PictureError or None
         Why not.
     content : bytes
@@ -42,26 +65,26 @@ class Outcome:
     """
 
     input: Input
-    probabilities: Floats | None = None
+    output: Floats | None = None
     fault: PictureError | None = None
     content: bytes = b""
 
 
 def predict(
-    classifier: Classifier, inputs: Sequence[Input], limits: Limits, *, keep: bool = False
+    function: Function, inputs: Sequence[Input], limits: Limits, *, keep: bool = False
 ) -> Iterator[Outcome]:
     """One outcome for each input, in their order.
 
     Parameters
     ----------
-    classifier : Classifier
+    function : Function
     inputs : sequence of Input
     limits : Limits
         What is accepted as a picture.
     keep : bool
         Whether the files' bytes come with the outcomes.
     """
-    workers = max(cores(), classifier.calls)
+    workers = max(cores(), function.calls)
     if any(one.remote for one in inputs):
         workers = max(workers, _REMOTE_WORKERS)
     iterator = iter(inputs)
@@ -72,10 +95,10 @@ def predict(
         # what is in memory.
         while True:
             while len(waiting) < 4 * workers:
-                chunk = list(islice(iterator, classifier.batch))
+                chunk = list(islice(iterator, function.batch))
                 if not chunk:
                     break
-                waiting.append(executor.submit(_run, classifier, chunk, limits, keep))
+                waiting.append(executor.submit(_run, function, chunk, limits, keep))
             if not waiting:
                 return
             yield from waiting.popleft().result()
@@ -83,22 +106,20 @@ def predict(
         executor.shutdown(cancel_futures=True)
 
 
-def _run(
-    classifier: Classifier, chunk: Sequence[Input], limits: Limits, keep: bool
-) -> list[Outcome]:
+def _run(function: Function, chunk: Sequence[Input], limits: Limits, keep: bool) -> list[Outcome]:
     outcomes: list[Outcome] = []
     batch = []
     for one in chunk:
         try:
             content = read(one, limits)
-            batch.append(pixels(content, classifier.size, limits))
+            batch.append(pixels(content, function.size, limits))
         except PictureError as fault:
             outcomes.append(Outcome(one, fault=fault))
         else:
             outcomes.append(Outcome(one, content=content if keep else b""))
     if not batch:
         return outcomes
-    rows = iter(classifier(np.stack(batch)))
+    rows = iter(function(np.stack(batch)))
     return [
         one if one.fault else Outcome(one.input, next(rows), None, one.content) for one in outcomes
     ]

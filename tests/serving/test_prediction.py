@@ -24,7 +24,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
 def labels(outcomes: Iterator[object], classifier: Classifier) -> list[str | None]:
     found: list[str | None] = []
     for one in outcomes:
-        row = getattr(one, "probabilities", None)
+        row = getattr(one, "output", None)
         found.append(None if row is None else classifier.classes[int(np.argmax(row))])
     return found
 
