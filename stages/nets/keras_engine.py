@@ -43,13 +43,9 @@ class KerasFunction:
 
     def __init__(self, folder: Path, record: BackboneRecord, batch: int, threads: int) -> None:
         configure(threads)
-        # Faster on a GPU, and right to three digits only.
-        tf.config.experimental.enable_tensor_float_32_execution(enabled=False)
         base = load_base(record, folder)
         model = feature_model(base, record.cut, record.pooling, record.preprocessing)
-        self.batch = batch
-        self.shape = (record.image_size, record.image_size, 3)
-        self._function = _frozen(model, (batch, *self.shape))
+        self._function = Frozen(model, batch)
 
     def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Run the base.
@@ -63,10 +59,39 @@ class KerasFunction:
         -------
         ndarray of shape (n, features) or (n, height, width, channels), float32
         """
-        padded = np.zeros((self.batch, *self.shape), dtype=np.uint8)
+        return self._function(pixels)
+
+
+class Frozen:
+    """A model as a graph of one batch shape, its weights as constants.
+
+    Parameters
+    ----------
+    model : keras.Model
+        With one output, from pixels of shape (n, size, size, 3) as uint8 or float32.
+    batch : int
+        Pictures that pass at once; fewer are padded.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of one picture's output.
+    """
+
+    def __init__(self, model: Any, batch: int) -> None:
+        # Faster on a GPU, and right to three digits only.
+        tf.config.experimental.enable_tensor_float_32_execution(enabled=False)
+        self.batch = batch
+        self.shape = tuple(int(side) for side in model.output_shape[1:])
+        self._pixels = (batch, *model.input_shape[1:])
+        self._function = _frozen(model, self._pixels)
+
+    def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """The outputs of at most ``batch`` pictures, (n, *shape), float32."""
+        padded = np.zeros(self._pixels, dtype=np.uint8)
         padded[: len(pixels)] = pixels
-        features = np.asarray(self._function(tf.constant(padded))[0], dtype=np.float32)
-        return features[: len(pixels)]
+        outputs = np.asarray(self._function(tf.constant(padded))[0], dtype=np.float32)
+        return outputs[: len(pixels)]
 
 
 def _frozen(model: Any, shape: tuple[int, ...]) -> Any:
@@ -74,7 +99,8 @@ def _frozen(model: Any, shape: tuple[int, ...]) -> Any:
     # Public by use, not by name: TensorFlow documents no other way to freeze a function.
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    traced = tf.function(lambda pixels: model(pixels, training=False))
+    dtype = model.inputs[0].dtype
+    traced = tf.function(lambda pixels: model(tf.cast(pixels, dtype), training=False))
     return convert_variables_to_constants_v2(
         traced.get_concrete_function(tf.TensorSpec(shape, tf.uint8))
     )
