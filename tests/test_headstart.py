@@ -24,9 +24,6 @@ from stages.core.params.recipe import overlay
 from stages.engine.extraction import fingerprint_record
 from tests.conftest import ROOT
 
-# DVC 3.67 uses what pygtrie is about to remove.
-pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")
-
 LISTED = "import sys, headstart; sys.argv = ['headstart', *sys.argv[1:]]\n"
 LISTED += "try: headstart.app()\nfinally: print(' '.join(sys.modules), file=sys.stderr)"
 RECORD = BackboneRecord(

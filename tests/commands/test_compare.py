@@ -14,9 +14,6 @@ import headstart
 from tests.commands.test_gate import MAKE, PIPELINE
 from tests.flows import toy
 
-# DVC 3.67 uses what pygtrie is about to remove.
-pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")
-
 
 def run(*words: str, code: int = 0) -> str:
     result = CliRunner().invoke(headstart.app, ["compare", *words])

@@ -19,9 +19,6 @@ from stages.core.params.recipe import overlay
 from tests.conftest import ROOT
 from tests.flows import toy
 
-# DVC 3.67 uses what pygtrie is about to remove.
-pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")
-
 OPEN: dict[str, Any] = {
     "min_accuracy": None,
     "min_accuracy_low": None,

@@ -18,9 +18,6 @@ from tests.conftest import ROOT
 from tests.flows import toy
 from tests.stages.report import made
 
-# DVC 3.67 uses what pygtrie is about to remove.
-pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")
-
 
 def run(*words: str, code: int = 0) -> str:
     result = CliRunner().invoke(headstart.app, ["report", *words])

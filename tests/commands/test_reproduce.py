@@ -21,9 +21,6 @@ from benchmarks.checkout import Checkout
 from tests.conftest import ROOT
 from tests.flows import toy
 
-# DVC 3.67 uses what pygtrie is about to remove.
-pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")
-
 
 def run(*words: str, code: int = 0) -> str:
     result = CliRunner().invoke(headstart.app, ["reproduce", *words])

@@ -24,9 +24,6 @@ from tests.contract import declared
 from tests.stages.artifacts import models
 from tests.stages.imaging import pictures as make
 
-# DVC 3.67 uses what pygtrie is about to remove.
-pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")
-
 PARAMS = {
     "seed": 7,
     "download": {"source": "folder", "location": "data/raw"},

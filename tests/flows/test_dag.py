@@ -13,9 +13,6 @@ from flows import dag
 from flows.dag import Changes, ParamChange
 from flows.plan import Fate, plan
 
-# DVC 3.67 uses what pygtrie is about to remove.
-pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")
-
 ROOT = Path(__file__).resolve().parents[2]
 PIPELINE = """
 stages:

@@ -20,8 +20,6 @@ from headstart import app
 from tests.conftest import ROOT
 from tests.flows.projects import dvc, git, make
 
-pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")
-
 DECLARED = YAML(typ="safe").load((ROOT / "prefect.yaml").read_text())
 NOWHERE = "http://127.0.0.1:9/api"  # the discard port: nobody answers
 

@@ -14,11 +14,7 @@ from flows.rerun import Request, rerun
 from flows.verdict import Kind, Verdict
 from tests.flows import toy
 
-# DVC 3.67 uses what pygtrie is about to remove.
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning"),
-]
+pytestmark = pytest.mark.slow
 
 
 def again(project: Path, **asked: bool) -> Certificate:

@@ -12,9 +12,6 @@ from flows import history
 from flows.recorded import RecordError, Storage, md5_file, md5_tree, records, records_of
 from tests.flows import toy
 
-# DVC 3.67 uses what pygtrie is about to remove.
-pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:

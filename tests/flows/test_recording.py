@@ -15,9 +15,6 @@ from flows.recording import RecordingError, before, record
 from flows.repository import GitError, Repository
 from tests.flows.projects import dvc, git, make
 
-pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")
-
-
 RECORDED = ["data/figures/words.svg", "data/metrics.json", "data/seconds.json", "dvc.lock"]
 
 
