@@ -204,13 +204,14 @@ def model(
     folder = paths["model"] if (paths["model"] / "model.json").is_file() else paths["head"]
     made = read_model(folder) if (folder / "model.json").is_file() else None
     tuned = made is not None and made.kind == "fine_tuned"
+    alone = made is not None and made.unfrozen_alone
     if layers or tuned:
         from stages.nets.layers import layers_of
 
         unfrozen = made.unfrozen_from if made is not None and tuned else None
         told = layers_of(
             record.name, record.alpha, record.image_size, record.cut, unfrozen,
-            params.fine_tune.batch_norm,
+            params.fine_tune.batch_norm, alone=alone,
         )  # fmt: skip
         base = [structure.LayerRow(*each) for each in told]
         if record.pooling != "none":
@@ -224,12 +225,13 @@ def model(
         head = structure.head_rows(made.head, made.feature_shape, normalizes=normalizes)
     side = record.image_size
     typer.echo(f"{record.name}, {record.origin}\nReads pixels of shape (n, {side}, {side}, 3).\n")
-    shown = base if layers or not tuned else _folded(base)
+    shown = base if layers or not tuned else _folded(base, alone=alone)
     typer.echo(f"{structure.summary([*shown, *head])}\n\n{structure.totals(base, head)}")
     if made is None:
         typer.echo("\nNo head is trained yet: `dvc repro train_head`.")
     elif tuned:
-        typer.echo(f"\nFine-tuned from {made.unfrozen_from} up.")
+        how = f"in {made.unfrozen_from} alone" if alone else f"from {made.unfrozen_from} up"
+        typer.echo(f"\nFine-tuned {how}.")
     if record.cut is not None and not (layers or tuned):
         typer.echo(f"\nThe base is cut at {record.cut}; its parameters are those of the uncut one.")
 
@@ -237,8 +239,8 @@ def model(
 register(app, pictures, picture, tree, batch, model)
 
 
-def _folded(rows: list[LayerRow]) -> list[LayerRow]:
-    """Frozen layers in a row as one line."""
+def _folded(rows: list[LayerRow], *, alone: bool) -> list[LayerRow]:
+    """The frozen layers below those that learn as one line; above as well, where one learns."""
     from stages.report.structure import LayerRow
 
     found: list[LayerRow] = []
@@ -252,9 +254,11 @@ def _folded(rows: list[LayerRow]) -> list[LayerRow]:
             found.append(LayerRow(name, kind, frozen[-1].shape, whole, 0))
             frozen.clear()
 
-    first = next((place for place, row in enumerate(rows) if row.trainable), len(rows))
+    learning = [place for place, row in enumerate(rows) if row.trainable]
+    first = min(learning, default=len(rows))
+    last = max(learning) if alone and learning else len(rows)
     for place, row in enumerate(rows):
-        if place < first:
+        if place < first or place > last:
             frozen.append(row)
         else:
             close()

@@ -1,4 +1,4 @@
-"""The top of the base trained together with the head; kept only if validation improves.
+"""The top of the base, or one layer, trained with the head; kept only if validation improves.
 
 Starts from the trained head. Without augmentation the epochs run on recorded activations of the
 frozen part, so that each picture passes through it once, ever. The result is compared with the
@@ -301,6 +301,7 @@ class _Run:
             "validation": tuned,
             "chosen_because": why,
             "unfrozen_from": tuner.cut.unfrozen_from,
+            "unfrozen_alone": tuner.cut.alone,
         }
         write_model(self.folder, self.record.model_copy(update=changes), tuner.head_weights())
 

@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -61,20 +62,7 @@ CASES: dict[str, tuple[int, tuple[int, ...], dict[str, dict[str, Any]]]] = {
 @pytest.mark.parametrize("name", list(CASES))
 def test_a_base_with_random_weights_goes_from_download_to_export(name: str, tmp_path: Path) -> None:
     size, shape, sections = CASES[name]
-    checkout = Checkout(tmp_path / "project", tmp_path / "store")
-    for kind, label in enumerate(CLASSES):
-        folder = tmp_path / "pictures" / label
-        folder.mkdir(parents=True)
-        for number in range(A_CLASS):
-            (folder / f"{number:02}.png").write_bytes(encoded(picture(kind, number), "PNG"))
-    checkout.set(
-        download__source="folder", download__location=str(tmp_path / "pictures"),
-        split__validation=0.25, split__test=0.25,
-        backbone__name=name, backbone__alpha=1.0, backbone__weights="random",
-        backbone__image_size=size, train_head__epochs=2,
-        export__forms=["saved_model", "keras", "tflite_float32"],
-    )  # fmt: skip
-    checkout.set(**_flat(sections))
+    checkout = project(tmp_path, name, size, sections)
     _, said = checkout.repro("export")
     data = checkout.folder / "data"
     metrics = json.loads((data / "metrics/evaluate.json").read_text())
@@ -97,6 +85,67 @@ def test_a_base_with_random_weights_goes_from_download_to_export(name: str, tmp_
         tuning = json.loads((data / "journal/fine_tune.json").read_text())
         assert tuning["epochs"] == 1
         assert tuning["trained_parameters"] > 30_000_000
+
+
+def test_a_single_layer_learns_and_the_model_goes_to_the_export(tmp_path: Path) -> None:
+    sections: dict[str, dict[str, Any]] = {
+        "fine_tune": {"epochs": 6, "unfreeze_by": "only", "unfreeze": "conv_pw_11",
+                      "batch_size": 4, "learning_rate": 0.001},
+    }  # fmt: skip
+    checkout = project(tmp_path, "mobilenet", 32, {"train_head": {**DENSE, **SIGMOID}, **sections})
+    _, said = checkout.repro("export")
+    assert "Fine-tuning of conv_pw_11 alone, with frozen layers above it" in said
+    data = checkout.folder / "data"
+    model = read_model(data / "models/fine_tuned")
+    assert (model.kind, model.unfrozen_from) == ("fine_tuned", "conv_pw_11"), model.chosen_because
+    assert model.unfrozen_alone
+    before, after = (
+        arrays(data / folder / "base.weights.h5") for folder in ("backbone", "models/fine_tuned")
+    )
+    moved = [name for name in before if not np.array_equal(before[name], after[name])]
+    assert [before[name].shape for name in moved] == [(1, 1, 512, 512)]
+    journal = json.loads((data / "journal/fine_tune.json").read_text())
+    assert journal["trained_parameters"] == 512 * 512 + 1024 * 2 + 2
+    exported = json.loads((data / "metrics/export.json").read_text())
+    assert exported["kind"] == "fine_tuned"
+    for form in ("saved_model", "keras", "tflite_float32"):
+        assert exported["forms"][form]["pixels"]["probability_differs_at_most"] <= 1e-4
+    assert "in the layer `conv_pw_11` alone" in (data / "export/MODEL_CARD.md").read_text()
+    shown = checkout.run("headstart", "show", "model")[1]
+    assert "Fine-tuned in conv_pw_11 alone." in shown
+    assert sum("frozen layers" in line for line in shown.splitlines()) == 2
+
+
+def project(tmp_path: Path, name: str, size: int, sections: dict[str, dict[str, Any]]) -> Checkout:
+    """Two classes of small pictures, a base with random weights, and these values."""
+    checkout = Checkout(tmp_path / "project", tmp_path / "store")
+    for kind, label in enumerate(CLASSES):
+        folder = tmp_path / "pictures" / label
+        folder.mkdir(parents=True)
+        for number in range(A_CLASS):
+            (folder / f"{number:02}.png").write_bytes(encoded(picture(kind, number), "PNG"))
+    checkout.set(
+        download__source="folder", download__location=str(tmp_path / "pictures"),
+        split__validation=0.25, split__test=0.25,
+        backbone__name=name, backbone__alpha=1.0, backbone__weights="random",
+        backbone__image_size=size, train_head__epochs=2,
+        export__forms=["saved_model", "keras", "tflite_float32"],
+    )  # fmt: skip
+    checkout.set(**_flat(sections))
+    return checkout
+
+
+def arrays(path: Path) -> dict[str, Any]:
+    """Every array of an HDF5 file by its place."""
+    found: dict[str, Any] = {}
+
+    def keep(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[name] = item[()]
+
+    with h5py.File(path) as file:
+        file.visititems(keep)
+    return found
 
 
 def _flat(sections: dict[str, dict[str, Any]], before: str = "") -> dict[str, Any]:

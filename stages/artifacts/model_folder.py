@@ -72,6 +72,9 @@ class ModelRecord(_Record):
         A sentence: why these weights and no others.
     unfrozen_from : str or None
         Name of the first layer that was trained; None for a head.
+    unfrozen_alone : bool
+        Whether that layer was the only one of the base, with frozen ones above it. A record of
+        before there was a choice does not say it, and means no.
     class_weights : "none" | "balanced"
         How the classes weighed in training, so that fine-tuning goes on in the same way.
     """
@@ -84,6 +87,7 @@ class ModelRecord(_Record):
     validation: Scores
     chosen_because: str
     unfrozen_from: str | None = None
+    unfrozen_alone: bool = False
     class_weights: Literal["none", "balanced"] = "none"
 
     @field_validator("head")
@@ -97,6 +101,8 @@ class ModelRecord(_Record):
         if known != len(self.classes):
             raise ValueError(f"the head tells {known} classes apart, there are {len(self.classes)}")
         weight_shapes(self.head, self.feature_shape)
+        if self.unfrozen_alone and self.unfrozen_from is None:
+            raise ValueError("a layer was trained alone, but unfrozen_from does not name it")
         return self
 
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:

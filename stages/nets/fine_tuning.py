@@ -35,7 +35,7 @@ from stages.nets.head import (
     loss_of,
     probabilities_of,
 )
-from stages.nets.split_base import Cut, choose, nodes_of, split
+from stages.nets.split_base import Cut, choose, nodes_of, split, unfrozen
 from stages.nets.tf import keras
 
 
@@ -78,10 +78,14 @@ class Tuner:
         self.record, self.params, self.loss = record, params, loss_of(head)
         self.base = load_base(record, folder)
         used = cut_at(self.base, record.cut)
+        self.base.trainable = True  # so that its layers show what they could learn
         nodes = nodes_of(used)
-        self.cut: Cut = choose(nodes, params.unfreeze_by, params.unfreeze)
+        self.cut: Cut = choose(nodes, params.unfreeze_by, params.unfreeze, params.batch_norm)
         names = [node.name for node in nodes]
-        freeze(self.base, names[names.index(self.cut.unfrozen_from) :], params.batch_norm)
+        learning = unfrozen(names, self.cut.unfrozen_from, alone=self.cut.alone)
+        freeze(self.base, learning, params.batch_norm)
+        if self.cut.alone:
+            still(self.base, learning)
         self.head = build_head(head, record.feature_shape, seed)
         load_head(self.head, weights)
         for layer in self.head.layers:
@@ -146,9 +150,14 @@ class Tuner:
             if cut.frozen_above
             else ""
         )
+        what = (
+            f"of {cut.unfrozen_from} alone, with frozen layers above it"
+            if cut.alone
+            else f"from {cut.unfrozen_from} up"
+        )
         return (
-            f"Fine-tuning from {cut.unfrozen_from} up, {self.trained_parameters():,} numbers with "
-            f"the head; {frozen}{moved}."
+            f"Fine-tuning {what}, {self.trained_parameters():,} numbers with the head; "
+            f"{frozen}{moved}."
         )
 
     def head_weights(self) -> Weights:
@@ -265,3 +274,14 @@ def freeze(base: Any, unfrozen: Sequence[str], batch_norm: Literal["inference", 
     for layer in base.layers:
         normalizes = isinstance(layer, keras.layers.BatchNormalization)
         layer.trainable = layer.name in names and (batch_norm == "train" or not normalizes)
+
+
+def still(base: Any, unfrozen: Sequence[str]) -> None:
+    """Stop the dropout of all layers but these, for training; inference never has any.
+
+    A single layer may need to be called as in training (``batch_norm: train``), and Keras can say
+    that to the whole upper part alone. Frozen batch normalization does not listen, dropout does.
+    """
+    for layer in base.layers:
+        if isinstance(layer, keras.layers.Dropout) and layer.name not in unfrozen:
+            layer.rate = 0.0

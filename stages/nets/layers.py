@@ -8,7 +8,7 @@ import numpy as np
 
 from stages.nets.base import build_base, cut_at
 from stages.nets.fine_tuning import freeze
-from stages.nets.split_base import nodes_of
+from stages.nets.split_base import nodes_of, unfrozen
 
 #: Name, kind, output for one picture, parameters, those that are trained.
 Layer = tuple[str, str, tuple[int, ...], int, int]
@@ -21,6 +21,8 @@ def layers_of(
     cut: str | None,
     unfrozen_from: str | None,
     batch_norm: Literal["inference", "train"],
+    *,
+    alone: bool = False,
 ) -> list[Layer]:
     """Every layer of a base up to its cut.
 
@@ -32,12 +34,14 @@ def layers_of(
         First layer that is trained; None: the whole base is frozen.
     batch_norm : {"inference", "train"}
         Whether the base's batch normalization learns with the layers that do.
+    alone : bool
+        Whether ``unfrozen_from`` is the only layer that is trained, with frozen ones above it.
     """
     base = build_base(name, alpha, image_size)
     used = cut_at(base, cut)
     names = [node.name for node in nodes_of(used)]
-    unfrozen = [] if unfrozen_from is None else names[names.index(unfrozen_from) :]
-    freeze(base, unfrozen, batch_norm)
+    learning = [] if unfrozen_from is None else unfrozen(names, unfrozen_from, alone=alone)
+    freeze(base, learning, batch_norm)
     return [
         (
             layer.name,

@@ -4,6 +4,7 @@ The two parts meet in a single tensor: the output of one layer, through which ev
 pass. In a residual network that is a join (``block_14_add``), never the inside of a block. When the
 place that was asked for is none, the cut moves *down* to the next one that is; the layers in
 between run with the upper part and stay frozen, so exactly the layers that were asked for learn.
+Where a single layer was asked for (``only``), so do those above it.
 
 Blocks are told by the names that ``keras.applications`` gives to layers, see :func:`block_of`. A
 block begins right above the last valid cut below its first layer, so that a shortcut's convolution
@@ -21,15 +22,28 @@ from typing import Any, Literal
 
 from stages.core.errors import ParameterError
 
-UnfreezeBy = Literal["layer", "index", "count", "block"]
+UnfreezeBy = Literal["layer", "index", "count", "block", "only"]
+BatchNorm = Literal["inference", "train"]
+#: Layers with something to learn that are named in place of one without.
+_NEAREST = 3
 
 
 @dataclass(frozen=True)
 class Node:
-    """A layer of the base and the layers that it reads."""
+    """A layer of the base and the layers that it reads.
+
+    Attributes
+    ----------
+    learns : bool
+        Whether it holds weights that training can change.
+    normalizes : bool
+        Whether it is batch normalization, which learns only where ``batch_norm`` says ``train``.
+    """
 
     name: str
     parents: tuple[str, ...]
+    learns: bool = True
+    normalizes: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,11 +58,19 @@ class Cut:
         First layer that is trained, in the order of ``base.layers``.
     frozen_above : int
         Layers between the cut and ``unfrozen_from``: more than 0 if the cut had to move down.
+    alone : bool
+        Whether ``unfrozen_from`` is the only layer that is trained, with frozen ones above it.
     """
 
     after: str | None
     unfrozen_from: str
     frozen_above: int
+    alone: bool = False
+
+
+def unfrozen(names: Sequence[str], first: str, *, alone: bool) -> list[str]:
+    """The layers that are trained, of ``names`` in the order of the base."""
+    return [first] if alone else list(names[names.index(first) :])
 
 
 # InceptionResNetV2's block8_10_conv before VGG's block5_conv3, or ten blocks would count as one.
@@ -120,7 +142,9 @@ def valid_cuts(nodes: Sequence[Node]) -> list[int]:
     return found
 
 
-def choose(nodes: Sequence[Node], by: UnfreezeBy, what: str | int) -> Cut:
+def choose(
+    nodes: Sequence[Node], by: UnfreezeBy, what: str | int, batch_norm: BatchNorm = "inference"
+) -> Cut:
     """The cut for what ``fine_tune`` asks to unfreeze.
 
     Parameters
@@ -129,11 +153,14 @@ def choose(nodes: Sequence[Node], by: UnfreezeBy, what: str | int) -> Cut:
         As for :func:`valid_cuts`.
     by, what
         ``unfreeze_by`` and ``unfreeze`` of params.yaml.
+    batch_norm
+        ``batch_norm`` of params.yaml: whether a single layer may be batch normalization.
 
     Raises
     ------
     ParameterError
-        If there is no such layer, index, or number of layers or blocks; with what there is.
+        If there is no such layer, index, or number of layers or blocks, or if a single layer has
+        nothing to learn; with what there is.
     """
     names = [node.name for node in nodes]
     cuts = valid_cuts(nodes)
@@ -141,15 +168,17 @@ def choose(nodes: Sequence[Node], by: UnfreezeBy, what: str | int) -> Cut:
         starts = list(blocks(nodes).values())
         wanted = starts[-_number(by, what, len(starts), "blocks", names)]
         first = max((cut for cut in cuts if cut < wanted), default=0) + 1
-    elif by == "layer":
-        first = _position(names, what)
-    elif by == "index":
+    elif by == "layer" or (by == "only" and isinstance(what, str)):
+        first = _position(by, names, what)
+    elif by in {"index", "only"}:
         first = _number(by, what, len(names) - 1, "layers, counted from 0", names)
     else:
         first = len(names) - _number(by, what, len(names), "layers", names)
+    if by == "only":
+        _check_learns(nodes, first, what, batch_norm)
     first = max(first, 1)  # The input has nothing to train.
     cut = max(cut for cut in cuts if cut < first)
-    return Cut(names[cut] if cut else None, names[first], first - cut - 1)
+    return Cut(names[cut] if cut else None, names[first], first - cut - 1, alone=by == "only")
 
 
 def check_kind(by: UnfreezeBy, what: str | int) -> None:
@@ -165,6 +194,13 @@ def check_kind(by: UnfreezeBy, what: str | int) -> None:
             raise ParameterError(
                 "The `fine_tune.unfreeze` parameter must be the name of a layer with "
                 f"`unfreeze_by: layer`. Got {what!r} instead."
+            )
+        return
+    if by == "only":
+        if what == "" or (isinstance(what, int) and what < 0):
+            raise ParameterError(
+                "The `fine_tune.unfreeze` parameter must be the name of a layer or an integer ≥ 0 "
+                f"with `unfreeze_by: only`. Got {what!r} instead."
             )
         return
     least = 0 if by == "index" else 1
@@ -191,8 +227,8 @@ def _number(by: UnfreezeBy, what: str | int, most: int, things: str, names: list
     return number
 
 
-def _position(names: list[str], what: str | int) -> int:
-    check_kind("layer", what)
+def _position(by: UnfreezeBy, names: list[str], what: str | int) -> int:
+    check_kind(by, what)
     if what in names:
         return names.index(str(what))
     near = difflib.get_close_matches(str(what), names, n=3)
@@ -203,8 +239,37 @@ def _position(names: list[str], what: str | int) -> int:
     )
 
 
+def _check_learns(
+    nodes: Sequence[Node], place: int, what: str | int, batch_norm: BatchNorm
+) -> None:
+    """Refuse a single layer whose training would change nothing."""
+
+    def can(node: Node) -> bool:
+        return node.learns and (batch_norm == "train" or not node.normalizes)
+
+    node = nodes[place]
+    if can(node):
+        return
+    others = [number for number, other in enumerate(nodes) if can(other)]
+    near = sorted(sorted(others, key=lambda number: abs(number - place))[:_NEAREST])
+    listed = ", ".join(f"{nodes[number].name} ({number})" for number in near) or "none"
+    why = (
+        "is batch normalization, which stays as it is with `batch_norm: inference`"
+        if node.learns
+        else "has nothing to learn: it holds no weights that training changes"
+    )
+    raise ParameterError(
+        "The `fine_tune.unfreeze` parameter must be a layer that can learn with `unfreeze_by: "
+        f"only`. Got {what!r} instead: {node.name} {why}. The nearest layers that can, with their "
+        f"index: {listed}. Nothing was trained."
+    )
+
+
 def nodes_of(base: Any) -> list[Node]:
-    """The layers of a Keras functional model, in its order, with what each reads."""
+    """The layers of a Keras functional model, in its order, with what each reads and can learn.
+
+    What can learn is read from what is trainable: ask before anything is frozen.
+    """
     parents: dict[str, list[str]] = {}
     waiting = list(base.outputs)
     while waiting:
@@ -215,9 +280,16 @@ def nodes_of(base: Any) -> list[Node]:
         tensors = operation._inbound_nodes[history.node_index].input_tensors  # noqa: SLF001 - as above
         parents[operation.name] = [tensor._keras_history.operation.name for tensor in tensors]  # noqa: SLF001 - as above
         waiting.extend(tensors)
+    from stages.nets.tf import keras
+
     # Operations are the layers and, in a few networks (MobileNetV3), sums that are no layer.
     return [
-        Node(operation.name, tuple(parents[operation.name]))
+        Node(
+            operation.name,
+            tuple(parents[operation.name]),
+            learns=bool(getattr(operation, "trainable_weights", ())),
+            normalizes=isinstance(operation, keras.layers.BatchNormalization),
+        )
         for operation in base.operations
         if operation.name in parents
     ]

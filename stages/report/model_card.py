@@ -110,6 +110,7 @@ def _model(record: ModelRecord, backbone: BackboneRecord) -> dict[str, Any]:
         "parameters_of_the_base": backbone.parameters,
         "head": list(record.head),
         "trained_from_layer": record.unfrozen_from,
+        "trained_that_layer_alone": record.unfrozen_alone,
         "chosen_because": record.chosen_because,
     }
 
@@ -168,11 +169,11 @@ def markdown(content: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     """The card as a page; class names are shown as text, whatever they hold."""
     model, data, results = content["model"], content["data"], content["results"]
     base = f"{model['backbone']}, width {model['alpha']:g}, {model['image_size']} pixels"
-    how = (
-        f"fine-tuned from the layer `{model['trained_from_layer']}` up"
-        if model["kind"] == "fine_tuned"
-        else "a head on the frozen base"
-    )
+    how = "a head on the frozen base"
+    if model["kind"] == "fine_tuned":
+        layer = f"the layer `{model['trained_from_layer']}`"
+        alone = model["trained_that_layer_alone"]
+        how = f"fine-tuned in {layer} alone" if alone else f"fine-tuned from {layer} up"
     title = f"""# Model card
 {RANDOM if model["random_weights"] else ""}
 {len(content["classes"])} classes; {how}. Base: {base}; weights: {text(str(model["weights"]))}

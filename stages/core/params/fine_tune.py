@@ -16,7 +16,7 @@ class FineTuneParams(Section):
     """What is unfrozen and how it is trained; ``epochs: 0`` passes the head's model through."""
 
     epochs: Count
-    unfreeze_by: Literal["layer", "index", "count", "block"]
+    unfreeze_by: Literal["layer", "index", "count", "block", "only"]
     unfreeze: str | int
     batch_norm: Literal["inference", "train"]
     optimizer: Optimizer
@@ -32,6 +32,8 @@ class FineTuneParams(Section):
         by = info.data.get("unfreeze_by")
         if by == "layer" and not (isinstance(unfreeze, str) and unfreeze):
             raise UnfitError("the name of a layer with `unfreeze_by: layer`")
+        if by == "only" and (unfreeze == "" or (isinstance(unfreeze, int) and unfreeze < 0)):
+            raise UnfitError("the name of a layer or an integer ≥ 0 with `unfreeze_by: only`")
         if by in {"index", "count", "block"}:
             least = 0 if by == "index" else 1
             if isinstance(unfreeze, str) or unfreeze < least:

@@ -36,6 +36,10 @@ def save(folder: Path, of: ModelRecord, *files: str) -> Path:
         (record(), ()),
         (record(kind="fine_tuned", unfrozen_from="block_15"), (BASE_WEIGHTS, LOWER, UPPER)),
         (record(kind="fine_tuned", unfrozen_from="Conv1"), (BASE_WEIGHTS, UPPER)),
+        (
+            record(kind="fine_tuned", unfrozen_from="Conv1", unfrozen_alone=True),
+            (BASE_WEIGHTS, LOWER, UPPER),
+        ),
     ],
 )
 def test_a_model_is_read_as_it_was_written(
@@ -100,6 +104,7 @@ SPOILED: list[tuple[dict[str, Any], str]] = [
     ({"head": [{"kind": "dense", "units": 3, "activation": "relu"}]}, "softmax or sigmoid"),
     ({"validation": {"loss": 0.1, "accuracy": 1.5}}, "validation.accuracy"),
     ({"surprise": 1}, "surprise"),
+    ({"unfrozen_alone": True}, "unfrozen_from does not name it"),
 ]
 
 
@@ -112,6 +117,16 @@ def test_a_spoiled_record_says_where(tmp_path: Path, change: dict[str, Any], tol
         read_model(folder)
     assert "model.json" in str(error.value)
     assert told in str(error.value)
+
+
+def test_a_record_of_before_a_layer_could_learn_alone_is_read(tmp_path: Path) -> None:
+    of = record(kind="fine_tuned", unfrozen_from="block_15")
+    folder = save(tmp_path / "m", of, BASE_WEIGHTS, LOWER, UPPER)
+    path = folder / "model.json"
+    fields = json.loads(path.read_text())
+    assert fields.pop("unfrozen_alone") is False
+    path.write_text(json.dumps(fields))
+    assert read_model(folder) == of
 
 
 def test_a_record_that_does_not_hold_together_cannot_be_made() -> None:

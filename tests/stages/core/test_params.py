@@ -133,6 +133,7 @@ def test_all_faults_come_in_one_message_with_the_nearest_name(tmp_path: Path) ->
         (("fine_tune", "unfreeze"), 0, "an integer ≥ 1 with `unfreeze_by: block`. Got 0"),
         (("fine_tune", "unfreeze"), "block_16", "an integer ≥ 1 with `unfreeze_by: block`"),
         (("fine_tune", "unfreeze_by"), "layer", "the name of a layer with `unfreeze_by: layer`"),
+        (("fine_tune", "unfreeze_by"), "lone", "one of layer, index, count, block, only. Got"),
         (("download", "sha256"), "ab", "a sha256 of 64 hexadecimal digits or null"),
         (("seed",), True, "Got true instead"),
         (("train_head", "dropout"), 1.0, "a number ≥ 0 and < 1"),
@@ -144,6 +145,17 @@ def test_values_that_do_not_fit(
     place: tuple[str, ...], value: Any, words: str, tmp_path: Path
 ) -> None:
     assert words in faults(changed(place, value, tmp_path))
+
+
+@pytest.mark.parametrize(("value", "fits"), [("a", True), (0, True), ("", False), (-1, False)])
+def test_a_single_layer_is_told_by_name_or_number(value: Any, fits: bool, tmp_path: Path) -> None:
+    path = changed(("fine_tune", "unfreeze_by"), "only", tmp_path)
+    path.write_text(path.read_text().replace("unfreeze: 2", f"unfreeze: {value!r}"))
+    if fits:
+        assert read_params(path).fine_tune.unfreeze == value
+    else:
+        said = f"the name of a layer or an integer ≥ 0 with `unfreeze_by: only`. Got {value!r}"
+        assert said in faults(path)
 
 
 @given(st.text(max_size=200))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stages.artifacts.backbone_record import WEIGHTS, BackboneRecord
-from stages.core.errors import HeadstartError
+from stages.core.errors import HeadstartError, ParameterError
 from stages.core.params.augment import AugmentParams
 from stages.core.params.fine_tune import FineTuneParams
 from stages.engine.head import apply_head
@@ -185,6 +185,41 @@ def test_with_train_statistics_move_but_not_below_what_was_asked_for(folder: Pat
     moved = changed(low)
     assert {"block_16_project_BN/moving_mean", "Conv_1_bn/moving_variance"} <= moved
     assert all(name.startswith(("block_15_project", "block_16_", "Conv_1")) for name in moved)
+
+
+@pytest.mark.parametrize("what", ["block_14_depthwise", 128])
+def test_a_single_layer_learns_and_all_else_stays_as_it_was(folder: Path, what: str | int) -> None:
+    made = tuner(folder, unfreeze_by="only", unfreeze=what)
+    assert made.cut.after == "block_13_project_BN"  # Block 14 joins what goes around it.
+    assert made.cut.frozen_above == 3
+    assert "of block_14_depthwise alone, with frozen layers above it" in made.describe()
+    assert made.trained_parameters() == 9 * 336 + 1280 * 3 + 3
+    head = made.head_weights()
+    assert changed(made) == {"block_14_depthwise/kernel"}
+    assert all(not np.array_equal(head[name], now) for name, now in made.head_weights().items())
+
+
+def test_batch_normalization_alone_moves_its_statistics_and_no_others(folder: Path) -> None:
+    with pytest.raises(ParameterError, match="Conv_1_bn is batch normalization"):
+        tuner(folder, unfreeze_by="only", unfreeze="Conv_1_bn")
+    made = tuner(folder, unfreeze_by="only", unfreeze="block_16_expand_BN", batch_norm="train")
+    kinds = ("gamma", "beta", "moving_mean", "moving_variance")
+    assert changed(made) == {f"block_16_expand_BN/{kind}" for kind in kinds}
+
+
+def test_dropout_of_frozen_layers_is_still_beside_a_single_one_that_learns() -> None:
+    pixels = keras.Input((4, 4, 3))
+    x = keras.layers.Conv2D(8, 1, name="one")(pixels)
+    x = keras.layers.BatchNormalization(name="two")(x)
+    base = keras.Model(pixels, keras.layers.Dropout(0.9, seed=1, name="three")(x))
+    inputs = np.ones((1, 4, 4, 3), np.float32)
+    names = [weight.path for weight in base.weights]
+    expected = np.asarray(base(inputs, training=False))
+    fine_tuning.freeze(base, ["one"], "train")
+    assert not np.array_equal(np.asarray(base(inputs, training=True)), expected)
+    fine_tuning.still(base, ["one"])
+    np.testing.assert_array_equal(np.asarray(base(inputs, training=True)), expected)
+    assert [weight.path for weight in base.weights] == names
 
 
 @pytest.mark.parametrize(

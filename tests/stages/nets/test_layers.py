@@ -33,6 +33,11 @@ def test_what_learns_above_a_layer() -> None:
     assert all(row[4] == row[3] // 2 for row in normalizing)
 
 
+def test_a_layer_that_learns_alone() -> None:
+    rows = layers_of("mobilenet", 0.25, 64, None, "conv_pw_12", "inference", alone=True)
+    assert [(row[0], row[4]) for row in rows if row[4]] == [("conv_pw_12", 128 * 256)]
+
+
 def test_a_cut_base() -> None:
     rows = layers_of("vgg16", 1.0, 64, "block3_pool", None, "inference")
     assert rows[-1][0] == "block3_pool"

@@ -18,6 +18,7 @@ from stages.nets.split_base import (
     choose,
     nodes_of,
     split,
+    unfrozen,
     valid_cuts,
 )
 
@@ -68,11 +69,64 @@ def test_what_was_asked_for_learns_and_the_cut_moves_down() -> None:
     assert choose(RESIDUAL, "index", 0) == Cut(None, "b", 0)
 
 
+def test_a_single_layer_by_name_or_index() -> None:
+    assert choose(RESIDUAL, "only", "c") == Cut("b", "c", 0, alone=True)
+    assert choose(RESIDUAL, "only", 2) == Cut("b", "c", 0, alone=True)
+    assert choose(RESIDUAL, "only", "d") == Cut("b", "d", 1, alone=True)
+    assert choose(RESIDUAL, "only", 1) == Cut(None, "b", 0, alone=True)
+
+
+def test_what_learns_is_the_layer_alone_or_all_from_it() -> None:
+    names = [node.name for node in RESIDUAL]
+    assert unfrozen(names, "c", alone=True) == ["c"]
+    assert unfrozen(names, "c", alone=False) == ["c", "d", "e"]
+
+
+# Two convolutions, each with batch normalization and an activation.
+CHAIN = [
+    Node("input", (), learns=False),
+    Node("conv_1", ("input",)),
+    Node("bn_1", ("conv_1",), normalizes=True),
+    Node("relu_1", ("bn_1",), learns=False),
+    Node("conv_2", ("relu_1",)),
+    Node("bn_2", ("conv_2",), normalizes=True),
+    Node("relu_2", ("bn_2",), learns=False),
+]
+
+
+@pytest.mark.parametrize(
+    ("what", "batch_norm", "expected"),
+    [
+        ("relu_1", "inference", r"Got 'relu_1'.*nothing to learn.*: conv_1 \(1\), conv_2 \(4\)\."),
+        ("relu_1", "train", r"conv_1 \(1\), bn_1 \(2\), conv_2 \(4\)\."),
+        (6, "train", r"Got 6 instead: relu_2 has nothing.*bn_1 \(2\), conv_2 \(4\), bn_2 \(5\)\."),
+        (0, "inference", "Got 0 instead: input has nothing to learn"),
+        ("bn_2", "inference", "bn_2 is batch normalization, .*`batch_norm: inference`"),
+    ],
+)
+def test_a_single_layer_that_cannot_learn_is_refused_with_its_neighbors(
+    what: str | int, batch_norm: Any, expected: str
+) -> None:
+    with pytest.raises(ParameterError, match=f"{expected}.*Nothing was trained"):
+        choose(CHAIN, "only", what, batch_norm)
+
+
+def test_batch_normalization_alone_learns_where_it_may() -> None:
+    assert choose(CHAIN, "only", "bn_2", "train") == Cut("conv_2", "bn_2", 0, alone=True)
+
+
+def test_a_base_without_anything_to_learn_is_said() -> None:
+    with pytest.raises(ParameterError, match="with their index: none"):
+        choose([CHAIN[0], Node("module", ("input",), learns=False)], "only", "module")
+
+
 @pytest.mark.parametrize(
     ("by", "what", "expected"),
     [
         ("layer", "dd", "no layer named 'dd'.*Did you mean d"),
+        ("only", "dd", "no layer named 'dd'.*Did you mean d"),
         ("index", 5, "at most 4"),
+        ("only", 5, "at most 4 with `unfreeze_by: only`"),
         ("count", 6, "at most 5"),
         ("block", 1, "no blocks are recognized"),
     ],
@@ -83,8 +137,12 @@ def test_what_is_not_there_is_refused(by: Any, what: str | int, expected: str) -
 
 
 @pytest.mark.parametrize(
-    ("by", "what"), [("layer", 3), ("index", "x"), ("index", -1), ("count", 0), ("block", "x")]
-)
+    ("by", "what"),
+    [
+        ("layer", 3), ("index", "x"), ("index", -1), ("count", 0), ("block", "x"), ("only", -1),
+        ("only", ""),
+    ],
+)  # fmt: skip
 def test_a_value_of_the_wrong_kind_is_refused(by: Any, what: str | int) -> None:
     with pytest.raises(ParameterError, match=f"unfreeze_by: {by}"):
         check_kind(by, what)
@@ -130,6 +188,12 @@ def test_lower_and_upper_are_the_base(name: str, size: int, last_two: Cut) -> No
     base = build_base(name, 0.5 if "mobilenet" in name else 1.0, size)
     nodes = nodes_of(base)
     assert [node.name for node in nodes] == [layer.name for layer in base.layers]
+    assert [node.name for node in nodes if node.learns] == [
+        layer.name for layer in base.layers if layer.weights
+    ]
+    normalizing = {node.name for node in nodes if node.normalizes}
+    assert {name.rpartition("_")[2].lower() for name in normalizing} <= {"bn", "conv1"}
+    assert len(normalizing) == sum("gamma" in weight.path for weight in base.weights)
     cut = choose(nodes, "block", 2)
     assert cut == last_two
     pixels = np.random.default_rng(0).normal(size=(2, size, size, 3)).astype(np.float32)
