@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ruamel.yaml import YAML
-from typer.testing import CliRunner
 
 import headstart
 from commands import planning
@@ -22,6 +21,7 @@ from stages.core.backbones import BACKBONES
 from stages.core.params.reader import read_params
 from stages.core.params.recipe import overlay
 from stages.engine.extraction import fingerprint_record
+from tests.commands.running import run
 from tests.conftest import ROOT
 
 LISTED = "import sys, headstart; sys.argv = ['headstart', *sys.argv[1:]]\n"
@@ -56,12 +56,6 @@ def modules_of(*words: str) -> set[str]:
     )
     assert done.returncode == 0, done.stderr
     return set(done.stderr.splitlines()[-1].split())
-
-
-def run(*words: str, code: int = 0) -> str:
-    result = CliRunner().invoke(headstart.app, list(words))
-    assert result.exit_code == code, result.output
-    return result.output
 
 
 @pytest.mark.parametrize("words", [["--help"], ["plan", "--help"], ["params"], ["backbones"]])

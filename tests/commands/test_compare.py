@@ -5,20 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-import headstart
+from tests.commands import running
 from tests.commands.test_gate import MAKE, PIPELINE
-from tests.flows import toy
+from tests.flows import projects, toy
 
-
-def run(*words: str, code: int = 0) -> str:
-    result = CliRunner().invoke(headstart.app, ["compare", *words])
-    assert result.exit_code == code, result.output
-    return result.output
+run = partial(running.run, "compare")
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +22,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three commits: one without a run, `worse` (30 of 40) and `better` (39 of 40)."""
     project = tmp_path_factory.mktemp("made") / "project"
     project.mkdir()
-    toy.git(project, "init", "-q", "-b", "main")
+    projects.git(project, "init", "-q", "-b", "main")
     (project / "README.md").write_text("A project\n")
     toy.commit(project, "empty")
-    toy.call(project, "dvc", "init", "-q")
+    projects.call(project, "dvc", "init", "-q")
     (project / "dvc.yaml").write_text(PIPELINE)
     (project / "make.py").write_text(MAKE)
     (project / ".gitignore").write_text("/predictions.csv\n")
@@ -39,9 +35,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         (project / "answers.txt").write_text(answers)
         (project / "params.yaml").write_text(f"train:\n  rate: {rate}\n  hidden: []\nseed: 1\n")
-        toy.call(project, "dvc", "repro", "-q")
+        projects.call(project, "dvc", "repro", "-q")
         toy.commit(project, name)
-        toy.git(project, "tag", name)
+        projects.git(project, "tag", name)
     return project
 
 
@@ -77,7 +73,7 @@ def test_a_single_commit_is_compared_with_the_folder(project: Path) -> None:
 
 def test_the_folder_as_it_is_and_pictures_of_one_test_set_alone(project: Path) -> None:
     (project / "answers.txt").write_text("1" * 36)
-    toy.call(project, "python", "make.py")
+    projects.call(project, "python", "make.py")
     said = run("worse", "workspace", "better")
     assert "On the 36 pictures that both were tested on (4 are in one of the test sets" in said
     assert said.count("McNemar") == 2
@@ -124,6 +120,6 @@ def test_an_evaluation_that_does_not_say_where_its_scores_are_is_told(project: P
 
 
 def test_metrics_that_git_does_not_have_are_told(project: Path) -> None:
-    toy.git(project, "rm", "-q", "--cached", "metrics.json")
-    toy.git(project, "commit", "-q", "-m", "without")
+    projects.git(project, "rm", "-q", "--cached", "metrics.json")
+    projects.git(project, "commit", "-q", "-m", "without")
     assert "has no metrics.json, so there is nothing to compare" in run("HEAD", "better", code=1)

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-import headstart
 from commands.gate import HELD, bounded
 from stages.core.params.gate import GateParams
 from stages.core.params.recipe import overlay
+from tests.commands.running import run
 from tests.conftest import ROOT
-from tests.flows import toy
+from tests.flows import projects, toy
 
 OPEN: dict[str, Any] = {
     "min_accuracy": None,
@@ -58,12 +57,6 @@ json.dump({{"classes": ["a", "b"], "model": scores}}, open("metrics.json", "w"))
 """
 
 
-def run(*words: str, code: int = 0) -> str:
-    result = CliRunner().invoke(headstart.app, list(words))
-    assert result.exit_code == code, result.output
-    return result.output
-
-
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with a release, v1: right about 36 of 40 pictures."""
@@ -74,11 +67,11 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (project / "answers.txt").write_text("0000" + "1" * 36)
     (project / ".gitignore").write_text("/predictions.csv\n")
     (project / "params.yaml").write_text((ROOT / "params.yaml").read_text())
-    toy.git(project, "init", "-q", "-b", "main")
-    toy.call(project, "dvc", "init", "-q")
-    toy.call(project, "dvc", "repro", "-q")
+    projects.git(project, "init", "-q", "-b", "main")
+    projects.call(project, "dvc", "init", "-q")
+    projects.call(project, "dvc", "repro", "-q")
     toy.commit(project, "first")
-    toy.git(project, "tag", "v1")
+    projects.git(project, "tag", "v1")
     return project
 
 
@@ -94,7 +87,7 @@ def project(released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (folder / "params.yaml").write_text(overlay(text, {"gate": {**OPEN, **values}}))
         if answers is not None:
             (folder / "answers.txt").write_text(answers)
-            toy.call(folder, "python", "make.py")
+            projects.call(folder, "python", "make.py")
         monkeypatch.chdir(folder)
         return folder
 
@@ -174,7 +167,7 @@ def test_without_a_release_it_passes_and_says_so(project: Callable[..., Path]) -
 
 def test_a_tag_that_is_not_behind_the_commit_is_no_release(project: Callable[..., Path]) -> None:
     folder = project(not_worse_than_release=True)
-    toy.git(folder, "checkout", "-q", "--orphan", "elsewhere")
+    projects.git(folder, "checkout", "-q", "--orphan", "elsewhere")
     toy.commit(folder, "another history")
     assert "There is no release yet" in run("gate")
 
@@ -201,7 +194,7 @@ def test_a_shallow_clone_cannot_say_which_release_came_last(
     folder = project(not_worse_than_release=True)
     toy.commit(folder, "asks for a release")
     shallow = tmp_path / "shallow"
-    toy.git(tmp_path, "clone", "-q", "--depth=1", f"file://{folder}", str(shallow))
+    projects.git(tmp_path, "clone", "-q", "--depth=1", f"file://{folder}", str(shallow))
     shutil.copy(folder / "predictions.csv", shallow)
     monkeypatch.chdir(shallow)
     assert "This clone is shallow" in run("gate", code=1)

@@ -6,23 +6,19 @@ import os
 import shlex
 import shutil
 import webbrowser
+from functools import partial
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
-from typer.testing import CliRunner
 
-import headstart
 from commands.planning import _where
+from tests.commands import running
 from tests.conftest import ROOT
-from tests.flows import toy
+from tests.flows import projects
 from tests.stages.report import made
 
-
-def run(*words: str, code: int = 0) -> str:
-    result = CliRunner().invoke(headstart.app, ["report", *words])
-    assert result.exit_code == code, result.output
-    return result.output
+run = partial(running.run, "report")
 
 
 @pytest.fixture
@@ -42,7 +38,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with (project / "dvc.yaml").open("w") as file:
         YAML().dump({"stages": {"make_report": stage}}, file)
     shutil.copy(ROOT / "params.yaml", project)
-    toy.call(project, "dvc", "init", "-q", "--no-scm")
+    projects.call(project, "dvc", "init", "-q", "--no-scm")
     monkeypatch.chdir(project)
     return project
 

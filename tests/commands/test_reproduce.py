@@ -11,22 +11,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-import headstart
 from benchmarks.checkout import Checkout
+from tests.commands import running
 from tests.conftest import ROOT
-from tests.flows import toy
+from tests.flows import projects, toy
 
-
-def run(*words: str, code: int = 0) -> str:
-    result = CliRunner().invoke(headstart.app, ["reproduce", *words])
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output
-    return result.output
+run = partial(running.run, "reproduce")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +43,7 @@ def test_bit_exact_with_a_certificate_and_nothing_else(project: Path) -> None:
     before = toy.state(project)
     said = run("HEAD")
     assert "Verdict: bit-exact (5 output files: 5 bit-exact)." in said
-    sha = toy.git(project, "rev-parse", "HEAD").strip()
+    sha = projects.git(project, "rev-parse", "HEAD").strip()
     folder = Path("data/certificates") / sha[:12]
     values = json.loads((folder / "certificate.json").read_text())
     assert values["commit"] == sha
@@ -56,7 +51,7 @@ def test_bit_exact_with_a_certificate_and_nothing_else(project: Path) -> None:
     assert str(folder / "certificate.md") in said
     new = toy.state(project).keys() - before.keys()
     assert all(name.startswith("data") for name in new)
-    assert toy.git(project, "status", "--porcelain") == ""
+    assert projects.git(project, "status", "--porcelain") == ""
 
 
 def test_a_verdict_that_is_worse_than_asked_for_is_told_by_the_exit_code(project: Path) -> None:

@@ -6,19 +6,19 @@ import shutil
 import subprocess
 import sys
 import webbrowser
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-import headstart
 from stages.artifacts.backbone_record import WEIGHTS, BackboneRecord, write_backbone
 from stages.artifacts.manifest import read_images
 from stages.artifacts.model_folder import BASE_WEIGHTS, UPPER, ModelRecord, write_model
 from stages.core.files import sha256_bytes
 from stages.core.params.recipe import overlay
+from tests.commands import running
 from tests.conftest import ROOT
 from tests.contract import declared
 from tests.stages.artifacts import models
@@ -34,10 +34,7 @@ PARAMS = {
 }
 
 
-def run(*words: str, code: int = 0) -> str:
-    result = CliRunner().invoke(headstart.app, ["show", *words])
-    assert result.exit_code == code, result.output
-    return result.output
+run = partial(running.run, "show")
 
 
 @pytest.fixture(scope="module")

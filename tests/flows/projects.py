@@ -51,7 +51,8 @@ else:
 def call(folder: Path, *words: str, **variables: str) -> str:
     """Run a command that must succeed, with nobody's git configuration; return its output."""
     environment = {
-        **os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull,
+        **os.environ, "DVC_NO_ANALYTICS": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", **variables,
     }  # fmt: skip
     done = subprocess.run(

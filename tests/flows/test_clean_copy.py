@@ -16,7 +16,7 @@ import pytest
 from flows import history
 from flows.clean_copy import add_missing, clean_copy, ended_by_signals, warm_up
 from flows.errors import FlowError
-from tests.flows import toy
+from tests.flows import projects, toy
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in {"stages/__init__.py": "WHERE = 'committed'\n", "raw/README": "kept"}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    toy.git(folder, "init", "-q")
+    projects.git(folder, "init", "-q")
     (folder / ".gitignore").write_text("raw/*\n!raw/README\n")
     toy.commit(folder, "first")
     (tmp_path / "tmp").mkdir()
@@ -48,8 +48,8 @@ def test_the_commits_own_code_runs_there(project: Path, monkeypatch: pytest.Monk
         "try: import stages.core\n"
         "except ModuleNotFoundError as error: print(error)\n"
     )
-    toy.git(project, "add", "probe.py")
-    toy.git(project, "commit", "-q", "-m", "probe", "--", "probe.py")
+    projects.git(project, "add", "probe.py")
+    projects.git(project, "commit", "-q", "-m", "probe", "--", "probe.py")
     with clean_copy(history.commit(project, "HEAD")) as copy:
         done = subprocess.run(
             [sys.executable, "-m", "probe"],
@@ -82,13 +82,13 @@ def test_it_is_removed_however_the_block_ends(project: Path, error: type[BaseExc
 def test_it_can_be_kept(project: Path) -> None:
     with clean_copy(history.commit(project, "HEAD"), keep=True) as copy:
         pass
-    assert toy.git(copy.project, "status", "--porcelain") == ""
+    assert projects.git(copy.project, "status", "--porcelain") == ""
 
 
 def test_a_commit_that_no_branch_has_is_found(project: Path) -> None:
     (project / "raw/README").write_text("second")
     sha = toy.commit(project, "second")
-    toy.git(project, "reset", "-q", "--hard", "HEAD~1")
+    projects.git(project, "reset", "-q", "--hard", "HEAD~1")
     with clean_copy(history.commit(project, sha)) as copy:
         assert (copy.project / "raw/README").read_text() == "second"
 
@@ -99,16 +99,16 @@ def test_its_settings_hold_in_a_folder_of_any_name(
     odd = tmp_path / "é, a #1"
     odd.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(odd))
-    toy.call(project, "dvc", "init", "-q")
+    projects.call(project, "dvc", "init", "-q")
     toy.commit(project, "with DVC")
     with clean_copy(history.commit(project, "HEAD")) as copy:
-        told = toy.call(copy.project, "dvc", "cache", "dir").strip()
+        told = projects.call(copy.project, "dvc", "cache", "dir").strip()
         assert Path(told) == copy.folder / "cache"
 
 
 def test_objects_that_are_missing_are_told(project: Path) -> None:
     commit = history.commit(project, "HEAD")
-    blob = toy.git(project, "rev-parse", "HEAD:raw/README").strip()
+    blob = projects.git(project, "rev-parse", "HEAD:raw/README").strip()
     file = project / ".git/objects" / blob[:2] / blob[2:]
     file.unlink()
     with (

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from ruamel.yaml import YAML
 from flows import dag
 from flows.dag import Changes, ParamChange
 from flows.plan import Fate, plan
+from tests.flows.projects import dvc, git
 
 ROOT = Path(__file__).resolve().parents[2]
 PIPELINE = """
@@ -42,18 +42,6 @@ stages:
 """
 
 
-def call(folder: Path, *words: str) -> None:
-    environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "GIT_CONFIG_GLOBAL": os.devnull}
-    done = subprocess.run(
-        words, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def dvc(folder: Path, *words: str) -> None:
-    call(folder, sys.executable, "-m", "dvc", *words)
-
-
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose stages have all run."""
@@ -61,7 +49,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "dvc.yaml").write_text(PIPELINE)
     (folder / "params.yaml").write_text("seed: 1\nsection:\n  share: 0.1\n  name: a\n")
     (folder / "raw.txt").write_text("pictures")
-    call(folder, "git", "init", "-q")
+    git(folder, "init", "-q")
     dvc(folder, "init", "-q")
     dvc(folder, "repro", "-q")
     return folder
@@ -82,7 +70,7 @@ def fates(folder: Path) -> dict[str, str]:
 def test_the_real_pipeline_in_its_order(tmp_path: Path) -> None:
     for name in ("dvc.yaml", "params.yaml", "runtime.txt"):
         shutil.copy(ROOT / name, tmp_path / name)
-    call(tmp_path, "git", "init", "-q")
+    git(tmp_path, "init", "-q")
     dvc(tmp_path, "init", "-q")
     declared = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
     stages = dag.stages(tmp_path)

@@ -11,7 +11,7 @@ import pytest
 
 from flows import history
 from flows.history import RevisionError
-from tests.flows import toy
+from tests.flows import projects, toy
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     folder = tmp_path / "top" / "inner"
     folder.mkdir(parents=True)
-    toy.git(folder.parent, "init", "-q", "-b", "main")
+    projects.git(folder.parent, "init", "-q", "-b", "main")
     (folder / "a.txt").write_text("one")
     toy.commit(folder, "first | <b>")
     (folder / "a.txt").write_text("two")
@@ -51,7 +51,7 @@ def test_what_is_not_committed_is_named_and_untracked_files_are_not(project: Pat
 
 
 def test_a_file_under_a_new_name_is_named_whole(project: Path) -> None:
-    toy.git(project, "mv", "a.txt", "b.txt")
+    projects.git(project, "mv", "a.txt", "b.txt")
     assert history.uncommitted(project) == ("inner/a.txt", "inner/b.txt")
 
 
@@ -77,7 +77,7 @@ def test_any_subject_can_be_told_and_leaves_the_date_alone(
 ) -> None:
     (project / "message").write_bytes(subject)
     words = ("--allow-empty", "--allow-empty-message", "--file", "message")
-    toy.git(project, "commit", "-q", *words)
+    projects.git(project, "commit", "-q", *words)
     found = history.commit(project, "HEAD")
     assert found.subject == shown
     assert datetime.fromisoformat(found.date).year > 2000
@@ -93,12 +93,12 @@ def test_variables_of_git_that_name_another_repository_are_left_out(
 
 def test_the_nearest_tag_behind_a_commit(project: Path) -> None:
     assert history.nearest_tag(project, "v*") is None
-    toy.git(project, "tag", "v1", "HEAD~1")
-    toy.git(project, "tag", "other")
+    projects.git(project, "tag", "v1", "HEAD~1")
+    projects.git(project, "tag", "other")
     assert history.nearest_tag(project, "v*") == "v1"
-    toy.git(project, "tag", "-a", "-m", "release", "v0.9")  # nearer, whatever its name or age
+    projects.git(project, "tag", "-a", "-m", "release", "v0.9")  # nearer, whatever its name or age
     assert history.nearest_tag(project, "v*") == "v0.9"
-    toy.git(project, "checkout", "-q", "v1")
+    projects.git(project, "checkout", "-q", "v1")
     assert history.nearest_tag(project, "v*") == "v1"
 
 

@@ -13,7 +13,7 @@ import pytest
 from flows import history, interpreter
 from flows.errors import FlowError
 from flows.history import Commit
-from tests.flows import toy
+from tests.flows import projects, toy
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commit:
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     folder = tmp_path / "project"
     folder.mkdir()
-    toy.git(folder, "init", "-q")
+    projects.git(folder, "init", "-q")
     version = metadata.version("numpy")
     (folder / "runtime.txt").write_text(f"# what decides\nnumpy=={version}  # here\n\n")
     toy.commit(folder, "first")

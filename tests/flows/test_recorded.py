@@ -10,13 +10,13 @@ import pytest
 
 from flows import history
 from flows.recorded import RecordError, Storage, md5_file, md5_tree, records, records_of
-from tests.flows import toy
+from tests.flows import projects, toy
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("made")
-    toy.call(toy.make(home), "dvc", "push", "-q")
+    projects.call(toy.make(home), "dvc", "push", "-q")
     return home
 
 
@@ -72,7 +72,7 @@ def test_a_damaged_file_is_not_used_and_is_told(project: Path, tmp_path: Path) -
 
 
 def test_a_remote_that_cannot_be_opened_is_told_once(project: Path, tmp_path: Path) -> None:
-    toy.call(project, "dvc", "remote", "modify", "-q", "storage", "url", "s3://no/such")
+    projects.call(project, "dvc", "remote", "modify", "-q", "storage", "url", "s3://no/such")
     storage = Storage(project)
     for _ in range(2):
         assert storage.fetch("0" * 32, tmp_path / "file") is None
@@ -100,5 +100,5 @@ def test_the_hash_of_a_folder_is_dvcs_own(project: Path) -> None:
         file = project / "data" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(name)
-    toy.call(project, "dvc", "add", "-q", "data")
+    projects.call(project, "dvc", "add", "-q", "data")
     assert f"md5: {md5_tree(project / 'data')[0]}" in (project / "data.dvc").read_text()

@@ -19,7 +19,7 @@ from prefect.states import Cancelling
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.reproduce import ARTIFACT, reproduce
-from tests.flows import toy
+from tests.flows import projects, toy
 from tests.flows.server import until
 
 pytestmark = [
@@ -66,7 +66,7 @@ def test_the_verdict_is_the_state_and_the_certificate_an_artifact(project: Path)
     assert state.is_completed()
     assert "bit-exact (5 output files: 5 bit-exact)" in str(state.message)
     page = artifacts()[-1].data
-    sha = toy.git(project, "rev-parse", "HEAD").strip()
+    sha = projects.git(project, "rev-parse", "HEAD").strip()
     assert page == (project / f"data/certificates/{sha[:12]}/certificate.md").read_text()
     assert page.startswith(f"# bit-exact: commit {sha[:12]}")
 

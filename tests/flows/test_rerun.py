@@ -15,7 +15,7 @@ from flows.certificate import Certificate
 from flows.errors import FlowError
 from flows.rerun import Request, rerun
 from flows.verdict import FileVerdict, Kind, Verdict
-from tests.flows import toy
+from tests.flows import projects, toy
 
 
 @pytest.fixture(scope="module")
@@ -84,12 +84,12 @@ def test_the_commit_is_bit_exact_and_nothing_of_the_user_is_touched(home: Path) 
 
 def test_the_data_comes_from_the_remote_where_the_cache_lacks_it(home: Path) -> None:
     project = home / "project"
-    toy.call(project, "dvc", "push", "-q")
+    projects.call(project, "dvc", "push", "-q")
     shutil.rmtree(project / ".dvc/cache")
     shutil.rmtree(project / "raw")
     # What the user alone has set counts, too: the remote moved.
     shutil.move(home / "storage", home / "moved")
-    toy.call(project, "dvc", "remote", "modify", "--local", "-q", "storage", "url", "../moved")
+    projects.call(project, "dvc", "remote", "modify", "--local", "-q", "storage", "url", "../moved")
     before = toy.state(home)
     made, _ = again(home)
     assert toy.state(home) == before
@@ -231,7 +231,7 @@ def test_a_subfolder_of_a_repository_is_a_project_too(made: Path, home: Path) ->
     top = home / "top"
     inner = top / "inner"
     shutil.copytree(home / "project", inner, ignore=shutil.ignore_patterns(".git"))
-    toy.git(top, "init", "-q")
+    projects.git(top, "init", "-q")
     toy.commit(top, "all of it")
     shutil.rmtree(home / "project")
     top.rename(home / "project")
@@ -260,7 +260,7 @@ def test_what_git_does_not_know_is_told(tmp_path: Path) -> None:
 def test_a_shallow_clone_is_run_again_and_tells_why_it_lacks_older_ones(home: Path) -> None:
     shallow = home / "shallow"
     url = f"file://{home / 'project'}"
-    toy.git(home, "clone", "-q", "--depth=1", url, str(shallow))
+    projects.git(home, "clone", "-q", "--depth=1", url, str(shallow))
     shutil.rmtree(home / "project/.dvc/cache")
     shutil.move(home / "project/raw", shallow / "raw")
     made = rerun(shallow, Request("HEAD"), say=lambda _: None)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.flows import projects
 
 PIPELINE = """\
 stages:
@@ -51,29 +51,10 @@ FILES = {
 }
 
 
-def call(folder: Path, *words: str) -> str:
-    """Run a command; fail with what it said."""
-    environment = {
-        **os.environ,
-        "DVC_NO_ANALYTICS": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
-    done = subprocess.run(
-        words, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def git(folder: Path, *words: str) -> str:
-    return call(folder, "git", "-c", "user.name=t", "-c", "user.email=t@example.org", *words)
-
-
 def commit(folder: Path, message: str) -> str:
-    git(folder, "add", "--all")
-    git(folder, "commit", "-q", "-m", message)
-    return git(folder, "rev-parse", "HEAD").strip()
+    projects.git(folder, "add", "--all")
+    projects.git(folder, "commit", "-q", "-m", message)
+    return projects.git(folder, "rev-parse", "HEAD").strip()
 
 
 def make(home: Path, **changes: str) -> Path:
@@ -85,12 +66,12 @@ def make(home: Path, **changes: str) -> Path:
         file.write_text(text)
     (project / "raw").mkdir()
     (project / "raw" / "data.txt").write_text("one three seven")
-    git(project, "init", "-q", "-b", "main")
-    call(project, "dvc", "init", "-q")
+    projects.git(project, "init", "-q", "-b", "main")
+    projects.call(project, "dvc", "init", "-q")
     # As our own project has it: relative to the folder of the settings.
-    call(project, "dvc", "remote", "add", "-q", "-d", "storage", "../storage")
+    projects.call(project, "dvc", "remote", "add", "-q", "-d", "storage", "../storage")
     commit(project, "start")
-    call(project, "dvc", "repro", "-q")
+    projects.call(project, "dvc", "repro", "-q")
     commit(project, "run")
     return project
 
