@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from commands.front import PARAMS, command, register
+from commands.show_module import module
 from stages.core.errors import HeadstartError
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def batch() -> None:
     params, paths = _params(), _paths()
     manifest = _manifest(paths, None, divided=True)
     labels = class_names(manifest)
-    size, side = params.train_head.batch_size, params.backbone.image_size
+    size, side = params.train_head.batch_size, _side(params, paths)
     rows = [("split", "pictures", "pixels", "values", "labels", "features")]
     with ShardReader(paths["images"]) as reader:
         for name in ("train", "validation", "test"):
@@ -206,11 +207,12 @@ def model(
     tuned = made is not None and made.kind == "fine_tuned"
     alone = made is not None and made.unfrozen_alone
     if layers or tuned:
+        from stages.nets.base import recorded_base
         from stages.nets.layers import layers_of
 
         unfrozen = made.unfrozen_from if made is not None and tuned else None
         told = layers_of(
-            record.name, record.alpha, record.image_size, record.cut, unfrozen,
+            recorded_base(record, paths["backbone_folder"]), record.cut, unfrozen,
             params.fine_tune.batch_norm, alone=alone,
         )  # fmt: skip
         base = [structure.LayerRow(*each) for each in told]
@@ -236,7 +238,7 @@ def model(
         typer.echo(f"\nThe base is cut at {record.cut}; its parameters are those of the uncut one.")
 
 
-register(app, pictures, picture, tree, batch, model)
+register(app, pictures, picture, tree, batch, model, module)
 
 
 def _folded(rows: list[LayerRow], *, alone: bool) -> list[LayerRow]:
@@ -271,6 +273,14 @@ def _params() -> Any:
     from stages.core.params.reader import read_params
 
     return read_params(PARAMS)
+
+
+def _side(params: Any, paths: Mapping[str, Path]) -> int:
+    """The side of the pictures, which a module of TensorFlow Hub may have said."""
+    from stages.artifacts.backbone_record import read_backbone
+
+    given: int | None = params.backbone.image_size
+    return read_backbone(paths["backbone_folder"]).image_size if given is None else given
 
 
 def _paths() -> Mapping[str, Path]:

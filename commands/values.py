@@ -42,8 +42,12 @@ def backbones() -> None:
     for base in BACKBONES.values():
         alphas = ", ".join(f"{alpha:g}" for alpha in base.alphas)
         numbers = (str(base.default_size), str(base.minimum_size), f"{base.width:,}")
-        rows.append((base.name, *numbers, alphas, base.licence or "not stated"))
+        rows.append((base.name, *numbers, alphas, base.license or "not stated"))
     typer.echo(columns(rows, "lrrrll"))
+    typer.echo(
+        "\nAny other: a module of TensorFlow Hub, by `name: hub` and `hub: HANDLE` "
+        "(`headstart show module HANDLE` tells of it)."
+    )
 
 
 @command(

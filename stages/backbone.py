@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stages.artifacts.backbone_record import (
+    MODULE,
     NETWORK,
     WEIGHTS,
     BackboneRecord,
@@ -19,12 +20,15 @@ from stages.artifacts.backbone_record import (
     write_backbone,
 )
 from stages.core import cli
-from stages.core.backbones import Backbone, find, is_path
+from stages.core.backbones import HUB_MODULE, Backbone, find, is_path
 from stages.core.errors import HeadstartError
 from stages.core.files import atomic_folder, sha256_bytes, sha256_file, write_bytes
 from stages.core.journal import Journal
 from stages.core.params.backbone import BackboneParams
 from stages.core.params.extract_features import ExtractFeaturesParams
+
+if TYPE_CHECKING:
+    from stages.nets.pretrained import Pretrained
 
 
 def main(
@@ -38,18 +42,16 @@ def main(
     """Write the backbone folder."""
     known = check(backbone)  # before TensorFlow, which takes seconds
     from stages.nets.base import feature_model
-    from stages.nets.pretrained import obtain
 
     start = time.perf_counter()
-    pretrained = obtain(backbone.name, backbone.alpha, backbone.image_size, backbone.weights, seed)
-    check(backbone)  # Read by path: what was loaded must be what was checked.
-    model = feature_model(pretrained.base, backbone.cut, backbone.pooling, known.preprocessing)
-    journal.note(building_seconds=round(time.perf_counter() - start, 3))
     with atomic_folder(backbone_folder) as folder:
-        pretrained.base.save_weights(str(folder / WEIGHTS))
+        pretrained, weights_sha256 = obtain(backbone, seed, folder)
+        image_size = int(pretrained.base.input_shape[1])
+        model = feature_model(pretrained.base, backbone.cut, backbone.pooling, known.preprocessing)
+        journal.note(building_seconds=round(time.perf_counter() - start, 3))
         parity, digest = None, None
         if extract_features.engine == "litert":
-            network, parity = convert(model, backbone.image_size, backbone.pooling, journal)
+            network, parity = convert(model, image_size, backbone.pooling, journal)
             write_bytes(folder / NETWORK, network)
             digest = sha256_bytes(network)
         record = BackboneRecord(
@@ -57,9 +59,9 @@ def main(
             alpha=backbone.alpha,
             weights=pretrained.weights,
             random_weights=pretrained.random_weights,
-            weights_sha256=sha256_file(folder / WEIGHTS),
+            weights_sha256=weights_sha256,
             origin=pretrained.origin,
-            image_size=backbone.image_size,
+            image_size=image_size,
             cut=backbone.cut,
             pooling=backbone.pooling,
             preprocessing=known.preprocessing,
@@ -70,6 +72,27 @@ def main(
             parity=parity,
         )
         write_backbone(folder, record)
+
+
+def obtain(params: BackboneParams, seed: int, folder: Path) -> tuple[Pretrained, str]:
+    """The base, with its weights or its module in the folder, and their sha256.
+
+    Raises
+    ------
+    HeadstartError
+        If they cannot be had, or do not fit the other parameters.
+    """
+    from stages.nets import pretrained
+
+    if params.hub is not None:
+        return pretrained.from_hub(
+            params.hub, params.weights_sha256, params.image_size, params.pooling, folder / MODULE
+        )
+    size = required_size(params)
+    found = pretrained.obtain(params.name, params.alpha, size, params.weights, seed)
+    check(params)  # Read by path: what was loaded must be what was checked.
+    found.base.save_weights(str(folder / WEIGHTS))
+    return found, sha256_file(folder / WEIGHTS)
 
 
 def check(params: BackboneParams) -> Backbone:
@@ -97,7 +120,16 @@ def check(params: BackboneParams) -> Backbone:
                 f"changed on purpose, set `backbone.weights_sha256` to {found}; if not, get the "
                 "right file again."
             )
-    return find(params.name, params.alpha, params.image_size)
+    if params.hub is not None:
+        return HUB_MODULE
+    return find(params.name, params.alpha, required_size(params))
+
+
+def required_size(params: BackboneParams) -> int:
+    """The size of the pictures, which only a module may leave open."""
+    if params.image_size is None:
+        raise ValueError("only a module has no size of its own; the section refuses any other")
+    return params.image_size
 
 
 def convert(model: Any, image_size: int, pooling: str, journal: Journal) -> tuple[bytes, Parity]:

@@ -28,6 +28,7 @@ from stages.core.cli import In, Out, Runtime
 from stages.core.errors import HeadstartError
 from stages.core.files import atomic_folder, read_json, sha256_file, write_json, write_text
 from stages.core.forms import FORMS, FormName
+from stages.core.hub import HUB
 from stages.core.journal import Journal
 from stages.core.machine import KERAS_BATCH, cores
 from stages.core.params.download import DownloadParams
@@ -72,9 +73,9 @@ class Model:
         return cls(read_model(folder), read_backbone(backbone_folder), folder, backbone_folder)
 
     @property
-    def weights_folder(self) -> Path:
-        """Where the base's weights lie."""
-        return self.folder if self.record.kind == "fine_tuned" else self.backbone_folder
+    def tuned_folder(self) -> Path | None:
+        """Where the base's fine-tuned weights lie; None: it has its pretrained ones."""
+        return self.folder if self.record.kind == "fine_tuned" else None
 
 
 def main(  # noqa: PLR0913, PLR0917 - the model card states the whole procedure
@@ -190,11 +191,18 @@ def write_and_read(
         fresh.show(shown.pixels, shown.contents)
         record = trained.record
         built = model_io.classifier(
-            trained.backbone, trained.weights_folder, record.head, read_head(trained.folder, record)
+            trained.backbone,
+            trained.backbone_folder,
+            trained.tuned_folder,
+            record.head,
+            read_head(trained.folder, record),
         )
         source = writing.Source(built, record.classes, shown.calibration)
         clock("building")
         for name in ordered:
+            if name in _KERAS_FORMS and trained.backbone.name == HUB:
+                left_out[name] = _NO_STANDARD_LAYERS
+                continue
             try:
                 writing.write(name, source, folder)
             except writing.NotConvertibleError as error:
@@ -216,6 +224,11 @@ def write_and_read(
     return Written(readings, left_out)
 
 
+_KERAS_FORMS = ("keras", "h5")
+_NO_STANDARD_LAYERS = (
+    "it holds standard layers alone, and this base is a module of TensorFlow Hub; a SavedModel has "
+    "the module inside"
+)
 _TAKE_IT_OUT = (
     "Nothing was exported. Take it out of export.forms in params.yaml, or choose another base."
 )

@@ -86,7 +86,8 @@ def test_params_tells_all_faults_and_exits_with_2(tmp_path: Path) -> None:
 
 def test_backbones_lists_all_of_them() -> None:
     lines = run("backbones").splitlines()
-    assert [line.split()[0] for line in lines[1:]] == list(BACKBONES)
+    assert [line.split()[0] for line in lines[1:-2]] == list(BACKBONES)
+    assert "`name: hub`" in lines[-1]
 
 
 def test_plan_outside_of_a_project_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

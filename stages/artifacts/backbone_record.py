@@ -1,6 +1,7 @@
 """The backbone folder: the pretrained base as versioned files, and where they came from.
 
-``base.weights.h5``: weights of the headless, uncut base. ``backbone.tflite``: uint8 pixels to
+``base.weights.h5``: weights of the headless, uncut base; or ``module``: the files of a TensorFlow
+Hub module, weights and all. ``backbone.tflite``: uint8 pixels to
 features, cut and pooled; absent with ``engine: keras``. ``backbone.json``: this record.
 """
 
@@ -13,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.errors import CorruptFileError, HeadstartError
-from stages.core.files import read_json, sha256_file, write_json
+from stages.core.files import read_json, sha256_tree, write_json
+from stages.core.hub import HUB
 
 FORMAT = 1
 RECORD = "backbone.json"
 NETWORK = "backbone.tflite"
 WEIGHTS = "base.weights.h5"
+MODULE = "module"
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,13 @@ class BackboneRecord:
     Attributes
     ----------
     name, alpha
-        Key of the table of backbones, and width multiplier.
+        Key of the table of backbones, or ``hub``, and width multiplier.
     weights : str
-        ``imagenet``, ``random``, or the name of a file.
+        ``imagenet``, ``shipped``, ``random``, the name of a file, or the handle of a module.
     random_weights : bool
         No pretraining: the features hold no transfer.
     weights_sha256 : str
-        Of ``base.weights.h5``.
+        Of ``base.weights.h5``, or of the files in ``module``.
     origin : str
         Where the weights came from, for people.
     image_size : int
@@ -60,7 +63,7 @@ class BackboneRecord:
     pooling : str
         ``avg``, ``max`` or ``none``.
     preprocessing : str
-        What pixels go through before the base: ``tf``, ``caffe``, ``torch`` or ``none``.
+        What pixels go through before the base: ``tf``, ``caffe``, ``torch``, ``unit`` or ``none``.
     feature_shape : tuple of int
         Of one picture's features.
     parameters : int
@@ -120,7 +123,8 @@ def read_backbone(folder: Path) -> BackboneRecord:
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise CorruptFileError(f"{path}: expected a record of format {FORMAT}. {_AGAIN}")
     record = _record(content, path)
-    expected = {WEIGHTS: record.weights_sha256, NETWORK: record.tflite_sha256}
+    weights = MODULE if record.name == HUB else WEIGHTS
+    expected = {weights: record.weights_sha256, NETWORK: record.tflite_sha256}
     for name, digest in expected.items():
         if digest is not None:
             _check_file(folder / name, digest)
@@ -168,11 +172,11 @@ def _words(hint: Any) -> str:
 
 
 def _check_file(path: Path, digest: str) -> None:
-    if not path.is_file():
+    if not path.exists():
         raise CorruptFileError(f"{path} is absent, although {RECORD} names it. {_AGAIN}")
-    got = sha256_file(path)
+    got = sha256_tree(path)
     if got != digest:
         raise CorruptFileError(
-            f"{path} is not the file that {RECORD} names: sha256 {digest} expected, {got} found. "
+            f"{path} is not what {RECORD} names: sha256 {digest} expected, {got} found. "
             f"It was changed or damaged. {_AGAIN}"
         )

@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Literal
 
 from stages.core.errors import ParameterError, UnfitError
+from stages.core.hub import HUB
 
 #: What pixels from 0 to 255 go through before the base. ``tf``: to -1 … 1. ``caffe``: blue, green,
 #: red, less ImageNet's means. ``torch``: to 0 … 1, less ImageNet's means, over its deviations.
-#: ``none``: the base does it itself.
-Preprocessing = Literal["tf", "caffe", "torch", "none"]
+#: ``unit``: to 0 … 1. ``none``: the base does it itself.
+Preprocessing = Literal["tf", "caffe", "torch", "unit", "none"]
 
 #: Who builds the network. A family is one entry of ``stages.nets.base.BUILDERS``: a backbone of
 #: another origin is a record here and a builder there.
-Family = Literal["keras.applications", "headstart"]
+Family = Literal["keras.applications", "headstart", "hub"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Backbone:
     weight_sizes : tuple of int
         Sizes that have ImageNet weights of their own; every other size takes those of the default
         one. Empty: one file serves all.
-    licence : str
+    license : str
         Of the ImageNet weights, as their authors gave it; "" where we do not know.
     repaired_variance : bool
         Keras' weights file holds deviations where the network expects variances, and Keras adds a
@@ -62,7 +63,7 @@ class Backbone:
     width: int
     alphas: tuple[float, ...] = (1.0,)
     weight_sizes: tuple[int, ...] = ()
-    licence: str = ""
+    license: str = ""
     repaired_variance: bool = False
     family: Family = "keras.applications"
 
@@ -80,7 +81,7 @@ def _efficientnets() -> list[Backbone]:
     first = [
         Backbone(
             f"efficientnet_b{index}", f"EfficientNetB{index}", "none", 32, size, width,
-            licence="Apache-2.0", repaired_variance=True,
+            license="Apache-2.0", repaired_variance=True,
         )
         for index, (size, width) in enumerate(zip(sizes, widths, strict=True))
     ]  # fmt: skip
@@ -96,7 +97,7 @@ def _efficientnets() -> list[Backbone]:
     return first + [
         Backbone(
             f"efficientnet_v2_{key.lower()}", f"EfficientNetV2{key}", "none", 32, size, width,
-            licence="Apache-2.0",
+            license="Apache-2.0",
         )
         for key, (size, width) in second.items()
     ]  # fmt: skip
@@ -104,7 +105,7 @@ def _efficientnets() -> list[Backbone]:
 
 def _resnets() -> list[Backbone]:
     first = [
-        Backbone(f"resnet{depth}", f"ResNet{depth}", "caffe", 32, 224, 2048, licence="MIT")
+        Backbone(f"resnet{depth}", f"ResNet{depth}", "caffe", 32, 224, 2048, license="MIT")
         for depth in (50, 101, 152)
     ]
     return first + [
@@ -116,7 +117,7 @@ def _resnets() -> list[Backbone]:
 def _densenets() -> list[Backbone]:
     return [
         Backbone(
-            f"densenet{depth}", f"DenseNet{depth}", "torch", 32, 224, width, licence="BSD-3-Clause"
+            f"densenet{depth}", f"DenseNet{depth}", "torch", 32, 224, width, license="BSD-3-Clause"
         )
         for depth, width in ((121, 1024), (169, 1664), (201, 1920))
     ]
@@ -130,20 +131,20 @@ BACKBONES: dict[str, Backbone] = {
             Backbone(
                 "mobilenet", "MobileNet", "tf", 32, 224, 1024,
                 alphas=(0.25, 0.5, 0.75, 1.0), weight_sizes=(128, 160, 192, 224),
-                licence="Apache-2.0",
+                license="Apache-2.0",
             ),
             Backbone(
                 "mobilenet_v2", "MobileNetV2", "tf", 32, 224, 1280,
                 alphas=(0.35, 0.5, 0.75, 1.0, 1.3, 1.4), weight_sizes=(96, 128, 160, 192, 224),
-                licence="Apache-2.0",
+                license="Apache-2.0",
             ),
             Backbone(
                 "headstart-small", "build_small", "tf", 32, 64, 576, family="headstart",
-                licence="non-commercial research",
+                license="non-commercial research",
             ),
-            Backbone("vgg16", "VGG16", "caffe", 32, 224, 512, licence="CC-BY-4.0"),
-            Backbone("vgg19", "VGG19", "caffe", 32, 224, 512, licence="CC-BY-4.0"),
-            Backbone("inception_v3", "InceptionV3", "tf", 75, 299, 2048, licence="MIT"),
+            Backbone("vgg16", "VGG16", "caffe", 32, 224, 512, license="CC-BY-4.0"),
+            Backbone("vgg19", "VGG19", "caffe", 32, 224, 512, license="CC-BY-4.0"),
+            Backbone("inception_v3", "InceptionV3", "tf", 75, 299, 2048, license="MIT"),
             Backbone("xception", "Xception", "tf", 71, 299, 2048),
             *_resnets(),
             *_efficientnets(),
@@ -154,13 +155,22 @@ BACKBONES: dict[str, Backbone] = {
 }  # fmt: skip
 
 
+#: A module of TensorFlow Hub, whatever it holds: ``backbone.hub`` says which one. By the convention
+#: of all that take pictures, they take 0 … 1.
+HUB_MODULE = Backbone(HUB, "", "unit", 1, 224, 0, family="hub")
+
 #: Values of ``backbone.weights`` that are no path.
-_WORDS = ("imagenet", "shipped", "random")
+_WORDS = ("imagenet", "shipped", "random", HUB)
 
 
 def is_path(weights: str) -> bool:
     """Whether ``backbone.weights`` names a file."""
     return weights not in _WORDS
+
+
+def known(name: str) -> Backbone | None:
+    """The record of a name, :data:`HUB_MODULE` included; None if there is none."""
+    return HUB_MODULE if name == HUB else BACKBONES.get(name)
 
 
 def fit_name(name: str) -> Backbone:
@@ -171,12 +181,12 @@ def fit_name(name: str) -> Backbone:
     UnfitError
         With the nearest names.
     """
-    if name in BACKBONES:
-        return BACKBONES[name]
+    if found := known(name):
+        return found
     near = difflib.get_close_matches(name.lower().replace("-", "_"), BACKBONES, n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(f'`{close}`' for close in near)}? " if near else ""
     raise UnfitError(
-        f"one of {len(BACKBONES)} names", f"{hint}`headstart backbones` lists them all."
+        f"one of {len(BACKBONES)} names, or {HUB}", f"{hint}`headstart backbones` lists them all."
     )
 
 
@@ -224,6 +234,10 @@ def fit_weights(backbone: Backbone | None, weights: str) -> None:
     UnfitError
         With the nearest word, or the reason.
     """
+    if backbone is HUB_MODULE:
+        if weights != HUB:
+            raise UnfitError(f"{HUB} with `name: {HUB}`", "The module brings its own weights.")
+        return
     if backbone is None:
         words, whose = "imagenet, shipped", ""
     else:

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from stages.artifacts.backbone_record import WEIGHTS, BackboneRecord
+from stages.artifacts.backbone_record import MODULE, WEIGHTS, BackboneRecord
 from stages.core.backbones import BACKBONES, Backbone, Preprocessing
 from stages.core.errors import HeadstartError, ParameterError
+from stages.core.hub import HUB
 from stages.nets.small import build_small
 from stages.nets.tf import fresh_names, keras
 
@@ -73,8 +74,10 @@ BUILDERS: dict[str, Callable[[Backbone, float, int], keras.Model]] = {
 }
 
 
-def load_base(record: BackboneRecord, folder: Path) -> keras.Model:
-    """Rebuild the uncut base of a backbone folder, with its weights.
+def load_base(
+    record: BackboneRecord, folder: Path, weights_folder: Path | None = None
+) -> keras.Model:
+    """Rebuild the uncut base of a backbone folder, with its weights or those of fine-tuning.
 
     Parameters
     ----------
@@ -82,12 +85,23 @@ def load_base(record: BackboneRecord, folder: Path) -> keras.Model:
         As :func:`stages.artifacts.backbone_record.read_backbone` returned it, which has compared
         the files with their sha256.
     folder : Path
-        The backbone folder, or any that holds the weights of the same base as ``base.weights.h5``
-        (a fine-tuned model's).
+        The backbone folder.
+    weights_folder : Path or None
+        One that holds other weights of this base as ``base.weights.h5`` (a fine-tuned model's).
     """
-    base = build_base(record.name, record.alpha, record.image_size)
-    load_weights(base, folder / WEIGHTS)
+    base = recorded_base(record, folder)
+    if weights_folder is not None or record.name != HUB:
+        load_weights(base, (weights_folder or folder) / WEIGHTS)
     return base
+
+
+def recorded_base(record: BackboneRecord, folder: Path) -> keras.Model:
+    """The uncut base of a backbone folder, before its weights are loaded (a module brings them)."""
+    if record.name == HUB:
+        from stages.nets.hub import build_hub
+
+        return build_hub(folder / MODULE, record.image_size)
+    return build_base(record.name, record.alpha, record.image_size)
 
 
 def load_weights(model: keras.Model, path: Path) -> None:
@@ -165,6 +179,8 @@ def preprocess(pixels: Any, kind: Preprocessing | str) -> Any:
     # Standard layers alone, so that a saved model loads without any code of ours.
     if kind == "tf":
         return keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="preprocessing")(pixels)
+    if kind == "unit":
+        return keras.layers.Rescaling(1 / 255, name="preprocessing")(pixels)
     if kind == "torch":
         scale = [1 / (255 * deviation) for deviation in _DEVIATION]
         shift = [-mean / deviation for mean, deviation in zip(_MEAN, _DEVIATION, strict=True)]

@@ -26,8 +26,11 @@ TIMEOUT = (10.0, 60.0)
 _CHUNK = 1 << 20
 
 
-class _AttemptError(Exception):
-    """One attempt failed. ``final``: so would the next one."""
+class DownloadError(Exception):
+    """A file could not be had, for the reason in its text: for callers that know what it was for.
+
+    ``final``: another attempt would end the same way.
+    """
 
     def __init__(self, reason: str, *, final: bool = False) -> None:
         super().__init__(reason)
@@ -85,38 +88,57 @@ def find_or_download(
             "cut, perhaps. Replacing it.",
             file=sys.stderr,
         )
-    reason = ""
+    try:
+        download(url, target, digest)
+    except DownloadError as error:
+        raise HeadstartError(
+            f"The pretrained weights could not be downloaded: {error}\n"
+            f"  from    {url}\n"
+            f"  file    {name}\n"
+            f"  folder  {target.parent}\n"
+            "Nothing was kept. Without a network: fetch that file elsewhere and put it into that "
+            "folder (KERAS_HOME moves it), and run again. Or take the base that comes with the "
+            "project (`backbone.name: headstart-small`, `alpha: 1.0`, `weights: shipped`, "
+            "`image_size: 96`), or set `backbone.weights` to the path of a weights file, or to "
+            "`random`, which tries the mechanics and holds no transfer."
+        ) from error
+    return WeightsFile(target, url)
+
+
+def download(url: str, target: Path, digest: str | None = None, most: int | None = None) -> None:
+    """Fetch one file, a few times if need be; nothing is kept of an attempt that failed.
+
+    Parameters
+    ----------
+    digest : str or None
+        Hex md5 or sha256 that the file must have.
+    most : int or None
+        Bytes that are accepted; None: any number.
+
+    Raises
+    ------
+    DownloadError
+        If no attempt succeeded; with the last one's reason.
+    """
     for pause in (*PAUSES, None):
         try:
-            _download(url, target, digest)
-            return WeightsFile(target, url)
-        except _AttemptError as error:
-            reason = str(error)
+            return _download(url, target, digest, most)
+        except DownloadError as error:
             if error.final or pause is None:
-                break
-            print(f"{reason} Trying again in {pause:g} s.", file=sys.stderr)
+                raise
+            print(f"{error} Trying again in {pause:g} s.", file=sys.stderr)
             time.sleep(pause)
-    raise HeadstartError(
-        f"The pretrained weights could not be downloaded: {reason}\n"
-        f"  from    {url}\n"
-        f"  file    {name}\n"
-        f"  folder  {target.parent}\n"
-        "Nothing was kept. Without a network: fetch that file elsewhere and put it into that "
-        "folder (KERAS_HOME moves it), and run again. Or take the base that comes with the project "
-        "(`backbone.name: headstart-small`, `alpha: 1.0`, `weights: shipped`, `image_size: 96`), "
-        "or set `backbone.weights` to the path of a weights file, or to `random`, which tries the "
-        "mechanics and holds no transfer."
-    )
+    return None
 
 
-def _download(url: str, target: Path, digest: str | None) -> None:
+def _download(url: str, target: Path, digest: str | None, most: int | None) -> None:
     try:
         with (
             requests.get(url, stream=True, timeout=TIMEOUT) as response,
             atomic_file(target) as file,
         ):
             if response.status_code != requests.codes.ok:
-                raise _AttemptError(
+                raise DownloadError(
                     f"The server answered {response.status_code} {response.reason}.",
                     # Too many requests and time-outs pass; not found does not.
                     final=400 <= response.status_code < 500
@@ -131,16 +153,18 @@ def _download(url: str, target: Path, digest: str | None) -> None:
                     hasher.update(piece)
                     bar.update((received + len(piece) >> 20) - (received >> 20))
                     received += len(piece)
+                    if most is not None and received > most:
+                        raise DownloadError(f"It is larger than {most:,} bytes.", final=True)
             if received < length or not received:
-                raise _AttemptError(f"The body ended after {received:,} of {length:,} bytes.")
+                raise DownloadError(f"The body ended after {received:,} of {length:,} bytes.")
             if digest is not None and hasher.hexdigest() != digest:
-                raise _AttemptError(
+                raise DownloadError(
                     f"The file has {hasher.name} {hasher.hexdigest()}, {digest} was expected."
                 )
     except requests.RequestException as error:
-        raise _AttemptError(f"{type(error).__name__}: {error}.") from error
+        raise DownloadError(f"{type(error).__name__}: {error}.") from error
     except OSError as error:
-        raise _AttemptError(f"It could not be written: {error}.", final=True) from error
+        raise DownloadError(f"It could not be written: {error}.", final=True) from error
 
 
 def _algorithm(digest: str) -> str:

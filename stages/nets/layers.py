@@ -6,18 +6,17 @@ from typing import Literal
 
 import numpy as np
 
-from stages.nets.base import build_base, cut_at
+from stages.nets.base import cut_at
 from stages.nets.fine_tuning import freeze
 from stages.nets.split_base import nodes_of, unfrozen
+from stages.nets.tf import keras
 
 #: Name, kind, output for one picture, parameters, those that are trained.
 Layer = tuple[str, str, tuple[int, ...], int, int]
 
 
 def layers_of(
-    name: str,
-    alpha: float,
-    image_size: int,
+    base: keras.Model,
     cut: str | None,
     unfrozen_from: str | None,
     batch_norm: Literal["inference", "train"],
@@ -28,7 +27,9 @@ def layers_of(
 
     Parameters
     ----------
-    name, alpha, image_size, cut
+    base : keras.Model
+        Headless and uncut.
+    cut : str or None
         As in a backbone's record.
     unfrozen_from : str or None
         First layer that is trained; None: the whole base is frozen.
@@ -37,7 +38,6 @@ def layers_of(
     alone : bool
         Whether ``unfrozen_from`` is the only layer that is trained, with frozen ones above it.
     """
-    base = build_base(name, alpha, image_size)
     used = cut_at(base, cut)
     names = [node.name for node in nodes_of(used)]
     learning = [] if unfrozen_from is None else unfrozen(names, unfrozen_from, alone=alone)

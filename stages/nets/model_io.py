@@ -39,17 +39,19 @@ Floats = npt.NDArray[np.float32]
 
 def classifier(
     record: BackboneRecord,
-    weights_folder: Path,
+    backbone_folder: Path,
+    weights_folder: Path | None,
     head: Sequence[Mapping[str, Any]],
     head_weights: Mapping[str, Floats],
 ) -> keras.Model:
-    """Pixels to probabilities, of standard layers alone.
+    """Pixels to probabilities, of standard layers alone (and the module, of a base that is one).
 
     Parameters
     ----------
     record : BackboneRecord
-    weights_folder : Path
-        Where the base's ``base.weights.h5`` lies: the backbone folder, or a fine-tuned model's.
+    backbone_folder : Path
+    weights_folder : Path or None
+        A fine-tuned model's folder; None: the base has its pretrained weights.
     head : sequence of dict
         Layers of the head.
     head_weights : mapping of str to ndarray
@@ -59,7 +61,7 @@ def classifier(
     keras.Model
         (n, size, size, 3), 0 to 255, uint8 or float32 -> (n, n_classes), float32.
     """
-    base = load_base(record, weights_folder)
+    base = load_base(record, backbone_folder, weights_folder)
     with fresh_names():
         features = feature_model(
             base, record.cut, record.pooling, record.preprocessing, dtype="float32"

@@ -1,4 +1,4 @@
-"""The weights of a base: ImageNet's through Keras, drawn from a seed, or from a file."""
+"""The weights of a base: ImageNet's through Keras, drawn from a seed, from a file or a module."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from stages.core.backbones import Backbone, Preprocessing, check_weights, find
-from stages.core.errors import HeadstartError
+from stages.core.errors import HeadstartError, ParameterError
 from stages.core.files import sha256_file
+from stages.core.hub import short_name
 from stages.core.seeds import derive
 from stages.nets.base import build_base, call_application, load_weights, preprocess
 from stages.nets.fetch import WeightsFile, find_or_download
@@ -35,7 +36,7 @@ class Pretrained:
     base : keras.Model
         Headless and uncut.
     weights : str
-        ``imagenet``, ``shipped``, ``random``, or the name of the file.
+        ``imagenet``, ``shipped``, ``random``, the name of the file, or the handle of the module.
     random_weights : bool
         No pretraining at all.
     origin : str
@@ -92,6 +93,44 @@ def obtain(name: str, alpha: float, image_size: int, weights: str, seed: int) ->
     if backbone.repaired_variance:
         _repair_variance(base)
     return Pretrained(base, path.name, False, f"the file {path.name}, sha256 {sha256_file(path)}")
+
+
+def from_hub(
+    handle: str, sha256: str | None, image_size: int | None, pooling: str, folder: Path
+) -> tuple[Pretrained, str]:
+    """A module of TensorFlow Hub as a base; its files go into a folder that does not exist yet.
+
+    Parameters
+    ----------
+    handle, sha256, image_size, pooling
+        The parameters of the section ``backbone``.
+    folder : Path
+
+    Returns
+    -------
+    pretrained : Pretrained
+    sha256 : str
+        Of the module's files.
+
+    Raises
+    ------
+    ParameterError
+        If size or pooling do not fit what the module takes and gives.
+    HeadstartError
+        If it cannot be had, or is no module of picture features.
+    """
+    from stages.nets.hub import build_hub
+    from stages.nets.hub_files import obtain_module
+
+    found = obtain_module(handle, sha256, folder)
+    base = build_hub(folder, image_size)
+    if pooling != "none" and len(base.output_shape) == 2:
+        raise ParameterError(
+            "The `backbone.pooling` parameter must be none: this module gives a feature vector of "
+            f"{base.output_shape[1]:,}, with nothing left to pool. Got {pooling!r} instead."
+        )
+    name = short_name(handle)
+    return Pretrained(base, name, False, f"the module {name}, sha256 {found}"), found
 
 
 def draw(base: keras.Model, seed: int) -> None:

@@ -79,4 +79,4 @@ def license_of(backbone: BackboneRecord) -> str:
     known = BACKBONES.get(backbone.name)
     if known is None or backbone.weights not in {"imagenet", "shipped"}:
         return "not known here; they did not come with the project"
-    return known.licence or "not stated by its authors"
+    return known.license or "not stated by its authors"

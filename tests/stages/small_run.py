@@ -104,6 +104,7 @@ def _make(folder: Path, base: dict[str, Any]) -> None:
             "name": "mobilenet_v2",
             "alpha": 0.35,
             "weights": "random",
+            "hub": None,
             "weights_sha256": None,
             "image_size": 32,
             "cut": None,

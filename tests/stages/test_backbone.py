@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 from tests.stages.small_run import extract_params
 
 SMALL: dict[str, Any] = {
-    "name": "mobilenet", "alpha": 0.25, "weights": "random", "weights_sha256": None,
+    "name": "mobilenet", "hub": None, "alpha": 0.25, "weights": "random", "weights_sha256": None,
     "image_size": 32, "cut": None, "pooling": "avg",
 }  # fmt: skip
 

@@ -477,7 +477,7 @@ def test_a_head_on_rounded_features_is_exported(engine: str, run: SmallRun, tmp_
     rounds: dict[str, dict[str, Any]] = {
         "export": LOOSE,
         "extract_features": {"dtype": "float16", "engine": engine},
-        "backbone": {**small, "weights_sha256": None, "cut": None, "pooling": "avg"},
+        "backbone": {**small, "hub": None, "weights_sha256": None, "cut": None, "pooling": "avg"},
     }
     assert vars(export)["KERAS_BATCH"] == vars(extraction)["KERAS_BATCH"]
     if engine == "keras":

@@ -7,30 +7,32 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from stages.core.backbones import (
-    BACKBONES,
     Backbone,
     fit_alpha,
     fit_name,
     fit_size,
     fit_weights,
     is_path,
+    known,
 )
 from stages.core.errors import UnfitError
+from stages.core.hub import HUB, fit_handle, is_address
 from stages.core.params.base import PositiveFloat, PositiveInt, Section, Sha256
 
 
 class BackboneParams(Section):
-    """What the base is. ``weights_sha256`` is of the file, if ``weights`` names one.
+    """What the base is. ``weights_sha256`` is of the file or module that is named beside it.
 
     DVC does not know that file, so its hash among the parameters is what makes another content
     another run.
     """
 
     name: Annotated[str, Field(min_length=1)]
+    hub: Annotated[str, Field(min_length=1)] | None
     alpha: PositiveFloat
     weights: Annotated[str, Field(min_length=1)]
     weights_sha256: Sha256 | None
-    image_size: Annotated[PositiveInt, Field(le=2048)]
+    image_size: Annotated[PositiveInt, Field(le=2048)] | None
     cut: str | None
     pooling: Literal["avg", "max", "none"]
 
@@ -39,6 +41,22 @@ class BackboneParams(Section):
     def _is_in_the_table(cls, name: str) -> str:
         fit_name(name)
         return name
+
+    @field_validator("hub")
+    @classmethod
+    def _is_a_handle(cls, hub: str | None, info: ValidationInfo) -> str | None:
+        name = info.data.get("name")
+        if hub is None and name == HUB:
+            raise UnfitError(
+                f"the handle of a module with `name: {HUB}`",
+                "It is an address (such as https://tfhub.dev/google/imagenet/mobilenet_v2_100_224/"
+                "feature_vector/5), a folder, or a .tar.gz.",
+            )
+        if hub is not None and name is not None and name != HUB:
+            raise UnfitError(f"null with `name: {name}`", f"To use a module, set `name: {HUB}`.")
+        if hub is not None:
+            fit_handle(hub)
+        return hub
 
     @field_validator("alpha")
     @classmethod
@@ -49,10 +67,25 @@ class BackboneParams(Section):
 
     @field_validator("image_size")
     @classmethod
-    def _is_large_enough(cls, image_size: int, info: ValidationInfo) -> int:
-        if backbone := _backbone(info):
+    def _is_large_enough(cls, image_size: int | None, info: ValidationInfo) -> int | None:
+        backbone = _backbone(info)
+        if image_size is None:
+            if backbone is not None and backbone.name != HUB:
+                raise UnfitError(
+                    f"an integer with `name: {backbone.name}`",
+                    f"{backbone.default_size} is what it was trained on; null is for modules of "
+                    "TensorFlow Hub, which say what they expect.",
+                )
+        elif backbone is not None:
             fit_size(backbone, image_size)
         return image_size
+
+    @field_validator("cut")
+    @classmethod
+    def _can_be_cut(cls, cut: str | None, info: ValidationInfo) -> str | None:
+        if cut is not None and info.data.get("name") == HUB:
+            raise UnfitError(f"null with `name: {HUB}`", "A module shows no layers.")
+        return cut
 
     @field_validator("weights")
     @classmethod
@@ -63,6 +96,15 @@ class BackboneParams(Section):
     @field_validator("weights_sha256")
     @classmethod
     def _belongs_to_a_file(cls, sha256: str | None, info: ValidationInfo) -> str | None:
+        hub = info.data.get("hub")
+        if hub is not None:
+            if sha256 is None and not is_address(hub):
+                raise UnfitError(
+                    f"a sha256 of 64 hexadecimal digits with `hub: {hub}`",
+                    "Without it, another content of that module would pass unnoticed "
+                    f"(`headstart show module {hub}` prints it).",
+                )
+            return sha256
         weights = info.data.get("weights")
         if weights is not None and is_path(weights) and sha256 is None:
             raise UnfitError(
@@ -77,4 +119,4 @@ class BackboneParams(Section):
 
 def _backbone(info: ValidationInfo) -> Backbone | None:
     """The record of the section's name; None if that is at fault itself."""
-    return BACKBONES.get(info.data.get("name", ""))
+    return known(info.data.get("name", ""))
