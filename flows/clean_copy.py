@@ -20,6 +20,7 @@ from uuid import uuid4
 
 from flows.errors import FlowError
 from flows.history import Commit, git
+from flows.settings import quoted
 
 # The copy's own settings go before those of the commit and of the user.
 _CONFIG = """\
@@ -27,9 +28,9 @@ _CONFIG = """\
     analytics = false
     autostage = false
     check_update = false
-    site_cache_dir = "{site}"
+    site_cache_dir = {site}
 [cache]
-    dir = "{cache}"
+    dir = {cache}
     type = copy
 """
 # Where our own project is installed as a link, Python finds in a package of the copy also modules
@@ -138,7 +139,8 @@ def _settle(made: Copy) -> None:
     """Give DVC in the copy a cache and notes of its own."""
     settings = made.project / ".dvc"
     if settings.is_dir():
-        text = _CONFIG.format(site=made.folder / "site", cache=made.folder / "cache")
+        places = {name: quoted(str(made.folder / name)) for name in ("site", "cache")}
+        text = _CONFIG.format(**places)
         (settings / "config.local").write_text(text, encoding="utf-8")
 
 

@@ -19,6 +19,7 @@ from prefect.logging import get_logger
 
 from flows.errors import FlowError
 from flows.repository import GitError, Repository
+from flows.settings import plain, quoted
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -107,8 +108,8 @@ def prepare(directory: str, cache: str = "", remote: str = "") -> dict[str, str]
         )
     stays.mkdir(parents=True, exist_ok=True)
     project = _read(folder / ".dvc" / "config")
-    name = project.get("core", "remote", fallback="")
-    address = remote.strip() or _reachable(folder, project.get(_section(name), "url", fallback=""))
+    name = _get(project, "core", "remote")
+    address = remote.strip() or _reachable(folder, _get(project, _section(name), "url"))
     own = _read(folder / ".dvc" / "config.local")
     _set(own, "cache", "dir", os.fspath(stays))
     _set(own, "core", "remote", (name or "storage") if address else "")
@@ -147,7 +148,11 @@ def _section(remote: str) -> str:
     return f"'remote \"{remote}\"'"
 
 
+def _get(parser: ConfigParser, section: str, key: str) -> str:
+    return plain(parser.get(section, key, fallback=""))
+
+
 def _set(parser: ConfigParser, section: str, key: str, value: str) -> None:
     if not parser.has_section(section):
         parser.add_section(section)
-    parser.set(section, key, value)
+    parser.set(section, key, quoted(value))

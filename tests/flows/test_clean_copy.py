@@ -96,7 +96,7 @@ def test_a_commit_that_no_branch_has_is_found(project: Path) -> None:
 def test_its_settings_hold_in_a_folder_of_any_name(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    odd = tmp_path / "é, a #1"
+    odd = tmp_path / 'é, a #1 "x"'
     odd.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(odd))
     projects.call(project, "dvc", "init", "-q")

@@ -88,6 +88,8 @@ def test_a_clone_gets_a_cache_that_stays_and_its_origins_remote(
     assert dvc(clone, "cache", "dir").strip() == str(private_store / "dvc")
     assert git(clone, "status", "--porcelain") == ""
     assert str(made.parent / "storage") in dvc(clone, "remote", "list")
+    dvc(clone, "remote", "modify", "storage", "url", "../a, b")
+    assert prepare(str(clone))["remote"] == str(made.parent / "a, b")
 
 
 def test_a_clone_from_far_away_has_no_remote_but_one_that_is_named(
@@ -99,6 +101,13 @@ def test_a_clone_from_far_away_has_no_remote_but_one_that_is_named(
     assert named["remote"] == "s3://bucket/folder"
     assert "s3://bucket/folder" in dvc(clone, "remote", "list")
     assert dvc(clone, "config", "core.remote").strip() == "storage"
+
+
+def test_places_of_any_name_hold(clone: Path, tmp_path: Path) -> None:
+    cache, remote = tmp_path / "a, b #1" / "it's", tmp_path / "c, d #2"
+    prepare(str(clone), cache=str(cache), remote=str(remote))
+    assert dvc(clone, "cache", "dir").strip() == str(cache)
+    assert dvc(clone, "config", "remote.storage.url").strip() == str(remote)
 
 
 def test_a_cache_that_would_lie_in_each_clone_is_refused(clone: Path) -> None:
