@@ -137,6 +137,7 @@ def show(run: Run, drawn: Path, page: Page, seed: int, params: MakeReportParams)
         "confused": results.confused(run.metrics),
         "classes": results.classes(run.metrics, run.pictures, counts),
         "trained": len(run.epochs) + len(run.tuned),
+        "tuning": len(run.tuned) > 0,
         "cards": gallery.cards(chosen, run.predictions, classes, run.files.images, run.pictures),
         "data": dataset.counted(run.pictures),
         "sizes": dataset.sized(run.pictures),

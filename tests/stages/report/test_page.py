@@ -119,6 +119,7 @@ def test_what_was_run_is_said(usual: str) -> None:
         "A CPU <of> some kind", "XLA_FLAGS=<b>", "watts_per_core", "12.5", "learning_rate",
     ):  # fmt: skip
         assert said in text, said
+    assert "Both models on the same 36 test pictures. The validation split chose between" in text
     assert "gate" not in re.findall(r"<h4>(.*?)</h4>", usual)
 
 
@@ -180,6 +181,8 @@ def test_what_is_not_there_leaves_no_hole(tmp_path: Path, drawn: Path) -> None:
     )
     words = Words(text).text.replace("\N{NO-BREAK SPACE}", " ")
     assert "None: every one of 12 test pictures was recognized." in words
+    assert "The head alone, on 12 test pictures. Chosen because" in words
+    assert "Both models" not in words
     assert "No mistake among 12 test pictures." in words
     assert "No file: all were usable pictures." in words
     assert "Each has 20 × 20 pixels" in words
@@ -187,6 +190,11 @@ def test_what_is_not_there_leaves_no_hole(tmp_path: Path, drawn: Path) -> None:
     assert row.count("–") == 3  # precision, recall and F1
     assert "nan" not in words.lower()
     assert "None<" not in text
+
+
+def test_a_fine_tuning_that_was_not_kept_is_said(tmp_path: Path, drawn: Path) -> None:
+    text = render(tmp_path, drawn, tuning=2)
+    assert "chose between it and the fine-tuned one, never the test split." in text
 
 
 def test_a_run_without_epochs_is_shown(tmp_path: Path, drawn: Path) -> None:
