@@ -6,6 +6,7 @@ import typer
 
 from commands import (
     compare,
+    features,
     gate,
     planning,
     predict,
@@ -49,6 +50,7 @@ register(
     planning.summary,
     report.report,
     predict.predict,
+    features.features,
     serve_model.serve_model,
 )
 app.add_typer(show.app)

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving import features
+from serving.feature_file import feature_file, names_beside
+from stages.artifacts.exported_model import write_exported
+from stages.core.errors import CorruptFileError, HeadstartError
+from stages.core.forms import FORMS, FormName
+from tests.serving import models
+
+
+def exported(folder: Path, *names: FormName) -> Path:
+    """A record of forms whose files are not even of a model."""
+    folder.mkdir()
+    for name in names:
+        (folder / FORMS[name].path).write_bytes(name.encode())
+    write_exported(folder, models.record(folder, names))
+    return folder
+
+
+def test_without_a_form_with_layers_it_is_said_which_to_add(tmp_path: Path) -> None:
+    folder = exported(tmp_path / "export", "tflite_float32")
+    with pytest.raises(HeadstartError, match=r"has tflite_float32\. Add keras to export\.forms"):
+        features.load(folder)
+    with pytest.raises(HeadstartError, match=r"form h5 was not exported"):
+        features.load(folder, "h5")
+
+
+def test_what_is_not_the_exported_file_is_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = exported(tmp_path / "export", "h5", "keras")
+    (folder / FORMS["keras"].path).write_bytes(b"changed")
+    loaded: list[Path] = []
+    from stages.nets import exported_features
+
+    monkeypatch.setattr(exported_features, "load_features", lambda *given: loaded.append(given[0]))
+    with pytest.raises(CorruptFileError, match="was not loaded"):
+        features.load(folder)
+    assert not loaded
+
+
+def test_a_feature_that_is_no_number_is_no_feature(tmp_path: Path) -> None:
+    record = models.record(exported(tmp_path / "export", "keras"), ("keras",))
+    extractor = features.Extractor(
+        record, "keras", (2,), lambda pixels: np.full((len(pixels), 2), np.nan, np.float32)
+    )
+    with pytest.raises(CorruptFileError, match="no finite numbers"):
+        extractor(np.zeros((1, 16, 16, 3), np.uint8))
+
+
+@pytest.mark.parametrize("count", [1, 9, 1234])
+def test_rows_are_written_as_they_come(tmp_path: Path, count: int) -> None:
+    path = tmp_path / "deep" / "f.npy"
+    expected = np.random.default_rng(0).normal(size=(count, 2, 3)).astype(np.float32)
+    names = [f'a "b", {number}\u00e9.jpg' for number in range(count)]
+    with feature_file(path, (2, 3)) as add:
+        for name, row in zip(names, expected, strict=True):
+            add(name, row)
+        assert not path.exists()
+    found = np.load(path, allow_pickle=False)
+    assert found.dtype == np.float32
+    assert np.array_equal(found, expected)
+    with names_beside(path).open(encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file)) == [
+            ["row", "file"],
+            *([str(row), name] for row, name in enumerate(names)),
+        ]
+
+
+def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "f.npy"
+    with pytest.raises(KeyError), feature_file(path, (2,)) as add:
+        add("a", np.zeros(2, np.float32))
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
