@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,10 +40,16 @@ def plan(
     from flows import forecast
 
     planned = _planned()
-    passes = forecast.passes(planned, partial(_wanted, parameters), partial(_outlook, parameters))
-    epochs, augment = parameters.fine_tune.epochs, parameters.fine_tune.augment
-    counts = partial(_counts, parameters)
-    tuning = forecast.tuning(planned, epochs, counts, augmented=augment.active)
+    used = cache(partial(_used, parameters))  # Both ask for it, and it takes a while.
+    passes = forecast.passes(
+        planned,
+        lambda images: _wanted(parameters, used(images)),
+        partial(_outlook, parameters),
+    )
+    epochs, augmented = parameters.fine_tune.epochs, parameters.fine_tune.augment.active
+    tuning = forecast.tuning(
+        planned, epochs, lambda images: _counts(used(images)), augmented=augmented
+    )
     changed = forecast.epochs_changed(planned, epochs)
     seconds = {
         entry.stage.name: forecast.seconds(entry, passes, epochs_changed=changed)
@@ -80,6 +86,7 @@ def plan(
 def summary() -> None:
     """Print what `data` holds of the latest run."""
     from stages.core.files import read_json
+    from stages.report.cost import files_of
     from stages.report.evaluation import passes_text, scores_text
 
     planned = _planned()
@@ -101,10 +108,8 @@ def summary() -> None:
         typer.echo(passes_text(read_json(table)))
     if exported.is_dir():
         typer.echo(f"\nExported to {exported}, each form reloaded and compared:")
-        for path in sorted(exported.iterdir()):
-            files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
-            size = sum(file.stat().st_size for file in files) / 1e6
-            typer.echo(f"  {path.name + ('/' if path.is_dir() else ''):22}{size:8.1f} MB")
+        for file in files_of(exported):
+            typer.echo(f"  {file['name']:22}{file['bytes'] / 1e6:8.1f} MB")
     page = Path(_option(stages, "make_report", "page"))
     typer.echo(f"\n{_where(page, metrics)}")
 
@@ -132,11 +137,10 @@ def _planned() -> tuple[Planned, ...]:
     return decide(dag.stages(root), dag.changes(root))
 
 
-def _wanted(parameters: Any, images: Path) -> Wanted:
+def _wanted(parameters: Any, used: pd.DataFrame) -> Wanted:
     """The pictures that will be in use, and their views that are recorded."""
     from flows.forecast import Wanted
 
-    used = _used(parameters, images)
     views = _views(parameters)
     train = dict.fromkeys(used.loc[used["split"] == "train", "image_id"]) if views.count else ()
     keys = [key for image_id in train for key in views.keys(image_id)]
@@ -149,12 +153,12 @@ def _views(parameters: Any) -> RecordedViews:
     return RecordedViews.of(parameters.extract_features, parameters.seed)
 
 
-def _counts(parameters: Any, images: Path) -> dict[str, int]:
+def _counts(used: pd.DataFrame) -> dict[str, int]:
     """How many pictures of each split will be in use."""
     from stages.artifacts.manifest import SPLITS
 
-    used = _used(parameters, images)["split"].value_counts()
-    return {name: int(used.get(name, 0)) for name in SPLITS}
+    counts = used["split"].value_counts()
+    return {name: int(counts.get(name, 0)) for name in SPLITS}
 
 
 def _used(parameters: Any, images: Path) -> pd.DataFrame:

@@ -182,9 +182,9 @@ def test_plan_counts_what_fine_tuning_may_pass(
 
 
 def test_pictures_are_those_of_the_sample(sampled: Path) -> None:
-    found = planning._wanted(
-        read_params(sampled / "params.yaml"), sampled / "data/manifests/images.csv"
-    )
+    parameters = read_params(sampled / "params.yaml")
+    used = planning._used(parameters, sampled / "data/manifests/images.csv")
+    found = planning._wanted(parameters, used)
     sample = read_split(sampled / "data/manifests/sample.csv")
     assert sorted(found.pictures) == sorted(set(sample["image_id"]))
     assert not found.views
@@ -193,8 +193,9 @@ def test_pictures_are_those_of_the_sample(sampled: Path) -> None:
 def test_views_are_those_of_the_training_pictures(sampled: Path, tmp_path: Path) -> None:
     text = overlay((sampled / "params.yaml").read_text(), {"extract_features": VIEWS})
     (tmp_path / "params.yaml").write_text(text)
-    images = sampled / "data/manifests/images.csv"
-    found = planning._wanted(read_params(tmp_path / "params.yaml"), images)
+    parameters = read_params(tmp_path / "params.yaml")
+    used = planning._used(parameters, sampled / "data/manifests/images.csv")
+    found = planning._wanted(parameters, used)
     sample = read_split(sampled / "data/manifests/sample.csv")
     train = set(sample.loc[sample["split"] == "train", "image_id"])
     assert {split_key(key)[0] for key in found.views} == train

@@ -65,22 +65,22 @@ def exported(folder: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
         ``data/metrics/export.json``. Whatever in it holds a bound of a difference is a comparison,
         however deep it stands: forms may be added without a change here.
     """
-    files = []
-    for path in sorted(folder.iterdir()):
-        inside = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
-        files.append(
-            {
-                "name": path.name + ("/" if path.is_dir() else ""),
-                "bytes": sum(file.stat().st_size for file in inside),
-                "files": len(inside),
-            }
-        )
     return {
-        "files": files,
+        "files": files_of(folder),
         "comparisons": list(_comparisons(metrics, ())),
         "pictures": metrics.get("pictures"),
         "refused": metrics.get("refused", 0),
     }
+
+
+def files_of(folder: Path) -> list[dict[str, Any]]:
+    """``name`` and ``bytes`` of what lies in the export folder; folders end with ``/``."""
+    files = []
+    for path in sorted(folder.iterdir()):
+        inside = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+        name = path.name + ("/" if path.is_dir() else "")
+        files.append({"name": name, "bytes": sum(file.stat().st_size for file in inside)})
+    return files
 
 
 def _comparisons(node: Mapping[str, Any], place: tuple[str, ...]) -> Iterator[dict[str, Any]]:

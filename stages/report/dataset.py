@@ -35,7 +35,6 @@ def counted(pictures: pd.DataFrame) -> dict[str, Any]:
             {
                 "label": label,
                 **{s: int(row[s]) for s in SPLITS},
-                "all": int(row.sum()),
                 "bar": parts,
             }
         )

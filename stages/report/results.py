@@ -44,7 +44,6 @@ def scores(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "head": head,
         "model": model,
         "tuned": metrics["kind"] == "fine_tuned",
-        "floor": floor,
         "ticks": [floor, round((floor + 1) / 2, 4), 1.0],
         "bars": [
             _interval("head alone", head, floor),
@@ -106,7 +105,6 @@ def matrix(counts: npt.NDArray[np.int64], classes: Sequence[str]) -> dict[str, A
     rows = [
         {
             "label": name,
-            "total": int(totals[i]),
             "cells": [
                 {
                     "count": int(n),
