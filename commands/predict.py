@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from commands.front import command
+from commands.labels import Capitals, shown_names
 from commands.pictures import (
     EXPORT,
     FORMATS,
@@ -25,6 +26,8 @@ from commands.pictures import (
 from commands.reading import Reading, listed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from serving.classifier import Classifier
     from serving.inputs import Listing
     from serving.prediction import Floats, Outcome
@@ -58,6 +61,7 @@ def predict(
     out_folder: Annotated[
         Path | None, typer.Option(help="Copy each picture into a folder here, named by its class.")
     ] = None,
+    capitals: Capitals = False,
     accept: Accept = FORMATS,
     min_side: MinSide = MIN_SIDE,
     max_pixels: MaxPixels = MAX_PIXELS,
@@ -73,7 +77,8 @@ def predict(
     classifier = load(model, form)
     terminal = sys.stdout.isatty()
     chosen = output or ("table" if terminal else "jsonl")
-    told = _Told(classifier, listing, chosen, top, threshold, out_folder)
+    names = shown_names(classifier.classes, capitals=capitals)
+    told = _Told(classifier, names, listing, chosen, top, threshold, out_folder)
     found = outcomes(classifier, listing.inputs, limits, keep=out_folder is not None)
     reading = Reading(listing)
     # Rows at a terminal are progress enough, and a bar would be drawn into them.
@@ -88,6 +93,7 @@ class _Told:
     def __init__(
         self,
         classifier: Classifier,
+        names: Sequence[str],
         listing: Listing,
         output: Format,
         top: int,
@@ -97,9 +103,10 @@ class _Told:
         from serving.rows import writer
         from serving.sorting import Sorter
 
-        self.classifier, self.top, self.threshold = classifier, top, threshold
+        self.classes, self.names = classifier.classes, names
+        self.top, self.threshold = top, threshold
         self.sorter = Sorter(out_folder, classifier.classes) if out_folder else None
-        head, self.write = writer(output, listing.inputs, classifier.classes, top)
+        head, self.write = writer(output, listing.inputs, names, top)
         if head and listing.inputs:
             typer.echo(head)
 
@@ -107,9 +114,10 @@ class _Told:
         """Tell one input that could be read."""
         from serving.answers import answer
 
-        said = answer(probabilities, self.classifier.classes, self.top, self.threshold)
         if self.sorter is not None:
-            self.sorter.add(outcome.input, said, outcome.content)
+            own = answer(probabilities, self.classes, self.top, self.threshold)
+            self.sorter.add(outcome.input, own, outcome.content)
+        said = answer(probabilities, self.names, self.top, self.threshold)
         typer.echo(self.write(outcome.input, said))
 
     def copies(self) -> list[str]:

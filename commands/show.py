@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from commands.front import PARAMS, command, register
+from commands.labels import Capitals, shown_names
 from commands.show_module import module
 from stages.core.errors import HeadstartError
 
@@ -47,6 +48,7 @@ def pictures(
     split: SplitName = None,
     label: Annotated[str | None, typer.Option(help="One class alone; else all.")] = None,
     seed: Annotated[int | None, typer.Option(help="Others; default: that of params.yaml.")] = None,
+    capitals: Capitals = False,
     output: Output = _FOLDER / "pictures.png",
     show: Open = False,
 ) -> None:
@@ -58,8 +60,9 @@ def pictures(
 
     paths = _paths()
     manifest = _manifest(paths, split)
+    known = sorted(manifest["label"].unique())
+    named = dict(zip(known, shown_names(known, capitals=capitals), strict=True))
     if label is not None:
-        known = sorted(manifest["label"].unique())
         if label not in known:
             raise HeadstartError(
                 f"There is no class {label!r}. Known are: {', '.join(map(plain, known[:30]))}."
@@ -70,11 +73,11 @@ def pictures(
     places = [uniform(number, "show", image_id) for image_id in single["image_id"]]
     chosen = single.assign(place=places).sort_values("place").head(rows * columns)
     with ShardReader(paths["images"]) as reader:
-        shown = [_raw(reader, row, str(row["label"])) for row in chosen.to_dict("records")]
+        shown = [_raw(reader, row, named[row["label"]]) for row in chosen.to_dict("records")]
     draw_grid(shown, columns, output)
     for row in chosen.to_dict("records"):
         shape = f"({row['height']}, {row['width']}, 3)"
-        typer.echo(f"{plain(row['label'])} – {shape}  {plain(row['path'])}")
+        typer.echo(f"{plain(named[row['label']])} – {shape}  {plain(row['path'])}")
     _written(output, show=show)
 
 
@@ -147,9 +150,9 @@ def tree(
 @command(
     says="Print the shapes of the first batch of train and test, as pixels and, once they are "
     "extracted, as features; and the order of the classes.",
-    epilog="Example: headstart show batch",
+    epilog="Example: headstart show batch --capitals",
 )
-def batch() -> None:
+def batch(capitals: Capitals = False) -> None:
     """Decode a batch of each and print what it looks like."""
     import numpy as np
 
@@ -178,7 +181,7 @@ def batch() -> None:
             shapes = (str(array.shape), values, str(hot.shape), features)
             rows.append((name, f"{len(part):,}", *shapes))
     typer.echo(aligned(rows, "lrllll"))
-    listed = ", ".join(plain(label) for label in labels[:20])
+    listed = ", ".join(map(plain, shown_names(labels, capitals=capitals)[:20]))
     more = f", … ({len(labels)} in all)" if len(labels) > 20 else ""
     typer.echo(f"\nLabels in order: {listed}{more}")
     typer.echo(

@@ -1,7 +1,9 @@
-"""``labels.json``: the class names, in the order of a model's outputs."""
+"""``labels.json``: class names in the order of a model's outputs; and names as titles show them."""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,6 +39,38 @@ def read_labels(path: Path) -> list[str]:
     if fault:
         raise CorruptFileError(f"{path}: {fault}.")
     return list(names)
+
+
+# The first letter of the name, and each one after a space, a hyphen or an opening bracket.
+_INITIAL = re.compile(r"(?:^|(?<=[\s\-(\[/]))[^\W\d_]")
+
+
+def with_capitals(names: Sequence[str]) -> list[str]:
+    """Class names as a title shows them: ``granny_smith`` as ``Granny Smith``, ``BMW`` as it is.
+
+    For showing alone: a model is trained, compared and exported under its own names. Names that
+    would become the same stay as they are, so that as many are told apart as before.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Distinct.
+
+    Returns
+    -------
+    list of str
+        In the same order.
+    """
+    titled = [_titled(name) for name in names]
+    counts = Counter(titled)
+    return [
+        shown if counts[shown] == 1 else name for name, shown in zip(names, titled, strict=True)
+    ]
+
+
+def _titled(name: str) -> str:
+    spaced = " ".join(name.replace("_", " ").split()) or name
+    return _INITIAL.sub(lambda letter: letter.group().title(), spaced)
 
 
 def _fault(names: object) -> str:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -163,6 +164,16 @@ def test_pictures_are_sorted_by_copy(here: Path) -> None:
             "out/red/red.png",
         ]
     assert {path: path.read_bytes() for path in (here / "in").iterdir()} == before
+
+
+def test_names_are_shown_with_capitals_and_folders_keep_them(here: Path) -> None:
+    plain = predict("in", "--top", "3")
+    shown = predict("in", "--top", "3", "--capitals", "--out-folder", "out")
+    assert list(rows(shown).values()) == ["Blue", "Green", "Red"]
+    assert shown.stdout == re.sub('"(blue|green|red)"', lambda x: x.group().title(), plain.stdout)
+    assert sorted(path.name for path in (here / "out").iterdir()) == ["blue", "green", "red"]
+    table = predict("in", "--format", "table", "--capitals").stdout.splitlines()
+    assert [line.split()[1] for line in table] == ["class", "Blue", "Green", "Red"]
 
 
 def test_what_is_not_sure_has_no_class(here: Path) -> None:

@@ -103,6 +103,8 @@ def test_a_grid_of_one_class_and_one_split(project: Path) -> None:
     lines = run("pictures", "--label", "dog", "--split", "test").splitlines()[:-1]
     assert lines
     assert all(line.startswith("dog – ") for line in lines)
+    titled = run("pictures", "--label", "dog", "--split", "test", "--capitals").splitlines()[:-1]
+    assert titled == [line.replace("dog – ", "Dog – ", 1) for line in lines]
     assert "must be one of train" in run("pictures", "--split", "tset", code=1)
     assert "no class 'dgo'" in run("pictures", "--label", "dgo", code=1)
 
@@ -163,14 +165,19 @@ def test_folders_and_counts(project: Path) -> None:
 def test_shapes_of_a_batch(project: Path) -> None:
     said = run("batch")
     rows = {line.split()[0]: line for line in said.splitlines() if line}
-    assert "(8, 48, 48, 3)" in rows["train"]
-    assert "(8, 2)" in rows["train"]
+    assert rows["train"].split()[1] == "6"  # of the sample: three of each class
+    assert "(6, 48, 48, 3)" in rows["train"]
+    assert "(6, 2)" in rows["train"]
+    assert "(8, 48, 48, 3)" in rows["test"]  # which is whole: a batch of it
     assert "uint8, " in rows["test"]
     assert "not extracted yet" in rows["train"]
     assert "Labels in order: $cat_{^$, dog" in said
+    assert "Labels in order: $cat {^$, Dog" in run("batch", "--capitals")
     (project / "data/features").mkdir()
     np.save(project / "data/features/train.npy", np.zeros((11, 16), np.float32))
-    assert "(8, 16), float32" in run("batch")
+    assert "(6, 16), float32" in run("batch")
+    (project / "data/manifests/sample.csv").unlink()
+    assert "(8, 48, 48, 3)" in run("batch").splitlines()[1]  # before a sample was drawn
 
 
 def backbone(folder: Path, **changes: object) -> None:
@@ -267,6 +274,27 @@ def test_a_fine_tuned_model_tells_what_learned(project: Path) -> None:
     assert len(run("model", "--layers").splitlines()) > 150
 
 
+@pytest.mark.slow  # as above
+def test_a_layer_that_learned_alone_stands_between_frozen_ones(project: Path) -> None:
+    backbone(project / "data/backbone", alpha=0.35, image_size=64, parameters=410_208)
+    folder = project / "data/models/fine_tuned"
+    folder.mkdir(parents=True)
+    for name in (BASE_WEIGHTS, UPPER):
+        (folder / name).write_bytes(b"not read here")
+    record = models.record(
+        kind="fine_tuned", feature_shape=(1280,), unfrozen_from="block_16_expand",
+        unfrozen_alone=True,
+    )  # fmt: skip
+    write_model(folder, record, models.weights(record))
+    lines = run("model").splitlines()
+    assert "Fine-tuned in block_16_expand alone." in lines
+    below, learning, above = lines[lines.index("") + 2 :][:3]
+    assert below.startswith("input_layer … block_15_add")
+    assert learning.split()[-2:] == ["18,816", "18,816"]
+    assert above.startswith("block_16_expand_BN … pooling")
+    assert above.split()[-1] == "0"
+
+
 def test_before_anything_has_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(ROOT / name, tmp_path)
@@ -283,7 +311,11 @@ def test_before_anything_has_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_every_part_teaches_with_an_example() -> None:
     from commands import show
 
-    assert [command.name or command.callback.__name__ for command in show.app.registered_commands
-            if command.callback] == ["pictures", "picture", "tree", "batch", "model"]  # fmt: skip
+    names = [
+        command.name or command.callback.__name__
+        for command in show.app.registered_commands
+        if command.callback
+    ]
+    assert names == ["pictures", "picture", "tree", "batch", "model", "module"]
     for command in show.app.registered_commands:
         assert "Example: headstart show" in (command.epilog or "")
