@@ -43,7 +43,7 @@ def compare(
     storage = Storage(root)
     names = list(revs) if len(revs) > 1 else [*revs, WORKSPACE]
     sides = [side(root, name, storage) for name in names]
-    pairs = [(sides[0], other, _paired(sides[0], other)) for other in sides[1:]]
+    pairs = [(sides[0], other, together(sides[0], other)) for other in sides[1:]]
     if as_json:
         typer.echo(json.dumps(_values(sides, pairs), indent=2, ensure_ascii=False))
         return
@@ -52,7 +52,8 @@ def compare(
         typer.echo(f"\n{sentence(first, second, found)}")
 
 
-def _paired(first: Side, second: Side) -> Paired | None:
+def together(first: Side, second: Side) -> Paired | None:
+    """The predictions of two runs over one another; None: those of one are nowhere."""
     from stages.engine.comparison import paired
 
     if first.predictions is None or second.predictions is None:

@@ -35,6 +35,20 @@ def command(*, says: str, epilog: str) -> Callable[[Callable[P, None]], Callable
     return decorator
 
 
+def browse(path: Path) -> None:
+    """Open a file in the browser.
+
+    Raises
+    ------
+    HeadstartError
+        If there is none that could be started.
+    """
+    import webbrowser
+
+    if not webbrowser.open(path.resolve().as_uri()):
+        raise HeadstartError(f"No browser could be started. Open {path.resolve()} yourself.")
+
+
 def register(app: typer.Typer, *functions: Callable[..., None]) -> None:
     """Make subcommands of functions that :func:`command` decorated, named after them."""
     for function in functions:

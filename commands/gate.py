@@ -97,10 +97,9 @@ def bounded(scores: Mapping[str, Any], bounds: GateParams) -> list[Check]:
 
 def _against_release(root: Path, here: Side, bounds: GateParams, storage: Any) -> tuple[Check, str]:
     """The paired test, and what it says; what cannot be tested does not pass."""
-    from commands.compare import sentence
+    from commands.compare import sentence, together
     from commands.predictions import side
     from flows.history import nearest_tag
-    from stages.engine.comparison import paired
 
     name = "not worse than the last release"
     tag = nearest_tag(root, bounds.release_tags)
@@ -110,11 +109,7 @@ def _against_release(root: Path, here: Side, bounds: GateParams, storage: Any) -
             f"There is no release yet: no tag {bounds.release_tags!r} on this commit or behind it.",
         )
     released = side(root, tag, storage)
-    found = (
-        None
-        if here.predictions is None or released.predictions is None
-        else paired(released.predictions, here.predictions)
-    )
+    found = together(released, here)
     if found is None or not found.shared:
         said = sentence(released, here, found)
         return Check(name, "untested", f"tested against {tag}", passed=False), said

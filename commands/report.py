@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from commands.front import PARAMS, command
+from commands.front import PARAMS, browse, command
 from stages.core.errors import HeadstartError
 
 STAGE = "make_report"
@@ -25,10 +25,7 @@ def report(
     path = write(Path.cwd())
     typer.echo(f"The report: {path} (open it in a browser; it needs no network).")
     if show:
-        import webbrowser
-
-        if not webbrowser.open(path.resolve().as_uri()):
-            raise HeadstartError(f"No browser could be started. Open {path.resolve()} yourself.")
+        browse(path)
 
 
 def write(root: Path) -> Path:

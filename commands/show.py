@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.front import PARAMS, command, register
+from commands.front import PARAMS, browse, command, register
 from commands.labels import Capitals, shown_names
 from commands.show_module import module
 from stages.core.errors import HeadstartError
@@ -163,7 +163,7 @@ def batch(capitals: Capitals = False) -> None:
     from stages.imaging.pixels import pixels
 
     params, paths = _params(), _paths()
-    manifest = _manifest(paths, None, divided=True)
+    manifest = _used(paths)
     labels = class_names(manifest)
     size, side = params.train_head.batch_size, _side(params, paths)
     rows = [("split", "pictures", "pixels", "values", "labels", "features")]
@@ -298,6 +298,7 @@ def _paths() -> Mapping[str, Path]:
         "images": ("download", "images"),
         "split_manifest": ("split", "manifest"),
         "sample_folder": ("sample", "sample_folder"),
+        "sample": ("sample", "manifest"),
         "backbone_folder": ("backbone", "backbone_folder"),
         "features": ("extract_features", "features"),
         "head": ("train_head", "model"),
@@ -314,6 +315,15 @@ def _images(paths: Mapping[str, Path]) -> pd.DataFrame:
             f"There is no {paths['manifest']} yet. Run `dvc repro download` first."
         )
     return read_images(paths["manifest"])
+
+
+def _used(paths: Mapping[str, Path]) -> pd.DataFrame:
+    """What is trained and measured on: the sample, if one was drawn; with the split of each."""
+    from stages.artifacts.manifest import read_split
+
+    if paths["sample"].exists():
+        return read_split(paths["sample"])
+    return _manifest(paths, None, divided=True)
 
 
 def _manifest(
@@ -389,7 +399,4 @@ def _features_shape(folder: Path, name: str, pictures: int) -> str:
 def _written(path: Path, *, show: bool) -> None:
     typer.echo(f"Written: {path}")
     if show:
-        import webbrowser
-
-        if not webbrowser.open(path.resolve().as_uri()):
-            raise HeadstartError(f"No browser could be started. Open {path.resolve()} yourself.")
+        browse(path)

@@ -168,7 +168,7 @@ def test_shapes_of_a_batch(project: Path) -> None:
     assert rows["train"].split()[1] == "6"  # of the sample: three of each class
     assert "(6, 48, 48, 3)" in rows["train"]
     assert "(6, 2)" in rows["train"]
-    assert "(8, 48, 48, 3)" in rows["test"]  # which is whole: a batch of it
+    assert "(7, 48, 48, 3)" in rows["test"]  # which stays whole
     assert "uint8, " in rows["test"]
     assert "not extracted yet" in rows["train"]
     assert "Labels in order: $cat_{^$, dog" in said
