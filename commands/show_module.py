@@ -21,7 +21,7 @@ _ANY = 224
     says="Say what a module of TensorFlow Hub holds (the pictures that it takes, the features that "
     "it gives, what can be trained) and print what to set under `backbone` in params.yaml. An "
     "address is fetched, once, into $TFHUB_CACHE_DIR.",
-    epilog="Examples: headstart show module mobilenet.tar.gz | headstart show module "
+    epilog="Example: headstart show module mobilenet.tar.gz | headstart show module "
     "https://tfhub.dev/google/imagenet/mobilenet_v2_100_224/feature_vector/5",
 )
 def module(

@@ -37,6 +37,25 @@ class DownloadError(Exception):
         self.final = final
 
 
+class AbsentFileError(HeadstartError):
+    """A file is neither in Keras' folder nor to be had.
+
+    Attributes
+    ----------
+    facts : str
+        Goes on after what the file is: why, from where to where, and the way without a network.
+    """
+
+    def __init__(self, facts: str) -> None:
+        super().__init__(
+            f"The pretrained weights {facts} Or take the base that comes with the project "
+            "(`backbone.name: headstart-small`, `alpha: 1.0`, `weights: shipped`, `image_size: "
+            "96`), or set `backbone.weights` to the path of a weights file, or to `random`, which "
+            "tries the mechanics and holds no transfer."
+        )
+        self.facts = facts
+
+
 @dataclass(frozen=True)
 class WeightsFile:
     """A file of weights and its address.
@@ -76,7 +95,7 @@ def find_or_download(
 
     Raises
     ------
-    HeadstartError
+    AbsentFileError
         If it cannot be had: with address, file name, folder and the alternatives.
     """
     target = keras_home() / subfolder / name
@@ -91,16 +110,13 @@ def find_or_download(
     try:
         download(url, target, digest)
     except DownloadError as error:
-        raise HeadstartError(
-            f"The pretrained weights could not be downloaded: {error}\n"
+        raise AbsentFileError(
+            f"could not be downloaded: {error}\n"
             f"  from    {url}\n"
             f"  file    {name}\n"
             f"  folder  {target.parent}\n"
             "Nothing was kept. Without a network: fetch that file elsewhere and put it into that "
-            "folder (KERAS_HOME moves it), and run again. Or take the base that comes with the "
-            "project (`backbone.name: headstart-small`, `alpha: 1.0`, `weights: shipped`, "
-            "`image_size: 96`), or set `backbone.weights` to the path of a weights file, or to "
-            "`random`, which tries the mechanics and holds no transfer."
+            "folder (KERAS_HOME moves it), and run again."
         ) from error
     return WeightsFile(target, url)
 

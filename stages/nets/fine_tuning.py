@@ -86,6 +86,12 @@ class Tuner:
         freeze(self.base, learning, params.batch_norm)
         if self.cut.alone:
             still(self.base, learning)
+        if not self.base.trainable_weights:
+            raise HeadstartError(
+                f"Nothing of {record.weights} can be trained from {self.cut.unfrozen_from} up: it "
+                "gives features only. Nothing was written. Set `fine_tune.epochs: 0` to go on with "
+                "the head alone."
+            )
         self.head = build_head(head, record.feature_shape, seed)
         load_head(self.head, weights)
         for layer in self.head.layers:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from stages import backbone as stage
-from stages.artifacts.backbone_record import NETWORK, RECORD, WEIGHTS, read_backbone
-from stages.core.errors import HeadstartError, ParameterError
+from stages.artifacts.backbone_record import MODULE, NETWORK, RECORD, WEIGHTS, read_backbone
+from stages.core.errors import CorruptFileError, HeadstartError, ParameterError
 from stages.core.files import sha256_file, sha256_tree
 from stages.core.journal import Journal
 from stages.core.params.backbone import BackboneParams
@@ -158,6 +158,52 @@ def test_a_file_of_weights_that_is_gone(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(HeadstartError, match="cannot be read: No such file"):
         stage.check(params)
+
+
+HUB: dict[str, Any] = {
+    "name": "hub", "alpha": 1.0, "weights": "hub", "image_size": None, "pooling": "none",
+}  # fmt: skip
+
+
+def test_a_module_is_kept_with_its_network_and_its_record(tmp_path: Path) -> None:
+    from stages.engine.litert import LiteRTFunction
+    from stages.nets.base import feature_model, load_base
+    from stages.nets.parity import TOLERANCE, compare, pictures
+    from tests.stages.nets.hub_modules import reusable
+
+    module = reusable(tmp_path / "own-module")
+    digest = sha256_tree(module)
+    own = {**HUB, "hub": str(module), "weights_sha256": digest}
+    folder = tmp_path / "backbone"
+    run(folder, **own)
+    assert sorted(path.name for path in folder.iterdir()) == [RECORD, NETWORK, MODULE]
+    record = read_backbone(folder)
+    assert (record.name, record.weights, record.preprocessing) == ("hub", "own-module", "unit")
+    assert (record.image_size, record.feature_shape, record.parameters) == (32, (24,), 1872)
+    assert record.weights_sha256 == sha256_tree(folder / MODULE) == digest
+    assert str(tmp_path) not in (folder / RECORD).read_text()
+    model = feature_model(load_base(record, folder), None, "none", "unit")
+    assert compare(model, LiteRTFunction(folder / NETWORK), pictures(32)) <= TOLERANCE
+    before = sha256_tree(folder)
+    run(folder, **own)
+    assert sha256_tree(folder) == before
+    (folder / MODULE / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(CorruptFileError, match="is not what"):
+        read_backbone(folder)
+
+
+def test_a_module_that_does_not_fit_leaves_nothing(tmp_path: Path) -> None:
+    from tests.stages.nets.hub_modules import reusable
+
+    module = reusable(tmp_path / "module")
+    own = {**HUB, "hub": str(module), "weights_sha256": sha256_tree(module)}
+    with pytest.raises(ParameterError, match=r"must be none: this module gives a feature vector"):
+        run(tmp_path / "backbone", **{**own, "pooling": "avg"})
+    with pytest.raises(ParameterError, match=r"must be 32, or null"):
+        run(tmp_path / "backbone", **{**own, "image_size": 64})
+    with pytest.raises(HeadstartError, match="is not the one that"):
+        run(tmp_path / "backbone", **{**own, "weights_sha256": "0" * 64})
+    assert not (tmp_path / "backbone").exists()
 
 
 def test_impossible_parameters_are_told_before_tensorflow(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from stages.core.errors import ParameterError
+from stages.core.params.backbone import BackboneParams
 from stages.core.params.reader import SECTIONS, params_model, read_params
 from stages.core.params.recipe import overlay
 from tests.conftest import ROOT
@@ -175,7 +177,7 @@ def test_no_text_at_all_crashes_the_reader(text: str) -> None:
         (
             ("backbone", "name"),
             "mobilnet_v2",
-            "must be one of 31 names. Got 'mobilnet_v2' instead. Did you mean `mobilenet_v2`",
+            "one of 31 names, or hub. Got 'mobilnet_v2' instead. Did you mean `mobilenet_v2`",
         ),
         (
             ("backbone", "alpha"),
@@ -225,6 +227,49 @@ def test_a_file_of_weights_needs_its_hash(tmp_path: Path, monkeypatch: pytest.Mo
     assert "Got null instead" in message
     path.write_text(path.read_text().replace("weights_sha256: null", f"weights_sha256: {'a' * 64}"))
     assert read_params(path).backbone.weights_sha256 == "a" * 64
+
+
+#: The section `backbone` of a module of TensorFlow Hub that is fetched.
+MODULE: dict[str, Any] = {
+    "name": "hub", "hub": "https://tfhub.dev/x/y/1", "alpha": 1.0, "weights": "hub",
+    "weights_sha256": None, "image_size": None, "cut": None, "pooling": "none",
+}  # fmt: skip
+
+
+def test_a_module_of_tensorflow_hub(tmp_path: Path) -> None:
+    assert BackboneParams(**MODULE).image_size is None
+    (tmp_path / "module").mkdir()
+    (tmp_path / "module/saved_model.pb").touch()
+    own = {"hub": str(tmp_path / "module"), "weights_sha256": "a" * 64}
+    assert BackboneParams(**{**MODULE, **own}).hub == own["hub"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"hub": None}, "must be the handle of a module with `name: hub`"),
+        ({"hub": "nowhere"}, "There is nothing at"),
+        ({"name": "vgg16"}, "must be null with `name: vgg16`"),
+        ({"weights": "imagenet"}, "must be hub with `name: hub`"),
+        ({"alpha": 0.5}, "must be 1 with `name: hub`"),
+        ({"cut": "block_3"}, "A module shows no layers"),
+        ({"name": "vgg16", "hub": None, "weights": "hub", "image_size": 32}, "imagenet, random or"),
+        (
+            {"name": "vgg16", "hub": None, "weights": "imagenet"},
+            "must be an integer with `name: vgg16`",
+        ),
+    ],
+)
+def test_a_module_that_cannot_be(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        BackboneParams(**{**MODULE, **given})
+    assert said in str(caught.value)
+
+
+def test_a_module_of_one_s_own_needs_its_hash(tmp_path: Path) -> None:
+    (tmp_path / "saved_model.pb").touch()
+    with pytest.raises(ValidationError, match="headstart show module"):
+        BackboneParams(**{**MODULE, "hub": str(tmp_path)})
 
 
 def test_an_address_needs_a_hash(tmp_path: Path) -> None:
