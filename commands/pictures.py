@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from stages.core.pictures import MOST_PIXELS
+
 
 class Format(StrEnum):
     """Formats of pictures, by the names of `download.formats`."""
@@ -28,7 +30,6 @@ FORMATS = [Format.JPEG, Format.PNG, Format.WEBP, Format.GIF, Format.BMP]
 MIN_SIDE = 8
 MAX_PIXELS = 50_000_000
 MAX_PICTURE_BYTES = 50_000_000
-_MOST_PIXELS = 89_478_485  # Pillow opens nothing larger
 
 Model = Annotated[Path, typer.Option(help="The export folder.")]
 FormOption = Annotated[
@@ -37,6 +38,6 @@ FormOption = Annotated[
 Accept = Annotated[list[Format], typer.Option(help="Accepted formats; once for each.")]
 MinSide = Annotated[int, typer.Option(min=1, help="Pixels of the shorter side.")]
 MaxPixels = Annotated[
-    int, typer.Option(min=1, max=_MOST_PIXELS, help="Width × height, told before decoding.")
+    int, typer.Option(min=1, max=MOST_PIXELS, help="Width × height, told before decoding.")
 ]
 MaxPictureBytes = Annotated[int, typer.Option(min=1, help="Larger files are not read.")]

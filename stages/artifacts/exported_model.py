@@ -125,6 +125,11 @@ def form_files(folder: Path, name: FormName) -> dict[str, str]:
     return {file: sha256_file(folder / file) for file in _there(folder, name)}
 
 
+def form_bytes(folder: Path, name: FormName) -> int:
+    """Length of the files that are there of a form, together."""
+    return sum((folder / file).stat().st_size for file in _there(folder, name))
+
+
 def write_exported(folder: Path, model: ExportedModel) -> None:
     """Write ``model.json`` into a folder that holds the forms already."""
     write_json(folder / RECORD, {**model.model_dump(mode="json"), "format": FORMAT})

@@ -30,6 +30,7 @@ from PIL import Image, UnidentifiedImageError
 
 from stages.artifacts.shards import EXTENSIONS
 from stages.core.errors import PictureError
+from stages.core.pictures import MOST_PIXELS
 
 #: Accepted formats, by the names of params.yaml, and the decoders that Pillow has for them.
 DECODERS = {
@@ -96,6 +97,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _BIG = 16_000_000  # pixels; bigger pictures are decoded two at a time, however many threads ask
+_BEYOND = f"it has more than {MOST_PIXELS:,} pixels; Pillow opens nothing larger"
 _BIG_SLOTS = threading.BoundedSemaphore(2)
 
 # What Pillow logs about odd files is said by our reasons; without a handler it goes to stderr.
@@ -122,6 +124,10 @@ class Limits:
     min_side: int = 1
     max_pixels: int = 50_000_000
     max_bytes: int = 50_000_000
+
+
+#: For pictures that the stage download has inspected; Pillow's own bound on pixels remains.
+INSPECTED = Limits(max_bytes=1 << 31, max_pixels=1 << 62)
 
 
 @dataclass(frozen=True)
@@ -181,7 +187,7 @@ def opened(content: bytes, name: str, limits: Limits) -> Iterator[Image.Image]:
         try:
             image = Image.open(io.BytesIO(content), formats=(DECODERS[name],))
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise PictureError("too_large", f"Pillow refuses it: {error}") from error
+            raise PictureError("too_large", _BEYOND) from error
         except Exception as error:  # a stranger's header can raise anything
             raise _broken(content, name, error) from error
         with image:
@@ -199,8 +205,10 @@ def load(image: Image.Image, content: bytes, name: str) -> None:
     """
     try:
         image.load()
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
-        raise PictureError("too_large", f"it cannot be decoded within bounds: {error}") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise PictureError("too_large", _BEYOND) from error
+    except MemoryError as error:
+        raise PictureError("too_large", "there is not the memory to decode it") from error
     except Exception as error:  # a stranger's pixels can raise anything
         raise _broken(content, name, error) from error
 

@@ -13,15 +13,15 @@ from stages.core.errors import PictureError
 from stages.imaging.decode import Limits, big_slot, load, opened, quiet, sniff, upright
 from stages.imaging.pixels import rgb
 
-SIDE = 160  # pixels of the longer side
+SIDE = 160  # pixels of the longer side, on a page
 _QUALITY = 78
 #: A JPEG is decoded at an eighth at the least; of others every pixel has to be.
 _MOST_PIXELS = 16_000_000
 _MOST_BYTES = 20_000_000
 
 
-def reduced(content: bytes, limits: Limits) -> Image.Image:
-    """The decoded picture, RGB, upright, its longer side at most 160 pixels.
+def reduced(content: bytes, limits: Limits, side: int = SIDE) -> Image.Image:
+    """The decoded picture, RGB, upright, its longer side at most ``side`` pixels.
 
     Raises
     ------
@@ -31,9 +31,9 @@ def reduced(content: bytes, limits: Limits) -> Image.Image:
     name = sniff(content, limits)
     with opened(content, name, limits) as image, big_slot(image):
         if name == "jpeg":
-            image.draft(None, (2 * SIDE, 2 * SIDE))
+            image.draft(None, (2 * side, 2 * side))
         load(image, content, name)
-        return _small(image)
+        return _small(image, side)
 
 
 def glimpse(content: bytes) -> bytes | None:
@@ -53,8 +53,8 @@ def glimpse(content: bytes) -> bytes | None:
                 load(image, content, name)
             except PictureError:
                 # The rest is not there: what was decoded is all.
-                image.tile = []  # type: ignore[attr-defined]
-            small = _small(image)
+                image.tile = []  # type: ignore[attr-defined]  # it is a file's
+            small = _small(image, SIDE)
     except Exception:  # noqa: BLE001 - a stranger's pixels can raise anything, and are not needed
         return None
     if all(low == high for low, high in _extrema(small)):
@@ -65,14 +65,14 @@ def glimpse(content: bytes) -> bytes | None:
 
 
 def _extrema(image: Image.Image) -> list[tuple[int, int]]:
-    return [band.getextrema() for band in image.split()]  # type: ignore[misc]
+    return [band.getextrema() for band in image.split()]  # type: ignore[misc]  # one band: a pair
 
 
-def _small(image: Image.Image) -> Image.Image:
+def _small(image: Image.Image, side: int) -> Image.Image:
     with quiet():
         try:
             flat = rgb(image)
-            flat.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
+            flat.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
             return upright(flat, record=image)
         except (MemoryError, OSError, ValueError) as error:
             raise PictureError("corrupt", f"no way from {image.mode} to RGB: {error}") from error

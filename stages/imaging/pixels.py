@@ -19,16 +19,15 @@ import numpy.typing as npt
 from PIL import Image, __version__
 
 from stages.core.errors import PictureError
-from stages.imaging.decode import Limits, big_slot, load, opened, quiet, sniff, upright
+from stages.imaging.decode import INSPECTED, Limits, big_slot, load, opened, quiet, sniff, upright
 
 #: What decides the pixels besides the picture itself; a part of the features' fingerprint.
 SPEC = f"pillow-{__version__}/exif,first-frame,16>>8,over-white/draft-2x,bilinear/1"
 
-_ANY = Limits(max_bytes=1 << 31, max_pixels=1 << 62)  # Pillow's own bound on pixels remains
 _WHITE = 255
 
 
-def pixels(content: bytes, size: int, limits: Limits = _ANY) -> npt.NDArray[np.uint8]:
+def pixels(content: bytes, size: int, limits: Limits = INSPECTED) -> npt.NDArray[np.uint8]:
     """Decode, turn upright and resize a picture.
 
     Parameters

@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from stages.artifacts.exported_model import ExportedForm, ExportedModel, FormParity, form_files
+from stages.artifacts.exported_model import (
+    ExportedForm,
+    ExportedModel,
+    FormParity,
+    form_bytes,
+    form_files,
+)
 from stages.artifacts.head_spec import output_activation
 from stages.artifacts.model_folder import ModelRecord
 from stages.core.forms import FORMS, FormName
@@ -35,7 +41,7 @@ def summarize_forms(
     """For each form its size, and how closely it agrees by each way in."""
     return {
         name: {
-            "bytes": sum((folder / file).stat().st_size for file in form_files(folder, name)),
+            "bytes": form_bytes(folder, name),
             **{way: agreement.summary() for way, agreement in ways.items()},
         }
         for name, ways in found.items()

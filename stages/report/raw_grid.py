@@ -14,18 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from stages.core.errors import PictureError
 from stages.core.files import write_bytes
 from stages.core.tables import plain
-from stages.imaging.decode import Limits, big_slot, load, opened, quiet, sniff, upright
-from stages.imaging.pixels import rgb
+from stages.imaging import glimpse
+from stages.imaging.decode import INSPECTED
 
 _SIDE = 320  # pixels that a cell of the grid can show
 _INCHES, _DPI = 2.2, 150
 _LONGEST = 26  # letters of a class name over one cell
-_LIMITS = Limits(max_bytes=1 << 31, max_pixels=1 << 62)  # the download stage has inspected them
 
 
 @dataclass(frozen=True)
@@ -63,18 +60,7 @@ def reduced(content: bytes, side: int = _SIDE) -> npt.NDArray[np.uint8]:
     PictureError
         If the content is no picture.
     """
-    name = sniff(content, _LIMITS)
-    with opened(content, name, _LIMITS) as image, big_slot(image):
-        if name == "jpeg":
-            image.draft(None, (2 * side, 2 * side))
-        load(image, content, name)
-        with quiet():
-            try:
-                flat = rgb(image)
-                flat.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
-                return np.asarray(upright(flat, record=image))
-            except (MemoryError, OSError, ValueError) as error:
-                raise PictureError("corrupt", f"no way from {image.mode} to RGB") from error
+    return np.asarray(glimpse.reduced(content, INSPECTED, side))
 
 
 def draw_grid(pictures: Sequence[Raw], columns: int, target: Path) -> None:

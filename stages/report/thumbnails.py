@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from stages.artifacts.glimpses import find
-from stages.imaging.decode import Limits
+from stages.imaging.decode import INSPECTED
 from stages.imaging.glimpse import reduced
 
 _SMALL = 64  # pictures up to this side lose nothing
@@ -46,7 +46,7 @@ def thumbnail(content: bytes) -> Thumbnail:
     PictureError
         If the content is no picture within Pillow's own bounds.
     """
-    image = reduced(content, Limits(max_pixels=1 << 62, max_bytes=1 << 31))
+    image = reduced(content, INSPECTED)
     stream = io.BytesIO()
     if max(image.size) <= _SMALL:  # JPEG would blur what little there is.
         image.save(stream, "PNG")

@@ -10,9 +10,8 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from stages.core.errors import UnfitError
 from stages.core.params.base import PositiveInt, Section, Sha256
+from stages.core.pictures import MOST_PIXELS
 
-# Beyond it Pillow sees a decompression bomb, whatever we would accept.
-_MOST_PIXELS = 89_478_485
 PictureFormat = Literal["jpeg", "png", "webp", "gif", "bmp", "tiff"]
 SPLITS = ("train", "validation", "test")
 
@@ -85,9 +84,9 @@ class DownloadParams(Section):
     max_pixels: Annotated[
         PositiveInt,
         Field(
-            le=_MOST_PIXELS,
+            le=MOST_PIXELS,
             json_schema_extra={
-                "expected": f"an integer from 1 to {_MOST_PIXELS} (Pillow opens nothing larger)"
+                "expected": f"an integer from 1 to {MOST_PIXELS} (Pillow opens nothing larger)"
             },
         ),
     ]
