@@ -43,7 +43,7 @@ class _Configured(importlib.abc.MetaPathFinder):
             execute(module)
             module.configure(THREADS)
 
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]  # of this one
         return spec
 
 

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import typer
 from ruamel.yaml import YAML
@@ -132,15 +133,15 @@ def commands_page() -> str:
 
 
 def command_names(app: typer.Typer) -> list[str]:
-    group = typer.main.get_command(app)
-    return sorted(group.commands)  # type: ignore[attr-defined]
+    group: Any = typer.main.get_command(app)
+    return sorted(group.commands)
 
 
 def command_paths(app: typer.Typer) -> list[tuple[str, ...]]:
     """Every subcommand, and those of the ones that have subcommands themselves."""
-    group = typer.main.get_command(app)
+    group: Any = typer.main.get_command(app)
     found: list[tuple[str, ...]] = []
-    for name, command in sorted(group.commands.items()):  # type: ignore[attr-defined]
+    for name, command in sorted(group.commands.items()):
         found.append((name,))
         found += [(name, below) for below in getattr(command, "commands", ())]
     return found

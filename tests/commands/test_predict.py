@@ -17,7 +17,7 @@ import headstart
 from tests.conftest import ROOT
 from tests.serving import models
 from tests.stages.imaging.pictures import png_header
-from tests.stages.sources.server import serving
+from tests.stages.sources.server import Request, serving
 
 
 @pytest.fixture(scope="module")
@@ -127,11 +127,11 @@ def test_paths_come_from_standard_input(here: Path) -> None:
 
 
 def test_an_address_is_fetched_and_one_that_fails_is_told(here: Path) -> None:
-    def behave(request: object) -> None:
-        if request.path == "/a.png":  # type: ignore[attr-defined]
-            request.serve(models.colored("green"))  # type: ignore[attr-defined]
+    def behave(request: Request) -> None:
+        if request.path == "/a.png":
+            request.serve(models.colored("green"))
         else:
-            request.answer(404)  # type: ignore[attr-defined]
+            request.answer(404)
 
     with serving(behave) as (url, _):
         result = predict(f"{url}/a.png", f"{url}/b.png")

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,9 +35,9 @@ def gone(pid: int) -> bool:
 
 
 def run(
-    folder: Path, code: str, on_line: Callable[[str], None] = lambda _: None, **options: object
+    folder: Path, code: str, on_line: Callable[[str], None] = lambda _: None, **options: Any
 ) -> child.Ended:
-    return child.run(python(code), folder=folder, on_line=on_line, **options)  # type: ignore[arg-type]
+    return child.run(python(code), folder=folder, on_line=on_line, **options)
 
 
 def test_lines_of_both_streams_come_in_their_order(tmp_path: Path) -> None:

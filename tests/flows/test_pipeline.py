@@ -31,6 +31,7 @@ from flows.run_stage import Outcome
 from tests.flows import projects
 from tests.flows.server import until
 
+# What Prefect and its temporary server leave open, and what they use that is about to go.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),

@@ -22,6 +22,7 @@ from flows.reproduce import ARTIFACT, reproduce
 from tests.flows import projects, toy
 from tests.flows.server import until
 
+# What Prefect and its temporary server leave open, and what they use that is about to go.
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),

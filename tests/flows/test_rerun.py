@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,17 +38,17 @@ def home(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def again(
-    home: Path, rev: str = "HEAD", *, stop: threading.Event | None = None, **asked: object
+    home: Path, rev: str = "HEAD", *, stop: threading.Event | None = None, **asked: Any
 ) -> tuple[Certificate, str]:
     said: list[str] = []
-    request = Request(rev, **asked)  # type: ignore[arg-type]
+    request = Request(rev, **asked)
     made = rerun(home / "project", request, say=said.append, stop=stop)
     return made, "\n".join(said)
 
 
-def refused(home: Path, rev: str = "HEAD", **asked: object) -> str:
+def refused(home: Path, rev: str = "HEAD", **asked: Any) -> str:
     with pytest.raises(FlowError) as caught:
-        again(home, rev, **asked)  # type: ignore[arg-type]
+        again(home, rev, **asked)
     return str(caught.value)
 
 

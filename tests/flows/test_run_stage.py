@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,9 +69,9 @@ def project(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "project"))
 
 
-def go(project: Path, stage: str, **options: object) -> tuple[Outcome, list[str]]:
+def go(project: Path, stage: str, **options: Any) -> tuple[Outcome, list[str]]:
     lines: list[str] = []
-    outcome = run_stage(project, stage, on_line=lines.append, **options)  # type: ignore[arg-type]
+    outcome = run_stage(project, stage, on_line=lines.append, **options)
     return outcome, lines
 
 

@@ -32,7 +32,7 @@ def jpeg(seed: int) -> bytes:
     return content.getvalue()
 
 
-class TinyPets(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
+class TinyPets(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]  # untyped
     """Encoded pictures, an object that they show, and a class; one has none."""
 
     VERSION = tfds.core.Version("1.2.0")
@@ -68,7 +68,7 @@ class TinyPets(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
             )
 
 
-class TinyArrays(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
+class TinyArrays(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]  # untyped
     """Arrays of pixels under names of their own, and no word on which is what."""
 
     VERSION = tfds.core.Version("1.0.0")

@@ -45,7 +45,7 @@ def test_both_probabilities_leave(
 ) -> None:
     if name == "onnx":
         pytest.importorskip("tf2onnx", reason="the extra `onnx` is not installed")
-        runtime = pytest.importorskip("onnxruntime")
+        runtime = pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
     batch = pictures(40)
     wanted = expected(source.model, batch)
     assert np.ptp(wanted[:, 1]) > 0.05
