@@ -118,11 +118,16 @@ def _values(sides: Sequence[Side], pairs: Sequence[tuple[Side, Side, Paired | No
 
 
 def _tables(sides: Sequence[Side]) -> str:
+    from flows.dotted import leaves
     from stages.core.tables import columns
 
     names = [side.name for side in sides]
-    metrics = [leaves(side.metrics) for side in sides]
-    parameters = [leaves(side.parameters, lists=True) for side in sides]
+    # Lists of metrics have an entry a class, and are no scores.
+    metrics = [
+        {name: value for name, value in leaves(side.metrics).items() if not isinstance(value, list)}
+        for side in sides
+    ]
+    parameters = [leaves(side.parameters) for side in sides]
     rows = [("", *names), *differing(metrics, always=_SCORES)]
     text = columns(rows, "l" + "r" * len(sides))
     changed = differing(parameters)
@@ -144,17 +149,6 @@ def differing(
         if name in asked or len(set(shown)) > 1:
             rows.append((name, *shown))
     return rows
-
-
-def leaves(values: Mapping[str, Any], prefix: str = "", *, lists: bool = False) -> dict[str, Any]:
-    """Dotted names to plain values; lists as well if asked for."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            found |= leaves(value, f"{prefix}{name}.", lists=lists)
-        elif lists or not isinstance(value, list):
-            found[f"{prefix}{name}"] = value
-    return found
 
 
 def _shown(value: Any) -> str:

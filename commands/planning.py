@@ -131,10 +131,11 @@ def _option(stages: Mapping[str, Stage], stage: str, option: str) -> str:
 
 def _planned() -> tuple[Planned, ...]:
     from flows import dag
+    from flows.changes import changes
     from flows.plan import plan as decide
 
     root = Path.cwd()
-    return decide(dag.stages(root), dag.changes(root))
+    return decide(dag.stages(root), changes(root))
 
 
 def _wanted(parameters: Any, used: pd.DataFrame) -> Wanted:

@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from flows.dotted import leaves
 from flows.verdict import FileVerdict, Kind, Verdict
 
 _SHOWN = 60  # files that are named in the text; the JSON has all
@@ -214,16 +215,12 @@ def differences(
     )
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """``{"packages": {"keras": "3"}}`` as ``{"packages.keras": "3"}``; lists as words."""
-    found: dict[str, str] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            words = value if isinstance(value, list) else [value]
-            found[f"{prefix}{name}"] = " ".join(map(str, words))
-    return found
+def flat(values: Mapping[str, Any]) -> dict[str, str]:
+    """By dotted names; lists as words."""
+    return {
+        name: " ".join(map(str, value if isinstance(value, list) else [value]))
+        for name, value in leaves(values).items()
+    }
 
 
 def write(certificate: Certificate, folder: Path) -> tuple[Path, Path]:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from flows import dag
+from flows.dvc_project import locked
 from flows.errors import FlowError
 
 if sys.platform != "win32":
@@ -53,7 +54,7 @@ def _sort(root: Path, order: Mapping[str, Sequence[str]], *, wait: bool) -> None
         arrange(_read(root / file), wanted) == _read(root / file) for file, wanted in order.items()
     ):
         return
-    with dag.locked(root, wait=wait):
+    with locked(root, wait=wait):
         for file, wanted in order.items():
             text = _read(root / file)
             arranged = arrange(text, wanted)

@@ -25,6 +25,7 @@ from prefect.states import Cancelled, Completed, Failed
 from flows import child, dag, lockfile, recording
 from flows.artifacts import Board
 from flows.cancelling import cancellation
+from flows.changes import changes
 from flows.dag import Stage
 from flows.errors import FlowError
 from flows.plan import Fate, Planned, plan
@@ -158,7 +159,7 @@ class Run:
     def _recorded(self) -> State[Any]:
         """The stages, and the commit if one was asked for."""
         head = recording.before(self.root) if self.commit else None
-        planned = plan(dag.stages(self.root), dag.changes(self.root))
+        planned = plan(dag.stages(self.root), changes(self.root))
         still = all(entry.fate == Fate.UNCHANGED for entry in planned)
         with nullcontext() if still else lockfile.in_order(self.root):
             states = self._stages(planned)
@@ -281,7 +282,7 @@ class Run:
 
     def _checked(self, state: State[Any]) -> State[Any]:
         """DVC ends well on a full disk, too: whether what ran is where its record says."""
-        found = dag.changes(self.root)
+        found = changes(self.root)
         amiss = [
             f"{path} ({word})"
             for name, outcome in self.outcomes.items()

@@ -9,7 +9,8 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Protocol
 
-from flows.dag import Changes, Stage
+from flows.changes import Changes
+from flows.dag import Stage
 
 
 class Fate(StrEnum):

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from flows import dag
+from flows.changes import changes
 from flows.clean_copy import Copy, add_missing
 from flows.errors import FlowError
 from flows.history import Commit
@@ -137,7 +137,7 @@ def stale(
     """
     made = {out.path for record in records.values() for out in record.outs}
     found = []
-    for name, change in dag.changes(copy.project).items():
+    for name, change in changes(copy.project).items():
         deps = records[name].deps
         for named in change.deps:
             # DVC's own is relative to the copy, also where dvc.yaml has an absolute path.

@@ -1,7 +1,7 @@
 """What dvc.lock records of a commit, and where the recorded bytes are.
 
-Beside :mod:`flows.dag` the only importer of DVC. The project, its cache and its remote are read,
-and never written: not even the notes that DVC makes about a project that it opens.
+The project, its cache and its remote are read, and never written: not even the notes that DVC makes
+about a project that it opens.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from dvc.repo import Repo
 from dvc.scm import SCM
 from dvc.utils.hydra import apply_overrides
 
+from flows.dvc_project import name_of, path_of
 from flows.errors import FlowError
 from flows.history import Commit
 
@@ -121,11 +122,10 @@ def _record(repo: Any, stage: Any) -> Record:
     def path(item: Any) -> str:
         if Path(item.def_path).is_absolute():
             return str(item.def_path)
-        return Path(os.path.relpath(item.fs_path, repo.root_dir)).as_posix()
+        return path_of(repo, item)
 
-    file = Path(os.path.relpath(stage.path, repo.root_dir)).as_posix()
     return Record(
-        name=str(stage.name) if file == "dvc.yaml" else f"{file}:{stage.name}",
+        name=name_of(repo, stage),
         cmd=tuple(stage.cmd if isinstance(stage.cmd, list) else [stage.cmd]),
         meta=dict(stage.meta or {}),
         deps={

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows import dag, lockfile
+from flows.dvc_project import GraphError, locked
 from flows.errors import FlowError
 from tests.conftest import ROOT
 from tests.flows import projects
@@ -146,7 +147,7 @@ def test_a_folder_that_is_no_project_stays_one(tmp_path: Path) -> None:
 
 def test_the_holder_of_the_lock_of_dvc(project: Path) -> None:
     assert lockfile.holder(project) is None
-    with dag.locked(project, wait=True):
+    with locked(project, wait=True):
         assert lockfile.holder(project) == os.getpid()
     assert lockfile.holder(project) is None
     assert lockfile.holder(project / "nowhere") is None
@@ -155,6 +156,6 @@ def test_the_holder_of_the_lock_of_dvc(project: Path) -> None:
 def test_who_does_not_want_to_wait_for_dvc_does_not(project: Path) -> None:
     with (project / ".dvc" / "tmp" / "lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(dag.GraphError, match="lock"), dag.locked(project, wait=False):
+        with pytest.raises(GraphError, match="lock"), locked(project, wait=False):
             pass
     until(lambda: lockfile.holder(project) is None, 20, "the lock is free")

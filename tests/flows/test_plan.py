@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from flows.dag import Changes, ParamChange, Stage
+from flows.changes import Changes, ParamChange
+from flows.dag import Stage
 from flows.plan import Fate, module, options, plan
 
 WHOLE = Changes()
