@@ -16,6 +16,7 @@ from commands import (
     serve,
     serve_model,
     show,
+    sizes,
     values,
 )
 from commands.front import register
@@ -44,6 +45,7 @@ register(
     reproduce.reproduce,
     compare.compare,
     gate.gate,
+    sizes.sizes,
     values.params,
     values.backbones,
     values.recipe,
