@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from commands import (
+    classify,
     compare,
     features,
     gate,
@@ -53,6 +54,7 @@ register(
     report.report,
     predict.predict,
     features.features,
+    classify.classify,
     serve_model.serve_model,
 )
 app.add_typer(show.app)

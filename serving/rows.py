@@ -17,7 +17,8 @@ Write = Callable[[Input, Answer], str]
 
 #: What a table says instead of a class that does not reach the threshold.
 UNSURE = "unsure"
-_WIDEST = 60
+#: Letters of the widest column of files; longer names push the others aside.
+WIDEST = 60
 
 
 def writer(
@@ -32,7 +33,7 @@ def writer(
     if form == "jsonl":
         return "", _json
     if form == "csv":
-        return _row(_columns(top)), _csv
+        return csv_row(_columns(top)), _csv
     return _table(inputs, classes, top)
 
 
@@ -59,10 +60,11 @@ def _csv(one: Input, said: Answer) -> str:
     cells = [one.name, said.label or "", repr(said.probability)]
     for guess in said.guesses[1:]:
         cells += [guess.label, repr(guess.probability)]
-    return _row(cells)
+    return csv_row(cells)
 
 
-def _row(cells: Sequence[str]) -> str:
+def csv_row(cells: Sequence[str]) -> str:
+    """Cells as a line of CSV, without its end."""
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(cells)
     return text.getvalue()
@@ -71,7 +73,7 @@ def _row(cells: Sequence[str]) -> str:
 def _table(inputs: Sequence[Input], classes: Sequence[str], top: int) -> tuple[str, Write]:
     names = max((len(plain(one.name)) for one in inputs), default=0)
     widths = (
-        max(min(names, _WIDEST), len("file")),
+        max(min(names, WIDEST), len("file")),
         max(len(name) for name in (*map(plain, classes), UNSURE, "class")),
         len("probability"),
     )
@@ -85,11 +87,12 @@ def _table(inputs: Sequence[Input], classes: Sequence[str], top: int) -> tuple[s
         label = UNSURE if said.label is None else plain(said.label)
         # Of an unsure picture the likeliest class is told as well.
         others = said.guesses[1:] if said.sure else said.guesses
-        more = [f"{plain(guess.label)} {_percent(guess.probability)}" for guess in others]
-        return line([plain(one.name), label, _percent(said.probability), *more])
+        more = [f"{plain(guess.label)} {percent(guess.probability)}" for guess in others]
+        return line([plain(one.name), label, percent(said.probability), *more])
 
     return line(["file", "class", "probability", *(["then"] if top > 1 else [])]), write
 
 
-def _percent(probability: float) -> str:
+def percent(probability: float) -> str:
+    """A probability for people."""
     return f"{100 * probability:.1f} %"

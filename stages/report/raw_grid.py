@@ -79,8 +79,9 @@ def draw_grid(pictures: Sequence[Raw], columns: int, target: Path) -> None:
 
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
+    lines = 1 + max(picture.caption.count("\n") for picture in pictures)
     with mpl.rc_context({"text.parse_math": False, "font.family": "DejaVu Sans", "font.size": 8.0}):
-        figure = Figure(figsize=(columns * _INCHES, rows * (_INCHES + 0.25)), dpi=_DPI)
+        figure = Figure(figsize=(columns * _INCHES, rows * (_INCHES + 0.25 * lines)), dpi=_DPI)
         grid = figure.subplots(rows, columns, squeeze=False)
         for place, axes in enumerate(grid.flat):
             axes.set_axis_off()
@@ -93,6 +94,6 @@ def draw_grid(pictures: Sequence[Raw], columns: int, target: Path) -> None:
         with warnings.catch_warnings():
             # A script that the font lacks is drawn as boxes; the terminal has the name.
             warnings.filterwarnings("ignore", message="Glyph .* missing")
-            figure.tight_layout()
+            figure.tight_layout(h_pad=1.08 * lines)
             figure.savefig(stream, format="png", metadata={"Software": None})
     write_bytes(target, stream.getvalue())
