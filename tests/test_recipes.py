@@ -29,10 +29,12 @@ UNMEASURED = [name for name in NAMES if "not measured" in header(TEXTS[name])]
 #: One recipe for each tutorial's items, and two of our own.
 TUTORIALS = {
     "alien-vs-predator",
+    "alien-vs-predator-hub",
     "cats-vs-dogs-resnet101v2-finetune",
     "cats-vs-dogs-sample",
     "cats-vs-dogs-vgg16",
     "fruits360-mobilenet",
+    "hub-feature-vector",
     "vgg16-features",
 }
 

@@ -1,0 +1,74 @@
+"""A base of Keras as a module in TensorFlow Hub's format: recipes tried without a network.
+
+    python -m benchmarks.hub_module --backbone mobilenet_v2 --size 224 --output module
+
+It takes pictures of 0 to 1 and gives a feature vector; its variables can be trained, and it can be
+told that it trains, as the modules of that host do. Its weights are Keras' ImageNet weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from stages.core.backbones import find
+from stages.core.files import sha256_tree
+
+
+def write_module(base: Any, preprocessing: str, folder: Path) -> None:
+    """Write a module.
+
+    Parameters
+    ----------
+    base : keras.Model
+        Headless and uncut.
+    preprocessing : str
+        What pixels from 0 to 255 go through before it.
+    folder : Path
+        Must not exist.
+    """
+    from stages.core.quiet import quiet_stderr
+    from stages.nets.base import pool, preprocess
+    from stages.nets.tf import keras, tf
+
+    pictures = keras.Input(base.input_shape[1:], name="pictures")
+    pixels = keras.layers.Rescaling(255.0)(pictures)
+    model = keras.Model(pictures, pool(base(preprocess(pixels, preprocessing)), "avg"))
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def call(inputs: Any, training: bool = False) -> Any:
+        return model(inputs, training=training)
+
+    specification = tf.TensorSpec((None, *base.input_shape[1:]), tf.float32, name="inputs")
+    for training in (True, False):
+        call.get_concrete_function(specification, training=training)
+    saved = tf.train.Checkpoint()
+    saved.__call__ = call
+    saved.variables = [weight.value for weight in model.weights]
+    saved.trainable_variables = [weight.value for weight in model.trainable_weights]
+    saved.regularization_losses = []
+    with quiet_stderr():
+        tf.saved_model.save(saved, str(folder))
+    (folder / "fingerprint.pb").unlink(missing_ok=True)  # a random number
+
+
+def main() -> None:
+    """Make one by the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backbone", default="mobilenet_v2", help="as `headstart backbones`")
+    parser.add_argument("--alpha", type=float, default=1.0)
+    parser.add_argument("--size", type=int, default=224, help="side of the pictures")
+    parser.add_argument("--weights", default="imagenet", help="as `backbone.weights`")
+    parser.add_argument("--output", type=Path, required=True, help="a new folder")
+    given = parser.parse_args()
+    known = find(given.backbone, given.alpha, given.size)
+    from stages.nets.pretrained import obtain
+
+    base = obtain(given.backbone, given.alpha, given.size, given.weights, seed=0).base
+    write_module(base, known.preprocessing, given.output)
+    print(f"{given.output}: sha256 {sha256_tree(given.output)}")
+
+
+if __name__ == "__main__":
+    main()
