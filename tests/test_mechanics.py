@@ -94,7 +94,7 @@ def test_a_single_layer_learns_and_the_model_goes_to_the_export(tmp_path: Path) 
     }  # fmt: skip
     checkout = project(tmp_path, "mobilenet", 32, {"train_head": {**DENSE, **SIGMOID}, **sections})
     _, said = checkout.repro("export")
-    assert "Fine-tuning of conv_pw_11 alone, with frozen layers above it" in said
+    assert "Fine-tuning of conv_pw_11 and no other layer" in said
     data = checkout.folder / "data"
     model = read_model(data / "models/fine_tuned")
     assert (model.kind, model.unfrozen_from) == ("fine_tuned", "conv_pw_11"), model.chosen_because

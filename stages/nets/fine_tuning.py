@@ -157,7 +157,7 @@ class Tuner:
             else ""
         )
         what = (
-            f"of {cut.unfrozen_from} alone, with frozen layers above it"
+            f"of {cut.unfrozen_from} and no other layer"
             if cut.alone
             else f"from {cut.unfrozen_from} up"
         )

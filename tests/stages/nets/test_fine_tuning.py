@@ -192,7 +192,7 @@ def test_a_single_layer_learns_and_all_else_stays_as_it_was(folder: Path, what: 
     made = tuner(folder, unfreeze_by="only", unfreeze=what)
     assert made.cut.after == "block_13_project_BN"  # Block 14 joins what goes around it.
     assert made.cut.frozen_above == 3
-    assert "of block_14_depthwise alone, with frozen layers above it" in made.describe()
+    assert "of block_14_depthwise and no other layer" in made.describe()
     assert made.trained_parameters() == 9 * 336 + 1280 * 3 + 3
     head = made.head_weights()
     assert changed(made) == {"block_14_depthwise/kernel"}
