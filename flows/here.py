@@ -18,7 +18,8 @@ from prefect.settings import get_current_settings
 from prefect.utilities.urls import url_for
 
 from flows.errors import FlowError
-from flows.pipeline import HELD, HELD_CODE, Run, pipeline, watching
+from flows.pipeline import Run, pipeline, watching
+from flows.stage_tasks import HELD, HELD_CODE
 
 INTERRUPTED_CODE = 130
 _LINE = 200

@@ -7,39 +7,30 @@ that goes away costs a record in Prefect, never a stage's work.
 from __future__ import annotations
 
 import logging
-import os
-import shlex
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefect import Task, flow, get_run_logger
-from prefect.cache_policies import NO_CACHE
+from prefect import flow, get_run_logger
 from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed
 
-from flows import child, dag, lockfile, recording
+from flows import dag, lockfile, recording
 from flows.artifacts import Board
 from flows.cancelling import cancellation
 from flows.changes import changes
-from flows.dag import Stage
 from flows.errors import FlowError
-from flows.plan import Fate, Planned, plan
-from flows.progress import ASKED, Listener
-from flows.run_stage import Outcome, StageFailedError, StageStoppedError, run_stage, surroundings
+from flows.plan import Fate, plan
+from flows.run_stage import Outcome
+from flows.stage_tasks import HELD, StageTasks
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, State
-    from prefect.futures import PrefectFuture
 
-HELD = "Held"
-HELD_CODE = 5  # a gate's exit code for "no"
-_RETRY_S = 5.0
-_END_S = 20.0  # more than a child needs to be ended
 _SHOW_S = 5.0  # for what is still to be published
 
 
@@ -125,9 +116,6 @@ class Run:
 
     def __post_init__(self) -> None:
         self.board = Board(self.log.warning)
-        self._untouched: set[str] = set()  # stages that needed no process
-        # As many at a time as there are cores: a foreach may stand for a hundred.
-        self._slots = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))
 
     def whole(self) -> State[Any]:
         """All of it; the state says how it ended."""
@@ -160,9 +148,12 @@ class Run:
         """The stages, and the commit if one was asked for."""
         head = recording.before(self.root) if self.commit else None
         planned = plan(dag.stages(self.root), changes(self.root))
+        tasks = StageTasks(
+            self.root, str(self.flow_run.id), self.gate, self.board, self.outcomes, self.stop
+        )
         still = all(entry.fate == Fate.UNCHANGED for entry in planned)
         with nullcontext() if still else lockfile.in_order(self.root):
-            states = self._stages(planned)
+            states = tasks.run(planned)
         state = _verdict(states)
         if any(outcome != Outcome.UNCHANGED for outcome in self.outcomes.values()):
             self.board.notes(self.root, dag.kept(self.root).notes)
@@ -174,111 +165,6 @@ class Run:
                 commit=head, outcomes=self.outcomes,
             )  # fmt: skip
         return state
-
-    def _stages(self, planned: tuple[Planned, ...]) -> dict[str, State[Any]]:
-        futures: dict[str, PrefectFuture[Any]] = {}
-        try:
-            for entry in planned:
-                before = [futures[name] for name in entry.stage.parents]
-                futures[entry.stage.name] = self._task(entry).submit(
-                    wait_for=before, return_state=False
-                )
-            for future in futures.values():
-                future.wait()
-        except BaseException:  # Ctrl-C, SIGTERM: no stage is left behind
-            self.stop.set()
-            for future in futures.values():
-                future.wait(timeout=_END_S)
-            raise
-        return {name: future.state for name, future in futures.items()}
-
-    def _task(self, entry: Planned) -> Task[[], State[Any]]:
-        """The task of a stage, under its name."""
-        meta, name = entry.stage.meta, entry.stage.name
-
-        def stage() -> State[Any]:
-            return self._perform(entry)
-
-        return Task(
-            stage,
-            name=name,
-            task_run_name=name.replace("{", "{{").replace("}", "}}"),
-            description=entry.stage.desc or None,
-            retries=int(meta.get("retries", 0)),
-            retry_delay_seconds=float(meta.get("retry_delay_s", _RETRY_S)),
-            retry_condition_fn=lambda _task, _run, state: (
-                state.name == "Failed" and not self.stop.is_set()
-            ),
-            cache_policy=NO_CACHE,  # files are DVC's business
-            persist_result=False,
-        )
-
-    def _perform(self, entry: Planned) -> State[Any]:
-        """A stage, in its task's thread: in a process, unless nothing can have changed."""
-        stage, log = entry.stage, get_run_logger()
-        if entry.fate == Fate.UNCHANGED and self._untouched.issuperset(stage.parents):
-            self._untouched.add(stage.name)
-            self.outcomes[stage.name] = Outcome.UNCHANGED
-            return Completed(name=Outcome.UNCHANGED, message="Nothing that it rests on changed.")
-        listener = Listener(log.info, self.board.progress(stage.name))
-        try:
-            with self._slot(stage):
-                held = self._ask(stage, log.info)
-                if held is not None:
-                    return held
-                outcome = run_stage(
-                    self.root, stage.name, on_line=listener.hear, stop=self.stop,
-                    timeout_s=_seconds(stage.meta.get("timeout_s")),
-                    environment={**ASKED, "HEADSTART_RUN": str(self.flow_run.id)},
-                )  # fmt: skip
-        except StageStoppedError as error:
-            return Cancelled(message=str(error))
-        except StageFailedError as error:
-            return Failed(message=str(error))
-        self.outcomes[stage.name] = outcome
-        listener.done()
-        if outcome != Outcome.UNCHANGED:
-            self.board.stage(self.root, stage)
-        return Completed(name=outcome, message=_SAYS[outcome])
-
-    @contextmanager
-    def _slot(self, stage: Stage) -> Iterator[None]:
-        """One of as many stages as run at a time."""
-        while not self._slots.acquire(timeout=0.2):
-            if self.stop.is_set():
-                break
-        else:
-            try:
-                if not self.stop.is_set():
-                    yield
-                    return
-            finally:
-                self._slots.release()
-        raise StageStoppedError(stage.name, f"{stage.name} was not started.", 130)
-
-    def _ask(self, stage: Stage, say: Callable[[str], None]) -> State[Any] | None:
-        """The gate's answer, if there is one to ask; None: the stage may run."""
-        words = str(stage.meta.get("gate") or "")
-        if not self.gate or not words:
-            return None
-        said: list[str] = []
-
-        def hear(line: str) -> None:
-            said.append(line)
-            say(line)
-
-        ended = child.run(
-            shlex.split(words), folder=self.root, on_line=hear, stop=self.stop,
-            timeout_s=_seconds(stage.meta.get("timeout_s")), environment=surroundings(),
-        )  # fmt: skip
-        if ended.stopped:
-            raise StageStoppedError(stage.name, f"{stage.name} was not started.", ended.code)
-        if ended.code == HELD_CODE:
-            return Failed(name=HELD, message="\n".join(said).strip() or "Its gate says no.")
-        if ended.code:
-            told = "\n".join(said[-20:]).strip() or "it said nothing"
-            return Failed(message=f"Its gate (`{words}`) ended with {ended.code}: {told}")
-        return None
 
     def _checked(self, state: State[Any]) -> State[Any]:
         """DVC ends well on a full disk, too: whether what ran is where its record says."""
@@ -298,20 +184,9 @@ class Run:
         )
 
 
-_SAYS = {
-    Outcome.RAN: "It ran, and DVC recorded what it made.",
-    Outcome.RESTORED: "A former run had made it: restored from DVC's cache.",
-    Outcome.UNCHANGED: "DVC found it up to date.",
-}
-
-
 def _good(state: State[Any]) -> bool:
     """Whether all that was meant to run did."""
     return state.is_completed() or state.name == HELD
-
-
-def _seconds(value: Any) -> float | None:
-    return None if value is None else float(value)
 
 
 def _verdict(states: Mapping[str, State[Any]]) -> State[Any]:

@@ -24,7 +24,7 @@ from prefect.client.schemas.objects import Artifact, State, TaskRun
 from prefect.states import Cancelling
 from prefect.testing.utilities import prefect_test_harness
 
-from flows import lockfile
+from flows import lockfile, stage_tasks
 from flows import pipeline as module
 from flows.pipeline import Run, pipeline, watching
 from flows.run_stage import Outcome
@@ -152,7 +152,7 @@ def test_what_is_clean_needs_no_process_and_what_is_lost_is_restored(
         "each@blue": "Unchanged", "grid@small": "Unchanged",
     }  # fmt: skip
     assert state.message == "5 stages: 1 restored, 4 unchanged."
-    monkeypatch.setattr(module, "run_stage", None)
+    monkeypatch.setattr(stage_tasks, "run_stage", None)
     state, run = go(folder)
     assert state.is_completed(), state.message
     assert set(run.outcomes.values()) == {Outcome.UNCHANGED}
