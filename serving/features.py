@@ -17,6 +17,7 @@ import numpy.typing as npt
 from stages.artifacts.exported_model import ExportedModel, form_path, read_exported
 from stages.core.errors import CorruptFileError, HeadstartError
 from stages.core.forms import FormName
+from stages.core.hub import HUB
 from stages.core.machine import KERAS_BATCH, cores
 
 Pixels = npt.NDArray[np.uint8]
@@ -112,6 +113,12 @@ def _first(folder: Path, model: ExportedModel) -> LayeredForm:
     for name in LAYERED:
         if name in model.forms:
             return name
+    if model.backbone.name == HUB:
+        raise HeadstartError(
+            "Features come from the form keras or h5, and a base that is a module of TensorFlow Hub "
+            "cannot be written in either: its layers are none of Keras. `data/features` holds those "
+            "of the run's own pictures."
+        )
     raise HeadstartError(
         f"Features come from the form keras or h5, whose layers can be told apart; {folder} has "
         f"{', '.join(sorted(model.forms))}. Add keras to export.forms in params.yaml and run "

@@ -11,6 +11,7 @@ from serving.feature_file import feature_file, names_beside
 from stages.artifacts.exported_model import write_exported
 from stages.core.errors import CorruptFileError, HeadstartError
 from stages.core.forms import FORMS, FormName
+from stages.core.hub import HUB
 from tests.serving import models
 
 
@@ -29,6 +30,15 @@ def test_without_a_form_with_layers_it_is_said_which_to_add(tmp_path: Path) -> N
         features.load(folder)
     with pytest.raises(HeadstartError, match=r"form h5 was not exported"):
         features.load(folder, "h5")
+
+
+def test_a_module_of_tensorflow_hub_has_no_such_form(tmp_path: Path) -> None:
+    folder = exported(tmp_path / "export", "tflite_float32")
+    record = models.record(folder, ("tflite_float32",))
+    base = record.backbone.model_copy(update={"name": HUB})
+    write_exported(folder, record.model_copy(update={"backbone": base}))
+    with pytest.raises(HeadstartError, match="cannot be written in either"):
+        features.load(folder)
 
 
 def test_what_is_not_the_exported_file_is_not_loaded(
