@@ -58,7 +58,9 @@ def modules_of(*words: str) -> set[str]:
     return set(done.stderr.splitlines()[-1].split())
 
 
-@pytest.mark.parametrize("words", [["--help"], ["plan", "--help"], ["classify", "--help"], ["params"], ["backbones"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["plan", "--help"], ["classify", "--help"], ["params"], ["backbones"]]
+)
 def test_cheap_commands_stay_cheap(words: list[str]) -> None:
     heavy = {"tensorflow", "keras", "prefect", "dvc", "pandas", "numpy", "rich"}
     assert not modules_of(*words) & heavy
