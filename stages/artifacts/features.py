@@ -10,10 +10,9 @@ the same bytes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,74 +22,25 @@ import numpy.typing as npt
 import pandas as pd
 
 from stages.artifacts.feature_store import fingerprint
+from stages.artifacts.features_header import (
+    BACKBONE,
+    FORMAT,
+    HEADER,
+    MEND,
+    FeaturesHeader,
+    SplitEntry,
+    read_header,
+)
 from stages.artifacts.manifest import SPLITS
 from stages.artifacts.npy import DTYPES, npy_bytes, write_npy
 from stages.artifacts.table import read_table
 from stages.core.errors import CorruptFileError, HeadstartError
 from stages.core.files import atomic_folder, sha256_file, write_json, write_text
 
-FORMAT = 1
-HEADER = "features.json"
 #: Columns of a row table. ``view``: 0 is the picture as it is.
 ROWS: Mapping[str, str] = {"image_id": "str", "label": "str", "view": "int64"}
-_BACKBONE = ("name", "alpha", "weights", "image_size", "cut", "pooling")
-_MEND = "Delete the folder and run extract_features again: what the store holds costs no pass."
 
 Array = npt.NDArray[np.float32] | npt.NDArray[np.float16]
-
-
-@dataclass(frozen=True)
-class SplitEntry:
-    """Shape of a split's array, rows first, and the sha256 of its two files."""
-
-    shape: tuple[int, ...]
-    sha256_npy: str
-    sha256_rows: str
-
-
-@dataclass(frozen=True)
-class FeaturesHeader:
-    """The content of features.json.
-
-    Parameters
-    ----------
-    fingerprint : str
-        Hex sha256 of the canonical ``fingerprint_record``: what decides a feature's bits.
-    fingerprint_record : dict
-        JSON values.
-    backbone : dict
-        name, alpha, weights, image_size, cut, pooling.
-    random_weights : bool
-        Whether the base knows nothing, so that no score rests on transfer.
-    classes : tuple of str
-        Sorted labels of the whole manifest.
-    dtype : str
-        float32 or float16.
-    splits : dict of str to SplitEntry
-        train, validation and test.
-    views : dict or None
-        Where augmented views of the training pictures are recorded besides: their ``count`` a
-        picture, and the ``fingerprint`` and ``fingerprint_record`` of their store.
-    """
-
-    fingerprint: str
-    fingerprint_record: dict[str, Any]
-    backbone: dict[str, Any]
-    random_weights: bool
-    classes: tuple[str, ...]
-    dtype: str
-    splits: dict[str, SplitEntry]
-    views: dict[str, Any] | None = None
-
-    @property
-    def view_count(self) -> int:
-        """Augmented views that are recorded of each training picture."""
-        return 0 if self.views is None else int(self.views["count"])
-
-    @property
-    def feature_shape(self) -> tuple[int, ...]:
-        """Shape of one picture's features."""
-        return self.splits["train"].shape[1:]
 
 
 def row_table(images: pd.DataFrame, views: int = 0) -> pd.DataFrame:
@@ -154,7 +104,7 @@ class FeaturesWriter:
             "format": FORMAT,
             "fingerprint": fingerprint(fingerprint_record),
             "fingerprint_record": dict(fingerprint_record),
-            "backbone": {name: backbone[name] for name in _BACKBONE},
+            "backbone": {name: backbone[name] for name in BACKBONE},
             "random_weights": bool(random_weights),
             "classes": list(classes),
             "dtype": dtype,
@@ -232,7 +182,7 @@ class Features:
 
     def rows(self, split: str) -> pd.DataFrame:
         """The row table of a split: image_id, label, view."""
-        return read_table(self.folder / f"{split}.csv", ROWS, "a row table", _MEND)
+        return read_table(self.folder / f"{split}.csv", ROWS, "a row table", MEND)
 
     def pictures(self, split: str) -> pd.DataFrame:
         """Image_id and label of a split's pictures in the manifest's order, whatever their views.
@@ -251,7 +201,7 @@ def read_features(folder: Path) -> Features:
     CorruptFileError
         Naming the file and the place that differs.
     """
-    header = _read_header(folder / HEADER)
+    header = read_header(folder / HEADER)
     features = Features(folder, header)
     for split, entry in header.splits.items():
         _check_hash(folder / f"{split}.npy", entry.sha256_npy, npy_bytes(entry.shape, header.dtype))
@@ -261,23 +211,23 @@ def read_features(folder: Path) -> Features:
         if (array.shape, array.dtype) != wanted:
             raise CorruptFileError(
                 f"{folder / split}.npy: expected shape and dtype {wanted[0]}, {wanted[1]}, as "
-                f"{HEADER} says; got {array.shape}, {array.dtype}. {_MEND}"
+                f"{HEADER} says; got {array.shape}, {array.dtype}. {MEND}"
             )
         if len(rows) != entry.shape[0]:
             raise CorruptFileError(
-                f"{folder / split}.csv: expected {entry.shape[0]} rows, got {len(rows)}. {_MEND}"
+                f"{folder / split}.csv: expected {entry.shape[0]} rows, got {len(rows)}. {MEND}"
             )
         views = header.view_count if split == "train" else 0
         if not rows.equals(row_table(rows[rows["view"] == 0], views)):
             raise CorruptFileError(
                 f"{folder / split}.csv: expected every picture once as it is and then once for "
-                f"each of {views} views, as {HEADER} says; got other rows. {_MEND}"
+                f"each of {views} views, as {HEADER} says; got other rows. {MEND}"
             )
         strange = sorted(set(rows["label"]) - set(header.classes))
         if strange:
             raise CorruptFileError(
                 f"{folder / split}.csv: the labels {strange} are not among the classes of "
-                f"{HEADER}. {_MEND}"
+                f"{HEADER}. {MEND}"
             )
     return features
 
@@ -285,80 +235,13 @@ def read_features(folder: Path) -> Features:
 def _check_hash(path: Path, wanted: str, size: int | None = None) -> None:
     """Compare a file with its hash before anything in it is interpreted."""
     if not path.is_file():
-        raise CorruptFileError(f"{path} is missing, but {HEADER} names it. {_MEND}")
+        raise CorruptFileError(f"{path} is missing, but {HEADER} names it. {MEND}")
     got = path.stat().st_size
     if size is not None and got != size:
-        raise CorruptFileError(f"{path}: expected {size:,} bytes, got {got:,}. {_MEND}")
+        raise CorruptFileError(f"{path}: expected {size:,} bytes, got {got:,}. {MEND}")
     digest = sha256_file(path)
     if digest != wanted:
         raise CorruptFileError(
             f"{path}: expected sha256 {wanted}, got {digest}: its content was changed after it was "
-            f"written. {_MEND}"
+            f"written. {MEND}"
         )
-
-
-def _read_header(path: Path) -> FeaturesHeader:
-    try:
-        found = json.loads(path.read_bytes())
-        if found["format"] != FORMAT:
-            raise CorruptFileError(
-                f"{path}: expected format {FORMAT}, got {found['format']!r}. {_MEND}"
-            )
-        header = FeaturesHeader(
-            fingerprint=str(found["fingerprint"]),
-            fingerprint_record=dict(found["fingerprint_record"]),
-            backbone={name: found["backbone"][name] for name in _BACKBONE},
-            random_weights=found["random_weights"],
-            classes=tuple(str(name) for name in found["classes"]),
-            dtype=found["dtype"],
-            splits={name: _entry(found["splits"][name]) for name in SPLITS},
-            views=None if found.get("views") is None else _views(found["views"]),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CorruptFileError(
-            f"{path} cannot be read as a features header: {type(error).__name__}: {error}. {_MEND}"
-        ) from error
-    _check_header(path, header)
-    return header
-
-
-def _entry(found: Mapping[str, Any]) -> SplitEntry:
-    shape = tuple(int(side) for side in found["shape"])
-    return SplitEntry(shape, str(found["sha256_npy"]), str(found["sha256_rows"]))
-
-
-def _views(found: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "count": int(found["count"]),
-        "fingerprint": str(found["fingerprint"]),
-        "fingerprint_record": dict(found["fingerprint_record"]),
-    }
-
-
-def _check_header(path: Path, header: FeaturesHeader) -> None:
-    shapes = {entry.shape[1:] for entry in header.splits.values()}
-    views = header.views
-    faults = {
-        "fingerprint is not that of fingerprint_record": (
-            fingerprint(header.fingerprint_record) != header.fingerprint
-        ),
-        "the views' fingerprint is not that of their record, or there are none": (
-            views is not None
-            and (
-                views["count"] < 1
-                or fingerprint(views["fingerprint_record"]) != views["fingerprint"]
-            )
-        ),
-        f"dtype is none of {', '.join(DTYPES)}": header.dtype not in DTYPES,
-        "random_weights is neither true nor false": not isinstance(header.random_weights, bool),
-        "classes are not sorted and distinct": (
-            not header.classes or list(header.classes) != sorted(set(header.classes))
-        ),
-        "the splits have different feature shapes": len(shapes) != 1,
-        "a split has no rows": any(
-            not entry.shape or min(entry.shape) < 1 for entry in header.splits.values()
-        ),
-    }
-    for fault, is_so in faults.items():
-        if is_so:
-            raise CorruptFileError(f"{path}: {fault}. {_MEND}")
