@@ -101,13 +101,16 @@ def resized(trained: Model, size: int, shown: Pixels, folder: Path, most: float)
     from stages.nets.forms import writing
 
     record = trained.record
-    model: Any = model_io.classifier(
-        replace(trained.backbone, image_size=size),
-        trained.backbone_folder,
-        trained.tuned_folder,
-        record.head,
-        read_head(trained.folder, record),
-    )
+    try:
+        model: Any = model_io.classifier(
+            replace(trained.backbone, image_size=size),
+            trained.backbone_folder,
+            trained.tuned_folder,
+            record.head,
+            read_head(trained.folder, record),
+        )
+    except ParameterError as error:  # A module of TensorFlow Hub that names its size.
+        raise HeadstartError(f"This base cannot be built at {size} pixels. {error}") from error
     file = folder / FORMS[FORM].path
     try:
         writing.write(FORM, writing.Source(model, record.classes, None), folder)

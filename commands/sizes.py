@@ -118,14 +118,16 @@ def _measured(
     first, rows = tested.trained.backbone.image_size, tested.rows
     some = rows.iloc[choose(len(rows), _COMPARED)]
     made, said = {}, {}
+    # All are built before any runs, so that what is refused costs no time.
+    for size in dict.fromkeys([first, *sizes]):
+        place = folder / str(size)
+        place.mkdir()
+        contents, shown = load(tested.images, some, size)
+        made[size] = resized(tested.trained, size, shown, place, most)
     with ShardReader(tested.images) as reader:
-        for size in dict.fromkeys([first, *sizes]):
-            place = folder / str(size)
-            place.mkdir()
-            contents, shown = load(tested.images, some, size)
-            made[size] = resized(tested.trained, size, shown, place, most)
+        for size, each in made.items():
             with progress(len(rows), f"At {size} pixels", "picture") as bar:
-                said[size] = probabilities(made[size].network, rows, reader, bar)
+                said[size] = probabilities(each.network, rows, reader, bar)
     took = durations([each.network for each in made.values()], contents)
     classes = np.array(tested.trained.record.classes)
     guesses = {size: rows.assign(predicted=classes[found.argmax(axis=1)])

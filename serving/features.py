@@ -115,9 +115,9 @@ def _first(folder: Path, model: ExportedModel) -> LayeredForm:
             return name
     if model.backbone.name == HUB:
         raise HeadstartError(
-            "Features come from the form keras or h5, and a base that is a module of TensorFlow Hub "
-            "cannot be written in either: its layers are none of Keras. `data/features` holds those "
-            "of the run's own pictures."
+            "Features come from the form keras or h5, and a module of TensorFlow Hub cannot be "
+            "written in either: its layers are none of Keras. `data/features` holds those of the "
+            "run's own pictures."
         )
     raise HeadstartError(
         f"Features come from the form keras or h5, whose layers can be told apart; {folder} has "
