@@ -10,6 +10,7 @@ import urllib3
 
 from stages.core.errors import PictureError
 from stages.core.tables import plain
+from stages.sources.http import short
 
 _CHUNK = 1 << 16
 _REDIRECTS = 5
@@ -48,7 +49,7 @@ def fetch(url: str, max_bytes: int, patience: Patience | None = None) -> bytes:
         detail = f"it leads from redirect to redirect, more than {_REDIRECTS} times"
         raise PictureError("unreachable", detail) from error
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        raise PictureError("unreachable", _innermost(error)) from error
+        raise PictureError("unreachable", _told(short(error))) from error
 
 
 def _body(answer: requests.Response, max_bytes: int, deadline: float) -> bytes:
@@ -72,13 +73,6 @@ def _body(answer: requests.Response, max_bytes: int, deadline: float) -> bytes:
     if length.isdigit() and got < int(length):
         raise PictureError("truncated", f"the connection ended after {got:,} of {length} bytes")
     return b"".join(parts)
-
-
-def _innermost(error: BaseException) -> str:
-    """The cause at the bottom: what the libraries wrap around it fills a line with addresses."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return _told(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
 
 
 def _told(text: str) -> str:

@@ -15,12 +15,20 @@ from functools import partial
 from pathlib import Path
 
 import requests
-import urllib3
 
 from stages.core.errors import PictureError, SourceError
 from stages.core.files import sha256_bytes, write_bytes
 from stages.core.progress import progress
-from stages.sources.http import PASSING, Patience, downloads_folder, retry_after, short
+from stages.sources.http import (
+    INTERRUPTED,
+    NO_ADDRESS,
+    PASSING,
+    Passing,
+    Patience,
+    downloads_folder,
+    retry_after,
+    short,
+)
 
 _AT_ONCE = 8
 _CHUNK = 1 << 16
@@ -46,14 +54,6 @@ class Address:
         """Where it is kept."""
         key = self.sha256 or f"at-{sha256_bytes(self.url.encode())}"
         return downloads_folder() / "pictures" / key[-2:] / key
-
-
-class _Passing(Exception):  # noqa: N818 - a signal to try again, never shown
-    """A fault that may pass."""
-
-    def __init__(self, text: str, wait: float = 0.0) -> None:
-        super().__init__(text)
-        self.wait = wait
 
 
 def fetch_all(
@@ -93,7 +93,7 @@ def fetch_all(
         for several in (first, *([address] for address in later)):
             for address, got in _several(one, several):
                 bar.update()
-                if isinstance(got, _Passing):
+                if isinstance(got, Passing):
                     passing.append((address, str(got)))
                     continue
                 found[address] = got
@@ -127,7 +127,7 @@ def _session(patience: Patience) -> requests.Session:
 
 def _several(
     one: Callable[[Address], Path | PictureError], addresses: Sequence[Address]
-) -> Iterator[tuple[Address, Path | PictureError | _Passing]]:
+) -> Iterator[tuple[Address, Path | PictureError | Passing]]:
     """Each address with what came of it, in order."""
     pool = ThreadPoolExecutor(min(_AT_ONCE, len(addresses)))
     try:
@@ -135,7 +135,7 @@ def _several(
         for address, task in zip(addresses, tasks, strict=True):
             try:
                 yield address, task.result()
-            except _Passing as fault:
+            except Passing as fault:
                 yield address, fault
     finally:
         pool.shutdown(cancel_futures=True)
@@ -153,7 +153,7 @@ def _one(
             content = _get(session, address.url, max_bytes, patience)
         except PictureError as fault:
             return fault
-        except _Passing as fault:
+        except Passing as fault:
             if failed == patience.tries:
                 raise
             time.sleep(min(max(patience.pause * 2 ** (failed - 1), fault.wait), 60.0))
@@ -176,18 +176,15 @@ def _get(session: requests.Session, url: str, max_bytes: int, patience: Patience
     try:
         with session.get(url, stream=True, timeout=(patience.connect, patience.read)) as answer:
             return _received(answer, max_bytes, patience)
-    except (requests.TooManyRedirects, requests.exceptions.InvalidURL,
-            requests.exceptions.InvalidSchema,
-            requests.exceptions.MissingSchema) as error:  # fmt: skip
+    except (requests.TooManyRedirects, *NO_ADDRESS) as error:
         raise PictureError("not_fetched", short(error)) from error
-    except (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError,
-            TimeoutError) as error:  # fmt: skip
-        raise _Passing(short(error)) from error
+    except INTERRUPTED as error:
+        raise Passing(short(error)) from error
 
 
 def _received(answer: requests.Response, max_bytes: int, patience: Patience) -> bytes:
     if answer.status_code in PASSING:
-        raise _Passing(f"status {answer.status_code}", retry_after(answer))
+        raise Passing(f"status {answer.status_code}", retry_after(answer))
     if answer.status_code != 200:
         raise PictureError("not_fetched", f"status {answer.status_code} {answer.reason}")
     length = answer.headers.get("Content-Length", "")
@@ -204,7 +201,7 @@ def _received(answer: requests.Response, max_bytes: int, patience: Patience) -> 
             break
         content += chunk
         if time.monotonic() > until:
-            raise _Passing(f"not there after {patience.total:,.0f} s")
+            raise Passing(f"not there after {patience.total:,.0f} s")
     if whole is not None and len(content) < whole:
-        raise _Passing(f"the connection ended after {len(content):,} of {whole:,} bytes")
+        raise Passing(f"the connection ended after {len(content):,} of {whole:,} bytes")
     return bytes(content)

@@ -27,6 +27,18 @@ from stages.core.progress import progress
 _CHUNK = 1 << 18
 _MEGABYTE = 1_000_000
 PASSING = {408, 425, 429, 500, 502, 503, 504}  # answers that a later try may better
+NO_ADDRESS = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.MissingSchema,
+)
+#: After these, a later try may fare better.
+INTERRUPTED = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    ConnectionError,
+    TimeoutError,
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +67,7 @@ class Patience:
     redirects: int = 5
 
 
-class _Passing(Exception):  # noqa: N818 - a signal to try again, never shown
+class Passing(Exception):  # noqa: N818 - a signal to try again, never shown
     """A fault that may pass."""
 
     def __init__(self, text: str, wait: float = 0.0) -> None:
@@ -113,7 +125,7 @@ class _Download:
             before = self.size()
             try:
                 self._try()
-            except _Passing as fault:
+            except Passing as fault:
                 failed = 1 if self.size() > before else failed + 1
                 self._pause(fault, failed)
                 continue
@@ -154,12 +166,10 @@ class _Download:
                 f"{self.url} leads from redirect to redirect, more than "
                 f"{self.patience.redirects} times. Nothing was written. Check the address."
             ) from error
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema,
-                requests.exceptions.MissingSchema) as error:  # fmt: skip
+        except NO_ADDRESS as error:
             raise SourceError(f"{self.url} is no address that can be fetched: {error}.") from error
-        except (requests.RequestException, urllib3.exceptions.HTTPError, ConnectionError,
-                TimeoutError) as error:  # fmt: skip
-            raise _Passing(short(error)) from error
+        except INTERRUPTED as error:
+            raise Passing(short(error)) from error
         except OSError as error:
             raise SourceError(
                 f"{self.part} cannot be written: {error}. What was fetched before is kept; make "
@@ -170,10 +180,10 @@ class _Download:
         if answer.status_code == 416 and have:
             if sha256_file(self.part) != self.sha256:
                 self._drop()
-                raise _Passing("the server has fewer bytes than were fetched before")
+                raise Passing("the server has fewer bytes than were fetched before")
             return
         if answer.status_code in PASSING:
-            raise _Passing(f"status {answer.status_code}", retry_after(answer))
+            raise Passing(f"status {answer.status_code}", retry_after(answer))
         if answer.status_code not in {200, 206}:
             raise SourceError(
                 f"{self.url} answered with status {answer.status_code} {answer.reason}. Nothing "
@@ -182,7 +192,7 @@ class _Download:
         resumed = answer.status_code == 206
         if resumed and not (answer.headers.get("Content-Range", "")).startswith(f"bytes {have}-"):
             self._drop()
-            raise _Passing("the server sent another part than was asked for")
+            raise Passing("the server sent another part than was asked for")
         start = have if resumed else 0
         length = answer.headers.get("Content-Length", "")
         total = start + int(length) if length.isdigit() else 0
@@ -217,7 +227,7 @@ class _Download:
             file.flush()
             os.fsync(file.fileno())
         if total and done < total:
-            raise _Passing(f"the connection ended after {done:,} of {total:,} bytes")
+            raise Passing(f"the connection ended after {done:,} of {total:,} bytes")
 
     def _check_room(self, total: int, have: int) -> None:
         if total > self.max_bytes:
@@ -242,7 +252,7 @@ class _Download:
         value = note.get("validator")
         return value if isinstance(value, str) and not value.startswith("W/") else None
 
-    def _pause(self, fault: _Passing, failed: int) -> None:
+    def _pause(self, fault: Passing, failed: int) -> None:
         left = self.deadline - time.monotonic()
         if failed >= self.patience.tries or left <= 0:
             raise SourceError(
