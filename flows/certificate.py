@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,6 +12,7 @@ from typing import Any
 
 from flows.dotted import leaves
 from flows.verdict import FileVerdict, Kind, Verdict
+from flows.whole import replace
 
 _SHOWN = 60  # files that are named in the text; the JSON has all
 _ALIKE = 8  # of those, files of one folder that are bit-exact
@@ -228,10 +228,7 @@ def write(certificate: Certificate, folder: Path) -> tuple[Path, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = folder / "certificate.json", folder / "certificate.md"
     for path, text in zip(paths, (as_json(certificate), as_markdown(certificate)), strict=True):
-        # Named after the process: two may certify one commit at a time.
-        beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+        replace(path, text)
     return paths
 
 

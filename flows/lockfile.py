@@ -10,7 +10,6 @@ import contextlib
 import os
 import re
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 from flows import dag
 from flows.dvc_project import locked
 from flows.errors import FlowError
+from flows.whole import replace
 
 if sys.platform != "win32":
     import fcntl
@@ -50,16 +50,20 @@ def in_order(root: Path) -> Iterator[None]:
 
 
 def _sort(root: Path, order: Mapping[str, Sequence[str]], *, wait: bool) -> None:
-    if all(
-        arrange(_read(root / file), wanted) == _read(root / file) for file, wanted in order.items()
-    ):
+    if not list(_to_write(root, order)):
         return
     with locked(root, wait=wait):
-        for file, wanted in order.items():
-            text = _read(root / file)
-            arranged = arrange(text, wanted)
-            if arranged != text:
-                _replace(root / file, arranged)
+        for path, arranged in _to_write(root, order):
+            replace(path, arranged)
+
+
+def _to_write(root: Path, order: Mapping[str, Sequence[str]]) -> Iterator[tuple[Path, str]]:
+    """The files that are not in their order, with what they should hold."""
+    for file, wanted in order.items():
+        text = _read(root / file)
+        arranged = arrange(text, wanted)
+        if arranged != text:
+            yield root / file, arranged
 
 
 def names(text: str) -> list[str]:
@@ -108,21 +112,6 @@ def _read(path: Path) -> str:
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
         return ""
-
-
-def _replace(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text.encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(path.stat().st_mode & 0o777)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -117,15 +118,14 @@ def test_two_processes_may_write_one_certificate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other writes the whole of it in between: none takes away what the other has begun."""
-    from_path, other = Path.write_text, list[object]()
+    sync, other = os.fsync, list[object]()
 
-    def write_text(path: Path, text: str, encoding: str) -> int:
-        done = from_path(path, text, encoding=encoding)
+    def synced(descriptor: int) -> None:  # written beside its place, and not moved there yet
+        sync(descriptor)
         if not other:
-            other.append(subprocess.run([sys.executable, "-c", OTHER, path.parent], check=True))
-        return done
+            other.append(subprocess.run([sys.executable, "-c", OTHER, tmp_path / "a"], check=True))
 
-    monkeypatch.setattr(Path, "write_text", write_text)
+    monkeypatch.setattr(os, "fsync", synced)
     paths = write(MADE, tmp_path / "a")
     assert sorted((tmp_path / "a").iterdir()) == sorted(paths)
     assert other
