@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from queue import SimpleQueue
@@ -95,6 +96,18 @@ def check_room(store: FeatureStore, ids: Iterable[str], work: Path | None = None
     require_room(needs, "The activations", _ROOM)
 
 
+def fill(
+    store: FeatureStore, network: Path, rows: pd.DataFrame, reader: Reader, size: int, desc: str
+) -> Passes:
+    """Record what the store lacks of a converted network's output for some pictures.
+
+    Parameters, result and errors are those of :func:`stages.engine.extraction.extract`.
+    """
+    count, threads = interpreters(network.stat().st_size, cores())
+    make = partial(LiteRTFunction, network, threads)
+    return extract(rows, reader, make, size, store, desc, functions=count)
+
+
 def arrays(
     network: Path | None,
     parts: Mapping[str, pd.DataFrame],
@@ -137,20 +150,11 @@ def arrays(
         return {name: _pixels(rows, reader, size, work / name) for name, rows in parts.items()}, (
             Passes(0, 0, 0, 0.0)
         )
-    count, threads = interpreters(network.stat().st_size, cores())
     shape = LiteRTFunction(network).output_shape
     everything = pd.concat(parts.values(), ignore_index=True)
     with FeatureStore.open(record(network, size), shape) as store:
         check_room(store, everything["image_id"], work)
-        passes = extract(
-            everything,
-            reader,
-            lambda: LiteRTFunction(network, threads),
-            size,
-            store,
-            "Activations of the frozen part",
-            functions=count,
-        )
+        passes = fill(store, network, everything, reader, size, "Activations of the frozen part")
         found: dict[str, Array] = {}
         for name, rows in parts.items():
             target = work / f"{name}.npy"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,9 @@ from stages.artifacts.head_spec import output_activation
 from stages.artifacts.model_folder import LOWER, UPPER, ModelRecord, read_head
 from stages.artifacts.shards import ShardReader
 from stages.core.errors import CorruptFileError
-from stages.core.machine import cores
 from stages.core.progress import progress
 from stages.engine import activations
-from stages.engine.extraction import Passes, extract, interpreters, row_bytes
+from stages.engine.extraction import Passes, row_bytes
 from stages.engine.head import activate, head_logits
 from stages.engine.litert import LiteRTFunction
 
@@ -80,7 +78,9 @@ def fine_tuned_outputs(
     shape = LiteRTFunction(first).output_shape
     with FeatureStore.open(activations.record(first, size), shape) as store:
         activations.check_room(store, ids)
-        passes = _extract(first, rows, images, size, store)
+        with ShardReader(images) as reader:
+            desc = "Activations of the test pictures"
+            passes = activations.fill(store, first, rows, reader, size, desc)
         block = activations.rows_at_once(row_bytes(shape))
         top = None if second is None else activations.Pool(second)
         with progress(len(rows), "Classifying", "picture") as bar:
@@ -100,17 +100,6 @@ def _recorded(store: FeatureStore, ids: list[str]) -> npt.NDArray[np.float32]:
     for index, row in enumerate(store.rows(ids)):
         found[index] = row
     return found
-
-
-def _extract(
-    network: Path, rows: pd.DataFrame, images: Path, size: int, store: FeatureStore
-) -> Passes:
-    count, threads = interpreters(network.stat().st_size, cores())
-    make = partial(LiteRTFunction, network, threads)
-    with ShardReader(images) as reader:
-        return extract(
-            rows, reader, make, size, store, "Activations of the test pictures", functions=count
-        )
 
 
 def _check_shape(folder: Path, record: ModelRecord, got: tuple[int, ...]) -> None:
