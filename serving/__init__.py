@@ -1,1 +1,1 @@
-"""What is done with an exported model: predictions at the terminal and over HTTP."""
+"""What is done with a trained model: predictions at the terminal and over HTTP."""
