@@ -14,7 +14,6 @@ from ruamel.yaml import YAML
 import headstart
 from commands import planning
 from flows.forecast import Wanted
-from stages.artifacts.backbone_record import BackboneRecord
 from stages.artifacts.feature_store import FeatureStore, split_key
 from stages.artifacts.manifest import read_split
 from stages.core.backbones import BACKBONES
@@ -23,26 +22,11 @@ from stages.core.params.recipe import overlay
 from stages.engine.extraction import fingerprint_record
 from tests.commands.running import run
 from tests.conftest import ROOT
+from tests.stages.artifacts import models
 
 LISTED = "import sys, headstart; sys.argv = ['headstart', *sys.argv[1:]]\n"
 LISTED += "try: headstart.app()\nfinally: print(' '.join(sys.modules), file=sys.stderr)"
-RECORD = BackboneRecord(
-    name="mobilenet_v2",
-    alpha=0.35,
-    weights="random",
-    random_weights=True,
-    weights_sha256="0" * 64,
-    origin="",
-    image_size=64,
-    cut=None,
-    pooling="avg",
-    preprocessing="tf",
-    feature_shape=(4,),
-    parameters=1,
-    engine="litert",
-    tflite_sha256="1" * 64,
-    parity=None,
-)
+RECORD = models.backbone(feature_shape=(4,))
 VIEWS = {"views": 2, "augment": {"rotation": 20}}
 
 

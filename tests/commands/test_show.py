@@ -8,12 +8,13 @@ import sys
 import webbrowser
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from stages.artifacts.backbone_record import WEIGHTS, BackboneRecord, write_backbone
+from stages.artifacts.backbone_record import WEIGHTS, write_backbone
 from stages.artifacts.manifest import read_images
 from stages.artifacts.model_folder import BASE_WEIGHTS, UPPER, ModelRecord, write_model
 from stages.core.files import sha256_bytes
@@ -180,16 +181,14 @@ def test_shapes_of_a_batch(project: Path) -> None:
     assert "(8, 48, 48, 3)" in run("batch").splitlines()[1]  # before a sample was drawn
 
 
-def backbone(folder: Path, **changes: object) -> None:
+def backbone(folder: Path, **changes: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / WEIGHTS).write_bytes(b"weights")
-    values: dict[str, object] = {
-        "name": "mobilenet_v2", "alpha": 1.0, "weights": "random", "random_weights": True,
-        "weights_sha256": sha256_bytes(b"weights"), "origin": "nowhere", "image_size": 224,
-        "cut": None, "pooling": "avg", "preprocessing": "tf", "feature_shape": (1280,),
-        "parameters": 2_257_984, "engine": "keras", "tflite_sha256": None, "parity": None,
+    values: dict[str, Any] = {
+        "alpha": 1.0, "image_size": 224, "parameters": 2_257_984, "engine": "keras",
+        "weights_sha256": sha256_bytes(b"weights"), "tflite_sha256": None, "parity": None,
     }  # fmt: skip
-    write_backbone(folder, BackboneRecord(**{**values, **changes}))  # type: ignore[arg-type]
+    write_backbone(folder, models.backbone(**{**values, **changes}))
 
 
 def head(folder: Path, record: ModelRecord) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from commands.resizing import check_sizes, evaluated_rows
-from stages.artifacts.backbone_record import BackboneRecord
 from stages.artifacts.exported_model import read_exported
 from stages.artifacts.manifest import read_split
 from stages.core.errors import HeadstartError, ParameterError
@@ -29,12 +28,10 @@ run = partial(running.run, "sizes")
 
 
 def trained(name: str = "mobilenet_v2", shape: tuple[int, ...] = (1280,), size: int = 224) -> Model:
-    backbone = BackboneRecord(
-        name=name, alpha=1.0, weights="random", random_weights=True, weights_sha256="0" * 64,
-        origin="", image_size=size, cut=None, pooling="avg" if len(shape) == 1 else "none",
-        preprocessing="tf", feature_shape=shape, parameters=1, engine="litert",
-        tflite_sha256="1" * 64, parity=None,
-    )  # fmt: skip
+    pooling = "avg" if len(shape) == 1 else "none"
+    backbone = models.backbone(
+        name=name, alpha=1.0, image_size=size, pooling=pooling, feature_shape=shape
+    )
     return Model(models.record(), backbone, Path("model"), Path("backbone"))
 
 

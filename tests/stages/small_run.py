@@ -21,12 +21,12 @@ from stages.artifacts.model_folder import read_head, read_model, write_model
 from stages.artifacts.shards import ShardWriter, shard_of
 from stages.core.files import atomic_folder, sha256_bytes
 from stages.core.journal import Journal
-from stages.core.params.augment import AugmentParams
 from stages.core.params.backbone import BackboneParams
 from stages.core.params.compute import ComputeParams
 from stages.core.params.extract_features import ExtractFeaturesParams
 from stages.core.params.train_head import TrainHeadParams
 from stages.nets.tf import configure
+from tests.stages import sections
 
 #: The files that decide bytes stand in the repository; stages check them in their command line.
 ROOT = Path(__file__).resolve().parents[2]
@@ -151,16 +151,8 @@ def _spoil(head: Path) -> None:
 
 def extract_params(**changes: Any) -> ExtractFeaturesParams:
     """No view, and changes for those that are asked for."""
-    augment = AugmentParams(
-        rotation=20.0,
-        width_shift=0.1,
-        height_shift=0.1,
-        shear=0.0,
-        zoom=0.1,
-        horizontal_flip=True,
-        vertical_flip=False,
-        brightness=0.0,
-        contrast=0.0,
+    augment = sections.augment(
+        rotation=20.0, width_shift=0.1, height_shift=0.1, zoom=0.1, horizontal_flip=True
     )
     values = {"engine": "litert", "dtype": "float32", "views": 0, "augment": augment, **changes}
     return ExtractFeaturesParams(**values)

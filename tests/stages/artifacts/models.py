@@ -1,4 +1,4 @@
-"""A small model record and weights that fit it."""
+"""Records of a small model and of its base, and weights that fit them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.artifacts.backbone_record import BackboneRecord, Parity
 from stages.artifacts.model_folder import BackboneSummary, ModelRecord, Scores
 from stages.artifacts.weights import Weights
 
@@ -17,6 +18,24 @@ BACKBONE: dict[str, Any] = {
     "cut": None,
     "pooling": "avg",
 }
+
+
+def backbone(**changes: Any) -> BackboneRecord:
+    """A base that was converted: the record of files that are nowhere."""
+    values: dict[str, Any] = {
+        **BACKBONE,
+        "random_weights": True,
+        "weights_sha256": "0" * 64,
+        "origin": "drawn with seed 42",
+        "preprocessing": "tf",
+        "feature_shape": (1280,),
+        "parameters": 410_208,
+        "engine": "litert",
+        "tflite_sha256": "1" * 64,
+        "parity": Parity(16, 1e-6),
+        **changes,
+    }
+    return BackboneRecord(**values)
 
 
 def record(**changes: Any) -> ModelRecord:

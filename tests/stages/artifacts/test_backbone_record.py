@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -22,29 +21,17 @@ from stages.artifacts.backbone_record import (
 )
 from stages.core.errors import CorruptFileError, HeadstartError
 from stages.core.files import sha256_bytes
+from tests.stages.artifacts import models
 
 
 def record_of(folder: Path, **changes: Any) -> BackboneRecord:
     (folder / WEIGHTS).write_bytes(b"weights")
     (folder / NETWORK).write_bytes(b"network")
-    record = BackboneRecord(
-        name="mobilenet_v2",
-        alpha=0.35,
-        weights="random",
-        random_weights=True,
-        weights_sha256=sha256_bytes(b"weights"),
-        origin="drawn with seed 42",
-        image_size=64,
-        cut=None,
-        pooling="avg",
-        preprocessing="tf",
-        feature_shape=(1280,),
-        parameters=410_208,
-        engine="litert",
-        tflite_sha256=sha256_bytes(b"network"),
-        parity=Parity(16, 1e-6),
-    )
-    return dataclasses.replace(record, **changes)
+    digests = {
+        "weights_sha256": sha256_bytes(b"weights"),
+        "tflite_sha256": sha256_bytes(b"network"),
+    }
+    return models.backbone(**{**digests, **changes})
 
 
 @given(

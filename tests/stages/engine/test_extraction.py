@@ -21,11 +21,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stages.artifacts.backbone_record import BackboneRecord
 from stages.artifacts.feature_store import FeatureStore, outlook
 from stages.core.errors import HeadstartError
 from stages.engine import extraction
 from stages.engine.extraction import assemble, extract, fingerprint_record, interpreters
+from tests.stages.artifacts.models import backbone
 
 ROOT = Path(__file__).resolve().parents[3]
 RECORD = {"backbone": "fake"}
@@ -435,16 +435,6 @@ def test_resident_memory_does_not_grow_with_the_number_of_pictures(
         kilobytes.append(int(done.stdout) // (1024 if sys.platform == "darwin" else 1))
     assert target.stat().st_size > 90_000_000
     assert kilobytes[1] - kilobytes[0] < 15_000
-
-
-def backbone(**changes: Any) -> BackboneRecord:
-    values: dict[str, Any] = {
-        "name": "mobilenet_v2", "alpha": 0.35, "weights": "random", "random_weights": True,
-        "weights_sha256": "a" * 64, "origin": "made up", "image_size": 64, "cut": None,
-        "pooling": "avg", "preprocessing": "tf", "feature_shape": (1280,), "parameters": 5,
-        "engine": "litert", "tflite_sha256": "b" * 64, "parity": None,
-    }  # fmt: skip
-    return BackboneRecord(**{**values, **changes})
 
 
 @pytest.mark.parametrize(

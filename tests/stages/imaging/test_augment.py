@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import pytest
@@ -9,33 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stages.core.params.augment import AugmentParams
 from stages.imaging.augment import View, apply, augment, draw, first_alike
+from tests.stages import sections
 
-NONE: dict[str, Any] = {
-    "rotation": 0.0,
-    "width_shift": 0.0,
-    "height_shift": 0.0,
-    "shear": 0.0,
-    "zoom": 0.0,
-    "horizontal_flip": False,
-    "vertical_flip": False,
-    "brightness": 0.0,
-    "contrast": 0.0,
-}
 # What the cats-and-dogs tutorial asks for.
-TUTORIAL = AugmentParams(
-    **{
-        **NONE,
-        "rotation": 20.0,
-        "width_shift": 0.2,
-        "height_shift": 0.2,
-        "shear": 0.2,
-        "zoom": 0.2,
-        "horizontal_flip": True,
-    }
+TUTORIAL = sections.augment(
+    rotation=20.0, width_shift=0.2, height_shift=0.2, shear=0.2, zoom=0.2, horizontal_flip=True
 )
-EVERYTHING = AugmentParams(
+EVERYTHING = sections.augment(
     rotation=40.0,
     width_shift=0.3,
     height_shift=0.3,
@@ -71,14 +51,14 @@ def test_every_epoch_picture_and_seed_has_a_view_of_its_own() -> None:
 
 def test_nothing_asked_for_changes_nothing() -> None:
     original = picture()
-    same = augment(original, AugmentParams(**NONE), 42, "a", 0)
+    same = augment(original, sections.augment(), 42, "a", 0)
     assert np.array_equal(same, original)
     assert same is not original
-    assert not AugmentParams(**NONE).active
+    assert not sections.augment().active
 
 
 def test_one_change_does_not_shift_the_randomness_of_another() -> None:
-    alone = draw(AugmentParams(**{**NONE, "contrast": 0.4}), 42, "a", 0)
+    alone = draw(sections.augment(contrast=0.4), 42, "a", 0)
     assert alone.contrast == draw(EVERYTHING, 42, "a", 0).contrast
 
 
@@ -108,7 +88,7 @@ def test_draws_use_the_range() -> None:
 def test_views_of_flips_alone_repeat_themselves_and_it_is_known(
     flips: dict[str, bool], different: int
 ) -> None:
-    params = AugmentParams(**{**NONE, **flips})
+    params = sections.augment(**flips)
     original = picture()
     views = {0: original.tobytes()}
     for number in range(1, 30):

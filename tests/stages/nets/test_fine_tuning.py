@@ -8,7 +8,6 @@ import pytest
 
 from stages.artifacts.backbone_record import WEIGHTS, BackboneRecord
 from stages.core.errors import HeadstartError, ParameterError
-from stages.core.params.augment import AugmentParams
 from stages.core.params.fine_tune import FineTuneParams
 from stages.engine.head import apply_head
 from stages.engine.litert import LiteRTFunction
@@ -18,40 +17,15 @@ from stages.nets.batches import BatchSource
 from stages.nets.fine_tuning import Tuner
 from stages.nets.head import build_head, dump_head
 from stages.nets.tf import keras
+from tests.stages.artifacts import models
+from tests.stages.sections import augment
 
 SIZE = 32
 HEAD = [
     {"kind": "dropout", "rate": 0.2},
     {"kind": "dense", "units": 3, "activation": "softmax"},
 ]
-RECORD = BackboneRecord(
-    name="mobilenet_v2",
-    alpha=0.35,
-    weights="random",
-    random_weights=True,
-    weights_sha256="0" * 64,
-    origin="a test",
-    image_size=SIZE,
-    cut=None,
-    pooling="avg",
-    preprocessing="tf",
-    feature_shape=(1280,),
-    parameters=410208,
-    engine="litert",
-    tflite_sha256=None,
-    parity=None,
-)
-NO_AUGMENTATION = AugmentParams(
-    rotation=0.0,
-    width_shift=0.0,
-    height_shift=0.0,
-    shear=0.0,
-    zoom=0.0,
-    horizontal_flip=False,
-    vertical_flip=False,
-    brightness=0.0,
-    contrast=0.0,
-)
+RECORD = models.backbone(image_size=SIZE, tflite_sha256=None, parity=None)
 
 
 def params(**changes: Any) -> FineTuneParams:
@@ -66,7 +40,7 @@ def params(**changes: Any) -> FineTuneParams:
             "weight_decay": 0.0,
             "batch_size": 8,
             "early_stopping_patience": None,
-            "augment": NO_AUGMENTATION,
+            "augment": augment(),
             **changes,
         }
     )

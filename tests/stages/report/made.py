@@ -18,7 +18,6 @@ from stages.artifacts.backbone_record import (
     NETWORK,
     WEIGHTS,
     BackboneRecord,
-    Parity,
     write_backbone,
 )
 from stages.artifacts.glimpses import Album
@@ -30,7 +29,7 @@ from stages.core.files import sha256_bytes, write_json, write_text
 from stages.core.params.evaluate import EvaluateParams
 from stages.engine.classifier import Outputs
 from stages.report.run import Files
-from tests.stages.artifacts.models import record as model_record
+from tests.stages.artifacts import models
 
 ROOT = Path(__file__).resolve().parents[3]
 PARAMS = ROOT / "params.yaml"
@@ -141,7 +140,7 @@ def _pictures(files: Files, plan: Plan) -> pd.DataFrame:
 
 def _scores(files: Files, plan: Plan, pictures: pd.DataFrame) -> None:
     classes = tuple(sorted(plan.classes))
-    record = model_record(
+    record = models.record(
         classes=classes,
         kind="head",
         head=({"kind": "dense", "units": len(classes), "activation": "softmax"},),
@@ -216,22 +215,11 @@ def _rest(files: Files, plan: Plan) -> None:
 
 
 def _backbone(plan: Plan) -> BackboneRecord:
-    return BackboneRecord(
-        name="mobilenet_v2",
-        alpha=0.35,
+    return models.backbone(
         weights="random" if plan.random_weights else "imagenet",
         random_weights=plan.random_weights,
         weights_sha256=sha256_bytes(WEIGHTS.encode()),
-        origin="drawn with seed 42",
-        image_size=64,
-        cut=None,
-        pooling="avg",
-        preprocessing="tf",
-        feature_shape=(1280,),
-        parameters=410_208,
-        engine="litert",
         tflite_sha256=sha256_bytes(NETWORK.encode()),
-        parity=Parity(16, 1e-6),
     )
 
 

@@ -6,19 +6,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from stages.artifacts.backbone_record import BackboneRecord, Parity
 from stages.artifacts.model_folder import BackboneSummary, ModelRecord, Scores
 from stages.report.exported import describe
 from stages.report.exported_record import activation_of
 from stages.report.model_card import Data, card, markdown, text
+from tests.stages.artifacts import models
 
 CLASSES = ("<script>alert(1)</script>", "a | b", "c\nd")
-BACKBONE = BackboneRecord(
-    name="mobilenet_v2", alpha=0.35, weights="random", random_weights=True,
-    weights_sha256="0" * 64, origin="made by chance", image_size=32, cut=None, pooling="avg",
-    preprocessing="tf", feature_shape=(1280,), parameters=410208, engine="litert",
-    tflite_sha256="1" * 64, parity=Parity(16, 1e-6),
-)  # fmt: skip
+BACKBONE = models.backbone(image_size=32, origin="made by chance")
 
 
 def record(activation: str = "softmax", units: int = 3, **changes: Any) -> ModelRecord:
