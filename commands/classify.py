@@ -23,7 +23,7 @@ from stages.core.errors import HeadstartError, ParameterError
 
 if TYPE_CHECKING:
     from serving.classify import ImageNetClassifier
-    from serving.inputs import Listing
+    from serving.inputs import Input, Listing
     from serving.prediction import Floats, Outcome
     from serving.rows import Format
     from stages.report.guess_grid import Guessed
@@ -83,6 +83,7 @@ def classify(
         raise ParameterError(_WHICH)
     from serving.classify import choose, load
     from serving.prediction import predict as outcomes
+    from serving.prediction import refusals
     from stages.imaging.decode import Limits
 
     limits = Limits(tuple(accept), MIN_SIDE, max_pixels, max_picture_bytes)
@@ -91,11 +92,16 @@ def classify(
     target = output or (_DEFAULT_GRID if show else None)
     if target is not None:
         _check_target(target, listing)
+    reading = Reading(listing)
+    if not any(map(_there, listing.inputs)):
+        # A misspelt path must not cost a download first.
+        for _ in reading.of(refusals(listing.inputs, limits), "Reading", bar=False):
+            pass
+        reading.end()
     classifier = load(choice)
     terminal = sys.stdout.isatty()
     told = _Told(classifier, listing, form or ("table" if terminal else "jsonl"), top, target)
     found = outcomes(classifier, listing.inputs, limits, keep=target is not None)
-    reading = Reading(listing)
     # Rows at a terminal are progress enough, and a bar would be drawn into them.
     for outcome, probabilities in reading.of(found, "Classifying", bar=not terminal):
         told.one(outcome, probabilities)
@@ -123,11 +129,19 @@ def _check_target(target: Path, listing: Listing) -> None:
     if not target.exists():
         return
     for one in listing.inputs:
-        if not one.remote and Path(one.place).exists() and target.samefile(one.place):
+        if not one.remote and _there(one) and target.samefile(one.place):
             raise ParameterError(
                 f"`--output` {target} is one of the pictures to be classified, and would be "
                 "written over. Nothing was read. Name another file."
             )
+
+
+def _there(one: Input) -> bool:
+    """Whether it may be read, as far as that is known without reading."""
+    try:
+        return one.remote or (one.refusal is None and Path(one.place).exists())
+    except (OSError, ValueError):  # A name that is too long, or holds a zero.
+        return False
 
 
 class _Told:

@@ -125,6 +125,15 @@ def _run(function: Function, chunk: Sequence[Input], limits: Limits, keep: bool)
     ]
 
 
+def refusals(inputs: Sequence[Input], limits: Limits) -> Iterator[Outcome]:
+    """Those of the inputs whose bytes cannot be had, without any function."""
+    for one in inputs:
+        try:
+            read(one, limits)
+        except PictureError as fault:
+            yield Outcome(one, fault=fault)
+
+
 def read(one: Input, limits: Limits) -> bytes:
     """The bytes of an input.
 

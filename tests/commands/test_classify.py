@@ -127,8 +127,22 @@ def test_broken_pictures_are_named_and_counted(here: Path) -> None:
         assert part in result.stderr
 
 
+def test_nothing_is_loaded_for_nothing(here: Path, asked: list[Choice]) -> None:
+    (here / "empty").mkdir()
+    (here / "out.png").write_bytes(b"")
+    long = "x" * 300 + ".jpg"
+    for words in (["missing.png"], ["empty", "in/*.tiff"], [long], [long, "-o", "out.png"]):
+        result = classify("--imagenet", *words)
+        assert result.exit_code == 1
+        assert result.stdout == ""
+        assert f"Not read: {words[0]}: " in result.stderr
+        assert "Read: 0 of " in result.stderr
+    assert not asked
+    assert classify("--imagenet", "missing.png", "http://127.0.0.1:9/a.png").exit_code == 1
+    assert asked
+
+
 def test_exit_codes(here: Path) -> None:
-    assert classify("--imagenet", "missing.png").exit_code == 1
     assert classify("--imagenet", "-", stdin="").exit_code == 1
     for words in ([], ["--imagenet"], ["--imagenet", "in", "--top", "0"]):
         assert classify(*words).exit_code == 2
