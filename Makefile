@@ -9,7 +9,7 @@ STAMP := .venv/.locked
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DO_NOT_TRACK := 1
 
-.PHONY: run test test-server test-all check env lock runtime contract docs plots benchmark clean help
+.PHONY: run test test-server test-all check env lock runtime contract docs plots benchmark claims clean help
 
 run: $(STAMP)  ## run the pipeline, then show what came out
 	@$(BIN)/dvc repro
@@ -64,6 +64,10 @@ plots: $(STAMP)  ## write the page that `dvc plots` fills, .dvc/plots.html
 
 benchmark: $(STAMP)  ## side by side with the tutorials' way; needs weights and pictures
 	$(BIN)/python -m benchmarks.pipeline --archive $(ARCHIVE)
+
+claims: SHARED ?= ../shared
+claims: $(STAMP)  ## the tutorials' claims, measured: docs/claims.md; needs pictures and weights
+	$(BIN)/python -m benchmarks.claims --shared "$(SHARED)" $(if $(ORIGIN),--origin "$(ORIGIN)")
 
 clean:  ## remove the environment (data and caches stay)
 	rm -rf .venv

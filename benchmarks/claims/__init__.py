@@ -1,0 +1,1 @@
+"""The tutorials' claims, measured: `make claims` writes docs/claims.json and docs/claims.md."""
