@@ -9,13 +9,12 @@ from typing import Any
 from benchmarks.checkout import Checkout
 from benchmarks.claims.measure import share, unpack
 from benchmarks.claims.runs import PETS
+from benchmarks.imagenet import SPECIES
 from stages.core.files import read_json
 
 #: The network whose whole file is looked for, and the file that names the classes.
 WEIGHTS, INDEX = "mobilenet_2_5_128_tf.h5", "imagenet_class_index.json"
 COMMAND = "headstart classify --imagenet --backbone mobilenet --alpha 0.25 --image-size 128"
-#: Places of the breeds among ImageNet's 1000 classes, which begin with animals in WordNet's order.
-BREEDS = {"Cat": range(281, 286), "Dog": range(151, 269)}
 _FOLDER = "PetImages"
 
 
@@ -41,8 +40,9 @@ def measure(checkout: Checkout, shared: Path) -> dict[str, Any]:
     if not rows:
         raise RuntimeError(f"Nothing was classified:\n{said}")
     index = read_json(shared / "keras/models" / INDEX)
-    synsets = {
-        label: {index[str(place)][0] for place in places} for label, places in BREEDS.items()
-    }
-    right = sum(row["synset"] in synsets[Path(row["file"]).parent.name] for row in rows)
-    return {"network": "MobileNet 0.25 at 128", "command": COMMAND, **share(right, len(rows))}
+    species = {}
+    for name, places in SPECIES.items():
+        own = {index[str(place)][0] for place in places}
+        right = [row["synset"] in own for row in rows if Path(row["file"]).parent.name == name]
+        species[name] = share(sum(right), len(right))
+    return {"network": "MobileNet 0.25 at 128", "command": COMMAND, "species": species}

@@ -82,10 +82,11 @@ def _sizes(result: Mapping[str, Any], which: str, claim: Claim) -> str:
 
 def _imagenet(result: Mapping[str, Any], which: str, claim: Claim) -> str:
     del which, claim
-    return (
-        f"{result['network']}, 1,000 classes: of the cats and dogs the first guess is a breed of "
-        f"the right animal, {text.share(result, result['n'])}; `{result['command']}`"
+    told = ", ".join(
+        f"{name.lower()}s called one {text.share(score, score['n'])}"
+        for name, score in result["species"].items()
     )
+    return f"{result['network']}, 1,000 classes, `{result['command']}`: {told}"
 
 
 def _pair(result: Mapping[str, Any], which: str, claim: Claim) -> str:
