@@ -185,12 +185,23 @@ def preprocess(pixels: Any, kind: Preprocessing | str) -> Any:
         scale = [1 / (255 * deviation) for deviation in _DEVIATION]
         shift = [-mean / deviation for mean, deviation in zip(_MEAN, _DEVIATION, strict=True)]
         return keras.layers.Rescaling(scale, offset=shift, name="preprocessing")(pixels)
-    values = keras.ops.cast(pixels, "float32")
     if kind == "caffe":
-        shift = [-mean for mean in _CAFFE_MEAN]
-        values = keras.ops.flip(values, axis=-1)
-        return keras.layers.Rescaling(1.0, offset=shift, name="preprocessing")(values)
-    return values
+        shift = [-mean for mean in reversed(_CAFFE_MEAN)]
+        return _blue_first(keras.layers.Rescaling(1.0, offset=shift, name="preprocessing")(pixels))
+    if keras.backend.standardize_dtype(pixels.dtype) == "float32":
+        return pixels
+    return keras.ops.cast(pixels, "float32")
+
+
+def _blue_first(pixels: Any) -> Any:
+    """Blue, green, red of red, green, blue; not by ``ops.flip``, which no HDF5 file can hold."""
+    rows = keras.layers.Permute((3, 1, 2), name="colors_first")(pixels)
+    blue, green, red = (
+        keras.layers.Cropping2D(((index, 2 - index), (0, 0)), name=name)(rows)
+        for index, name in ((2, "blue"), (1, "green"), (0, "red"))
+    )
+    together = keras.layers.Concatenate(axis=1, name="blue_green_red")([blue, green, red])
+    return keras.layers.Permute((2, 3, 1), name="colors_last")(together)
 
 
 def pool(activations: Any, pooling: str) -> Any:

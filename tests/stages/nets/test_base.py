@@ -12,6 +12,7 @@ import pytest
 from stages.core.backbones import BACKBONES
 from stages.core.errors import HeadstartError, ParameterError
 from stages.nets.base import build_base, cut_at, feature_model, load_weights, pool, preprocess
+from stages.nets.model_io import load_keras, save_h5, save_keras
 from stages.nets.parity import pictures, run_keras
 from stages.nets.pretrained import draw
 from stages.nets.tf import keras
@@ -81,6 +82,17 @@ def test_preprocessing_is_that_of_keras(prefix: str) -> None:
             model = keras.Model(pixels, preprocess(pixels, BACKBONES[name].preprocessing))
             got = np.asarray(model(batch.astype(dtype)))
             np.testing.assert_allclose(got, expected, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("kind", ["tf", "caffe", "torch", "unit", "none"])
+def test_preprocessing_survives_every_file_of_keras(kind: str, tmp_path: Path) -> None:
+    pixels = keras.Input(shape=(32, 32, 3))
+    values = keras.layers.GlobalMaxPooling2D()(preprocess(pixels, kind))
+    model = keras.Model(pixels, values)
+    batch = pictures(32)
+    for save, name in ((save_keras, "model.keras"), (save_h5, "model.h5")):
+        save(model, tmp_path / name)
+        np.testing.assert_array_equal(load_keras(tmp_path / name)(batch), model(batch))
 
 
 @pytest.fixture(scope="module")
