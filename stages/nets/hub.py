@@ -8,13 +8,16 @@ features that cannot be trained, one in the older hub format or with signatures 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stages.core.errors import HeadstartError, ParameterError
 from stages.core.hub import HUB
 from stages.core.quiet import quiet_stderr
+from stages.nets.hub_checks import argument, check_operations, check_resources, takes, why
 from stages.nets.tf import fresh_names, keras, tf
 
 #: The layer's name in the base.
@@ -22,11 +25,6 @@ LAYER = "module"
 #: What tells the older format (``hub.Module`` of TensorFlow 1) from SavedModels.
 _OLD_FORMAT = "tfhub_module.pb"
 _SIGNATURES = ("default", "serving_default")
-# A network needs none of these, and they reach the files of this machine or the interpreter.
-_FORBIDDEN = {
-    "EagerPyFunc", "PyFunc", "PyFuncStateless", "ReadFile", "WriteFile", "MatchingFiles",
-    "WholeFileReader", "WholeFileReaderV2", "PrintV2",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,8 @@ class Interface:
         What may learn, and what may not.
     losses : tuple of callable
         Regularization, each without arguments.
+    module : object
+        What was loaded: TensorFlow takes away what its function needs once nobody holds it.
     """
 
     kind: str
@@ -56,6 +56,7 @@ class Interface:
     trainable: tuple[Any, ...]
     fixed: tuple[Any, ...]
     losses: tuple[Any, ...]
+    module: Any
 
 
 def load_interface(folder: Path) -> Interface:
@@ -65,15 +66,15 @@ def load_interface(folder: Path) -> Interface:
     ------
     HeadstartError
         If TensorFlow cannot load it, it reaches for files or Python, or it offers no function from
-        pictures to features.
+        any number of pictures to features.
     """
-    _check_operations(folder)
+    check_operations(folder)
     old = (folder / _OLD_FORMAT).is_file()
     try:
         with quiet_stderr():
             loaded = tf.saved_model.load(str(folder), tags=[] if old else None)
     except Exception as error:  # TensorFlow raises what it likes, by what is wrong with the file
-        raise HeadstartError(f"TensorFlow cannot load this module: {_line(error)}") from error
+        raise HeadstartError(f"TensorFlow cannot load this module: {why(error)}") from error
     if callable(loaded) and not old:
         return _reusable(loaded)
     for name in _SIGNATURES:
@@ -117,7 +118,7 @@ def build_hub(folder: Path, image_size: int | None) -> keras.Model:
             features = HubLayer(interface)(pictures)
         except Exception as error:
             raise HeadstartError(
-                f"This module does not take pictures of {size} × {size}: {_line(error)}"
+                f"This module does not take pictures of {size} × {size}: {why(error)}"
             ) from error
         shape = getattr(features, "shape", ())
         if len(shape) not in {2, 4} or any(side is None for side in shape[1:]):
@@ -142,34 +143,47 @@ class HubLayer(keras.layers.Layer):  # type: ignore[misc]
             )  # fmt: skip
             if known.value is not variable:
                 raise RuntimeError("Keras copied a variable of the module; it would never learn")
+            if not number and learns and interface.losses:
+                known.regularizer = self._regularization  # Keras adds it wherever this one learns
             self._track_variable(known)
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Features of a batch of pictures."""
         interface = self._interface
-        if not interface.takes_training:
-            return interface.function(inputs)
-        for loss in interface.losses if training and self.trainable else ():
-            self.add_loss(loss())
-        return interface.function(inputs, training=bool(training))
+        told = {"training": bool(training)} if interface.takes_training else {}
+        features = interface.function(inputs, **told)
+        # Of a mixed-precision module; anything but one array is refused where the base is built.
+        return tf.cast(features, "float32") if tf.is_tensor(features) else features
+
+    def _regularization(self, _: Any) -> Any:
+        return tf.add_n([tf.cast(loss(), "float32") for loss in self._interface.losses])
 
 
 def _reusable(loaded: Any) -> Interface:
     function = loaded.__call__
-    spec = function.function_spec.fullargspec
-    used = _variables(function)
-    trainable = tuple(getattr(loaded, "trainable_variables", None) or _learning(used))
-    every = tuple(getattr(loaded, "variables", None) or used)
+    traces = function.concrete_functions
+    size = takes(traces)
+    used = _variables(traces)
+    check_resources(traces, used)
+    learning = getattr(loaded, "trainable_variables", None)
+    if learning is None:
+        learning = [variable for variable in used if variable.trainable]
+    trainable = tuple(variable for variable in learning if variable.dtype.is_floating)
+    every = {id(each): each for each in (*(getattr(loaded, "variables", None) or ()), *used)}
     chosen = {id(variable) for variable in trainable}
+    modes = [argument(function, trace, "training") for trace in traces]
+    told = any(mode is True or isinstance(mode, tf.TensorSpec) for mode in modes)
     return Interface(
         kind="SavedModel of TensorFlow 2",
-        function=function,
-        takes_training="training" in (*spec.args, *spec.kwonlyargs),
-        size=_signature_size(loaded) or _function_size(function),
+        # Traced for inference alone, it knows no other word for it than the one it was traced with.
+        function=partial(function, training=False) if not told and False in modes else function,
+        takes_training=told,
+        size=_signature_size(loaded) or size,
         trainable=trainable,
-        fixed=tuple(each for each in every if id(each) not in chosen),
+        fixed=tuple(each for key, each in every.items() if key not in chosen),
         losses=tuple(getattr(loaded, "regularization_losses", None) or ()),
+        module=loaded,
     )
 
 
@@ -183,55 +197,34 @@ def _by_signature(loaded: Any, name: str, *, old: bool) -> Interface:
             f"The signature `{name}` of this module takes {', '.join(inputs)} and gives "
             f"{', '.join(outputs)}; one batch of pictures to one array of features is needed."
         )
+    size = takes([signature])
+    check_resources([signature], signature.variables)
     kind = "older hub format" if old else f"SavedModel with the signature `{name}` alone"
     return Interface(
         kind=f"{kind}: features only",
         function=lambda pictures: signature(**{inputs[0]: pictures})[output],
         takes_training=False,
-        size=_signature_size(loaded),
+        size=size,
         trainable=(),
         fixed=tuple(signature.variables),
         losses=(),
+        module=loaded,
     )
 
 
-def _variables(function: Any) -> tuple[Any, ...]:
+def _variables(traces: Sequence[Any]) -> tuple[Any, ...]:
     """What the traces of a function use, each once, in order."""
-    found = {
-        id(variable): variable
-        for trace in function.concrete_functions
-        for variable in trace.variables
-    }
+    found = {id(variable): variable for trace in traces for variable in trace.variables}
     return tuple(sorted(found.values(), key=lambda variable: str(variable.name)))
 
 
-def _learning(variables: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(variable for variable in variables if variable.trainable)
-
-
 def _signature_size(loaded: Any) -> int | None:
-    for name in _SIGNATURES:
-        if name in loaded.signatures:
-            given = loaded.signatures[name].structured_input_signature[1].values()
-            return next((size for spec in given if (size := _side(spec))), None)
-    return None
-
-
-def _function_size(function: Any) -> int | None:
-    for trace in function.concrete_functions:
-        given, named = trace.structured_input_signature
-        for spec in (*given, *named.values()):
-            if size := _side(spec):
-                return size
-    return None
-
-
-def _side(spec: Any) -> int | None:
-    """The side of the square pictures that a tensor's specification asks for."""
-    shape = getattr(spec, "shape", None)
-    if shape is None or shape.rank != 4 or shape[3] != 3 or shape[1] != shape[2]:
+    """The side that a signature beside the function asks for, if there is one of pictures."""
+    name = next((name for name in _SIGNATURES if name in loaded.signatures), None)
+    try:
+        return takes([loaded.signatures[name]]) if name else None
+    except HeadstartError:  # It is of something else, and not what is called.
         return None
-    return shape[1] if shape[1] is None else int(shape[1])
 
 
 def _size(interface: Interface, asked: int | None) -> int:
@@ -247,32 +240,3 @@ def _size(interface: Interface, asked: int | None) -> int:
             f"the module. Got {asked} instead."
         )
     return asked or expected or 0
-
-
-def _check_operations(folder: Path) -> None:
-    """Refuse a graph that reads or writes files, prints, or calls Python."""
-    from google.protobuf.message import DecodeError
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    try:
-        saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-    except (DecodeError, OSError) as error:
-        raise HeadstartError(f"saved_model.pb of this module cannot be read: {error}.") from error
-    found = {
-        node.op
-        for graph in saved.meta_graphs
-        for nodes in (
-            graph.graph_def.node,
-            *(function.node_def for function in graph.graph_def.library.function),
-        )
-        for node in nodes
-    }
-    if bad := sorted(found & _FORBIDDEN):
-        raise HeadstartError(
-            f"This module was not loaded: its graph holds {', '.join(bad)}, which reach files of "
-            "this machine or run Python. A feature vector needs none of it; do not trust it."
-        )
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:400] or type(error).__name__

@@ -61,6 +61,53 @@ def reusable(
     return folder
 
 
+def called(
+    folder: Path,
+    *,
+    shape: tuple[int | None, ...] = (None, 32, 32, 3),
+    takes: str = "float32",
+    gives: str = "float32",
+    training: tuple[bool, ...] = (True, False),
+    listed: tuple[str, ...] = (),
+    extra: Any = None,
+    table: bool = False,
+    prints: bool = False,
+) -> Path:
+    """A SavedModel of TensorFlow 2 that is called, in one of the ways in which people make them.
+
+    ``training``: what it is traced for. ``listed``: all that it names of its variables, if any.
+    ``extra``: a variable of another kind. ``table``: whether it looks something up.
+    """
+    made = Extractor(24, 0, pooled=True)
+    saved = tf.train.Checkpoint(made=made)
+    if extra is not None:
+        saved.extra = tf.Variable(extra, name="extra")
+    if table:
+        keys, values = tf.constant([0, 1], tf.int64), tf.constant([1.0, 2.0])
+        pairs = tf.lookup.KeyValueTensorInitializer(keys, values)
+        saved.table = tf.lookup.StaticHashTable(pairs, 0.0)
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def call(images: Any, *, training: bool = False) -> Any:
+        features = made(tf.cast(images, tf.float32), training=training)
+        if extra is not None:
+            features += 0.0 if tf.size(saved.extra) > 1 else 1.0
+        if table:
+            features *= saved.table.lookup(tf.constant([1], tf.int64))
+        if prints:
+            features = tf.compat.v1.Print(features, [features])
+        return tf.cast(features, gives)
+
+    for mode in training:
+        call.get_concrete_function(tf.TensorSpec(shape, tf.as_dtype(takes)), training=mode)
+    saved.__call__ = call
+    if listed:
+        saved.variables = saved.trainable_variables = [getattr(made, name) for name in listed]
+    with quiet_stderr():
+        tf.saved_model.save(saved, str(folder))
+    return folder
+
+
 def signature_alone(folder: Path, name: str = "serving_default", size: int = 32) -> Path:
     """A SavedModel that cannot be called."""
     made = Extractor(24, 0, pooled=True)

@@ -65,19 +65,73 @@ def test_statistics_move_in_training_alone(module: Path) -> None:
     assert not np.array_equal(mean, before)
 
 
-def test_its_regularization_joins_the_loss_and_its_gradient(module: Path) -> None:
+@pytest.mark.parametrize("training", [False, True])
+def test_its_regularization_joins_the_loss_and_its_gradient(
+    module: Path, *, training: bool
+) -> None:
+    # Fine-tuning calls the base as for inference unless batch normalization is to learn as well.
     base = build_hub(module, 32)
-    base(UNIT, training=False)
-    assert base.losses == []
     kernel = base.get_layer("module").trainable_weights[0]
     with tf.GradientTape() as tape:
-        base(UNIT, training=True)
+        base(UNIT, training=training)
         (loss,) = base.losses
     assert float(loss) == pytest.approx(0.005 * float(np.square(kernel).sum()), rel=1e-5)
     np.testing.assert_allclose(tape.gradient(loss, kernel.value), 0.01 * np.asarray(kernel), 1e-5)
     base.trainable = False
-    base(UNIT, training=True)
+    base(UNIT, training=training)
     assert base.losses == []
+
+
+def test_one_that_was_never_traced_for_training_is_not_told(tmp_path: Path) -> None:
+    base = build_hub(hub_modules.called(tmp_path / "module", training=(False,)), None)
+    assert not load_interface(tmp_path / "module").takes_training
+    np.testing.assert_array_equal(base(UNIT, training=True), base(UNIT, training=False))
+    assert len(base.trainable_weights) == 2
+
+
+def test_one_that_names_few_of_its_variables_keeps_the_others(tmp_path: Path) -> None:
+    module = hub_modules.called(tmp_path / "module", listed=("kernel",))
+    (layer,) = build_hub(module, None).layers[1:]
+    assert [weight.name for weight in layer.trainable_weights] == ["conv_kernel"]
+    names = [weight.name for weight in layer.non_trainable_weights]
+    assert names == ["bn_gamma", "bn_mean", "bn_variance"]
+    assert np.isfinite(layer(UNIT)).all()
+
+
+def test_whole_numbers_are_kept_and_never_learn(tmp_path: Path) -> None:
+    interface = load_interface(hub_modules.called(tmp_path / "module", extra=np.int64(3)))
+    assert "extra:0" in {variable.name for variable in interface.fixed}
+    assert all(variable.dtype.is_floating for variable in interface.trainable)
+
+
+def test_features_of_half_precision_are_given_in_single(tmp_path: Path) -> None:
+    module = hub_modules.called(tmp_path / "module", gives="bfloat16")
+    assert np.asarray(build_hub(module, None)(UNIT)).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"shape": (1, 32, 32, 3)}, r"float32 of shape \(1, 32, 32, 3\), and any number"),
+        ({"shape": (None, 32, 48, 3)}, r"shape \(None, 32, 48, 3\), and any number of square"),
+        ({"takes": "uint8"}, "takes uint8 of shape"),
+        ({"extra": "text"}, "holds the text extra:0"),
+        ({"table": True}, "holds a lookup table"),
+    ],
+)
+def test_what_can_be_no_base_is_told_before_it_runs(
+    options: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(HeadstartError, match=told):
+        load_interface(hub_modules.called(tmp_path / "module", **options))
+
+
+def test_why_it_cannot_be_called_is_told_without_the_advice_of_keras(tmp_path: Path) -> None:
+    module = hub_modules.called(tmp_path / "module", training=())
+    with pytest.raises(HeadstartError) as caught:
+        build_hub(module, 32)
+    assert "does not take pictures of 32 × 32: Found zero restored functions" in str(caught.value)
+    assert "HubLayer" not in str(caught.value)
 
 
 MADE: dict[str, Callable[[Path], Path]] = {
@@ -117,12 +171,19 @@ def test_a_size_that_does_not_fit_is_told(module: Path, tmp_path: Path) -> None:
     assert build_hub(anything, 48).input_shape == (None, 48, 48, 3)
 
 
+MAKE_BAD: dict[str, Callable[[Path], Path]] = {
+    "ReadFile": hub_modules.reads_files,
+    "Print": lambda path: hub_modules.called(path, prints=True),
+}
+
+
+@pytest.mark.parametrize("operation", list(MAKE_BAD))
 def test_a_graph_that_reaches_for_files_is_not_loaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    operation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = hub_modules.reads_files(tmp_path / "module")
+    module = MAKE_BAD[operation](tmp_path / "module")
     monkeypatch.setattr(tf.saved_model, "load", _never)
-    with pytest.raises(HeadstartError, match="its graph holds ReadFile"):
+    with pytest.raises(HeadstartError, match=f"its graph holds {operation}"):
         load_interface(module)
 
 
