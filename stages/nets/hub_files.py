@@ -12,9 +12,13 @@ import os
 import shutil
 import tarfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from stages.core import locks
 from stages.core.cache import cache_folder
 from stages.core.errors import HeadstartError
 from stages.core.files import atomic_folder, sha256_tree, write_text
@@ -82,19 +86,17 @@ def _cached(handle: str) -> Path:
     place = _place(handle)
     if (place / GRAPH).is_file():
         return place
-    # Beside the folder and not in it: everything in there belongs to the module.
-    archive = place.with_name(f"{place.name}.{os.getpid()}.tar.gz")
+    busy = f"Process {{holder}} is fetching {short_name(handle)}. Waiting for it."
     try:
-        archive.parent.mkdir(parents=True, exist_ok=True)
-        download(_compressed(handle), archive, most=MAX_BYTES)
-        with atomic_folder(place) as folder:
-            _unpack(archive, folder, handle)
-        # As tensorflow_hub does, so that a person can tell the folders apart.
-        write_text(place.with_name(f"{place.name}.descriptor.txt"), f"Handle: {handle}\n")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        # Not beside the folder: tensorflow_hub takes a file that is called so for its own lock.
+        with locks.alone(locks.folder() / f"hub-{place.name}.lock", busy):
+            if not (place / GRAPH).is_file():  # another process may have fetched it meanwhile
+                _fetch(handle, place)
     except DownloadError as error:
         raise HeadstartError(
             f"The module could not be fetched: {error}\n"
-            f"  from    {handle}\n"
+            f"  from    {short_name(handle)}\n"
             f"  folder  {place}\n"
             "Nothing was kept. Without a network: fetch it elsewhere (its page has a download "
             "button; or add `?tf-hub-format=compressed` to the address), and either unpack the "
@@ -104,12 +106,24 @@ def _cached(handle: str) -> Path:
         ) from error
     except OSError as error:
         raise HeadstartError(
-            f"The module {handle} could not be kept in {place.parent}: {error}. Make room, or let "
-            "TFHUB_CACHE_DIR name another folder; then run again."
+            f"The module {short_name(handle)} could not be kept in {place.parent}: {error}. "
+            "Make room, or let TFHUB_CACHE_DIR name another folder; then run again."
         ) from error
+    return place
+
+
+def _fetch(handle: str, place: Path) -> None:
+    # Beside the folder and not in it, where everything belongs to the module; of one name, so that
+    # the next attempt clears away what a killed one left.
+    archive = place.with_name(f"{place.name}.tar.gz")
+    try:
+        download(_compressed(handle), archive, most=MAX_BYTES)
+        with atomic_folder(place) as folder:
+            _unpack(archive, folder, handle)
     finally:
         archive.unlink(missing_ok=True)
-    return place
+    # As tensorflow_hub does, so that a person can tell the folders apart.
+    write_text(place.with_name(f"{place.name}.descriptor.txt"), f"Handle: {handle}\n")
 
 
 def _compressed(handle: str) -> str:
@@ -117,27 +131,36 @@ def _compressed(handle: str) -> str:
     parts = urlsplit(handle)
     if parts.path.endswith((".tar.gz", ".tgz")):
         return handle
-    query = [*parse_qsl(parts.query), ("tf-hub-format", "compressed")]
-    return urlunsplit(parts._replace(query=urlencode(query)))
+    asked = parse_qsl(parts.query, keep_blank_values=True)
+    query = [pair for pair in asked if pair[0] != "tf-hub-format"]
+    return urlunsplit(parts._replace(query=urlencode([*query, ("tf-hub-format", "compressed")])))
 
 
 def _copy(source: Path, target: Path, handle: str) -> None:
     """Copy plain files, and follow no link."""
     total = count = 0
     try:
-        for folder, folders, files in os.walk(source):
+        for folder, folders, files in os.walk(source, onerror=_raise):
             folders.sort()
             here = target / Path(folder).relative_to(source)
             here.mkdir(parents=True)
+            for name in (*folders, *sorted(files)):
+                path = Path(folder) / name
+                if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                    raise _refused(handle, f"holds {name!r}, which is no plain file")
+                if not name.isprintable():
+                    raise _refused(handle, f"holds {name!r}, which is no name for every system")
             for name in sorted(files):
                 path = Path(folder) / name
-                if path.is_symlink() or not path.is_file():
-                    raise _refused(handle, f"holds {name!r}, which is no plain file")
                 total, count = total + path.stat().st_size, count + 1
                 _check(handle, total, count)
                 shutil.copyfile(path, here / name)
     except OSError as error:
         raise HeadstartError(f"The module {handle} cannot be copied: {error}.") from error
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _unpack(archive: Path, target: Path, handle: str) -> None:
@@ -150,34 +173,67 @@ def _unpack(archive: Path, target: Path, handle: str) -> None:
         much unpacks; nothing is left then.
     """
     packed = archive.stat().st_size
-    total = count = 0
+    total = 0
     target.mkdir(exist_ok=True)
     try:
-        with tarfile.open(archive, "r:*") as members:
-            for member in members:
-                if member.isdir():
-                    continue
-                path = PurePosixPath(member.name)
-                if not member.isreg() or member.issparse():
-                    raise _refused(handle, f"holds {member.name!r}, which is no plain file")
-                if path.is_absolute() or ".." in path.parts or "\\" in member.name:
-                    raise _refused(handle, f"holds {member.name!r}, which leads out of it")
-                total, count = total + member.size, count + 1
+        with _opened(archive) as members:
+            for count, member in enumerate(members, 1):
+                total += abs(member.size)
                 _check(handle, total, count)
                 if total > max(_SMALL, _MAX_RATIO * packed):
                     raise _refused(handle, f"unpacks to more than {_MAX_RATIO} times its size")
-                _write(members, member, target / path)
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, OSError) as error:
+                if not member.isdir():
+                    _write(members, member, target / _path(member, handle))
+        _unwrap(target)
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, OSError, ValueError,
+            RecursionError) as error:  # fmt: skip
         raise HeadstartError(
             f"{short_name(handle)} cannot be unpacked: {error}. Nothing was kept. It may be cut "
             "short, or a page in place of the file: open the address in a browser."
         ) from error
-    _unwrap(target)
     if not (target / GRAPH).is_file():
         raise HeadstartError(
             f"{short_name(handle)} is no module: there is no {GRAPH} in it. Nothing was kept. "
             "A module is a folder with that file and a folder `variables`."
         )
+
+
+@contextmanager
+def _opened(archive: Path) -> Iterator[tarfile.TarFile]:
+    """A tar file, plain or of gzip, none of whose headers fills the memory."""
+    with archive.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        stream: Any = gzip.GzipFile(fileobj=file) if packed else file
+        # "r:": what is read goes through the bound; the library would open the file by itself.
+        with tarfile.open(fileobj=_Bounded(stream), mode="r:") as members:  # type: ignore[call-overload]
+            yield members
+
+
+class _Bounded:
+    """What tarfile needs of a stream; headers come in one read, and contents in chunks."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.tell, self.seek = stream.tell, stream.seek
+
+    def read(self, size: int) -> bytes:
+        """At most a chunk."""
+        if size > _CHUNK:
+            raise tarfile.ReadError(f"it holds a header of {size:,} bytes")
+        return bytes(self._stream.read(size))
+
+
+def _path(member: tarfile.TarInfo, handle: str) -> PurePosixPath:
+    """The name under which a member is written."""
+    path = PurePosixPath(member.name)
+    if not member.isreg() or member.issparse() or member.size < 0:
+        raise _refused(handle, f"holds {member.name!r}, which is no plain file")
+    if path.is_absolute() or ".." in path.parts or "\\" in member.name:
+        raise _refused(handle, f"holds {member.name!r}, which leads out of it")
+    if not member.name.isprintable():
+        raise _refused(handle, f"holds {member.name!r}, which is no name for every system")
+    return path
 
 
 def _write(members: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
@@ -189,14 +245,16 @@ def _write(members: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> Non
 
 
 def _unwrap(target: Path) -> None:
-    """Move what lies in a single folder one up."""
-    inside = list(target.iterdir())
-    if len(inside) != 1 or not (inside[0] / GRAPH).is_file():
-        return
-    aside = target.with_name(f"{target.name}.unwrapped")
-    inside[0].rename(aside)
-    target.rmdir()
-    aside.rename(target)
+    """Leave out folders that hold nothing but one folder with the module, all within the target."""
+    while not (target / GRAPH).is_file():
+        inside = list(target.iterdir())
+        if len(inside) != 1 or not inside[0].is_dir():
+            return
+        # Under another name first: what lies in it may be called as it is.
+        around = inside[0].rename(target / ".around")
+        for each in around.iterdir():
+            each.rename(target / each.name)
+        around.rmdir()
 
 
 def _check(handle: str, total: int, count: int) -> None:

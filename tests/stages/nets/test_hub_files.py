@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import subprocess
+import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from stages.core.errors import HeadstartError
 from stages.core.files import sha256_tree
 from stages.nets import fetch, hub_files
 from stages.nets.hub_files import obtain_module
+from tests.conftest import ROOT
 
 FILES = {
     "saved_model.pb": b"graph",
@@ -49,14 +52,17 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("kind", ["folder", "tar.gz", "tar", "tar.gz in a folder"])
+@pytest.mark.parametrize(
+    "kind", ["folder", "tar.gz", "tar", "tar.gz in a folder", "tar.gz in folders in folders"]
+)
 def test_a_folder_and_its_archives_are_the_same_module(kind: str, tmp_path: Path) -> None:
     if kind == "folder":
         source = folder_of(tmp_path / "source")
     elif kind == "tar":
         source = archive_of(tmp_path / "source.tar", mode="w")
     else:
-        prefix = "mobilenet/" if "folder" in kind else "./"
+        deep = "mobilenet/mobilenet/" if "folders" in kind else "mobilenet/"
+        prefix = deep if "folder" in kind else "./"
         source = archive_of(tmp_path / "source.tar.gz", prefix)
     digest = obtain_module(str(source), None, tmp_path / "target")
     assert contents(tmp_path / "target") == FILES
@@ -95,8 +101,32 @@ def hostile(kind: str, path: Path) -> Path:
     return path
 
 
+def crafted(kind: str, path: Path) -> Path:
+    """An archive whose headers no program writes."""
+    with tarfile.open(path, "w:gz") as archive:
+        member = tarfile.TarInfo("variables/\udcff" if kind == "no text" else "saved_model.pb")
+        if kind == "nul":
+            member.pax_headers = {"path": "variables/\0x"}
+        if kind == "huge header":
+            member.pax_headers = {"comment": "x" * 5_000_000}
+        if kind == "chain":
+            link = tarfile.TarInfo("././@LongLink")
+            link.type, link.size = tarfile.GNUTYPE_LONGNAME, 2
+            assert archive.fileobj is not None
+            archive.fileobj.write((link.tobuf() + b"x".ljust(512, b"\0")) * 3000)
+        archive.addfile(member)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["nul", "no text", "huge header", "chain"])
+def test_headers_that_no_program_writes_are_refused(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(HeadstartError, match=r"no name for every|cannot be unpacked"):
+        obtain_module(str(crafted(kind, tmp_path / "m.tar.gz")), None, tmp_path / "target")
+
+
 @pytest.mark.parametrize(
-    "kind", ["link", "hard link", "device", "absolute", "parent", "twice", "bomb"]
+    "kind",
+    ["link", "hard link", "device", "absolute", "parent", "twice", "bomb"],
 )
 def test_a_hostile_archive_writes_nothing_outside(kind: str, tmp_path: Path) -> None:
     archive = hostile(kind, tmp_path / "module.tar.gz")
@@ -107,14 +137,17 @@ def test_a_hostile_archive_writes_nothing_outside(kind: str, tmp_path: Path) -> 
     assert not (tmp_path / "inner/escaped").exists()
 
 
-def test_a_link_in_a_folder_is_not_followed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("to", ["/etc/passwd", "/etc"])
+def test_a_link_in_a_folder_is_not_followed(to: str, tmp_path: Path) -> None:
     source = folder_of(tmp_path / "source")
-    (source / "assets/secret").symlink_to("/etc/passwd")
+    (source / "assets/secret").symlink_to(to)
     with pytest.raises(HeadstartError, match="no plain file"):
         obtain_module(str(source), None, tmp_path / "target")
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>log in</html>", b"\x1f\x8b\x08\x00cut"])
+@pytest.mark.parametrize(
+    "content", [b"", b"<html>log in</html>", b"\x1f\x8b\x08\x00cut", b"\xfd7zXZ\x00no gzip"]
+)
 def test_what_is_no_archive_is_told(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "module.tar.gz").write_bytes(content)
     with pytest.raises(HeadstartError, match=r"cannot be unpacked|is no module"):
@@ -178,6 +211,47 @@ def test_an_address_is_fetched_once_where_tensorflow_hub_finds_it(
     assert sorted(path.name for path in cache.iterdir()) == [name, f"{name}.descriptor.txt"]
     assert obtain_module(server.handle, digest, tmp_path / "second") == digest
     assert server.requests == ["/google/vector/1?tf-hub-format=compressed"]
+
+
+def test_what_an_address_asks_for_is_kept_and_nothing_asked_twice(
+    server: Server, cache: Path, tmp_path: Path
+) -> None:
+    obtain_module(f"{server.handle}/?a=&tf-hub-format=compressed", None, tmp_path / "target")
+    assert server.requests == ["/google/vector/1/?a=&tf-hub-format=compressed"]
+    assert len(list(cache.iterdir())) == 2
+
+
+FETCH = """
+import sys, pathlib
+from stages.nets import hub_files
+if "killed" in sys.argv:
+    import os, signal
+    hub_files._unwrap = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+hub_files.obtain_module(sys.argv[1], None, pathlib.Path(sys.argv[2]))
+"""
+
+
+def fetching(handle: str, target: Path, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", FETCH, handle, str(target), *options],
+        cwd=ROOT, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_two_processes_fetch_it_once_and_what_a_killed_one_left_is_cleared_away(
+    server: Server, cache: Path, tmp_path: Path
+) -> None:
+    with fetching(server.handle, tmp_path / "killed", "killed") as killed:
+        killed.communicate()
+    assert killed.returncode < 0
+    assert list(cache.iterdir())
+    with fetching(server.handle, tmp_path / "a") as a, fetching(server.handle, tmp_path / "b") as b:
+        said = [each.communicate()[1] for each in (a, b)]
+    assert [a.returncode, b.returncode] == [0, 0], said
+    assert contents(tmp_path / "a") == contents(tmp_path / "b") == FILES
+    assert len(server.requests) == 2
+    name = hashlib.sha1(server.handle.encode(), usedforsecurity=False).hexdigest()
+    assert sorted(path.name for path in cache.iterdir()) == [name, f"{name}.descriptor.txt"]
 
 
 def test_a_module_placed_by_hand_needs_no_network(cache: Path, tmp_path: Path) -> None:
