@@ -48,7 +48,12 @@ def _from_applications(backbone: Backbone, alpha: float, image_size: int) -> ker
 
 
 def call_application(
-    backbone: Backbone, alpha: float, image_size: int, weights: str | None
+    backbone: Backbone,
+    alpha: float,
+    image_size: int,
+    weights: str | None,
+    *,
+    include_top: bool = False,
 ) -> keras.Model:
     """Call the constructor in keras.applications.
 
@@ -56,6 +61,8 @@ def call_application(
     ----------
     weights : {"imagenet"} or None
         None leaves Keras' own initial values.
+    include_top : bool
+        With the classifier of ImageNet's thousand classes.
     """
     options: dict[str, Any] = {"alpha": alpha} if len(backbone.alphas) > 1 else {}
     with warnings.catch_warnings():
@@ -63,7 +70,10 @@ def call_application(
         # origin says so, too.
         warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square")
         return getattr(keras.applications, backbone.function)(
-            include_top=False, weights=weights, input_shape=(image_size, image_size, 3), **options
+            include_top=include_top,
+            weights=weights,
+            input_shape=(image_size, image_size, 3),
+            **options,
         )
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from stages.core.backbones import Backbone
 from stages.core.errors import HeadstartError, ParameterError
-from stages.nets.base import load_weights, preprocess
+from stages.nets.base import call_application, load_weights, preprocess
 from stages.nets.fetch import AbsentFileError
-from stages.nets.pretrained import _own_get_file, _repair_variance
+from stages.nets.pretrained import from_keras, repair_variance
 from stages.nets.tf import fresh_names, keras, tf
 
 
@@ -62,7 +60,7 @@ def whole(backbone: Backbone, alpha: float, image_size: int, weights: Path | Non
         network, origin = _imagenet(backbone, alpha, trained_at)
     else:
         with fresh_names():
-            network = _build(backbone, alpha, image_size, None)
+            network = call_application(backbone, alpha, image_size, None, include_top=True)
         _check_size(network, backbone, image_size)
         if weights is None:
             # Keras loads its files at the size that they were trained on alone, and then adds a
@@ -73,7 +71,7 @@ def whole(backbone: Backbone, alpha: float, image_size: int, weights: Path | Non
             _take_file(network, backbone, weights)
             origin = f"the file {weights.name}"
         if backbone.repaired_variance:
-            _repair_variance(network)
+            repair_variance(network)
     pixels = keras.Input(shape=(image_size, image_size, 3), dtype="uint8", name="pixels")
     scaled = preprocess(pixels, backbone.preprocessing)
     return Whole(keras.Model(pixels, network(scaled, training=False), name="imagenet"), origin)
@@ -91,20 +89,6 @@ def function(model: keras.Model) -> Callable[[npt.NDArray[np.uint8]], npt.NDArra
     return lambda batch: np.asarray(traced(batch), np.float32)
 
 
-def _build(backbone: Backbone, alpha: float, image_size: int, weights: str | None) -> keras.Model:
-    options: dict[str, Any] = {"alpha": alpha} if len(backbone.alphas) > 1 else {}
-    with warnings.catch_warnings():
-        # About `input_shape`; which file is taken for which size is decided and said by us.
-        warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square")
-        return getattr(keras.applications, backbone.function)(
-            include_top=True,
-            weights=weights,
-            input_shape=(image_size, image_size, 3),
-            classifier_activation="softmax",
-            **options,
-        )
-
-
 def _check_size(network: keras.Model, backbone: Backbone, image_size: int) -> None:
     flattens = any(isinstance(layer, keras.layers.Flatten) for layer in network.layers)
     if flattens and image_size != backbone.default_size:
@@ -117,23 +101,14 @@ def _check_size(network: keras.Model, backbone: Backbone, image_size: int) -> No
 
 def _imagenet(backbone: Backbone, alpha: float, image_size: int) -> tuple[keras.Model, str]:
     """The network with the weights of Keras' own file, and where they are from."""
-    with fresh_names(), _own_get_file() as files:
-        try:
-            network = _build(backbone, alpha, image_size, "imagenet")
-        except AbsentFileError as error:
-            raise HeadstartError(
-                f"The weights of {backbone.name} with its classifier {error.facts} Or name such a "
-                "file with `--weights`, or another network with `--backbone`."
-            ) from error
-        except Exception as error:
-            if not files:
-                raise
-            raise HeadstartError(
-                f"{files[-1].path} does not hold the weights of {backbone.name}: {error} It is "
-                "damaged or another file of that name. Delete it; it is then fetched again from "
-                f"{files[-1].url}."
-            ) from error
-    return network, f"Keras' ImageNet weights, {files[-1].url}"
+    try:
+        network, file = from_keras(backbone, alpha, image_size, include_top=True)
+    except AbsentFileError as error:
+        raise HeadstartError(
+            f"The weights of {backbone.name} with its classifier {error.facts} Or name such a "
+            "file with `--weights`, or another network with `--backbone`."
+        ) from error
+    return network, f"Keras' ImageNet weights, {file.url}"
 
 
 def _take_file(network: keras.Model, backbone: Backbone, path: Path) -> None:

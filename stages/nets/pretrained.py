@@ -91,7 +91,7 @@ def obtain(name: str, alpha: float, image_size: int, weights: str, seed: int) ->
     else:
         load_weights(base, path)
     if backbone.repaired_variance:
-        _repair_variance(base)
+        repair_variance(base)
     return Pretrained(base, path.name, False, f"the file {path.name}, sha256 {sha256_file(path)}")
 
 
@@ -180,9 +180,30 @@ def settle(base: keras.Model, preprocessing: Preprocessing) -> None:
 
 
 def _imagenet(backbone: Backbone, alpha: float, image_size: int) -> Pretrained:
+    base, file = from_keras(backbone, alpha, image_size)
+    if backbone.repaired_variance:
+        weights, base = base.get_weights(), build_base(backbone.name, alpha, image_size)
+        base.set_weights(weights)
+        repair_variance(base)
+    origin = f"Keras' ImageNet weights, {file.url}, sha256 {sha256_file(file.path)}"
+    return Pretrained(base, "imagenet", False, origin)
+
+
+def from_keras(
+    backbone: Backbone, alpha: float, image_size: int, *, include_top: bool = False
+) -> tuple[keras.Model, WeightsFile]:
+    """A network of keras.applications with its ImageNet weights, and the file that they are from.
+
+    Raises
+    ------
+    HeadstartError
+        If the file cannot be had, or does not hold them.
+    """
     with fresh_names(), _own_get_file() as files:
         try:
-            base = call_application(backbone, alpha, image_size, "imagenet")
+            network = call_application(
+                backbone, alpha, image_size, "imagenet", include_top=include_top
+            )
         except HeadstartError:
             raise
         except Exception as error:
@@ -193,13 +214,7 @@ def _imagenet(backbone: Backbone, alpha: float, image_size: int) -> Pretrained:
                 "damaged or another file of that name. Delete it; it is then fetched again from "
                 f"{files[-1].url}."
             ) from error
-    if backbone.repaired_variance:
-        weights, base = base.get_weights(), build_base(backbone.name, alpha, image_size)
-        base.set_weights(weights)
-        _repair_variance(base)
-    file = files[-1]
-    origin = f"Keras' ImageNet weights, {file.url}, sha256 {sha256_file(file.path)}"
-    return Pretrained(base, "imagenet", False, origin)
+    return network, files[-1]
 
 
 @contextmanager
@@ -227,7 +242,7 @@ def _own_get_file() -> Iterator[list[WeightsFile]]:
         file_utils.get_file = original
 
 
-def _repair_variance(base: keras.Model) -> None:
+def repair_variance(base: keras.Model) -> None:
     """Square what Keras' file holds in place of the input's variances.
 
     EfficientNet's files hold the deviations, and keras.applications adds a layer that divides by

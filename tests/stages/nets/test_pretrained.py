@@ -15,7 +15,7 @@ from stages.core.errors import HeadstartError
 from stages.nets import fetch
 from stages.nets.base import build_base, call_application, preprocess
 from stages.nets.parity import pictures, run_keras
-from stages.nets.pretrained import _repair_variance, draw, obtain
+from stages.nets.pretrained import draw, obtain, repair_variance
 from stages.nets.tf import keras
 from tests.conftest import ROOT
 
@@ -158,5 +158,5 @@ def test_efficientnet_is_the_network_that_keras_loads(
     np.testing.assert_allclose(run_keras(ours, batch), expected, rtol=1e-3, atol=1e-6)
     assert not np.allclose(run_keras(source, batch), expected, rtol=1e-2)
     # Saved and loaded again, it is not mended twice.
-    _repair_variance(ours)
+    repair_variance(ours)
     np.testing.assert_allclose(run_keras(ours, batch), expected, rtol=1e-3, atol=1e-6)
