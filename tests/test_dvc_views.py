@@ -12,6 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from benchmarks.checkout import Checkout
+from flows.dotted import leaves
 from stages.artifacts.predictions import read_predictions
 from stages.core.files import write_json
 from tests import plots_page
@@ -125,14 +126,6 @@ def test_plots_are_drawn_without_a_network(
         text = (to / "index.html").read_text()
         assert '"rev": "HEAD~1"' in text
         assert '"rev": "workspace"' in text
-
-
-def leaves(node: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"
 
 
 def test_experiments_have_columns_of_what_one_compares(project: Checkout) -> None:

@@ -23,6 +23,7 @@ from stages.artifacts.backbone_record import read_backbone
 from stages.artifacts.feature_store import FeatureStore, outlook
 from stages.artifacts.manifest import read_images, read_set_aside
 from stages.engine.extraction import fingerprint_record
+from tests.flows.server import until
 from tests.test_end_to_end import lock, stages_that_ran, table
 
 pytestmark = [pytest.mark.shared, pytest.mark.timeout(1800)]
@@ -137,7 +138,7 @@ def test_killed_at_random_moments_it_goes_on_to_the_same_bytes(
             os.kill(dvc.pid, signal.SIGKILL)
             for process in extracting:
                 process.kill()
-        until(lambda: not stages_alive(checkout), seconds=10)
+        until(lambda: not stages_alive(checkout), 10, "the stages end")
     checkout.repro()
     assert lock(checkout) == lock(project)
     backbone = read_backbone(checkout.folder / "data/backbone")
@@ -168,13 +169,6 @@ def base_passes(checkout: Checkout) -> int:
     return int(entry["passes_done"])
 
 
-def until(is_so: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.02)
-
-
 def stages_alive(checkout: Checkout, name: str = "") -> list[psutil.Process]:
     """Processes of this checkout that run a stage, or the one of this name."""
     found = []
@@ -191,7 +185,7 @@ def held_when(checkout: Checkout, is_so: Callable[[], bool]) -> list[psutil.Proc
 
     They run for 20 ms at a time, so that the moment is not missed on a busy machine.
     """
-    until(lambda: bool(stages_alive(checkout, "extract_features")), seconds=120)
+    until(lambda: stages_alive(checkout, "extract_features"), 120, "the stage begins")
     end = time.monotonic() + 120
     while True:
         extracting = stages_alive(checkout, "extract_features")

@@ -19,7 +19,8 @@ from benchmarks.checkout import Checkout
 from stages.artifacts.features import read_features
 from stages.artifacts.model_folder import read_model
 from stages.artifacts.predictions import read_predictions
-from tests.stages.small_run import encoded, picture
+from tests.stages.imaging.pictures import encoded
+from tests.stages.small_run import picture
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 A_CLASS = 12

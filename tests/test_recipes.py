@@ -9,18 +9,19 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.checkout import Checkout
+from flows.dotted import leaves
 from stages.core.params import recipe
 from stages.core.params.reader import read_params
 from stages.core.params.recipe import header, load, names, read_text
 from tests.conftest import ROOT
-from tests.stages.small_run import encoded, picture
+from tests.stages.imaging.pictures import encoded
+from tests.stages.small_run import picture
 
 RECIPES = ROOT / "recipes"
 NAMES = names(RECIPES)
@@ -37,15 +38,6 @@ TUTORIALS = {
     "hub-feature-vector",
     "vgg16-features",
 }
-
-
-def keys(node: Mapping[str, Any], before: str = "") -> Iterator[str]:
-    """Every key that a recipe sets: ``train_head.epochs``."""
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            yield from keys(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}"
 
 
 def test_every_tutorial_has_its_recipe() -> None:
@@ -80,8 +72,8 @@ def test_a_score_comes_with_its_pictures_weights_and_interval_or_not_at_all(name
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_leaves_nothing_of_the_one_before(name: str) -> None:
-    every = {key for text in TEXTS.values() for key in keys(load(text))}
-    own = set(keys(load(TEXTS[name])))
+    every = {key for text in TEXTS.values() for key in leaves(load(text))}
+    own = set(leaves(load(TEXTS[name])))
     if load(TEXTS[name])["extract_features"]["views"] == 0:  # then `augment` does nothing
         every = {key for key in every if not key.startswith("extract_features.augment.")}
     if name == "my-photos":  # no figure was measured with it, so the seed stays the user's

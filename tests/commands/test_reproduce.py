@@ -9,8 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from benchmarks.checkout import Checkout
 from tests.commands import running
 from tests.conftest import ROOT
 from tests.flows import projects, toy
+from tests.flows.server import until
 
 run = partial(running.run, "reproduce")
 
@@ -114,21 +113,15 @@ def test_interrupted_it_ends_the_stage_and_removes_the_copy(
         cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True,
     )  # fmt: skip
-    until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "")
+    pid = tmp_path / "pid"
+    until(lambda: pid.exists() and pid.read_text(), 60, "the stage begins")
     stage = int((tmp_path / "pid").read_text())
     process.send_signal(number)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert f"Interrupted: the stages were ended and the copy {fate}." in said
-    until(lambda: not Path(f"/proc/{stage}").exists())
+    until(lambda: not Path(f"/proc/{stage}").exists(), 60, "the stage ends")
     assert bool(list(tmp_path.glob("headstart-reproduce-*"))) == bool(words)
-
-
-def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.05)
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ def until(ready: Callable[[], T | None], seconds: float, what: str) -> T:
             return found
         if time.monotonic() > end:
             raise AssertionError(f"{what}: not within {seconds:.0f} s")
-        time.sleep(0.2)
+        time.sleep(0.05)
 
 
 class Kept:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from stages.core.params.extract_features import ExtractFeaturesParams
 from stages.core.params.train_head import TrainHeadParams
 from stages.nets.tf import configure
 from tests.stages import sections
+from tests.stages.imaging.pictures import encoded
 
 #: The files that decide bytes stand in the repository; stages check them in their command line.
 ROOT = Path(__file__).resolve().parents[2]
@@ -187,12 +187,6 @@ def picture(kind: int, number: int, side: int = 40) -> Image.Image:
     start = int(rng.integers(0, side - 6))
     pixels[start : start + 6] = 250
     return Image.fromarray(pixels)
-
-
-def encoded(image: Image.Image, kind: str) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, kind)
-    return stream.getvalue()
 
 
 def _pictures(run: SmallRun, each: int = 16) -> None:

@@ -25,7 +25,8 @@ from stages.core.forms import FORMS
 from stages.engine import extraction
 from stages.engine.parity_pictures import load
 from tests.stages import small_run
-from tests.stages.small_run import ROOT, SmallRun, encoded, picture, stage
+from tests.stages.imaging.pictures import encoded
+from tests.stages.small_run import ROOT, SmallRun, picture, stage
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from stages.core.files import sha256_tree
 from stages.core.journal import Journal
 from tests.stages import recorded, small_run
 from tests.stages.artifacts.models import record
+from tests.stages.imaging.pictures import encoded
 from tests.stages.small_run import ROOT, SmallRun, stage
 
 ONE = ({"kind": "dense", "units": 1, "activation": "sigmoid"},)
@@ -198,7 +199,7 @@ def test_training_goes_on_with_the_class_weights_of_the_head(tmp_path: Path, wei
         def fit(self, *arguments: Any) -> None:
             given.extend(arguments)
 
-    content = small_run.encoded(small_run.picture(0, 0), "PNG")
+    content = encoded(small_run.picture(0, 0), "PNG")
     rows = pd.DataFrame({"image_id": ["0" * 64] * 2, "shard": 0, "offset": 0, "bytes": 0})
     made: dict[str, Any] = {
         "record": record(class_weights=weights),

@@ -21,7 +21,8 @@ from stages.engine.views import Views
 from stages.imaging.pixels import pixels
 from tests.contract import code_dependencies
 from tests.stages.engine.test_extraction import Memory
-from tests.stages.small_run import ROOT, encoded, picture
+from tests.stages.imaging.pictures import encoded
+from tests.stages.small_run import ROOT, picture
 
 SIZE = 8
 COUNT = 11

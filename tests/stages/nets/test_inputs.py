@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from PIL import Image
 from stages.imaging.pixels import pixels
 from stages.nets import inputs
 from stages.nets.tf import tf
+from tests.stages.imaging.pictures import encoded
 
 SIZE = 48
 
@@ -42,12 +42,6 @@ def transparent() -> Image.Image:
     alpha = np.random.default_rng(1).integers(0, 256, picture.size[::-1], dtype=np.uint8)
     picture.putalpha(Image.fromarray(alpha))
     return picture
-
-
-def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
-    stream = io.BytesIO()
-    picture.save(stream, kind, **options)
-    return stream.getvalue()
 
 
 def with_orientation(value: int, endian: str = "<", **options: Any) -> bytes:

@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ import pytest
 
 from stages.core.errors import HeadstartError
 from stages.nets.forms.fresh import readers
+from tests.flows.server import until
 from tests.stages.small_run import ROOT, picture
 
 PIXELS = np.stack([np.asarray(picture(kind, 5, side=16)) for kind in range(3)])
@@ -85,7 +84,7 @@ def test_no_process_outlives_the_one_that_started_it() -> None:
         starter.send_signal(signal.SIGKILL)
         starter.wait()
         starter.stdout.close()
-    until(lambda: not any(alive(process) for process in started), 120)
+    until(lambda: not any(alive(process) for process in started), 120, "they end")
 
 
 def test_leaving_early_ends_what_was_started() -> None:
@@ -103,10 +102,3 @@ def alive(process: int) -> bool:
     # One that nobody has asked for its exit code is dead, too.
     status = Path(f"/proc/{process}/stat")
     return not (status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z")
-
-
-def until(condition: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.05)
