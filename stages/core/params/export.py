@@ -9,12 +9,10 @@ from pydantic import Field, field_validator
 
 from stages.core.errors import UnfitError
 from stages.core.forms import FORMS, FormName
-from stages.core.params.base import PositiveFloat, PositiveInt, Section
+from stages.core.params.base import Portion, PositiveFloat, PositiveInt, Section
 
 #: The packages of each extra that a form needs.
 _PACKAGES = {"onnx": ("onnx", "onnxruntime", "tf2onnx")}
-
-Agreement = Annotated[float, Field(ge=0, le=1)]
 
 
 class ExportParams(Section):
@@ -28,9 +26,9 @@ class ExportParams(Section):
     forms: Annotated[list[FormName], Field(min_length=1)]
     parity_pictures: PositiveInt
     max_probability_difference: PositiveFloat
-    min_agreement_encoded: Agreement
-    min_agreement_float16: Agreement
-    min_agreement_int8: Agreement
+    min_agreement_encoded: Portion
+    min_agreement_float16: Portion
+    min_agreement_int8: Portion
     calibration_pictures: PositiveInt
 
     @field_validator("forms")

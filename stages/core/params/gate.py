@@ -6,9 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from stages.core.params.base import NonNegativeFloat, Section, Share
-
-_Portion = Annotated[float, Field(ge=0, le=1)]
+from stages.core.params.base import NonNegativeFloat, Portion, Section, Share
 
 
 class GateParams(Section):
@@ -17,11 +15,11 @@ class GateParams(Section):
     ``release_tags`` is a pattern of git tags, as ``git tag --list`` takes it.
     """
 
-    min_accuracy: _Portion | None
-    min_accuracy_low: _Portion | None
-    min_macro_f1: _Portion | None
+    min_accuracy: Portion | None
+    min_accuracy_low: Portion | None
+    min_macro_f1: Portion | None
     max_loss: NonNegativeFloat | None
-    max_calibration_error: _Portion | None
+    max_calibration_error: Portion | None
     not_worse_than_release: bool
     release_tags: Annotated[str, Field(min_length=1)]
     significance: Share
