@@ -210,7 +210,7 @@ stages:
   hanging:
     cmd: echo $$ > pid; sleep 600
     outs: [hanging.txt]
-    meta: {timeout_s: 2}
+    meta: {timeout_s: 5}  # on a busy machine, DVC takes some of them to begin
 """
 
 
@@ -218,7 +218,7 @@ def test_retries_and_time_limits_are_those_of_the_graph(project: Callable[[str],
     folder = project(META)
     state, run = go(folder)
     assert run.outcomes == {"flaky": Outcome.RAN}
-    assert "hanging was ended after 2 s" in (state.message or "")
+    assert "hanging was ended after 5 s" in (state.message or "")
     with pytest.raises(ProcessLookupError):
         os.killpg(os.getpgid(int((folder / "pid").read_text())), 0)
 
