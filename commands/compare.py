@@ -152,6 +152,6 @@ def differing(
 
 
 def _shown(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    from stages.core.tables import spelled
+
+    return f"{value:.4g}" if isinstance(value, float) else spelled(value)

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 def plain(text: str) -> str:
     """``text`` without anything that a terminal would obey: such characters as escapes."""
     return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def spelled(value: Any) -> str:
+    """A value as YAML spells it, where Python has another word."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def columns(rows: Sequence[Sequence[str]], align: str) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from stages.artifacts.backbone_record import BackboneRecord
 from stages.artifacts.model_folder import ModelRecord
+from stages.core.tables import spelled
 from stages.report.exported import license_of
 from stages.report.exported_readme import RANDOM, parity_table
 from stages.report.exported_record import activation_of
@@ -274,6 +275,4 @@ def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
         changed = {name: item for name, item in value.items() if item}
         return ", ".join(f"{name} {item}" for name, item in changed.items()) or "none"
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return spelled(value)

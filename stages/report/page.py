@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from stages.core.files import write_text
+from stages.core.tables import spelled
 
 _SHORT = 48  # letters
 _SPACE = "\N{NO-BREAK SPACE}"  # a number and its unit stay together
@@ -145,13 +146,9 @@ def energy(wh: float) -> str:
 
 def shown(value: object) -> str:
     """A parameter as it stands in params.yaml."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
     if isinstance(value, (list, tuple)):
         return ", ".join(shown(item) for item in value) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else spelled(value)
 
 
 def short(name: str) -> str:

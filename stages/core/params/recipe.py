@@ -16,6 +16,7 @@ from ruamel.yaml.error import YAMLError
 from stages.core.errors import ParameterError
 from stages.core.files import write_text
 from stages.core.params.reader import BROKEN, read_params
+from stages.core.tables import spelled
 
 
 def names(folder: Path) -> list[str]:
@@ -155,7 +156,7 @@ def apply(params: Path, layers: Sequence[Mapping[str, Any]]) -> list[str]:
     before, after = (_leaves(YAML(typ="safe").load(t)) for t in (params.read_text("utf-8"), text))
     write_text(params, text)
     return [
-        f"{key}: {_shown(before.get(key))} -> {_shown(value)}"
+        f"{key}: {spelled(before.get(key))} -> {spelled(value)}"
         for key, value in after.items()
         if before.get(key) != value
     ]
@@ -181,12 +182,6 @@ def _leaves(node: Mapping[str, Any], place: str = "") -> dict[str, Any]:
         else:
             found[f"{place}{key}"] = value
     return found
-
-
-def _shown(value: Any) -> str:
-    return (
-        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    )
 
 
 def load(text: str) -> Mapping[str, Any]:
