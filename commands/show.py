@@ -252,12 +252,14 @@ def _folded(rows: list[LayerRow], *, alone: bool) -> list[LayerRow]:
     frozen: list[LayerRow] = []
 
     def close() -> None:
-        if frozen:
+        if len(frozen) == 1:
+            found.append(frozen[0])
+        elif frozen:
             name = f"{frozen[0].name} … {frozen[-1].name}"
             whole = sum(row.parameters for row in frozen)
             kind = f"{len(frozen)} frozen layers"
             found.append(LayerRow(name, kind, frozen[-1].shape, whole, 0))
-            frozen.clear()
+        frozen.clear()
 
     learning = [place for place, row in enumerate(rows) if row.trainable]
     first = min(learning, default=len(rows))
