@@ -219,7 +219,7 @@ def write_and_read(
     if not readings:
         raise HeadstartError(
             f"None of the forms {', '.join(ordered)} can be made of this model. Nothing was "
-            "exported. Add saved_model or keras to export.forms in params.yaml."
+            "exported. Add saved_model to export.forms in params.yaml: it holds any base."
         )
     return Written(readings, left_out)
 

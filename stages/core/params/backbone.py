@@ -105,6 +105,8 @@ class BackboneParams(Section):
                     f"(`headstart show module {hub}` prints it).",
                 )
             return sha256
+        if info.data.get("name") == HUB:  # The handle is at fault, and that is said.
+            return sha256
         weights = info.data.get("weights")
         if weights is not None and is_path(weights) and sha256 is None:
             raise UnfitError(

@@ -272,6 +272,12 @@ def test_a_module_of_one_s_own_needs_its_hash(tmp_path: Path) -> None:
         BackboneParams(**{**MODULE, "hub": str(tmp_path)})
 
 
+def test_a_wrong_handle_is_one_fault_and_its_hash_is_none() -> None:
+    with pytest.raises(ValidationError) as caught:
+        BackboneParams(**{**MODULE, "hub": "nowhere", "weights_sha256": "a" * 64})
+    assert [fault["loc"] for fault in caught.value.errors()] == [("hub",)]
+
+
 def test_an_address_needs_a_hash(tmp_path: Path) -> None:
     text = TEXT.replace("source: embedded", "source: archive").replace(
         "url: null", "url: http://x.org/a.zip"
