@@ -94,10 +94,12 @@ def _told(run: Run, found: Mapping[str, Any], lacks: Mapping[str, str]) -> Itera
     copies = f", {result['copies']} of them copies of others" if result["copies"] else ""
     tuned = result["kind"] == "fine_tuned"
     chosen = f" Chosen because {result['chosen_because']}." if tuned else ""
+    given = ", by path: Keras' own file for this size was not at hand" if run.by_path else ""
+    given = ", made a module here" if run.module else given
     yield (
         f"{run.what}: `{result['command']}`. {result['files']:,} files of `{run.archive}`{copies}"
         f"{aside}; {result['train']:,} to train, {result['validation']:,} to choose, "
-        f"{result['test']:,} to judge. Weights: `{run.weights}`.{chosen} Code of "
+        f"{result['test']:,} to judge. Weights: `{run.weights}`{given}.{chosen} Code of "
         f"{result['commit']}."
     )
 
