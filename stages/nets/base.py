@@ -204,14 +204,11 @@ def preprocess(pixels: Any, kind: Preprocessing | str) -> Any:
 
 
 def _blue_first(pixels: Any) -> Any:
-    """Blue, green, red of red, green, blue; not by ``ops.flip``, which no HDF5 file can hold."""
-    rows = keras.layers.Permute((3, 1, 2), name="colors_first")(pixels)
-    blue, green, red = (
-        keras.layers.Cropping2D(((index, 2 - index), (0, 0)), name=name)(rows)
-        for index, name in ((2, "blue"), (1, "green"), (0, "red"))
-    )
-    together = keras.layers.Concatenate(axis=1, name="blue_green_red")([blue, green, red])
-    return keras.layers.Permute((2, 3, 1), name="colors_last")(together)
+    """Blue, green, red of red, green, blue: by ones and zeros, for no HDF5 file holds a flip."""
+    layer = keras.layers.Conv2D(3, 1, use_bias=False, trainable=False, name="blue_first")
+    layer.build((None, None, None, 3))
+    layer.set_weights([np.eye(3, dtype=np.float32)[::-1].reshape(1, 1, 3, 3)])
+    return layer(pixels)
 
 
 def pool(activations: Any, pooling: str) -> Any:

@@ -44,7 +44,8 @@ def made(kind: str, pooling: str) -> tuple[Any, Any, Any]:
         ("tf", "avg", "keras"),
         ("tf", "none", "h5"),
         ("torch", "avg", "h5"),
-        ("caffe", "max", "keras"),  # Its pixels are turned about by operations, not by layers.
+        ("caffe", "max", "keras"),
+        ("caffe", "avg", "h5"),
         ("none", "none", "keras"),  # Nothing at all stands before the base.
     ],
 )
