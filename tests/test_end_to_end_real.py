@@ -122,16 +122,20 @@ def test_killed_at_random_moments_it_goes_on_to_the_same_bytes(
     def reached(least: int) -> bool:
         return recorded() >= least
 
-    # Twice whenever it may be: dvc alone is killed, so its stage has to notice by itself. Then in
-    # the middle of the extraction: both are killed.
+    def come(moment: float, before: int) -> bool:
+        return time.monotonic() > moment or recorded() > before
+
+    # Twice whenever it may be, but before a fast machine is through with the pictures: dvc alone is
+    # killed, so its stage has to notice by itself. Then in the middle of the extraction: both are.
     for least in (None, None, 1, len(ids) // 3):
+        before, moment = recorded(), time.monotonic() + chance.uniform(2, 9)
         with subprocess.Popen(
             ["dvc", "repro"], cwd=checkout.folder, env=checkout.environment,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         ) as dvc:  # fmt: skip
             extracting: list[psutil.Process] = []
             if least is None:
-                time.sleep(chance.uniform(2, 9))
+                until(partial(come, moment, before), 60, "its moment comes")
             else:
                 extracting = held_when(checkout, partial(reached, least))
                 assert least <= recorded() < len(ids), "the kill would not hit the extraction"
