@@ -88,6 +88,7 @@ def test_two_cold_runs_give_the_same_bytes(
     assert lock(second) == lock(cold[0])
 
 
+@pytest.mark.slow
 def test_another_head_rate_runs_the_head_and_costs_no_pass(cold: tuple[Checkout, str]) -> None:
     checkout, _ = cold
     checkout.set(train_head__learning_rate=0.01)

@@ -101,6 +101,7 @@ def test_transfer_shows_and_what_is_no_picture_is_set_aside(project: Checkout) -
     assert exported["forms"]["saved_model"]["encoded"]["same_first_guess_share"] >= 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kills a process group")
 def test_killed_at_random_moments_it_goes_on_to_the_same_bytes(
     project: Checkout,

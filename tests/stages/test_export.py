@@ -218,6 +218,7 @@ for number, block in enumerate(re.findall("```python\\n(.*?)```", page, re.DOTAL
 """
 
 
+@pytest.mark.slow
 def test_every_example_of_the_readme_runs_and_says_the_same(run: SmallRun, tmp_path: Path) -> None:
     if not (run.folder / "first").is_dir():
         assert exported(run, "tuned", "first", forms=list(FORMS)).returncode == 0

@@ -55,6 +55,7 @@ def journal(run: SmallRun, name: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_same_bytes_and_the_second_makes_no_pass(run: SmallRun) -> None:
     for name in ("first", "second"):
         done = tune(run, name, TRAINS)

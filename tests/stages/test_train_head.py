@@ -64,6 +64,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in names}
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_bytes_and_another_seed_does_not(tmp_path: Path) -> None:
     data = separable(tmp_path / "data")
     for name in ("one", "two"):

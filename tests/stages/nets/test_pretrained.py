@@ -36,6 +36,7 @@ def test_random_weights_are_said_and_belong_to_the_seed(
     assert not np.array_equal(again[0], other[0])
 
 
+@pytest.mark.slow
 def test_random_weights_of_two_processes_are_equal() -> None:
     script = (
         "import hashlib; from stages.nets.base import build_base; "
