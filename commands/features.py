@@ -21,7 +21,7 @@ from commands.pictures import (
     Model,
 )
 from commands.reading import Reading, listed
-from stages.core.errors import ParameterError
+from stages.core.errors import HeadstartError, ParameterError
 
 
 @command(
@@ -55,7 +55,7 @@ def features(
     """Write a row for each picture that could be read."""
     if output.suffix != ".npy":
         raise ParameterError(f"`--output` must end in .npy. Got {str(output)!r} instead.")
-    from serving.feature_file import feature_file, names_beside
+    from serving.feature_file import check_place, feature_file, names_beside
     from serving.features import load
     from serving.prediction import predict as outcomes
     from stages.core.disk import require_room
@@ -63,18 +63,25 @@ def features(
 
     limits = Limits(tuple(accept), min_side, max_pixels, max_picture_bytes)
     listing = listed(pictures)
+    check_place(output)
     extractor = load(model, form, layer)
     size = 4 * len(listing.inputs)
     for side in extractor.shape:
         size *= side
     require_room({output.parent: size}, "The features", "Name an --output on another disk.")
     reading = Reading(listing)
-    with feature_file(output, extractor.shape) as add:
-        found = outcomes(extractor, listing.inputs, limits)
-        for outcome, row in reading.of(found, "Extracting", bar=True):
-            add(outcome.input.name, row)
-        if not reading.read:
-            reading.end()  # Leaves no file.
+    try:
+        with feature_file(output, extractor.shape) as add:
+            found = outcomes(extractor, listing.inputs, limits)
+            for outcome, row in reading.of(found, "Extracting", bar=True):
+                add(outcome.input.name, row)
+            if not reading.read:
+                reading.end()  # Leaves no file.
+    except OSError as error:
+        raise HeadstartError(
+            f"The features could not be written to {output}: {error.strerror or error}. There is "
+            "no new array. Name another --output, or mend that."
+        ) from error
     typer.echo(
         f"Written: {output}, float32 of shape {(reading.read, *extractor.shape)}; "
         f"{names_beside(output)} names the rows."

@@ -11,7 +11,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from stages.core.errors import HeadstartError
 from stages.core.files import atomic_file
+
+_COLUMNS = ["row", "file"]
 
 Add = Callable[[str, npt.NDArray[np.float32]], None]
 
@@ -19,6 +22,42 @@ Add = Callable[[str, npt.NDArray[np.float32]], None]
 def names_beside(path: Path) -> Path:
     """Where the pictures' names are written."""
     return path.with_suffix(".csv")
+
+
+def check_place(path: Path) -> None:
+    """Refuse a place for both files, before anything is computed for it.
+
+    A file of ours may be written anew. A CSV of the same name that is not, such as a list of
+    labels, was not named by anybody, and is no place.
+
+    Parameters
+    ----------
+    path : Path
+        The ``.npy`` file to be.
+
+    Raises
+    ------
+    HeadstartError
+        If a folder is in the way, or another CSV.
+    """
+    names = names_beside(path)
+    for one in (path, names):
+        if one.is_dir():
+            raise HeadstartError(
+                f"{one} is a folder, and a file of that name is to be written. Nothing was read. "
+                "Name another --output."
+            )
+    if not names.exists():
+        return
+    head = f"{','.join(_COLUMNS)}\n".encode()
+    with names.open("rb") as file:
+        ours = file.read(len(head)) == head
+    if not ours:
+        raise HeadstartError(
+            f"{names} exists, and is none that names rows of features: it must begin with "
+            f"{','.join(_COLUMNS)!r}. It would have been written over. Nothing was read. Name "
+            "another --output, or move it."
+        )
 
 
 @contextmanager
@@ -39,7 +78,7 @@ def feature_file(path: Path, shape: Sequence[int]) -> Iterator[Add]:
     with atomic_file(path) as array, atomic_file(names_beside(path)) as names:
         text = io.TextIOWrapper(names, encoding="utf-8", newline="", write_through=True)
         table = csv.writer(text, lineterminator="\n")
-        table.writerow(["row", "file"])
+        table.writerow(_COLUMNS)
         array.write(_head(0, shape))
 
         def add(name: str, row: npt.NDArray[np.float32]) -> None:

@@ -80,6 +80,34 @@ def test_the_output_is_an_array_of_numpy(here: Path) -> None:
     )
 
 
+def test_what_is_in_the_way_is_told_before_anything_is_computed_and_left_as_it_is(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "load", lambda *_: pytest.fail("loaded a model"))
+    for name in ("folder.npy", "names.csv"):
+        (here / name).mkdir()
+        said = run("features", "in", "-o", str(Path(name).with_suffix(".npy")), code=1)
+        assert f"Error: {name} is a folder" in said
+    (here / "in.csv").write_text("file,label\nin/red.png,warm\n")
+    said = run("features", "in", "-o", "in.npy", code=1)
+    assert "Error: in.csv exists, and is none that names rows" in said
+    assert (here / "in.csv").read_text() == "file,label\nin/red.png,warm\n"
+    assert [path.name for path in here.glob("*.npy")] == ["folder.npy"]
+
+
+def test_both_files_may_be_written_anew(here: Path) -> None:
+    run("features", "in/red.png", "in/blue.png", "-o", "f.npy")
+    run("features", "in/green.png", "-o", "f.npy")
+    assert rows(here / "f.csv") == [("0", "in/green.png")]
+    assert np.load(here / "f.npy").shape == (1, 3)
+
+
+def test_what_cannot_be_written_is_told(here: Path) -> None:
+    said = run("features", "in/red.png", "-o", "in/red.png/f.npy", code=1)
+    assert "Error: The features could not be written to in/red.png/f.npy: " in said
+    assert "Traceback" not in said
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     """A run with a head in ``head`` and a fine-tuned model in ``tuned``."""
