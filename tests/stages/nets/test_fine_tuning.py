@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any, Literal
 
@@ -123,14 +124,26 @@ def test_a_part_that_does_not_convert_is_said(
 def test_a_base_that_nobody_converted_is_tried_before_the_training(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import dataclasses
-
     tried: list[object] = []
     monkeypatch.setattr(fine_tuning, "to_tflite", tried.append)
     tuner(folder).check_convertible()
     assert not tried
     tuner(folder, dataclasses.replace(RECORD, engine="keras")).check_convertible()
     assert len(tried) == 1
+
+
+def test_the_order_of_colors_is_no_weight_that_learns(folder: Path) -> None:
+    caffe = dataclasses.replace(RECORD, preprocessing="caffe")
+    made = tuner(folder, caffe, unfreeze_by="index", unfreeze=0, weight_decay=0.1)
+    scaled = tuner(folder, unfreeze_by="index", unfreeze=0)
+    assert made.cut.after is None
+    assert made.trained_parameters() == scaled.trained_parameters()
+    entry = made.model.entry
+    assert entry is not None
+    before = [np.array(weight) for weight in entry.weights]
+    assert [weight.shape for weight in before] == [(1, 1, 3, 3)]
+    assert changed(made)
+    np.testing.assert_array_equal(entry.weights[0], before[0])
 
 
 def values(tuner: Tuner) -> dict[str, np.ndarray[Any, Any]]:
