@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.claims import text
 from benchmarks.claims.items import Claim
+from stages.engine.agreement import at_most
 
 
 def _run(result: Mapping[str, Any], which: str, claim: Claim) -> str:
@@ -108,7 +109,7 @@ def _way_b(found: Mapping[str, Any]) -> str:
         f"{base(found['way-a'])}: {way['passes']:,} passes, {way['seconds']:.0f} s, "
         f"{way['seconds'] / found['way-a']['seconds']:.1f} times those of way A; before training "
         f"the probabilities of {before['pictures']:,} pictures differ by at most "
-        f"{before['largest_difference']:.0e}"
+        f"{at_most(before['largest_difference']):.0e}"
     )
 
 

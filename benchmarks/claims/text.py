@@ -51,7 +51,8 @@ def difference(pair: Mapping[str, Any]) -> str:
 
 def signed(value: float) -> str:
     """With its sign and four digits; a zero has none."""
-    return decimal(value, 4) if round(value, 4) <= 0 else f"+{decimal(value, 4)}"
+    near = round(value, 4) or 0.0  # no -.0000
+    return f"{'+' if near > 0 else ''}{decimal(near, 4)}"
 
 
 def numbers(found: Mapping[str, Any]) -> str:

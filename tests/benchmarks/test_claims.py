@@ -300,6 +300,15 @@ def test_shares_are_written_with_as_many_digits_as_the_pictures_carry() -> None:
     all_right = {"right": 808, "accuracy": 1.0, "accuracy_low": 0.9953, "accuracy_high": 1.0}
     assert text.share(all_right, 808) == "808 of 808 right, 1.0000 (.995 to 1.000)"
     assert [text.signed(value) for value in (0.0125, -0.0025, 0.0)] == ["+.0125", "-.0025", ".0000"]
+    assert [text.signed(value) for value in (-1.0, -1e-5, 1.0)] == ["-1.0000", ".0000", "+1.0000"]
+
+
+def test_what_probabilities_differ_by_at_most_is_a_bound() -> None:
+    with_more = copy.deepcopy(RECORD)
+    ways_found = with_more["groups"]["ways"]["results"]["ways"]
+    ways_found["before_training"]["largest_difference"] = 1.4e-5
+    told = {row[0]: row for row in rows(render(with_more), "# The tutorials' claims")}
+    assert told["1.9"][2].endswith("differ by at most 2e-05")
 
 
 @pytest.mark.slow
