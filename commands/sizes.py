@@ -70,7 +70,13 @@ def sizes(
         else:
             typer.echo(f"{_title(tested, same)}\n{table(found)}\n\n{_legend(tested, made)}")
         if target is not None:
-            write(target, tested.trained, made[sizes[0]])
+            try:
+                write(target, tested.trained, made[sizes[0]])
+            except OSError as error:
+                raise HeadstartError(
+                    f"The model could not be written to {target}: {error.strerror or error}. What "
+                    "was measured stands above. Name another folder."
+                ) from error
             typer.echo(f"Written: {target}, for `headstart predict --model {target}`.", err=True)
 
 

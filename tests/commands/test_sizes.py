@@ -122,6 +122,8 @@ def test_the_same_weights_at_another_size(project: Path, made: SmallRun) -> None
     table = run("48")
     assert "the first guess is the evaluated one on 12 of 12" in table
     assert "LiteRT on one thread" in table
+    said = run("48", "--csv", "--write", "params.yaml/new", code=1)
+    assert "Error: The model could not be written to params.yaml/new: " in said
 
 
 def predicted(project: Path, made: SmallRun) -> list[dict[str, str]]:
