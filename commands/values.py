@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from commands.front import PARAMS, command
+from stages.core.errors import ParameterError
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 
@@ -66,6 +67,8 @@ def recipe(
     """Lay a recipe over params.yaml."""
     from stages.core.params import recipe as recipes
 
+    if name is None and assignments:
+        raise ParameterError("`--set` goes with a recipe: `headstart recipe NAME --set KEY=VALUE`.")
     if name is None:
         from stages.core.tables import columns
 
@@ -83,4 +86,18 @@ def recipe(
     changed = recipes.apply(PARAMS, layers)
     for line in changed or ["Nothing to change."]:
         typer.echo(line)
-    typer.echo(f"{PARAMS} now follows the recipe {name}. Next: `headstart plan`, then `dvc repro`.")
+    next_step = "Next: `headstart plan`, then `dvc repro`."
+    typer.echo(f"{PARAMS} now follows the recipe {name}. {_missing_place(name)}{next_step}")
+
+
+def _missing_place(name: str) -> str:
+    """DVC watches the place of the pictures, and ends with a bare "No such file" without it."""
+    from stages.core.params.reader import read_params
+
+    location = read_params(PARAMS).download.location
+    if Path(location).exists():
+        return ""
+    return (
+        f"Nothing lies at {location} yet: put the pictures there, or name their place by "
+        f"`headstart recipe {name} --set download.location=PATH`. "
+    )

@@ -228,6 +228,22 @@ def test_a_recipe_says_what_it_changed(tmp_path: Path, monkeypatch: pytest.Monke
     assert "Nothing to change." in run("recipe", "my-photos", "--set", "train_head.epochs=3")
 
 
+def test_a_recipe_says_when_its_pictures_are_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "pictures.zip"
+    words = ("recipe", "cats-dogs", "--set", f"download.location={place}")
+    assert f"Nothing lies at {place} yet" in run(*words)
+    place.write_bytes(b"")
+    assert "Nothing lies at" not in run(*words)
+
+
+def test_a_value_without_a_recipe_is_refused_rather_than_ignored() -> None:
+    assert "`headstart recipe NAME --set" in run("recipe", "--set", "seed=1", code=2)
+
+
 def test_showing_a_recipe_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert run("recipe", "cats-dogs", "--show").startswith("# Cats and dogs")
