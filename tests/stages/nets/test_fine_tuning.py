@@ -239,8 +239,6 @@ def test_what_is_unfrozen(folder: Path, by: str, what: str | int, first: str) ->
 def test_the_converted_parts_are_the_trained_model(
     folder: Path, changes: dict[str, Any], cut: str | None, features: int
 ) -> None:
-    import dataclasses
-
     name = "block_13_expand_relu" if cut else None
     width = 192 if cut else features
     record = dataclasses.replace(RECORD, cut=name, feature_shape=(width,))
