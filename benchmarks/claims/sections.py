@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.claims import text
 from benchmarks.claims.runs import PAIRS, RUNS, Run
+from stages.engine.agreement import at_most
 
 _COLUMNS = ("run", "base", "trained on", "right", "accuracy", "95 %", "loss", "passes", "seconds")
 _ALIGN = "llrrrrrrr"
@@ -26,7 +27,7 @@ other.
 """
 _BEFORE = """
 **Before training** both are the same model: of {pictures:,} pictures, on the same pixels, no
-probability differs by more than {largest:.1e}, and the first guess is the same for {same:,}. (The
+probability differs by more than {largest:.0e}, and the first guess is the same for {same:,}. (The
 probabilities reach from {lowest:.2f} to {highest:.2f}. A's features come from LiteRT, B runs in
 Keras.)
 """
@@ -124,7 +125,7 @@ def ways(found: Mapping[str, Any]) -> list[str]:
         validation=a["validation"], epochs=b["epochs"],
     )  # fmt: skip
     told = _BEFORE.format(
-        pictures=before["pictures"], largest=before["largest_difference"],
+        pictures=before["pictures"], largest=at_most(before["largest_difference"]),
         same=before["same_first_guess"], lowest=before["lowest"], highest=before["highest"],
     )  # fmt: skip
     return [
