@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.checkout import Checkout
-from benchmarks.claims.measure import share, unpack
+from benchmarks.claims.measure import named, share, unpack
 from benchmarks.claims.runs import PETS
 from benchmarks.imagenet import SPECIES
-from stages.core.files import read_json
+from stages.core.files import read_json, sha256_file
 
 #: The network whose whole file is looked for, and the file that names the classes.
 WEIGHTS, INDEX = "mobilenet_2_5_128_tf.h5", "imagenet_class_index.json"
@@ -45,4 +45,7 @@ def measure(checkout: Checkout, shared: Path) -> dict[str, Any]:
         own = {index[str(place)][0] for place in places}
         right = [row["synset"] in own for row in rows if Path(row["file"]).parent.name == name]
         species[name] = share(sum(right), len(right))
-    return {"network": "MobileNet 0.25 at 128", "command": COMMAND, "species": species}
+    return {
+        "network": "MobileNet 0.25 at 128", "command": COMMAND, "species": species,
+        "weights": named(WEIGHTS, sha256_file(shared / "keras/models" / WEIGHTS)),
+    }  # fmt: skip

@@ -72,7 +72,7 @@ class Project:
             ("archive", run.archive, sha256_file(archive)),
             ("weights", run.weights, digest),
         ):
-            found[kind] = {"file": file, "sha256": sha256[:_SHOWN]}
+            found[kind] = named(file, sha256)
         for key in ("recipe", "what", "instead_of"):
             found[key] = getattr(run, key)
         found["command"] = run.command()
@@ -186,6 +186,11 @@ def compared(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Any]:
         "difference": difference, "low": low, "high": high,
         "p": found.test.p, "exact": found.test.exact,
     }  # fmt: skip
+
+
+def named(file: str, sha256: str) -> dict[str, str]:
+    """A file as the record names it."""
+    return {"file": file, "sha256": sha256[:_SHOWN]}
 
 
 def share(right: int, n: int) -> dict[str, Any]:

@@ -158,12 +158,14 @@ def _machine(machine: Mapping[str, Any]) -> str:
 
 
 def _files(record: Mapping[str, Any], found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    runs = [result for result in found.values() if "archive" in result]
     rows = {}
-    for result in runs:
-        weights, archive = result["weights"], result["archive"]
-        told = record["origins"].get(weights["sha256"], "nothing is told of its origin")
-        rows[weights["file"]] = (f"`{weights['file']}`", weights["sha256"], told)
-        size = f"{result['files']:,} files, {len(result['classes'])} classes"
-        rows[archive["file"]] = (f"`{archive['file']}`", archive["sha256"], size)
+    for result in found.values():
+        if "weights" in result:
+            weights = result["weights"]
+            told = record["origins"].get(weights["sha256"], "nothing is told of its origin")
+            rows[weights["file"]] = (f"`{weights['file']}`", weights["sha256"], told)
+        if "archive" in result:
+            archive = result["archive"]
+            size = f"{result['files']:,} files, {len(result['classes'])} classes"
+            rows[archive["file"]] = (f"`{archive['file']}`", archive["sha256"], size)
     return sorted(rows.values())
