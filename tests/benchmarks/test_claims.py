@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from benchmarks.checkout import Checkout
 from benchmarks.claims import __main__ as command
-from benchmarks.claims import record, text, ways
+from benchmarks.claims import imagenet, record, text, ways
 from benchmarks.claims.intervals import paired_difference
 from benchmarks.claims.items import CLAIMS, Claim
 from benchmarks.claims.measure import Project
@@ -301,6 +301,15 @@ def test_shares_are_written_with_as_many_digits_as_the_pictures_carry() -> None:
     assert text.share(all_right, 808) == "808 of 808 right, 1.0000 (.995 to 1.000)"
     assert [text.signed(value) for value in (0.0125, -0.0025, 0.0)] == ["+.0125", "-.0025", ".0000"]
     assert [text.signed(value) for value in (-1.0, -1e-5, 1.0)] == ["-1.0000", ".0000", "+1.0000"]
+
+
+def test_every_file_of_weights_is_told_with_its_origin() -> None:
+    told = {row[0]: row[1:] for row in rows(render(RECORD), "cores (")}
+    used = {found["weights"]["file"]: found["weights"]["sha256"]
+            for found in FOUND.values() if "weights" in found}  # fmt: skip
+    assert imagenet.WEIGHTS in used
+    for file, sha256 in used.items():
+        assert told[f"`{file}`"] == [sha256, RECORD["origins"][sha256]]
 
 
 def test_what_probabilities_differ_by_at_most_is_a_bound() -> None:
