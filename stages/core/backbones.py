@@ -215,7 +215,7 @@ def fit_size(backbone: Backbone, image_size: int) -> None:
     if image_size < backbone.minimum_size:
         raise UnfitError(
             f"an integer ≥ {backbone.minimum_size} with `name: {backbone.name}`",
-            f"{backbone.default_size} is what it was trained on.",
+            f"{backbone.default_size} is what its weights were trained on.",
         )
 
 

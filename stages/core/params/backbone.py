@@ -73,8 +73,8 @@ class BackboneParams(Section):
             if backbone is not None and backbone.name != HUB:
                 raise UnfitError(
                     f"an integer with `name: {backbone.name}`",
-                    f"{backbone.default_size} is what it was trained on; null is for modules of "
-                    "TensorFlow Hub, which say what they expect.",
+                    f"{backbone.default_size} is what its weights were trained on; null is for "
+                    "modules of TensorFlow Hub, which say what they expect.",
                 )
         elif backbone is not None:
             fit_size(backbone, image_size)
