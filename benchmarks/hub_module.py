@@ -36,7 +36,7 @@ def write_module(base: Any, preprocessing: str, folder: Path) -> None:
     pixels = keras.layers.Rescaling(255.0)(pictures)
     model = keras.Model(pictures, pool(base(preprocess(pixels, preprocessing)), "avg"))
 
-    @tf.function  # type: ignore[untyped-decorator]
+    @tf.function  # type: ignore[untyped-decorator]  # TensorFlow
     def call(inputs: Any, training: bool = False) -> Any:
         return model(inputs, training=training)
 

@@ -81,8 +81,10 @@ def sentence(first: Side, second: Side, found: Paired | None, meaning: str = "")
         f"{found.second_only:,}"
     )
     if not meaning:
+        from stages.engine.comparison import p_text
+
         test = "McNemar's exact test" if found.test.exact else "McNemar's test"
-        meaning = f"{_meaning(first, second, found)} ({test}, p = {_p(found.test.p)})"
+        meaning = f"{_meaning(first, second, found)} ({test}, p = {p_text(found.test.p)})"
     return f"{counted}, {who}: {meaning}."
 
 
@@ -93,10 +95,6 @@ def _meaning(first: Side, second: Side, found: Paired) -> str:
         return "the difference may well be chance"
     better = first if found.first_only > found.second_only else second
     return f"{better.name} is better"
-
-
-def _p(p: float) -> str:
-    return f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"
 
 
 def _values(sides: Sequence[Side], pairs: Sequence[tuple[Side, Side, Paired | None]]) -> Any:

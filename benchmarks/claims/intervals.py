@@ -57,5 +57,5 @@ def _correlation(both: int, first_only: int, second_only: int, neither: int) -> 
         return 0.0
     apart = both * neither - first_only * second_only
     if apart > 0:
-        apart = max(0, 2 * apart - n) / 2  # type: ignore[assignment]
+        apart = max(0, 2 * apart - n) / 2  # type: ignore[assignment]  # a half
     return apart / math.sqrt(margins)

@@ -132,7 +132,7 @@ RUNS: Mapping[str, tuple[Run, ...]] = {
     "alien": (
         Run(
             "alien", _ALIEN, "head only", ALIENS, MOBILENET_V2,
-            sizes=(192, 160, 128), **_WHOLE,  # type: ignore[arg-type]
+            sizes=(192, 160, 128), **_WHOLE,  # type: ignore[arg-type]  # mixed values
         ),
         Run(
             "alien-steps", _ALIEN, "3 epochs of 21 steps, as there", ALIENS, MOBILENET_V2,
@@ -140,7 +140,7 @@ RUNS: Mapping[str, tuple[Run, ...]] = {
         ),
         Run(
             "alien-tuned", _ALIEN, "fine-tuned", ALIENS, MOBILENET_V2,
-            {"fine_tune.epochs": "10"}, **_WHOLE,  # type: ignore[arg-type]
+            {"fine_tune.epochs": "10"}, **_WHOLE,  # type: ignore[arg-type]  # mixed values
         ),
     ),
     "hub": (

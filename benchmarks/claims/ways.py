@@ -62,5 +62,6 @@ def lay_out(data: Path, target: Path) -> None:
                 continue
             folder = target / str(row.split) / str(row.label)
             folder.mkdir(parents=True, exist_ok=True)
+            # pandas has no types for the fields of a row.
             content = reader.read(row.shard, row.offset, row.bytes, str(row.image_id))  # type: ignore[arg-type]
             (folder / f"{row.image_id}.{EXTENSIONS[str(row.format)]}").write_bytes(content)

@@ -124,3 +124,8 @@ def paired(first: pd.DataFrame, second: pd.DataFrame) -> Paired:
         neither=len(both) - sum(counts),
         test=mcnemar(counts[1], counts[2]),
     )
+
+
+def p_text(p: float) -> str:
+    """A chance for people: three places, or the power of ten where these would be zeros."""
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"

@@ -129,7 +129,7 @@ def build_hub(folder: Path, image_size: int | None) -> keras.Model:
         return keras.Model(pictures, features, name=HUB)
 
 
-class HubLayer(keras.layers.Layer):  # type: ignore[misc]
+class HubLayer(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     """A module as a layer: Keras trains and saves the module's own variables."""
 
     def __init__(self, interface: Interface) -> None:

@@ -206,7 +206,7 @@ def _opened(archive: Path) -> Iterator[tarfile.TarFile]:
         file.seek(0)
         stream: Any = gzip.GzipFile(fileobj=file) if packed else file
         # "r:": what is read goes through the bound; the library would open the file by itself.
-        with tarfile.open(fileobj=_Bounded(stream), mode="r:") as members:  # type: ignore[call-overload]
+        with tarfile.open(fileobj=_Bounded(stream), mode="r:") as members:  # type: ignore[call-overload]  # a reader
             yield members
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.core.tables import columns
-from stages.engine.comparison import Paired
+from stages.engine.comparison import Paired, p_text
 from stages.engine.measures import wilson_interval
 from stages.engine.sizes import Durations
 
@@ -65,7 +65,7 @@ def _row(each: AtSize, first: AtSize) -> tuple[str, ...]:
             f"{100 * (each.accuracy - first.accuracy):+.1f} points",
             f"{each.paired.first_only:,}",
             f"{each.paired.second_only:,}",
-            _p(each.paired.test.p),
+            p_text(each.paired.test.p),
         )
     took = each.durations
     return (
@@ -116,7 +116,3 @@ def csv_text(found: Sequence[AtSize]) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-def _p(p: float) -> str:
-    return f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"

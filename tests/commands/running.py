@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typer.testing import CliRunner
+import json
+
+from typer.testing import CliRunner, Result
 
 import headstart
 
@@ -13,3 +15,9 @@ def run(*words: str, code: int = 0) -> str:
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
     return result.output
+
+
+def first_guesses(result: Result) -> dict[str, str]:
+    """File to label, of what was printed as JSON lines."""
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    return {line["file"]: line["label"] for line in lines}

@@ -21,6 +21,7 @@ from typer.testing import CliRunner, Result
 import headstart
 from serving import classify as classifying
 from serving.classify import Choice, ImageNetClassifier
+from tests.commands.running import first_guesses
 from tests.conftest import ROOT
 from tests.serving import models
 from tests.stages.sources.server import Request, serving
@@ -61,11 +62,6 @@ def classify(*words: str, stdin: str | None = None) -> Result:
     return CliRunner().invoke(headstart.app, ["classify", *words], input=stdin)
 
 
-def labels(result: Result) -> dict[str, str]:
-    lines = [json.loads(line) for line in result.stdout.splitlines()]
-    return {line["file"]: line["label"] for line in lines}
-
-
 EXPECTED = {
     "in/blue.png": "blue_thing",
     "in/green.png": "green_thing",
@@ -77,7 +73,7 @@ def test_a_folder_gives_a_row_a_picture_in_order(here: Path, asked: list[Choice]
     result = classify("--imagenet", "in")
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
-    assert list(labels(result).items()) == list(EXPECTED.items())
+    assert list(first_guesses(result).items()) == list(EXPECTED.items())
     assert [(one.backbone.name, one.alpha, one.image_size) for one in asked] == [
         ("mobilenet_v2", 1.0, 224)
     ]
@@ -116,7 +112,7 @@ def test_broken_pictures_are_named_and_counted(here: Path) -> None:
     (here / "empty").mkdir()
     result = classify("--imagenet", "in", "missing.jpg", "empty")
     assert result.exit_code == 3
-    assert labels(result) == EXPECTED
+    assert first_guesses(result) == EXPECTED
     for part in (
         "Not read: in/text.jpg: not_a_picture",
         "Not read: in/cut.png: truncated",
@@ -167,7 +163,7 @@ def test_paths_come_from_standard_input_and_addresses_are_fetched(here: Path) ->
 
     with serving(behave) as (url, _):
         result = classify("--imagenet", "-", stdin=f"in/red.png\n{url}/a.png\n{url}/b.png\n")
-    assert labels(result) == {"in/red.png": "red_thing", f"{url}/a.png": "green_thing"}
+    assert first_guesses(result) == {"in/red.png": "red_thing", f"{url}/a.png": "green_thing"}
     assert result.exit_code == 3
 
 
@@ -175,7 +171,7 @@ def test_the_pictures_are_drawn(here: Path) -> None:
     (here / "in" / "text.jpg").write_text("no picture at all")
     result = classify("--imagenet", "in", "-o", "out/classes.png")
     assert result.exit_code == 3
-    assert labels(result) == EXPECTED
+    assert first_guesses(result) == EXPECTED
     assert result.stderr.endswith("not read: 1. Written: out/classes.png.\n")
     with Image.open(here / "out" / "classes.png") as image:
         assert image.format == "PNG"
@@ -236,7 +232,7 @@ def test_a_place_that_cannot_be_written_is_told_after_the_rows(here: Path) -> No
     (here / "file").write_text("")
     result = classify("--imagenet", "in", "-o", "file/classes.png")
     assert result.exit_code == 1
-    assert labels(result) == EXPECTED
+    assert first_guesses(result) == EXPECTED
     assert "could not be drawn in file/classes.png" in result.stderr
 
 

@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import headstart
+from tests.commands.running import first_guesses
 from tests.conftest import ROOT
 from tests.serving import models
 from tests.stages.imaging.pictures import png_header
@@ -40,16 +41,11 @@ def predict(*words: str, stdin: str | None = None) -> Result:
     return CliRunner().invoke(headstart.app, ["predict", *words], input=stdin)
 
 
-def rows(result: Result) -> dict[str, str]:
-    lines = [json.loads(line) for line in result.stdout.splitlines()]
-    return {line["file"]: line["label"] for line in lines}
-
-
 def test_a_folder_gives_a_row_a_picture_in_order(here: Path) -> None:
     result = predict("in")
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
-    assert list(rows(result).items()) == [
+    assert list(first_guesses(result).items()) == [
         ("in/blue.png", "blue"),
         ("in/green.png", "green"),
         ("in/red.png", "red"),
@@ -76,7 +72,7 @@ def test_a_thousand_pictures_and_five_broken_ones(here: Path) -> None:
         (folder / name).write_bytes(content)
     result = predict("many")
     assert result.exit_code == 3
-    found = rows(result)
+    found = first_guesses(result)
     assert len(found) == 1000
     assert all(Path(file).stem.endswith(label) for file, label in found.items())
     *named, summary = result.stderr.splitlines()
@@ -123,7 +119,7 @@ def test_a_table_is_for_people(here: Path) -> None:
 
 def test_paths_come_from_standard_input(here: Path) -> None:
     result = predict("-", "in/blue.png", stdin="in/red.png\nin/green.png\n")
-    assert list(rows(result).values()) == ["red", "green", "blue"]
+    assert list(first_guesses(result).values()) == ["red", "green", "blue"]
 
 
 def test_an_address_is_fetched_and_one_that_fails_is_told(here: Path) -> None:
@@ -136,7 +132,7 @@ def test_an_address_is_fetched_and_one_that_fails_is_told(here: Path) -> None:
     with serving(behave) as (url, _):
         result = predict(f"{url}/a.png", f"{url}/b.png")
         assert result.exit_code == 3
-        assert rows(result) == {f"{url}/a.png": "green"}
+        assert first_guesses(result) == {f"{url}/a.png": "green"}
         assert f"Not read: {url}/b.png: unreachable: the server answered 404" in result.stderr
 
 
@@ -169,7 +165,7 @@ def test_pictures_are_sorted_by_copy(here: Path) -> None:
 def test_names_are_shown_with_capitals_and_folders_keep_them(here: Path) -> None:
     plain = predict("in", "--top", "3")
     shown = predict("in", "--top", "3", "--capitals", "--out-folder", "out")
-    assert list(rows(shown).values()) == ["Blue", "Green", "Red"]
+    assert list(first_guesses(shown).values()) == ["Blue", "Green", "Red"]
     assert shown.stdout == re.sub('"(blue|green|red)"', lambda x: x.group().title(), plain.stdout)
     assert sorted(path.name for path in (here / "out").iterdir()) == ["blue", "green", "red"]
     table = predict("in", "--format", "table", "--capitals").stdout.splitlines()
@@ -178,7 +174,7 @@ def test_names_are_shown_with_capitals_and_folders_keep_them(here: Path) -> None
 
 def test_what_is_not_sure_has_no_class(here: Path) -> None:
     result = predict("in/red.png", "--threshold", "0.9999", "--out-folder", "out")
-    assert rows(result) == {"in/red.png": None}
+    assert first_guesses(result) == {"in/red.png": None}
     assert (here / "out" / "unsure" / "red.png").exists()
 
 

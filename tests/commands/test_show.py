@@ -248,17 +248,21 @@ def test_every_layer_of_a_cut_base_and_a_map_that_is_flattened(project: Path) ->
     assert rows["head_1"][-2:] == ["131,088", "131,088"]
 
 
-@pytest.mark.slow  # as above
-def test_a_fine_tuned_model_tells_what_learned(project: Path) -> None:
-    backbone(project / "data/backbone", alpha=0.35, image_size=64, parameters=410_208)
+def fine_tuned(project: Path, **changes: object) -> None:
     folder = project / "data/models/fine_tuned"
     folder.mkdir(parents=True)
     for name in (BASE_WEIGHTS, UPPER):
         (folder / name).write_bytes(b"not read here")
     record = models.record(
-        kind="fine_tuned", feature_shape=(1280,), unfrozen_from="block_16_expand"
+        kind="fine_tuned", feature_shape=(1280,), unfrozen_from="block_16_expand", **changes
     )
     write_model(folder, record, models.weights(record))
+
+
+@pytest.mark.slow  # as above
+def test_a_fine_tuned_model_tells_what_learned(project: Path) -> None:
+    backbone(project / "data/backbone", alpha=0.35, image_size=64, parameters=410_208)
+    fine_tuned(project)
     lines = run("model").splitlines()
     assert "Fine-tuned from block_16_expand up." in lines
     folded = next(line for line in lines if "frozen layers" in line)
@@ -276,15 +280,7 @@ def test_a_fine_tuned_model_tells_what_learned(project: Path) -> None:
 @pytest.mark.slow  # as above
 def test_a_layer_that_learned_alone_stands_between_frozen_ones(project: Path) -> None:
     backbone(project / "data/backbone", alpha=0.35, image_size=64, parameters=410_208)
-    folder = project / "data/models/fine_tuned"
-    folder.mkdir(parents=True)
-    for name in (BASE_WEIGHTS, UPPER):
-        (folder / name).write_bytes(b"not read here")
-    record = models.record(
-        kind="fine_tuned", feature_shape=(1280,), unfrozen_from="block_16_expand",
-        unfrozen_alone=True,
-    )  # fmt: skip
-    write_model(folder, record, models.weights(record))
+    fine_tuned(project, unfrozen_alone=True)
     lines = run("model").splitlines()
     assert "Fine-tuned in block_16_expand alone." in lines
     below, learning, above = lines[lines.index("") + 2 :][:3]

@@ -14,7 +14,7 @@ from stages.nets.tf import tf
 _OLD = b"\x08\x03"
 
 
-class Extractor(tf.Module):  # type: ignore[misc]
+class Extractor(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
     """Convolution, batch normalization, relu and average: what a feature vector is made of."""
 
     def __init__(self, width: int, seed: int, *, pooled: bool) -> None:
@@ -27,7 +27,7 @@ class Extractor(tf.Module):  # type: ignore[misc]
         self.variance = tf.Variable(np.ones(width, np.float32), trainable=False, name="bn/variance")
         self.pooled = pooled
 
-    @tf.function  # type: ignore[untyped-decorator]
+    @tf.function  # type: ignore[untyped-decorator]  # TensorFlow
     def __call__(
         self, inputs: Any, training: bool = False, batch_norm_momentum: float = 0.9
     ) -> Any:
@@ -87,7 +87,7 @@ def called(
         pairs = tf.lookup.KeyValueTensorInitializer(keys, values)
         saved.table = tf.lookup.StaticHashTable(pairs, 0.0)
 
-    @tf.function  # type: ignore[untyped-decorator]
+    @tf.function  # type: ignore[untyped-decorator]  # TensorFlow
     def call(images: Any, *, training: bool = False) -> Any:
         features = made(tf.cast(images, tf.float32), training=training)
         if extra is not None:
@@ -143,7 +143,7 @@ def old_format(folder: Path, size: int = 32, width: int = 24) -> Path:
 def reads_files(folder: Path) -> Path:
     """A module with a graph that reads a file of the machine."""
 
-    @tf.function(input_signature=[tf.TensorSpec((None, 32, 32, 3), tf.float32)])  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=[tf.TensorSpec((None, 32, 32, 3), tf.float32)])  # type: ignore[untyped-decorator]  # TensorFlow
     def call(images: Any) -> Any:
         length = tf.strings.length(tf.io.read_file("/etc/hostname"))
         return tf.reduce_mean(images, [1, 2]) + tf.cast(length, tf.float32)

@@ -36,7 +36,7 @@ def folder_of(path: Path) -> Path:
 
 
 def archive_of(path: Path, prefix: str = "./", mode: str = "w:gz") -> Path:
-    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
+    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]  # any mode
         for name, content in FILES.items():
             member = tarfile.TarInfo(prefix + name)
             member.size = len(content)
