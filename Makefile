@@ -51,23 +51,23 @@ lock: $(STAMP)  ## resolve pyproject.toml again into requirements.lock
 		--no-header --no-annotate --strip-extras --quiet -o requirements.lock
 
 runtime: $(STAMP)  ## write runtime.txt from requirements.lock
-	$(BIN)/python -m tests.regenerate runtime
+	$(BIN)/python -m tools.generate runtime
 
 contract: $(STAMP)  ## write the stages' code dependencies into dvc.yaml
-	$(BIN)/python -m tests.regenerate contract
+	$(BIN)/python -m tools.generate contract
 
 docs: $(STAMP)  ## write the reference pages in docs/reference
-	$(BIN)/python -m tests.regenerate docs
+	$(BIN)/python -m tools.generate docs
 
 plots: $(STAMP)  ## write the page that `dvc plots` fills, .dvc/plots.html
-	$(BIN)/python -m tests.regenerate plots
+	$(BIN)/python -m tools.generate plots
 
 benchmark: $(STAMP)  ## side by side with the tutorials' way; needs weights and pictures
 	$(BIN)/python -m benchmarks.pipeline --archive $(ARCHIVE)
 
 claims: SHARED ?= ../shared
 claims: $(STAMP)  ## the tutorials' claims, measured: docs/claims.md; needs pictures and weights
-	$(BIN)/python -m benchmarks.claims --shared "$(SHARED)" $(if $(ORIGIN),--origin "$(ORIGIN)")
+	$(BIN)/python -m tools.claims --shared "$(SHARED)" $(if $(ORIGIN),--origin "$(ORIGIN)")
 
 clean:  ## remove the environment (data and caches stay)
 	rm -rf .venv

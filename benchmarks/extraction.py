@@ -32,10 +32,10 @@ import numpy as np
 from PIL import Image
 from ruamel.yaml import YAML
 
-from stages.artifacts.features import read_features
-from stages.artifacts.manifest import SPLITS, read_split
-from stages.artifacts.shards import ShardReader
-from stages.imaging.pixels import pixels
+from headstart.datasets.manifests import SPLITS, read_split
+from headstart.datasets.shards import ShardReader
+from headstart.features.folder import read_features
+from headstart.images.resize import pixels
 
 ROOT = Path(__file__).resolve().parent.parent
 

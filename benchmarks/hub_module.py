@@ -12,8 +12,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from stages.core.backbones import find
-from stages.core.files import sha256_tree
+from headstart._utils.files import sha256_tree
+from headstart.backbones.registry import find
 
 
 def write_module(base: Any, preprocessing: str, folder: Path) -> None:
@@ -28,9 +28,9 @@ def write_module(base: Any, preprocessing: str, folder: Path) -> None:
     folder : Path
         Must not exist.
     """
-    from stages.core.quiet import quiet_stderr
-    from stages.nets.base import pool, preprocess
-    from stages.nets.tf import keras, tf
+    from headstart._utils.quiet import quiet_stderr
+    from headstart.keras.networks.backbone import pool, preprocess
+    from headstart.keras.runtime import keras, tf
 
     pictures = keras.Input(base.input_shape[1:], name="pictures")
     pixels = keras.layers.Rescaling(255.0)(pictures)
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="a new folder")
     given = parser.parse_args()
     known = find(given.backbone, given.alpha, given.size)
-    from stages.nets.pretrained import obtain
+    from headstart.keras.networks.pretrained import obtain
 
     base = obtain(given.backbone, given.alpha, given.size, given.weights, seed=0).base
     write_module(base, known.preprocessing, given.output)

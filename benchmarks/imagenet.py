@@ -28,10 +28,10 @@ from typing import Any
 
 import numpy as np
 
-from stages.core.backbones import BACKBONES
-from stages.core.seeds import uniform
-from stages.engine.measures import wilson_interval
-from stages.nets.class_index import read_classes
+from headstart._utils.seeds import uniform
+from headstart.backbones.registry import BACKBONES
+from headstart.evaluation.metrics import wilson_interval
+from headstart.keras.networks.class_index import read_classes
 
 #: Places of ImageNet's classes, by the folders of the archive.
 SPECIES = {"Cat": range(281, 286), "Dog": range(151, 269)}
@@ -103,7 +103,7 @@ def by_hand(
     folder: Path, files: list[str], options: argparse.Namespace, filter_name: str, *, divide: bool
 ) -> dict[str, list[str]]:
     """The same by Keras alone, as its documentation shows it."""
-    from stages.nets.tf import keras
+    from headstart.keras.runtime import keras
 
     record = BACKBONES[options.backbone]
     constructor = getattr(keras.applications, record.function)

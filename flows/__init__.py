@@ -1,1 +1,1 @@
-"""Prefect's side: flows derived from DVC's own graph. Never imports a stage."""
+"""Prefect's flows and nothing else: what they stand on is in ``headstart.runs``."""

@@ -1,4 +1,4 @@
-"""Publish what was trained: weights, log, scores and a model card, into ``stages/nets/weights``.
+"""Publish what was trained into ``headstart/keras/networks/weights``: weights, log, scores, card.
 
 Run by hand when the scores are taken; what ships changes by decision, not by a pipeline.
 """
@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from string import Template
 
+from headstart._utils.files import sha256_file, write_bytes, write_text
 from pretraining.settings import Settings, read_settings
-from stages.core.files import sha256_file, write_bytes, write_text
 
 _NAME = "headstart-small"
 _TEMPLATE = Path(__file__).with_name("card.md")
@@ -96,7 +96,7 @@ def main() -> None:
         target = given.folder / f"{_NAME}{suffix}"
         if source.resolve() != target.resolve():
             write_bytes(target, source.read_bytes())
-    print(f"SHA256 in stages/nets/shipped.py: {sha256_file(given.weights)}")
+    print(f"SHA256 in headstart/keras/networks/shipped.py: {sha256_file(given.weights)}")
     text = card(
         read_settings(given.params),
         given.log.read_text(encoding="utf-8"),

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+from headstart._utils.errors import HeadstartError, SourceError
+from headstart._utils.files import atomic_file, sha256_file, write_json
+from headstart._utils.progress import progress
+from headstart._utils.seeds import derive
+from headstart.images.resize import pixels
 from pretraining.settings import SourceParams, read_settings
-from stages.core.errors import HeadstartError, SourceError
-from stages.core.files import atomic_file, sha256_file, write_json
-from stages.core.progress import progress
-from stages.core.seeds import derive
-from stages.imaging.pixels import pixels
 
 _MEMBER = re.compile(
     r"(?:.*/)?train/(?P<label>n\d+)/(?:images/)?[^/]+\.(?:jpe?g|png|webp)", re.IGNORECASE

@@ -21,17 +21,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from stages.core.errors import HeadstartError, PictureError
-from stages.core.files import sha256_bytes, write_text
-from stages.core.seeds import uniform
-from stages.engine.litert import LiteRTFunction
-from stages.imaging.pixels import pixels
-from stages.sources.archive import open_archive
-from stages.sources.embedded import EmbeddedSource
-from stages.sources.entries import Place, Source
-from stages.sources.folder import FolderSource
-from stages.sources.inventory import Bounds
-from stages.sources.layout import recognize, unwanted
+from headstart._utils.errors import HeadstartError, PictureError
+from headstart._utils.files import sha256_bytes, write_text
+from headstart._utils.seeds import uniform
+from headstart.backbones.litert import LiteRTFunction
+from headstart.images.resize import pixels
+from headstart.sources.archive import open_archive
+from headstart.sources.embedded import EmbeddedSource
+from headstart.sources.entries import Place, Source
+from headstart.sources.folder import FolderSource
+from headstart.sources.inventory import Bounds
+from headstart.sources.layout import recognize, unwanted
 
 Floats = npt.NDArray[np.float32]
 
@@ -134,7 +134,7 @@ def score(
     names: Iterable[str], backbone: str, alpha: float, weights: str, size: int, seed: int
 ) -> list[dict[str, str | int | float]]:
     """One row of :data:`COLUMNS` for each source."""
-    from stages.nets.probing import network
+    from pretraining.probing import network
 
     converted = network(backbone, alpha, size, weights, seed)
     rows: list[dict[str, str | int | float]] = []

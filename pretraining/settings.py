@@ -8,9 +8,9 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 from ruamel.yaml import YAML
 
-from stages.core.errors import ParameterError
-from stages.core.params.base import PositiveInt, Section
-from stages.nets.pretraining_recipe import Side, TeacherParams, TrainParams
+from headstart._utils.errors import ParameterError
+from headstart.stage.sections import PositiveInt, Section
+from pretraining.recipe import Side, TeacherParams, TrainParams
 
 
 class SourceParams(Section):

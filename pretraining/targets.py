@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from stages.core.files import atomic_file
-from stages.core.progress import progress
-from stages.engine.litert import LiteRTFunction
-from stages.nets.pretraining_recipe import TeacherParams
+from headstart._utils.files import atomic_file
+from headstart._utils.progress import progress
+from headstart.backbones.litert import LiteRTFunction
+from pretraining.recipe import TeacherParams
 
 _AT_ONCE = 64
 _FILTER = Image.Resampling.BICUBIC
@@ -34,7 +34,7 @@ def write_targets(
         Becomes float16 of shape (n, side, side, components).
     pictures : ndarray of shape (n, height, width, 3), uint8
     network : bytes
-        As :func:`stages.nets.teacher.teacher_network` made it.
+        As :func:`pretraining.teacher_network.teacher_network` made it.
     workers : int
         Threads, an interpreter each. They do not decide bits.
     """

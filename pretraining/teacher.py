@@ -19,7 +19,7 @@ def main() -> None:
     given = options.parse_args()
     teacher = read_settings(given.params).teacher
     from pretraining.targets import write_targets
-    from stages.nets.teacher import teacher_network
+    from pretraining.teacher_network import teacher_network
 
     pictures = np.load(given.pictures, mmap_mode="r", allow_pickle=False)
     write_targets(given.targets, pictures, teacher_network(teacher), teacher, os.cpu_count() or 1)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from headstart._utils.files import read_json, write_text
 from pretraining.settings import read_settings
-from stages.core.files import read_json, write_text
 
 
 def main() -> None:
@@ -19,8 +19,8 @@ def main() -> None:
         options.add_argument(f"--{name}", type=Path, required=True)
     given = options.parse_args()
     settings = read_settings(given.params)
-    from stages.nets.pretraining import COLUMNS, Pictures, Row, pretrain
-    from stages.nets.shipped import write_shipped
+    from headstart.keras.networks.shipped import write_shipped
+    from pretraining.fitting import COLUMNS, Pictures, Row, pretrain
 
     def log(rows: list[Row]) -> None:
         lines = [",".join(repr(row[name]) for name in COLUMNS) for row in rows]

@@ -10,28 +10,23 @@ has seen cost nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from functools import cache, partial
-from pathlib import Path
-from typing import Any
+from functools import partial
 
-import pandas as pd
-
-from stages.artifacts.backbone_record import NETWORK, BackboneRecord, read_backbone
-from stages.artifacts.feature_store import FeatureStore, Floats, view_key
-from stages.artifacts.features import FeaturesWriter, require_rows, row_table
-from stages.artifacts.manifest import SPLITS, class_names, read_split
-from stages.artifacts.shards import ShardReader
-from stages.core import cli
-from stages.core.cli import In, Out, Runtime
-from stages.core.errors import HeadstartError
-from stages.core.journal import Journal
-from stages.core.machine import KERAS_BATCH, cores
-from stages.core.params.extract_features import ExtractFeaturesParams
-from stages.engine.extraction import extract, fingerprint_record, interpreters
-from stages.engine.passing import Function
-from stages.engine.recorded_views import RecordedViews
+from headstart._utils.errors import HeadstartError
+from headstart.backbones.record import read_backbone
+from headstart.datasets.manifests import SPLITS, read_split
+from headstart.datasets.shards import ShardReader
+from headstart.features.extract import write
+from headstart.features.extraction import extract, fingerprint_record
+from headstart.features.folder import require_rows
+from headstart.features.parameters import ExtractFeaturesParams
+from headstart.features.store import FeatureStore
+from headstart.features.views import RecordedViews
+from headstart.keras.networks.engines import engine
+from headstart.stage import command_line
+from headstart.stage.command_line import In, Out, Runtime
+from headstart.stage.run_statistics import Journal
 
 
 def main(
@@ -54,7 +49,7 @@ def main(
             f"{backbone_folder} was made for the engine {backbone.engine}, and "
             f"extract_features.engine is {extract_features.engine}. Run the stage `backbone` again."
         )
-    how, device = _engine(backbone_folder, backbone)
+    how, device = engine(backbone_folder, backbone)
     record = fingerprint_record(backbone, backbone.engine, device)
     views = RecordedViews.of(extract_features, seed)
     with ExitStack() as stack:
@@ -81,59 +76,8 @@ def main(
             seconds_per_pass=seconds / ever if ever else None,
             store=str(stores[0].path),
         )
-        _write(features, rows, backbone, extract_features.dtype, stores, views)
-
-
-def _write(
-    folder: Path,
-    rows: pd.DataFrame,
-    backbone: BackboneRecord,
-    dtype: str,
-    stores: list[FeatureStore],
-    views: RecordedViews,
-) -> None:
-    with FeaturesWriter(
-        folder,
-        fingerprint_record=stores[0].record,
-        backbone=vars(backbone),
-        random_weights=backbone.random_weights,
-        classes=class_names(rows),
-        dtype=dtype,
-        feature_shape=backbone.feature_shape,
-        views=views.count,
-        views_record=stores[-1].record,
-    ) as writer:
-        for split in SPLITS:
-            count = views.count if split == "train" else 0
-            table = row_table(rows[rows["split"] == split], count)
-            writer.split(split, table, _vectors(table, stores, views))
-
-
-def _vectors(
-    table: pd.DataFrame, stores: list[FeatureStore], views: RecordedViews
-) -> Iterator[Floats]:
-    """The features of each row: of a picture from the first store, of a view from the last."""
-    for image_id, view in zip(table["image_id"], table["view"].tolist(), strict=True):
-        number = views.alike(image_id, view) if view else 0
-        yield stores[-1 if number else 0].get(view_key(image_id, number))
-
-
-def _engine(folder: Path, backbone: BackboneRecord) -> tuple[dict[str, Any], str]:
-    """How :func:`extract` is to run the base, and the device that it runs on."""
-    make: Callable[[], Function]
-    if backbone.engine == "keras":
-        from stages.nets.keras_engine import KerasFunction, device
-
-        # Pictures and views share the one graph that is made.
-        make = cache(partial(KerasFunction, folder, backbone, KERAS_BATCH, cores()))
-        return {"make_function": make, "batch": KERAS_BATCH, "functions": 1}, device()
-    from stages.engine.litert import LiteRTFunction
-
-    network = folder / NETWORK
-    count, threads = interpreters(network.stat().st_size, cores())
-    make = partial(LiteRTFunction, network, threads)
-    return {"make_function": make, "functions": count}, "cpu"
+        write(features, rows, backbone, extract_features.dtype, stores, views)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

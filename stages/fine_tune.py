@@ -9,47 +9,17 @@ A base that LiteRT cannot run cannot be fine-tuned, with `engine: keras` either.
 
 from __future__ import annotations
 
-import shutil
-from contextlib import closing
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-
-from stages.artifacts.model_folder import (
-    BASE_WEIGHTS,
-    LOWER,
-    UPPER,
-    ModelRecord,
-    Scores,
+from headstart._utils.files import atomic_folder, write_text
+from headstart._utils.seeds import derive
+from headstart.keras.training.fine_tune import OFF, Run, keep_head, read_pictures
+from headstart.stage import command_line
+from headstart.stage.command_line import In, Out, Runtime
+from headstart.stage.run_statistics import Journal
+from headstart.training.model_folder import (
     read_head,
     read_model,
-    write_model,
 )
-from stages.core import cli
-from stages.core.cli import In, Out, Runtime
-from stages.core.errors import HeadstartError
-from stages.core.files import atomic_folder, write_bytes, write_text
-from stages.core.journal import Journal
-from stages.core.params.compute import ComputeParams
-from stages.core.params.fine_tune import FineTuneParams
-from stages.core.seeds import derive
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from stages.artifacts.backbone_record import BackboneRecord
-    from stages.artifacts.features import Features
-    from stages.artifacts.history import History
-    from stages.artifacts.shards import ShardReader
-    from stages.artifacts.weights import Weights
-    from stages.nets.fine_tuning import Tuner
-
-#: Largest difference of a probability between the Keras model and what is written.
-TOLERANCE = 1e-4
-_COMPARED = 64
-_OFF = "fine-tuning is off (epochs: 0)"
+from headstart.training.parameters import ComputeParams, FineTuneParams
 
 
 def main(
@@ -70,262 +40,23 @@ def main(
     record = read_model(head)
     weights = read_head(head, record)
     if fine_tune.epochs == 0:
-        _keep_head(model, record, weights, _OFF)
+        keep_head(model, record, weights, OFF)
         # The module of histories needs pandas, which would take most of this stage's time.
         write_text(epoch_history, "epoch,loss,accuracy,val_loss,val_accuracy,learning_rate\n")
         journal.note(epochs=0, epochs_asked=0, passes_done=0, passes_avoided=0)
-        print(f"Model: the head alone, {_OFF}")
+        print(f"Model: the head alone, {OFF}")
         return
-    from stages.artifacts.history import write_epochs
-    from stages.artifacts.shards import ShardReader
+    from headstart.datasets.shards import ShardReader
+    from headstart.training.history import write_epochs
 
     pictures = read_pictures(manifest, features, record)
     with ShardReader(images) as reader, atomic_folder(model) as folder:
-        run = _Run(
+        run = Run(
             record, weights, pictures, reader, fine_tune, derive(seed, "fine_tune"), folder, journal
         )
         history = run(backbone_folder, compute.threads)
     write_epochs(epoch_history, history.epochs)
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """Rows of the manifest to train and validate on, their class indices, and head-only scores."""
-
-    train: pd.DataFrame
-    validation: pd.DataFrame
-    classes: tuple[str, ...]
-    features: Features
-
-    def labels(self, rows: pd.DataFrame) -> Any:
-        """Class index of each row."""
-        index = {name: number for number, name in enumerate(self.classes)}
-        return np.array([index[label] for label in rows["label"]], np.int32)
-
-
-def read_pictures(manifest: Path, features: Path, record: ModelRecord) -> Pictures:
-    """The training and validation pictures, after a check that all inputs speak of the same ones.
-
-    Raises
-    ------
-    HeadstartError
-        If the recorded features, the manifest and the head are not of one run.
-    """
-    from stages.artifacts.features import read_features
-    from stages.artifacts.manifest import class_names, read_split
-
-    rows = read_split(manifest)
-    recorded = read_features(features)
-    parts = {
-        name: rows[rows["split"] == name].reset_index(drop=True) for name in ("train", "validation")
-    }
-    same = all(
-        recorded.pictures(name)["image_id"].tolist() == part["image_id"].tolist()
-        for name, part in parts.items()
-    )
-    if not same or tuple(class_names(rows)) != record.classes:
-        raise HeadstartError(
-            f"{manifest}, {features} and the head do not speak of the same pictures and classes: "
-            "they come from different runs. Nothing was trained. Run the pipeline (`dvc repro`)."
-        )
-    return Pictures(parts["train"], parts["validation"], record.classes, recorded)
-
-
-def scores(record: ModelRecord, weights: Weights, features: Any, labels: Any) -> Scores:
-    """Loss and accuracy of a head on features: the one way in which both models are judged."""
-    from stages.artifacts.head_spec import output_activation
-    from stages.engine.head import head_logits
-    from stages.engine.measures import mean_loss
-
-    logits = head_logits(record.head, weights, features)
-    return Scores(
-        loss=mean_loss(logits, labels, output_activation(record.head)),
-        accuracy=float(np.mean(logits.argmax(axis=1) == labels)),
-    )
-
-
-def improves(tuned: Scores, head: Scores) -> bool:
-    """Whether the fine-tuned model is the better one: by accuracy, then by loss; a tie is none.
-
-    Accuracy first, because it is what the model is for; a lower loss alone is often only a more
-    careful tone.
-    """
-    return (tuned.accuracy, -tuned.loss) > (head.accuracy, -head.loss)
-
-
-def reason(tuned: Scores, head: Scores, best: int, epochs: int) -> str:
-    """Why the chosen model was chosen, in a sentence with the figures."""
-    accuracy = f"accuracy {head.accuracy:.4f} -> {tuned.accuracy:.4f}"
-    loss = f"loss {head.loss:.4f} -> {tuned.loss:.4f}"
-    which = f"(epoch {best} of {epochs})"
-    if not improves(tuned, head):
-        return f"fine-tuning did not improve validation: {accuracy}, {loss} {which}"
-    if tuned.accuracy == head.accuracy:
-        return (
-            f"fine-tuning improved the validation loss alone: {loss}, accuracy "
-            f"{head.accuracy:.4f} as before {which}"
-        )
-    return f"fine-tuning improved the validation accuracy: {accuracy}, {loss} {which}"
-
-
-def _keep_head(model: Path, record: ModelRecord, weights: Weights, why: str) -> None:
-    with atomic_folder(model) as folder:
-        write_model(folder, record.model_copy(update={"chosen_because": why}), weights)
-
-
-@dataclass(frozen=True)
-class _Run:
-    """One fine-tuning, from the trained head to the files of the model folder."""
-
-    record: ModelRecord
-    weights: Weights
-    pictures: Pictures
-    reader: ShardReader
-    params: FineTuneParams
-    seed: int
-    folder: Path
-    journal: Journal
-
-    def __call__(self, backbone_folder: Path, threads: int) -> History:
-        """Train, compare what was converted with Keras, write the better model."""
-        from stages.artifacts.backbone_record import read_backbone
-
-        backbone = read_backbone(backbone_folder)
-        same_base(self.record, backbone)
-        from stages.nets.tf import configure  # isort: skip - before anything else of TensorFlow
-        from stages.nets.fine_tuning import Tuner
-
-        configure(threads, self.seed)
-        tuner = Tuner(
-            backbone, backbone_folder, self.params, self.record.head, self.weights, self.seed
-        )
-        print(tuner.describe(), flush=True)
-        work = self.folder / ".work"
-        work.mkdir()
-        history, validation = self._train(tuner, backbone.image_size, work)
-        write_bytes(self.folder / UPPER, tuner.upper_network())
-        tuned = self._checked(tuner, validation)
-        shutil.rmtree(work)
-        self._write(tuner, tuned, history)
-        return history
-
-    def _train(self, tuner: Tuner, size: int, work: Path) -> tuple[History, Any]:
-        """The history, and what the trained part reads of the validation pictures."""
-        from stages.engine.activations import arrays
-        from stages.engine.views import Views
-        from stages.nets.batches import BatchSource
-
-        pictures, augment = self.pictures, self.params.augment
-        tuner.check_convertible()
-        network = tuner.lower_network()
-        lower = None if network is None else self.folder / LOWER
-        if lower is not None and network is not None:
-            write_bytes(lower, network)
-        parts = {"validation": pictures.validation}
-        if not augment.active:
-            parts["train"] = pictures.train
-        found, passes = arrays(lower, parts, self.reader, size, work)
-        validation = BatchSource.of_array(found["validation"], pictures.labels(pictures.validation))
-        labels = pictures.labels(pictures.train)
-        live, weights = 0, self.record.class_weights
-        if augment.active:
-            with closing(
-                Views(pictures.train, self.reader, size, augment, self.seed, lower)
-            ) as views:
-                source = BatchSource.of_function(views.take, labels)
-                history = tuner.fit(source, validation, self.seed, weights)
-                live = views.passes
-        else:
-            source = BatchSource.of_array(found["train"], labels)
-            history = tuner.fit(source, validation, self.seed, weights)
-        if lower is not None:
-            print(f"Frozen part: {passes}{f'; {live:,} live passes of views' if live else ''}")
-        self.journal.note(
-            passes_done=passes.done + live,
-            passes_avoided=passes.avoided,
-            live_passes=live,
-            extraction_seconds=round(passes.seconds, 3),
-            trained_parameters=tuner.trained_parameters(),
-        )
-        return history, found["validation"]
-
-    def _checked(self, tuner: Tuner, validation: Any) -> Scores:
-        """Validation scores of the converted parts with the NumPy head, which must be the model.
-
-        Raises
-        ------
-        HeadstartError
-            If they differ from Keras.
-        """
-        from stages.engine.activations import Pool, run
-        from stages.engine.head import apply_head
-
-        features, weights = run(Pool(self.folder / UPPER), validation), tuner.head_weights()
-        ours = apply_head(self.record.head, weights, features[:_COMPARED])
-        keras = tuner.probabilities(validation[:_COMPARED])
-        difference = float(np.abs(ours - keras).max())
-        self.journal.note(conversion_probability_difference=difference)
-        if not difference <= TOLERANCE:
-            raise HeadstartError(
-                "The converted fine-tuned model is not the one that was trained: a probability "
-                f"differs by {difference:.2g}, {TOLERANCE:g} is accepted. Nothing was written. "
-                "Please report this with the sections backbone and fine_tune of params.yaml; "
-                "`fine_tune.epochs: 0` goes on with the head alone."
-            )
-        labels = self.pictures.labels(self.pictures.validation)
-        return scores(self.record, weights, features, labels)
-
-    def _write(self, tuner: Tuner, tuned: Scores, history: History) -> None:
-        labels = self.pictures.labels(self.pictures.validation)
-        features = self.pictures.features.array("validation")
-        head = scores(self.record, self.weights, features, labels)
-        why = reason(tuned, head, history.best_epoch, len(history.epochs))
-        kept = improves(tuned, head)
-        self.journal.note(
-            epochs=len(history.epochs),
-            epochs_asked=self.params.epochs,
-            best_epoch=history.best_epoch,
-            kept="fine_tuned" if kept else "head",
-        )
-        print(f"Model: {'fine-tuned' if kept else 'the head alone'}, {why}")
-        if not kept:
-            for name in (LOWER, UPPER):
-                (self.folder / name).unlink(missing_ok=True)
-            write_model(
-                self.folder, self.record.model_copy(update={"chosen_because": why}), self.weights
-            )
-            return
-        tuner.base.save_weights(str(self.folder / BASE_WEIGHTS))
-        changes = {
-            "kind": "fine_tuned",
-            "validation": tuned,
-            "chosen_because": why,
-            "unfrozen_from": tuner.cut.unfrozen_from,
-            "unfrozen_alone": tuner.cut.alone,
-        }
-        write_model(self.folder, self.record.model_copy(update=changes), tuner.head_weights())
-
-
-def same_base(record: ModelRecord, backbone: BackboneRecord) -> None:
-    """Refuse a head that was trained on another base than the one at hand.
-
-    Raises
-    ------
-    HeadstartError
-        Naming what differs.
-    """
-    names = ("name", "alpha", "weights", "image_size", "cut", "pooling")
-    differing = [
-        f"{name}: {getattr(record.backbone, name)!r} and {getattr(backbone, name)!r}"
-        for name in names
-        if getattr(record.backbone, name) != getattr(backbone, name)
-    ]
-    if differing:
-        raise HeadstartError(
-            f"The head was trained on another base than the one given ({'; '.join(differing)}). "
-            "Nothing was trained. Run the pipeline (`dvc repro`)."
-        )
-
-
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stages.artifacts.passes import refresh_table
-from stages.core import cli
-from stages.core.cli import In, Out
-from stages.core.files import atomic_folder
-from stages.core.journal import Journal
-from stages.core.page import Page
-from stages.core.params.make_report import MakeReportParams
+from headstart._utils.files import atomic_folder
+from headstart.evaluation.passes import refresh_table
+from headstart.report.parameters import MakeReportParams
+from headstart.stage import command_line
+from headstart.stage.command_line import In, Out
+from headstart.stage.page import Page
+from headstart.stage.run_statistics import Journal
 
 
 def main(  # noqa: PLR0913, PLR0917 - it shows something of every stage
@@ -40,7 +40,7 @@ def main(  # noqa: PLR0913, PLR0917 - it shows something of every stage
 ) -> None:
     """Read, draw, render, tell where it is."""
     # matplotlib and the like: not for `--help`.
-    from stages.report.run import Files, draw, read, show
+    from headstart.report.run import Files, draw, read, show
 
     run = read(
         Files(
@@ -73,4 +73,4 @@ def _told(page: Path) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 from hypothesis import settings
 
-from stages.core import machine
+from headstart._utils import machine
 
 # No test asserts a time: the same example is slow on a machine that is busy.
 settings.register_profile("headstart", deadline=None)
@@ -32,7 +32,7 @@ class _Configured(importlib.abc.MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name != "stages.nets.tf":
+        if name != "headstart.keras.runtime":
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         assert spec is not None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests import regenerate
-from tests.contract import KINDS, ROOT, code_dependencies, declared, main_arguments, stage_modules
+from tools import generate
+from tools.contract import KINDS, ROOT, code_dependencies, declared, main_arguments, stage_modules
 
 STAGES = declared()
 NAMES = sorted(STAGES)
@@ -74,7 +74,7 @@ def test_every_stage_is_described_and_bounded(name: str) -> None:
 
 
 def test_only_parameters_that_exist_are_watched() -> None:
-    from stages.core.params.reader import read_params
+    from headstart.stage.parameters import read_params
 
     params = read_params(ROOT / "params.yaml").model_dump()
     for stage in STAGES.values():
@@ -98,7 +98,7 @@ def test_outputs_that_are_not_metrics_keep_the_run_cache_on() -> None:
 
 
 def test_runtime_txt_is_what_the_lock_says() -> None:
-    assert (ROOT / "runtime.txt").read_text() == regenerate.runtime_text(), "run `make runtime`"
+    assert (ROOT / "runtime.txt").read_text() == generate.runtime_text(), "run `make runtime`"
 
 
 def test_the_lock_is_hashed_and_names_no_address() -> None:

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tests import regenerate
 from tests.conftest import ROOT
-from tests.contract import declared
+from tools import generate
+from tools.contract import declared
 
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 
 
-@pytest.mark.parametrize("page", sorted(regenerate.PAGES))
+@pytest.mark.parametrize("page", sorted(generate.PAGES))
 def test_generated_pages_are_up_to_date(page: str) -> None:
-    assert (ROOT / page).read_text() == regenerate.PAGES[page](), "run `make docs`"
+    assert (ROOT / page).read_text() == generate.PAGES[page](), "run `make docs`"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -28,9 +28,9 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_that_are_shown_exist(page: Path) -> None:
-    import headstart
+    from headstart.cli.app import app
 
-    known = set(regenerate.command_names(headstart.app))
+    known = set(generate.command_names(app))
     makefile = (ROOT / "Makefile").read_text()
     for block in re.findall(r"```\n(.*?)```", page.read_text(), re.DOTALL):
         for line in block.splitlines():
@@ -58,7 +58,7 @@ def test_every_stage_stands_in_the_architecture_or_the_reference() -> None:
 
 
 def test_reasons_for_setting_aside_are_documented() -> None:
-    from stages.artifacts.manifest import REASONS
+    from headstart.datasets.manifests import REASONS
 
     guide = (ROOT / "docs/your-pictures.md").read_text()
     for reason in REASONS:

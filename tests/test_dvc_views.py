@@ -12,13 +12,13 @@ import pytest
 from ruamel.yaml import YAML
 
 from benchmarks.checkout import Checkout
-from flows.dotted import leaves
-from stages.artifacts.predictions import read_predictions
-from stages.core.files import write_json
-from tests import plots_page
+from headstart._utils.files import write_json
+from headstart.evaluation.predictions import read_predictions
+from headstart.pipeline.dotted import leaves
 from tests.browser import browser, look
 from tests.conftest import ROOT
-from tests.stages.report import made
+from tests.report import made
+from tools import plots_page
 
 pytestmark = pytest.mark.timeout(300)
 

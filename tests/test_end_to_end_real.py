@@ -19,11 +19,11 @@ import psutil  # type: ignore[import-untyped]  # no types are published
 import pytest
 
 from benchmarks.checkout import Checkout
-from stages.artifacts.backbone_record import read_backbone
-from stages.artifacts.feature_store import FeatureStore, outlook
-from stages.artifacts.manifest import read_images, read_set_aside
-from stages.engine.extraction import fingerprint_record
-from tests.flows.server import until
+from headstart.backbones.record import read_backbone
+from headstart.datasets.manifests import read_images, read_set_aside
+from headstart.features.extraction import fingerprint_record
+from headstart.features.store import FeatureStore, outlook
+from tests.runs.server import until
 from tests.test_end_to_end import lock, stages_that_ran, table
 
 pytestmark = [pytest.mark.shared, pytest.mark.timeout(1800)]

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving import classifier
-from stages.artifacts.exported_model import read_exported
-from stages.artifacts.manifest import read_split
-from stages.artifacts.model_folder import read_model
-from stages.artifacts.predictions import read_predictions
-from stages.core.files import sha256_tree
-from stages.core.forms import FORMS, FormName
-from stages.engine.parity_pictures import load, locate
+from headstart._utils.files import sha256_tree
+from headstart.datasets.manifests import read_split
+from headstart.evaluation.predictions import read_predictions
+from headstart.export.formats import FORMS, FormName
+from headstart.export.parity_images import load, locate
+from headstart.export.record import read_exported
+from headstart.serving import classifier
+from headstart.training.model_folder import read_model
+from tests.keras.networks import hub_modules
 from tests.stages import small_run
-from tests.stages.nets import hub_modules
 from tests.stages.small_run import SmallRun, stage
 from tests.stages.test_export import evaluated, exported
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
-from tests.contract import stage_modules
+from tools.contract import stage_modules
 
 HEAVY = ("tensorflow", "keras", "prefect", "dvc", "sklearn", "scipy", "matplotlib")
 

@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.conftest import ROOT
-from tests.contract import declared
+from tools.contract import declared
 
 AGAIN = "run `make run`, and commit dvc.lock with the metrics"
 LOCK = YAML(typ="safe").load((ROOT / "dvc.lock").read_text())["stages"]

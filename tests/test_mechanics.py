@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from benchmarks.checkout import Checkout
-from stages.artifacts.features import read_features
-from stages.artifacts.model_folder import read_model
-from stages.artifacts.predictions import read_predictions
-from tests.stages.imaging.pictures import encoded
+from headstart.evaluation.predictions import read_predictions
+from headstart.features.folder import read_features
+from headstart.training.model_folder import read_model
+from tests.images.made import encoded
 from tests.stages.small_run import picture
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.artifacts.model_folder import write_model
-from stages.core.files import atomic_folder
+from headstart._utils.files import atomic_folder
+from headstart.training.model_folder import write_model
 from tests.conftest import ROOT
-from tests.stages.artifacts.models import record as model_record
 from tests.stages.recorded import RUNTIME, params, record, stage
+from tests.training.models import record as model_record
 
 nbformat = pytest.importorskip("nbformat", reason="needs the extra `notebook`")
 nbclient = pytest.importorskip("nbclient", reason="needs the extra `notebook`")

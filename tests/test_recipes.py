@@ -1,6 +1,6 @@
 """The recipes of the tutorials: what their headers must say, and that the unmeasured ones run.
 
-That each recipe is valid over params.yaml stands in ``tests/stages/core/test_recipe.py``.
+That each recipe is valid over params.yaml stands in ``tests/pipeline/test_recipes.py``.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from benchmarks.checkout import Checkout
-from flows.dotted import leaves
-from stages.core.params import recipe
-from stages.core.params.reader import read_params
-from stages.core.params.recipe import header, load, names, read_text
+from headstart.pipeline import recipes
+from headstart.pipeline.dotted import leaves
+from headstart.pipeline.recipes import header, load, names, read_text
+from headstart.stage.parameters import read_params
 from tests.conftest import ROOT
-from tests.stages.imaging.pictures import encoded
+from tests.images.made import encoded
 from tests.stages.small_run import picture
 
 RECIPES = ROOT / "recipes"
@@ -110,8 +110,8 @@ def test_every_command_that_is_shown_gives_valid_values(
 ) -> None:
     params = tmp_path / "params.yaml"
     shutil.copy(ROOT / "params.yaml", params)
-    own = recipe.parse_assignments([word for word in shlex.split(words) if word != "--set"])
-    recipe.apply(params, [load(TEXTS[name]), own])
+    own = recipes.parse_assignments([word for word in shlex.split(words) if word != "--set"])
+    recipes.apply(params, [load(TEXTS[name]), own])
     read_params(params)
 
 

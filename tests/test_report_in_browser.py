@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from stages.core.page import Page
-from stages.core.params.reader import read_params
-from stages.report.run import draw, read, show
+from headstart.report.run import draw, read, show
+from headstart.stage.page import Page
+from headstart.stage.parameters import read_params
 from tests.browser import browser, look
-from tests.stages.report import made
+from tests.report import made
 
 ASIDE = (
     ("raw/cut.jpg", "truncated", "the jpeg ends too early"),

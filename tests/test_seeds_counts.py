@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.core.backbones import BACKBONES
-from stages.nets.base import build_base, call_application, feature_model
-from stages.nets.head import build_head, head_spec
-from stages.nets.tf import keras
-from tests.stages.nets.test_head import params
+from headstart.backbones.registry import BACKBONES
+from headstart.keras.networks.backbone import build_base, call_application, feature_model
+from headstart.keras.runtime import keras
+from headstart.keras.training.head import build_head, head_spec
+from tests.keras.training.test_head import params
 
 BATCH = 32
 

@@ -7,10 +7,10 @@ import re
 
 import pytest
 
-import headstart
-from stages.core.params.recipe import names
+from headstart.cli.app import app
+from headstart.pipeline.recipes import names
 from tests.conftest import ROOT
-from tests.regenerate import command_paths
+from tools.generate import command_paths
 
 PAGE = (ROOT / "docs/tutorials.md").read_text()
 #: How many numbered items each of the five tutorials has. The last one's list has no 4.4.
@@ -61,7 +61,7 @@ def test_a_test_that_is_named_exists(path: str, name: str) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_that_is_named_exists(command: str) -> None:
     words = command.split()
-    known = command_paths(headstart.app)
+    known = command_paths(app)
     assert (words[0],) in known
     if len(words) > 1 and not words[1].startswith("-"):
         if words[0] == "recipe":

@@ -24,12 +24,14 @@ from prefect.client.schemas.objects import Artifact, State, TaskRun
 from prefect.states import Cancelling
 from prefect.testing.utilities import prefect_test_harness
 
-from flows import lockfile, stage_tasks
 from flows import pipeline as module
-from flows.pipeline import Run, pipeline, watching
-from flows.run_stage import Outcome
-from tests.flows import projects
-from tests.flows.server import until
+from flows.pipeline import pipeline
+from headstart.pipeline import lockfile
+from headstart.runs import stage_tasks
+from headstart.runs.pipeline_run import Run, watching
+from headstart.runs.run_stage import Outcome
+from tests.runs import projects
+from tests.runs.server import until
 
 # What Prefect and its temporary server leave open, and what they use that is about to go.
 pytestmark = [

@@ -18,9 +18,10 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelling
 from prefect.testing.utilities import prefect_test_harness
 
-from flows.reproduce import ARTIFACT, reproduce
-from tests.flows import projects, toy
-from tests.flows.server import until
+from flows.reproduce import reproduce
+from headstart.runs.reproduction import ARTIFACT
+from tests.runs import projects, toy
+from tests.runs.server import until
 
 # What Prefect and its temporary server leave open, and what they use that is about to go.
 pytestmark = [

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from headstart._utils.errors import SourceError
+from headstart._utils.files import read_json
 from pretraining.prepare import members, obtain, prepare
 from pretraining.settings import SourceParams
-from stages.core.errors import SourceError
-from stages.core.files import read_json
 
 SOURCE = SourceParams(location="x.zip", sha256=None, per_class=2, image_size=32)
 

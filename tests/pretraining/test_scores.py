@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from headstart._utils.errors import ParameterError
 from pretraining.card import card, table
 from pretraining.scores import COLUMNS, Probe, accuracy, add, main, open_source, read
 from pretraining.settings import read_settings
-from stages.core.errors import ParameterError
 from tests.conftest import ROOT
 
 

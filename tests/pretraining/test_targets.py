@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from pretraining import targets
-from stages.nets.pretraining_recipe import TeacherParams
+from pretraining.recipe import TeacherParams
 
 
 def test_axes_are_uncorrelated_and_half_whitened() -> None:

@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.artifacts.exported_model import (
+from headstart._utils.locks import alone
+from headstart.export.formats import FORMS, FormName
+from headstart.export.record import (
     ExportedForm,
     ExportedModel,
     FormParity,
     form_files,
     write_exported,
 )
-from stages.artifacts.model_folder import BackboneSummary
-from stages.core.forms import FORMS, FormName
-from stages.core.locks import alone
-from stages.imaging.pixels import SPEC
+from headstart.images.resize import SPEC
+from headstart.training.model_folder import BackboneSummary
 from tests.conftest import ROOT
-from tests.stages.imaging.pictures import encoded
+from tests.images.made import encoded
 
 CLASSES = ("blue", "green", "red")
 SIZE = 16
@@ -91,9 +91,9 @@ def record(folder: Path, names: tuple[FormName, ...] = FORM_NAMES) -> ExportedMo
 
 
 def _make(folder: Path) -> None:
-    from stages.nets.convert import to_tflite
-    from stages.nets.model_io import save_saved_model
-    from stages.nets.tf import configure, keras
+    from headstart.keras.export.model import save_saved_model
+    from headstart.keras.networks.convert import to_tflite
+    from headstart.keras.runtime import configure, keras
 
     configure(2)
     entry = keras.Input((SIZE, SIZE, 3), dtype="uint8")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serving.batcher import Batcher, BusyError
+from headstart.serving.batcher import Batcher, BusyError
 
 PATIENCE = 30
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving import rest
-from serving.classifier import load
-from stages.artifacts.exported_model import write_exported
-from stages.core.errors import CorruptFileError, HeadstartError
+from headstart._utils.errors import CorruptFileError, HeadstartError
+from headstart.export.record import write_exported
+from headstart.serving import rest
+from headstart.serving.classifier import load
 from tests.conftest import ROOT
 from tests.serving import models
 
@@ -23,7 +23,7 @@ SCRIPT = """
 import json, sys
 import numpy as np
 from pathlib import Path
-from serving.classifier import load
+from headstart.serving.classifier import load
 pixels = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8)
 lite = load(Path(sys.argv[1]))
 assert lite.form == "tflite_float32" and lite.batch == 1

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving import features
-from serving.feature_file import feature_file, names_beside
-from stages.artifacts.exported_model import write_exported
-from stages.core.errors import CorruptFileError, HeadstartError
-from stages.core.forms import FORMS, FormName
-from stages.core.hub import HUB
+from headstart._utils.errors import CorruptFileError, HeadstartError
+from headstart.backbones.hub_handles import HUB
+from headstart.export.formats import FORMS, FormName
+from headstart.export.record import write_exported
+from headstart.serving import features
+from headstart.serving.feature_file import feature_file, names_beside
 from tests.serving import models
 
 
@@ -47,7 +47,7 @@ def test_what_is_not_the_exported_file_is_not_loaded(
     folder = exported(tmp_path / "export", "h5", "keras")
     (folder / FORMS["keras"].path).write_bytes(b"changed")
     loaded: list[Path] = []
-    from stages.nets import exported_features
+    from headstart.keras.export import features as exported_features
 
     monkeypatch.setattr(exported_features, "load_features", lambda *given: loaded.append(given[0]))
     with pytest.raises(CorruptFileError, match="was not loaded"):

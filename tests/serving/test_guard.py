@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from serving.guard import Guard
+from headstart.serving.guard import Guard
 
 OTHER = "https://pages.example"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.inputs import expand, read_file
-from stages.core.errors import PictureError
+from headstart._utils.errors import PictureError
+from headstart.serving.inputs import expand, read_file
 
 
 @pytest.fixture

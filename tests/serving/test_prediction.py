@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving import prediction
-from serving.classifier import Classifier, load
-from serving.inputs import Input, expand
-from serving.prediction import predict
-from stages.core.machine import cores
-from stages.imaging.decode import Limits
+from headstart._utils.machine import cores
+from headstart.images.decode import Limits
+from headstart.serving import prediction
+from headstart.serving.classifier import Classifier, load
+from headstart.serving.inputs import Input, expand
+from headstart.serving.prediction import predict
 from tests.serving import models
-from tests.stages.sources.server import serving
+from tests.sources.server import serving
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving import rest
-from serving.refusals import RefusedError
+from headstart.serving import rest
+from headstart.serving.refusals import RefusedError
 
 SIZE = 2
 B64 = {"b64": base64.b64encode(b"a picture").decode()}

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from serving.answers import Answer, Guess
-from serving.inputs import Input
-from serving.rows import Format, writer
+from headstart.serving.answers import Answer, Guess
+from headstart.serving.inputs import Input
+from headstart.serving.rows import Format, writer
 
 CLASSES = ("ant", "bee", 'c"at,\n')
 ODD = Input('x, "y".png', 'x, "y".png')

@@ -18,9 +18,9 @@ import pytest
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.images.made import encoded, png_header
 from tests.serving import models
 from tests.serving.process import PATIENCE, Running, client, running
-from tests.stages.imaging.pictures import encoded, png_header
 
 MEGABYTE = 1_000_000
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.answers import Answer, Guess
-from serving.inputs import Input
-from serving.sorting import Sorter, file_name, folder_names
-from stages.core.errors import HeadstartError
-from tests.stages.imaging.pictures import jpeg, png
+from headstart._utils.errors import HeadstartError
+from headstart.serving.answers import Answer, Guess
+from headstart.serving.inputs import Input
+from headstart.serving.sorting import Sorter, file_name, folder_names
+from tests.images.made import jpeg, png
 
 CAT = Answer((Guess("cat", 0.9),), sure=True)
 UNSURE = Answer((Guess("cat", 0.4),), sure=False)

@@ -5,10 +5,10 @@ import socket
 
 import pytest
 
-from serving.web import Patience, fetch
-from stages.core.errors import PictureError
-from tests.stages.imaging.pictures import png
-from tests.stages.sources.server import Request, serving
+from headstart._utils.errors import PictureError
+from headstart.serving.web import Patience, fetch
+from tests.images.made import png
+from tests.sources.server import Request, serving
 
 PICTURE = png()
 MOST = 10_000

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from ruamel.yaml import YAML
 
-from stages.artifacts.features import FeaturesWriter, row_table
-from stages.artifacts.manifest import SPLIT, SPLITS, frame, write_split
-from stages.core.files import sha256_bytes
-from tests.stages.artifacts.models import BACKBONE
+from headstart._utils.files import sha256_bytes
+from headstart.datasets.manifests import SPLIT, SPLITS, frame, write_split
+from headstart.features.folder import FeaturesWriter, row_table
+from tests.training.models import BACKBONE
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNTIME = ROOT / "runtime.txt"

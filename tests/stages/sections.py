@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stages.core.params.augment import AugmentParams
+from headstart.images.augmentation_parameters import AugmentParams
 
 
 def augment(**changes: Any) -> AugmentParams:

@@ -14,19 +14,18 @@ import numpy as np
 from PIL import Image
 from ruamel.yaml import YAML
 
+from headstart._utils.files import atomic_folder, sha256_bytes
+from headstart.backbones.parameters import BackboneParams
+from headstart.datasets import manifests
+from headstart.datasets.shards import ShardWriter, shard_of
+from headstart.features.parameters import ExtractFeaturesParams
+from headstart.keras.runtime import configure
+from headstart.stage.run_statistics import Journal
+from headstart.training.model_folder import read_head, read_model, write_model
+from headstart.training.parameters import ComputeParams, TrainHeadParams
 from stages import backbone, extract_features, train_head
-from stages.artifacts import manifest as manifests
-from stages.artifacts.model_folder import read_head, read_model, write_model
-from stages.artifacts.shards import ShardWriter, shard_of
-from stages.core.files import atomic_folder, sha256_bytes
-from stages.core.journal import Journal
-from stages.core.params.backbone import BackboneParams
-from stages.core.params.compute import ComputeParams
-from stages.core.params.extract_features import ExtractFeaturesParams
-from stages.core.params.train_head import TrainHeadParams
-from stages.nets.tf import configure
+from tests.images.made import encoded
 from tests.stages import sections
-from tests.stages.imaging.pictures import encoded
 
 #: The files that decide bytes stand in the repository; stages check them in their command line.
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages import backbone as stage
-from stages.artifacts.backbone_record import MODULE, NETWORK, RECORD, WEIGHTS, read_backbone
-from stages.core.errors import CorruptFileError, HeadstartError, ParameterError
-from stages.core.files import sha256_file, sha256_tree
-from stages.core.journal import Journal
-from stages.core.params.backbone import BackboneParams
+from headstart._utils.errors import CorruptFileError, HeadstartError, ParameterError
+from headstart._utils.files import sha256_file, sha256_tree
+from headstart.backbones.parameters import BackboneParams
+from headstart.backbones.record import MODULE, NETWORK, RECORD, WEIGHTS, read_backbone
+from headstart.keras.networks import prepare as stage
+from headstart.stage.run_statistics import Journal
+from stages.backbone import main
 from tests.conftest import ROOT
 from tests.stages.small_run import extract_params
 
@@ -27,7 +28,7 @@ SMALL: dict[str, Any] = {
 
 def run(folder: Path, engine: str = "litert", seed: int = 42, **changes: Any) -> Journal:
     journal = Journal(folder.parent / "journal", "backbone")
-    stage.main(
+    main(
         runtime=ROOT / "runtime.txt",
         backbone_folder=folder,
         seed=seed,
@@ -39,9 +40,9 @@ def run(folder: Path, engine: str = "litert", seed: int = 42, **changes: Any) ->
 
 
 def test_writes_the_base_the_network_and_their_record(tmp_path: Path) -> None:
-    from stages.engine.litert import LiteRTFunction
-    from stages.nets.base import feature_model, load_base
-    from stages.nets.parity import TOLERANCE, compare, pictures
+    from headstart.backbones.litert import LiteRTFunction
+    from headstart.keras.networks.backbone import feature_model, load_base
+    from headstart.keras.networks.parity import TOLERANCE, compare, pictures
 
     journal = run(tmp_path / "backbone")
     folder = tmp_path / "backbone"
@@ -79,7 +80,7 @@ def test_engine_keras_writes_no_network(tmp_path: Path) -> None:
 def test_what_differs_from_keras_is_not_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stages.nets import parity
+    from headstart.keras.networks import parity
 
     def wrong(model: Any, function: Any, batch: np.ndarray) -> float:
         return parity.difference_in_std(function(batch), function(batch) * 1.01)
@@ -93,7 +94,7 @@ def test_what_differs_from_keras_is_not_accepted(
 def test_what_does_not_convert_names_the_other_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stages.nets import convert
+    from headstart.keras.networks import convert
 
     def broken(model: Any) -> bytes:
         raise ValueError("an operation is not supported")
@@ -111,7 +112,7 @@ def test_unknown_cut(tmp_path: Path) -> None:
 
 
 def test_a_file_of_weights_is_the_one_that_was_named(tmp_path: Path) -> None:
-    from stages.nets.base import build_base
+    from headstart.keras.networks.backbone import build_base
 
     path = tmp_path / "own.weights.h5"
     build_base("mobilenet", 0.25, 32).save_weights(path)
@@ -131,8 +132,8 @@ def test_a_file_of_weights_is_the_one_that_was_named(tmp_path: Path) -> None:
 def test_a_file_of_weights_that_changes_while_it_is_read_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stages.nets import pretrained
-    from stages.nets.base import build_base
+    from headstart.keras.networks import pretrained
+    from headstart.keras.networks.backbone import build_base
 
     path = tmp_path / "own.weights.h5"
     build_base("mobilenet", 0.25, 32).save_weights(path)
@@ -166,10 +167,10 @@ HUB: dict[str, Any] = {
 
 
 def test_a_module_is_kept_with_its_network_and_its_record(tmp_path: Path) -> None:
-    from stages.engine.litert import LiteRTFunction
-    from stages.nets.base import feature_model, load_base
-    from stages.nets.parity import TOLERANCE, compare, pictures
-    from tests.stages.nets.hub_modules import reusable
+    from headstart.backbones.litert import LiteRTFunction
+    from headstart.keras.networks.backbone import feature_model, load_base
+    from headstart.keras.networks.parity import TOLERANCE, compare, pictures
+    from tests.keras.networks.hub_modules import reusable
 
     module = reusable(tmp_path / "own-module")
     digest = sha256_tree(module)
@@ -193,7 +194,7 @@ def test_a_module_is_kept_with_its_network_and_its_record(tmp_path: Path) -> Non
 
 
 def test_a_module_that_does_not_fit_leaves_nothing(tmp_path: Path) -> None:
-    from tests.stages.nets.hub_modules import reusable
+    from tests.keras.networks.hub_modules import reusable
 
     module = reusable(tmp_path / "module")
     own = {**HUB, "hub": str(module), "weights_sha256": sha256_tree(module)}

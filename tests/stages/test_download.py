@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
-from stages import download as stage
-from stages.artifacts.manifest import read_images, read_set_aside
-from stages.artifacts.shards import ShardReader
-from stages.core.errors import HeadstartError, SourceError, UnsafeArchiveError
-from stages.core.journal import Journal
-from stages.core.params.download import DownloadParams
-from stages.core.params.split import SplitParams
-from stages.split import split
-from tests.stages.imaging import pictures as make
-from tests.stages.sources.archives import HONEST, make_tar, make_zip
-from tests.stages.sources.server import serving
+from headstart._utils.errors import HeadstartError, SourceError, UnsafeArchiveError
+from headstart.datasets.manifests import read_images, read_set_aside
+from headstart.datasets.parameters import SplitParams
+from headstart.datasets.shards import ShardReader
+from headstart.datasets.splits import split
+from headstart.sources.parameters import DownloadParams
+from headstart.stage.run_statistics import Journal
+from stages.download import main
+from tests.images import made as make
+from tests.sources.archives import HONEST, make_tar, make_zip
+from tests.sources.server import serving
 
 OUTS = ("images", "images.csv", "set_aside.csv", "set_aside", "download.json")
 
@@ -59,7 +59,7 @@ def parameters(**changes: Any) -> DownloadParams:
 def run(location: Path, out: Path, **changes: Any) -> dict[str, Any]:
     """Run the stage into a folder; check what must hold always; return the metrics."""
     with Journal.open(out / "journal", "download") as journal:
-        stage.main(
+        main(
             pictures=location,
             runtime=Path("unread"),
             images=out / "images",

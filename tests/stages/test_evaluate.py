@@ -13,17 +13,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.artifacts.model_folder import ModelRecord, write_model
-from stages.artifacts.passes import by_stage, passes_table
-from stages.artifacts.predictions import read_predictions
-from stages.artifacts.weights import Weights
-from stages.core.files import atomic_folder, write_json
-from stages.core.journal import Journal, run_id
-from stages.core.params.evaluate import EvaluateParams
+from headstart._utils.files import atomic_folder, write_json
+from headstart.backbones.weights import Weights
+from headstart.evaluation.parameters import EvaluateParams
+from headstart.evaluation.passes import by_stage, passes_table
+from headstart.evaluation.predictions import read_predictions
+from headstart.evaluation.summary import passes_text
+from headstart.stage.run_statistics import Journal, run_id
+from headstart.training.model_folder import ModelRecord, write_model
 from stages.evaluate import main
-from stages.report.evaluation import passes_text
-from tests.stages.artifacts.models import record as model_record
 from tests.stages.recorded import ROOT, RUNTIME, Recorded, params, record, separable, stage
+from tests.training.models import record as model_record
 
 CLASSES = ["ant", "bee", "cat"]
 # Row = label, column = prediction.

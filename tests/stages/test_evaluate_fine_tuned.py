@@ -10,9 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.artifacts.backbone_record import NETWORK
-from stages.artifacts.manifest import read_split
-from stages.artifacts.model_folder import (
+from headstart._utils.errors import CorruptFileError
+from headstart._utils.files import atomic_folder
+from headstart.backbones.record import NETWORK
+from headstart.datasets.manifests import read_split
+from headstart.evaluation.parameters import EvaluateParams
+from headstart.evaluation.passes import by_stage
+from headstart.evaluation.predictions import read_predictions
+from headstart.training import activations
+from headstart.training.model_folder import (
     BASE_WEIGHTS,
     LOWER,
     UPPER,
@@ -20,12 +26,6 @@ from stages.artifacts.model_folder import (
     read_model,
     write_model,
 )
-from stages.artifacts.passes import by_stage
-from stages.artifacts.predictions import read_predictions
-from stages.core.errors import CorruptFileError
-from stages.core.files import atomic_folder
-from stages.core.params.evaluate import EvaluateParams
-from stages.engine import activations
 from stages.evaluate import main
 from tests.stages import small_run
 from tests.stages.small_run import RUNTIME, SmallRun
@@ -42,8 +42,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
 @pytest.fixture(scope="module")
 def doubling(run: SmallRun) -> bytes:
     """A network that doubles the features."""
-    from stages.nets.convert import to_tflite
-    from stages.nets.tf import keras
+    from headstart.keras.networks.convert import to_tflite
+    from headstart.keras.runtime import keras
 
     width = read_model(run.head).feature_shape
     inputs = keras.Input(width)
@@ -104,8 +104,8 @@ def test_test_pictures_pass_once_and_the_bytes_do_not_show_it(
 def test_both_networks_are_run_in_the_order_of_the_manifest(
     run: SmallRun, doubling: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stages.artifacts.features import read_features
-    from stages.engine.head import apply_head
+    from headstart.features.folder import read_features
+    from headstart.training.head import apply_head
 
     model = tuned(run, tmp_path / "model", (run.backbone / NETWORK).read_bytes(), doubling)
     evaluate(run, model, tmp_path / "out")
@@ -133,8 +133,8 @@ def test_a_wholly_unfrozen_base_has_one_network(run: SmallRun, tmp_path: Path) -
 def test_networks_that_do_not_fit_the_head_are_refused(
     run: SmallRun, doubling: bytes, tmp_path: Path
 ) -> None:
-    from stages.nets.convert import to_tflite
-    from stages.nets.tf import keras
+    from headstart.keras.networks.convert import to_tflite
+    from headstart.keras.runtime import keras
 
     inputs = keras.Input(read_model(run.head).feature_shape)
     halves = to_tflite(keras.Model(inputs, keras.layers.Reshape((2, -1))(inputs)))

@@ -12,20 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages import export
-from stages.artifacts.backbone_record import read_backbone
-from stages.artifacts.exported_model import form_path, read_exported
-from stages.artifacts.manifest import read_split, write_split
-from stages.artifacts.model_folder import read_model
-from stages.artifacts.predictions import read_predictions
-from stages.artifacts.shards import ShardWriter, shard_of
-from stages.core.errors import HeadstartError
-from stages.core.files import sha256_bytes, sha256_file, sha256_tree, write_json
-from stages.core.forms import FORMS
-from stages.engine import extraction
-from stages.engine.parity_pictures import load
+from headstart._utils.errors import HeadstartError
+from headstart._utils.files import sha256_bytes, sha256_file, sha256_tree, write_json
+from headstart.backbones.record import read_backbone
+from headstart.datasets.manifests import read_split, write_split
+from headstart.datasets.shards import ShardWriter, shard_of
+from headstart.evaluation.predictions import read_predictions
+from headstart.export.formats import FORMS
+from headstart.export.parity_images import load
+from headstart.export.record import form_path, read_exported
+from headstart.features import extraction
+from headstart.keras.export import export
+from headstart.training.model_folder import read_model
+from tests.images.made import encoded
 from tests.stages import small_run
-from tests.stages.imaging.pictures import encoded
 from tests.stages.small_run import ROOT, SmallRun, picture, stage
 
 
@@ -178,7 +178,7 @@ def test_what_leaves_is_what_was_evaluated(run: SmallRun, tmp_path: Path) -> Non
         if path.is_file()
     }
 
-    from stages.imaging.pixels import pixels
+    from headstart.images.resize import pixels
 
     contents = [
         encoded(picture(kind, 99), form) for kind, form in enumerate(("PNG", "JPEG", "GIF"))
@@ -359,12 +359,12 @@ def test_what_litert_cannot_convert_is_left_out_and_said(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from stages.nets.forms import writing
+    from headstart.keras.export import writers
 
-    def refuse(source: writing.Source) -> bytes:
+    def refuse(source: writers.Source) -> bytes:
         raise RuntimeError(f"error: no operation for {source.model.name}\nand many more lines")
 
-    monkeypatch.setattr(writing, "_CONVERTED", {"tflite_float32": refuse})
+    monkeypatch.setattr(writers, "_CONVERTED", {"tflite_float32": refuse})
     trained = export.Model.read(run.folder / "untuned", run.backbone)
     by_keras = dataclasses.replace(
         trained, backbone=dataclasses.replace(trained.backbone, engine="keras")

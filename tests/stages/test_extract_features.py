@@ -19,18 +19,18 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from stages.artifacts import manifest as manifests
-from stages.artifacts.backbone_record import NETWORK, read_backbone, write_backbone
-from stages.artifacts.feature_store import FeatureStore, outlook
-from stages.artifacts.features import read_features
-from stages.artifacts.shards import ShardReader, ShardWriter
-from stages.core.files import sha256_bytes
-from stages.core.params.augment import AugmentParams
-from stages.core.params.recipe import overlay
-from stages.engine.extraction import extract, fingerprint_record
-from stages.engine.litert import LiteRTFunction
-from stages.engine.recorded_views import RecordedViews
-from tests.stages.imaging.pictures import jpeg, png
+from headstart._utils.files import sha256_bytes
+from headstart.backbones.litert import LiteRTFunction
+from headstart.backbones.record import NETWORK, read_backbone, write_backbone
+from headstart.datasets import manifests
+from headstart.datasets.shards import ShardReader, ShardWriter
+from headstart.features.extraction import extract, fingerprint_record
+from headstart.features.folder import read_features
+from headstart.features.store import FeatureStore, outlook
+from headstart.features.views import RecordedViews
+from headstart.images.augmentation_parameters import AugmentParams
+from headstart.pipeline.recipes import overlay
+from tests.images.made import jpeg, png
 from tests.stages.small_run import extract_params
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -185,7 +185,7 @@ def test_the_features_and_what_the_run_says(world: World, tmp_path: Path) -> Non
             first = of_split.iloc[0]
             place = (int(first["shard"]), int(first["offset"]), int(first["bytes"]))
             content = reader.read(*place, str(first["image_id"]))
-        from stages.imaging.pixels import pixels
+        from headstart.images.resize import pixels
 
         expected = network(pixels(content, SIZE)[np.newaxis])[0]
         assert features.array(split)[0].tobytes() == expected.tobytes()
@@ -393,7 +393,7 @@ KERAS = """
 import os, sys
 from pathlib import Path
 from stages import extract_features
-from stages.core.journal import Journal
+from headstart.stage.run_statistics import Journal
 from tests.stages.small_run import extract_params
 from tests.stages.test_extract_features import COUNT, ROOT, World
 folder, backbone = Path(sys.argv[1]), Path(sys.argv[2])

@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages import fine_tune
-from stages.artifacts.history import read_epochs
-from stages.artifacts.model_folder import Scores, read_model
-from stages.core.files import sha256_tree
-from stages.core.journal import Journal
+from headstart._utils.files import sha256_tree
+from headstart.keras.training import fine_tune
+from headstart.stage.run_statistics import Journal
+from headstart.training.history import read_epochs
+from headstart.training.model_folder import Scores, read_model
+from tests.images.made import encoded
 from tests.stages import recorded, small_run
-from tests.stages.artifacts.models import record
-from tests.stages.imaging.pictures import encoded
 from tests.stages.small_run import ROOT, SmallRun, stage
+from tests.training.models import record
 
 ONE = ({"kind": "dense", "units": 1, "activation": "sigmoid"},)
 TRAINS = {"epochs": 3, "learning_rate": 1e-4, "batch_size": 8}
@@ -119,14 +119,14 @@ def test_zero_epochs_pass_the_head_through_without_tensorflow(run: SmallRun) -> 
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from stages import fine_tune\n"
-        "from stages.core.journal import Journal\n"
-        "from stages.core.params.reader import read_params\n"
+        "from stages.fine_tune import main\n"
+        "from headstart.stage.run_statistics import Journal\n"
+        "from headstart.stage.parameters import read_params\n"
         "p = read_params(Path('params.yaml'))\n"
         "assert p.fine_tune.epochs == 0\n"
         f"f = Path({str(run.folder)!r})\n"
         "inputs = [f / name for name in ('images', 'split.csv', 'backbone', 'head', 'features')]\n"
-        "fine_tune.main(*inputs,\n"
+        "main(*inputs,\n"
         "    Path('runtime.txt'), f / 'off', f / 'off.csv', Journal(f / 'j', 'fine_tune'),\n"
         "    p.fine_tune, p.seed, p.compute)\n"
         "print(*sorted(sys.modules))\n"
@@ -218,8 +218,8 @@ def test_training_goes_on_with_the_class_weights_of_the_head(tmp_path: Path, wei
 
 
 def test_a_head_of_another_base_is_refused(run: SmallRun) -> None:
-    from stages.artifacts.backbone_record import read_backbone
-    from stages.core.errors import HeadstartError
+    from headstart._utils.errors import HeadstartError
+    from headstart.backbones.record import read_backbone
 
     record, backbone = read_model(run.head), read_backbone(run.backbone)
     fine_tune.same_base(record, backbone)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from stages.report.run import Files
-from tests.stages.report import made
+from headstart.report.run import Files
+from tests.report import made
 
 
 def run(files: Files, to: Path, *more: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -72,7 +72,7 @@ def test_the_stage_says_where_the_page_is_and_stands_in_the_table_of_passes(
 
 def test_it_needs_neither_tensorflow_nor_scikit_learn() -> None:
     code = (
-        "import sys, stages.make_report, stages.report.run\n"
+        "import sys, stages.make_report, headstart.report.run\n"
         "print(sorted({'tensorflow', 'keras', 'sklearn', 'scipy'} & set(sys.modules)))"
     )
     done = subprocess.run(

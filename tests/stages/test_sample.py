@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages import sample as stage
-from stages.artifacts.manifest import read_split, write_split
-from stages.artifacts.shards import ShardWriter
-from stages.core.files import sha256_file, sha256_tree
-from stages.core.journal import Journal
-from stages.core.params.sample import SampleParams
-from stages.core.params.split import SplitParams
-from stages.split import split
-from tests.stages.manifests import Picture, manifest
+from headstart._utils.files import sha256_file, sha256_tree
+from headstart.datasets import samples as stage
+from headstart.datasets.manifests import read_split, write_split
+from headstart.datasets.parameters import SampleParams, SplitParams
+from headstart.datasets.shards import ShardWriter
+from headstart.datasets.splits import split
+from headstart.stage.run_statistics import Journal
+from stages.sample import main
+from tests.datasets.made import Picture, manifest
 
 ALL = SampleParams(train_per_class=None, validation_per_class=None)
 
@@ -153,7 +153,7 @@ def stored(tmp_path: Path) -> Path:
 
 
 def run(stored: Path, params: SampleParams) -> pd.DataFrame:
-    stage.main(
+    main(
         split_manifest=stored / "split.csv",
         images=stored / "images",
         manifest=stored / "sample.csv",

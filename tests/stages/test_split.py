@@ -9,13 +9,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from stages import split as stage
-from stages.artifacts.manifest import SPLITS, read_split, write_images
-from stages.core.errors import HeadstartError
-from stages.core.files import read_json
-from stages.core.journal import Journal
-from stages.core.params.split import SplitParams
-from tests.stages.manifests import Picture, image_id, manifest
+from headstart._utils.errors import HeadstartError
+from headstart._utils.files import read_json
+from headstart.datasets import splits as stage
+from headstart.datasets.manifests import SPLITS, read_split, write_images
+from headstart.datasets.parameters import SplitParams
+from headstart.stage.run_statistics import Journal
+from stages.split import main
+from tests.datasets.made import Picture, image_id, manifest
 
 PARAMS = SplitParams(validation=0.1, test=0.1, given="keep")
 FRESH = SplitParams(validation=0.1, test=0.1, given="ignore")
@@ -149,7 +150,7 @@ def test_small_classes_are_repaired_and_nothing_else_moves(count: int) -> None:
 
 
 def test_repair_takes_the_picture_nearest_to_the_empty_split() -> None:
-    from stages.core.seeds import uniform
+    from headstart._utils.seeds import uniform
 
     places = {content: uniform(42, "split", image_id(content)) for content in range(2_000)}
     train = [content for content, u in places.items() if u >= 0.2][:20]
@@ -285,7 +286,7 @@ def test_main_writes_manifest_and_metrics_that_add_up(
     write_images(images, manifest([*many(2, 100, 0, "train"), *many(2, 20, 500, "test")]))
     out, measured = tmp_path / "split.csv", tmp_path / "split.json"
     for _ in range(2):
-        stage.main(images, out, measured, PARAMS, 42, Journal(tmp_path, "split"))
+        main(images, out, measured, PARAMS, 42, Journal(tmp_path, "split"))
     result, numbers = read_split(out), read_json(measured)
     assert numbers["pictures"]["test"] == 40
     assert sum(numbers["pictures"].values()) == len(result) == 240

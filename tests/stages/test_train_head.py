@@ -12,14 +12,14 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from stages.artifacts.features import read_features
-from stages.artifacts.history import read_batches, read_epochs
-from stages.artifacts.model_folder import read_head, read_model
-from stages.core.errors import ParameterError
-from stages.core.journal import Journal
-from stages.core.params.compute import ComputeParams
-from stages.core.params.reader import read_params
-from stages.engine.head import apply_head
+from headstart._utils.errors import ParameterError
+from headstart.features.folder import read_features
+from headstart.stage.parameters import read_params
+from headstart.stage.run_statistics import Journal
+from headstart.training.head import apply_head
+from headstart.training.history import read_batches, read_epochs
+from headstart.training.model_folder import read_head, read_model
+from headstart.training.parameters import ComputeParams
 from stages.train_head import main
 from tests.stages.recorded import RUNTIME, Recorded, params, record, separable, stage
 
@@ -44,7 +44,7 @@ def here(data: Recorded, to: Path, **changes: Any) -> None:
     values = read_params(params(to / "params.yaml", **changes))
     with (
         Journal.open(to / "journal", "train_head") as journal,
-        patch("stages.nets.tf.configure"),
+        patch("headstart.keras.runtime.configure"),
     ):
         main(
             data.features,

@@ -1,0 +1,1 @@
+"""Transfer learning on a folder of labeled images, as a declared and reproducible pipeline."""

@@ -1,0 +1,72 @@
+"""The one family of errors that a person is meant to read.
+
+Anything raised as a :class:`HeadstartError` reaches the terminal as its message alone, without a
+traceback: it says what happened, what was expected, what was got, what was done and what to do
+next. Every other exception is a bug of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class HeadstartError(Exception):
+    """A failure with a message for the person at the terminal."""
+
+    exit_code = 1
+
+
+class ParameterError(HeadstartError):
+    """A value in the parameter file is unknown, missing, mistyped or out of range."""
+
+    exit_code = 2
+
+
+class UnfitError(ValueError):
+    """A value of the right kind that cannot be, or not with the values beside it.
+
+    For the validators of a section: :mod:`headstart.stage.parameters` makes the sentence of it.
+
+    Parameters
+    ----------
+    expected : str
+        Goes on after "The … parameter must be".
+    hint : str
+        Sentences that follow "Got … instead."; "" for none.
+    """
+
+    def __init__(self, expected: str, hint: str = "") -> None:
+        super().__init__(f"must be {expected}. {hint}".rstrip())
+        self.expected = expected
+        self.hint = hint
+
+    def sentence(self, name: str, got: str) -> str:
+        """The whole of it, without the place in a file."""
+        said = f"The `{name}` parameter must be {self.expected}. Got {got} instead."
+        return f"{said} {self.hint}" if self.hint else said
+
+
+class InputChangedError(HeadstartError):
+    """An input of a stage was changed while the stage ran."""
+
+
+class CorruptFileError(HeadstartError):
+    """A file that we wrote does not hold what its own record says."""
+
+
+class SourceError(HeadstartError):
+    """The pictures could not be obtained: a download, an archive or a folder is at fault."""
+
+
+class UnsafeArchiveError(SourceError):
+    """An archive holds something that must never be written or read."""
+
+
+class PictureError(HeadstartError):
+    """A file is no usable picture. ``reason`` is a short stable slug, ``detail`` a sentence.
+
+    The reasons are listed in :mod:`headstart.images.decode`.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail

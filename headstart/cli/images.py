@@ -1,0 +1,43 @@
+"""Options that `predict` and `serve-model` share: which model, and what is taken as a picture."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from headstart.images.formats import MOST_PIXELS
+
+
+class Format(StrEnum):
+    """Formats of pictures, by the names of `download.formats`."""
+
+    JPEG = "jpeg"
+    PNG = "png"
+    WEBP = "webp"
+    GIF = "gif"
+    BMP = "bmp"
+    TIFF = "tiff"
+
+
+Form = Literal["tflite_float32", "saved_model", "tflite_float16", "tflite_int8"]
+
+# Defaults are those of `download` in params.yaml as it is shipped.
+EXPORT = Path("data/export")
+FORMATS = [Format.JPEG, Format.PNG, Format.WEBP, Format.GIF, Format.BMP]
+MIN_SIDE = 8
+MAX_PIXELS = 50_000_000
+MAX_PICTURE_BYTES = 50_000_000
+
+Model = Annotated[Path, typer.Option(help="The export folder.")]
+FormOption = Annotated[
+    Form | None, typer.Option(help="What runs; default: the first of these that was exported.")
+]
+Accept = Annotated[list[Format], typer.Option(help="Accepted formats; once for each.")]
+MinSide = Annotated[int, typer.Option(min=1, help="Pixels of the shorter side.")]
+MaxPixels = Annotated[
+    int, typer.Option(min=1, max=MOST_PIXELS, help="Width × height, told before decoding.")
+]
+MaxPictureBytes = Annotated[int, typer.Option(min=1, help="Larger files are not read.")]

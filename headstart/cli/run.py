@@ -1,0 +1,87 @@
+"""`headstart run`: the stages by Prefect, in this terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headstart.cli.front import PARAMS, command
+from headstart.cli.planning import summary
+
+if TYPE_CHECKING:
+    from headstart.runs.local_runner import Finished
+
+_INTERRUPTED = 130
+_LOST = (
+    "Prefect's server went away during the run, so its pages do not tell the end of it. The stages "
+    "are not concerned: DVC has recorded what they made (`dvc status` shows it)."
+)
+
+
+@command(
+    says="Run what changed, as `dvc repro` does, by Prefect: independent stages side by side, with "
+    "retries, time limits and a gate. Without PREFECT_API_URL, a temporary server is started. "
+    "Exit code 0; 1: a stage failed; 5: held by the gate; 130: interrupted.",
+    epilog="Example: headstart run | with pages to look at: `prefect server start` in another "
+    "terminal, then `PREFECT_API_URL=http://127.0.0.1:4200/api headstart run`",
+)
+def run(
+    gate: Annotated[
+        bool, typer.Option("--gate/--no-gate", help="Hold back a model that fails its gate.")
+    ] = True,
+    commit: Annotated[
+        bool, typer.Option("--commit", help="Commit what is new to a branch of its own.")
+    ] = False,
+) -> None:
+    """Run the pipeline's flow in the current folder."""
+    from headstart.stage.parameters import read_params
+
+    read_params(PARAMS)  # before Prefect, which takes seconds to say anything
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+
+    from headstart.runs.local_runner import run_here
+
+    finished = run_here(Path.cwd(), gate=gate, commit=commit, on_lost=_leave)
+    if finished.lost:
+        _leave(finished)
+    _show(finished)
+    if finished.code:
+        raise typer.Exit(finished.code)
+
+
+def _leave(finished: Finished) -> None:
+    """End at once: Prefect would wait for its server with what it has still to tell."""
+    from headstart.runs.local_runner import end_temporary_server
+
+    try:
+        _show(finished)
+        end_temporary_server()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(finished.code)
+
+
+def _show(finished: Finished) -> None:
+    """What came out, and where to look."""
+    if finished.code:
+        typer.echo(f"Error: {finished.message}", err=True)
+    else:
+        typer.echo(f"\n{finished.message}\n")
+        if _has_scores():
+            summary()
+    if finished.lost:
+        if not (finished.temporary and finished.code == _INTERRUPTED):
+            typer.echo(f"\n{_LOST}", err=True)
+    elif finished.address:
+        typer.echo(f"\nThe run's page: {finished.address}")
+
+
+def _has_scores() -> bool:
+    from headstart.pipeline import graph
+
+    return {"evaluate", "export"} <= {stage.name for stage in graph.stages(Path.cwd())}

@@ -1,0 +1,132 @@
+"""The manifests: one row a picture, as CSV that is the same byte for byte for the same content.
+
+Rows are sorted by ``path``, which is unique. Byte-identical pictures keep a row each and share an
+``image_id``; they are stored once.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from headstart._utils.errors import CorruptFileError
+from headstart._utils.files import write_text
+from headstart.datasets.csv_table import read_table
+
+SPLITS = ("train", "validation", "test")
+
+#: Column to dtype. ``image_id``: hex sha256 of the file's bytes. ``path``: where the picture stood
+#: in its source. ``width``, ``height``: pixels, orientation applied. ``bytes``: length of the file.
+#: ``group``: pictures of one subject, never divided between splits; "" for none. ``shard``,
+#: ``offset``: where its bytes stand.
+IMAGES: Mapping[str, str] = {
+    "image_id": "str",
+    "path": "str",
+    "label": "str",
+    "given_split": "str",
+    "width": "int64",
+    "height": "int64",
+    "format": "str",
+    "bytes": "int64",
+    "group": "str",
+    "shard": "int64",
+    "offset": "int64",
+}
+SPLIT: Mapping[str, str] = {**IMAGES, "split": "str"}
+
+#: Why a file is no picture of the data set, and what that means.
+REASONS: Mapping[str, str] = {
+    "absent": "a table names it, but there is no such file",
+    "bad_name": "its name cannot be written down (not UTF-8, or with control characters)",
+    "bad_row": "a row of a table that cannot be used, or repeats another",
+    "corrupt": "it cannot be decoded, or its archive says that it is damaged",
+    "empty": "it has no bytes",
+    "hidden": "a hidden file or folder",
+    "link": "a link; what it points to may lie anywhere",
+    "no_class": "it stands in no class folder, or its source gives it no class or no known split",
+    "not_fetched": "its address does not deliver it",
+    "not_a_picture": "its content is of no picture format, whatever its name says",
+    "refused_format": "a picture, but of no accepted format",
+    "special": "a device, a pipe or a socket",
+    "too_large": "more pixels or bytes than the parameters allow",
+    "too_small": "fewer pixels than the parameters ask for",
+    "truncated": "it ends too early",
+    "unreadable": "it could not be opened",
+}
+SET_ASIDE: Mapping[str, str] = {"path": "str", "reason": "str", "detail": "str"}
+
+
+def read_images(path: Path) -> pd.DataFrame:
+    """Read an image manifest and check columns, dtypes, order and uniqueness."""
+    return _checked_images(read_table(path, IMAGES, "a manifest"), path)
+
+
+def write_images(path: Path, images: pd.DataFrame) -> None:
+    """Write an image manifest, sorted by path."""
+    _write(path, images, IMAGES)
+
+
+def read_split(path: Path) -> pd.DataFrame:
+    """Read a manifest with its ``split`` column, and check that every split is a known one."""
+    frame = _checked_images(read_table(path, SPLIT, "a manifest"), path)
+    unknown = sorted(set(frame["split"]) - set(SPLITS))
+    if unknown:
+        raise CorruptFileError(f"{path}: the column split holds {unknown}; known are {SPLITS}.")
+    return frame
+
+
+def write_split(path: Path, images: pd.DataFrame) -> None:
+    """Write a manifest with its ``split`` column, sorted by path."""
+    _write(path, images, SPLIT)
+
+
+def read_set_aside(path: Path) -> pd.DataFrame:
+    """Read the table of files that were not taken, with the reason for each."""
+    return read_table(path, SET_ASIDE, "a manifest")
+
+
+def write_set_aside(path: Path, rows: pd.DataFrame) -> None:
+    """Write the table of files that were not taken, sorted by path.
+
+    Raises
+    ------
+    ValueError
+        If a reason is none of :data:`REASONS`: people look them up.
+    """
+    unknown = set(rows["reason"]) - set(REASONS)
+    if unknown:
+        raise ValueError(f"unknown reasons: {sorted(unknown)}")
+    _write(path, rows, SET_ASIDE)
+
+
+def class_names(images: pd.DataFrame) -> list[str]:
+    """The classes in their one order: sorted by code point."""
+    return sorted(images["label"].unique())
+
+
+def frame(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str]) -> pd.DataFrame:
+    """A data frame of ``rows`` with exactly these columns and dtypes, also when it is empty."""
+    table = pd.DataFrame(list(rows), columns=list(columns))
+    return table.astype(dict(columns))
+
+
+def _checked_images(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    if not table["path"].is_unique:
+        twice = table.loc[table["path"].duplicated(), "path"].iloc[0]
+        raise CorruptFileError(f"{path}: the picture {twice!r} stands in two rows.")
+    if not table["path"].is_monotonic_increasing:
+        raise CorruptFileError(f"{path}: the rows are not sorted by path.")
+    bad = table.loc[~table["image_id"].str.fullmatch(r"[0-9a-f]{64}"), "path"]
+    if len(bad):
+        raise CorruptFileError(f"{path}: the image_id of {bad.iloc[0]!r} is no sha256.")
+    return table
+
+
+def _write(path: Path, table: pd.DataFrame, columns: Mapping[str, str]) -> None:
+    ordered = table[list(columns)].sort_values("path", kind="stable")
+    text = io.StringIO()
+    ordered.to_csv(text, index=False, lineterminator="\n")
+    write_text(path, text.getvalue())

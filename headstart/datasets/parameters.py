@@ -1,0 +1,36 @@
+"""``split`` and ``sample``: how the images are divided, and which of them are used."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import ValidationInfo, field_validator
+
+from headstart._utils.errors import UnfitError
+from headstart.stage.sections import PositiveInt, Section, Share
+
+
+class SplitParams(Section):
+    """How the pictures are divided."""
+
+    validation: Share
+    test: Share
+    given: Literal["keep", "ignore"]
+
+    @field_validator("test")
+    @classmethod
+    def _leaves_training_pictures(cls, test: float, info: ValidationInfo) -> float:
+        validation = info.data.get("validation", 0)
+        if validation + test >= 1:
+            raise UnfitError(
+                f"< {1 - validation:g} with `validation: {validation:g}`",
+                "The two must be below 1 together, or nothing is left to train on.",
+            )
+        return test
+
+
+class SampleParams(Section):
+    """Pictures a class; null means all of them. Nothing is copied if both are null."""
+
+    train_per_class: PositiveInt | None
+    validation_per_class: PositiveInt | None

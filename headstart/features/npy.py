@@ -1,0 +1,76 @@
+"""``.npy`` files written one row at a time: whole or absent, and never all rows in memory.
+
+A memory-mapped array of NumPy's own is a full-size file of zeros from the start, so that a writer
+that is killed leaves something that looks finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart._utils.errors import HeadstartError
+from headstart._utils.files import atomic_file
+
+DTYPES: Mapping[str, str] = {"float32": "<f4", "float16": "<f2"}
+
+
+def write_npy(
+    path: Path, rows: int, shape: Sequence[int], dtype: str, vectors: Iterable[npt.ArrayLike]
+) -> str:
+    """Write a ``.npy`` of ``rows`` arrays, one at a time, whole or not at all.
+
+    Returns
+    -------
+    str
+        Hex sha256 of the file.
+
+    Raises
+    ------
+    HeadstartError
+        If a value is no finite number in ``dtype``.
+    ValueError
+        If ``vectors`` yields another number of arrays or another shape.
+    """
+    head = _head((rows, *shape), dtype)
+    digest = hashlib.sha256(head)
+    with atomic_file(path) as file:
+        file.write(head)
+        for row, vector in zip(range(rows), vectors, strict=True):
+            content = _row_bytes(np.asarray(vector), tuple(shape), dtype, f"{path.name}, row {row}")
+            digest.update(content)
+            file.write(content)
+    return digest.hexdigest()
+
+
+def npy_bytes(shape: Sequence[int], dtype: str) -> int:
+    """Length of the file that :func:`write_npy` writes for an array of ``shape``, rows first."""
+    values = int(np.prod(shape, dtype=np.int64))
+    return len(_head(shape, dtype)) + np.dtype(DTYPES[dtype]).itemsize * values
+
+
+def _head(shape: Sequence[int], dtype: str) -> bytes:
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        head, {"descr": DTYPES[dtype], "fortran_order": False, "shape": tuple(shape)}
+    )
+    return head.getvalue()
+
+
+def _row_bytes(vector: npt.NDArray[Any], shape: tuple[int, ...], dtype: str, where: str) -> bytes:
+    if vector.shape != shape:
+        raise ValueError(f"{where}: features of shape {vector.shape}, expected {shape}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        converted = vector.astype(DTYPES[dtype])
+    if not np.isfinite(converted).all():
+        hint = ""
+        if np.isfinite(vector).all():
+            hint = " It is too large for float16; set extract_features.dtype to float32."
+        raise HeadstartError(f"{where}: a feature is no finite number in {dtype}.{hint}")
+    return converted.tobytes()

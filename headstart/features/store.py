@@ -1,0 +1,313 @@
+"""The feature store: what a frozen base made of a picture, recorded once and for good.
+
+One SQLite file a fingerprint, outside of the pipeline's outputs (DVC deletes those before a run),
+shared by every checkout, branch and experiment of a user. A fingerprint stands for everything that
+decides a feature's bits except the picture; within it, a picture is known by the sha256 of its
+bytes, and an augmented view of it by that and the view's number (:func:`view_key`). A name, a label
+or a split is not part of the key, so that renaming costs nothing.
+
+Values are float32, whatever the pipeline writes: going to float16 and back costs no pass. Each
+carries a checksum over fingerprint, key and value. A row that does not match it is never returned;
+a file that SQLite cannot read is set aside under another name, and what can be read of it is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart._utils.cache import cache_folder
+from headstart._utils.errors import CorruptFileError
+from headstart.features.store_file import FAULTS, StoreFile, say
+
+Floats = npt.NDArray[np.float32]
+Row: TypeAlias = tuple[bytes, int, bytes]  # picture, checksum, value
+
+_ID = 64  # hexadecimal digits of a picture's id
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS features (id BLOB PRIMARY KEY, crc INTEGER, value BLOB)",
+    "INSERT OR IGNORE INTO counters VALUES ('passes', 0), ('seconds', 0.0)",
+)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What an extraction would find: pictures that need a pass, and seconds a pass took so far."""
+
+    missing: int
+    seconds_per_pass: float | None
+
+
+def canonical(record: Mapping[str, Any]) -> str:
+    """JSON of a record that is the same for the same content: sorted keys, no blanks, no NaN."""
+    return json.dumps(
+        record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def fingerprint(record: Mapping[str, Any]) -> str:
+    """Hex sha256 of the record's canonical JSON."""
+    return hashlib.sha256(canonical(record).encode()).hexdigest()
+
+
+def view_key(image_id: str, view: int) -> str:
+    """The key of a picture's view; view 0 is the picture as it is, whose key is its own id."""
+    return f"{image_id}{view:08x}" if view else image_id
+
+
+def split_key(key: str) -> tuple[str, int]:
+    """Picture and view of a key."""
+    return key[:_ID], int(key[_ID:] or "0", 16)
+
+
+def store_folder() -> Path:
+    """Where the stores lie: ``$HEADSTART_CACHE/features``, else in the user's cache folder."""
+    return cache_folder() / "features"
+
+
+def outlook(record: Mapping[str, Any], ids: Iterable[str]) -> Outlook:
+    """How many distinct ``ids`` the store lacks. Creates, repairs and verifies nothing."""
+    wanted = list(dict.fromkeys(ids))
+    path = store_folder() / f"{fingerprint(record)}.sqlite"
+    if not path.exists():
+        return Outlook(len(wanted), None)
+    address = f"{path.as_uri()}?mode=ro"
+    try:
+        with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
+            query = "SELECT 1 FROM features WHERE id = ?"
+            missing = sum(
+                connection.execute(query, (bytes.fromhex(i),)).fetchone() is None for i in wanted
+            )
+            passes, seconds = (_counter(connection, name) for name in ("passes", "seconds"))
+    except FAULTS:
+        return Outlook(len(wanted), None)
+    return Outlook(missing, seconds / passes if passes else None)
+
+
+class FeatureStore:
+    """The features of one fingerprint. Open it with :meth:`open`, and use it in one thread.
+
+    Parameters
+    ----------
+    record : mapping
+        What decides the bits of a feature besides the picture: JSON values.
+    shape : sequence of int
+        Shape of one picture's features.
+    folder : Path, optional
+        Folder of the store's file; by default :func:`store_folder`.
+
+    Raises
+    ------
+    HeadstartError
+        From any method, if the file cannot be used: its folder cannot be written, the disk is full.
+    """
+
+    def __init__(
+        self, record: Mapping[str, Any], shape: Sequence[int], folder: Path | None = None
+    ) -> None:
+        self.record = dict(record)
+        self.shape = tuple(int(side) for side in shape)
+        self.fingerprint = fingerprint(record)
+        self.path = (folder or store_folder()) / f"{self.fingerprint}.sqlite"
+        meta = {"format": "1", "record": canonical(record), "shape": json.dumps(self.shape)}
+        self._salt = zlib.crc32(bytes.fromhex(self.fingerprint))
+        self._file = StoreFile(self.path, meta, _SCHEMA, self._salvage)
+        self._file.prepare()
+
+    @classmethod
+    def open(
+        cls, record: Mapping[str, Any], shape: Sequence[int], folder: Path | None = None
+    ) -> FeatureStore:
+        """Open the store of ``record``, or begin one."""
+        return cls(record, shape, folder)
+
+    def missing(self, ids: Iterable[str], *, verify: bool = True) -> list[str]:
+        """The ``ids`` without features that can be used, each once, in their order.
+
+        With ``verify`` every row found is read and checked; damaged ones are removed, and missing.
+        """
+        wanted = list(dict.fromkeys(ids))
+        return self._file.repairing(lambda: self._missing(wanted, verify=verify))
+
+    def put(self, image_id: str, features: npt.ArrayLike, seconds: float = 0.0) -> None:
+        """Record one picture's features; see :meth:`put_many`."""
+        self.put_many([(image_id, features)], seconds)
+
+    def put_many(self, items: Sequence[tuple[str, npt.ArrayLike]], seconds: float = 0.0) -> None:
+        """Record features and count their passes, all or nothing, in one transaction.
+
+        Parameters
+        ----------
+        items : sequence of (image_id, features)
+            Hex sha256 (or a :func:`view_key`), and an array of the store's shape, turned into
+            float32.
+        seconds : float
+            Wall-clock time that these passes took.
+        """
+        rows = [self._row(image_id, features) for image_id, features in items]
+        self._file.repairing(lambda: self._insert(rows, passes=len(rows), seconds=seconds))
+
+    def get(self, image_id: str) -> Floats:
+        """The features of a picture, float32, of the store's shape; checked.
+
+        Raises
+        ------
+        CorruptFileError
+            If there are none, or the recorded ones do not match their checksum.
+        """
+        row = self._file.repairing(lambda: self._read(image_id, "crc, value"))
+        value = None if row is None else self._checked(bytes.fromhex(image_id), *row)
+        if value is None:
+            found = "none are recorded" if row is None else "they do not match their checksum"
+            raise CorruptFileError(
+                f"{self.path}: no features for the picture {image_id}: {found}. "
+                "Run the stage again: it computes what is missing."
+            )
+        return np.frombuffer(value, dtype="<f4").astype(np.float32, copy=False).reshape(self.shape)
+
+    def rows(self, ids: Iterable[str]) -> Iterator[Floats]:
+        """The features of ``ids`` in their order, one after another, in bounded memory."""
+        for image_id in ids:
+            yield self.get(image_id)
+
+    @property
+    def passes(self) -> int:
+        """Passes through the base that were ever recorded in this store."""
+        return int(self._file.repairing(lambda: _counter(self._file.connection, "passes")))
+
+    @property
+    def seconds_per_pass(self) -> float | None:
+        """Wall-clock seconds a pass so far; None before the first."""
+        seconds = self._file.repairing(lambda: _counter(self._file.connection, "seconds"))
+        return seconds / self.passes if self.passes else None
+
+    @property
+    def repairs(self) -> int:
+        """How often the file was found damaged since it was opened.
+
+        When the number changes, earlier answers of :meth:`missing` no longer hold.
+        """
+        return self._file.repairs
+
+    def filling(self) -> AbstractContextManager[None]:
+        """Be the only process that computes for this store; wait, and say so, for another to end.
+
+        Two runs at once share the cores anyway. One after the other, the second finds what the
+        first recorded, and no picture is passed twice: ask for what is missing in the block.
+        """
+        return self._file.exclusive()
+
+    def close(self) -> None:
+        """Close the file; what was put is already recorded."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _crc(self, key: bytes, value: bytes) -> int:
+        return zlib.crc32(value, zlib.crc32(key, self._salt))
+
+    def _row(self, image_id: str, features: npt.ArrayLike) -> Row:
+        array = np.asarray(features)
+        if array.shape != self.shape:
+            raise ValueError(f"features of shape {array.shape} for a store of {self.shape}")
+        key, value = bytes.fromhex(image_id), array.astype("<f4").tobytes()
+        return key, self._crc(key, value), value
+
+    def _checked(self, key: bytes, crc: object, value: object) -> bytes | None:
+        size = 4 * int(np.prod(self.shape, dtype=np.int64))
+        if not isinstance(value, bytes) or len(value) != size or crc != self._crc(key, value):
+            return None
+        return value
+
+    def _read(self, image_id: str, columns: str) -> tuple[Any, ...] | None:
+        query = f"SELECT {columns} FROM features WHERE id = ?"  # noqa: S608 - columns are ours
+        key = (bytes.fromhex(image_id),)
+        found: tuple[Any, ...] | None = self._file.connection.execute(query, key).fetchone()
+        return found
+
+    def _missing(self, ids: Sequence[str], *, verify: bool) -> list[str]:
+        absent, damaged = [], []
+        for image_id in ids:
+            row = self._read(image_id, "crc, value" if verify else "1, 1")
+            if row is None:
+                absent.append(image_id)
+            elif verify and self._checked(bytes.fromhex(image_id), *row) is None:
+                absent.append(image_id)
+                damaged.append(image_id)
+        if damaged:
+            # Where a value was hit, so may have been what finds the values.
+            self._file.check_integrity()
+            self._remove(damaged)
+            say(
+                f"{len(damaged):,} recorded features in {self.path} do not match their checksum "
+                f"(the first: picture {damaged[0]}). They were removed; the pictures are passed "
+                "through the base again."
+            )
+        return absent
+
+    def _remove(self, ids: Sequence[str]) -> None:
+        with self._file.transaction() as connection:
+            keys = [(bytes.fromhex(image_id),) for image_id in ids]
+            connection.executemany("DELETE FROM features WHERE id = ?", keys)
+
+    def _insert(self, rows: Iterable[Row], passes: int, seconds: float) -> None:
+        with self._file.transaction() as connection:
+            connection.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", rows)
+            add = "UPDATE counters SET value = value + ? WHERE name = ?"
+            connection.execute(add, (passes, "passes"))
+            connection.execute(add, (seconds, "seconds"))
+
+    def _salvage(self, old: sqlite3.Connection) -> int:
+        """Copy the sound rows of a damaged file and its counters; return how many rows."""
+        try:
+            last = int(old.execute("SELECT max(rowid) FROM features").fetchone()[0] or 0)
+            pages = int(old.execute("PRAGMA page_count").fetchone()[0])
+        except (*FAULTS, TypeError, ValueError):
+            return 0
+        # Row numbers are given out one by one; a larger one is part of the damage.
+        last = min(last, 10_000 + 1_000 * pages)
+        kept = 0
+        for start in range(1, last + 1, 1000):
+            rows = list(self._readable(old, range(start, min(last, start + 999) + 1)))
+            self._insert(rows, passes=len(rows), seconds=0.0)
+            kept += len(rows)
+        with contextlib.suppress(*FAULTS):
+            passes, seconds = (_counter(old, name) for name in ("passes", "seconds"))
+            self._insert([], passes=max(0, int(passes) - kept), seconds=seconds)
+        return kept
+
+    def _readable(self, old: sqlite3.Connection, rowids: Iterable[int]) -> Iterator[Row]:
+        query = "SELECT id, crc, value FROM features WHERE rowid = ?"
+        for rowid in rowids:
+            # One by one: a damaged page then costs its own rows, not all that follow.
+            with contextlib.suppress(*FAULTS):
+                row = old.execute(query, (rowid,)).fetchone()
+                if row and isinstance(row[0], bytes) and self._checked(*row) is not None:
+                    yield row
+
+
+def _counter(connection: sqlite3.Connection, name: str) -> float:
+    row = connection.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()
+    return row[0] if row and isinstance(row[0], int | float) else 0.0

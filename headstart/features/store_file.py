@@ -1,0 +1,230 @@
+"""A SQLite file that many processes share, and that is set aside, not trusted, when damaged."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from headstart._utils import locks
+from headstart._utils.errors import CorruptFileError, HeadstartError
+
+if sys.platform != "win32":  # There, two runs at once may pass a picture twice, and count both.
+    import fcntl
+
+T = TypeVar("T")
+
+WAIT = 60.0  # seconds that a transaction waits for another process's
+#: SQLite's own words for a file that is not what it should be. Our statements are fixed, so a
+#: logical error (1) comes from a file with a strange schema, not from a wrong statement.
+_DAMAGE = {1, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH}
+#: A damaged schema also reaches Python as an error message that is no text.
+FAULTS = (sqlite3.Error, UnicodeDecodeError)
+_META = "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)"
+
+
+class DamagedStoreError(CorruptFileError):
+    """SQLite cannot read the file, or it is not the one that its name promises."""
+
+
+class StoreFile:
+    """The file of a store, in WAL mode, used from one thread.
+
+    Parameters
+    ----------
+    path : Path
+        The file; it and its folder are made if absent.
+    meta : mapping of str to str
+        What the file must say of itself.
+    schema : sequence of str
+        Statements that make the tables, if they are not there.
+    salvage : callable
+        Given a connection to a damaged file, when a fresh one has taken its place: copies what can
+        be trusted of it, and returns how many rows.
+
+    Raises
+    ------
+    HeadstartError
+        If the folder or file cannot be used.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        meta: Mapping[str, str],
+        schema: Sequence[str],
+        salvage: Callable[[sqlite3.Connection], int],
+    ) -> None:
+        self.path = path
+        self.repairs = 0
+        self._meta, self._schema, self._salvage = dict(meta), tuple(schema), salvage
+        self._inode = 0
+        self.connection: sqlite3.Connection
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Locked, so that nobody moves the file away between opening it and looking at it.
+            with _folder_locked(path.parent):
+                self._connect()
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def prepare(self) -> None:
+        """Make the tables and check what the file says of itself; set it aside if it is damaged."""
+        self.repairing(self._prepare)
+
+    def repairing(self, action: Callable[[], T]) -> T:
+        """Run ``action``; if the file is damaged, set it aside, begin anew and run it again.
+
+        ``repairs`` counts how often that happened: what was known of the content is then void.
+        """
+        try:
+            return self._translated(action)
+        except DamagedStoreError as damage:
+            self._set_aside(str(damage))
+            return self._translated(action)
+        except HeadstartError:
+            # An error of the disk is also what one sees while another process sets the file aside.
+            if not self._follow():
+                raise
+            return self._translated(action)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of the block, or nothing of it."""
+        # IMMEDIATE: wait for the right to write here, where waiting is possible, not in the middle.
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield self.connection
+            self.connection.execute("COMMIT")
+        except BaseException:
+            if self.connection.in_transaction:
+                with contextlib.suppress(*FAULTS):
+                    self.connection.execute("ROLLBACK")
+            raise
+
+    def check_integrity(self) -> None:
+        """Read the whole file, and raise :class:`DamagedStoreError` if SQLite finds a fault."""
+        found = self.connection.execute("PRAGMA integrity_check(1)").fetchone()
+        if found != (b"ok",):
+            raise DamagedStoreError(bytes(found[0]).decode("utf-8", "replace"))
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Be the only process in such a block of this file; wait, and say so, for another."""
+        busy = "Another run (process {holder}) is extracting the same features. Waiting …"
+        with locks.alone(self.path.with_suffix(".lock"), busy):
+            yield
+
+    def close(self) -> None:
+        """Close the connection; what was committed is recorded."""
+        self.connection.close()
+
+    def _connect(self) -> None:
+        try:
+            self.connection = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None)
+            # Bytes, because a damaged text need not be UTF-8.
+            self.connection.text_factory = bytes
+            self._inode = self.path.stat().st_ino
+        except (sqlite3.Error, OSError) as error:
+            raise self._unusable(error) from error
+
+    def _prepare(self) -> None:
+        connection = self.connection
+        # Before the first table: three vectors of 1,280 fit a page; one of 4 KiB wastes a third.
+        connection.execute("PRAGMA page_size = 16384")
+        connection.execute("PRAGMA journal_mode = WAL")
+        # Nothing is lost when the process is killed; a power cut may cost the last few rows.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        with self.transaction():
+            for statement in (_META, *self._schema):
+                connection.execute(statement)
+            insert = "INSERT OR IGNORE INTO meta VALUES (?, ?)"
+            connection.executemany(insert, sorted(self._meta.items()))
+            found = dict(connection.execute("SELECT name, value FROM meta"))
+        expected = {name.encode(): value.encode() for name, value in self._meta.items()}
+        if found != expected:
+            raise DamagedStoreError("its record is not that of its name")
+
+    def _translated(self, action: Callable[[], T]) -> T:
+        try:
+            return action()
+        except sqlite3.ProgrammingError:
+            raise
+        except FAULTS as error:
+            if getattr(error, "sqlite_errorcode", 1) & 0xFF in _DAMAGE:
+                raise DamagedStoreError(str(error)) from error
+            raise self._unusable(error) from error
+
+    def _follow(self) -> bool:
+        """Open the file that another process has put in the place of ours, if so."""
+        with _folder_locked(self.path.parent):
+            if self._is_ours():
+                return False
+            self._renew()
+            return True
+
+    def _is_ours(self) -> bool:
+        return self.path.exists() and self.path.stat().st_ino == self._inode
+
+    def _renew(self) -> None:
+        self.connection.close()
+        self.repairs += 1
+        self._connect()
+        self._translated(self._prepare)
+
+    def _set_aside(self, why: str) -> None:
+        with _folder_locked(self.path.parent):
+            if not self._is_ours():  # Another process has seen the same damage.
+                self._renew()
+                return
+            self.connection.close()
+            aside = _free_name(self.path)
+            # The file itself last: nobody then begins a fresh one beside an old log.
+            for suffix in ("-wal", "-shm", ""):
+                with contextlib.suppress(FileNotFoundError):
+                    Path(f"{self.path}{suffix}").replace(f"{aside}{suffix}")
+            self._renew()
+            with contextlib.closing(sqlite3.connect(aside, timeout=WAIT)) as old:
+                old.text_factory = bytes
+                kept = self._translated(lambda: self._salvage(old))
+        say(
+            f"The feature store {self.path} is damaged ({why}). It was set aside as {aside.name}; "
+            f"{kept:,} recorded features could be read and are kept, the others are computed again."
+        )
+
+    def _unusable(self, error: Exception) -> HeadstartError:
+        return HeadstartError(
+            f"The feature store {self.path} cannot be used: {error}. What was recorded is kept. "
+            f"Make sure that the folder {self.path.parent} can be written and its disk has room, "
+            "or name another folder in the environment variable HEADSTART_CACHE; then run again."
+        )
+
+
+def say(message: str) -> None:
+    """Tell the person at the terminal."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def _free_name(path: Path) -> Path:
+    number = 1
+    while path.with_name(f"{path.name}.damaged-{number}").exists():
+        number += 1
+    return path.with_name(f"{path.name}.damaged-{number}")
+
+
+@contextmanager
+def _folder_locked(folder: Path) -> Iterator[None]:
+    if sys.platform == "win32":
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

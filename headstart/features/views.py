@@ -1,0 +1,81 @@
+"""Augmented views of the training pictures that are recorded once, beside the plain pictures.
+
+A head that is trained on new views in every epoch needs a pass a picture and epoch. A fixed number
+of views, drawn once by seed, needs that many passes a picture, ever: they are features like any
+others. The views of one setting of ``extract_features.augment`` lie in one store; the number of a
+view is part of its key there, so that one view more costs one pass a picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart._utils.seeds import derive
+from headstart.features.parameters import ExtractFeaturesParams
+from headstart.features.store import view_key
+from headstart.images.augmentation import SPEC, augment, first_alike
+from headstart.images.augmentation_parameters import AugmentParams
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class RecordedViews:
+    """The views 1 to ``count`` of any picture.
+
+    Attributes
+    ----------
+    count : int
+        Views of a picture besides itself.
+    params : AugmentParams
+        What may be changed.
+    seed : int
+        Of the changes.
+    """
+
+    count: int
+    params: AugmentParams
+    seed: int
+
+    @classmethod
+    def of(cls, params: ExtractFeaturesParams, seed: int) -> Self:
+        """The views that the section asks for, by the seed of params.yaml."""
+        return cls(params.views, params.augment, derive(seed, "extract_features"))
+
+    def record(self, plain: Mapping[str, Any]) -> dict[str, Any]:
+        """What decides the bits of a view's features besides the picture and the view's number.
+
+        Parameters
+        ----------
+        plain : mapping
+            The record of plain pictures:
+            :func:`headstart.features.extraction.fingerprint_record`.
+        """
+        return {
+            **plain,
+            "view": "seeded",
+            "view_seed": self.seed,
+            "augment": self.params.model_dump(),
+            "augment_spec": SPEC,
+        }
+
+    def alike(self, image_id: str, view: int) -> int:
+        """The first view with the same pixels; 0 is the picture as it is.
+
+        With flips alone there are few different ones, and none of them passes twice.
+        """
+        return first_alike(self.params, self.seed, image_id, view)
+
+    def keys(self, image_id: str) -> list[str]:
+        """Under which keys the store of views holds the different views of a picture."""
+        numbers = (self.alike(image_id, view) for view in range(1, self.count + 1))
+        return [view_key(image_id, number) for number in dict.fromkeys(numbers) if number]
+
+    def pixels(self, picture: Pixels, image_id: str, view: int) -> Pixels:
+        """A view of a decoded picture, of the same shape."""
+        return augment(picture, self.params, self.seed, image_id, view)

@@ -1,0 +1,38 @@
+"""``augment`` of two sections: random changes of a training picture."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from headstart.stage.sections import Probability, Section
+
+
+class AugmentParams(Section):
+    """Random changes of a training picture; all zero and false means none.
+
+    Degrees for ``rotation`` and ``shear``; shares of the side for the shifts; a factor of
+    1 ± value for ``zoom``, ``brightness`` and ``contrast``. Uncovered pixels repeat the edge.
+    """
+
+    rotation: Annotated[float, Field(ge=0, le=180)]
+    width_shift: Probability
+    height_shift: Probability
+    shear: Annotated[float, Field(ge=0, le=60)]
+    zoom: Probability
+    horizontal_flip: bool
+    vertical_flip: bool
+    brightness: Probability
+    contrast: Probability
+
+    @property
+    def active(self) -> bool:
+        """Whether any change is asked for."""
+        return any(self.model_dump().values())
+
+    @property
+    def flips_alone(self) -> bool:
+        """Whether there are but a few different views, because nothing else than flips changes."""
+        changes = self.model_dump(exclude={"horizontal_flip", "vertical_flip"})
+        return not any(changes.values())

@@ -1,0 +1,331 @@
+"""Is this file a usable picture? Decided once, by decoding all of it under limits.
+
+The format is told by the first bytes, never by the file's name, and only that one decoder of
+Pillow is let at the content. Reasons of a :class:`PictureError`:
+
+=================  ===============================================================================
+``empty``          no bytes
+``not_a_picture``  the first bytes belong to no picture format
+``refused_format`` a picture, but of a format or kind of pixels that is not accepted
+``truncated``      the content ends too early
+``corrupt``        the decoder gave up
+``too_small``      shorter side below ``min_side``
+``too_large``      more bytes or pixels than accepted; told from the header, before decoding
+=================  ===============================================================================
+
+A JPEG whose middle was overwritten may decode without complaint: the format has no checksum.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+
+from PIL import Image, UnidentifiedImageError
+
+from headstart._utils.errors import PictureError
+from headstart.images.formats import EXTENSIONS, MOST_PIXELS
+
+#: Accepted formats, by the names of params.yaml, and the decoders that Pillow has for them.
+DECODERS = {
+    "jpeg": "JPEG",
+    "png": "PNG",
+    "webp": "WEBP",
+    "gif": "GIF",
+    "bmp": "BMP",
+    "tiff": "TIFF",
+}
+#: Kinds of pixels with a defined way to 8-bit RGB (see :mod:`headstart.images.resize`). 32-bit
+#: integers and floats have no known range, so they would have to be guessed.
+MODES = frozenset(
+    {
+        "1",
+        "L",
+        "LA",
+        "La",
+        "P",
+        "PA",
+        "RGB",
+        "RGBA",
+        "RGBa",
+        "RGBX",
+        "CMYK",
+        "YCbCr",
+        "I;16",
+        "I;16L",
+        "I;16B",
+        "I;16N",
+    }
+)
+
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+    (b"BM", "bmp"),
+    (b"II*\0", "tiff"),
+    (b"MM\0*", "tiff"),
+    # Known, so that the reason is true, and never decoded.
+    (b"II+\0", "bigtiff"),
+    (b"MM\0+", "bigtiff"),
+    (b"%!PS", "eps"),
+    (b"\xc5\xd0\xd3\xc6", "eps"),
+    (b"%PDF", "pdf"),
+    (b"8BPS", "psd"),
+    (b"\0\0\1\0", "ico"),
+    (b"\0\0\0\x0cjP  ", "jpeg2000"),
+    (b"\xff\x4f\xff\x51", "jpeg2000"),
+    (b"\xff\x0a", "jpeg-xl"),
+    (b"\0\0\0\x0cJXL ", "jpeg-xl"),
+)
+_BRANDS = {b"avif": "avif", b"avis": "avif", b"heic": "heif", b"heix": "heif", b"mif1": "heif"}
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_BIG = 16_000_000  # pixels; bigger pictures are decoded two at a time, however many threads ask
+_BEYOND = f"it has more than {MOST_PIXELS:,} pixels; Pillow opens nothing larger"
+_BIG_SLOTS = threading.BoundedSemaphore(2)
+
+# What Pillow logs about odd files is said by our reasons; without a handler it goes to stderr.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is accepted as a picture.
+
+    Parameters
+    ----------
+    formats : sequence of str
+        Names of :data:`DECODERS`.
+    min_side : int
+        Pixels of the shorter side.
+    max_pixels : int
+        Width times height. Pillow's own bound (89 million) holds besides.
+    max_bytes : int
+        Bytes of the file.
+    """
+
+    formats: Sequence[str] = tuple(DECODERS)
+    min_side: int = 1
+    max_pixels: int = 50_000_000
+    max_bytes: int = 50_000_000
+
+
+#: For pictures that the stage download has inspected; Pillow's own bound on pixels remains.
+INSPECTED = Limits(max_bytes=1 << 31, max_pixels=1 << 62)
+
+
+@dataclass(frozen=True)
+class PictureInfo:
+    """A usable picture: pixels after orientation, format by the name of params.yaml, extension."""
+
+    width: int
+    height: int
+    format: str
+    ext: str
+
+
+def inspect(content: bytes, limits: Limits) -> PictureInfo:
+    """Decode all of a picture and say what it is.
+
+    Raises
+    ------
+    PictureError
+        With one of the reasons above.
+    """
+    name = sniff(content, limits)
+    with opened(content, name, limits) as image, big_slot(image):
+        load(image, content, name)
+        if name == "png" and _png_ends_early(content):  # Pillow stops at the last pixel.
+            raise _truncated(content, name)
+        width, height = image.size
+        if orientation(image) >= 5:
+            width, height = height, width
+    return PictureInfo(width, height, name, EXTENSIONS[name])
+
+
+def sniff(content: bytes, limits: Limits) -> str:
+    """The format by the first bytes; refuses what is empty, too long or not accepted."""
+    if not content:
+        raise PictureError("empty", "the file has no bytes")
+    if len(content) > limits.max_bytes:
+        raise PictureError(
+            "too_large", f"{len(content):,} bytes; at most {limits.max_bytes:,} are accepted"
+        )
+    name = _format(content)
+    if name is None:
+        raise PictureError(
+            "not_a_picture", f"it begins with {content[:12]!r}, like no picture format"
+        )
+    if name not in limits.formats:
+        raise PictureError(
+            "refused_format",
+            f"{name} is not among the accepted formats {', '.join(limits.formats)}",
+        )
+    return name
+
+
+@contextmanager
+def opened(content: bytes, name: str, limits: Limits) -> Iterator[Image.Image]:
+    """The picture with its header read and checked, and no pixel decoded yet."""
+    with quiet():
+        try:
+            image = Image.open(io.BytesIO(content), formats=(DECODERS[name],))
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise PictureError("too_large", _BEYOND) from error
+        except Exception as error:  # a stranger's header can raise anything
+            raise _broken(content, name, error) from error
+        with image:
+            _check_header(image, limits)
+            yield image
+
+
+def load(image: Image.Image, content: bytes, name: str) -> None:
+    """Decode every pixel of the first frame: ``verify`` calls a truncated JPEG fine.
+
+    Raises
+    ------
+    PictureError
+        ``truncated`` or ``corrupt``, or ``too_large`` if memory does not suffice.
+    """
+    try:
+        image.load()
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise PictureError("too_large", _BEYOND) from error
+    except MemoryError as error:
+        raise PictureError("too_large", "there is not the memory to decode it") from error
+    except Exception as error:  # a stranger's pixels can raise anything
+        raise _broken(content, name, error) from error
+
+
+def orientation(image: Image.Image) -> int:
+    """EXIF orientation 1 to 8 of a loaded picture; 1 where the record is absent or damaged."""
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # noqa: BLE001 - a damaged record says nothing; the pixels are still good
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def upright(image: Image.Image, record: Image.Image | None = None) -> Image.Image:
+    """``image`` turned the way that the EXIF record of ``record`` (default: its own) says."""
+    turn = _TURNS.get(orientation(image if record is None else record))
+    return image if turn is None else image.transpose(turn)
+
+
+def big_slot(image: Image.Image) -> threading.BoundedSemaphore | nullcontext[None]:
+    """A place to decode in: memory must not grow with cores times the biggest picture."""
+    return _BIG_SLOTS if image.size[0] * image.size[1] > _BIG else nullcontext()
+
+
+_quiet_lock = threading.Lock()
+_quiet_depth = 0
+_quiet_filters: warnings.catch_warnings | None = None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Turn Pillow's bomb warnings into errors and silence its others, in all threads.
+
+    ``catch_warnings`` alone is not safe in threads: the first one in saves the filters and the
+    last one out restores them, so blocks that overlap must be counted.
+    """
+    global _quiet_depth, _quiet_filters  # noqa: PLW0603 - the filters themselves are global
+    with _quiet_lock:
+        if _quiet_depth == 0:
+            _quiet_filters = warnings.catch_warnings()
+            _quiet_filters.__enter__()
+            warnings.filterwarnings("ignore", module=r"PIL\.|stages\.imaging\.")
+            warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+        _quiet_depth += 1
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet_depth -= 1
+            if _quiet_depth == 0 and _quiet_filters is not None:
+                _quiet_filters.__exit__(None, None, None)
+                _quiet_filters = None
+
+
+def _format(content: bytes) -> str | None:
+    for signature, name in _SIGNATURES:
+        if content.startswith(signature):
+            return name
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "webp"
+    if content[4:8] == b"ftyp":
+        return _BRANDS.get(content[8:12])
+    return None
+
+
+def _check_header(image: Image.Image, limits: Limits) -> None:
+    width, height = image.size
+    if width * height > limits.max_pixels:
+        raise PictureError(
+            "too_large",
+            f"{width} × {height} pixels; at most {limits.max_pixels:,} are accepted",
+        )
+    if min(width, height) < limits.min_side:
+        raise PictureError(
+            "too_small", f"{width} × {height} pixels; the shorter side must have {limits.min_side}"
+        )
+    if image.mode not in MODES:
+        raise PictureError(
+            "refused_format", f"pixels of kind {image.mode} have no defined way to 8-bit RGB"
+        )
+
+
+def _broken(content: bytes, name: str, error: Exception) -> PictureError:
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):
+        text = f"the {name} header cannot be read"  # Pillow's text holds a memory address
+    if isinstance(error, EOFError) or "truncated" in text.lower() or _ends_early(content, name):
+        return _truncated(content, name)
+    return PictureError("corrupt", text)
+
+
+def _truncated(content: bytes, name: str) -> PictureError:
+    return PictureError("truncated", f"the {name} ends too early, after {len(content):,} bytes")
+
+
+def _ends_early(content: bytes, name: str) -> bool:
+    """Whether the format's end marker is missing."""
+    if name == "jpeg":
+        return b"\xff\xd9" not in content[2:]
+    if name == "png":
+        return b"IEND" not in content[-64:]
+    if name == "gif":
+        return b"\x3b" not in content[-8:]
+    if name == "webp":
+        return int.from_bytes(content[4:8], "little") + 8 > len(content)
+    if name == "bmp":
+        return int.from_bytes(content[2:6], "little") > len(content)
+    return False
+
+
+def _png_ends_early(content: bytes) -> bool:
+    """Whether there is no whole IEND chunk: other decoders refuse the file without it.
+
+    Walks from chunk to chunk, since anything may stand in and after the picture.
+    """
+    place = 8
+    while place + 12 <= len(content):  # Length, kind and checksum, four bytes each.
+        if content[place + 4 : place + 8] == b"IEND":
+            return False
+        place += 12 + int.from_bytes(content[place : place + 4], "big")
+    return True

@@ -1,0 +1,80 @@
+"""An exported Keras file as a function from pixels to features: cut below its head, or earlier."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from headstart._utils.errors import HeadstartError, ParameterError
+from headstart.keras.export.model import load_keras
+from headstart.keras.networks.engine import Frozen
+from headstart.keras.runtime import fresh_names, keras
+
+#: The layer that :func:`headstart.keras.training.head.build_head` makes.
+_HEAD = "head"
+
+
+def load_features(path: Path, layer: str | None, batch: int) -> Frozen:
+    """Load a ``.keras`` or ``.h5`` file of an export, as a function up to one of its layers.
+
+    Parameters
+    ----------
+    path : Path
+        As :func:`headstart.export.record.form_path` returned it, which has compared the
+        file with its sha256.
+    layer, batch
+        As for :func:`cut` and :class:`headstart.keras.networks.engine.Frozen`.
+    """
+    return Frozen(cut(load_keras(path), layer), batch)
+
+
+def cut(model: keras.Model, layer: str | None = None) -> keras.Model:
+    """The part of an exported classifier from its pixels to the output of a layer.
+
+    Parameters
+    ----------
+    model : keras.Model
+        As :func:`headstart.keras.export.model.classifier` builds it: one layer after another, of
+        which the base and the head are models in themselves.
+    layer : str or None
+        Of the base, between base and head, or of the head; None: what the head reads.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such layer; the message names the nearest.
+    """
+    names: list[str] = []
+    found = model.input
+    with fresh_names():
+        # Not `model.layers`: what was made by keras.ops between them would be passed over.
+        for part in model.operations:
+            if isinstance(part, keras.layers.InputLayer):
+                continue
+            if layer is None and part.name == _HEAD:
+                return keras.Model(model.input, found, name="features")
+            inner = [each.name for each in part.layers] if isinstance(part, keras.Model) else []
+            if layer is not None and layer in inner:
+                lower = keras.Model(part.input, part.get_layer(layer).output)
+                return keras.Model(model.input, lower(found), name="features")
+            found = part(found)
+            if part.name == layer:
+                return keras.Model(model.input, found, name="features")
+            names += [*inner, part.name]
+    raise _no_such(layer, names)
+
+
+def _no_such(layer: str | None, names: list[str]) -> HeadstartError:
+    if layer is None:
+        return HeadstartError(
+            f"This file has no layer {_HEAD!r}, which reads the features; it ends in: "
+            f"{', '.join(names[-5:])}. It is of another program, or of another version of this "
+            "one. Name a layer with --layer."
+        )
+    near = difflib.get_close_matches(layer, names, n=3, cutoff=0.4)
+    hint = f" The nearest names: {', '.join(near)}." if near else ""
+    return ParameterError(
+        f"The option `--layer` must be a layer of the exported model. Got {layer!r} instead.{hint} "
+        f"The last ones, bottom up: {', '.join(names[-5:])}. `headstart show model --layers` lists "
+        "all of the base's."
+    )

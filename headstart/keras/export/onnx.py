@@ -1,0 +1,136 @@
+"""A classifier as an ONNX file whose bytes depend on the model alone.
+
+By way of a frozen graph: what Keras exports itself leaves inputs of EfficientNet without a source.
+The names that tf2onnx gives count what its process did before, so all are given anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from headstart._utils.quiet import quiet_stderr
+from headstart.keras.runtime import keras, tf
+
+#: What the exporter and ONNX Runtime both know well; 18 is the first with antialiasing resize.
+OPSET = 18
+INPUT, OUTPUT = "pixels", "probabilities"
+#: Instead of zero, where a maximum follows: too small to change a result (:func:`_keep_padding`).
+_NEARLY_ZERO = np.float32(1e-18)
+
+
+def to_onnx(model: keras.Model) -> bytes:
+    """An ONNX file: ``pixels``, uint8 (n, size, size, 3) -> ``probabilities``, (n, n_classes)."""
+    graph, given, result = _frozen(model)
+    with _silence():
+        from tf2onnx import convert
+
+        found, _ = convert.from_graph_def(
+            graph, input_names=[given], output_names=[result], opset=OPSET
+        )
+    _keep_padding(found.graph)
+    _canonical(found, given, result)
+    content: bytes = found.SerializeToString(deterministic=True)
+    return content
+
+
+def _frozen(model: keras.Model) -> tuple[Any, str, str]:
+    """The graph with its weights as constants, and the names of its input and output."""
+    # Public by use, not by name: TensorFlow documents no other way to freeze a function.
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    shape = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8, INPUT)
+    traced = tf.function(
+        lambda pixels: model(tf.cast(pixels, tf.float32), training=False), autograph=False
+    )
+    frozen = convert_variables_to_constants_v2(traced.get_concrete_function(shape))
+    return frozen.graph.as_graph_def(), frozen.inputs[0].name, frozen.outputs[0].name
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Neither log lines nor warnings of packages that we call and cannot change."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            quiet_stderr(),
+            contextlib.redirect_stdout(io.StringIO()),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _keep_padding(graph: Any) -> None:
+    """Keep ONNX Runtime from joining a padding of zeros with the maximum that follows it.
+
+    Its optimizer ``Pad_Fusion`` makes it the padding of MaxPool itself, which ignores what is
+    padded instead of taking it for zero: ResNet50V2 gives other features then.
+    """
+    from onnx import numpy_helper
+
+    feeds_maximum = {
+        name for node in graph.node if node.op_type == "MaxPool" for name in node.input
+    }
+    value = numpy_helper.from_array(np.array(_NEARLY_ZERO), "nearly_zero")
+    found = False
+    for node in graph.node:
+        if node.op_type == "Pad" and feeds_maximum.intersection(node.output):
+            kept = list(node.input)[:2]
+            del node.input[:]
+            node.input.extend([*kept, value.name])
+            found = True
+    if found:
+        graph.initializer.append(value)
+
+
+def _canonical(model: Any, given: str, result: str) -> None:
+    """Name and order everything by its place in the computation; drop what says who made it."""
+    graph = model.graph
+    names = {"": "", given: INPUT, result: OUTPUT}
+    counts: Counter[str] = Counter()
+    used: list[str] = []
+    for node in graph.node:  # In the order of the computation: what is not known yet, is a weight.
+        for name in node.input:
+            if name not in names:
+                names[name] = f"weight_{len(used)}"
+                used.append(name)
+        counts[node.op_type] += 1
+        node.name = f"{node.op_type}_{counts[node.op_type]}"
+        node.doc_string = ""
+        for place, name in enumerate(node.output):
+            names.setdefault(name, f"{node.name}_{place}" if place else node.name)
+    for node in graph.node:
+        node.input[:] = [names[name] for name in node.input]
+        node.output[:] = [names[name] for name in node.output]
+    kept = {initializer.name: initializer for initializer in graph.initializer}
+    weights = [kept[name] for name in used]
+    for weight in weights:
+        weight.name = names[weight.name]
+    del graph.initializer[:]
+    graph.initializer.extend(weights)
+    for value in (*graph.input, *graph.output):
+        value.name = names[value.name]
+        value.type.tensor_type.shape.dim[0].dim_param = "n"
+    del graph.value_info[:]
+    graph.name, graph.doc_string, model.doc_string = "classifier", "", ""
+    used_domains = {node.domain or "" for node in graph.node}
+    opsets = sorted(
+        (entry for entry in model.opset_import if entry.domain in used_domains),
+        key=lambda entry: str(entry.domain),
+    )
+    versions = [(entry.domain, entry.version) for entry in opsets]
+    del model.opset_import[:]
+    for domain, version in versions:
+        model.opset_import.add(domain=domain, version=version)
+    del model.metadata_props[:]

@@ -1,0 +1,256 @@
+"""The headless base as a Keras model: built, cut, and put between pixels and features."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart._utils.errors import HeadstartError, ParameterError
+from headstart.backbones.hub_handles import HUB
+from headstart.backbones.record import MODULE, WEIGHTS, BackboneRecord
+from headstart.backbones.registry import BACKBONES, Backbone, Preprocessing
+from headstart.keras.networks.small import build_small
+from headstart.keras.runtime import fresh_names, keras
+
+# ImageNet's means and deviations of red, green and blue, for pixels from 0 to 1; and the means that
+# the Caffe networks took, for pixels from 0 to 255, in their order: blue, green, red.
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_CAFFE_MEAN = (103.939, 116.779, 123.68)
+
+
+def build_base(name: str, alpha: float, image_size: int) -> keras.Model:
+    """The base without classifier or pooling, with the weights that Keras starts from.
+
+    The names of its layers do not depend on what this process built before.
+
+    Parameters
+    ----------
+    name, alpha, image_size
+        As :func:`headstart.backbones.registry.find` accepted them.
+
+    Returns
+    -------
+    keras.Model
+        From preprocessed pictures, float32 (n, image_size, image_size, 3), to the last map.
+    """
+    backbone = BACKBONES[name]
+    with fresh_names():
+        return BUILDERS[backbone.family](backbone, alpha, image_size)
+
+
+def _from_applications(backbone: Backbone, alpha: float, image_size: int) -> keras.Model:
+    return call_application(backbone, alpha, image_size, weights=None)
+
+
+def call_application(
+    backbone: Backbone,
+    alpha: float,
+    image_size: int,
+    weights: str | None,
+    *,
+    include_top: bool = False,
+) -> keras.Model:
+    """Call the constructor in keras.applications.
+
+    Parameters
+    ----------
+    weights : {"imagenet"} or None
+        None leaves Keras' own initial values.
+    include_top : bool
+        With the classifier of ImageNet's thousand classes.
+    """
+    options: dict[str, Any] = {"alpha": alpha} if len(backbone.alphas) > 1 else {}
+    with warnings.catch_warnings():
+        # Keras says that it takes the weights of 224 pixels for other sizes; our record of the
+        # origin says so, too.
+        warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square")
+        return getattr(keras.applications, backbone.function)(
+            include_top=include_top,
+            weights=weights,
+            input_shape=(image_size, image_size, 3),
+            **options,
+        )
+
+
+#: Family of a backbone to what builds it: (record, alpha, image_size) -> headless Keras model.
+BUILDERS: dict[str, Callable[[Backbone, float, int], keras.Model]] = {
+    "headstart": lambda _, __, image_size: build_small(image_size),
+    "keras.applications": _from_applications,
+}
+
+
+def load_base(
+    record: BackboneRecord, folder: Path, weights_folder: Path | None = None
+) -> keras.Model:
+    """Rebuild the uncut base of a backbone folder, with its weights or those of fine-tuning.
+
+    Parameters
+    ----------
+    record : BackboneRecord
+        As :func:`headstart.backbones.record.read_backbone` returned it, which has compared
+        the files with their sha256.
+    folder : Path
+        The backbone folder.
+    weights_folder : Path or None
+        One that holds other weights of this base as ``base.weights.h5`` (a fine-tuned model's).
+    """
+    base = recorded_base(record, folder)
+    if weights_folder is not None or record.name != HUB:
+        load_weights(base, (weights_folder or folder) / WEIGHTS)
+    return base
+
+
+def recorded_base(record: BackboneRecord, folder: Path) -> keras.Model:
+    """The uncut base of a backbone folder, before its weights are loaded (a module brings them)."""
+    if record.name == HUB:
+        from headstart.keras.networks.hub import build_hub
+
+        return build_hub(folder / MODULE, record.image_size)
+    return build_base(record.name, record.alpha, record.image_size)
+
+
+def load_weights(model: keras.Model, path: Path) -> None:
+    """Load weights, and nothing but weights, from an HDF5 file.
+
+    Raises
+    ------
+    HeadstartError
+        If a layer or a shape differs, or a weight of the model is not in the file.
+    """
+    floats = [weight for weight in model.weights if "float" in weight.dtype]
+    for weight in floats:
+        # What the file does not hold stays NaN and is noticed below.
+        weight.assign(np.full(weight.shape, np.nan, dtype=weight.dtype))
+    try:
+        model.load_weights(str(path))
+    except Exception as error:
+        # Keras raises ValueError, KeyError, OSError or others, by what is wrong with the file.
+        raise HeadstartError(
+            f"The weights in {path} are not those of a headless {model.name} with "
+            f"{model.count_params():,} parameters: {_first_lines(error)}\nA file of "
+            "`model.save_weights('….weights.h5')` from the same base is needed: same name and "
+            "alpha, `include_top=False`."
+        ) from error
+    empty = [weight.path for weight in floats if np.isnan(np.asarray(weight)).any()]
+    if empty:
+        raise HeadstartError(
+            f"{path} lacks {len(empty)} of the {len(model.weights)} weights of {model.name}, or "
+            f"holds NaN in them; the first is {empty[0]}."
+        )
+
+
+def _first_lines(error: Exception) -> str:
+    return " ".join(str(error).split())[:400]
+
+
+def cut_at(model: keras.Model, layer: str | None) -> keras.Model:
+    """The part of a model from its input to the output of a layer, sharing its weights.
+
+    Parameters
+    ----------
+    layer : str or None
+        Name of the layer; None is the last.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such layer; the message names the nearest.
+    """
+    if layer is None:
+        return model
+    names = [each.name for each in model.layers]
+    if layer not in names:
+        near = difflib.get_close_matches(layer, names, n=3, cutoff=0.4)
+        hint = f" The nearest names: {', '.join(near)}." if near else ""
+        raise ParameterError(
+            f"The `backbone.cut` parameter must be a layer of {model.name} or null. Got {layer!r} "
+            f"instead.{hint} The last ones, bottom up: {', '.join(names[-5:])}."
+        )
+    return keras.Model(model.input, model.get_layer(layer).output, name=model.name)
+
+
+def preprocess(pixels: Any, kind: Preprocessing | str) -> Any:
+    """Pixels from 0 to 255, red, green, blue, as the base was trained on them.
+
+    Parameters
+    ----------
+    pixels : keras tensor of shape (n, size, size, 3), uint8 or float32
+    kind : Preprocessing
+
+    Returns
+    -------
+    keras tensor of the same shape, float32
+    """
+    # Standard layers alone, so that a saved model loads without any code of ours.
+    if kind == "tf":
+        return keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="preprocessing")(pixels)
+    if kind == "unit":
+        return keras.layers.Rescaling(1 / 255, name="preprocessing")(pixels)
+    if kind == "torch":
+        scale = [1 / (255 * deviation) for deviation in _DEVIATION]
+        shift = [-mean / deviation for mean, deviation in zip(_MEAN, _DEVIATION, strict=True)]
+        return keras.layers.Rescaling(scale, offset=shift, name="preprocessing")(pixels)
+    if kind == "caffe":
+        shift = [-mean for mean in reversed(_CAFFE_MEAN)]
+        return _blue_first(keras.layers.Rescaling(1.0, offset=shift, name="preprocessing")(pixels))
+    if keras.backend.standardize_dtype(pixels.dtype) == "float32":
+        return pixels
+    return keras.ops.cast(pixels, "float32")
+
+
+def _blue_first(pixels: Any) -> Any:
+    """Blue, green, red of red, green, blue: by ones and zeros, for no HDF5 file holds a flip."""
+    layer = keras.layers.Conv2D(3, 1, use_bias=False, trainable=False, name="blue_first")
+    layer.build((None, None, None, 3))
+    layer.set_weights([np.eye(3, dtype=np.float32)[::-1].reshape(1, 1, 3, 3)])
+    return layer(pixels)
+
+
+def pool(activations: Any, pooling: str) -> Any:
+    """One value a channel by average or maximum, or the map itself.
+
+    Parameters
+    ----------
+    activations : keras tensor of shape (n, height, width, channels)
+    pooling : {"avg", "max", "none"}
+    """
+    if pooling == "avg":
+        return keras.layers.GlobalAveragePooling2D(name="pooling")(activations)
+    if pooling == "max":
+        return keras.layers.GlobalMaxPooling2D(name="pooling")(activations)
+    return activations
+
+
+def feature_model(
+    base: keras.Model,
+    cut: str | None,
+    pooling: str,
+    preprocessing: Preprocessing | str,
+    dtype: str = "uint8",
+) -> keras.Model:
+    """The model from pixels to features, sharing the weights of the base.
+
+    Parameters
+    ----------
+    base : keras.Model
+        Headless and uncut.
+    cut, pooling, preprocessing
+        As in the record of a backbone.
+    dtype : {"uint8", "float32"}
+        Of the pixels, which go from 0 to 255 either way.
+
+    Returns
+    -------
+    keras.Model
+        (n, size, size, 3) of ``dtype`` -> (n, features) or (n, height, width, channels), float32.
+        The base is called for inference: BatchNorm and dropout never learn in it.
+    """
+    lower = cut_at(base, cut)
+    pixels = keras.Input(shape=base.input_shape[1:], dtype=dtype, name="pixels")
+    features = pool(lower(preprocess(pixels, preprocessing), training=False), pooling)
+    return keras.Model(pixels, features, name="features")

@@ -1,0 +1,270 @@
+"""Training with Keras' layers, losses and optimizers in a loop of our own.
+
+``Model.fit`` spends most of an epoch on recorded features between the batches, and hides their
+losses where several run in one call. Here hundreds of batches run in one graph, in an order drawn
+by NumPy, and all batches have one shape: nothing is traced twice, no bit depends on a remainder.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from headstart._utils.errors import HeadstartError
+from headstart._utils.progress import progress
+from headstart.keras.runtime import keras, tf
+from headstart.keras.training.batches import Batch, BatchSource, Indices, Mask, epoch_batches
+from headstart.keras.training.scoring import Loss, Scorer, loss_of_each, right_guesses
+from headstart.training.history import BATCHES, EPOCHS, History
+
+# Batches in one call of the graph: an interrupt is heard between two calls.
+_STEPS_A_CALL = 256
+_MEASURES = ("loss", "accuracy")
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How to train.
+
+    Attributes
+    ----------
+    loss : "categorical_crossentropy" | "binary_crossentropy"
+        Softmax over the classes, or every class against the rest (mean over the classes).
+    seed : int
+        Of the order of pictures.
+    steps_per_epoch : int or None
+        Batches an epoch; None: every picture once. See
+        :func:`headstart.keras.training.batches.epoch_batches`.
+    patience : int or None
+        Stop when the validation loss has not improved for so many epochs, and restore the best
+        weights. None: all epochs, the last weights.
+    class_weights : ndarray of shape (n_classes,) or None
+        Factor of each class in the training loss; validation is never weighted.
+    weight_decay : float
+        Decoupled, on kernels alone (neither biases nor normalization).
+    """
+
+    epochs: int
+    batch_size: int
+    optimizer: Literal["adam", "rmsprop", "sgd"]
+    learning_rate: float
+    loss: Loss
+    seed: int
+    steps_per_epoch: int | None = None
+    patience: int | None = None
+    class_weights: npt.NDArray[np.float64] | None = None
+    weight_decay: float = 0.0
+
+
+def fit(
+    model: Any,
+    train: BatchSource,
+    validation: BatchSource,
+    settings: FitSettings,
+    say: Callable[[str], None] = print,
+) -> History:
+    """Train ``model`` in place; say one line an epoch.
+
+    Parameters
+    ----------
+    model : keras.Model, or a built keras.Layer
+        Inputs (as float32) to **logits** of shape (batch, n_classes), or (batch, 1) for two
+        classes: the loss applies the activation itself. Its ``trainable_variables`` are trained,
+        its moving statistics follow.
+        It is called with ``training=True``; a part that must stay in inference mode sees to that
+        itself. Only variables of this model are kept and restored, so give the part that learns,
+        not a frozen base below it.
+    train, validation : BatchSource
+        Validation is scored as a whole after each epoch.
+    settings : FitSettings
+        Batches have ``min(batch_size, len(train))`` rows, the last one too: it is filled up with
+        the first pictures of the same epoch, which weigh nothing in loss and gradient, and let
+        batch normalization see a whole batch.
+
+    Returns
+    -------
+    History
+        The model has the weights of its ``best_epoch``.
+
+    Raises
+    ------
+    HeadstartError
+        If a loss is no finite number any more.
+    """
+    trainer = _Trainer(model, train, validation, settings)
+    epochs: list[dict[str, float]] = []
+    batches: list[pd.DataFrame] = []
+    best, best_loss, kept = 0, math.inf, None
+    for epoch in range(1, settings.epochs + 1):
+        table = trainer.epoch(epoch)
+        row = {name: float(np.average(table[name], weights=table["count"])) for name in _MEASURES}
+        row["val_loss"], row["val_accuracy"] = trainer.validate(epoch)
+        batches.append(table)
+        epochs.append({"epoch": epoch, **row, "learning_rate": settings.learning_rate})
+        say(_line(epoch, settings.epochs, row, improved=row["val_loss"] < best_loss))
+        if row["val_loss"] < best_loss:
+            best, best_loss = epoch, row["val_loss"]
+            kept = trainer.weights() if settings.patience is not None else None
+        if settings.patience is not None and epoch - best >= settings.patience:
+            break
+    last = len(epochs)
+    if kept is not None and best != last:
+        trainer.restore(kept)
+    return History(
+        epochs=pd.DataFrame(epochs, columns=list(EPOCHS)).astype(dict(EPOCHS)),
+        batches=_numbered(batches),
+        best_epoch=last if settings.patience is None else best,
+        stopped_early=last < settings.epochs,
+    )
+
+
+def balanced_class_weights(labels: npt.NDArray[Any], n_classes: int) -> npt.NDArray[np.float64]:
+    """Pictures / (classes × pictures of the class), for the classes that have any; else 0.
+
+    The mean weight of a picture is 1, so that the learning rate means what it means without them.
+    """
+    counts = np.bincount(labels, minlength=n_classes).astype(np.float64)
+    present = counts > 0
+    weights = np.zeros(n_classes)
+    weights[present] = len(labels) / (present.sum() * counts[present])
+    return weights
+
+
+class _Trainer:
+    """A model, its optimizer, and the graphs of training and validation."""
+
+    def __init__(
+        self, model: Any, train: BatchSource, validation: BatchSource, settings: FitSettings
+    ) -> None:
+        self.model, self.train, self.settings = model, train, settings
+        self.batch = min(settings.batch_size, len(train))
+        self.variables = model.trainable_variables
+        self.optimizer = _optimizer(settings, self.variables)
+        self.score = Scorer(model, validation, settings.loss)
+        weights = settings.class_weights
+        self.class_weights = None if weights is None else tf.constant(weights, tf.float32)
+        self.inputs = None if train.array is None else tf.constant(train.array)
+        self.labels = tf.constant(train.labels)
+        self.many = tf.function(self._many, autograph=False, reduce_retracing=True)
+        self.one = tf.function(self._one, autograph=False, reduce_retracing=True)
+
+    def epoch(self, epoch: int) -> pd.DataFrame:
+        """Loss, accuracy and count of pictures of each batch."""
+        settings = self.settings
+        rows, mask = epoch_batches(
+            len(self.train), self.batch, epoch, settings.steps_per_epoch, settings.seed
+        )
+        losses, correct = np.empty(len(rows)), np.empty(len(rows))
+        run = self._streamed if self.inputs is None else self._resident
+        with progress(len(rows), f"Epoch {epoch} of {settings.epochs}", "batch") as bar:
+            for part, found in run(rows, mask, epoch):
+                losses[part], correct[part] = (value.numpy() for value in found)
+                bar.update(part.stop - part.start)
+        bad = np.flatnonzero(~np.isfinite(losses))
+        if len(bad):
+            raise _diverged(f"in epoch {epoch}, batch {bad[0] + 1}", settings)
+        counts = mask.sum(axis=1, dtype=np.float64)
+        return pd.DataFrame(
+            {"epoch": epoch, "loss": losses / counts, "accuracy": correct / counts, "count": counts}
+        )
+
+    def validate(self, epoch: int) -> tuple[float, float]:
+        """Loss and accuracy on the whole validation split."""
+        loss, accuracy = self.score()
+        if not math.isfinite(loss):
+            raise _diverged(f"on the validation split after epoch {epoch}", self.settings)
+        return loss, accuracy
+
+    def weights(self) -> list[Batch]:
+        """A copy of the model's weights and moving statistics."""
+        return [np.array(variable.numpy()) for variable in self.model.weights]
+
+    def restore(self, weights: list[Batch]) -> None:
+        """Put a copy back."""
+        for variable, value in zip(self.model.weights, weights, strict=True):
+            variable.assign(value)
+
+    def _resident(self, rows: Indices, mask: Mask, _: int) -> Any:
+        for start in range(0, len(rows), _STEPS_A_CALL):
+            part = slice(start, min(start + _STEPS_A_CALL, len(rows)))
+            yield part, self.many(tf.constant(rows[part]), tf.constant(mask[part]))
+
+    def _streamed(self, rows: Indices, mask: Mask, epoch: int) -> Any:
+        for step, inputs in enumerate(self.train.ahead(rows, mask, epoch)):
+            labels = tf.constant(self.train.labels[rows[step]])
+            found = self.one(tf.constant(inputs), labels, tf.constant(mask[step]))
+            yield slice(step, step + 1), found
+
+    def _many(self, rows: Any, mask: Any) -> tuple[Any, Any]:
+        steps = tf.shape(rows)[0]
+
+        def body(step: Any, losses: Any, correct: Any) -> tuple[Any, Any, Any]:
+            x, y = tf.gather(self.inputs, rows[step]), tf.gather(self.labels, rows[step])
+            loss, right = self._one(x, y, mask[step])
+            return step + 1, losses.write(step, loss), correct.write(step, right)
+
+        empty = tf.TensorArray(tf.float32, steps), tf.TensorArray(tf.float32, steps)
+        # One step after the other: each starts from the weights that the last one left.
+        _, losses, correct = tf.while_loop(
+            lambda step, *_: step < steps, body, (0, *empty), parallel_iterations=1
+        )
+        return losses.stack(), correct.stack()  # noqa: PD013 (no data frame)
+
+    def _one(self, x: Any, y: Any, mask: Any) -> tuple[Any, Any]:
+        """One step; sums of loss and of right answers over the pictures that count."""
+        factors = mask
+        if self.class_weights is not None:
+            factors = mask * tf.gather(self.class_weights, y)
+        values = [variable.value for variable in self.variables]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            logits = self.model(tf.cast(x, tf.float32), training=True)
+            total = tf.reduce_sum(factors * loss_of_each(self.settings.loss, y, logits))
+            objective = total / tf.reduce_sum(mask)
+            # Regularization, where the model has any.
+            objective += sum(self.model.losses)
+        self.optimizer.apply(tape.gradient(objective, values), self.variables)
+        return total, tf.reduce_sum(mask * right_guesses(y, logits))
+
+
+def _optimizer(settings: FitSettings, variables: list[Any]) -> Any:
+    kinds = {
+        "adam": keras.optimizers.Adam,
+        "rmsprop": keras.optimizers.RMSprop,
+        "sgd": keras.optimizers.SGD,
+    }
+    decay = settings.weight_decay or None
+    optimizer = kinds[settings.optimizer](settings.learning_rate, weight_decay=decay)
+    if decay is not None:
+        optimizer.exclude_from_weight_decay([v for v in variables if len(v.shape) < 2])
+    optimizer.build(variables)
+    return optimizer
+
+
+def _diverged(where: str, settings: FitSettings) -> HeadstartError:
+    return HeadstartError(
+        f"Training diverged: the loss is no finite number {where}. Nothing was written. The "
+        f"learning rate {settings.learning_rate:g} is probably too high for {settings.optimizer}; "
+        "try a tenth of it."
+    )
+
+
+def _line(epoch: int, epochs: int, row: dict[str, float], *, improved: bool) -> str:
+    return (
+        f"Epoch {epoch:>{len(str(epochs))}} of {epochs}: "
+        f"loss {row['loss']:.4f}, accuracy {row['accuracy']:.4f}; "
+        f"validation loss {row['val_loss']:.4f}, accuracy {row['val_accuracy']:.4f}"
+        f"{' *' if improved else ''}"
+    )
+
+
+def _numbered(batches: list[pd.DataFrame]) -> pd.DataFrame:
+    table = pd.concat(batches, ignore_index=True)
+    table["step"] = np.arange(1, len(table) + 1)
+    return table[list(BATCHES)].astype(dict(BATCHES))

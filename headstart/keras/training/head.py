@@ -1,0 +1,186 @@
+"""The head in Keras: from parameters to layers, from layers to a model, weights in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart._utils.seeds import derive
+from headstart.backbones.weights import Weights
+from headstart.keras.runtime import keras
+from headstart.keras.training.scoring import Loss
+from headstart.training.head_layers import LayerSpec, check_spec, one_output, weight_shapes
+from headstart.training.parameters import TrainHeadParams
+
+LOGITS = "head_logits"
+_EPSILON = 1e-3
+_ROWS = 4096
+_WEIGHTS = {
+    "BatchNormalization": ("gamma", "beta", "moving_mean", "moving_variance"),
+    "Dense": ("kernel", "bias"),
+}
+
+
+def head_spec(
+    params: TrainHeadParams, feature_shape: Sequence[int], n_classes: int
+) -> list[LayerSpec]:
+    """Layers of a head: flatten a map; normalize; (dropout, dense relu) …; dropout; dense.
+
+    Parameters
+    ----------
+    params : TrainHeadParams
+        Hidden layers, batch normalization, dropout and activation.
+    feature_shape : sequence of int
+        Of one picture's features: (1280,) pooled, (4, 4, 512) as a map.
+    n_classes : int
+        Units of the last layer, unless one output tells two classes apart.
+    """
+    outputs = 1 if params.outputs == "one" else n_classes
+    layers: list[LayerSpec] = [{"kind": "flatten"}] if len(feature_shape) > 1 else []
+    if params.batch_normalization:
+        layers.append({"kind": "batch_normalization", "epsilon": _EPSILON})
+    dense = [(units, "relu") for units in params.hidden] + [(outputs, params.activation)]
+    for units, activation in dense:
+        if params.dropout > 0:
+            layers.append({"kind": "dropout", "rate": params.dropout})
+        layers.append({"kind": "dense", "units": units, "activation": activation})
+    return layers
+
+
+def build_head(spec: Sequence[Mapping[str, Any]], input_shape: Sequence[int], seed: int = 0) -> Any:
+    """A ``keras.Model`` from features to probabilities; its last operation is the activation.
+
+    A single output z becomes the pair (0, z) before it, so that the model gives the probabilities
+    of both classes. It is made of layers that any reader of a Keras file knows.
+
+    Parameters
+    ----------
+    spec : sequence of dict
+        Layers, see :mod:`headstart.training.head_layers`.
+    input_shape : sequence of int
+        Of one picture's features.
+    seed : int
+        Of the first weights and of dropout; each layer draws from a stream of its own.
+    """
+    layers = check_spec(spec)
+    weight_shapes(layers, input_shape)  # Refuses a map without flatten, before Keras does.
+    x = inputs = keras.Input(tuple(input_shape), name="features")
+    for index, layer in enumerate(layers[:-1]):
+        x = _layer(layer, f"head_{index}_{layer['kind']}", _seed(seed, index))(x)
+    last = len(layers) - 1
+    dense = {**layers[-1], "activation": "linear"}
+    x = _layer(dense, LOGITS, _seed(seed, last))(x)
+    activation = layers[-1]["activation"]
+    if one_output(layers):
+        x = keras.layers.Reshape((1, 1), name="pair_steps")(x)
+        x = keras.layers.ZeroPadding1D((1, 0), name="pair_zero")(x)
+        x = keras.layers.Reshape((2,), name="pair")(x)
+        activation = "softmax"
+    outputs = keras.layers.Activation(activation, name="probabilities")(x)
+    return keras.Model(inputs, outputs, name="head")
+
+
+def logits_model(head: Any) -> Any:
+    """The same layers and weights as ``head``, up to the outputs before the activation.
+
+    Losses are computed on these: from probabilities, a sure mistake loses its gradient.
+    """
+    return keras.Model(head.input, head.get_layer(LOGITS).output, name="head_to_logits")
+
+
+def probabilities_of(head: Any, logits: Any) -> Any:
+    """What the layers behind the logits make of them."""
+    names = [layer.name for layer in head.layers]
+    for layer in head.layers[names.index(LOGITS) + 1 :]:
+        logits = layer(logits)
+    return logits
+
+
+def loss_of(spec: Sequence[Mapping[str, Any]]) -> Loss:
+    """The loss that belongs to the last layer's activation."""
+    softmax = spec[-1]["activation"] == "softmax"
+    return "categorical_crossentropy" if softmax else "binary_crossentropy"
+
+
+def dump_head(head: Any) -> Weights:
+    """The weights of a model of :func:`build_head`, named ``<position>.<weight>``."""
+    return {
+        name: np.asarray(variable.numpy(), np.float32)
+        for name, variable in _variables(head).items()
+    }
+
+
+def load_head(head: Any, weights: Mapping[str, npt.NDArray[np.float32]]) -> None:
+    """Put weights of :func:`dump_head`, or read from ``head.npz``, into a model."""
+    variables = _variables(head)
+    if set(variables) != set(weights):
+        raise ValueError(f"the head has {sorted(variables)}, the weights are {sorted(weights)}")
+    for name, variable in variables.items():
+        variable.assign(weights[name])
+
+
+def set_statistics(head: Any, features: npt.NDArray[np.floating[Any]]) -> None:
+    """Start a leading batch normalization from the features' own mean and variance.
+
+    The base is frozen, so these are what its moving averages would reach after some hundred
+    batches. Without this a short training ends before they do, and validates on wrong ones.
+    Without a leading batch normalization, do nothing.
+    """
+    layers = [
+        layer for layer in head.layers if type(layer).__name__ not in {"InputLayer", "Flatten"}
+    ]
+    if type(layers[0]).__name__ != "BatchNormalization":
+        return
+    width = int(np.prod(features.shape[1:]))
+    total, squares = np.zeros(width), np.zeros(width)
+    for start in range(0, len(features), _ROWS):
+        total += _block(features, start, width).sum(axis=0)
+    mean = total / len(features)
+    for start in range(0, len(features), _ROWS):
+        squares += np.square(_block(features, start, width) - mean).sum(axis=0)
+    layers[0].moving_mean.assign(mean.astype(np.float32))
+    layers[0].moving_variance.assign((squares / len(features)).astype(np.float32))
+
+
+def _block(
+    features: npt.NDArray[np.floating[Any]], start: int, width: int
+) -> npt.NDArray[np.float64]:
+    return np.asarray(features[start : start + _ROWS], np.float64).reshape(-1, width)
+
+
+def _layer(layer: Mapping[str, Any], name: str, seed: int) -> Any:
+    layers = keras.layers
+    if layer["kind"] == "flatten":
+        return layers.Flatten(name=name)
+    if layer["kind"] == "batch_normalization":
+        return layers.BatchNormalization(epsilon=layer["epsilon"], name=name)
+    if layer["kind"] == "dropout":
+        return layers.Dropout(layer["rate"], seed=seed, name=name)
+    return layers.Dense(
+        layer["units"],
+        activation=layer["activation"],
+        kernel_initializer=keras.initializers.GlorotUniform(seed=seed),
+        name=name,
+    )
+
+
+def _seed(seed: int, index: int) -> int:
+    return derive(seed, "head layer", index) % 2**31
+
+
+def _variables(head: Any) -> dict[str, Any]:
+    found = {}
+    for layer in head.layers:
+        if layer.name == LOGITS:
+            # Dropout and flatten have no weights, so the position is not the count of layers seen.
+            index = len([other for other in head.layers if other.name.startswith("head_")]) - 1
+        elif layer.name.startswith("head_"):
+            index = int(layer.name.split("_")[1])
+        else:
+            continue
+        for weight in _WEIGHTS.get(type(layer).__name__, ()):
+            found[f"{index}.{weight}"] = getattr(layer, weight)
+    return found

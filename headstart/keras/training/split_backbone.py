@@ -1,0 +1,315 @@
+"""Where a base is divided for fine-tuning: frozen layers below, trained ones above.
+
+The two parts meet in a single tensor: the output of one layer, through which everything above must
+pass. In a residual network that is a join (``block_14_add``), never the inside of a block. When the
+place that was asked for is none, the cut moves *down* to the next one that is; the layers in
+between run with the upper part and stay frozen, so exactly the layers that were asked for learn.
+Where a single layer was asked for (``only``), so do those above it.
+
+Blocks are told by the names that ``keras.applications`` gives to layers, see :func:`block_of`. A
+block begins right above the last valid cut below its first layer, so that a shortcut's convolution
+that carries no block name (Xception) belongs to it as well. What follows the last block up to the
+end of the base (MobileNetV2's ``Conv_1``) is unfrozen with it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from headstart._utils.errors import ParameterError
+
+UnfreezeBy = Literal["layer", "index", "count", "block", "only"]
+BatchNorm = Literal["inference", "train"]
+#: Layers with something to learn that are named in place of one without.
+_NEAREST = 3
+
+
+@dataclass(frozen=True)
+class Node:
+    """A layer of the base and the layers that it reads.
+
+    Attributes
+    ----------
+    learns : bool
+        Whether it holds weights that training can change.
+    normalizes : bool
+        Whether it is batch normalization, which learns only where ``batch_norm`` says ``train``.
+    """
+
+    name: str
+    parents: tuple[str, ...]
+    learns: bool = True
+    normalizes: bool = False
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where lower and upper part meet.
+
+    Attributes
+    ----------
+    after : str or None
+        Layer whose output is the cut; None if nothing lies below: the whole base runs above.
+    unfrozen_from : str
+        First layer that is trained, in the order of ``base.layers``.
+    frozen_above : int
+        Layers between the cut and ``unfrozen_from``: more than 0 if the cut had to move down.
+    alone : bool
+        Whether ``unfrozen_from`` is the only layer that is trained, with frozen ones above it.
+    """
+
+    after: str | None
+    unfrozen_from: str
+    frozen_above: int
+    alone: bool = False
+
+
+def unfrozen(names: Sequence[str], first: str, *, alone: bool) -> list[str]:
+    """The layers that are trained, of ``names`` in the order of the base."""
+    return [first] if alone else list(names[names.index(first) :])
+
+
+# InceptionResNetV2's block8_10_conv before VGG's block5_conv3, or ten blocks would count as one.
+_BLOCK_STARTS = re.compile(
+    r"(?:.*_)?(stage_\d+_block_\d+)_"  # ConvNeXt
+    r"|(block_\d+)_"  # MobileNetV2
+    r"|(conv\d+_block\d+)_"  # ResNet, DenseNet
+    r"|(block\d+_\d+)_"  # InceptionResNetV2
+    r"|(block\d+[a-z]?)_"  # VGG, Xception, EfficientNet
+    r"|(expanded_conv(?:_\d+)?)_"  # MobileNetV3; the first block of MobileNetV2
+    r"|(?:conv_(?:dw|pw|pad)_(\d+))(?:_|$)"  # MobileNet
+)
+_BLOCK_ENDS = re.compile(r"mixed\d+")  # InceptionV3: all layers since the previous one
+
+
+def block_of(name: str) -> str | None:
+    """The block that a layer's name tells of: ``block_14_expand`` is of ``block_14``.
+
+    Known: ``block_N_``, ``convN_blockM_``, ``blockN_M_``, ``blockN_``, ``blockNa_``,
+    ``expanded_conv_N_``, ``conv_dw_N`` and ``conv_pw_N`` (block ``conv_N``),
+    ``stage_N_block_M_``. (``mixedN`` ends a block and is seen to by :func:`blocks`.)
+    """
+    match = _BLOCK_STARTS.match(name)
+    if match is None:
+        return None
+    found = next(group for group in match.groups() if group)
+    return f"conv_{found}" if found.isdigit() else found
+
+
+def blocks(nodes: Sequence[Node]) -> dict[str, int]:
+    """Each block, in order, and the position of its first layer."""
+    first: dict[str, int] = {}
+    start = 0
+    for position, node in enumerate(nodes):
+        name = block_of(node.name)
+        if name is not None:
+            first.setdefault(name, position)
+        elif _BLOCK_ENDS.fullmatch(node.name):
+            first.setdefault(node.name, start)
+            start = position + 1
+    return first
+
+
+def valid_cuts(nodes: Sequence[Node]) -> list[int]:
+    """Positions whose layer's output alone separates what is below from what is above.
+
+    Parameters
+    ----------
+    nodes : sequence of Node
+        In an order in which every layer stands after those that it reads, all of them on a way
+        from the input (first) to the output (last).
+
+    Returns
+    -------
+    list of int
+        Ascending. Position 0, the input, always is one; the last, with nothing above, never.
+    """
+    position = {node.name: number for number, node in enumerate(nodes)}
+    last_reader = list(range(len(nodes)))
+    for number, node in enumerate(nodes):
+        for parent in node.parents:
+            last_reader[position[parent]] = number
+    found, reach = [], 0
+    for number in range(len(nodes) - 1):
+        # `reach`: the furthest reader of anything strictly below this layer.
+        if reach <= number:
+            found.append(number)
+        reach = max(reach, last_reader[number])
+    return found
+
+
+def choose(
+    nodes: Sequence[Node], by: UnfreezeBy, what: str | int, batch_norm: BatchNorm = "inference"
+) -> Cut:
+    """The cut for what ``fine_tune`` asks to unfreeze.
+
+    Parameters
+    ----------
+    nodes : sequence of Node
+        As for :func:`valid_cuts`.
+    by, what
+        ``unfreeze_by`` and ``unfreeze`` of params.yaml.
+    batch_norm
+        ``batch_norm`` of params.yaml: whether a single layer may be batch normalization.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such layer, index, or number of layers or blocks, or if a single layer has
+        nothing to learn; with what there is.
+    """
+    names = [node.name for node in nodes]
+    cuts = valid_cuts(nodes)
+    if by == "block":
+        starts = list(blocks(nodes).values())
+        wanted = starts[-_number(by, what, len(starts), "blocks", names)]
+        first = max((cut for cut in cuts if cut < wanted), default=0) + 1
+    elif by == "layer" or (by == "only" and isinstance(what, str)):
+        first = _position(by, names, what)
+    elif by in {"index", "only"}:
+        first = _number(by, what, len(names) - 1, "layers, counted from 0", names)
+    else:
+        first = len(names) - _number(by, what, len(names), "layers", names)
+    if by == "only":
+        _check_learns(nodes, first, what, batch_norm)
+    first = max(first, 1)  # The input has nothing to train.
+    cut = max(cut for cut in cuts if cut < first)
+    return Cut(names[cut] if cut else None, names[first], first - cut - 1, alone=by == "only")
+
+
+def check_kind(by: UnfreezeBy, what: str | int) -> None:
+    """Refuse a name where a number is needed and the other way round; needs no network.
+
+    Raises
+    ------
+    ParameterError
+        With what was expected.
+    """
+    if by == "layer":
+        if not isinstance(what, str):
+            raise ParameterError(
+                "The `fine_tune.unfreeze` parameter must be the name of a layer with "
+                f"`unfreeze_by: layer`. Got {what!r} instead."
+            )
+        return
+    if by == "only":
+        if what == "" or (isinstance(what, int) and what < 0):
+            raise ParameterError(
+                "The `fine_tune.unfreeze` parameter must be the name of a layer or an integer ≥ 0 "
+                f"with `unfreeze_by: only`. Got {what!r} instead."
+            )
+        return
+    least = 0 if by == "index" else 1
+    if isinstance(what, str) or what < least:
+        raise ParameterError(
+            f"The `fine_tune.unfreeze` parameter must be an integer ≥ {least} with "
+            f"`unfreeze_by: {by}`. Got {what!r} instead."
+        )
+
+
+def _number(by: UnfreezeBy, what: str | int, most: int, things: str, names: list[str]) -> int:
+    check_kind(by, what)
+    number = int(what)
+    if not most:
+        raise ParameterError(
+            f"`fine_tune.unfreeze_by: {by}`: no {things} are recognized among the layers of this "
+            f"base ({names[1]} … {names[-1]}). Use `unfreeze_by: layer`, `index` or `count`."
+        )
+    if number > most:
+        raise ParameterError(
+            f"The `fine_tune.unfreeze` parameter must be at most {most} with `unfreeze_by: {by}`: "
+            f"this base has {len(names) if by != 'block' else most} {things}. Got {number} instead."
+        )
+    return number
+
+
+def _position(by: UnfreezeBy, names: list[str], what: str | int) -> int:
+    check_kind(by, what)
+    if what in names:
+        return names.index(str(what))
+    near = difflib.get_close_matches(str(what), names, n=3)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise ParameterError(
+        f"`fine_tune.unfreeze`: the base has no layer named {what!r}.{hint} It has {len(names)} "
+        f"layers, from {names[0]} to {names[-1]}."
+    )
+
+
+def _check_learns(
+    nodes: Sequence[Node], place: int, what: str | int, batch_norm: BatchNorm
+) -> None:
+    """Refuse a single layer whose training would change nothing."""
+
+    def can(node: Node) -> bool:
+        return node.learns and (batch_norm == "train" or not node.normalizes)
+
+    node = nodes[place]
+    if can(node):
+        return
+    others = [number for number, other in enumerate(nodes) if can(other)]
+    near = sorted(sorted(others, key=lambda number: abs(number - place))[:_NEAREST])
+    listed = ", ".join(f"{nodes[number].name} ({number})" for number in near) or "none"
+    why = (
+        "is batch normalization, which stays as it is with `batch_norm: inference`"
+        if node.learns
+        else "has nothing to learn: it holds no weights that training changes"
+    )
+    raise ParameterError(
+        "The `fine_tune.unfreeze` parameter must be a layer that can learn with `unfreeze_by: "
+        f"only`. Got {what!r} instead: {node.name} {why}. The nearest layers that can, with their "
+        f"index: {listed}. Nothing was trained."
+    )
+
+
+def nodes_of(base: Any) -> list[Node]:
+    """The layers of a Keras functional model, in its order, with what each reads and can learn.
+
+    What can learn is read from what is trainable: ask before anything is frozen.
+    """
+    parents: dict[str, list[str]] = {}
+    waiting = list(base.outputs)
+    while waiting:
+        history = waiting.pop()._keras_history  # noqa: SLF001 - Keras has no public way to the graph
+        operation = history.operation
+        if operation.name in parents:
+            continue
+        tensors = operation._inbound_nodes[history.node_index].input_tensors  # noqa: SLF001 - as above
+        parents[operation.name] = [tensor._keras_history.operation.name for tensor in tensors]  # noqa: SLF001 - as above
+        waiting.extend(tensors)
+    from headstart.keras.runtime import keras
+
+    # Operations are the layers and, in a few networks (MobileNetV3), sums that are no layer.
+    return [
+        Node(
+            operation.name,
+            tuple(parents[operation.name]),
+            learns=bool(getattr(operation, "trainable_weights", ())),
+            normalizes=isinstance(operation, keras.layers.BatchNormalization),
+        )
+        for operation in base.operations
+        if operation.name in parents
+    ]
+
+
+def split(base: Any, cut: Cut) -> tuple[Any | None, Any]:
+    """Lower and upper part as models that share the layers of ``base``; exact, nothing is copied.
+
+    Returns
+    -------
+    lower : keras.Model or None
+        Input of the base to the cut; None if the whole base lies above.
+    upper : keras.Model
+        The cut to the output of the base.
+    """
+    from headstart.keras.runtime import keras
+
+    if cut.after is None:
+        return None, base
+    tensor = next(op for op in base.operations if op.name == cut.after).output
+    return keras.Model(base.input, tensor, name="lower"), keras.Model(
+        tensor, base.output, name="upper"
+    )

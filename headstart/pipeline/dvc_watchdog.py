@@ -1,0 +1,45 @@
+"""DVC's command line on a leash: it ends, with all that it started, when its starter is gone.
+
+Run as a script: ``python -P leash.py DESCRIPTOR ARGUMENT…``. The starter holds the other end of
+the pipe ``DESCRIPTOR`` and never writes; that it is closed means that the starter ended, however it
+did. Only the standard library and DVC are imported: the folder that it runs in may hold another
+version of the project.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+
+# Seconds that a signal is given before the next one.
+GRACE_S = 5.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def watch(descriptor: int) -> None:
+    """Wait for the end of the starter, then end the process group that this process leads."""
+    while os.read(descriptor, 64):
+        pass
+    # The stage's own handling of an interrupt comes first; this process has to outlive its signals
+    # to send the next one, and a group is told as a whole.
+    for number in SIGNALS:
+        os.killpg(os.getpgrp(), number)
+        time.sleep(GRACE_S)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def main() -> int:
+    """Run DVC with the given arguments; return its exit code."""
+    descriptor = int(sys.argv[1])
+    sys.argv = ["dvc", *sys.argv[2:]]  # DVC names the holder of a lock by it
+    threading.Thread(target=watch, args=(descriptor,), daemon=True).start()
+    from dvc.cli import main as dvc
+
+    return int(dvc(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

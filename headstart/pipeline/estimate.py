@@ -1,0 +1,286 @@
+"""What a plan would cost: passes through the base, and seconds by the last runs here.
+
+Knows the stages only by the modules that their commands name. What needs the stages' own code
+(which pictures are used, what the feature store holds) is handed in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from headstart.pipeline.graph import Stage
+from headstart.pipeline.plan import Fate, Planned, module, options
+
+EXTRACTION = "stages.extract_features"
+FINE_TUNE = "stages.fine_tune"
+EVALUATE = "stages.evaluate"
+STILL = {Fate.UNCHANGED, Fate.RESTORE}
+
+
+class UnknownError(Exception):
+    """It cannot be said yet; the message says why."""
+
+
+class Wanted(NamedTuple):
+    """What the extraction records, by the keys of the feature store."""
+
+    pictures: Sequence[str]
+    views: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How many pictures the next run would send through the frozen base.
+
+    Attributes
+    ----------
+    needed : int or None
+        None: it cannot be known yet.
+    of : int or None
+        Different pictures in use; None if that does not matter or is not known.
+    views : int
+        Different augmented views of training pictures that are recorded besides.
+    at_most : bool
+        ``needed`` is a bound, because the base itself is going to be made.
+    seconds_each : float or None
+        What a pass took so far.
+    why : str
+        What the numbers do not say.
+    """
+
+    needed: int | None
+    of: int | None = None
+    views: int = 0
+    at_most: bool = False
+    seconds_each: float | None = None
+    why: str = ""
+
+    def __str__(self) -> str:
+        why = f" ({self.why})" if self.why else ""
+        if self.needed is None:
+            return f"Passes: unknown{why}."
+        if self.of is None:
+            return f"Passes: none{why}."
+        most = "up to " if self.at_most else ""
+        count = f"{most}{self.needed:,}" if self.needed else "none"
+        verb = "need" if self.needed > 1 else "needs"
+        of = f"{self.of:,} pictures"
+        if self.views:
+            each = f"{of} and {self.views:,} views of training pictures"
+            of = f"{self.of + self.views:,} ({each})"
+        return f"Passes: {count} of {of} {verb} one through the base{why}."
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What fine-tuning, and the evaluation of what it makes, may send through the network.
+
+    Attributes
+    ----------
+    pictures : int or None
+        Bound of those that pass through the frozen part unless that is recorded; None: not known.
+    views : int
+        Bound of the augmented views, which pass through it in every epoch and are never recorded.
+    why : str
+        Why it is not known.
+    """
+
+    pictures: int | None
+    views: int = 0
+    why: str = ""
+
+    def __str__(self) -> str:
+        where = "through the frozen part below the cut"
+        if self.pictures is None:
+            return f"Fine-tuning: unknown how many pictures {where} ({self.why})."
+        views = (
+            f", and up to {self.views:,} augmented views, new ones in every epoch"
+            if self.views
+            else ""
+        )
+        return (
+            f"Fine-tuning: up to {self.pictures:,} pictures {where} (none if recorded "
+            f"before){views}."
+        )
+
+
+@dataclass(frozen=True)
+class Total:
+    """Seconds of all stages: what runs for sure, and with what may run; stages without a record."""
+
+    least: float
+    most: float
+    unknown: tuple[str, ...]
+
+    def __str__(self) -> str:
+        if not self.most and self.unknown:
+            return "Time: unknown, because nothing of this ran here before."
+        least, most = clock(self.least), clock(self.most)
+        span = f"about {least}" if least == most else f"between {least} and {most}"
+        rest = (
+            f", and {', '.join(self.unknown)}, which never ran here like this"
+            if self.unknown
+            else ""
+        )
+        return f"Time: {span} by the last runs here{rest}."
+
+
+def passes(
+    planned: Sequence[Planned],
+    pictures: Callable[[Path], Wanted],
+    outlook: Callable[[Path, Wanted], tuple[int, float | None]],
+) -> Passes:
+    """How many passes the extraction will make.
+
+    Parameters
+    ----------
+    planned : sequence of Planned
+    pictures : callable
+        Image manifest to the pictures that division and sample will leave in use, and their views.
+    outlook : callable
+        Backbone folder and these to how many of them the feature store lacks, and seconds a pass.
+
+    Both raise :class:`UnknownError` if they cannot tell.
+    """
+    by_module = {module(entry.stage): entry for entry in planned}
+    extraction = by_module.get(EXTRACTION)
+    if extraction is None or extraction.fate in STILL:
+        return Passes(0, why="the features are there")
+    try:
+        wanted = pictures(_images(planned))
+    except UnknownError as error:
+        return Passes(None, why=str(error))
+    last = journal(extraction.stage).get("seconds_per_pass")
+    backbone = by_module["stages.backbone"]
+    why = f"{backbone.stage.name} {backbone.fate}, and then some may turn out to be recorded"
+    if backbone.fate == Fate.UNCHANGED:
+        try:
+            needed, each = outlook(Path(options(extraction.stage)["backbone_folder"]), wanted)
+            each = last if each is None else each
+            return Passes(needed, len(wanted.pictures), len(wanted.views), seconds_each=each)
+        except UnknownError as error:
+            why = str(error)
+    count, views = len(wanted.pictures), len(wanted.views)
+    return Passes(count + views, count, views, at_most=True, seconds_each=last, why=why)
+
+
+def tuning(
+    planned: Sequence[Planned],
+    epochs: int,
+    pictures: Callable[[Path], Mapping[str, int]],
+    *,
+    augmented: bool,
+) -> Tuning | None:
+    """What fine-tuning may cost in passes; None if none of it is on, or going to run.
+
+    Parameters
+    ----------
+    planned : sequence of Planned
+    epochs : int
+        Of fine-tuning; 0: it is off.
+    pictures : callable
+        Image manifest to the number of pictures in use by split. Raises :class:`UnknownError` if
+        it cannot tell.
+    augmented : bool
+        Whether training pictures are changed in every epoch.
+    """
+    moving = {module(entry.stage) for entry in planned if entry.fate not in STILL}
+    splits = {"train", "validation"} if FINE_TUNE in moving else set()
+    splits |= {"test"} if EVALUATE in moving else set()
+    if not epochs or not splits:
+        return None
+    try:
+        counts = pictures(_images(planned))
+    except UnknownError as error:
+        return Tuning(None, why=str(error))
+    views = 0
+    if augmented and "train" in splits:
+        splits.remove("train")
+        views = epochs * counts["train"]
+    return Tuning(sum(counts[name] for name in splits), views)
+
+
+def _images(planned: Sequence[Planned]) -> Path:
+    """The manifest of all pictures, if it is going to stay as it is."""
+    sources = _sources(planned)
+    for entry in planned:
+        if entry.stage.name in sources and entry.fate != Fate.UNCHANGED:
+            raise UnknownError(f"until {entry.stage.name} has run")
+    split = next(entry.stage for entry in planned if module(entry.stage) == "stages.split")
+    return Path(options(split)["images"])
+
+
+def _sources(planned: Sequence[Planned]) -> set[str]:
+    """The stages whose files the division starts from."""
+    return {
+        parent
+        for entry in planned
+        if module(entry.stage) == "stages.split"
+        for parent in entry.stage.parents
+    }
+
+
+def seconds(entry: Planned, expected: Passes, *, epochs_changed: bool = False) -> float | None:
+    """What a stage would take if it runs, by its last run here; None if there was none like it.
+
+    ``epochs_changed``: see the function of that name.
+    """
+    if entry.fate in STILL:
+        return 0.0
+    if epochs_changed and module(entry.stage) in {FINE_TUNE, EVALUATE}:
+        return None
+    record = journal(entry.stage)
+    took = record.get("seconds")
+    if took is None or module(entry.stage) != EXTRACTION:
+        return took
+    if expected.needed is None or expected.seconds_each is None:
+        return None
+    apart = took - record.get("extraction_seconds", 0.0)
+    return float(round(max(apart, 0.0) + expected.needed * expected.seconds_each, 1))
+
+
+def epochs_changed(planned: Sequence[Planned], epochs: int) -> bool:
+    """Whether fine-tuning ran here last with other epochs than it will, or was off.
+
+    What it took then, and what the evaluation of that model took, tells nothing of the next run.
+    """
+    for entry in planned:
+        if module(entry.stage) == FINE_TUNE:
+            record = journal(entry.stage)
+            last = record.get("epochs_asked", record.get("epochs"))
+            return last is not None and last != epochs
+    return False
+
+
+def total(planned: Sequence[Planned], each: Mapping[str, float | None]) -> Total:
+    """Sum of the seconds by stage name."""
+    will = [entry.stage.name for entry in planned if entry.fate == Fate.RUN]
+    may = [entry.stage.name for entry in planned if entry.fate == Fate.MAY]
+    least = sum(each[name] or 0.0 for name in will)
+    most = least + sum(each[name] or 0.0 for name in may)
+    unknown = tuple(entry.stage.name for entry in planned if each[entry.stage.name] is None)
+    return Total(round(least, 1), round(most, 1), unknown)
+
+
+def journal(stage: Stage) -> dict[str, Any]:
+    """What the stage's last run here left in its journal; empty if there was none."""
+    folder = options(stage).get("journal")
+    name = module(stage).rpartition(".")[2]
+    try:
+        found = json.loads((Path(folder or ".") / f"{name}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def clock(duration: float) -> str:
+    """Seconds as a person says them."""
+    minutes, rest = divmod(round(duration), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

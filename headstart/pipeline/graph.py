@@ -1,0 +1,193 @@
+"""DVC's graph as plain records: the stages, the order that it runs them in, what a run leaves.
+
+Reads in-process and takes no lock, so that it answers while a run is going on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from dvc.dependency import ParamsDependency
+from dvc.repo.reproduce import get_active_graph, plan_repro
+
+from headstart.pipeline.dvc_project import lock_of, name_of, opened, path_of
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of dvc.yaml; with ``foreach`` or ``matrix``, one of those that it stands for.
+
+    Paths are relative to the project's folder, with ``/``.
+
+    Attributes
+    ----------
+    name : str
+        As DVC addresses it: ``features``, ``features@resnet``.
+    desc : str
+    cmd : tuple of str
+        Its commands, parameters filled in.
+    deps, outs, metrics, plots : tuple of str
+        ``deps`` without parameters, ``outs`` without metrics and plots.
+    params : tuple of str
+        Watched parameters: ``seed``, ``split.test``, or a section.
+    meta : mapping
+        The ``meta`` of dvc.yaml: retries, timeout_s.
+    parents : tuple of str
+        Stages that make something that it reads, in the graph's order.
+    """
+
+    name: str
+    desc: str
+    cmd: tuple[str, ...]
+    deps: tuple[str, ...]
+    outs: tuple[str, ...]
+    metrics: tuple[str, ...]
+    plots: tuple[str, ...]
+    params: tuple[str, ...]
+    meta: Mapping[str, Any]
+    parents: tuple[str, ...]
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Everything that it writes."""
+        return self.outs + self.metrics + self.plots
+
+
+def stages(root: Path) -> tuple[Stage, ...]:
+    """The stages of a project, each after all that it depends on.
+
+    Where the dependencies leave a choice, the order is that of dvc.yaml.
+
+    Parameters
+    ----------
+    root : Path
+        The folder with ``.dvc`` and ``dvc.yaml``.
+
+    Raises
+    ------
+    GraphError
+        If it is no DVC project, or its files are invalid.
+    """
+    with opened(root) as repo:
+        parents = _parents(repo)
+        found = {name_of(repo, stage): stage for stage in repo.index.stages if stage.cmd}
+        order = _ordered(parents)
+        place = {name: number for number, name in enumerate(order)}
+        return tuple(
+            _stage(repo, found[name], tuple(sorted(parents[name], key=place.__getitem__)))
+            for name in order
+        )
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The files of a run that are kept beside DVC's cache, by git if by anything.
+
+    Paths are relative to the project's folder, with ``/``; some may not exist, or be ignored by
+    git.
+
+    Attributes
+    ----------
+    locks : tuple of str
+        dvc.lock, beside each dvc.yaml that has stages.
+    outs : tuple of str
+        Outputs that DVC does not cache: dvc.lock names their md5.
+    notes : tuple of str
+        Metrics that are no stage's output, and so may differ between two runs of one commit.
+    ignores : tuple of str
+        Where DVC lists cached outputs for git to ignore.
+    """
+
+    locks: tuple[str, ...]
+    outs: tuple[str, ...]
+    notes: tuple[str, ...]
+    ignores: tuple[str, ...]
+
+
+def kept(root: Path) -> Kept:
+    """What a run leaves for git to keep. Errors as in :func:`stages`."""
+    with opened(root) as repo:
+        stages = [stage for stage in repo.index.stages if stage.cmd]
+        outs = {path_of(repo, out): out.use_cache for stage in stages for out in stage.outs}
+        files = {Path(os.path.relpath(stage.path, repo.root_dir)) for stage in stages}
+        # The public way to them goes by the current folder, which need not be the project's.
+        notes = {
+            Path(os.path.relpath(Path(file).parent / path, repo.root_dir)).as_posix()
+            for file, paths in repo.index._metrics.items()  # noqa: SLF001 - as said
+            for path in paths
+        }
+        ignores = {(Path(path).parent / ".gitignore").as_posix() for path, c in outs.items() if c}
+        return Kept(
+            locks=tuple(sorted(file.with_suffix(".lock").as_posix() for file in files)),
+            outs=tuple(sorted(path for path, cached in outs.items() if not cached)),
+            notes=tuple(sorted(notes - outs.keys())),
+            ignores=tuple(sorted(ignores)),
+        )
+
+
+def sequence(root: Path) -> Mapping[str, tuple[str, ...]]:
+    """The order in which ``dvc repro`` goes through the stages, by the file that records them.
+
+    Not that of :func:`stages`: DVC starts from the last ones and looks for what they need.
+
+    Returns
+    -------
+    mapping of str to tuple of str
+        ``dvc.lock``, ``folder/dvc.lock`` to the stages' names in it. Errors as in :func:`stages`.
+    """
+    with opened(root) as repo:
+        graph = get_active_graph(repo.index.graph)
+        first = [stage for stage in repo.index.stages if lock_of(repo, stage) == "dvc.lock"]
+        found: dict[str, list[str]] = {}
+        for stage in dict.fromkeys([*plan_repro(graph, first), *plan_repro(graph)]):
+            if stage.cmd:
+                found.setdefault(lock_of(repo, stage), []).append(str(stage.name))
+        return MappingProxyType({file: tuple(names) for file, names in found.items()})
+
+
+def _parents(repo: Any) -> dict[str, set[str]]:
+    """For each stage with a command, those that it reads from; in the order of dvc.yaml."""
+    graph = repo.index.graph  # edges lead from a stage to those that it depends on
+    return {
+        name_of(repo, stage): {
+            name_of(repo, other) for other in graph.successors(stage) if other.cmd
+        }
+        for stage in repo.index.stages
+        if stage.cmd
+    }
+
+
+def _ordered(parents: Mapping[str, set[str]]) -> list[str]:
+    """Topological order that keeps the given one wherever it can. DVC refuses cycles."""
+    order: list[str] = []
+    waiting = list(parents)
+    while waiting:
+        ready = next(name for name in waiting if parents[name] <= set(order))
+        order.append(ready)
+        waiting.remove(ready)
+    return order
+
+
+def _stage(repo: Any, stage: Any, parents: tuple[str, ...]) -> Stage:
+    written: dict[str, list[str]] = {"outs": [], "metrics": [], "plots": []}
+    for out in stage.outs:
+        kind = "metrics" if out.metric else "plots" if out.plot else "outs"
+        written[kind].append(path_of(repo, out))
+    commands = stage.cmd if isinstance(stage.cmd, list) else [stage.cmd]
+    return Stage(
+        name=name_of(repo, stage),
+        desc=(stage.desc or "").strip(),
+        cmd=tuple(commands),
+        deps=tuple(
+            path_of(repo, dep) for dep in stage.deps if not isinstance(dep, ParamsDependency)
+        ),
+        params=tuple(name for dep in stage.params for name in dep.params),
+        meta=MappingProxyType(dict(stage.meta or {})),
+        parents=parents,
+        **{kind: tuple(paths) for kind, paths in written.items()},
+    )

@@ -1,0 +1,96 @@
+"""What a page says of a run's cost, and of the files that were exported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from headstart.evaluation.passes import by_stage
+from headstart.evaluation.summary import in_order
+
+_DIFFERENCE = "probability_differs_at_most"
+
+
+def cost(
+    table: Mapping[str, Any], seconds_per_pass: float | None, cores: int, watts: float
+) -> dict[str, Any]:
+    """Passes, seconds and an estimate of the energy of the latest run.
+
+    Parameters
+    ----------
+    table : mapping
+        ``data/journal/runtime.json``.
+    seconds_per_pass : float or None
+        Wall-clock seconds that a pass took when passes were last made; None if that is not known.
+    cores : int
+        That were busy, by assumption all of the time.
+    watts : float
+        That a busy core is assumed to draw.
+    """
+    found = by_stage(table)
+    rows = [
+        {**found[stage], "wh": _wh(float(found[stage]["seconds"]), cores, watts)}
+        for stage in in_order(found)
+    ]
+    avoided = None
+    if seconds_per_pass is not None and table["passes_avoided"]:
+        seconds = seconds_per_pass * table["passes_avoided"]
+        avoided = {"seconds": seconds, "wh": _wh(seconds, cores, watts)}
+    return {
+        "rows": rows,
+        "done": table["passes_done"],
+        "avoided": table["passes_avoided"],
+        "seconds": table["seconds"],
+        "wh": _wh(float(table["seconds"]), cores, watts),
+        "saved": avoided,
+        "cores": cores,
+        "watts": watts,
+        "most": max((row["seconds"] for row in rows), default=0.0),
+    }
+
+
+def _wh(seconds: float, cores: int, watts: float) -> float:
+    return seconds * cores * watts / 3600
+
+
+def exported(folder: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The files of the export with their sizes, and every comparison that is recorded of them.
+
+    Parameters
+    ----------
+    folder : Path
+        ``data/export``.
+    metrics : mapping
+        ``data/metrics/export.json``. Whatever in it holds a bound of a difference is a comparison,
+        however deep it stands: forms may be added without a change here.
+    """
+    return {
+        "files": files_of(folder),
+        "comparisons": list(_comparisons(metrics, ())),
+        "pictures": metrics.get("pictures"),
+        "refused": metrics.get("refused", 0),
+    }
+
+
+def files_of(folder: Path) -> list[dict[str, Any]]:
+    """``name`` and ``bytes`` of what lies in the export folder; folders end with ``/``."""
+    files = []
+    for path in sorted(folder.iterdir()):
+        inside = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+        name = path.name + ("/" if path.is_dir() else "")
+        files.append({"name": name, "bytes": sum(file.stat().st_size for file in inside)})
+    return files
+
+
+def _comparisons(node: Mapping[str, Any], place: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    if _DIFFERENCE in node:
+        yield {
+            "name": " · ".join(part for part in place if part != "forms").replace("_", " "),
+            "difference": node[_DIFFERENCE],
+            "same": node.get("same_first_guess"),
+            "share": node.get("same_first_guess_share"),
+        }
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _comparisons(value, (*place, key))

@@ -1,0 +1,161 @@
+"""The page of a run: one file that needs nothing else and calls nobody.
+
+Class and file names are strangers' text, so every value goes through the template engine's
+escaping. The browser is told besides, by hash, which style and which script are ours, and that
+nothing may be fetched.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from headstart._utils.files import write_text
+from headstart._utils.tables import spelled
+
+_SHORT = 48  # letters
+_SPACE = "\N{NO-BREAK SPACE}"  # a number and its unit stay together
+
+
+def write(path: Path, content: Mapping[str, Any], figures: Path) -> None:
+    """Render the page.
+
+    Parameters
+    ----------
+    path : Path
+        The HTML file.
+    content : mapping
+        What the template shows.
+    figures : Path
+        Folder of ``NAME-light.png`` and ``NAME-dark.png``; taken into the page.
+    """
+    environment = _environment()
+    style, script = (_source(environment, name) for name in ("report.css", "report.js"))
+    drawn = {
+        file.stem.removesuffix("-light"): {
+            "light": _data(file),
+            "dark": _data(file.with_name(file.name.replace("-light", "-dark"))),
+            "size": _size(file),
+        }
+        for file in sorted(figures.glob("*-light.png"))
+    }
+    text = environment.get_template("report.html").render(
+        **content,
+        figures=drawn,
+        style=Markup(style),  # noqa: S704 - our own file
+        script=Markup(script),  # noqa: S704 - our own file
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+    )
+    write_text(path, text)
+
+
+def _data(file: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode("ascii")
+
+
+def _size(file: Path) -> tuple[int, int]:
+    """Pixels of a PNG on the page: half of its own, from its header."""
+    head = file.read_bytes()[16:24]
+    return int.from_bytes(head[:4], "big") // 2, int.from_bytes(head[4:], "big") // 2
+
+
+def _hash(text: str) -> str:
+    """What a content security policy names an inline style or script by."""
+    digest = hashlib.sha256(text.encode()).digest()
+    return "sha256-" + base64.b64encode(digest).decode("ascii")
+
+
+def _source(environment: Environment, name: str) -> str:
+    """A template's own text: style and script are inlined as they stand."""
+    return environment.loader.get_source(environment, name)[0] if environment.loader else ""
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("headstart.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.filters.update(
+        percent=percent, points=points, chance=chance, number=number, size=size, time=duration,
+        energy=energy, value=shown, breakable=breakable, short=short,
+    )  # fmt: skip
+    return made
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """``0.9942`` as ``99.4 %``; what is not known as a dash."""
+    if share is None:
+        return "–"
+    return f"{100 * share:.{digits}f}{_SPACE}%".replace("-", "\N{MINUS SIGN}")
+
+
+def points(change: float) -> str:
+    """A change of a share in percentage points, with its sign."""
+    return f"{100 * change:+.1f}{_SPACE}points".replace("-", "\N{MINUS SIGN}")
+
+
+def chance(probability: float) -> str:
+    """A probability of one picture: never rounded to certainty."""
+    if 0.9995 <= probability < 1:
+        return f"> 99.9{_SPACE}%"
+    return percent(probability)
+
+
+def number(value: float | None, form: str = ",") -> str:
+    """A number in a format of :func:`format`."""
+    return "–" if value is None else format(value, form).replace("-", "\N{MINUS SIGN}")
+
+
+def size(count: int) -> str:
+    """Bytes as a person says them."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:,.1f}{_SPACE}{unit}"
+    return f"{count}{_SPACE}bytes"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 120:
+        return f"{seconds:.1f}{_SPACE}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 120:
+        return f"{minutes}{_SPACE}min {rest:02}{_SPACE}s"
+    return f"{minutes // 60}{_SPACE}h {minutes % 60:02}{_SPACE}min"
+
+
+def energy(wh: float) -> str:
+    """Watt-hours to two digits: they rest on an assumption."""
+    if wh >= 1000:
+        return f"{wh / 1000:,.2g}{_SPACE}kWh"
+    return f"{wh:.2g}{_SPACE}Wh" if wh >= 0.01 else f"{1000 * wh:.2g}{_SPACE}mWh"
+
+
+def shown(value: object) -> str:
+    """A parameter as it stands in params.yaml."""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(shown(item) for item in value) or "none"
+    return f"{value:g}" if isinstance(value, float) else spelled(value)
+
+
+def short(name: str) -> str:
+    """A name that stands within a line; the page has the whole of it elsewhere."""
+    return name if len(name) <= _SHORT else f"{name[: _SHORT - 1]}…"
+
+
+def breakable(name: str) -> Markup:
+    """A name with underscores that a line may break after."""
+    return Markup("_<wbr>").join(name.split("_"))

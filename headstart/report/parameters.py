@@ -1,0 +1,16 @@
+"""``make_report``: what the page of a run shows, and what it assumes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from headstart.stage.sections import PositiveFloat, Section
+
+
+class MakeReportParams(Section):
+    """Size of the grid of predictions, and the power behind the estimate of energy."""
+
+    pictures: Annotated[int, Field(ge=1, le=300)]
+    watts_per_core: PositiveFloat

@@ -1,0 +1,229 @@
+"""What Prefect's pages show of a run: scores, the table of passes, pictures, and how far it is.
+
+None of it is worth a stage: a server that cannot be reached is told of once, and then left alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import queue
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import Context, copy_context
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+import httpx
+from prefect.artifacts import (
+    create_image_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+from headstart.pipeline.graph import Stage
+from headstart.runs.progress import Progress
+
+Rows = list[dict[str, Any]]
+
+_FILE_BYTES = 5_000_000  # of a table's file
+_ROWS = 500
+_PICTURE_BYTES = 1_000_000
+_PICTURES = 24  # of one output: a folder with more is data, not a report
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+class Board:
+    """Publishes, in a thread of its own: no stage waits for a server that is slow, or gone.
+
+    Parameters
+    ----------
+    warn : callable
+        Takes a sentence on what could not be published.
+    """
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self.warn = warn
+        self._jobs: queue.SimpleQueue[tuple[Context, Callable[[], object]] | None]
+        self._jobs = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._begin = threading.Lock()
+
+    def stage(self, root: Path, stage: Stage) -> None:
+        """A stage's metrics as tables, and its pictures."""
+        for path in stage.metrics:
+            for name, rows in tables(root / path):
+                self.table("-".join([stage.name, *name]), rows, f"`{path}` of {stage.name}")
+        for picture in pictures(root, stage):
+            said = f"{picture.relative_to(root).as_posix()} of {stage.name}"
+            self.picture(f"{stage.name}-{picture.stem}", picture, said)
+
+    def notes(self, root: Path, paths: Sequence[str]) -> None:
+        """Files that tell of the run, and are no stage's output."""
+        for path in paths:
+            for name, rows in tables(root / path):
+                self.table("-".join([Path(path).stem, *name]), rows, f"`{path}`")
+
+    def table(self, name: str, rows: Rows, says: str) -> None:
+        """Publish a table."""
+        shown = rows[:_ROWS]
+        if len(rows) > len(shown):
+            says = f"{says}: the first {len(shown):,} of {len(rows):,} rows"
+        self._do(lambda: create_table_artifact(shown, key=key(name), description=says))
+
+    def picture(self, name: str, path: Path, says: str) -> None:
+        """Publish a picture, held in the artifact itself; a large one is named instead."""
+        content = path.read_bytes()[: _PICTURE_BYTES + 1]
+        if not content.startswith(_PNG):
+            return
+        if len(content) > _PICTURE_BYTES:
+            row = {"picture": says, "bytes": path.stat().st_size}
+            self.table(name, [row], f"{says} is too large to be shown here")
+            return
+        address = f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
+        self._do(lambda: create_image_artifact(address, key=key(name), description=says))
+
+    def progress(self, stage: str) -> Callable[[Progress], None]:
+        """A bar of a stage, drawn when there is something to show."""
+        made: list[UUID] = []
+        latest: queue.SimpleQueue[Progress] = queue.SimpleQueue()
+
+        def draw() -> None:
+            found = None
+            while not latest.empty():  # what was not drawn in time is not worth it any more
+                found = latest.get()
+            if found is None:
+                return
+            if made:
+                update_progress_artifact(made[0], found.percent, found.what)
+                return
+            name = key(f"{stage}-progress")
+            drawn = create_progress_artifact(found.percent, key=name, description=found.what)
+            made.append(cast("UUID", drawn))
+
+        def show(progress: Progress) -> None:
+            latest.put(progress)
+            self._do(draw)
+
+        return show
+
+    def close(self, seconds: float) -> None:
+        """Publish what is waiting, as far as that is done in so many seconds."""
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread.join(seconds)
+
+    def _do(self, publish: Callable[[], object]) -> None:
+        with self._begin:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, daemon=True)
+                self._thread.start()
+        # The context says which task it belongs to, and where the server is.
+        self._jobs.put((copy_context(), publish))
+
+    def _work(self) -> None:
+        reached = True
+        while (job := self._jobs.get()) is not None:
+            context, publish = job
+            if not reached:
+                continue
+            try:
+                context.run(publish)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on
+                reached = not isinstance(error, httpx.TransportError | OSError)
+                self.warn(
+                    "Prefect's server does not take what there is to show "
+                    f"({type(error).__name__}: {str(error)[:200]}). The stages go on without it."
+                )
+
+
+def key(name: str) -> str:
+    """A name as an artifact's key: ``[a-z0-9-]``."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "artifact"
+
+
+def tables(path: Path) -> Iterator[tuple[tuple[str, ...], Rows]]:
+    """The tables in a JSON file: one of its single values, and one of each group of records.
+
+    Yields
+    ------
+    tuple of str
+        Where the records stand in the file; empty for the single values.
+    list of dict
+        Its rows. A file that is absent, no JSON, or larger than 5 MB has none.
+    """
+    try:
+        if path.stat().st_size > _FILE_BYTES:
+            return
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return
+    if not isinstance(document, Mapping):
+        return
+    singles = [{"name": ".".join(place), "value": value} for place, value in _singles(document, ())]
+    if singles:
+        yield (), singles
+    yield from _groups(document, ())
+
+
+def _singles(
+    node: Mapping[str, Any], place: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, value in node.items():
+        here = (*place, str(name))
+        if isinstance(value, Mapping):
+            if not _records(value):
+                yield from _singles(value, here)
+        elif not isinstance(value, list):
+            yield here, _cell(value)
+        elif value and all(not isinstance(item, Mapping | list) for item in value):
+            yield here, ", ".join(map(str, value[:50])) + (" …" if len(value) > 50 else "")
+
+
+def _groups(
+    node: Mapping[str, Any], place: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], Rows]]:
+    for name, value in node.items():
+        here = (*place, str(name))
+        found = _records(value)
+        if found:
+            yield here, found
+        elif isinstance(value, Mapping):
+            yield from _groups(value, here)
+
+
+def _records(value: Any) -> Rows:
+    """Rows, if it is a list of flat records, or a mapping to such; else none."""
+    if isinstance(value, Mapping):
+        named = [
+            {"name": str(name), **row} for name, row in value.items() if isinstance(row, Mapping)
+        ]
+        rows = named if len(named) == len(value) else []
+    else:
+        rows = list(value) if isinstance(value, list) else []
+    alike = [row for row in rows if isinstance(row, Mapping) and row.keys() == rows[0].keys()]
+    flat = all(not isinstance(cell, Mapping | list) for row in alike for cell in row.values())
+    if not flat or len(alike) < len(rows):
+        return []
+    return [{str(name): _cell(cell) for name, cell in row.items()} for row in alike]
+
+
+def _cell(value: Any) -> Any:
+    """As it is; NaN and infinity, which JSON has no numbers for, as words."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def pictures(root: Path, stage: Stage) -> list[Path]:
+    """The PNG files among what a stage writes, and in the folders that it writes; no links."""
+    found: list[Path] = []
+    for name in stage.written:
+        path = root / name
+        inside = sorted(path.glob("*.png")) if path.is_dir() else [path]
+        taken = [file for file in inside if file.suffix == ".png" and file.is_file()]
+        if len(taken) <= _PICTURES:
+            found += [file for file in taken if not file.is_symlink()]
+    return found

@@ -1,0 +1,224 @@
+"""A command in a session of its own: its lines as they come, and an end to all that it started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+# Interrupted stages keep what they have finished; those that do not listen are ended.
+INTERRUPT_S = 5.0
+TERMINATE_S = 3.0
+_TICK_S = 0.1
+_SWEEP_S = 1.0
+_DRAIN_S = 2.0  # for the last lines, where something that was started holds the pipe open
+_LINE_BYTES = 20_000  # a longer line is cut: a log is no place for a file
+_BREAK = re.compile(rb"\r\n|\n|\r")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended.
+
+    Attributes
+    ----------
+    code : int
+        Its exit code; negative: the signal that ended it.
+    stopped, timed_out : bool
+        Whether we ended it: because ``stop`` was set; because its time was over.
+    """
+
+    code: int
+    stopped: bool = False
+    timed_out: bool = False
+
+
+def run(
+    command: Sequence[str],
+    *,
+    folder: Path,
+    on_line: Callable[[str], None],
+    stop: threading.Event | None = None,
+    timeout_s: float | None = None,
+    environment: Mapping[str, str] | None = None,
+    leash: bool = False,
+    meanwhile: Callable[[], None] | None = None,
+) -> Ended:
+    """Run a command to its end, and hand on its lines (both streams, in the order of printing).
+
+    Parameters
+    ----------
+    command : sequence of str
+    folder : Path
+        Where it runs.
+    on_line : callable
+        Called in this thread for each line, without its end. A carriage return ends a line, too:
+        so bars of progress are seen.
+    stop : threading.Event or None
+        Once set, the command and all that it started are ended: SIGINT, SIGTERM, SIGKILL.
+    timeout_s : float or None
+        Seconds after which it is ended in the same way.
+    environment : mapping or None
+        Variables over those of this process.
+    leash : bool
+        Let it know when this process ends: ``{leash}`` in ``command`` becomes the number of a
+        descriptor, see :mod:`headstart.pipeline.dvc_watchdog`.
+    meanwhile : callable or None
+        Called now and then in this thread, between lines.
+
+    Raises
+    ------
+    OSError
+        If it cannot be started.
+    """
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    with _started(command, folder, environment, leash=leash) as process:
+        lines = _lines(process)
+        stopped = timed_out = False
+        try:
+            while not _deliver(lines, on_line, _TICK_S):
+                if meanwhile is not None:
+                    meanwhile()
+                stopped = stop is not None and stop.is_set()
+                timed_out = deadline is not None and time.monotonic() >= deadline
+                if stopped or timed_out:
+                    _end(process, lambda seconds: _deliver(lines, on_line, seconds))
+                    break
+                if process.poll() is not None:
+                    _deliver(lines, on_line, _DRAIN_S)
+                    break
+            code = process.wait()
+        finally:
+            # Also after an exception of ours (Ctrl-C), and for what the command left behind.
+            if process.poll() is None:
+                _end(process, lambda seconds: _pause(process, seconds))
+            _sweep(process)
+        return Ended(code, stopped=stopped, timed_out=timed_out and not stopped)
+
+
+@contextlib.contextmanager
+def _started(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str] | None, *, leash: bool
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The process in a session of its own; the leash is let go when the block ends."""
+    ours = theirs = -1
+    words = list(command)
+    if leash:
+        theirs, ours = os.pipe()
+        words = [word.replace("{leash}", str(theirs)) for word in words]
+    try:
+        process = subprocess.Popen(
+            words,
+            cwd=folder,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=(theirs,) if leash else (),
+        )
+        if leash:
+            os.close(theirs)
+            theirs = -1
+        with process:
+            yield process
+    finally:
+        for descriptor in (ours, theirs):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def _lines(process: subprocess.Popen[bytes]) -> queue.SimpleQueue[str | None]:
+    """The lines as they come; None after the last one."""
+    found: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    stream = process.stdout
+    assert stream is not None  # noqa: S101 - it was asked for
+
+    threading.Thread(target=_read, args=(stream, found), daemon=True).start()
+    return found
+
+
+def _read(stream: IO[bytes], found: queue.SimpleQueue[str | None]) -> None:
+    rest = b""
+    with contextlib.suppress(ValueError, OSError):  # closed under our hands
+        while piece := os.read(stream.fileno(), 65_536):
+            *whole, rest = _BREAK.split(rest + piece)
+            for line in whole:
+                found.put(_text(line))
+            if len(rest) > _LINE_BYTES:
+                found.put(_text(rest))
+                rest = b""
+    if rest:
+        found.put(_text(rest))
+    found.put(None)
+
+
+def _text(line: bytes) -> str:
+    return line[:_LINE_BYTES].decode("utf-8", "replace").rstrip()
+
+
+def _deliver(
+    lines: queue.SimpleQueue[str | None], on_line: Callable[[str], None], seconds: float
+) -> bool:
+    """Hand on what comes within ``seconds``; True: there will be no more."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        try:
+            line = lines.get(timeout=left)
+        except queue.Empty:
+            return False
+        if line is None:
+            return True
+        on_line(line)
+    return False
+
+
+def _pause(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+        return True
+    return False
+
+
+def _end(process: subprocess.Popen[bytes], meanwhile: Callable[[float], bool]) -> None:
+    """SIGINT, then SIGTERM, then SIGKILL; ``meanwhile`` passes the seconds between."""
+    for number, seconds in ((signal.SIGINT, INTERRUPT_S), (signal.SIGTERM, TERMINATE_S)):
+        _signal(process, number)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and process.poll() is None:
+            if meanwhile(_TICK_S):
+                _pause(process, until - time.monotonic())
+        if process.poll() is not None:
+            return
+    _signal(process, signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM)
+    process.wait()
+
+
+def _sweep(process: subprocess.Popen[bytes]) -> None:
+    """End what a command that has ended left behind."""
+    until = time.monotonic() + _SWEEP_S
+    while _signal(process, signal.SIGTERM) and time.monotonic() < until:
+        time.sleep(_TICK_S)
+    _signal(process, signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM)
+
+
+def _signal(process: subprocess.Popen[bytes], number: int) -> bool:
+    """Tell the whole group, also where its first process is gone; False: there is nobody."""
+    if sys.platform == "win32":
+        process.terminate()
+        return False
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

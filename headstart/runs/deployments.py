@@ -1,0 +1,160 @@
+"""`headstart serve`: both flows on a schedule, in the current folder, without a worker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import prefect
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.deployments.runner import RunnerDeployment
+from prefect.schedules import Cron
+from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+from prefect.types.entrypoint import EntrypointType
+from pydantic import ValidationError
+
+from headstart.pipeline import graph
+from headstart.pipeline.errors import FlowError
+from headstart.runs.project_flows import project_flow
+
+USUAL_URL = "http://127.0.0.1:4200/api"
+_PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True)
+class Timetable:
+    """When what runs; a schedule is a cron line of five fields, None: not at all.
+
+    Attributes
+    ----------
+    nightly, weekly : str or None
+        Of the pipeline; of the reproduction of the newest commit.
+    timezone : str
+        IANA name.
+    """
+
+    nightly: str | None
+    weekly: str | None
+    timezone: str = "UTC"
+
+    def check(self) -> None:
+        """Raise FlowError if it is no timetable."""
+        if self.nightly is None and self.weekly is None:
+            raise FlowError("There is nothing to serve: both schedules are off.")
+        for option, line in (("--nightly", self.nightly), ("--weekly", self.weekly)):
+            if line is not None:
+                self._check(option, line)
+
+    def _check(self, option: str, line: str) -> None:
+        try:
+            CronSchedule(cron=line, timezone="UTC")
+        except ValidationError as error:
+            raise FlowError(
+                f"{option} is {line!r}; a cron line was expected: minute, hour, day, month, day of "
+                'the week, as in "0 2 * * *" (every day at 2:00) or "30 4 * * 1-5".'
+            ) from error
+        try:
+            CronSchedule(cron=line, timezone=self.timezone)
+        except ValidationError as error:
+            raise FlowError(
+                f"--timezone is {self.timezone!r}; the name of a time zone was expected, such as "
+                '"Europe/Berlin", "America/New_York" or "UTC".'
+            ) from error
+
+
+def server_url() -> str:
+    """The API of the server that is meant, which answers.
+
+    Raises
+    ------
+    FlowError
+        If none answers.
+    """
+    told = get_current_settings().api.url
+    url = str(told or USUAL_URL)
+    try:
+        httpx.get(f"{url}/health", timeout=_PATIENCE_S).raise_for_status()
+    except httpx.HTTPError as error:
+        whence = "PREFECT_API_URL says so" if told else "where one is by default"
+        raise FlowError(
+            f"No Prefect server answers at {url} ({whence}): {error or type(error).__name__}. "
+            "Nothing was scheduled. Start one in another terminal, from the project's folder, and "
+            "leave it running:\n"
+            "  prefect server start\n"
+            "On another port than 4200, three addresses have to agree:\n"
+            "  PREFECT_SERVER_UI_API_URL=http://127.0.0.1:4300/api "
+            "prefect server start --port 4300\n"
+            "  PREFECT_API_URL=http://127.0.0.1:4300/api headstart serve"
+        ) from error
+    return url
+
+
+def deployments(
+    root: Path, timetable: Timetable, *, commit: bool, push: bool
+) -> tuple[RunnerDeployment, ...]:
+    """What is served: named after the project's folder, so that several are told apart.
+
+    Parameters
+    ----------
+    root : Path
+        The project's folder.
+    timetable : Timetable
+    commit, push : bool
+        As the pipeline's flow takes them.
+    """
+    wanted: list[tuple[str, str, str | None, Mapping[str, Any]]] = [
+        ("pipeline", "nightly", timetable.nightly, {"commit": commit, "push": push}),
+        ("reproduce", "weekly-reproduce", timetable.weekly, {"rev": "HEAD"}),
+    ]
+    return tuple(
+        project_flow(flow).to_deployment(
+            name=f"{root.name}-{name}",
+            schedule=Cron(line, timezone=timetable.timezone),
+            parameters={"root": os.fspath(root), **parameters},
+            description=f"In {root}: {line} ({timetable.timezone})",
+            # By module: the project's own, wherever the environment was installed from.
+            entrypoint_type=EntrypointType.MODULE_PATH,
+        )
+        for flow, name, line, parameters in wanted
+        if line is not None
+    )
+
+
+def serve(
+    root: Path, timetable: Timetable, *, commit: bool, push: bool, pause_on_shutdown: bool
+) -> None:
+    """Run what the timetable says, one at a time, until interrupted.
+
+    Parameters
+    ----------
+    root : Path
+        The project's folder; the current one, in which the runs take place.
+    timetable : Timetable
+    commit, push : bool
+        As the pipeline's flow takes them.
+    pause_on_shutdown : bool
+        At the end, tell the server to plan nothing more. Else it goes on to plan runs, and those
+        that nobody began by then start late, when this is run again.
+
+    Raises
+    ------
+    FlowError
+        If there is no project, no server, or no such schedule.
+    """
+    timetable.check()
+    graph.stages(root)
+    url = server_url()
+    with temporary_settings(updates={PREFECT_API_URL: url}):
+        served = deployments(root, timetable, commit=commit, push=push)
+        for one in served:
+            print(f"{one.full_name}: {one.description}", flush=True)
+        print(f"Pages: {url.removesuffix('/api')}. To stop: Ctrl-C.", flush=True)
+        # Runs of both take place in this folder: a limit of the runner, not of a deployment, which
+        # a restart of the server would end (docs/scheduling.md).
+        prefect.serve(
+            *served, limit=1, pause_on_shutdown=pause_on_shutdown, print_starting_message=False
+        )

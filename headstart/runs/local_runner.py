@@ -1,0 +1,199 @@
+"""The pipeline's flow in this process, with an end in bounded time whatever its server does."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prefect.settings import get_current_settings
+from prefect.utilities.urls import url_for
+
+from headstart.pipeline.errors import FlowError
+from headstart.runs.pipeline_run import Run, watching
+from headstart.runs.project_flows import project_flow
+from headstart.runs.stage_tasks import HELD, HELD_CODE
+
+INTERRUPTED_CODE = 130
+_LINE = 200
+# Seconds after the last stage in which Prefect may tell its server of the end.
+PATIENCE_S = 20.0
+PATIENCE_INTERRUPTED_S = 5.0
+_REFUSALS = 3  # in a row, a second each: a server that is started again takes longer, too
+PATIENCE_TEMPORARY_S = 1.0  # Ctrl-C at a terminal ends a temporary server, too
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a run ended.
+
+    Attributes
+    ----------
+    code : int
+        For the command: 0; 1, a stage failed; 5, held by a gate; 130, interrupted or cancelled.
+    message : str
+        A sentence or more on it.
+    address : str or None
+        The run's page; None if the server was a temporary one.
+    lost : bool
+        The server did not take the end of the run. DVC has it all the same.
+    temporary : bool
+        The server was started for this run alone.
+    """
+
+    code: int
+    message: str
+    address: str | None
+    lost: bool
+    temporary: bool
+
+
+def run_here(
+    root: Path, *, gate: bool, commit: bool, on_lost: Callable[[Finished], None]
+) -> Finished:
+    """Run the flow to its end.
+
+    Parameters
+    ----------
+    root : Path
+        The project's folder.
+    gate, commit : bool
+        As :func:`flows.pipeline.pipeline` takes them.
+    on_lost : callable
+        Called in another thread if the stages are at their end, and Prefect does not come to its
+        own: it has to end the process.
+
+    Raises
+    ------
+    FlowError
+        If no stage could be started, because there is no server.
+    """
+    logging.getLogger("prefect._internal.concurrency").addFilter(_short)
+    returned = threading.Event()
+    with watching() as runs, _termination():
+        guard = threading.Thread(target=_guard, args=(runs, returned, on_lost), daemon=True)
+        guard.start()
+        lost = False
+        try:
+            project_flow("pipeline")(str(root), gate=gate, commit=commit, return_state=True)
+        except KeyboardInterrupt:
+            if not _ended(runs):
+                return Finished(
+                    INTERRUPTED_CODE, "Interrupted before it began.", None, lost=False,
+                    temporary=server() is None,
+                )  # fmt: skip
+        except Exception as error:
+            if not _ended(runs):
+                raise _unreachable(error) from error
+            lost = True
+        finally:
+            returned.set()
+        return finished(runs[0], lost=lost)
+
+
+def _short(record: logging.LogRecord) -> bool:
+    """Of an event that finds no server, Prefect prints all that is in it."""
+    text = record.getMessage()
+    if len(text) > _LINE:
+        record.msg, record.args, record.exc_info = f"{text[:_LINE]} …", (), None
+    return True
+
+
+@contextmanager
+def _termination() -> Iterator[None]:
+    """SIGTERM ends the flow as Ctrl-C does, so that no temporary server is left behind.
+
+    Prefect's own handler stands over this one while the flow runs, and hands the signal on.
+    """
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not in the main thread: whoever is there looks to it
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def finished(run: Run, *, lost: bool) -> Finished:
+    """What a run that is over has to say."""
+    state: Any = run.result
+    code = 0
+    if state.is_failed():
+        code = HELD_CODE if state.name == HELD else 1
+    elif not state.is_completed():
+        code = INTERRUPTED_CODE
+    temporary = server() is None
+    address = None if temporary else url_for("flow-run", obj_id=run.flow_run.id)
+    return Finished(code, state.message or "", address, lost, temporary)
+
+
+def server() -> str | None:
+    """The lasting server's address; None: a temporary one is started."""
+    return get_current_settings().api.url
+
+
+def end_temporary_server() -> None:
+    """End it, where the process is left without the usual ways."""
+    module = sys.modules.get("prefect.server.api.server")
+    if module is not None and server() is None:
+        for started in list(module.SubprocessASGIServer._instances.values()):  # noqa: SLF001 - no other way to it
+            started.stop()
+
+
+def _ended(runs: list[Run]) -> bool:
+    return bool(runs) and runs[0].result is not None
+
+
+def _guard(runs: list[Run], returned: threading.Event, on_lost: Callable[[Finished], None]) -> None:
+    """Wait for the stages' end, then for Prefect's, but not for ever."""
+    while not returned.wait(0.2):
+        if runs and runs[0].over.is_set() and runs[0].result is not None:
+            break
+    else:
+        return
+    seconds = PATIENCE_S
+    if runs[0].result.is_cancelled():
+        seconds = PATIENCE_INTERRUPTED_S if server() else PATIENCE_TEMPORARY_S
+    end, refused = time.monotonic() + seconds, 0
+    while not returned.wait(1.0):
+        refused = refused + 1 if _refuses() else 0
+        if time.monotonic() >= end or refused == _REFUSALS:
+            on_lost(finished(runs[0], lost=True))
+            return
+
+
+def _refuses() -> bool:
+    """Whether nobody is where the lasting server was."""
+    address = server()
+    if address is None:
+        return False
+    try:
+        httpx.get(f"{address}/health", timeout=1.0)
+    except httpx.ConnectError:
+        return True
+    except httpx.HTTPError:
+        return False
+    return False
+
+
+def _unreachable(error: Exception) -> FlowError:
+    where = f"Prefect's server at {server()}" if server() else "Prefect's temporary server"
+    return FlowError(
+        f"{where} cannot be used: {type(error).__name__}: {error}. No stage was run. "
+        "`prefect server start` starts a lasting one; without PREFECT_API_URL, each run has a "
+        "temporary one; `dvc repro` needs none."
+    )

@@ -1,0 +1,220 @@
+"""The pipeline as a Prefect flow: a task for each stage that DVC's graph has, and no list of them.
+
+DVC decides what has to run and records what did; the flow orders, watches and tells. So a server
+that goes away costs a record in Prefect, never a stage's work.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect import get_run_logger
+from prefect.context import FlowRunContext
+from prefect.states import Cancelled, Completed, Failed
+
+from headstart.pipeline import graph, lockfile
+from headstart.pipeline.changes import changes
+from headstart.pipeline.errors import FlowError
+from headstart.pipeline.plan import Fate, plan
+from headstart.runs import recording
+from headstart.runs.artifacts import Board
+from headstart.runs.cancelling import cancellation
+from headstart.runs.run_stage import Outcome
+from headstart.runs.stage_tasks import HELD, StageTasks
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun, State
+
+_SHOW_S = 5.0  # for what is still to be published
+
+
+def run_pipeline(
+    root: str | None = None, *, gate: bool = True, commit: bool = False, push: bool = False
+) -> State[Any]:
+    """Run the stages that have to run inside a flow run; the body of ``flows/pipeline.py``.
+
+    Parameters
+    ----------
+    root : str or None
+        The project's folder; None: the current one.
+    gate : bool
+        Ask the gate of a stage that has one (``gate`` in its ``meta``) before it is started.
+    commit, push : bool
+        Commit what was recorded to a branch of its own; push it, with its data.
+
+    Returns
+    -------
+    State
+        The flow's: Completed; Failed with the stages' messages; Held; Cancelled.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        raise FlowError("The pipeline runs as a flow: call `pipeline`, not the function inside.")
+    folder = Path(root or Path.cwd()).resolve()
+    run = Run(folder, context.flow_run, get_run_logger(), gate=gate, commit=commit, push=push)
+    watching = _WATCHING.get()
+    if watching is not None:
+        watching.append(run)
+    try:
+        return run.whole()
+    finally:
+        run.over.set()
+
+
+_WATCHING: ContextVar[list[Run] | None] = ContextVar("watching", default=None)
+
+
+@contextmanager
+def watching() -> Iterator[list[Run]]:
+    """The runs that begin in the block: what became of them, also if Prefect cannot say it."""
+    found: list[Run] = []
+    token = _WATCHING.set(found)
+    try:
+        yield found
+    finally:
+        _WATCHING.reset(token)
+
+
+@dataclass
+class Run:
+    """One run of the flow: what its tasks share, and what became of them.
+
+    Attributes
+    ----------
+    root : Path
+        The project's folder.
+    flow_run : FlowRun
+    log : logger
+        Of the flow run.
+    gate, commit, push : bool
+        As :func:`run_pipeline` takes them.
+    outcomes : dict of str to Outcome
+        By stage.
+    result : State or None
+        How it ended; None: not yet, or not by itself.
+    stop, over : threading.Event
+        Set it, and the stages end; set when nothing is left to do but to tell the server.
+    """
+
+    root: Path
+    flow_run: FlowRun
+    log: Any
+    gate: bool = True
+    commit: bool = False
+    push: bool = False
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    result: State[Any] | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.board = Board(self.log.warning)
+
+    def whole(self) -> State[Any]:
+        """All of it; the state says how it ended."""
+        who = f"flow run '{self.flow_run.name}'"
+        with ExitStack() as stack:
+            try:
+                asked = stack.enter_context(
+                    cancellation(self.flow_run.id, self.stop, self.log.warning)
+                )
+                stack.callback(self.board.close, _SHOW_S)
+                stack.enter_context(lockfile.alone(self.root, who, self.log.warning, self.stop))
+                self.result = self._recorded()
+            except KeyboardInterrupt:
+                self.result = Cancelled(message="Interrupted. What was finished is recorded.")
+            except FlowError as error:
+                self.result = Failed(message=str(error))
+            except Exception as error:  # a fault of ours: Prefect shows where
+                self.result = Failed(message=f"Not by a stage: {type(error).__name__}: {error}")
+                raise
+            except BaseException:  # SIGTERM, as Prefect hands it on
+                self.result = Cancelled(
+                    message="Ended from outside. What was finished is recorded."
+                )
+                raise
+            if asked.is_set():
+                self.result = Cancelled(message="Cancelled. What was finished is recorded.")
+        return self.result
+
+    def _recorded(self) -> State[Any]:
+        """The stages, and the commit if one was asked for."""
+        head = recording.before(self.root) if self.commit else None
+        planned = plan(graph.stages(self.root), changes(self.root))
+        tasks = StageTasks(
+            self.root, str(self.flow_run.id), self.gate, self.board, self.outcomes, self.stop
+        )
+        still = all(entry.fate == Fate.UNCHANGED for entry in planned)
+        with nullcontext() if still else lockfile.in_order(self.root):
+            states = tasks.run(planned)
+        state = _verdict(states)
+        if any(outcome != Outcome.UNCHANGED for outcome in self.outcomes.values()):
+            self.board.notes(self.root, graph.kept(self.root).notes)
+            if _good(state):
+                state = self._checked(state)
+        if self.commit and _good(state):
+            recording.record(
+                self.root, self.flow_run.name, push=self.push, held=state.name == HELD,
+                commit=head, outcomes=self.outcomes,
+            )  # fmt: skip
+        return state
+
+    def _checked(self, state: State[Any]) -> State[Any]:
+        """DVC ends well on a full disk, too: whether what ran is where its record says."""
+        found = changes(self.root)
+        amiss = [
+            f"{path} ({word})"
+            for name, outcome in self.outcomes.items()
+            if outcome != Outcome.UNCHANGED and name in found
+            for path, word in found[name].outs.items()
+        ]
+        if not amiss:
+            return state
+        return Failed(
+            message="The stages ended well, but what they made is not as it was recorded: "
+            f"{', '.join(amiss[:10])}. Something else wrote there, or DVC could not keep it: look "
+            "for room on the disk and above for its errors, then run again."
+        )
+
+
+def _good(state: State[Any]) -> bool:
+    """Whether all that was meant to run did."""
+    return state.is_completed() or state.name == HELD
+
+
+def _verdict(states: Mapping[str, State[Any]]) -> State[Any]:
+    """The run's state, from the stages'."""
+    failed = {name: state for name, state in states.items() if state.is_failed()}
+    waiting = [name for name, state in states.items() if not state.is_final()]
+    rest = f"\nNot started: {', '.join(waiting)}." if waiting else ""
+    if failed:
+        held = all(state.name == HELD for state in failed.values())
+        words = "\n".join(f"{name}: {state.message}" for name, state in failed.items())
+        return Failed(name=HELD if held else "Failed", message=words + rest)
+    odd = [f"{name}: {state.name}" for name, state in states.items() if not state.is_completed()]
+    if odd:
+        return Cancelled(message=f"Stopped. {', '.join(odd)}")
+    counted = {word: [n for n, s in states.items() if s.name == word] for word in Outcome}
+    told = [f"{len(names)} {word.lower()}" for word, names in counted.items() if names]
+    stages = "1 stage" if len(states) == 1 else f"{len(states)} stages"
+    return Completed(message=f"{stages}: {', '.join(told)}.")
+
+
+class _Quiet(logging.Filter):
+    """A state that failed without an exception is logged with "NoneType: None" otherwise."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let it pass, without what it lacks."""
+        if record.exc_info == (None, None, None):
+            record.exc_info = None
+        return True
+
+
+logging.getLogger("prefect.task_runs").addFilter(_Quiet())

@@ -1,0 +1,307 @@
+"""A scheduled run's results as a commit on a branch of its own.
+
+The checkout stays as it is: HEAD, branch and index are not touched, and once they are safe in the
+commit, the files that git keeps are given back the content that they have in HEAD, so that the next
+run finds a clean tree. What git does not keep (pictures, features, models) stays; dvc.lock in the
+commit names it, and DVC's cache has it.
+
+dvc.lock decides whether anything is new. Seconds, passes and the machine differ every time, and
+are therefore no outputs: they go into a commit that something else calls for, and call for none.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect import get_run_logger
+from prefect.exceptions import MissingContextError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from headstart.pipeline import graph
+from headstart.pipeline.errors import FlowError
+from headstart.pipeline.graph import Kept
+from headstart.runs.headline_metrics import measured
+from headstart.runs.repository import GitError, Repository
+
+BRANCHES = "headstart/runs"
+_MARK = "unfinished-run"
+
+
+class RecordingError(FlowError):
+    """The results cannot be recorded as asked; the message says where they are."""
+
+
+def before(root: Path) -> str:
+    """Make sure that a run which starts now can be recorded when it ends.
+
+    What an earlier run left that did not come to its end is no obstacle: the run goes on from it.
+
+    Parameters
+    ----------
+    root : Path
+        The project's folder.
+
+    Returns
+    -------
+    str
+        The commit that is about to be run, for :func:`record`.
+
+    Raises
+    ------
+    RecordingError
+        If a tracked file was changed, or git does not know a file that the run is going to write.
+    GitError
+        If there is no commit.
+    """
+    repository = Repository(root)
+    head = repository.head()
+    mark = repository.note(_MARK)
+    own = set(repository.changed_among(_paths(graph.kept(root))))
+    amiss = {*repository.changed(), *own} - (own if mark.exists() else set())
+    if amiss:
+        raise RecordingError(
+            f"The results were to be committed, but in {root} {_listed(amiss)} "
+            f"{'differ' if len(amiss) > 1 else 'differs'} from commit {head[:10]}, so that no "
+            "commit says what would be run. Nothing was run. `git status` shows it: commit it, or "
+            "put it back (`git checkout -- FILE`), or run without `commit`."
+        )
+    mark.write_text(f"{head}\n")
+    return head
+
+
+def record(
+    root: Path,
+    name: str,
+    push: bool = False,
+    held: bool = False,
+    *,
+    commit: str | None = None,
+    outcomes: Mapping[str, str] | None = None,
+) -> str | None:
+    """Commit what a run changed to a branch of its own, and leave the checkout as it was.
+
+    Parameters
+    ----------
+    root : Path
+        The project's folder.
+    name : str
+        Of the flow run; names the branch.
+    push : bool
+        Push the data with DVC, if it has a remote, and the branch with git.
+    held : bool
+        The gate did not let the model pass; the commit says so.
+    commit : str or None
+        What :func:`before` returned; None: the checked-out commit.
+    outcomes : mapping of str to str or None
+        What became of each stage, for the commit's message.
+
+    Returns
+    -------
+    str or None
+        The branch; None if HEAD or the branch of a former run has the same already.
+
+    Raises
+    ------
+    RecordingError
+        If the checkout changed while the run was going on, or nothing can be committed or pushed.
+    """
+    repository = Repository(root)
+    commit = commit or repository.head()
+    kept = graph.kept(root)
+    changed = repository.changed_among(_paths(kept))
+    _check_untouched(repository, commit, changed)
+    report = _Report(name, commit, held, outcomes or {})
+    try:
+        branch = _branch(repository, report, changed, kept, push=push)
+    except GitError as error:
+        raise RecordingError(
+            f"The results could not be committed; they are in {root}, uncommitted. {error}"
+        ) from error
+    try:
+        if branch is not None and push:
+            _push(repository, branch)
+    finally:  # They are safe in the commit, wherever it got to.
+        repository.put_back(commit, changed)
+        repository.note(_MARK).unlink(missing_ok=True)
+    return branch
+
+
+@dataclass(frozen=True)
+class _Report:
+    """What a commit's message is made of."""
+
+    name: str
+    commit: str
+    held: bool
+    outcomes: Mapping[str, str]
+
+    def text(self, repository: Repository, kept: Kept) -> str:
+        """Subject: the flow run. Body: the commit that was run, the stages, the metrics."""
+        title = repository.git("show", "--no-patch", "--format=%h %s", self.commit).strip()
+        lines = [f"Run {self.name}{' (held by the gate)' if self.held else ''}", ""]
+        lines.append(f"The results of commit {title}")
+        if self.held:
+            lines.append("The gate did not let this model pass: it was not exported.")
+        by_outcome: dict[str, list[str]] = {}
+        for stage, outcome in self.outcomes.items():
+            by_outcome.setdefault(outcome, []).append(stage)
+        lines += [f"{outcome}: {', '.join(stages)}" for outcome, stages in by_outcome.items()]
+        for path in kept.outs:
+            now = repository.root / path
+            new = measured(now.read_text(errors="replace") if now.is_file() else None)
+            old = measured(repository.text(self.commit, path))
+            values = [_value(key, old.get(key), value) for key, value in new.items()]
+            lines += ["", path, *values] if values else []
+        return "\n".join(lines) + "\n"
+
+
+def _value(key: str, old: str | None, new: str) -> str:
+    was = f"  (was {old})" if old is not None and old != new else ""
+    return f"  {key}: {new}{was}"
+
+
+def _branch(
+    repository: Repository, report: _Report, changed: tuple[str, ...], kept: Kept, *, push: bool
+) -> str | None:
+    """Commit under a name of its own, unless it was committed before."""
+    if push:
+        _fetch(repository)
+    former = repository.branches(BRANCHES)
+    if changed:
+        made = repository.commit(report.commit, changed, report.text(repository, kept))
+        known = {"HEAD": report.commit, **former}
+        same = next((ref for ref, at in known.items() if _same(repository, at, made, kept)), None)
+        if same is None:
+            taken = {ref.partition(f"{BRANCHES}/")[2] for ref in former}
+            branch = f"{BRANCHES}/{_free(_speakable(report.name), taken)}"
+            repository.new_branch(branch, made)
+            _say(f"Committed the results to the branch {branch} ({made[:10]}).")
+            return branch
+        if same != "HEAD":
+            _say(f"Nothing to commit: {same} has these results already.")
+            return None
+    _say("Nothing to commit: the results are those of HEAD.")
+    return None
+
+
+def _same(repository: Repository, one: str, other: str, kept: Kept) -> bool:
+    """Whether two commits differ in nothing that a run decides."""
+    for path in repository.differing(one, other):
+        told_apart = path not in kept.notes
+        if path in kept.locks:
+            # Stages that ran side by side stand in the order in which they ended.
+            told_apart = _parsed(repository.text(one, path)) != _parsed(
+                repository.text(other, path)
+            )
+        if told_apart:
+            return False
+    return True
+
+
+def _parsed(text: str | None) -> object:
+    try:
+        return YAML(typ="safe", pure=True).load(text or "")
+    except YAMLError:
+        return text
+
+
+def _check_untouched(repository: Repository, commit: str, own: tuple[str, ...]) -> None:
+    """A result belongs to a commit only if nobody changed the tree in the meantime."""
+    head = repository.head()
+    strange = set(repository.changed()) - set(own)
+    if head == commit and not strange:
+        return
+    what = (
+        f"{_listed(strange)} changed"
+        if head == commit
+        else f"another commit was checked out ({head[:10]} instead of {commit[:10]})"
+    )
+    raise RecordingError(
+        f"The results were not committed: while the run was going on, {what} in {repository.root}, "
+        "so that they belong to no commit. They are there, uncommitted. Put the tree in order "
+        "(`git status`) and run again: stages whose inputs did not change are not run twice. To "
+        "work on the project meanwhile, let scheduled runs have a clone of their own "
+        "(docs/scheduling.md)."
+    )
+
+
+def _fetch(repository: Repository) -> None:
+    """Get to know what former runs pushed. Without a connection, pushing will say so."""
+    shallow = repository.git("rev-parse", "--is-shallow-repository").strip() == "true"
+    try:
+        known = f"refs/heads/{BRANCHES}/*"
+        if not repository.git("ls-remote", "origin", known):
+            return  # which a shallow fetch takes for an error
+        repository.git(
+            "fetch", "--quiet", "--no-tags", "--no-write-fetch-head",
+            *(["--depth=1"] if shallow else []),  # else the whole history of those runs comes along
+            "origin", f"+{known}:refs/remotes/origin/{BRANCHES}/*",
+        )  # fmt: skip
+    except GitError as error:
+        _say(f"Earlier runs are not known here. {error}")
+
+
+def _push(repository: Repository, branch: str) -> None:
+    """Push the data, then the branch that names them."""
+    faults = []
+    asked = _dvc(repository.root, "config", "core.remote")
+    if asked.returncode == 0 and asked.stdout.strip():
+        done = _dvc(repository.root, "push")
+        if done.returncode:
+            faults.append(f"`dvc push`: {done.stdout.strip()}")
+    else:
+        _say("DVC has no remote here: the data stay in its cache, and the branch alone is pushed.")
+    try:
+        repository.git("push", "--quiet", "origin", f"refs/heads/{branch}:refs/heads/{branch}")
+    except GitError as error:
+        faults.append(str(error))
+    if faults:
+        raise RecordingError(
+            f"The results are committed to the branch {branch} in {repository.root}, but not all "
+            f"could be pushed. {' '.join(faults)} When that is mended: `git push origin {branch}`, "
+            f"and `git checkout {branch}` with `dvc push`."
+        )
+
+
+def _dvc(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "dvc", *words], cwd=root, env={**os.environ, "LC_ALL": "C"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False,
+    )  # fmt: skip
+
+
+def _paths(kept: Kept) -> tuple[str, ...]:
+    return (*kept.locks, *kept.outs, *kept.notes, *kept.ignores)
+
+
+def _listed(paths: set[str]) -> str:
+    first = sorted(paths)
+    return ", ".join(first[:5]) + (f" and {len(first) - 5} more" if len(first) > 5 else "")
+
+
+def _speakable(name: str) -> str:
+    """A name that git takes for a part of a branch's."""
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:100]
+    return plain or "run"
+
+
+def _free(name: str, taken: set[str]) -> str:
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}-{number}"
+    return free
+
+
+def _say(line: str) -> None:
+    try:
+        get_run_logger().info(line)
+    except MissingContextError:
+        print(line)  # not in a flow

@@ -1,0 +1,108 @@
+"""The reproduction of a commit as a flow: the verdict is its state, the proof an artifact."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from prefect import get_run_logger
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
+from prefect.states import Cancelled, Completed, Failed
+
+from headstart.pipeline.errors import FlowError
+from headstart.runs.cancelling import cancellation
+from headstart.runs.certificate import as_markdown, write
+from headstart.runs.rerun import Request, rerun
+from headstart.runs.verdict import CODE, Verdict
+
+CERTIFICATES = Path("data/certificates")
+ARTIFACT = "reproduction"
+
+
+def run_reproduction(
+    rev: str = "HEAD",
+    root: str | None = None,
+    *,
+    require: str = "bit-exact",
+    warm: bool = False,
+    from_source: bool = False,
+    changed: list[str] | None = None,
+) -> State[Any]:
+    """Run a commit again in a clean copy, and compare every output with its dvc.lock.
+
+    Parameters
+    ----------
+    rev : str
+        The commit.
+    root : str or None
+        The project's folder; None: the current one.
+    require : str
+        bit-exact, numerically-equal or metric-equal: the least that counts as success.
+    warm, from_source : bool
+        Use recorded features; fetch the data anew.
+    changed : list of str or None
+        Parameters to set, as ``section.key=value``.
+
+    Returns
+    -------
+    State
+        Completed; Failed with the verdict, or with why there is none; Cancelled.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        raise FlowError("The reproduction runs as a flow; `headstart.runs.rerun` has the function.")
+    folder = Path(root or Path.cwd()).resolve()
+    log = get_run_logger()
+    try:
+        request = Request(
+            rev,
+            require=_verdict(require),
+            warm=_store() if warm else None,
+            from_source=from_source,
+            changed=tuple(changed or ()),
+            command=shlex.join(["prefect", "flow", "reproduce", rev]),
+        )
+        stop = threading.Event()
+        with cancellation(context.flow_run.id, stop, log.warning) as cancelled:
+            try:
+                made = rerun(folder, request, say=log.info, stop=stop)
+            except FlowError:
+                if cancelled.is_set():
+                    return Cancelled(message=f"The reproduction of {rev} was cancelled.")
+                raise
+    except FlowError as error:
+        return Failed(message=str(error))
+    paths = write(made, folder / CERTIFICATES / made.commit[:12])
+    said = f"{made.commit[:12]}: {made.line()}"
+    log.info("%s Certificate: %s", said, paths[1])
+    try:
+        create_markdown_artifact(as_markdown(made), key=ARTIFACT, description=said)
+    except Exception as error:  # noqa: BLE001 - the server may be gone; the verdict stands
+        log.warning("Prefect's server does not take the certificate: %s", error)
+    return Completed(message=said) if made.reached else Failed(message=said)
+
+
+def _verdict(require: str) -> Verdict:
+    known = [verdict.value for verdict in Verdict if verdict is not Verdict.DIFFERENT]
+    if require not in known:
+        raise FlowError(f"`require` must be one of {', '.join(known)}. Got {require!r} instead.")
+    return Verdict(require)
+
+
+def _store() -> Path:
+    """The user's feature store, as the stages know it."""
+    code = "from headstart._utils.cache import cache_folder; print(cache_folder())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=CODE, env=dict(os.environ), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise FlowError(f"The feature store cannot be found: {done.stderr.strip()[-500:]}")
+    return Path(done.stdout.strip())

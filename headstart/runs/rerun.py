@@ -1,0 +1,268 @@
+"""A commit run again in a clean copy, and compared with its dvc.lock. Needs no server."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from headstart.pipeline import git_history, graph, recorded
+from headstart.pipeline.errors import FlowError
+from headstart.pipeline.git_history import Commit
+from headstart.pipeline.plan import options
+from headstart.pipeline.recorded import Record, Storage
+from headstart.runs import certificate as certificates
+from headstart.runs import interpreter
+from headstart.runs.certificate import Certificate, StageRun
+from headstart.runs.clean_copy import Copy, clean_copy, warm_up
+from headstart.runs.provision import check, data, stale
+from headstart.runs.run_stage import StageFailedError, run_stage
+from headstart.runs.verdict import (
+    Comparison,
+    FileVerdict,
+    Verdict,
+    contradictions,
+    likeness,
+    overall,
+)
+
+ENVIRONMENT = "environment.json"
+# Made by each stage, kept by none: DVC's cache and run cache stay empty.
+_COLD = ("--force", "--no-run-cache", "--no-commit")
+_NEEDED = ("dvc.yaml", "dvc.lock", "params.yaml", ".dvc/config")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to run again, and how.
+
+    Attributes
+    ----------
+    rev : str
+    require : Verdict
+        The least that counts as success.
+    warm : Path or None
+        A feature store whose records are copied and used; None: every picture passes again.
+    from_source : bool
+        Run the stages that fetch the data, also where their outputs are in the cache or the remote.
+    keep : bool
+        Leave the copy.
+    changed : sequence of str
+        Parameters to set, as ``section.key=value``.
+    python : str or None
+        The Python whose packages the stages use; "lock": one made from the commit's
+        requirements.lock; None: this one.
+    command : str
+        What the certificate says that was called.
+    """
+
+    rev: str
+    require: Verdict = Verdict.BIT_EXACT
+    warm: Path | None = None
+    from_source: bool = False
+    keep: bool = False
+    changed: Sequence[str] = ()
+    python: str | None = None
+    command: str = ""
+
+
+def rerun(
+    root: Path,
+    request: Request,
+    *,
+    say: Callable[[str], None],
+    stop: threading.Event | None = None,
+) -> Certificate:
+    """Run a commit again and compare.
+
+    Parameters
+    ----------
+    root : Path
+        The project's folder. Nothing in it is written, nor in its cache, remote and store.
+    request : Request
+    say : callable
+        Called with each line of progress.
+    stop : threading.Event or None
+        Set by another thread, it ends the run within seconds.
+
+    Raises
+    ------
+    FlowError
+        If there is no verdict: the revision or its data are unknown, a stage fails.
+    """
+    commit = git_history.commit(root, request.rev)
+    _check_format(commit)
+    run = _Run(root, request, commit, say, stop)
+    run.note_uncommitted()
+    try:
+        with clean_copy(commit, keep=request.keep) as copy:
+            say(f"Commit {commit} in a clean copy: {copy.folder}")
+            run.python = interpreter.choose(
+                request.python, commit, copy.folder, say=lambda line: say(f"  {line}"), stop=stop
+            )
+            run.note_python()
+            return run.whole(copy)
+    except OSError as error:  # a full disk, mostly
+        raise FlowError(
+            f"There is no verdict on commit {commit}: a file of the clean copy could not be "
+            f"written or read: {error}. TMPDIR names another place for it."
+        ) from error
+
+
+@dataclass
+class _Run:
+    root: Path
+    request: Request
+    commit: Commit
+    say: Callable[[str], None]
+    stop: threading.Event | None
+    python: Path = Path(sys.executable)
+    notes: list[str] = field(default_factory=list)
+    stages: list[StageRun] = field(default_factory=list)
+    files: list[FileVerdict] = field(default_factory=list)
+
+    def whole(self, copy: Copy) -> Certificate:
+        """Check, run, compare, certify."""
+        records = recorded.records(copy.project, f"commit {self.commit}")
+        check(records, self.commit)
+        storage = Storage(self.root)
+        restored = data(
+            copy, records, storage, from_source=self.request.from_source, note=self._note
+        )
+        self.files += contradictions(records) + stale(copy, records, restored, note=self._note)
+        self._prepare(copy)
+        where = _environment_path(records)
+        then = _environment(git_history.content(self.commit, where)) if where else None
+        if where:
+            (copy.project / where).unlink(missing_ok=True)
+        start = time.perf_counter()
+        self._run_stages(copy, restored)
+        seconds = time.perf_counter() - start
+        now = _environment(_read(copy.project / where)) if where else None
+        self.say("Comparing with dvc.lock …")
+        compare = Comparison(self.commit, copy.project, storage, copy.scratch, likeness)
+        for name, record in records.items():
+            self.files += compare.verdicts(record, restored=name in restored)
+        self.notes += dict.fromkeys(storage.faults)
+        if self.request.keep:
+            self._note(f"The copy was kept: {copy.project} (its git reads {self.root}'s objects).")
+        return Certificate(
+            revision=self.request.rev,
+            commit=self.commit.sha,
+            subject=self.commit.subject,
+            committed=self.commit.date,
+            made=datetime.now(UTC).isoformat(timespec="seconds"),
+            command=self.request.command,
+            verdict=overall(self.files),
+            required=self.request.require,
+            files=tuple(self.files),
+            stages=tuple(self.stages),
+            then=then,
+            now=now,
+            differences=certificates.differences(then, now),
+            changed=tuple(self.request.changed),
+            warm=self.request.warm is not None,
+            notes=tuple(self.notes),
+            seconds=round(seconds, 3),
+        )
+
+    def note_python(self) -> None:
+        """Say whose packages the stages use, if they are not ours."""
+        if self.request.python == interpreter.LOCK:
+            self._note("The stages use an environment made anew from the commit's lock.")
+        elif self.request.python:
+            self._note(f"The stages use the packages of {self.python}.")
+
+    def note_uncommitted(self) -> None:
+        """A commit is run again, not what lies in the folder: say so where the two differ."""
+        changed = git_history.uncommitted(self.root)
+        if changed:
+            named = ", ".join(changed[:3]) + (", …" if len(changed) > 3 else "")
+            self._note(
+                f"Changes in {len(changed)} files are not committed, so no part of this: {named}."
+            )
+
+    def _note(self, text: str) -> None:
+        self.notes.append(text)
+        self.say(f"Note: {text}")
+
+    def _prepare(self, copy: Copy) -> None:
+        if self.request.warm is not None:
+            count = warm_up(copy, self.request.warm)
+            self._note(f"Warm: recorded features of {self.request.warm} are used ({count} files).")
+        if self.request.changed:
+            recorded.change(copy.project / "params.yaml", self.request.changed)
+            self._note(f"Parameters changed: {', '.join(self.request.changed)}.")
+
+    def _run_stages(self, copy: Copy, restored: Mapping[str, str]) -> None:
+        environment = {**copy.environment(), **interpreter.path_variable(self.python)}
+        for stage in graph.stages(copy.project):
+            start = time.perf_counter()
+            how = restored.get(stage.name)
+            if how is None:
+                self.say(f"{stage.name} …")
+                self._run_stage(copy, stage, environment)
+                how = "ran"
+            seconds = round(time.perf_counter() - start, 3)
+            self.stages.append(StageRun(stage.name, how, seconds))
+            self.say(f"{stage.name}: {how}{f', {seconds:.1f} s' if how == 'ran' else ''}")
+
+    def _hear(self, line: str) -> None:
+        if not line.startswith(("Running stage '", "> ")):  # DVC's announcement: we made one
+            self.say(f"  {line}")
+
+    def _run_stage(self, copy: Copy, stage: graph.Stage, environment: Mapping[str, str]) -> None:
+        timeout = stage.meta.get("timeout_s")
+        try:
+            run_stage(
+                copy.project,
+                stage.name,
+                on_line=self._hear,
+                stop=self.stop,
+                timeout_s=None if timeout is None else float(timeout),
+                environment=environment,
+                arguments=_COLD,
+            )
+        except StageFailedError as error:
+            kept = "" if self.request.keep else " (--keep leaves it)"
+            raise FlowError(
+                f"There is no verdict on commit {self.commit}: {stage.name} failed in the clean "
+                f"copy{kept}. {error}"
+            ) from error
+
+
+def _check_format(commit: Commit) -> None:
+    missing = [path for path in _NEEDED if git_history.content(commit, path) is None]
+    if missing:
+        raise FlowError(
+            f"Commit {commit} cannot be run again: it has no {', '.join(missing)}. It is from "
+            "before the project was a DVC pipeline, or from before its first run was committed. "
+            "Nothing was run. `git log -- dvc.lock` lists the commits that recorded a run."
+        )
+
+
+def _environment_path(records: Mapping[str, Record]) -> str | None:
+    """Where the commit keeps its environment: beside the journal that its stages write."""
+    for record in records.values():
+        journal = options(record).get("journal")
+        if journal:
+            return f"{journal}/{ENVIRONMENT}"
+    return None
+
+
+def _environment(text: bytes | None) -> Mapping[str, Any] | None:
+    try:
+        values = json.loads(text or b"")
+    except ValueError:
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None

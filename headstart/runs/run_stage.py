@@ -1,0 +1,273 @@
+"""One stage of dvc.yaml through DVC, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from headstart.pipeline import lockfile
+from headstart.pipeline.errors import FlowError
+from headstart.runs import child
+
+_QUEUE_S = 15.0  # at most, between two tries
+_PATIENT = 3  # seconds for which a lock may be held before it is worth a word
+_SAID_MOST = 20  # lines of a stage that said nothing of an error
+_LEASH = Path(__file__).with_name("leash.py")
+
+
+class Outcome(StrEnum):
+    """What became of a stage."""
+
+    RAN = "Ran"
+    RESTORED = "Restored"  # from DVC's cache: a former run made it
+    UNCHANGED = "Unchanged"
+
+
+class StageFailedError(FlowError):
+    """A stage did not end well. The message is in the stage's own words.
+
+    Parameters
+    ----------
+    stage : str
+    message : str
+    code : int
+        The exit code of its command, or of DVC where the command was not at fault.
+    """
+
+    def __init__(self, stage: str, message: str, code: int = 1) -> None:
+        super().__init__(message)
+        self.stage = stage
+        self.code = code
+
+
+class StageStoppedError(StageFailedError):
+    """It was ended because the run is to end, not by a fault of its own."""
+
+
+# What DVC says of a fault; a stage may begin a line with ERROR, too.
+_FAULT = ("ERROR: failed to reproduce", "ERROR: unexpected error", "ERROR: interrupted")
+
+
+@dataclass
+class _Talk:
+    """What DVC and the stage said: DVC's verdict on the stage, and lines for a message."""
+
+    stage: str
+    on_line: Callable[[str], None]
+    outcome: Outcome = Outcome.UNCHANGED
+    begun: bool = False
+    said: list[str] = field(default_factory=list)
+    dvc: list[str] = field(default_factory=list)
+
+    def hear(self, line: str) -> None:
+        """Sort a line."""
+        verdict = {
+            f"Running stage '{self.stage}':": Outcome.RAN,
+            f"Stage '{self.stage}' is cached - skipping run, checking out outputs": (
+                Outcome.RESTORED
+            ),
+            f"Stage '{self.stage}' didn't change, skipping": Outcome.UNCHANGED,
+        }.get(line)
+        if verdict is not None and not self.begun:
+            self.begun, self.outcome = True, verdict
+        elif self.dvc or line.startswith(_FAULT if self.begun else "ERROR: "):
+            self.dvc.append(line)
+        elif line.strip() and not line.startswith("> "):
+            self.said = [*self.said[-500:], line]
+        if self.dvc and not self.begun:
+            return  # why it did not begin; not worth a line if it is to be tried again
+        if not any(line.startswith(noise) for noise in _NOISE) and line.strip():
+            self.on_line(line)
+
+    @property
+    def busy(self) -> list[int]:
+        """Numbers of the processes that DVC says hold the stage's files."""
+        text = "\n".join(self.dvc)
+        if "is busy, it is being blocked by:" not in text:
+            return []
+        return [int(number) for number in re.findall(r"\(PID (\d+)\)", text)]
+
+    def message(self) -> str:
+        """The stage's own words on what went wrong; DVC's, if the stage was not at fault."""
+        for place in range(len(self.said) - 1, -1, -1):
+            if self.said[place].startswith("Error: "):
+                return "\n".join(self.said[place:]).removeprefix("Error: ")
+        ended = re.search(r"failed to run: .*, exited with -?\d+", "\n".join(self.dvc), re.DOTALL)
+        if self.said and (ended or not self.dvc):
+            return "\n".join(self.said[-_SAID_MOST:])
+        return "\n".join(self.dvc).removeprefix("ERROR: ") or "It said nothing."
+
+    def code(self, code: int) -> int:
+        """The exit code of the stage's command, as DVC reports it; else DVC's own."""
+        found = re.search(r"exited with (-?\d+)$", "\n".join(self.dvc), re.MULTILINE)
+        return int(found.group(1)) if found else code
+
+
+@dataclass
+class _Doorman:
+    """Says who holds DVC's lock, if a stage has to wait for it; DVC waits without a word."""
+
+    root: Path
+    talk: _Talk
+    seen: tuple[int, int] = (0, 0)  # the holder, and how often it was met
+    next_s: float = field(default_factory=lambda: time.monotonic() + 1.0)
+
+    def look(self) -> None:
+        """Once a second, until the stage is at it."""
+        if self.talk.begun or time.monotonic() < self.next_s:
+            return
+        self.next_s = time.monotonic() + 1.0
+        holder = lockfile.holder(self.root) or 0
+        times = self.seen[1] + 1 if holder == self.seen[0] else 1
+        self.seen = (holder, times)
+        if holder and times == _PATIENT:
+            self.talk.on_line(
+                f"Process {holder} holds DVC's lock of this project. Waiting for it …"
+            )
+
+
+# What DVC says of git and of its remote is for a person at its own terminal.
+_NOISE = (
+    "To track the changes with git", "\tgit add ", "To enable auto staging", "\tdvc config ",
+    "Use `dvc push`", "Generating lock file", "Updating lock file", "Data and pipelines are up",
+)  # fmt: skip
+
+
+def run_stage(
+    root: Path,
+    stage: str,
+    *,
+    on_line: Callable[[str], None],
+    stop: threading.Event | None = None,
+    timeout_s: float | None = None,
+    environment: Mapping[str, str] | None = None,
+    arguments: Sequence[str] = (),
+) -> Outcome:
+    """Run a stage if DVC finds that it has to run: ``dvc repro --single-item``.
+
+    If another process works on the same files, it is named, and its end is waited for.
+
+    Parameters
+    ----------
+    root : Path
+        The project's folder.
+    stage : str
+        As DVC addresses it.
+    on_line : callable
+        Called with each line that DVC and the stage print, as it comes.
+    stop : threading.Event or None
+        Set by another thread, it ends the stage within seconds.
+    timeout_s : float or None
+        Seconds after which the stage is ended.
+    environment : mapping or None
+        Variables over those of this process.
+    arguments : sequence of str
+        More options of ``dvc repro``.
+
+    Raises
+    ------
+    StageFailedError
+        If DVC or the stage fails, or its time is over; ``StageStoppedError`` if it was stopped.
+    """
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    queue = _Queue(stage, on_line, stop)
+    while True:
+        talk = _Talk(stage, on_line)
+        left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+        ended = child.run(
+            _command(stage, arguments),
+            folder=root,
+            on_line=talk.hear,
+            stop=stop,
+            timeout_s=left,
+            environment={**surroundings(), **(environment or {})},
+            leash=os.name == "posix",
+            meanwhile=_Doorman(root, talk).look,
+        )
+        if ended.stopped:
+            raise StageStoppedError(stage, f"{stage} was stopped.", ended.code)
+        if ended.timed_out:
+            raise StageFailedError(
+                stage,
+                f"{stage} was ended after {timeout_s:g} s, the time that it has in dvc.yaml "
+                "(meta: timeout_s). What it had finished is kept where it keeps such things; run "
+                "again to go on, or give it more time.",
+                ended.code,
+            )
+        if talk.busy and not talk.begun:
+            queue.wait(talk.busy, deadline)
+            continue
+        for line in () if talk.begun else talk.dvc:
+            on_line(line)
+        if ended.code != 0:
+            raise StageFailedError(stage, talk.message(), talk.code(ended.code))
+        return talk.outcome
+
+
+def surroundings() -> dict[str, str]:
+    """Variables for a child: our own Python first on the path, lines at once, nothing sent."""
+    here = str(Path(sys.executable).parent)
+    path = os.environ.get("PATH", os.defpath)
+    if Path(shutil.which("python") or "").parent != Path(here):
+        path = f"{here}{os.pathsep}{path}"
+    return {"PATH": path, "PYTHONUNBUFFERED": "1", "DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "1"}
+
+
+def _command(stage: str, arguments: Sequence[str]) -> list[str]:
+    # -P: nothing in the project's folder can stand in for a module of DVC's.
+    start = [str(_LEASH), "{leash}"] if os.name == "posix" else ["-m", "dvc"]
+    words = ["--wait-for-lock", "repro", "--single-item", stage, *arguments]
+    return [sys.executable, "-P", *start, *words]
+
+
+@dataclass
+class _Queue:
+    """Waits while another process works on the stage's files."""
+
+    stage: str
+    on_line: Callable[[str], None]
+    stop: threading.Event | None
+    told: tuple[int, ...] = ()
+    seconds: float = 1.0
+
+    def wait(self, holders: Sequence[int], deadline: float | None) -> None:
+        """Until none of the processes lives, or long enough to try again.
+
+        One of them may have other things to do when it is done with these files.
+        """
+        names = ", ".join(str(number) for number in holders)
+        if tuple(holders) != self.told:
+            self.told = tuple(holders)
+            self.on_line(
+                f"Process {names} works on the files of {self.stage}. Waiting for it to end …"
+            )
+        self.seconds = min(self.seconds * 2, _QUEUE_S)
+        again, waiter = time.monotonic() + self.seconds, self.stop or threading.Event()
+        while time.monotonic() < again and any(_alive(number) for number in holders):
+            if waiter.wait(0.2):
+                raise StageStoppedError(self.stage, f"{self.stage} was stopped.", 130)
+        if deadline is not None and time.monotonic() >= deadline:
+            raise StageFailedError(
+                self.stage,
+                f"{self.stage} could not start in the time that it has in dvc.yaml (meta: "
+                f"timeout_s): process {names} works on its files. Wait for it or end it, then run "
+                "again.",
+            )
+
+
+def _alive(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

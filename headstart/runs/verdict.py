@@ -1,0 +1,244 @@
+"""What a run made beside what dvc.lock records: a verdict for every file, and one in all."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from headstart.pipeline.errors import FlowError
+from headstart.pipeline.git_history import Commit, content
+from headstart.pipeline.recorded import FOLDER, Output, Record, Storage, md5_file, md5_tree
+
+CODE = Path(__file__).resolve().parent.parent
+NOWHERE = (
+    "the recorded bytes are neither in DVC's cache nor in the remote, so that only the hash could "
+    "be compared (`dvc push` where they were made, or `dvc pull`, brings them)"
+)
+Likeness = Callable[[Sequence[tuple[Path, Path]]], Sequence[Mapping[str, Any]]]
+
+
+class Verdict(StrEnum):
+    """How alike, the best first."""
+
+    BIT_EXACT = "bit-exact"
+    NUMERICAL = "numerically-equal"  # all numbers within a tolerance, all else the same
+    METRIC = "metric-equal"  # in all: the metrics are, whatever else differs
+    DIFFERENT = "different"
+
+    def reaches(self, required: Verdict) -> bool:
+        """Whether it is as good as the one that is asked for, or better."""
+        order = list(Verdict)
+        return order.index(self) <= order.index(required)
+
+
+class Kind(StrEnum):
+    """What an entry is about."""
+
+    OUTPUT = "output"
+    METRIC = "metric"
+    INPUT = "input"  # the commit holds another one than its dvc.lock records
+    RECORD = "record"  # dvc.lock contradicts itself
+
+
+@dataclass(frozen=True)
+class FileVerdict:
+    """A file, or a folder of which the recorded files are not known.
+
+    Attributes
+    ----------
+    path, stage : str
+    kind : Kind
+    verdict : Verdict
+        Never METRIC.
+    recorded, got : str
+        The md5s; "": there is none.
+    largest : float or None
+        Largest difference of two numbers, where both were read.
+    why : str
+        Why it is not bit-exact.
+    restored : bool
+        It was brought from where it was recorded, and not made again.
+    """
+
+    path: str
+    stage: str
+    kind: Kind
+    verdict: Verdict
+    recorded: str = ""
+    got: str = ""
+    largest: float | None = None
+    why: str = ""
+    restored: bool = False
+
+
+def overall(files: Iterable[FileVerdict]) -> Verdict:
+    """The verdict in all.
+
+    Bit-exact: every file is. Numerically equal: every file is, or is bit-exact. Metric-equal: there
+    are metrics, and each is one of the two. A dvc.lock that contradicts itself proves nothing.
+    """
+    found = list(files)
+    kinds = {entry.verdict for entry in found}
+    if any(entry.kind is Kind.RECORD for entry in found) or not found:
+        return Verdict.DIFFERENT
+    if kinds == {Verdict.BIT_EXACT}:
+        return Verdict.BIT_EXACT
+    if kinds <= {Verdict.BIT_EXACT, Verdict.NUMERICAL}:
+        return Verdict.NUMERICAL
+    metrics = {entry.verdict for entry in found if entry.kind is Kind.METRIC}
+    if metrics and metrics <= {Verdict.BIT_EXACT, Verdict.NUMERICAL}:
+        return Verdict.METRIC
+    return Verdict.DIFFERENT
+
+
+def contradictions(records: Mapping[str, Record]) -> list[FileVerdict]:
+    """Outputs that dvc.lock records with another hash where a later stage reads them."""
+    made = {out.path: (name, out.md5) for name, record in records.items() for out in record.outs}
+    found: dict[str, FileVerdict] = {}
+    for name, record in records.items():
+        for path, read in record.deps.items():
+            maker, written = made.get(path, ("", read.md5))
+            if written != read.md5 and path not in found:
+                found[path] = FileVerdict(
+                    path,
+                    maker,
+                    Kind.RECORD,
+                    Verdict.DIFFERENT,
+                    written,
+                    read.md5,
+                    why=f"dvc.lock contradicts itself: {maker} wrote this, {name} read the other",
+                )
+    return list(found.values())
+
+
+@dataclass
+class Comparison:
+    """Compares the outputs in a project's folder with the records of a commit.
+
+    Parameters
+    ----------
+    commit : Commit
+    project : Path
+        Where the outputs are.
+    storage : Storage
+        Where recorded bytes are looked for.
+    scratch : Path
+        A folder for them.
+    likeness : callable
+        Pairs of a recorded and a new file to their likeness.
+    """
+
+    commit: Commit
+    project: Path
+    storage: Storage
+    scratch: Path
+    likeness: Likeness
+
+    def verdicts(self, record: Record, *, restored: bool = False) -> list[FileVerdict]:
+        """Of all outputs of a stage."""
+        found = [entry for out in record.outs for entry in self._output(record.name, out)]
+        by_path = {out.path: out for out in record.outs}
+        return [replace(entry, restored=restored) for entry in self._closer(found, by_path)]
+
+    def _output(self, stage: str, out: Output) -> list[FileVerdict]:
+        """By hashes alone."""
+        blank = FileVerdict(
+            out.path,
+            stage,
+            Kind.METRIC if out.metric else Kind.OUTPUT,
+            Verdict.DIFFERENT,
+            recorded=out.md5,
+        )
+        path = self.project / out.path
+        if not path.exists():
+            return [replace(blank, why="it was not made this time")]
+        got, files = md5_tree(path)
+        if not out.md5.endswith(FOLDER) or not got.endswith(FOLDER):
+            return [_same(blank, out.md5, got)]
+        if got == out.md5:
+            recorded: Mapping[str, str] | None = files
+        else:
+            recorded = self.storage.listing(out.md5, self.scratch / "listing")
+        if recorded is None or not (recorded or files):
+            hint = "" if got == out.md5 else NOWHERE.replace("bytes are", "list of its files is")
+            return [replace(_same(blank, out.md5, got), why=hint)]
+        return [
+            _same(
+                replace(blank, path=f"{out.path}/{name}"),
+                recorded.get(name, ""),
+                files.get(name, ""),
+            )
+            for name in sorted({*recorded, *files})
+        ]
+
+    def _closer(
+        self, found: Sequence[FileVerdict], outs: Mapping[str, Output]
+    ) -> Sequence[FileVerdict]:
+        """Compare the contents of what has another hash, where the recorded bytes are known."""
+        entries = list(found)
+        pairs: dict[int, tuple[Path, Path]] = {}
+        for number, entry in enumerate(entries):
+            if entry.verdict is Verdict.BIT_EXACT or not entry.recorded or not entry.got:
+                continue
+            if entry.recorded.endswith(FOLDER) or entry.got.endswith(FOLDER):
+                continue
+            target = self.scratch / f"{number}{Path(entry.path).suffix}"
+            out = outs.get(entry.path)
+            if self._recorded(entry, target, in_git=out is not None and not out.cached):
+                pairs[number] = (target, self.project / entry.path)
+            else:
+                entries[number] = replace(entry, why=NOWHERE)
+        answers = self.likeness(list(pairs.values())) if pairs else []
+        for number, answer in zip(pairs, answers, strict=True):
+            entries[number] = replace(
+                entries[number],
+                verdict=Verdict.NUMERICAL if answer["equal"] else Verdict.DIFFERENT,
+                largest=answer["largest"],
+                why=str(answer["why"]),
+            )
+            pairs[number][0].unlink()
+        return entries
+
+    def _recorded(self, entry: FileVerdict, target: Path, *, in_git: bool) -> bool:
+        """Bring the recorded bytes of a file to ``target``, if they are anywhere."""
+        kept = content(self.commit, entry.path) if in_git else None
+        if kept is not None:
+            target.write_bytes(kept)
+            if md5_file(target) == entry.recorded:
+                return True
+        return self.storage.fetch(entry.recorded, target) is not None
+
+
+def _same(entry: FileVerdict, recorded: str, got: str) -> FileVerdict:
+    verdict = Verdict.BIT_EXACT if recorded and recorded == got else Verdict.DIFFERENT
+    why = ""
+    if not recorded:
+        why = "dvc.lock records no such file"
+    elif not got:
+        why = "it was not made this time"
+    return replace(entry, recorded=recorded, got=got, verdict=verdict, why=why)
+
+
+def likeness(pairs: Sequence[tuple[Path, Path]]) -> Sequence[Mapping[str, Any]]:
+    """The likeness of files, by this project's own readers, in a process of their own.
+
+    Raises
+    ------
+    FlowError
+        If the readers fail as a whole.
+    """
+    asked = json.dumps([[str(first), str(second)] for first, second in pairs])
+    done = subprocess.run(
+        [sys.executable, "-m", "headstart.runs.numerical_comparison"],
+        cwd=CODE, input=asked, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise FlowError(f"The contents of files could not be compared: {done.stderr.strip()}")
+    answers: list[Mapping[str, Any]] = json.loads(done.stdout)
+    return answers

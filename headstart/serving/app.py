@@ -1,0 +1,233 @@
+"""An exported model behind HTTP: a page for people, JSON for programs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.resources import files as resources
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from headstart._utils.errors import PictureError
+from headstart.serving import rest
+from headstart.serving.answers import Answer, answer
+from headstart.serving.bodies import Upload, files
+from headstart.serving.classifier import Classifier
+from headstart.serving.guard import Guard
+from headstart.serving.metrics import CONTENT_TYPE, Measured
+from headstart.serving.refusals import RefusedError, status_of
+from headstart.serving.service import Service, Settings
+
+_PAGE = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/favicon.svg": ("favicon.svg", "image/svg+xml"),
+}
+_RAW = ("image/", "application/octet-stream")
+_TOP = 5
+_READS = ["GET", "HEAD"]
+
+
+def build(classifier: Classifier, settings: Settings) -> FastAPI:
+    """The application."""
+    service = Service(classifier, settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(service.batcher.close)
+
+    middleware = [
+        Middleware(Measured, metrics=service.metrics),
+        Middleware(Guard, hosts=settings.hosts, origins=settings.origins),
+    ]
+    if settings.origins:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=settings.origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["content-type"],
+            )
+        )
+    app = FastAPI(
+        title="Headstart", docs_url=None, redoc_url=None, openapi_url=None,
+        lifespan=lifespan, middleware=middleware,
+    )  # fmt: skip
+    app.add_exception_handler(RefusedError, _refused)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _internal_error)
+    _add_page(app, service)
+    _add_predict(app, service)
+    _add_rest(app, service)
+    return app
+
+
+def _add_page(app: FastAPI, service: Service) -> None:
+    """The page, and what is said of the service itself."""
+    for path, (name, kind) in _PAGE.items():
+        content = (resources("headstart.serving") / "page" / name).read_bytes()
+        app.add_api_route(path, _sends(content, kind), methods=_READS)
+
+    model = service.classifier.model
+    settings = service.settings
+
+    async def about() -> JSONResponse:
+        return JSONResponse(
+            {
+                "name": settings.name,
+                "classes": list(model.classes),
+                "image_size": model.image_size,
+                "kind": model.kind,
+                "activation": model.activation,
+                "backbone": model.backbone.name,
+                "form": service.classifier.form,
+                "formats": list(settings.limits.formats),
+                "max_picture_bytes": min(settings.limits.max_bytes, settings.max_body),
+                "max_pixels": settings.limits.max_pixels,
+                "max_pictures": settings.max_pictures,
+            }
+        )
+
+    async def healthz() -> JSONResponse:
+        return JSONResponse({"status": "ok"})
+
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+    app.add_api_route("/model", about, methods=_READS)
+    app.add_api_route("/healthz", healthz, methods=_READS)
+    app.add_api_route("/metrics", metrics, methods=_READS)
+
+
+def _add_predict(app: FastAPI, service: Service) -> None:
+    """``POST /predict``."""
+
+    async def predict(request: Request) -> JSONResponse:
+        top, threshold = _options(request)
+        async with service.bodies.stream(request) as stream:
+            uploads = await _uploads(request, stream, service.settings.max_pictures)
+            found = await service.classify([upload.content for upload in uploads])
+        classes = service.classifier.classes
+        results = [
+            _result(upload, result)
+            if isinstance(result, PictureError)
+            else _result(upload, answer(result, classes, top, threshold))
+            for upload, result in zip(uploads, found, strict=True)
+        ]
+        faults = [result for result in found if isinstance(result, PictureError)]
+        if len(faults) == len(found):
+            raise RefusedError(status_of(faults[0]), str(faults[0]), {"results": results})
+        return JSONResponse({"model": service.settings.name, "results": results})
+
+    app.add_api_route("/predict", predict, methods=["POST"])
+
+
+def _add_rest(app: FastAPI, service: Service) -> None:
+    """TensorFlow Serving's form."""
+    settings, classifier = service.settings, service.classifier
+
+    def understood(body: bytes) -> rest.Asked:
+        with service.parser:
+            return rest.understand(body, classifier.size, settings.max_pictures)
+
+    async def predict(request: Request, name: str, version: str = rest.VERSION) -> JSONResponse:
+        _require(settings.name, name, version)
+        async with service.bodies.stream(request) as stream:
+            body = b"".join([chunk async for chunk in stream])
+            asked = await asyncio.to_thread(understood, body)
+            del body
+            found = await service.classify(asked.items)
+        rows = []
+        for place, result in enumerate(found):
+            if isinstance(result, PictureError):
+                raise RefusedError(400, f"picture {place}: {result}")
+            rows.append(result)
+        return JSONResponse(rest.answered(rows, classifier.classes, columnar=asked.columnar))
+
+    async def status(name: str, version: str = rest.VERSION) -> JSONResponse:
+        _require(settings.name, name, version)
+        return JSONResponse(rest.status())
+
+    async def metadata(name: str, version: str = rest.VERSION) -> JSONResponse:
+        _require(settings.name, name, version)
+        return JSONResponse(rest.metadata(name, classifier.size, len(classifier.classes)))
+
+    for model in ("/v1/models/{name}", "/v1/models/{name}/versions/{version}"):
+        app.add_api_route(f"{model}:predict", predict, methods=["POST"])
+        app.add_api_route(f"{model}/metadata", metadata, methods=_READS)
+        app.add_api_route(model, status, methods=_READS)
+
+
+def _sends(content: bytes, kind: str) -> Any:
+    async def send() -> Response:
+        return Response(content, headers={"Content-Type": kind})
+
+    return send
+
+
+def _require(known: str, name: str, version: str) -> None:
+    if (name, version) != (known, rest.VERSION):
+        raise RefusedError(
+            404,
+            f"There is no model {name!r}, version {version!r}; there is {known!r}, version 1.",
+        )
+
+
+def _options(request: Request) -> tuple[int, float]:
+    try:
+        top = int(request.query_params.get("top", _TOP))
+        threshold = float(request.query_params.get("threshold", 0))
+    except ValueError:
+        top, threshold = 0, 0.0
+    if top < 1 or not 0 <= threshold <= 1:
+        raise RefusedError(422, "Expected top ≥ 1 and 0 ≤ threshold ≤ 1.")
+    return top, threshold
+
+
+async def _uploads(request: Request, stream: Any, max_pictures: int) -> list[Upload]:
+    """The pictures of a body: multipart, or the bytes of one."""
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        return await files(request, stream, max_pictures)
+    if kind.startswith(_RAW):
+        return [Upload(None, b"".join([chunk async for chunk in stream]))]
+    raise RefusedError(
+        415,
+        f"The body is called {kind[:100]!r}. Send multipart/form-data (curl -F file=@photo.jpg) or "
+        "one picture's bytes (curl -H 'Content-Type: image/jpeg' --data-binary @photo.jpg).",
+    )
+
+
+def _result(upload: Upload, said: Answer | PictureError) -> dict[str, Any]:
+    if isinstance(said, PictureError):
+        return {"file": upload.name, "error": said.detail, "reason": said.reason}
+    return {
+        "file": upload.name,
+        "label": said.label,
+        "probability": said.probability,
+        "top": [{"label": one.label, "probability": one.probability} for one in said.guesses],
+    }
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    if not isinstance(error, RefusedError):
+        raise error
+    return error.response()
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    return RefusedError(error.status_code, str(error.detail)).response()
+
+
+async def _internal_error(_: Request, error: Exception) -> Response:  # noqa: ARG001 - uvicorn logs it
+    return RefusedError(500, "Something failed here; the service's log says what.").response()

@@ -1,0 +1,174 @@
+"""What is to be classified: files, folders, patterns, addresses and lists, put into one order.
+
+Nothing is read here. What cannot be read later is known by its reason already where the name alone
+tells it: a file that is not there, a link in a folder, a pattern without a match.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from headstart._utils.errors import PictureError
+from headstart.sources.entries import name_fault, shown
+from headstart.sources.folder import FolderSource
+from headstart.sources.layout import unwanted
+
+_ADDRESSES = ("http://", "https://")
+_PATTERN = frozenset("*?[")
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One picture to be.
+
+    Attributes
+    ----------
+    name : str
+        As it is shown: the path as it was reached, or the address. No control characters.
+    place : str
+        The path or the address itself.
+    refusal : tuple of (reason, detail), or None
+        Why it cannot be read.
+    """
+
+    name: str
+    place: str
+    refusal: tuple[str, str] | None = None
+
+    @property
+    def remote(self) -> bool:
+        """Whether it is an address."""
+        return self.place.startswith(_ADDRESSES)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Inputs in the order in which they were asked for.
+
+    Attributes
+    ----------
+    inputs : tuple of Input
+    left_out : int
+        Hidden files and files of the operating system in the folders: nobody meant them.
+    """
+
+    inputs: tuple[Input, ...]
+    left_out: int = 0
+
+
+def expand(words: Sequence[str], lines: Iterable[str] = ()) -> Listing:
+    """Files for folders and patterns; everything else stays what it is.
+
+    Parameters
+    ----------
+    words : sequence of str
+        A file, a folder (everything below it, sorted by path), a pattern (sorted), an http or https
+        address; ``-`` stands for ``lines``.
+    lines : iterable of str
+        One such word a line; empty ones are passed over.
+    """
+    found: list[Input] = []
+    left_out = 0
+    for word in _with_lines(words, lines):
+        inputs, more = _expanded(word)
+        found += inputs
+        left_out += more
+    return Listing(tuple(found), left_out)
+
+
+def read_file(path: str, max_bytes: int, *, follow: bool = True) -> bytes:
+    """The bytes of a regular file of at most ``max_bytes``.
+
+    Raises
+    ------
+    PictureError
+        ``unreadable``, ``special`` or ``too_large``.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+    flags |= 0 if follow else getattr(os, "O_NOFOLLOW", 0)
+    try:
+        # Not blocking: what is a pipe by now must not hold us.
+        descriptor = os.open(path, flags)
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - pathlib opens no descriptors
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise PictureError("special", "it is a folder, a device, a pipe or a socket")
+            content = file.read(max_bytes + 1)
+    except OSError as error:
+        raise PictureError("unreadable", error.strerror or str(error)) from error
+    if len(content) > max_bytes:
+        raise PictureError("too_large", f"more than {max_bytes:,} bytes")
+    return content
+
+
+def _with_lines(words: Sequence[str], lines: Iterable[str]) -> Iterable[str]:
+    for word in words:
+        if word != "-":
+            yield word
+            continue
+        for line in lines:
+            text = line.rstrip("\r\n")
+            if text:
+                yield text
+
+
+def _expanded(word: str) -> tuple[list[Input], int]:
+    if word.startswith(_ADDRESSES):
+        fault = name_fault(word)
+        return [Input(shown(word), word, ("bad_name", fault) if fault else None)], 0
+    if not word:  # A shell's empty variable; as a path it would be the whole current folder.
+        return [Input("''", word, ("bad_name", "the name is empty"))], 0
+    path = Path(word)
+    try:
+        if path.is_dir():
+            return _below(path)
+        if not path.exists() and _PATTERN & set(word):
+            return _matches(word)
+    except (OSError, ValueError):  # A name that is too long, or holds a zero.
+        pass
+    return [_file(word)], 0
+
+
+def _file(word: str) -> Input:
+    # Named by the user, so links are followed; a name that no file can have fails when it is read.
+    fault = name_fault(word)
+    if fault:
+        return Input(shown(word), word, ("bad_name", fault))
+    return Input(word, word)
+
+
+def _matches(pattern: str) -> tuple[list[Input], int]:
+    # The shell's own patterns come expanded; these were quoted, or the shell has none.
+    found: list[Input] = []
+    left_out = 0
+    for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207 - of any path
+        inside = Path(match)
+        if inside.is_dir():  # `**` names each folder and its files.
+            if "**" not in pattern:
+                inputs, more = _below(inside)
+                found += inputs
+                left_out += more
+            continue
+        found.append(_file(match))
+    if not found and not left_out:
+        return [Input(shown(pattern), pattern, ("unreadable", "no file matches"))], 0
+    return found, left_out
+
+
+def _below(folder: Path) -> tuple[list[Input], int]:
+    found: list[Input] = []
+    left_out = 0
+    for entry in FolderSource(folder, sys.maxsize).entries:
+        if unwanted(entry.path):
+            left_out += 1
+            continue
+        name = str(folder / entry.path)
+        found.append(Input(shown(name), name, entry.refusal))
+    if not found and not left_out:
+        return [Input(shown(str(folder)), str(folder), ("empty", "the folder has no files"))], 0
+    return found, left_out

@@ -1,0 +1,104 @@
+"""Runs the service until it is told to stop: SIGINT and SIGTERM let it finish what it began."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+
+import uvicorn
+from fastapi import FastAPI
+
+from headstart._utils.errors import HeadstartError
+
+_GRACE = 20  # seconds for requests that are being answered
+_BACKLOG = 512
+
+
+def serve(app: FastAPI, host: str, port: int, name: str) -> None:
+    """Answer requests at ``host`` and ``port``; 0: a port that is free, which is then said.
+
+    Raises
+    ------
+    HeadstartError
+        If the address cannot be had.
+    """
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        http="h11",
+        ws="none",
+        lifespan="on",
+        timeout_graceful_shutdown=_GRACE,
+        backlog=_BACKLOG,
+    )
+    with _bound(host, port) as listener, _patient_signals():
+        _Server(config, listener, name).run(sockets=[listener])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class _Server(uvicorn.Server):
+    """Says when it is ready, and where."""
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, name: str) -> None:
+        super().__init__(config)
+        self._listener, self._name = listener, name
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then tell."""
+        await super().startup(sockets=sockets)
+        host, port = self._listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        address = f"http://{shown}:{port}"
+        print(f"Serving at {address} (Ctrl-C stops it).", file=sys.stderr)
+        print(
+            f"  people    {address}/\n"
+            f"  programs  POST {address}/predict\n"
+            f"            POST {address}/v1/models/{self._name}:predict",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return socket.create_server(address, family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise HeadstartError(
+            f"The service cannot listen at {host}, port {port}: {error.strerror or error}. If "
+            "another program has the port, choose one (--port 8502; 0: any that is free)."
+        ) from error
+
+
+@contextlib.contextmanager
+def _patient_signals() -> Iterator[None]:
+    """Let a signal end the service as an orderly end.
+
+    uvicorn finishes its requests and then raises the signal again for whoever handled it before:
+    by default that kills the process, with a traceback for Ctrl-C.
+    """
+    names = [signal.SIGINT, signal.SIGTERM]
+    before = {name: signal.signal(name, lambda *_: None) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)

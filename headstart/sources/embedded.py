@@ -1,0 +1,61 @@
+"""1,797 handwritten digits that come with scikit-learn: nothing to fetch, ten classes.
+
+The pictures are 8 × 8 grays of 17 levels (E. Alpaydin and C. Kaynak, "Optical Recognition of
+Handwritten Digits", UCI Machine Learning Repository, 1998, its test part). They are written as PNG
+files without compression, so that their bytes depend on no version of any encoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart._utils.errors import PictureError
+from headstart.sources.entries import Entry
+from headstart.sources.png import canonical_png
+
+_LEVELS = 16  # a pixel counts the dark ones of a 4 × 4 block: 0 to 16
+
+
+class EmbeddedSource:
+    """The digits as ``digits/<digit>/<number in the data set>.png``, sorted by path."""
+
+    def __init__(self) -> None:
+        from sklearn.datasets import load_digits  # 1 s that other sources need not pay
+
+        digits = load_digits()
+        self._files = {
+            f"digits/{label}/{number:04}.png": canonical_png(to_gray(picture))
+            for number, (label, picture) in enumerate(
+                zip(digits.target, digits.images, strict=True)
+            )
+        }
+        self._entries = [Entry(path, len(self._files[path])) for path in sorted(self._files)]
+
+    @property
+    def origin(self) -> str:
+        """The source in words."""
+        return "The embedded digits"
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """All 1,797 pictures."""
+        return self._entries
+
+    @property
+    def arrangement(self) -> None:
+        """The folders tell."""
+
+    def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | PictureError]]:
+        """The bytes of each wanted path."""
+        for entry in self._entries:
+            if entry.path in wanted:
+                yield entry.path, self._files[entry.path]
+
+
+def to_gray(levels: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+    """Levels 0 to 16 as grays 0 to 255, rounded half up."""
+    exact = levels.astype(np.int64)
+    return ((exact * 255 + _LEVELS // 2) // _LEVELS).astype(np.uint8)

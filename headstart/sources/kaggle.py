@@ -1,0 +1,165 @@
+"""A data set of Kaggle by owner, name and version, through kagglehub.
+
+What kagglehub's cache holds already is read where it lies. Anything else is fetched as the one
+archive that Kaggle sends, kept in ``$HEADSTART_CACHE/downloads/kaggle`` (else in the user's cache
+folder), and read like any archive: under the same bounds, and never unpacked.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from headstart._utils import locks
+from headstart._utils.errors import SourceError
+from headstart.sources.archive import open_archive
+from headstart.sources.entries import Source
+from headstart.sources.folder import FolderSource
+from headstart.sources.http import downloads_folder, short
+from headstart.sources.inventory import Bounds
+
+_CHUNK = 1 << 18
+# How to say who one is; no token stands here.
+_TOKEN = (
+    "Kaggle asks who you are for private data sets and for those with rules to accept. Accept "  # noqa: S105 - as above
+    "them on the data set's page; then make a token at https://www.kaggle.com/settings (API) and "
+    "put it into the environment variable KAGGLE_API_TOKEN, or alone into the file "
+    "~/.kaggle/access_token. (An older kaggle.json with user name and key goes to "
+    "~/.kaggle/kaggle.json.) Never put it into params.yaml: git would keep it."
+)
+
+
+def open_kaggle(name: str, bounds: Bounds) -> Source:
+    """The data set, from kagglehub's cache, from ours, or from Kaggle.
+
+    Parameters
+    ----------
+    name : str
+        ``OWNER/NAME/versions/N``.
+    bounds : Bounds
+
+    Raises
+    ------
+    SourceError
+        If it cannot be had, or is larger than the bounds.
+    UnsafeArchiveError
+        If the archive holds what no archive of pictures needs.
+    """
+    kagglehub = _kagglehub()
+    from kagglehub.cache import Cache
+    from kagglehub.handle import parse_dataset_handle
+
+    del kagglehub
+    handle = parse_dataset_handle(name)
+    cached = Cache().load_from_cache(handle)
+    if cached is not None:
+        print(f"Read from kagglehub's cache: {cached}", flush=True)
+        return FolderSource(Path(cached), bounds.max_total_bytes)
+    folder = downloads_folder() / "kaggle" / handle.owner / handle.dataset
+    archive = folder / f"{handle.version}.archive"
+    folder.mkdir(parents=True, exist_ok=True)
+    busy = "Another run (process {holder}) is fetching the same data set. Waiting for it …"
+    with locks.alone(archive.with_suffix(".lock"), busy):
+        if not archive.exists():
+            _fetch(handle, archive, bounds.max_total_bytes)
+    print(f"Read from {archive}, as Kaggle sent it.", flush=True)
+    return open_archive(archive, None, bounds)
+
+
+def _kagglehub() -> Any:
+    try:
+        import kagglehub
+    except ImportError as error:
+        raise SourceError(
+            "`download.source: kaggle` needs kagglehub, which is not installed. Run `make env`, or "
+            "`pip install kagglehub`. Nothing was written."
+        ) from error
+    # Its own lines name the address and no more.
+    logging.getLogger("kagglehub").setLevel(logging.WARNING)
+    return kagglehub
+
+
+def _fetch(handle: Any, archive: Path, max_bytes: int) -> None:
+    """Download the archive beside its place, then move it there."""
+    import requests
+    from kagglehub.clients import build_kaggle_client
+    from kagglesdk.datasets.types.dataset_api_service import ApiDownloadDatasetRequest
+
+    request = ApiDownloadDatasetRequest()
+    request.owner_slug = handle.owner
+    request.dataset_slug = handle.dataset
+    request.dataset_version_number = handle.version
+    part = archive.with_suffix(".part")
+    try:
+        with build_kaggle_client() as client:
+            answer = client.datasets.dataset_api_client.download_dataset(request)
+            with closing(answer):
+                _receive(answer, part, handle, max_bytes)
+    except requests.HTTPError as error:
+        if error.response is not None:
+            error.response.close()
+        raise _refused(handle, error) from error
+    except requests.RequestException as error:
+        raise _unreachable(handle, short(error)) from error
+    part.replace(archive)
+
+
+def _receive(answer: Any, part: Path, handle: Any, max_bytes: int) -> None:
+    """The answer's bytes, resumed and checked by kagglehub; bounded by us."""
+    from kagglehub.clients import download_file
+    from kagglehub.exceptions import DataCorruptionError
+
+    length = answer.headers.get("Content-Length", "")
+    if not length.isdigit():
+        # Without a length there is nothing to resume or to compare with, and no bound but ours.
+        with part.open("wb") as file:
+            for chunk in answer.iter_content(_CHUNK):
+                file.write(chunk)
+                if file.tell() > max_bytes:
+                    file.close()
+                    part.unlink()
+                    raise _too_big(handle, f"more than {max_bytes:,}")
+        return
+    if int(length) > max_bytes:
+        raise _too_big(handle, f"{int(length):,}")
+    try:
+        download_file(answer, str(part), handle)
+    except DataCorruptionError as error:
+        raise _unreachable(handle, "what came was damaged, and was deleted") from error
+    if part.stat().st_size != int(length):
+        raise _unreachable(
+            handle, f"the connection ended after {part.stat().st_size:,} of {int(length):,} bytes"
+        )
+
+
+def _too_big(handle: Any, size: str) -> SourceError:
+    return SourceError(
+        f"Kaggle's archive of {handle} has {size} bytes, more than `download.max_total_bytes` "
+        "allows. Nothing was kept. Raise the parameter if the data set is wanted."
+    )
+
+
+def _refused(handle: Any, error: Any) -> SourceError:
+    status = error.response.status_code if error.response is not None else 0
+    page = f"https://www.kaggle.com/datasets/{handle.owner}/{handle.dataset}"
+    if status in {401, 403}:
+        return SourceError(f"Kaggle refused {handle} (status {status}). {_TOKEN} Page: {page}")
+    if status == 404:
+        return SourceError(
+            f"Kaggle knows no data set {handle} (status 404). Nothing was written. Look up owner, "
+            f"name and version on {page} (versions stand under Data Card); a private one needs a "
+            f"token. {_TOKEN}"
+        )
+    return _unreachable(handle, f"it answered with status {status}")
+
+
+def _unreachable(handle: Any, why: str) -> SourceError:
+    page = f"https://www.kaggle.com/datasets/{handle.owner}/{handle.dataset}"
+    return SourceError(
+        f"Kaggle could not be asked for {handle}: {why}. Nothing was written; what was fetched is "
+        "kept. Run again when the network is back. Without one: fetch the data set with a browser "
+        f"from {page}, bring the zip here, and use `download.source: archive` with its path and "
+        "sha256."
+    )

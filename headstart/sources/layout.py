@@ -1,0 +1,278 @@
+"""Which folder holds the classes, and is the source divided into splits already?
+
+Recognized are class folders (``Cat/1.jpg``) and split folders over class folders
+(``train/Cat/1.jpg``), below any chain of single folders (``PetImages/Cat/1.jpg``; also inside of
+each split: ``seg_train/seg_train/street/1.jpg``). A file's class is the folder's name, in Unicode's
+composed form; files deeper inside belong to the same class. What was recognized is printed;
+``download.root`` and ``download.splits`` overrule it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from headstart._utils.errors import SourceError
+from headstart.sources.entries import Place, label_of
+
+#: Names of splits, in lower case, and the split that they mean.
+SPLIT_NAMES: Mapping[str, str] = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+# Words that say nothing beside one of these: test_set, seg_train, train-images.
+_FILLERS = {"set", "data", "dataset", "images", "imgs", "pictures", "seg", "split"}
+
+_SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini"}
+# A folder with nothing but these is no class. They decide which folders count, never which file
+# is a picture: that is told by content.
+_DOCUMENTS = {
+    "bib", "cfg", "csv", "db", "doc", "docx", "h5", "htm", "html", "ini", "ipynb", "json",
+    "license", "log", "m", "mat", "md", "npy", "npz", "pdf", "py", "rst", "sh", "tsv", "txt",
+    "xls", "xlsx", "xml", "yaml", "yml",
+}  # fmt: skip
+_EXPECTED = (
+    "Expected one folder a class with pictures in it (cat/1.jpg, dog/1.jpg), or train, validation "
+    "and test folders over class folders (train/cat/1.jpg), in either case below any single folder."
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A recognized arrangement of folders.
+
+    Parameters
+    ----------
+    root : str
+        Folder that holds the classes or the splits; "" for the source itself.
+    splits : mapping of str to str
+        Folder below the root that holds a split's classes, to the split; empty if the source is
+        not divided.
+    classes : frozenset of str
+        Names of class folders, as they stand in the source.
+    beside : tuple of str
+        Folders with pictures that belong to no split.
+    """
+
+    root: str
+    splits: Mapping[str, str]
+    classes: frozenset[str]
+    beside: tuple[str, ...] = ()
+
+    def place(self, path: str) -> Place | tuple[str, str]:
+        """The class and split of a file, or reason and detail why it has none."""
+        prefix = f"{self.root}/" if self.root else ""
+        if not path.startswith(prefix):
+            return "no_class", f"it stands outside of {self.root}/, which holds the classes"
+        inside = path.removeprefix(prefix)
+        split = ""
+        if self.splits:
+            folder = next((name for name in self.splits if inside.startswith(f"{name}/")), None)
+            if folder is None:
+                return "no_class", f"it stands in none of {', '.join(sorted(self.splits))}"
+            split, inside = self.splits[folder], inside.removeprefix(f"{folder}/")
+        name, _, rest = inside.partition("/")
+        if not rest:
+            return "no_class", "it stands in no class folder"
+        if name not in self.classes:
+            return "no_class", f"the folder {name} holds no picture"
+        return Place(label_of(name), split)
+
+    def describe(self) -> str:
+        """What was recognized, and how to overrule it."""
+        where = f"in {self.root}/" if self.root else "at the top"
+        labels = sorted({label_of(name) for name in self.classes})
+        named = ", ".join(labels[:8]) + (", …" if len(labels) > 8 else "")
+        if not self.splits:
+            return (
+                f"Recognized class folders {where}: {len(labels)} classes ({named}). "
+                "(`download.root` names another folder.)"
+            )
+        parts = ", ".join(
+            folder if folder == split else f"{folder} as {split}"
+            for folder, split in sorted(self.splits.items())
+        )
+        left = f" Left out: {', '.join(self.beside)}." if self.beside else ""
+        return (
+            f"Recognized splits {where} ({parts}) over {len(labels)} classes ({named}).{left} "
+            "(`download.root` and `download.splits` say otherwise.)"
+        )
+
+
+def split_of(name: str) -> str | None:
+    """The split that a name means, whatever its case: ``Training``, ``test_set``; else None."""
+    words = [word for word in re.split(r"[\W_]+", name.lower()) if word]
+    telling = [word for word in words if word not in _FILLERS]
+    return SPLIT_NAMES.get(telling[0]) if len(telling) == 1 else None
+
+
+def unwanted(path: str) -> tuple[str, str] | None:
+    """Reason and detail for files that systems leave behind; None for all others."""
+    parts = path.split("/")
+    for part in parts:
+        if part.startswith(".") or part == "__MACOSX":
+            return "hidden", f"{part} is hidden"
+    if parts[-1].lower() in _SYSTEM_FILES:
+        return "not_a_picture", f"{parts[-1]} is a file of the operating system"
+    return None
+
+
+def recognize(
+    paths: Iterable[str],
+    root: str | None,
+    origin: str,
+    splits: Mapping[str, str] | None = None,
+) -> Layout:
+    """Find the folder that holds the classes.
+
+    Parameters
+    ----------
+    paths : iterable of str
+        Files that may be pictures.
+    root : str, optional
+        The folder, if the user named it; its splits are still recognized.
+    origin : str
+        The source in words.
+    splits : mapping of str to str, optional
+        Folder to split, if the user named them: relative to the root, or to the first folder
+        that has them all. Empty: it is not divided, whatever the names say.
+
+    Raises
+    ------
+    SourceError
+        If there are fewer than two classes, or what the user named is not there.
+    """
+    tree = _Tree(paths)
+    if root is not None:
+        node = _steps(root)
+        if node and node not in tree.folders:
+            raise SourceError(
+                f"`download.root` is {root!r}, but {origin} holds no such folder with pictures. "
+                f"{tree.found('')} Nothing was written. Correct it, or set it to null."
+            )
+        chain = [node]
+    else:
+        chain = tree.chain("")
+    if splits:
+        return _named(tree, chain, {_steps(name): split for name, split in splits.items()}, origin)
+    if splits is None:
+        for node in chain:
+            if found := _splits(tree, node):
+                return _layout(tree, node, _inner(tree, node, found), origin)
+    return _layout(tree, chain[-1], {}, origin)
+
+
+def _steps(path: str) -> str:
+    return "/".join(part for part in path.split("/") if part not in {"", "."})
+
+
+class _Tree:
+    """Folders that hold possible pictures, each with the names of such folders in it."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self.folders: defaultdict[str, set[str]] = defaultdict(set)
+        self.files: Counter[str] = Counter()
+        for path in paths:
+            folder, _, name = path.rpartition("/")
+            if name.rpartition(".")[2].lower() in _DOCUMENTS:
+                continue
+            self.files[folder] += 1
+            while folder:
+                parent, _, last = folder.rpartition("/")
+                known = last in self.folders[parent]
+                self.folders[parent].add(last)
+                if known:
+                    break
+                folder = parent
+        for folder in list(self.files):
+            self.folders.setdefault(folder, set())  # a folder without folders is one, too
+
+    @staticmethod
+    def join(node: str, name: str) -> str:
+        return f"{node}/{name}" if node and name else node or name
+
+    def chain(self, node: str) -> list[str]:
+        """``node`` and the folders below it, as long as there is just one that holds folders."""
+        found = [node]
+        while len(below := self.folders[node]) == 1:
+            node = self.join(node, next(iter(below)))
+            if not self.folders[node]:
+                break
+            found.append(node)
+        return found
+
+    def found(self, node: str) -> str:
+        """What stands in a folder, in one sentence."""
+        where = f"{node}/" if node else "the top"
+        names = sorted(self.folders[node])
+        loose = self.files[node]
+        if not names:
+            return f"Found no folder with pictures at {where}, and {loose:,} files beside."
+        listed = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+        return f"Found at {where}: {len(names):,} folders ({listed}) and {loose:,} files beside."
+
+
+def _splits(tree: _Tree, node: str) -> dict[str, str]:
+    """Split folders directly in ``node`` that hold folders themselves; {} if it is not divided."""
+    named = {
+        name: split
+        for name in sorted(tree.folders[node])
+        if (split := split_of(name)) and tree.folders[tree.join(node, name)]
+    }
+    # A class may well be called "test", and a lone folder of that name divides nothing: a division
+    # has a part to train on, or consists of several such folders and nothing else.
+    if "train" in named.values() or (len(named) > 1 and len(named) == len(tree.folders[node])):
+        return named
+    return {}
+
+
+def _inner(tree: _Tree, node: str, splits: Mapping[str, str]) -> dict[str, str]:
+    """The folders that hold the classes, where every split has them below single folders."""
+    deeper = {name: tree.chain(tree.join(node, name))[-1] for name in splits}
+    if any(inner == tree.join(node, name) for name, inner in deeper.items()):
+        return dict(splits)
+    prefix = f"{node}/" if node else ""
+    return {inner.removeprefix(prefix): splits[name] for name, inner in deeper.items()}
+
+
+def _named(tree: _Tree, chain: list[str], splits: Mapping[str, str], origin: str) -> Layout:
+    """The layout that the user described."""
+    for node in chain:
+        if all(tree.folders.get(tree.join(node, name)) for name in splits):
+            return _layout(tree, node, splits, origin)
+    absent = [name for name in splits if not tree.folders.get(tree.join(chain[-1], name))]
+    raise SourceError(
+        f"`download.splits` names {', '.join(absent)}, but {origin} holds no such folder over "
+        f"class folders. {tree.found(chain[-1])} Nothing was written. Write the names as they "
+        "stand there, relative to `download.root`; or set it to null."
+    )
+
+
+def _layout(tree: _Tree, node: str, splits: Mapping[str, str], origin: str) -> Layout:
+    beside: tuple[str, ...] = ()
+    if splits:
+        classes = {name for split in splits for name in tree.folders[tree.join(node, split)]}
+        tops = {name.partition("/")[0] for name in splits}
+        beside = tuple(sorted(tree.folders[node] - tops))
+    else:
+        classes = set(tree.folders[node])
+        if classes and all(split_of(name) for name in classes):
+            raise SourceError(
+                f"{origin} is divided into {', '.join(sorted(classes))}, but the pictures lie in "
+                f"them without class folders, so nothing says what they show. {_EXPECTED} "
+                "Nothing was written."
+            )
+    if len({label_of(name) for name in classes}) < 2:
+        raise SourceError(
+            f"{origin} holds fewer than two classes. {tree.found(node)} {_EXPECTED} Nothing was "
+            "written. If another folder holds the classes, name it in `download.root`."
+        )
+    return Layout(node, splits, frozenset(classes), beside)

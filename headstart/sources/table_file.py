@@ -1,0 +1,143 @@
+"""The columns of a CSV or Parquet file, as text: bounded, and nothing guessed of types."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headstart._utils.errors import SourceError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MOST_ROWS = 2_000_000
+_MOST_BYTES = 1 << 30  # of a table, also of what a Parquet file unpacks to
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns; None: the table has no such column."""
+
+    label: str
+    path: str | None = None
+    url: str | None = None
+    split: str | None = None
+    group: str | None = None
+    sha256: str | None = None
+
+    @property
+    def named(self) -> dict[str, str]:
+        """Role to name, of those that there are."""
+        return {role: name for role, name in vars(self).items() if name is not None}
+
+
+def read_columns(path: Path, columns: Columns) -> pd.DataFrame:
+    """The named columns as text, under the names of their roles.
+
+    Raises
+    ------
+    SourceError
+        If the file is no table, too large, or lacks a column.
+    """
+    if path.stat().st_size > _MOST_BYTES:
+        raise SourceError(f"{path} has more than {_MOST_BYTES:,} bytes; no table needs as many.")
+    import pandas as pd
+
+    try:
+        parquet = path.suffix.lower() == ".parquet"
+        frame = _parquet(path, columns) if parquet else _csv(path, columns)
+    except (ValueError, OSError, pd.errors.ParserWarning) as error:
+        raise SourceError(
+            f"{path} cannot be read as a table: {error}. Expected UTF-8 text with a header and "
+            "commas (.csv) or tabs (.tsv) between cells, or a Parquet file. Nothing was written."
+        ) from error
+    if len(frame) > _MOST_ROWS:
+        raise SourceError(f"{path} has {len(frame):,} rows; at most {_MOST_ROWS:,} are read.")
+    named = columns.named
+    picked = frame[list(named.values())]
+    picked.columns = pd.Index(list(named))
+    return picked
+
+
+def _csv(path: Path, columns: Columns) -> pd.DataFrame:
+    import pandas as pd
+
+    separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    options: dict[str, Any] = {"sep": separator, "dtype": str, "na_filter": False}
+    options |= {"encoding": "utf-8-sig", "index_col": False}
+    _check_columns(path, columns, list(pd.read_csv(path, nrows=0, **options).columns))
+    with warnings.catch_warnings():
+        # It would drop what stands beyond the last column of the header.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        # One row more than is read tells that there are more; blank lines count, so that the
+        # numbers of rows hold.
+        frame: pd.DataFrame = pd.read_csv(
+            path, nrows=_MOST_ROWS + 1, skip_blank_lines=False, **options
+        )
+    return frame
+
+
+def _parquet(path: Path, columns: Columns) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as error:
+        raise SourceError(
+            f"{path} is a Parquet file, which pyarrow reads, and pyarrow is not installed. Run "
+            "`make env`, or `pip install pyarrow`; or write the table as CSV."
+        ) from error
+    try:
+        file = parquet.ParquetFile(path)
+        _check_columns(path, columns, list(file.schema_arrow.names))
+        groups = (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
+        unpacked = sum(group.total_byte_size for group in groups)
+        if file.metadata.num_rows > _MOST_ROWS or unpacked > _MOST_BYTES:
+            raise SourceError(
+                f"{path} has {file.metadata.num_rows:,} rows that unpack to {unpacked:,} bytes; at "
+                f"most {_MOST_ROWS:,} and {_MOST_BYTES:,} are read."
+            )
+        wanted = list(dict.fromkeys(columns.named.values()))
+        table = file.read(columns=wanted)
+    except pa.ArrowException as error:
+        raise ValueError(error) from error
+    _check_kinds(path, table.schema, pa.types)
+    plain = {
+        name: ["" if cell is None else str(cell) for cell in table.column(name).to_pylist()]
+        for name in wanted
+    }
+    return pd.DataFrame(plain, dtype="str")
+
+
+def _check_kinds(path: Path, schema: Any, types: Any) -> None:
+    """Numbers with fractions, dates and pictures have no one way to be a text."""
+    for field in schema:
+        kind = field.type.value_type if types.is_dictionary(field.type) else field.type
+        tests = (types.is_string, types.is_large_string, types.is_integer, types.is_null)
+        if not any(test(kind) for test in tests):
+            raise SourceError(
+                f"{path}: the column {field.name!r} holds {field.type}; text or integers are read. "
+                "Nothing was written."
+            )
+
+
+def _check_columns(path: Path, columns: Columns, header: Sequence[str]) -> None:
+    absent = {role: name for role, name in columns.named.items() if name not in header}
+    if not absent:
+        return
+    lines = []
+    for role, name in absent.items():
+        near = difflib.get_close_matches(name, header, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        lines.append(f"  - `download.{role}_column` is {name!r}.{hint}")
+    listed = ", ".join(repr(name) for name in header[:20]) + (", …" if len(header) > 20 else "")
+    raise SourceError(
+        f"{path} lacks {len(absent)} of the columns. Nothing was written.\n"
+        + "\n".join(lines)
+        + f"\nIts columns: {listed}."
+    )

@@ -1,0 +1,243 @@
+"""A data set that TensorFlow Datasets has prepared: read where it lies, without TensorFlow.
+
+Nothing is downloaded or prepared here: TFDS' own downloader neither resumes nor bounds what it
+fetches. The pictures come as the encoded files that were prepared, so that a picture's id is that
+of the original file; where a data set holds arrays, they are written as PNG without compression,
+whose bytes follow from the pixels alone. Its splits are taken by their names.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart._utils.errors import PictureError, SourceError
+from headstart.sources.entries import Arrangement, Entry, Place, label_of, name_fault, shown
+from headstart.sources.layout import split_of
+from headstart.sources.png import canonical_png
+from headstart.sources.records import read_records
+from headstart.sources.tfds_prepared import Features, chosen, find_prepared, opened, partly
+
+_MOST_EXAMPLES = 2_000_000
+
+
+@dataclass
+class _Split:
+    """One split of the data set, and what its records said."""
+
+    name: str
+    meaning: str | None
+    places: dict[str, Place] = field(default_factory=dict)
+
+
+class TfdsSource:
+    """The examples of a prepared data set, as ``SPLIT/NUMBER``, numbered in their order.
+
+    Parameters
+    ----------
+    name : str
+        ``NAME:VERSION`` or ``NAME/CONFIG:VERSION``.
+    location : Path
+        Where to look first: a folder of prepared data sets, or the data set's own.
+    features : Features
+    splits : mapping of str to str, or None
+        Split of the data set to ours; None: the usual names. Empty: it is not divided.
+    max_bytes, max_total_bytes : int
+        Bounds on an example and on all of them.
+
+    Raises
+    ------
+    SourceError
+        If it is not prepared, or not one of pictures with classes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        location: Path,
+        features: Features,
+        splits: Mapping[str, str] | None,
+        max_bytes: int,
+        max_total_bytes: int,
+    ) -> None:
+        self._name, self._max_bytes = name, max_bytes
+        self._folder = find_prepared(name, location)
+        self._builder = opened(self._folder)
+        self._check_files(max_total_bytes)
+        self._picture, self._label, self._group = chosen(self._builder.info, features, name)
+        self._splits = self._divided(splits)
+        self._entries = [entry for split in self._splits for entry in self._list(split)]
+        print(f"Read from {self._folder}", flush=True)
+
+    @property
+    def origin(self) -> str:
+        """The source in words."""
+        return f"The data set {self._name}"
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """One for each example."""
+        return self._entries
+
+    @property
+    def arrangement(self) -> Arrangement:
+        """What the examples say."""
+        return _Told(self._name, self._label, self._splits)
+
+    def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | PictureError]]:
+        """The picture of each wanted example, in the order of the data set."""
+        for split in self._splits:
+            if not any(path in wanted for path in split.places):
+                continue
+            for path, example in self._examples(split, {self._picture}):
+                if path in wanted:
+                    yield path, _encoded(example[self._picture])
+
+    def _divided(self, splits: Mapping[str, str] | None) -> list[_Split]:
+        """The data set's splits, each with what it means to us."""
+        own = sorted(self._builder.info.splits)
+        absent = sorted(set(splits or {}) - set(own))
+        if absent:
+            raise SourceError(
+                f"`download.splits` names {', '.join(absent)}; {self._name} has the splits "
+                f"{', '.join(own)}. Nothing was written."
+            )
+        if splits is None:
+            return [_Split(name, split_of(name)) for name in own]
+        return [_Split(name, splits.get(name) if splits else "") for name in own]
+
+    def _list(self, split: _Split) -> Iterator[Entry]:
+        """Entries of a split; their labels are read, and their pictures measured."""
+        if split.meaning is None:
+            for number in range(self._builder.info.splits[split.name].num_examples):
+                detail = (
+                    f"its split is {split.name!r}, which is none of train, validation and test; "
+                    "`download.splits` says what it is"
+                )
+                yield Entry(_path(split, number), 0, ("no_class", detail))
+            return
+        names = {self._picture, self._label} | ({self._group} if self._group else set())
+        for path, example in self._examples(split, names):
+            if example is None:
+                detail = f"its record has more than {self._max_bytes:,} bytes"
+                yield Entry(path, 0, ("too_large", detail))
+                continue
+            picture = example[self._picture]
+            size = len(picture) if isinstance(picture, bytes) else int(picture.nbytes)
+            place = self._place(split, example)
+            if isinstance(place, Place):
+                split.places[path] = place
+                yield Entry(path, size)
+            else:
+                yield Entry(path, size, place)
+
+    def _place(self, split: _Split, example: Mapping[str, Any]) -> Place | tuple[str, str]:
+        feature, value = self._builder.info.features[self._label], example[self._label]
+        if isinstance(value, bytes):
+            label = value.decode("utf-8", "surrogateescape")
+        elif hasattr(feature, "int2str"):
+            if not 0 <= int(value) < feature.num_classes:
+                return "no_class", f"its {self._label} is {int(value)}: it has no class"
+            label = feature.int2str(int(value))
+        else:
+            label = str(int(value))
+        group = ""
+        if self._group:
+            told = example[self._group]
+            group = told.decode("utf-8", "replace") if isinstance(told, bytes) else str(told)
+            if fault := name_fault(group):
+                return "bad_name", f"its group {shown(group)!r}: {fault}"
+        return Place(label_of(label), split.meaning or "", group)
+
+    def _examples(self, split: _Split, names: set[str]) -> Iterator[tuple[str, Any]]:
+        """Path and decoded features of each example; None for one that is too large."""
+        info = self._builder.info
+        features, decoders = partly(info.features, names)
+        files = [Path(path) for path in info.splits[split.name].filepaths]
+        number = 0
+        for record in read_records(files, info.file_format.value, 2 * self._max_bytes):
+            path = _path(split, number)
+            number += 1
+            if record is None:
+                yield path, None
+                continue
+            try:
+                example = features.deserialize_example_np(record, decoders=decoders)
+            except Exception as error:  # a damaged record can raise anything
+                raise SourceError(
+                    f"{self._folder}: example {number - 1} of {split.name} cannot be read: "
+                    f"{error}. Prepare the data set anew."
+                ) from error
+            yield path, example
+        stated = info.splits[split.name].num_examples
+        if number != stated:
+            raise SourceError(
+                f"{self._folder}: {split.name} holds {number:,} examples, and dataset_info.json "
+                f"says {stated:,}. It was not prepared to the end, or damaged. Prepare it anew."
+            )
+
+    def _check_files(self, most: int) -> None:
+        """What the description says of files and numbers is a stranger's word."""
+        splits = self._builder.info.splits.values()
+        files = [Path(path) for split in splits for path in split.filepaths]
+        outside = next((path for path in files if path.parent != self._folder), None)
+        if outside is not None:
+            raise SourceError(f"{self._folder} names {outside}, which lies outside of it.")
+        examples = sum(split.num_examples for split in splits)
+        if examples > _MOST_EXAMPLES:
+            raise SourceError(
+                f"{self._folder} says that it holds {examples:,} examples; at most "
+                f"{_MOST_EXAMPLES:,} are read. Nothing was written."
+            )
+        total = sum(path.stat().st_size for path in files if path.is_file())
+        if total > most:
+            raise SourceError(
+                f"{self._folder} holds {total:,} bytes; `download.max_total_bytes` allows "
+                f"{most:,}. Nothing was written. Raise it if the pictures are wanted."
+            )
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What the examples say of themselves."""
+
+    name: str
+    label: str
+    splits: Sequence[_Split]
+
+    def place(self, path: str) -> Place | tuple[str, str]:
+        """The place of an example."""
+        name = path.rpartition("/")[0]
+        return next(split for split in self.splits if split.name == name).places[path]
+
+    def describe(self) -> str:
+        """Splits and classes."""
+        counts: Counter[str] = Counter()
+        for split in self.splits:
+            counts.update(place.label for place in split.places.values())
+        labels = sorted(counts)
+        named = ", ".join(labels[:8]) + (", …" if len(labels) > 8 else "")
+        parts = ", ".join(
+            f"{len(split.places):,} of {split.name}"
+            + (f" as {split.meaning}" if split.meaning not in {split.name, ""} else "")
+            for split in self.splits
+            if split.meaning is not None
+        )
+        left = ", ".join(split.name for split in self.splits if split.meaning is None)
+        said = f"Read {self.name}: {parts}; {len(labels)} classes ({named}) from {self.label!r}."
+        return f"{said} Left out: {left} (`download.splits` says what it is)." if left else said
+
+
+def _encoded(picture: Any) -> bytes | PictureError:
+    if isinstance(picture, bytes):
+        return picture
+    return canonical_png(np.asarray(picture, np.uint8))
+
+
+def _path(split: _Split, number: int) -> str:
+    return f"{split.name}/{number:08}"

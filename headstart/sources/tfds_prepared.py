@@ -1,0 +1,153 @@
+"""What TensorFlow Datasets has prepared: where it lies, what it holds, and which part is read."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart._utils.errors import SourceError
+
+_OWN = "tensorflow_datasets.core.features."
+_CLASS = ("pythonClassName", "type")  # the second in older descriptions
+
+
+@dataclass(frozen=True)
+class Features:
+    """Which features of the data set are read; None: those that it names itself."""
+
+    picture: str | None = None
+    label: str | None = None
+    group: str | None = None
+
+
+def find_prepared(name: str, location: Path) -> Path:
+    """The folder of a prepared data set.
+
+    Looked for in ``location`` (which may be the data set's own folder), in ``$TFDS_DATA_DIR``, and
+    in ``~/tensorflow_datasets``.
+
+    Raises
+    ------
+    SourceError
+        With the command that prepares it, if it is in none of them.
+    """
+    data_set, _, version = name.partition(":")
+    places = [location]
+    if given := os.environ.get("TFDS_DATA_DIR"):
+        places.append(Path(given).expanduser())
+    places.append(Path("~/tensorflow_datasets").expanduser())
+    for place in places:
+        ways = (place / data_set / version, place / version, place)
+        for folder in ways:
+            if folder.parts[-1] == version and (folder / "dataset_info.json").is_file():
+                return folder
+    others = sorted(
+        {found.parent.name for place in places for found in (place / data_set).glob("*/dataset_i*")}
+    )
+    there = f" Prepared is {', '.join(others)}: put that into the name." if others else ""
+    target = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    # TFDS 4.9 imports it to prepare, and does not ask for it.
+    absent = importlib.util.find_spec("importlib_resources") is None
+    first = "  pip install importlib_resources\n" if absent else ""
+    raise SourceError(
+        f"The data set {name} is not prepared in any of {', '.join(map(str, places))}.{there} "
+        "Headstart fetches no data set of TFDS by itself. Prepare it once, on a machine with a "
+        f"network and room for it:\n{first}"
+        f'  python -c "import tensorflow_datasets as tfds; tfds.builder({name!r}, '
+        f'data_dir={target!r}).download_and_prepare()"\n'
+        "Then run again; on another machine, copy the folder and name it in `download.location`."
+    )
+
+
+def opened(folder: Path) -> Any:
+    """The read-only builder of a prepared data set."""
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise SourceError(
+            "`download.source: tfds` needs tensorflow-datasets, which is not installed. Run "
+            "`make env`, or `pip install tensorflow-datasets`. Nothing was written."
+        ) from error
+    _check_classes_of_features(folder / "features.json")
+    try:
+        return tfds.builder_from_directory(folder)
+    except Exception as error:  # a damaged description can raise anything
+        raise SourceError(
+            f"{folder} cannot be read as a prepared data set: {error}. Prepare it anew."
+        ) from error
+
+
+def _check_classes_of_features(path: Path) -> None:
+    """TFDS imports whatever module the file names; only its own are let through."""
+    try:
+        waiting: list[Any] = [json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{path} cannot be read: {error}. Prepare the data set anew.") from error
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            # A dict under one of these keys is a feature that has that name.
+            named = next((node[key] for key in _CLASS if isinstance(node.get(key), str)), _OWN)
+            if not named.startswith(_OWN):
+                raise SourceError(
+                    f"{path} names the class {named!r}, which is none of TFDS' own. It was not "
+                    "imported, since importing runs code. Nothing was written."
+                )
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
+
+
+def chosen(info: Any, wanted: Features, name: str) -> tuple[str, str, str | None]:
+    """The names of picture, label and group among the features."""
+    own = info.supervised_keys or (None, None)
+    picture = wanted.picture or (own[0] if isinstance(own[0], str) else None) or "image"
+    label = wanted.label or (own[1] if isinstance(own[1], str) else None) or "label"
+    lines = []
+    for key, feature in (("path", picture), ("label", label), ("group", wanted.group)):
+        if feature is not None and feature not in info.features:
+            lines.append(f"  - there is no {feature!r} (`download.{key}_column`)")
+    if not lines and not _is_picture(info.features[picture]):
+        lines.append(f"  - {picture!r} is {info.features[picture]}, no picture")
+    if not lines and not _is_label(info.features[label]):
+        lines.append(f"  - {label!r} is {info.features[label]}, no class")
+    if lines:
+        raise SourceError(
+            f"{name} is no data set of pictures with classes as it was asked for:\n"
+            + "\n".join(lines)
+            + f"\nIts features: {info.features}. Nothing was written."
+        )
+    return picture, label, wanted.group
+
+
+def _is_picture(feature: Any) -> bool:
+    kind, shape = np.dtype(feature.np_dtype), feature.shape
+    if type(feature).__name__ == "Image":
+        return kind in (np.uint8, np.uint16)
+    return kind == np.uint8 and len(shape) in {2, 3} and (len(shape) == 2 or shape[2] in {1, 3, 4})
+
+
+def _is_label(feature: Any) -> bool:
+    return hasattr(feature, "int2str") or (
+        feature.shape == () and (np.dtype(feature.np_dtype).kind in "iuOS")
+    )
+
+
+def partly(features: Any, names: set[str]) -> tuple[Any, Any]:
+    """These features alone, and how they are decoded: pictures stay the files that they are."""
+    import tensorflow_datasets as tfds
+
+    # (`tfds.decode.PartialDecoding` would do the same, and import TensorFlow.)
+    few = tfds.features.FeaturesDict({name: features[name] for name in sorted(names)})
+    skip = {
+        name: tfds.decode.SkipDecoding()
+        for name in names
+        if type(features[name]).__name__ == "Image"
+    }
+    return few, skip or None

@@ -1,0 +1,245 @@
+"""Reads params.yaml and reports every fault of it in one message.
+
+Read with ruamel.yaml, as DVC does: PyYAML would make ``1e-3`` a string and ``no`` a False.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+import headstart
+from headstart._utils.errors import ParameterError, UnfitError
+from headstart.stage.sections import Section, Seed
+
+#: What ruamel raises, besides its own errors, for a date such as 2020-99-99, a number of 5,000
+#: digits, brackets in brackets without end, or ``!!omap 1``.
+BROKEN = (ValueError, RecursionError, AttributeError)
+
+
+@cache
+def sections() -> Mapping[str, type[Section]]:
+    """Return the section classes by name: ``SplitParams`` configures the section ``split``.
+
+    Found in the modules ``parameters`` of the library's rooms. They are imported by name, so that
+    a stage statically imports its own sections alone, and DVC re-runs it for those alone.
+    """
+    found: dict[str, type[Section]] = {}
+    for room in sorted(p.name for p in Path(headstart.__path__[0]).iterdir() if p.is_dir()):
+        if not Path(headstart.__path__[0], room, "parameters.py").is_file() or room == "stage":
+            continue
+        module = importlib.import_module(f"headstart.{room}.parameters")
+        for name, kind in vars(module).items():
+            if (
+                isinstance(kind, type)
+                and issubclass(kind, Section)
+                and kind.__module__ == module.__name__
+                and name.endswith("Params")
+            ):
+                found[re.sub(r"(?<!^)(?=[A-Z])", "_", name.removesuffix("Params")).lower()] = kind
+    return found
+
+
+@cache
+def params_model() -> type[BaseModel]:
+    """Return the model of the whole file: ``seed`` and a field for each section."""
+    fields: dict[str, Any] = {name: (kind, ...) for name, kind in sections().items()}
+    config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    return create_model("Params", __config__=config, seed=(Seed, ...), **fields)
+
+
+def read_params(path: Path) -> Any:
+    """Read, check and return the whole file as a frozen record with a field for each section.
+
+    Raises
+    ------
+    ParameterError
+        With one line for every fault: expectation, value, line, nearest known key.
+    """
+    document = _parse(path)
+    model = params_model()
+    try:
+        return model.model_validate(_plain(document))
+    except ValidationError as error:
+        # A set: a value that fits no branch of a union is one fault, however pydantic counts.
+        lines = {_sentence(fault, document, model, path.name) for fault in error.errors()}
+        count = f"{len(lines)} fault{'s' if len(lines) > 1 else ''}"
+        message = f"{path.name} has {count}; nothing was run.\n" + "\n".join(
+            f"  - {line}"
+            for line in sorted(lines, key=lambda sentence: (sentence.line, sentence.text))
+        )
+        raise ParameterError(message) from None
+
+
+def _parse(path: Path) -> CommentedMap:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ParameterError(
+            f"There is no parameter file at {path}. Run from the project's folder, or name the "
+            "file with --params."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ParameterError(f"{path} is not UTF-8 text: {error}.") from None
+    try:
+        document = YAML(typ="rt").load(io.StringIO(text))
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise ParameterError(
+            f"{path.name} is not valid YAML: {error.problem} (line {line})."
+        ) from None
+    except YAMLError as error:
+        raise ParameterError(f"{path.name} is not valid YAML: {error}.") from None
+    except BROKEN as error:
+        raise ParameterError(f"{path.name} holds a value that YAML cannot read: {error}.") from None
+    if not isinstance(document, CommentedMap):
+        raise ParameterError(f"{path.name} must hold sections of parameters, one key each.")
+    return document
+
+
+def _plain(value: Any) -> Any:
+    """Round-trip YAML types as the plain Python types that strict validation asks for."""
+    if isinstance(value, CommentedMap):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, CommentedSeq):
+        return [_plain(item) for item in value]
+    for plain in (bool, int, float, str):
+        if isinstance(value, plain):
+            return plain(value)
+    return value
+
+
+@dataclass(frozen=True)
+class _Sentence:
+    text: str
+    line: int
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _sentence(fault: Any, document: CommentedMap, model: type[BaseModel], file: str) -> _Sentence:
+    place = tuple(fault["loc"])
+    if fault["type"] in _UNION_MEMBER or any(part in _BRANCHES for part in place[1:]):
+        place = tuple(part for part in place if part not in _BRANCHES)
+    line = _line_of(document, place)
+    where = f"({file} line {line})" if line else f"({file})"
+    name = ".".join(str(part) for part in place)
+    if fault["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(place[-1]), _known(model, place[:-1]), n=1)
+        hint = f" Did you mean `{'.'.join([*map(str, place[:-1]), near[0]])}`?" if near else ""
+        return _Sentence(f"The `{name}` parameter is unknown.{hint} {where}", line)
+    if fault["type"] == "missing":
+        expected = _expectation(model, place)
+        return _Sentence(f"The `{name}` parameter is missing: it must be {expected}. {where}", line)
+    got = fault["input"]
+    shown = "null" if got is None else str(got).lower() if isinstance(got, bool) else repr(got)
+    # The only errors that the sections raise themselves are UnfitErrors.
+    unfit = fault["ctx"]["error"] if fault["type"] == "value_error" else None
+    error = unfit or UnfitError(_expectation(model, place))
+    return _Sentence(f"{error.sentence(name, shown)} {where}", line)
+
+
+# Pydantic appends the branch of a union that it tried to the place of an error.
+_BRANCHES = frozenset({"int", "str", "float", "bool", "constrained-int", "constrained-str", "none"})
+_UNION_MEMBER = frozenset({"none_required"})
+
+
+def _line_of(document: Any, place: tuple[Any, ...]) -> int:
+    """1-based line of the deepest part of ``place`` that the file has; 0 if there is none."""
+    line = 0
+    node = document
+    for part in place:
+        if isinstance(node, CommentedMap) and part in node:
+            line = node.lc.key(part)[0] + 1
+        elif isinstance(node, CommentedSeq) and isinstance(part, int) and part < len(node):
+            line = node.lc.item(part)[0] + 1
+        else:
+            return line
+        node = node[part]
+    return line
+
+
+def _known(model: type[BaseModel], place: tuple[Any, ...]) -> list[str]:
+    return list(_schema_at(model, place).get("properties", {}))
+
+
+def _expectation(model: type[BaseModel], place: tuple[Any, ...]) -> str:
+    schema = _schema_at(model, place)
+    return _describe(schema, _schema(model)) if schema else "known"
+
+
+@cache
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return TypeAdapter(model).json_schema()
+
+
+def _schema_at(model: type[BaseModel], place: tuple[Any, ...]) -> dict[str, Any]:
+    root = _schema(model)
+    schema: dict[str, Any] = root
+    for part in place:
+        schema = _resolve(schema, root)
+        schema = (
+            schema.get("items", {})
+            if isinstance(part, int)
+            else schema.get("properties", {}).get(part, {})
+        )
+    return _resolve(schema, root)
+
+
+def _resolve(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].rsplit("/", 1)[-1]]
+    return schema
+
+
+_BOUNDS = (("exclusiveMinimum", ">"), ("minimum", "≥"), ("exclusiveMaximum", "<"), ("maximum", "≤"))
+_PATTERNS = {
+    r"^[0-9a-f]{64}$": "a sha256 of 64 hexadecimal digits",
+    r"^https?://": "an http:// or https:// address",
+}
+_TYPES = {
+    "integer": "an integer",
+    "number": "a number",
+    "string": "a text",
+    "boolean": "true or false",
+    "null": "null",
+    "object": "a section",
+}
+
+
+def _describe(schema: dict[str, Any], root: dict[str, Any]) -> str:
+    """A JSON schema in the words of a sentence: ``an integer ≥ 1 or null``."""
+    schema = _resolve(schema, root)
+    if "expected" in schema:
+        return str(schema["expected"])
+    if "anyOf" in schema:
+        return " or ".join(_describe(branch, root) for branch in schema["anyOf"])
+    if "enum" in schema:
+        return "one of " + ", ".join(str(value) for value in schema["enum"])
+    if schema.get("type") == "array":
+        at_least = f" with at least {schema['minItems']} entry" if schema.get("minItems") else ""
+        return f"a list{at_least}, each {_describe(schema['items'], root)}"
+    words = _PATTERNS.get(schema.get("pattern", "")) or _TYPES.get(
+        schema.get("type", ""), "a value"
+    )
+    if schema.get("minLength"):
+        words += " that is not empty"
+    bounds = [f"{sign} {_number(schema[key])}" for key, sign in _BOUNDS if key in schema]
+    return f"{words} {' and '.join(bounds)}" if bounds else words
+
+
+def _number(value: float) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

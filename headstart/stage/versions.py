@@ -1,0 +1,52 @@
+"""runtime.txt: the versions that decide the bytes of the outputs.
+
+The file is a dependency of the stages that compute, so that a new TensorFlow runs them again and
+a new plotting library does not. It is generated from requirements.lock, never written by hand.
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+
+from headstart._utils.errors import HeadstartError
+
+
+def read(path: Path) -> dict[str, str]:
+    """Package name to version, from lines ``name==version``; ``#`` starts a comment."""
+    found = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        content = line.split("#", 1)[0].strip()
+        if content:
+            name, _, version = content.partition("==")
+            found[name.strip()] = version.strip()
+    return found
+
+
+def check(path: Path) -> None:
+    """Compare the installed packages with the file.
+
+    Raises
+    ------
+    HeadstartError
+        Naming every package that differs.
+    """
+    if not path.exists():
+        raise HeadstartError(
+            f"There is no {path}. `make runtime` writes it from requirements.lock."
+        )
+    wrong = []
+    for name, wanted in read(path).items():
+        try:
+            got = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            got = "nothing"
+        if got != wanted:
+            wrong.append(f"  - {name}: {wanted} expected, {got} installed")
+    if wrong:
+        raise HeadstartError(
+            f"The installed packages are not those of {path.name}, so the result would not "
+            "be this commit's. Nothing was run.\n" + "\n".join(wrong) + "\n"
+            "Run `make env` to install the locked versions; or, to adopt the installed ones, "
+            "change pyproject.toml and run `make lock runtime`."
+        )

@@ -1,0 +1,101 @@
+"""Training histories as CSV: a row an epoch, a row a batch."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from headstart._utils.errors import CorruptFileError
+from headstart._utils.files import write_text
+
+#: ``epoch`` counts from 1. Losses and accuracies are means over the epoch's pictures;
+#: the ones on train are measured while the weights change, with dropout on.
+EPOCHS: Mapping[str, str] = {
+    "epoch": "int64",
+    "loss": "float64",
+    "accuracy": "float64",
+    "val_loss": "float64",
+    "val_accuracy": "float64",
+    "learning_rate": "float64",
+}
+#: ``step`` counts from 1 over all epochs.
+BATCHES: Mapping[str, str] = {
+    "step": "int64",
+    "epoch": "int64",
+    "loss": "float64",
+    "accuracy": "float64",
+}
+
+
+@dataclass(frozen=True)
+class History:
+    """What a training measured.
+
+    Attributes
+    ----------
+    epochs : DataFrame
+        Columns of :data:`EPOCHS`.
+    batches : DataFrame
+        Columns of :data:`BATCHES`.
+    best_epoch : int
+        The epoch whose weights the model has now; counts from 1.
+    stopped_early : bool
+        Whether patience ran out before the epochs did.
+    """
+
+    epochs: pd.DataFrame
+    batches: pd.DataFrame
+    best_epoch: int
+    stopped_early: bool
+
+
+def write_epochs(path: Path, epochs: pd.DataFrame) -> None:
+    """Write the history of epochs; no row is fine (nothing was trained)."""
+    _write(path, epochs, EPOCHS)
+
+
+def read_epochs(path: Path) -> pd.DataFrame:
+    """Read and check a history of epochs."""
+    return _read(path, EPOCHS, "epoch")
+
+
+def write_batches(path: Path, batches: pd.DataFrame) -> None:
+    """Write the history of batches."""
+    _write(path, batches, BATCHES)
+
+
+def read_batches(path: Path) -> pd.DataFrame:
+    """Read and check a history of batches."""
+    return _read(path, BATCHES, "step")
+
+
+def _write(path: Path, table: pd.DataFrame, columns: Mapping[str, str]) -> None:
+    text = io.StringIO()
+    table[list(columns)].astype(dict(columns)).to_csv(text, index=False, lineterminator="\n")
+    write_text(path, text.getvalue())
+
+
+def _read(path: Path, columns: Mapping[str, str], counter: str) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(
+            path,
+            dtype=dict(columns),
+            encoding="utf-8",
+            float_precision="round_trip",
+        )
+    except (ValueError, OSError) as error:
+        raise CorruptFileError(f"{path} cannot be read as a history: {error}.") from error
+    if list(table.columns) != list(columns):
+        raise CorruptFileError(
+            f"{path}: expected the columns {', '.join(columns)}; got {', '.join(table.columns)}."
+        )
+    if not np.isfinite(table.to_numpy(np.float64)).all():
+        raise CorruptFileError(f"{path} holds numbers that are not finite.")
+    if list(table[counter]) != list(range(1, len(table) + 1)):
+        raise CorruptFileError(f"{path}: the column {counter} does not count 1, 2, 3 …")
+    return table

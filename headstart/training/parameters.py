@@ -1,0 +1,95 @@
+"""``train_head``, ``fine_tune`` and ``compute``: the head, the top of the backbone, and threads."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import ValidationInfo, field_validator
+
+from headstart._utils.errors import UnfitError
+from headstart.images.augmentation_parameters import AugmentParams
+from headstart.stage.sections import (
+    Count,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Probability,
+    Section,
+)
+
+Optimizer = Literal["adam", "rmsprop", "sgd"]
+
+
+class TrainHeadParams(Section):
+    """Architecture and training of the head."""
+
+    hidden: list[PositiveInt]
+    batch_normalization: bool
+    dropout: Probability
+    outputs: Literal["classes", "one"]
+    activation: Literal["softmax", "sigmoid"]
+    loss: Literal["categorical_crossentropy", "binary_crossentropy"]
+    optimizer: Optimizer
+    learning_rate: PositiveFloat
+    batch_size: PositiveInt
+    epochs: PositiveInt
+    steps_per_epoch: PositiveInt | None
+    early_stopping_patience: PositiveInt | None
+    class_weights: Literal["none", "balanced"]
+
+    @field_validator("activation")
+    @classmethod
+    def _fits_the_outputs(cls, activation: str, info: ValidationInfo) -> str:
+        if info.data.get("outputs") == "one" and activation != "sigmoid":
+            raise UnfitError(
+                "sigmoid with `outputs: one`",
+                "The softmax of a single output is 1, whatever the picture.",
+            )
+        return activation
+
+    @field_validator("loss")
+    @classmethod
+    def _fits_the_activation(cls, loss: str, info: ValidationInfo) -> str:
+        activation = info.data.get("activation")
+        fits = {"softmax": "categorical_crossentropy", "sigmoid": "binary_crossentropy"}
+        if activation and loss != fits[activation]:
+            raise UnfitError(
+                f"{fits[activation]} with `activation: {activation}`",
+                "The other one is computed on numbers that are no probabilities of that kind.",
+            )
+        return loss
+
+
+class FineTuneParams(Section):
+    """What is unfrozen and how it is trained; ``epochs: 0`` passes the head's model through."""
+
+    epochs: Count
+    unfreeze_by: Literal["layer", "index", "count", "block", "only"]
+    unfreeze: str | int
+    batch_norm: Literal["inference", "train"]
+    optimizer: Optimizer
+    learning_rate: PositiveFloat
+    weight_decay: NonNegativeFloat
+    batch_size: PositiveInt
+    early_stopping_patience: PositiveInt | None
+    augment: AugmentParams
+
+    @field_validator("unfreeze")
+    @classmethod
+    def _is_what_unfreeze_by_counts(cls, unfreeze: str | int, info: ValidationInfo) -> str | int:
+        by = info.data.get("unfreeze_by")
+        if by == "layer" and not (isinstance(unfreeze, str) and unfreeze):
+            raise UnfitError("the name of a layer with `unfreeze_by: layer`")
+        if by == "only" and (unfreeze == "" or (isinstance(unfreeze, int) and unfreeze < 0)):
+            raise UnfitError("the name of a layer or an integer ≥ 0 with `unfreeze_by: only`")
+        if by in {"index", "count", "block"}:
+            least = 0 if by == "index" else 1
+            if isinstance(unfreeze, str) or unfreeze < least:
+                raise UnfitError(f"an integer ≥ {least} with `unfreeze_by: {by}`")
+        return unfreeze
+
+
+class ComputeParams(Section):
+    """Resources of the stages that train."""
+
+    threads: PositiveInt

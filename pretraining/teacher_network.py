@@ -1,0 +1,22 @@
+"""The large network that the small one learns from, as a file that needs no TensorFlow."""
+
+from __future__ import annotations
+
+from headstart.backbones.registry import find
+from headstart.keras.networks.backbone import build_base, feature_model
+from headstart.keras.networks.convert import to_tflite
+from headstart.keras.networks.pretrained import obtain
+from pretraining.recipe import TeacherParams
+
+
+def teacher_network(params: TeacherParams) -> bytes:
+    """The teacher as a LiteRT file: pixels, uint8, to its last map.
+
+    Its weights are those of its default size, which are the better ones: it is given enlarged
+    pictures, not small ones.
+    """
+    backbone = find(params.name, params.alpha, params.image_size)
+    base = build_base(params.name, params.alpha, params.image_size)
+    given = obtain(params.name, params.alpha, backbone.default_size, params.weights, seed=0)
+    base.set_weights(given.base.get_weights())
+    return to_tflite(feature_model(base, None, "none", backbone.preprocessing))

@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from headstart.backbones.registry import BACKBONES
+from headstart.cli import planning
+from headstart.cli.app import app
+from headstart.datasets.manifests import read_split
+from headstart.features.extraction import fingerprint_record
+from headstart.features.store import FeatureStore, split_key
+from headstart.pipeline.estimate import Wanted
+from headstart.pipeline.recipes import overlay
+from headstart.stage.parameters import read_params
+from tests.cli.running import run
+from tests.conftest import ROOT
+from tests.training import models
+
+LISTED = "import sys, headstart; sys.argv = ['headstart', *sys.argv[1:]]\n"
+LISTED += "try: app()\nfinally: print(' '.join(sys.modules), file=sys.stderr)"
+RECORD = models.backbone(feature_shape=(4,))
+VIEWS = {"views": 2, "augment": {"rotation": 20}}
+
+
+def modules_of(*words: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", LISTED, *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["plan", "--help"], ["classify", "--help"], ["params"], ["backbones"]]
+)
+def test_cheap_commands_stay_cheap(words: list[str]) -> None:
+    heavy = {"tensorflow", "keras", "prefect", "dvc", "pandas", "numpy", "rich"}
+    assert not modules_of(*words) & heavy
+
+
+def test_every_command_teaches_with_an_example() -> None:
+    for command in app.registered_commands:
+        assert "Example" in (command.epilog or "")
+
+
+def test_params_says_fine() -> None:
+    assert run("params", str(ROOT / "params.yaml")).endswith("params.yaml is fine.\n")
+
+
+def test_params_tells_all_faults_and_exits_with_2(tmp_path: Path) -> None:
+    text = (ROOT / "params.yaml").read_text()
+    file = tmp_path / "params.yaml"
+    file.write_text(text.replace("seed: 42", "seed: many").replace("  test: 0.1", "  test: 2"))
+    said = run("params", str(file), code=2)
+    assert said.startswith("Error: params.yaml has 2 faults")
+    assert "Traceback" not in said
+    file.write_text(text.replace("name: headstart-small", "name: mobilenet-v2x"))
+    assert "Did you mean `mobilenet_v2`" in run("params", str(file), code=2)
+
+
+def test_backbones_lists_all_of_them() -> None:
+    lines = run("backbones").splitlines()
+    assert [line.split()[0] for line in lines[1:-2]] == list(BACKBONES)
+    assert "`name: hub`" in lines[-1]
+
+
+def test_plan_outside_of_a_project_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "no parameter file" in run("plan", code=2)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    assert "no DVC project" in run("plan", code=1)
+
+
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project in which everything up to the sample has run on the embedded pictures."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("dvc.yaml", "params.yaml", "runtime.txt"):
+        shutil.copy(ROOT / name, folder)
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "stages", folder / "stages", ignore=ignore)
+    (folder / "data" / "raw").mkdir(parents=True)
+    (folder / ".dvcignore").write_text("__pycache__\n")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
+    for words in (["init", "-q", "--no-scm"], ["repro", "-q", "sample"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "dvc", *words],
+            cwd=folder, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_plan_says_what_would_run_and_why(sampled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(sampled)
+    plan = json.loads(run("plan", "--json"))
+    fates = {stage["name"]: stage["fate"] for stage in plan["stages"]}
+    assert [fates[name] for name in ("download", "split", "sample")] == ["unchanged"] * 3
+    assert fates["extract_features"] == "will run"
+    # The base is not made yet, and no speed is known.
+    assert plan["passes"] == {
+        "needed": 1797,
+        "of": 1797,
+        "views": 0,
+        "at_most": True,
+        "seconds_each": None,
+        "why": "backbone will run, and then some may turn out to be recorded",
+    }
+    shown = run("plan")
+    assert "up to 1,797 of 1,797 pictures" in shown
+    assert "never run" in shown
+
+
+def test_plan_knows_the_pictures_before_split_and_sample_have_run(
+    sampled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(sampled, project, symlinks=True)
+    monkeypatch.chdir(project)
+    text = Path("params.yaml").read_text()
+    changed = text.replace("train_per_class: null", "train_per_class: 20")
+    Path("params.yaml").write_text(changed)
+    plan = json.loads(run("plan", "--json"))
+    sample = next(stage for stage in plan["stages"] if stage["name"] == "sample")
+    assert sample["fate"] == "will run"
+    assert sample["reasons"] == ["sample.train_per_class: null → 20"]
+    assert sample["seconds"] > 0
+    whole = read_split(Path("data/manifests/split.csv"))
+    expected = int((whole["split"] != "train").sum()) + 200
+    assert plan["passes"]["of"] == expected
+    Path("params.yaml").write_text(changed.replace("source: embedded", "source: folder"))
+    assert "unknown (until download has run)" in run("plan")
+
+
+def test_plan_counts_what_fine_tuning_may_pass(
+    sampled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(sampled)
+    assert json.loads(run("plan", "--json"))["fine_tuning"] is None
+    assert "Fine-tuning" not in run("plan")
+    project = tmp_path / "project"
+    shutil.copytree(sampled, project, symlinks=True)
+    monkeypatch.chdir(project)
+    yaml = YAML(typ="rt")
+    document = yaml.load(Path("params.yaml").read_text())
+    document["fine_tune"]["epochs"] = 4
+    with Path("params.yaml").open("w") as file:
+        yaml.dump(document, file)
+    assert json.loads(run("plan", "--json"))["fine_tuning"] == {
+        "pictures": 1797,
+        "views": 0,
+        "why": "",
+    }
+    assert "Fine-tuning: up to 1,797 pictures through the frozen part below" in run("plan")
+
+
+def test_pictures_are_those_of_the_sample(sampled: Path) -> None:
+    parameters = read_params(sampled / "params.yaml")
+    used = planning._used(parameters, sampled / "data/manifests/images.csv")
+    found = planning._wanted(parameters, used)
+    sample = read_split(sampled / "data/manifests/sample.csv")
+    assert sorted(found.pictures) == sorted(set(sample["image_id"]))
+    assert not found.views
+
+
+def test_views_are_those_of_the_training_pictures(sampled: Path, tmp_path: Path) -> None:
+    text = overlay((sampled / "params.yaml").read_text(), {"extract_features": VIEWS})
+    (tmp_path / "params.yaml").write_text(text)
+    parameters = read_params(tmp_path / "params.yaml")
+    used = planning._used(parameters, sampled / "data/manifests/images.csv")
+    found = planning._wanted(parameters, used)
+    sample = read_split(sampled / "data/manifests/sample.csv")
+    train = set(sample.loc[sample["split"] == "train", "image_id"])
+    assert {split_key(key)[0] for key in found.views} == train
+    assert len(set(found.views)) == 2 * len(train)
+
+
+def test_what_the_stores_hold_needs_no_pass(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("headstart.backbones.record.read_backbone", lambda _: RECORD)
+    path = tmp_path / "params.yaml"
+    path.write_text(overlay((ROOT / "params.yaml").read_text(), {"extract_features": VIEWS}))
+    ids, parameters = [f"{number:064x}" for number in range(10)], read_params(path)
+    views = planning._views(parameters)
+    wanted = Wanted(ids, [key for image_id in ids[:4] for key in views.keys(image_id)])
+    record, shape = fingerprint_record(RECORD, "litert"), RECORD.feature_shape
+
+    def outlook(wanted: Wanted) -> tuple[int, float | None]:
+        return planning._outlook(parameters, Path("backbone"), wanted)
+
+    assert outlook(Wanted(ids)) == (10, None)
+    assert outlook(wanted) == (18, None)
+    with FeatureStore.open(record, shape) as store:
+        store.put(ids[3], np.zeros(4, np.float32), seconds=0.25)
+    assert outlook(Wanted(ids)) == (9, 0.25)
+    assert outlook(wanted) == (17, 0.25)
+    with FeatureStore.open(views.record(record), shape) as store:
+        store.put_many([(key, np.zeros(4, np.float32)) for key in wanted.views[:5]], seconds=2.5)
+    assert outlook(wanted) == (12, (9 * 0.25 + 3 * 0.5) / 12)
+
+
+def test_recipes_are_listed_with_their_titles() -> None:
+    listed = run("recipe")
+    assert "cats-dogs " in listed
+    assert "Your own pictures" in listed
+
+
+def test_a_recipe_says_what_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    said = run("recipe", "my-photos", "--set", "train_head.epochs=3")
+    assert "download.source: embedded -> folder" in said
+    assert read_params(tmp_path / "params.yaml").train_head.epochs == 3
+    assert "Nothing to change." in run("recipe", "my-photos", "--set", "train_head.epochs=3")
+
+
+def test_a_recipe_says_when_its_pictures_are_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "pictures.zip"
+    words = ("recipe", "cats-dogs", "--set", f"download.location={place}")
+    assert f"Nothing lies at {place} yet" in run(*words)
+    place.write_bytes(b"")
+    assert "Nothing lies at" not in run(*words)
+
+
+def test_a_value_without_a_recipe_is_refused_rather_than_ignored() -> None:
+    assert "`headstart recipe NAME --set" in run("recipe", "--set", "seed=1", code=2)
+
+
+def test_showing_a_recipe_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("recipe", "cats-dogs", "--show").startswith("# Cats and dogs")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_summary_needs_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    subprocess.run(
+        [sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], cwd=tmp_path, check=True
+    )
+    monkeypatch.chdir(tmp_path)
+    assert "Run the pipeline first" in run("summary", code=1)

@@ -1,0 +1,125 @@
+"""Runs side by side: commits and the folder, with their predictions or without."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.cli import running
+from tests.cli.test_gate import MAKE, PIPELINE
+from tests.runs import projects, toy
+
+run = partial(running.run, "compare")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three commits: one without a run, `worse` (30 of 40) and `better` (39 of 40)."""
+    project = tmp_path_factory.mktemp("made") / "project"
+    project.mkdir()
+    projects.git(project, "init", "-q", "-b", "main")
+    (project / "README.md").write_text("A project\n")
+    toy.commit(project, "empty")
+    projects.call(project, "dvc", "init", "-q")
+    (project / "dvc.yaml").write_text(PIPELINE)
+    (project / "make.py").write_text(MAKE)
+    (project / ".gitignore").write_text("/predictions.csv\n")
+    for name, answers, rate in (
+        ("worse", "0" * 10 + "1" * 30, "0.1"),
+        ("better", "1" * 39 + "0", "0.01"),
+    ):
+        (project / "answers.txt").write_text(answers)
+        (project / "params.yaml").write_text(f"train:\n  rate: {rate}\n  hidden: []\nseed: 1\n")
+        projects.call(project, "dvc", "repro", "-q")
+        toy.commit(project, name)
+        projects.git(project, "tag", name)
+    return project
+
+
+@pytest.fixture
+def project(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    folder = tmp_path / "project"
+    shutil.copytree(made, folder, symlinks=True)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_two_commits_side_by_side(project: Path) -> None:
+    before = toy.state(project)
+    said = run("worse", "better")
+    assert toy.state(project) == before
+    assert "model.accuracy                     0.75   0.975" in said
+    assert "train.rate                0.1    0.01" in said
+    assert "seed" not in said
+    # 1 against 10: 2 * (1 + 11) / 2048.
+    assert (
+        "On the 40 pictures that both were tested on, worse alone is right about 1, better alone "
+        "about 10: better is better (McNemar's exact test, p = 0.012)." in said
+    )
+
+
+def test_a_single_commit_is_compared_with_the_folder(project: Path) -> None:
+    said = run("better")
+    assert "workspace" in said
+    assert "The parameters are the same." in said
+    assert "neither is better" in said
+
+
+def test_the_folder_as_it_is_and_pictures_of_one_test_set_alone(project: Path) -> None:
+    (project / "answers.txt").write_text("1" * 36)
+    projects.call(project, "python", "make.py")
+    said = run("worse", "workspace", "better")
+    assert "On the 36 pictures that both were tested on (4 are in one of the test sets" in said
+    assert said.count("McNemar") == 2
+
+
+def test_json_for_a_program(project: Path) -> None:
+    found = json.loads(run("worse", "better", "--json"))
+    assert [side["name"] for side in found["revisions"]] == ["worse", "better"]
+    assert found["revisions"][0]["parameters"]["train"] == {"rate": 0.1, "hidden": []}
+    (pair,) = found["pairs"]
+    assert pair["paired"]["shared"] == 40
+    assert (pair["paired"]["first_only"], pair["paired"]["second_only"]) == (1, 10)
+    assert pair["paired"]["test"]["p"] == 24 / 2048
+    assert "better is better" in pair["says"]
+
+
+def test_predictions_that_are_nowhere_are_told_and_the_tables_are_shown(project: Path) -> None:
+    shutil.rmtree(project / ".dvc/cache")
+    (project / "predictions.csv").unlink()
+    said = run("worse", "workspace")
+    assert "model.accuracy" in said
+    assert "worse and workspace cannot be compared picture by picture: predictions.csv of" in said
+    assert "there is no predictions.csv (`dvc checkout`" in said
+
+
+@pytest.mark.parametrize(
+    ("rev", "words"),
+    [
+        ("nothing", "There is no commit 'nothing'"),
+        ("HEAD~2", "There is no DVC pipeline in commit"),
+    ],
+)
+def test_a_revision_without_scores_is_told(project: Path, rev: str, words: str) -> None:
+    said = run("better", rev, code=1)
+    assert words in said
+    assert "Traceback" not in said
+
+
+def test_an_evaluation_that_does_not_say_where_its_scores_are_is_told(project: Path) -> None:
+    (project / "dvc.yaml").write_text("stages:\n  evaluate:\n    cmd: python make.py\n")
+    toy.commit(project, "other")
+    said = run("HEAD", "better", code=1)
+    assert "`evaluate` in dvc.yaml of HEAD is not called with --metrics" in said
+
+
+def test_metrics_that_git_does_not_have_are_told(project: Path) -> None:
+    projects.git(project, "rm", "-q", "--cached", "metrics.json")
+    projects.git(project, "commit", "-q", "-m", "without")
+    assert "has no metrics.json, so there is nothing to compare" in run("HEAD", "better", code=1)

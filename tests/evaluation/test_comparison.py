@@ -1,0 +1,76 @@
+"""McNemar's test against the enumeration of every way that the pairs could have fallen."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headstart.evaluation.comparison import mcnemar, paired
+
+LABELS = st.sampled_from("ab")
+
+
+def frame(rows: list[tuple[str, str, str]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["image_id", "label", "predicted"], dtype="str")
+
+
+@given(st.integers(0, 7), st.integers(0, 7))
+def test_the_chances_are_those_of_all_ways_that_the_pairs_could_fall(b: int, c: int) -> None:
+    ways = [sum(way) for way in product((0, 1), repeat=b + c)]
+    either = sum(abs(2 * k - b - c) >= abs(b - c) for k in ways) / len(ways)
+    behind = sum(k >= b for k in ways) / len(ways)
+    test = mcnemar(b, c)
+    assert test.exact
+    assert test.p == pytest.approx(either, rel=1e-12)
+    assert test.p_worse == pytest.approx(behind, rel=1e-12)
+
+
+@given(st.integers(0, 300), st.integers(0, 300))
+def test_it_is_a_chance_and_the_order_turns_only_the_side(b: int, c: int) -> None:
+    test, turned = mcnemar(b, c), mcnemar(c, b)
+    assert 0 < test.p <= 1
+    assert 0 < test.p_worse <= 1
+    assert test.p == turned.p
+    # Both sides count the drawn case.
+    assert test.p_worse + turned.p_worse >= 1
+    assert mcnemar(b + 1, c).p_worse <= test.p_worse
+
+
+@pytest.mark.parametrize(("b", "c"), [(10_000, 10_000), (10_150, 9_850), (9_850, 10_150)])
+def test_the_law_for_many_pairs_goes_on_where_the_exact_one_ends(b: int, c: int) -> None:
+    exact, law = mcnemar(b, c), mcnemar(b + 1, c + 1)
+    assert exact.exact
+    assert not law.exact
+    assert law.p == pytest.approx(exact.p, rel=0.02)
+    assert law.p_worse == pytest.approx(exact.p_worse, rel=0.02)
+
+
+def test_a_known_value() -> None:
+    # 1 against 9: 2 * (1 + 10) / 1024.
+    assert mcnemar(1, 9).p == 22 / 1024
+    assert mcnemar(9, 1).p_worse == 11 / 1024
+    assert mcnemar(0, 0).p == mcnemar(0, 0).p_worse == 1
+
+
+@given(st.lists(st.tuples(LABELS, LABELS, LABELS), max_size=20))
+def test_the_counts_add_up_to_the_shared_pictures(rows: list[tuple[str, str, str]]) -> None:
+    first = frame([(f"{i}", label, guess) for i, (label, guess, _) in enumerate(rows)])
+    second = frame([(f"{i}", label, guess) for i, (label, _, guess) in enumerate(rows)])
+    found = paired(first, second)
+    assert found.shared == len(rows)
+    assert found.both + found.first_only == sum(label == guess for label, guess, _ in rows)
+    assert found.both + found.second_only == sum(label == guess for label, _, guess in rows)
+    assert paired(second, first).first_only == found.second_only
+
+
+def test_only_pictures_of_both_test_sets_with_one_label_count_and_copies_once() -> None:
+    first = frame([("1", "a", "a"), ("1", "a", "a"), ("2", "a", "a"), ("3", "a", "b")])
+    second = frame([("1", "a", "b"), ("2", "b", "b"), ("4", "a", "a")])
+    found = paired(first, second)
+    assert (found.first, found.second, found.shared) == (3, 3, 1)
+    assert (found.first_only, found.second_only) == (1, 0)
+    assert paired(first, second.iloc[:0]).shared == 0

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from headstart._utils.progress import Progress
+from headstart.evaluation import sizes
+from headstart.evaluation.sizes import Floats, Network, Pixels, durations, probabilities
+from headstart.images.resize import pixels
+from tests.images.made import encoded
+from tests.stages.small_run import picture
+
+
+class Memory:
+    """Pictures in memory, by their place in a list."""
+
+    def __init__(self, count: int) -> None:
+        self.contents = [encoded(picture(n % 3, n), "PNG") for n in range(count)]
+        self.rows = pd.DataFrame(
+            {"shard": 0, "offset": range(count), "bytes": 1, "image_id": [""] * count}
+        )
+
+    def read(self, shard: int, offset: int, length: int, image_id: str) -> bytes:
+        return self.contents[offset]
+
+
+def means(size: int) -> Callable[[Pixels], Floats]:
+    def run(batch: Pixels) -> Floats:
+        assert batch.shape[1:] == (size, size, 3)
+        return np.asarray(batch.mean(axis=(1, 2)), np.float32)
+
+    return run
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_each_picture_is_decoded_to_the_networks_size_and_keeps_its_row(batch: int) -> None:
+    memory = Memory(11)
+    bar = Progress(11, "At 8 pixels", "picture")
+    network = Network(8, means(8), means(8), batch, 3)
+    found = probabilities(network, memory.rows, memory, bar)
+    expected = [means(8)(pixels(content, 8)[None])[0] for content in memory.contents]
+    assert np.array_equal(found, expected)
+    assert bar.done == 11
+
+
+class Clock:
+    """Time that passes only when somebody works."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_sizes_take_turns_and_the_median_of_a_picture_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(time, "perf_counter", clock)
+    order: list[int] = []
+
+    def decode(content: bytes, size: int) -> Pixels:
+        clock.now += 0.001 * size
+        return np.zeros((size, size, 3), np.uint8)
+
+    def network(size: int) -> Network:
+        def run(batch: Pixels) -> Floats:
+            order.append(size)
+            # The first call is slow, and so is one in five: something else is using the machine.
+            calls = order.count(size)
+            clock.now += 9.0 if calls % 5 == 1 else 0.01 * size
+            return np.zeros((len(batch), 3), np.float32)
+
+        return Network(size, run, run, 1, 1)
+
+    monkeypatch.setattr(sizes, "pixels", decode)
+    found = durations([network(4), network(2)], [b""] * 10)
+    assert order == [4, 2] * 11
+    assert (found[4].decoding, found[4].network) == pytest.approx((4, 40))
+    assert found[2].together == pytest.approx(22)
+
+
+def test_time_of_a_batch_is_shared_by_its_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(time, "perf_counter", clock)
+
+    def run(batch: Pixels) -> Floats:
+        clock.now += 0.4
+        return np.zeros((len(batch), 3), np.float32)
+
+    stream = io.BytesIO()
+    picture(0, 0).save(stream, "PNG")
+    found = durations([Network(8, run, run, 4, 1)], [stream.getvalue()] * 8)
+    assert found[8].decoding == 0
+    assert found[8].network == pytest.approx(100)

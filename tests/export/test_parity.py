@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headstart._utils.errors import HeadstartError
+from headstart.export.parameters import ExportParams
+from headstart.export.parity import accept, at_most, compare, compared, require_some, spared
+
+
+def params(**changes: Any) -> ExportParams:
+    return ExportParams(
+        **{
+            "forms": ["keras"],
+            "parity_pictures": 200,
+            "max_probability_difference": 1e-4,
+            "min_agreement_encoded": 0.99,
+            "min_agreement_float16": 0.99,
+            "min_agreement_int8": 0.97,
+            "calibration_pictures": 200,
+            **changes,
+        }
+    )
+
+
+def sure(count: int = 200) -> np.ndarray:
+    """Probabilities of two classes in turn, all of them sure."""
+    found = np.full((count, 2), 0.1, np.float32)
+    found[np.arange(count), np.arange(count) % 2] = 0.9
+    return found
+
+
+def wrong(expected: np.ndarray, count: int) -> np.ndarray:
+    """The same with the first pictures said to be of the other class."""
+    found = expected.copy()
+    found[:count] = found[:count, ::-1]
+    return found
+
+
+def test_the_largest_difference_and_the_first_guesses_are_counted() -> None:
+    found = compare(sure(), wrong(sure(), 3))
+    assert (found.pictures, found.same, found.decided) == (200, 197, 3)
+    assert found.difference == pytest.approx(0.8)
+    assert found.share == 197 / 200
+    assert found.summary()["probability_differs_at_most"] == 1.0
+
+
+def test_a_tie_is_no_other_guess_of_a_float_form() -> None:
+    expected = np.array([[0.50002, 0.49998], [0.9, 0.1]], np.float32)
+    found = np.array([[0.49998, 0.50002], [0.9, 0.1]], np.float32)
+    tied = compare(expected, found, tie=2e-4)
+    assert (tied.same, tied.decided) == (1, 0)
+    accept({"keras": {"pixels": tied}}, params())
+    clear = compare(expected, found, tie=1e-5)
+    with pytest.raises(HeadstartError, match="first guess is another on 1 of 2"):
+        accept({"keras": {"pixels": clear}}, params())
+
+
+def test_a_difference_of_a_float_form_is_refused() -> None:
+    found = sure() + np.float32(2e-4)
+    with pytest.raises(HeadstartError, match=r"onnx: .*max_probability_difference is 0.0001"):
+        accept({"onnx": {"pixels": compare(sure(), found)}}, params())
+    accept({"onnx": {"pixels": compare(sure(), found)}}, params(max_probability_difference=1e-3))
+    accept({"tflite_float16": {"pixels": compare(sure(), found)}}, params())
+
+
+def test_what_is_no_number_is_refused() -> None:
+    found = np.full((200, 2), np.nan, np.float32)
+    for name in ("keras", "tflite_int8"):
+        with pytest.raises(HeadstartError, match=name):
+            accept({name: {"pixels": compare(sure(), found)}}, params())
+
+
+@pytest.mark.parametrize(
+    ("name", "way", "most"),
+    [("tflite_float16", "pixels", 2), ("tflite_int8", "pixels", 6), ("saved_model", "encoded", 2)],
+)
+def test_a_share_must_agree(name: Any, way: str, most: int) -> None:
+    same = compare(sure(), sure())
+    for count, fits in ((most, True), (most + 1, False)):
+        ways = {"pixels": same, way: compare(sure(), wrong(sure(), count))}
+        if fits:
+            accept({name: ways}, params())
+        else:
+            with pytest.raises(HeadstartError, match=f"{200 - count} of 200 pictures; export.min_"):
+                accept({name: ways}, params())
+
+
+def test_all_faults_stand_in_one_message() -> None:
+    bad = {"pixels": compare(sure(), wrong(sure(), 200))}
+    with pytest.raises(HeadstartError) as caught:
+        accept({"keras": bad, "tflite_int8": bad}, params())
+    lines = str(caught.value).splitlines()
+    assert sum(line.startswith("  - keras: ") for line in lines) == 2
+    assert sum(line.startswith("  - tflite_int8: ") for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("share", "pictures", "expected"),
+    [(0.99, 200, 2), (0.99, 250, 2), (0.97, 200, 6), (0.99, 12, 1), (1.0, 200, 0), (0.0, 5, 5)],
+)
+def test_of_few_pictures_one_may_differ(share: float, pictures: int, expected: int) -> None:
+    assert spared(share, pictures) == expected
+
+
+class Said:
+    """What a form answered, and refused."""
+
+    def __init__(self, refused: dict[int, str], **outputs: np.ndarray) -> None:
+        self.refused, self.outputs = refused, outputs
+
+
+def test_encoded_pictures_that_were_refused_are_not_compared() -> None:
+    expected = sure(3)
+    from_files = expected.copy()
+    from_files[1] = np.nan
+    said = Said({1: "a TIFF file"}, pixels=expected, encoded=from_files)
+    found = compared(expected, {"saved_model": said}, params())["saved_model"]
+    assert (found["pixels"].pictures, found["encoded"].pictures) == (3, 2)
+    assert found["encoded"].difference == 0.0
+
+
+def test_no_picture_left_to_compare_is_an_error() -> None:
+    assert require_some({0: "why"}, 3) == [1, 2]
+    with pytest.raises(HeadstartError, match=r"refuses all 2 .* TIFF"):
+        require_some({0: "TIFF", 1: "TIFF"}, 2)
+
+
+@pytest.mark.parametrize(
+    ("difference", "bound"),
+    [(0.0, 1e-7), (1e-7, 1e-7), (1.1e-7, 2e-7), (3e-5, 5e-5), (0.06, 0.1), (0.6, 1.0)],
+)
+def test_differences_are_told_as_bounds(difference: float, bound: float) -> None:
+    assert at_most(difference) == bound

@@ -1,0 +1,306 @@
+"""The features folder: round trips, the same bytes, and an error that names what differs."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from headstart._utils.errors import CorruptFileError, HeadstartError
+from headstart.datasets.manifests import SPLITS
+from headstart.features.folder import FeaturesWriter, read_features, row_table
+from headstart.features.npy import npy_bytes, write_npy
+from headstart.features.store import fingerprint
+
+BACKBONE = {
+    "name": "mobilenet_v2", "alpha": 0.35, "weights": "random", "image_size": 64, "cut": None,
+    "pooling": "avg", "something_else": 1,
+}  # fmt: skip
+CLASSES = ["NA", 'a, "b"', "ä"]
+
+
+def table(count: int, labels: list[str] | None = None) -> pd.DataFrame:
+    names = labels or [CLASSES[index % 3] for index in range(count)]
+    return row_table(
+        pd.DataFrame({"image_id": [f"{index:064x}" for index in range(count)], "label": names})
+    )
+
+
+def write(
+    folder: Path,
+    shape: tuple[int, ...] = (4,),
+    dtype: str = "float32",
+    count: int = 5,
+    classes: list[str] | None = None,
+    views: int = 0,
+) -> None:
+    record = {"view": "seeded"} if views else None
+    with FeaturesWriter(
+        folder,
+        fingerprint_record={"engine": "litert"},
+        backbone=BACKBONE,
+        random_weights=True,
+        classes=classes or CLASSES,
+        dtype=dtype,
+        feature_shape=shape,
+        views=views,
+        views_record=record,
+    ) as writer:
+        for offset, split in enumerate(SPLITS):
+            rows = row_table(table(count + offset), views if split == "train" else 0)
+            writer.split(split, rows, iter(vectors(len(rows), shape)))
+
+
+def vectors(count: int, shape: tuple[int, ...]) -> np.ndarray:
+    size = count * int(np.prod(shape))
+    return (np.arange(size, dtype=np.float32) / 7).reshape(count, *shape)
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 3, 5)])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_it_comes_back_as_it_was_written(
+    shape: tuple[int, ...], dtype: str, tmp_path: Path
+) -> None:
+    write(tmp_path / "features", shape, dtype)
+    features = read_features(tmp_path / "features")
+    header = features.header
+    assert header.feature_shape == shape
+    assert header.classes == tuple(CLASSES)
+    assert header.random_weights is True
+    assert header.dtype == dtype
+    assert header.backbone == {k: v for k, v in BACKBONE.items() if k != "something_else"}
+    for offset, split in enumerate(SPLITS):
+        array = features.array(split)
+        assert array.dtype == np.dtype(dtype)
+        assert array.tobytes() == vectors(5 + offset, shape).astype(dtype).tobytes()
+        assert isinstance(array, np.memmap)
+        assert not array.flags.writeable
+        pd.testing.assert_frame_equal(features.rows(split), table(5 + offset))
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40
+)
+@given(
+    labels=st.lists(
+        # A folder's name holds no NUL, and a table could not.
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_labels_of_any_text_come_back(labels: list[str], tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=tmp_path) as fresh:
+        with FeaturesWriter(
+            Path(fresh) / "features",
+            fingerprint_record={},
+            backbone=BACKBONE,
+            random_weights=False,
+            classes=sorted(set(labels)),
+            dtype="float32",
+            feature_shape=(1,),
+        ) as writer:
+            for split in SPLITS:
+                writer.split(split, table(len(labels), labels), np.ones((len(labels), 1)))
+        features = read_features(Path(fresh) / "features")
+        assert list(features.rows("test")["label"]) == labels
+        assert features.header.classes == tuple(sorted(set(labels)))
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40
+)
+@given(
+    array=hnp.arrays(
+        np.float32,
+        hnp.array_shapes(min_dims=1, max_dims=4, max_side=4),
+        elements=st.floats(-1000, 1000, width=32),
+    ),
+    dtype=st.sampled_from(["float32", "float16"]),
+)
+def test_a_streamed_array_is_the_file_that_numpy_would_write(
+    array: np.ndarray, dtype: str, tmp_path: Path
+) -> None:
+    streamed, whole = tmp_path / "streamed.npy", tmp_path / "whole.npy"
+    write_npy(streamed, len(array), array.shape[1:], dtype, iter(array))
+    np.save(whole, array.astype(dtype), allow_pickle=False)
+    assert streamed.read_bytes() == whole.read_bytes()
+    assert npy_bytes(array.shape, dtype) == streamed.stat().st_size
+
+
+def test_views_stand_after_the_training_pictures_alone(tmp_path: Path) -> None:
+    write(tmp_path / "features", views=2)
+    features = read_features(tmp_path / "features")
+    assert features.header.view_count == 2
+    assert features.array("train").shape == (15, 4)
+    rows = features.rows("train")
+    assert list(rows["view"]) == [0] * 5 + [1] * 5 + [2] * 5
+    assert list(rows["image_id"]) == list(table(5)["image_id"]) * 3
+    pd.testing.assert_frame_equal(features.pictures("train"), table(5)[["image_id", "label"]])
+    for split in ("validation", "test"):
+        assert (features.rows(split)["view"] == 0).all()
+
+
+def test_without_views_nothing_speaks_of_them(tmp_path: Path) -> None:
+    write(tmp_path / "features")
+    assert "views" not in json.loads((tmp_path / "features/features.json").read_text())
+    assert read_features(tmp_path / "features").header.view_count == 0
+
+
+@pytest.mark.parametrize(
+    "views",
+    [
+        None,
+        {"count": 1, "fingerprint": fingerprint({}), "fingerprint_record": {}},
+        {"count": 0, "fingerprint": fingerprint({}), "fingerprint_record": {}},
+        {"count": 2, "fingerprint": fingerprint({"a": 1}), "fingerprint_record": {}},
+        {"count": 2},
+    ],
+)
+def test_other_views_than_the_header_says_are_refused(views: Any, tmp_path: Path) -> None:
+    write(tmp_path / "features", views=2)
+    path = tmp_path / "features/features.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "views": views}))
+    with pytest.raises(CorruptFileError, match=r"view"):
+        read_features(tmp_path / "features")
+
+
+def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write(tmp_path / name)
+    files = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert files == sorted(
+        ["features.json", *(f"{split}.{kind}" for split in SPLITS for kind in ("npy", "csv"))]
+    )
+    for name in files:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_writer_that_fails_leaves_the_old_folder_and_nothing_else(tmp_path: Path) -> None:
+    write(tmp_path / "features")
+    before = (tmp_path / "features" / "features.json").read_bytes()
+
+    def broken() -> Iterator[np.ndarray]:
+        yield np.zeros(4)
+        raise HeadstartError("in the middle")
+
+    with (
+        pytest.raises(HeadstartError, match="in the middle"),
+        FeaturesWriter(
+            tmp_path / "features", fingerprint_record={}, backbone=BACKBONE, random_weights=True,
+            classes=CLASSES, dtype="float32", feature_shape=(4,),
+        ) as writer,
+    ):  # fmt: skip
+        writer.split("train", table(2), broken())
+    assert (tmp_path / "features" / "features.json").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["features"]
+
+
+def test_a_split_without_rows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(HeadstartError, match="train split has no pictures"):
+        write(tmp_path / "features", count=0)
+    assert not (tmp_path / "features").exists()
+
+
+def test_a_split_that_is_forgotten_is_a_bug(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ValueError, match="train"),
+        FeaturesWriter(
+            tmp_path / "features", fingerprint_record={}, backbone=BACKBONE, random_weights=True,
+            classes=CLASSES, dtype="float32", feature_shape=(4,),
+        ),
+    ):  # fmt: skip
+        pass
+    assert not (tmp_path / "features").exists()
+
+
+def test_what_does_not_fit_float16_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(HeadstartError, match=r"row 1.*float16.*set extract_features\.dtype"):
+        write_npy(tmp_path / "a.npy", 2, (1,), "float16", [np.zeros(1), np.full(1, 1e6)])
+    with pytest.raises(HeadstartError, match="row 0"):
+        write_npy(tmp_path / "a.npy", 1, (1,), "float32", [np.full(1, np.nan)])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("given", [1, 3])
+def test_as_many_rows_as_promised(given: int, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="zip"):
+        write_npy(tmp_path / "a.npy", 2, (1,), "float32", [np.zeros(1)] * given)
+    assert list(tmp_path.iterdir()) == []
+
+
+def header(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        path = folder / "features.json"
+        content = json.loads(path.read_text())
+        change(content)
+        path.write_text(json.dumps(content))
+
+    return apply
+
+
+def flip(name: str, place: int = -1) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        content = bytearray((folder / name).read_bytes())
+        content[place] ^= 1
+        (folder / name).write_bytes(content)
+
+    return apply
+
+
+def cut(name: str) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        (folder / name).write_bytes((folder / name).read_bytes()[:-3])
+
+    return apply
+
+
+def as_maps(content: dict[str, Any]) -> None:
+    for offset, split in enumerate(SPLITS):
+        content["splits"][split]["shape"] = [5 + offset, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (flip("validation.npy"), r"validation\.npy: expected sha256"),
+        (flip("validation.npy", 3), r"validation\.npy: expected sha256"),
+        (flip("test.csv", 0), r"test\.csv: expected sha256"),
+        (cut("train.npy"), r"train\.npy: expected 208 bytes, got 205"),
+        (cut("train.csv"), r"train\.csv: expected sha256"),
+        (lambda folder: (folder / "test.npy").unlink(), r"test\.npy is missing"),
+        (lambda folder: (folder / "features.json").unlink(), r"features\.json cannot be read"),
+        (lambda folder: (folder / "features.json").write_bytes(b"\x80{"), "cannot be read"),
+        (lambda folder: (folder / "features.json").write_text("[]"), "cannot be read"),
+        (header(lambda h: h.pop("classes")), r"cannot be read.*classes"),
+        (header(lambda h: h["backbone"].pop("cut")), r"cannot be read.*cut"),
+        (header(lambda h: h["splits"].pop("test")), r"cannot be read.*test"),
+        (header(lambda h: h.update(format=2)), "expected format 1, got 2"),
+        (header(lambda h: h.update(dtype="float64")), "dtype is none of float32, float16"),
+        (header(lambda h: h.update(dtype="float16")), r"train\.npy: expected 168 bytes"),
+        (header(lambda h: h.update(random_weights="no")), "neither true nor false"),
+        (header(lambda h: h.update(classes=["b", "a"])), "not sorted"),
+        (header(lambda h: h.update(classes=["NA", "ä"])), r"train\.csv: the labels"),
+        (header(lambda h: h["fingerprint_record"].update(engine="keras")), "fingerprint"),
+        (header(lambda h: h["splits"]["test"].update(shape=[14, 2])), "different feature shapes"),
+        (header(lambda h: h["splits"]["test"].update(shape=[0, 4])), "no rows"),
+        (
+            header(as_maps),
+            r"train\.npy: expected shape and dtype \(5, 2, 2\), float32.*got \(5, 4\)",
+        ),
+    ],
+)  # fmt: skip
+def test_what_differs_is_named(damage: Callable[[Path], None], words: str, tmp_path: Path) -> None:
+    write(tmp_path / "features")
+    damage(tmp_path / "features")
+    with pytest.raises(CorruptFileError, match=words):
+        read_features(tmp_path / "features")

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from headstart._utils.errors import PictureError
+from headstart.images.decode import Limits, inspect, quiet
+from headstart.images.formats import MOST_PIXELS
+from tests.images import made as make
+
+LIMITS = Limits(formats=("jpeg", "png", "webp", "gif", "bmp", "tiff"), min_side=8)
+
+
+def reason(content: bytes, limits: Limits = LIMITS) -> str:
+    with pytest.raises(PictureError) as caught:
+        inspect(content, limits)
+    assert caught.value.detail
+    assert "0x" not in caught.value.detail  # no addresses: the table must be the same every time
+    return caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "ext"),
+    [
+        ("JPEG", "jpeg", "jpg"),
+        ("PNG", "png", "png"),
+        ("WEBP", "webp", "webp"),
+        ("GIF", "gif", "gif"),
+        ("BMP", "bmp", "bmp"),
+        ("TIFF", "tiff", "tif"),
+    ],
+)
+def test_every_format_is_told_by_its_content(kind: str, name: str, ext: str) -> None:
+    info = inspect(make.encoded(make.noise(40, 30), kind), LIMITS)
+    assert (info.width, info.height, info.format, info.ext) == (40, 30, name, ext)
+    others = Limits(formats=tuple(known for known in LIMITS.formats if known != name))
+    assert reason(make.encoded(make.noise(40, 30), kind), others) == "refused_format"
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+def test_width_and_height_are_those_after_turning(value: int) -> None:
+    info = inspect(make.turned(value), LIMITS)
+    assert (info.width, info.height) == ((40, 30) if value < 5 else (30, 40))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "empty"),
+        (b"<!DOCTYPE html><html>Not found</html>", "not_a_picture"),
+        (b"\0" * 100, "not_a_picture"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "refused_format"),
+        (b"8BPS\0\1" + b"\0" * 50, "refused_format"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0", "refused_format"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not_a_picture"),
+        (make.jpeg()[:3], "truncated"),
+        (make.jpeg(400, 300)[:900], "truncated"),
+        (make.jpeg(400, 300)[:-200], "truncated"),
+        (make.png(400, 300)[:-500], "truncated"),
+        (make.png()[:20], "truncated"),
+        (make.encoded(make.noise(200, 200), "GIF")[:-900], "truncated"),
+        (make.encoded(make.noise(200, 200), "WEBP")[:-300], "truncated"),
+        (make.encoded(make.noise(200, 200), "BMP")[:-300], "truncated"),
+        (make.gif_header(65535, 65535), "too_large"),
+        (make.png_header(10_000, 10_000), "too_large"),
+        (make.png_header(7_001, 7_200), "too_large"),
+        (make.png_header(100, 100), "truncated"),
+        (make.png(7, 30), "too_small"),
+        (make.png(30, 7), "too_small"),
+        (make.encoded(Image.new("F", (20, 20)), "TIFF"), "refused_format"),
+        (make.encoded(Image.new("I", (20, 20)), "TIFF"), "refused_format"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_poison_has_its_reason(content: bytes, expected: str) -> None:
+    assert reason(content) == expected
+
+
+@pytest.mark.parametrize("missing", [1, 4, 6, 11, 12])
+def test_a_png_whose_pixels_are_whole_may_still_end_early(missing: int) -> None:
+    # Pillow shows it; libpng, and with it TensorFlow, refuses it.
+    assert reason(make.png()[:-missing]) == "truncated"
+
+
+def test_what_follows_a_png_does_not_matter() -> None:
+    inspect(make.png() + b"\0" * 1000, LIMITS)
+
+
+def test_a_damaged_checksum_is_corrupt() -> None:
+    content = bytearray(make.png(100, 100))
+    content[len(content) // 2] ^= 0xFF
+    assert reason(bytes(content)) in {"corrupt", "truncated"}
+
+
+def test_bytes_are_limited() -> None:
+    content = make.png()
+    assert reason(content, Limits(max_bytes=len(content) - 1)) == "too_large"
+    inspect(content, Limits(max_bytes=len(content)))
+
+
+def test_pixels_are_limited_before_decoding() -> None:
+    content = make.png(40, 30)
+    assert reason(content, Limits(max_pixels=1199)) == "too_large"
+    inspect(content, Limits(max_pixels=1200))
+
+
+def test_pillows_own_bound_holds_where_ours_is_wide() -> None:
+    for side in (20_000, 10_000):
+        with pytest.raises(PictureError, match="too_large: it has more than 89,478,485 pixels;"):
+            inspect(make.png_header(side, side), Limits(max_pixels=1 << 40))
+    assert Image.MAX_IMAGE_PIXELS == MOST_PIXELS
+
+
+def test_kinds_of_pixels_that_are_accepted() -> None:
+    gray = np.arange(400, dtype=np.uint16).reshape(20, 20) * 160
+    for content in (
+        make.gray16(gray),
+        make.encoded(make.noise().convert("P"), "PNG"),
+        make.encoded(make.noise().convert("1"), "PNG"),
+        make.encoded(make.noise().convert("LA"), "PNG"),
+        make.encoded(make.noise().convert("RGBA"), "PNG"),
+        make.encoded(make.noise().convert("CMYK"), "JPEG"),
+        make.animation("GIF"),
+        make.animation("WEBP"),
+        make.animation("PNG"),
+    ):
+        inspect(content, LIMITS)
+
+
+def test_warnings_do_not_leak_and_filters_are_restored() -> None:
+    before = list(warnings.filters)
+    damaged = bytearray(make.turned(6))
+    place = damaged.index(b"Exif\0\0") + 6
+    damaged[place : place + 12] = b"II*\0\xff\xff\xff\x7f\0\0\0\0"
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        inside = list(warnings.filters)
+        info = inspect(bytes(damaged), LIMITS)
+        assert list(warnings.filters) == inside
+    assert seen == []
+    assert (info.width, info.height) == (40, 30)
+    assert list(warnings.filters) == before
+
+
+def test_overlapping_threads_restore_the_filters() -> None:
+    before = list(warnings.filters)
+    first_in, second_in = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with quiet():
+            first_in.set()
+            second_in.wait(10)
+
+    def second() -> None:
+        first_in.wait(10)
+        with quiet():
+            second_in.set()
+
+    with ThreadPoolExecutor(2) as pool:
+        for future in (pool.submit(first), pool.submit(second)):
+            future.result()
+    assert list(warnings.filters) == before
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_whatever_the_bytes_only_a_picture_error_comes_out(data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]))
+    content = bytearray(make.encoded(make.noise(24, 16), kind))
+    for _ in range(data.draw(st.integers(0, 6))):
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(content)))
+    try:
+        info = inspect(bytes(content[:cut]), LIMITS)
+    except PictureError:
+        return
+    assert min(info.width, info.height) >= 8

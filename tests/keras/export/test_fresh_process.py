@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headstart._utils.errors import HeadstartError
+from headstart.keras.export.fresh_process import readers
+from tests.runs.server import until
+from tests.stages.small_run import ROOT, picture
+
+PIXELS = np.stack([np.asarray(picture(kind, 5, side=16)) for kind in range(3)])
+CONTENTS = [b"one", b"", b"three"]
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of LiteRT: how red, green and blue a picture is."""
+    from headstart.keras.export.litert import to_float32
+    from headstart.keras.runtime import configure, keras
+
+    configure(2)
+    entry = keras.Input((16, 16, 3))
+    scaled = keras.layers.Rescaling(1 / 255)(entry)
+    model = keras.Model(
+        entry, keras.layers.Softmax()(keras.layers.GlobalAveragePooling2D()(scaled))
+    )
+    path = tmp_path_factory.mktemp("network") / "model.tflite"
+    path.write_bytes(to_float32(model))
+    return path
+
+
+def test_a_fresh_process_says_what_the_form_says(network: Path) -> None:
+    with readers(["tflite_float32"]) as fresh:
+        fresh.show(PIXELS, CONTENTS)
+        fresh.read("tflite_float32", network)
+        found = fresh.results()["tflite_float32"]
+    means = PIXELS.astype(np.float64).mean(axis=(1, 2)) / 255
+    expected = np.exp(means) / np.exp(means).sum(axis=1, keepdims=True)
+    assert set(found.outputs) == {"pixels"}
+    assert np.allclose(found.outputs["pixels"], expected, atol=1e-6)
+    assert found.refused == {}
+
+
+def test_what_cannot_be_loaded_is_said_with_the_reason(tmp_path: Path) -> None:
+    damaged = tmp_path / "model.tflite"
+    damaged.write_bytes(b"no network")
+    with (
+        pytest.raises(HeadstartError, match=r"tflite_float32 was written, but .*Nothing was exp"),
+        readers(["tflite_float32"]) as fresh,
+    ):
+        fresh.show(PIXELS, CONTENTS)
+        fresh.read("tflite_float32", damaged)
+        fresh.results()
+
+
+STARTER = """
+import json, sys, time
+import numpy as np
+from headstart.keras.export.fresh_process import readers
+with readers(["tflite_float32", "tflite_float16"]) as fresh:
+    fresh.show(np.zeros((1, 2, 2, 3), np.uint8), [b""])
+    print(json.dumps([each._process.pid for each in fresh._all]), flush=True)
+    time.sleep(600)
+"""
+
+
+def test_no_process_outlives_the_one_that_started_it() -> None:
+    starter = subprocess.Popen(
+        [sys.executable, "-c", STARTER], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert starter.stdout is not None
+    try:
+        started = json.loads(starter.stdout.readline())
+        assert len(started) == 2
+        assert all(alive(process) for process in started)
+    finally:
+        starter.send_signal(signal.SIGKILL)
+        starter.wait()
+        starter.stdout.close()
+    until(lambda: not any(alive(process) for process in started), 120, "they end")
+
+
+def test_leaving_early_ends_what_was_started() -> None:
+    with readers(["tflite_float32"]) as fresh:
+        process = fresh._all[0]._process
+        assert process.poll() is None
+    assert process.returncode is not None
+
+
+def alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    # One that nobody has asked for its exit code is dead, too.
+    status = Path(f"/proc/{process}/stat")
+    return not (status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z")

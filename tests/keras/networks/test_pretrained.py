@@ -1,0 +1,164 @@
+"""Weights of every origin: ImageNet's in Keras' folder, a seed's, a file's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headstart._utils.errors import HeadstartError
+from headstart.backbones.registry import BACKBONES
+from headstart.keras.networks import fetch
+from headstart.keras.networks.backbone import build_base, call_application, preprocess
+from headstart.keras.networks.parity import pictures, run_keras
+from headstart.keras.networks.pretrained import draw, obtain, repair_variance
+from headstart.keras.runtime import keras
+from tests.conftest import ROOT
+
+WIDE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
+
+
+def test_random_weights_are_said_and_belong_to_the_seed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    first = obtain("mobilenet", 0.25, 32, "random", 1)
+    assert "never trained" in capsys.readouterr().err
+    assert first.random_weights
+    assert "seed 1" in first.origin
+    again = obtain("mobilenet", 0.25, 32, "random", 1).base.get_weights()
+    other = obtain("mobilenet", 0.25, 32, "random", 2).base.get_weights()
+    for left, right in zip(first.base.get_weights(), again, strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert not np.array_equal(again[0], other[0])
+
+
+@pytest.mark.slow
+def test_random_weights_of_two_processes_are_equal() -> None:
+    script = (
+        "import hashlib; from headstart.keras.networks.backbone import build_base; "
+        "from headstart.keras.networks.pretrained import draw; "
+        "base = build_base('mobilenet', 0.25, 32); "
+        "draw(base, 7); "
+        "print(hashlib.sha256(b''.join(w.tobytes() for w in base.get_weights())).hexdigest())"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", script],
+            cwd=ROOT, check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert len(outputs) == 1
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_b0"])
+def test_random_features_neither_vanish_nor_explode(name: str) -> None:
+    base = obtain(name, 1.0, 64, "random", 3).base
+    pixels = keras.Input((64, 64, 3))
+    model = keras.Model(pixels, base(preprocess(pixels, BACKBONES[name].preprocessing)))
+    features = run_keras(model, pictures(64))
+    assert 0.05 < features.std() < 50
+
+
+@pytest.mark.shared
+def test_imagenet_weights_in_keras_folder_need_no_network(
+    imagenet_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(imagenet_home))
+    monkeypatch.setattr(fetch, "_download", _no_download)
+    found = obtain("mobilenet_v2", 1.0, 224, "imagenet", 0)
+    assert not found.random_weights
+    assert found.weights == "imagenet"
+    assert WIDE in found.origin
+    assert str(imagenet_home) not in found.origin
+    # Another size takes the weights of 224 pixels, as Keras does.
+    other = obtain("mobilenet_v2", 1.0, 64, "imagenet", 0)
+    np.testing.assert_array_equal(found.base.get_weights()[0], other.base.get_weights()[0])
+
+
+def _no_download(*_: object) -> None:
+    raise AssertionError("nothing is to be downloaded")
+
+
+@pytest.mark.parametrize(
+    ("name", "alpha", "size", "file"),
+    [
+        ("mobilenet_v2", 1.0, 224, WIDE),
+        ("mobilenet_v2", 0.35, 96, WIDE.replace("1.0_224", "0.35_96")),
+        ("mobilenet_v2", 1.4, 100, WIDE.replace("1.0", "1.4")),
+        ("mobilenet", 0.25, 128, "mobilenet_2_5_128_tf_no_top.h5"),
+        ("mobilenet", 1.0, 64, "mobilenet_1_0_224_tf_no_top.h5"),
+        ("vgg16", 1.0, 150, "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"),
+        ("efficientnet_b0", 1.0, 64, "efficientnetb0_notop.h5"),
+    ],
+)
+def test_without_a_network_the_file_is_named(
+    name: str, alpha: float, size: int, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(fetch, "PAUSES", ())
+    # A proxy that refuses connections: an offline machine wherever the test runs.
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(HeadstartError) as caught:
+        obtain(name, alpha, size, "imagenet", 0)
+    for part in (file, "https://", str(tmp_path / "models"), "`random`"):
+        assert part in str(caught.value)
+    assert not list(tmp_path.rglob("*.h5"))
+
+
+def test_a_damaged_file_in_keras_folder_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "mobilenet_2_5_128_tf_no_top.h5").write_bytes(b"half a file")
+    with pytest.raises(HeadstartError, match=r"mobilenet_2_5_128_tf_no_top\.h5.*Delete it"):
+        obtain("mobilenet", 0.25, 128, "imagenet", 0)
+
+
+def test_get_file_of_keras_is_put_back() -> None:
+    from keras.src.utils import file_utils
+
+    assert file_utils.get_file is keras.utils.get_file
+
+
+def test_weights_of_a_file(tmp_path: Path) -> None:
+    source = build_base("mobilenet", 0.25, 32)
+    draw(source, 5)
+    path = tmp_path / "mine.weights.h5"
+    source.save_weights(path)
+    found = obtain("mobilenet", 0.25, 32, str(path), 0)
+    assert found.weights == "mine.weights.h5"
+    assert str(tmp_path) not in found.origin
+    np.testing.assert_array_equal(found.base.get_weights()[0], source.get_weights()[0])
+
+
+def test_efficientnet_is_the_network_that_keras_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A published weights file's likeness: deviations in place of the input's variances.
+    source = build_base("efficientnet_b0", 1.0, 64)
+    draw(source, 5)
+    normalization = source.get_layer("normalization")
+    normalization.adapt_mean.assign([0.485, 0.456, 0.406])
+    normalization.adapt_variance.assign([0.229, 0.224, 0.225])
+    path = tmp_path / "published.weights.h5"
+    source.save_weights(path)
+    # What keras.applications builds around it, and only for weights="imagenet".
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda *_, **__: str(path))
+    theirs = call_application(BACKBONES["efficientnet_b0"], 1.0, 64, "imagenet")
+    batch = pictures(64)[:4].astype(np.float32)
+    expected = run_keras(theirs, batch)
+    ours = obtain("efficientnet_b0", 1.0, 64, str(path), 0).base
+    np.testing.assert_allclose(run_keras(ours, batch), expected, rtol=1e-3, atol=1e-6)
+    assert not np.allclose(run_keras(source, batch), expected, rtol=1e-2)
+    # Saved and loaded again, it is not mended twice.
+    repair_variance(ours)
+    np.testing.assert_allclose(run_keras(ours, batch), expected, rtol=1e-3, atol=1e-6)

@@ -1,0 +1,423 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headstart._utils.errors import HeadstartError
+from headstart.keras.runtime import keras
+from headstart.keras.training.batches import BatchSource, epoch_batches
+from headstart.keras.training.fitting import FitSettings, balanced_class_weights, fit
+from headstart.keras.training.head import build_head, dump_head, logits_model
+from headstart.keras.training.scoring import score
+
+WIDTH, CLASSES = 12, 3
+Data = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
+
+
+def separable(n: int, seed: int, spread: float = 0.3) -> Data:
+    generator = np.random.default_rng(seed)
+    centers = np.random.default_rng(99).normal(size=(CLASSES, WIDTH))
+    labels = generator.integers(0, CLASSES, n)
+    x = centers[labels] + spread * generator.normal(size=(n, WIDTH))
+    return x.astype(np.float32), labels
+
+
+def head(activation: str = "softmax", *, dropout: float = 0.0, hidden: int = 0) -> Any:
+    spec: list[dict[str, Any]] = [{"kind": "batch_normalization", "epsilon": 1e-3}]
+    if dropout:
+        spec.append({"kind": "dropout", "rate": dropout})
+    if hidden:
+        spec.append({"kind": "dense", "units": hidden, "activation": "relu"})
+    spec.append({"kind": "dense", "units": CLASSES, "activation": activation})
+    return build_head(spec, (WIDTH,), seed=1)
+
+
+def settings(**changes: Any) -> FitSettings:
+    values: dict[str, Any] = {
+        "epochs": 8,
+        "batch_size": 16,
+        "optimizer": "adam",
+        "learning_rate": 0.02,
+        "loss": "categorical_crossentropy",
+        "seed": 7,
+        **changes,
+    }
+    return FitSettings(**values)
+
+
+def quiet(_: str) -> None:
+    """Say nothing."""
+
+
+def source(data: Data) -> BatchSource:
+    return BatchSource.of_array(*data)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "activation", "loss"),
+    [
+        ("adam", "softmax", "categorical_crossentropy"),
+        ("rmsprop", "sigmoid", "binary_crossentropy"),
+        ("sgd", "softmax", "categorical_crossentropy"),
+    ],
+)
+def test_a_separable_problem_is_learned(optimizer: str, activation: str, loss: str) -> None:
+    rate = 0.3 if optimizer == "sgd" else 0.02
+    model = head(activation, dropout=0.1, hidden=16)
+    found = fit(
+        logits_model(model),
+        source(separable(300, 1)),
+        source(separable(200, 2)),
+        settings(optimizer=optimizer, loss=loss, learning_rate=rate),
+        quiet,
+    )
+    last = found.epochs.iloc[-1]
+    assert last["val_accuracy"] > 0.95
+    assert last["val_loss"] < found.epochs["val_loss"].iloc[0]
+    x, y = separable(200, 2)
+    assert (model.predict_on_batch(x).argmax(axis=1) == y).mean() == last["val_accuracy"]
+
+
+def test_one_step_is_the_step_of_keras() -> None:
+    """The same first batch, the same optimizer: the weights that Keras' own training makes."""
+    x, y = separable(16, 1)
+    ours, theirs = head(), head()
+    fit(logits_model(ours), source((x, y)), source((x, y)), settings(epochs=1), quiet)
+    theirs.compile(keras.optimizers.Adam(0.02), "sparse_categorical_crossentropy")
+    theirs.train_on_batch(x, y)
+    for name, array in dump_head(ours).items():
+        np.testing.assert_allclose(array, dump_head(theirs)[name], atol=2e-6)
+
+
+def test_class_weights_are_those_of_keras() -> None:
+    x, y = separable(16, 1)
+    weights = np.array([0.5, 1.0, 3.0])
+    ours, theirs = head(), head()
+    fit(
+        logits_model(ours),
+        source((x, y)),
+        source((x, y)),
+        settings(epochs=1, class_weights=weights, optimizer="sgd"),
+        quiet,
+    )
+    theirs.compile(keras.optimizers.SGD(0.02), "sparse_categorical_crossentropy")
+    theirs.train_on_batch(x, y, class_weight=dict(enumerate(weights)))
+    for name, array in dump_head(ours).items():
+        np.testing.assert_allclose(array, dump_head(theirs)[name], atol=2e-6)
+
+
+def test_what_fills_up_the_last_batch_weighs_nothing() -> None:
+    # 20 pictures in batches of 16: the first 12 fill up the second batch. Without normalization
+    # (which sees them), the result is that of a second batch of 4.
+    x, y = separable(20, 1)
+    spec = [{"kind": "dense", "units": CLASSES, "activation": "softmax"}]
+    ours, theirs = build_head(spec, (WIDTH,), 1), build_head(spec, (WIDTH,), 1)
+    found = fit(
+        logits_model(ours),
+        source((x, y)),
+        source((x, y)),
+        settings(epochs=1, optimizer="sgd"),
+        quiet,
+    )
+    rows, mask = epoch_batches(20, 16, 1, None, 7)
+    theirs.compile(keras.optimizers.SGD(0.02), "sparse_categorical_crossentropy")
+    losses = [
+        theirs.train_on_batch(x[r[m > 0]], y[r[m > 0]]) for r, m in zip(rows, mask, strict=True)
+    ]
+    np.testing.assert_allclose(
+        ours.get_layer("head_logits").get_weights()[0],
+        theirs.get_layer("head_logits").get_weights()[0],
+        atol=2e-6,
+    )
+    assert found.batches["loss"].iloc[0] == pytest.approx(float(np.ravel(losses[0])[0]), rel=1e-5)
+
+
+def test_the_history_has_every_epoch_and_every_batch() -> None:
+    said: list[str] = []
+    found = fit(
+        logits_model(head()),
+        source(separable(50, 1)),
+        source(separable(30, 2)),
+        settings(epochs=3),
+        said.append,
+    )
+    assert found.epochs["epoch"].tolist() == [1, 2, 3]
+    assert found.batches["step"].tolist() == list(range(1, 13))
+    assert found.batches["epoch"].tolist() == [1] * 4 + [2] * 4 + [3] * 4
+    first = found.batches[found.batches["epoch"] == 1]
+    mean = np.average(first["accuracy"], weights=[16, 16, 16, 2])
+    assert found.epochs["accuracy"].iloc[0] == pytest.approx(mean)
+    assert len(said) == 3
+    assert said[0].startswith("Epoch 1 of 3: loss ")
+    assert not found.stopped_early
+
+
+def _overfitting(patience: int | None) -> tuple[Any, Any]:
+    """Few pictures with random labels: validation soon gets worse."""
+    generator = np.random.default_rng(5)
+    x, y = separable(24, 1, spread=3)
+    y = generator.integers(0, CLASSES, 24)
+    model = head(hidden=64)
+    found = fit(
+        logits_model(model),
+        source((x, y)),
+        source(separable(200, 2, spread=3)),
+        settings(epochs=40, learning_rate=0.05, patience=patience),
+        quiet,
+    )
+    return model, found
+
+
+def test_early_stopping_restores_the_best_weights() -> None:
+    model, found = _overfitting(patience=3)
+    losses = found.epochs["val_loss"]
+    assert found.stopped_early
+    assert found.best_epoch == losses.idxmin() + 1
+    assert len(losses) == found.best_epoch + 3
+    loss, accuracy = score(
+        logits_model(model), source(separable(200, 2, spread=3)), "categorical_crossentropy"
+    )
+    assert loss == losses.min()
+    assert accuracy == found.epochs["val_accuracy"][found.best_epoch - 1]
+
+
+def test_without_patience_the_last_weights_stay() -> None:
+    model, found = _overfitting(patience=None)
+    assert not found.stopped_early
+    assert found.best_epoch == len(found.epochs) == 40
+    loss, _ = score(
+        logits_model(model), source(separable(200, 2, spread=3)), "categorical_crossentropy"
+    )
+    assert loss == found.epochs["val_loss"].iloc[-1]
+
+
+def test_a_rare_class_is_found_when_it_weighs_more() -> None:
+    generator = np.random.default_rng(3)
+    y = np.repeat([0, 1], [190, 10])
+    x = generator.normal(size=(200, WIDTH)).astype(np.float32)
+    x[:, 0] += 1.5 * y
+    found = {}
+    for name, weights in (("none", None), ("balanced", balanced_class_weights(y, CLASSES))):
+        model = head()
+        fit(
+            logits_model(model),
+            source((x, y)),
+            source((x, y)),
+            settings(class_weights=weights),
+            quiet,
+        )
+        guesses = model.predict_on_batch(x).argmax(axis=1)
+        found[name] = (guesses[y == 1] == 1).mean()
+    assert found["balanced"] > found["none"] + 0.2
+
+
+def test_balanced_weights_leave_the_mean_at_one() -> None:
+    labels = np.repeat([0, 1, 3], [60, 30, 10])
+    weights = balanced_class_weights(labels, 4)
+    assert weights.tolist() == pytest.approx([100 / 180, 100 / 90, 0, 100 / 30])
+    assert weights[labels].mean() == pytest.approx(1)
+
+
+def test_binary_loss_and_categorical_accuracy_of_a_sigmoid_head() -> None:
+    from sklearn.metrics import log_loss
+
+    x, y = separable(100, 1)
+    model = head("sigmoid")
+    loss, accuracy = score(logits_model(model), source((x, y)), "binary_crossentropy")
+    probabilities = model.predict_on_batch(x)
+    each = [log_loss(y == i, probabilities[:, i], labels=[False, True]) for i in range(CLASSES)]
+    assert loss == pytest.approx(np.mean(each), rel=1e-5)
+    # Not the share of right outputs, which is high for a model that says no to everything.
+    assert accuracy == (probabilities.argmax(axis=1) == y).mean()
+
+
+def pair(n: int, seed: int) -> Data:
+    """Two classes that a line divides."""
+    x, y = separable(3 * n, seed)
+    keep = np.flatnonzero(y < 2)[:n]
+    return x[keep], y[keep]
+
+
+def one(seed: int = 1) -> Any:
+    return build_head([{"kind": "dense", "units": 1, "activation": "sigmoid"}], (WIDTH,), seed)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_one_output_learns_as_kerass_dense_1_does_from_logits(*, weighted: bool) -> None:
+    x, y = pair(16, 1)
+    weights = np.array([0.5, 3.0]) if weighted else None
+    ours = one()
+    found = fit(
+        logits_model(ours),
+        source((x, y)),
+        source((x, y)),
+        settings(epochs=1, optimizer="rmsprop", loss="binary_crossentropy", class_weights=weights),
+        quiet,
+    )
+    theirs = keras.Sequential([keras.Input((WIDTH,)), keras.layers.Dense(1)])
+    theirs.layers[0].set_weights(one().get_layer("head_logits").get_weights())
+    theirs.compile(
+        keras.optimizers.RMSprop(0.02), keras.losses.BinaryCrossentropy(from_logits=True)
+    )
+    loss = theirs.train_on_batch(x, y, class_weight=None if weights is None else {0: 0.5, 1: 3.0})
+    for mine, other in zip(
+        ours.get_layer("head_logits").get_weights(), theirs.get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(mine, other, atol=2e-6)
+    assert found.batches["loss"].iloc[0] == pytest.approx(float(np.ravel(loss)[0]), rel=1e-5)
+
+
+def test_loss_and_accuracy_of_one_output_are_those_of_both_probabilities() -> None:
+    from sklearn.metrics import log_loss
+
+    x, y = pair(80, 2)
+    model = one()
+    loss, accuracy = score(logits_model(model), source((x, y)), "binary_crossentropy")
+    probabilities = model.predict_on_batch(x)
+    assert loss == pytest.approx(log_loss(y, probabilities), rel=1e-5)
+    assert accuracy == (probabilities.argmax(axis=1) == y).mean()
+    assert 0 < accuracy < 1
+    # A sure mistake keeps its gradient: the wild curve comes of a loss on outputs of no activation.
+    far = fit(
+        logits_model(model), source((1e4 * x, 1 - y)), source((x, y)),
+        settings(loss="binary_crossentropy", epochs=1), quiet,
+    )  # fmt: skip
+    assert np.isfinite(far.batches["loss"]).all()
+    assert far.batches["loss"].iloc[0] > 100
+
+
+def test_where_the_inputs_come_from_does_not_change_a_bit() -> None:
+    x, y = separable(70, 1)
+    seen: set[int] = set()
+
+    def take(rows: npt.NDArray[np.int32], epoch: int) -> npt.NDArray[np.float32]:
+        seen.add(epoch)
+        return x[rows]
+
+    results = []
+    for train in (
+        BatchSource.of_array(x, y),
+        BatchSource.of_array(x, y, resident_bytes=0),
+        BatchSource.of_function(take, y),
+    ):
+        model = head(dropout=0.3)
+        found = fit(logits_model(model), train, train, settings(epochs=2), quiet)
+        results.append((dump_head(model), found.batches))
+    assert seen == {0, 1, 2}
+    for weights, batches in results[1:]:
+        assert all(np.array_equal(results[0][0][name], array) for name, array in weights.items())
+        assert batches.equals(results[0][1])
+
+
+def test_what_fills_up_a_batch_is_not_made_again() -> None:
+    x, y = separable(11, 1)
+    taken: list[int] = []
+
+    def take(rows: npt.NDArray[np.int32], _: int) -> npt.NDArray[np.float32]:
+        taken.extend(rows.tolist())
+        return x[rows]
+
+    rows, mask = epoch_batches(11, 4, 1, None, 7)
+    batches = list(BatchSource.of_function(take, y).ahead(rows, mask, 1))
+    assert sorted(taken) == list(range(11))
+    assert np.array_equal(np.stack(batches), x[rows])
+
+
+def test_an_error_in_a_source_comes_out() -> None:
+    def take(rows: npt.NDArray[np.int32], epoch: int) -> npt.NDArray[np.float32]:
+        raise HeadstartError(f"picture {rows[0]} of epoch {epoch}")
+
+    x, y = separable(20, 1)
+    with pytest.raises(HeadstartError, match="of epoch 1"):
+        fit(
+            logits_model(head()),
+            BatchSource.of_function(take, y),
+            BatchSource.of_array(x, y),
+            settings(),
+            quiet,
+        )
+
+
+def test_divergence_is_said_with_its_place_and_a_next_step() -> None:
+    x, y = separable(40, 1)
+    x[3, 0] = np.inf
+    with pytest.raises(HeadstartError, match=r"epoch 1, batch \d.*learning rate 0\.02"):
+        fit(logits_model(head()), source((x, y)), source((x, y)), settings(), quiet)
+
+
+def test_only_trainable_variables_learn() -> None:
+    model = head(hidden=8)
+    frozen = model.get_layer("head_1_dense")
+    frozen.trainable = False
+    before = [np.array(weight) for weight in frozen.get_weights()]
+    data = source(separable(60, 1))
+    fit(logits_model(model), data, data, settings(epochs=2), quiet)
+    for old, new in zip(before, frozen.get_weights(), strict=True):
+        assert np.array_equal(old, new)
+
+
+def test_weight_decay_shrinks_kernels_and_leaves_biases() -> None:
+    x = np.zeros((16, WIDTH), np.float32)  # No gradient reaches the kernel.
+    y = np.zeros(16, np.int64)
+    spec = [{"kind": "dense", "units": CLASSES, "activation": "softmax"}]
+    kernels, biases = [], []
+    for decay in (0.0, 0.5):
+        model = build_head(spec, (WIDTH,), 1)
+        data = source((x, y))
+        fit(logits_model(model), data, data, settings(epochs=1, weight_decay=decay), quiet)
+        kernels.append(dump_head(model)["0.kernel"])
+        biases.append(dump_head(model)["0.bias"])
+    np.testing.assert_allclose(kernels[1], kernels[0] * (1 - 0.5 * 0.02), rtol=1e-5)
+    assert np.array_equal(biases[0], biases[1])
+
+
+def test_regularization_of_the_model_counts_in_the_gradient() -> None:
+    x, y = np.zeros((16, WIDTH), np.float32), np.zeros(16, np.int64)
+    model = keras.Sequential(
+        [
+            keras.Input((WIDTH,)),
+            keras.layers.Dense(CLASSES, kernel_regularizer=keras.regularizers.L2(0.5)),
+        ]
+    )
+    before = model.layers[0].get_weights()[0]
+    data = source((x, y))
+    fit(model, data, data, settings(epochs=1, optimizer="sgd", learning_rate=0.1), quiet)
+    np.testing.assert_allclose(model.layers[0].get_weights()[0], before * 0.9, rtol=1e-5)
+
+
+@given(
+    n=st.integers(1, 60),
+    batch=st.integers(1, 20),
+    epoch=st.integers(1, 9),
+    seed=st.integers(0, 2**64 - 1),
+)
+def test_an_epoch_is_every_row_once(n: int, batch: int, epoch: int, seed: int) -> None:
+    batch = min(batch, n)
+    rows, mask = epoch_batches(n, batch, epoch, None, seed)
+    assert rows.shape == mask.shape == (-(-n // batch), batch)
+    assert sorted(rows[mask > 0].tolist()) == list(range(n))
+    assert ((rows >= 0) & (rows < n)).all()
+
+
+@given(n=st.integers(1, 40), batch=st.integers(1, 12), steps=st.integers(1, 9))
+def test_fixed_steps_go_on_where_the_last_epoch_ended(n: int, batch: int, steps: int) -> None:
+    batch = min(batch, n)
+    parts = [epoch_batches(n, batch, epoch, steps, 3) for epoch in range(1, 6)]
+    assert all(rows.shape == (steps, batch) and mask.all() for rows, mask in parts)
+    stream = np.concatenate([rows.ravel() for rows, _ in parts])
+    counts = np.bincount(stream, minlength=n)
+    assert counts.max() - counts.min() <= 1
+    for start in range(0, len(stream) - n + 1, n):
+        assert sorted(stream[start : start + n].tolist()) == list(range(n))
+
+
+def test_a_source_needs_a_row_and_a_label_for_each() -> None:
+    with pytest.raises(ValueError, match="at least one row"):
+        BatchSource.of_array(np.zeros((0, 2), np.float32), np.zeros(0))
+    with pytest.raises(ValueError, match="3 rows with 2 labels"):
+        BatchSource.of_array(np.zeros((3, 2), np.float32), np.zeros(2))

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from headstart.pipeline import graph as dag
+from headstart.pipeline.changes import changes
+from headstart.pipeline.dvc_project import GraphError
+from tests.runs.projects import dvc, git
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_real_pipeline_in_its_order(tmp_path: Path) -> None:
+    for name in ("dvc.yaml", "params.yaml", "runtime.txt"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    git(tmp_path, "init", "-q")
+    dvc(tmp_path, "init", "-q")
+    declared = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+    stages = dag.stages(tmp_path)
+    assert [stage.name for stage in stages] == list(declared)
+    seen: set[str] = set()
+    for stage in stages:
+        assert set(stage.parents) <= seen
+        seen.add(stage.name)
+        assert stage.meta == declared[stage.name]["meta"]
+        assert stage.desc == declared[stage.name]["desc"]
+        assert stage.params == tuple(declared[stage.name]["params"])
+        assert "${" not in stage.cmd[0]
+    assert all(change.never_run for change in changes(tmp_path).values())
+
+
+def test_foreach_and_matrix_are_expanded_and_order_is_topological(graph: Path) -> None:
+    stages = {stage.name: stage for stage in dag.stages(graph)}
+    assert list(stages) == ["first", "second", "each@red", "each@blue", "grid@small", "grid@big"]
+    assert stages["second"].parents == ("first",)
+    assert stages["second"].desc == "Reads what the first one wrote"
+    assert stages["second"].meta == {"retries": 2}
+    assert stages["first"].params == ("seed", "section")
+    assert stages["first"].deps == ("raw.txt",)
+    assert stages["each@red"].metrics == stages["each@red"].written == ("red.txt",)
+    assert stages["grid@big"].plots == ("big.csv",)
+    assert stages["grid@big"].parents == ("second",)
+
+
+def test_a_stage_is_read_the_same_from_any_folder(
+    graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = dag.stages(graph)
+    (graph / "raw.txt").write_text("others")
+    monkeypatch.chdir("/")
+    assert dag.stages(graph) == before
+    assert changes(graph)["first"].deps == {"raw.txt": "modified"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("stages: {a: {cmd: x, outz: [b]}}", "DVC cannot read the pipeline"),
+        ("stages: [", "DVC cannot read the pipeline"),
+        (
+            "stages: {a: {cmd: x, deps: [c], outs: [b]}, b: {cmd: x, deps: [b], outs: [c]}}",
+            "DVC cannot read the pipeline",
+        ),
+        ("stages: {a: {cmd: x, deps: ['${no.such}'], outs: [b]}}", "no.such"),
+    ],
+)
+def test_faults_of_the_pipeline_are_told(graph: Path, text: str, told: str) -> None:
+    (graph / "dvc.yaml").write_text(text)
+    with pytest.raises(GraphError, match=told):
+        dag.stages(graph)
+
+
+def test_a_folder_without_a_project_is_told(tmp_path: Path) -> None:
+    with pytest.raises(GraphError, match="dvc init"):
+        dag.stages(tmp_path)

@@ -1,0 +1,161 @@
+"""dvc.lock in one order, and one run at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from headstart.pipeline import graph, lockfile
+from headstart.pipeline.dvc_project import GraphError, locked
+from headstart.pipeline.errors import FlowError
+from tests.conftest import ROOT
+from tests.runs import projects
+from tests.runs.server import until
+
+ODD = """\
+schema: '2.0'
+stages:
+  '1':
+    cmd: 'a: "b"
+      folded'
+  each@0.5:
+    cmd: |-
+      two lines
+
+        and a blank one
+    outs:
+    - path: a
+  plain:
+    cmd: x
+datasets:
+- name: d
+"""
+
+
+def test_records_move_whole_and_come_back() -> None:
+    for text in (ODD, (ROOT / "dvc.lock").read_text()):
+        names = lockfile.names(text)
+        assert len(names) >= 3
+        other = lockfile.arrange(text, names[::-1])
+        assert lockfile.names(other) == names[::-1]
+        assert sorted(other) == sorted(text)
+        assert lockfile.arrange(other, names) == text
+
+
+def test_the_first_place_counts_and_what_is_not_asked_for_stays_behind() -> None:
+    moved = lockfile.arrange(ODD, ["plain", "1", "plain", "no such"])
+    assert lockfile.names(moved) == ["plain", "1", "each@0.5"]
+    assert moved.endswith("datasets:\n- name: d\n")
+
+
+@pytest.mark.parametrize("text", ["", "schema: '2.0'\n", "stages: {}\n", "stages:\n    deep: 1\n"])
+def test_what_has_no_records_stays_as_it_is(text: str) -> None:
+    assert lockfile.arrange(text, ["a"]) == text
+
+
+CROSSED = """
+stages:
+  last:
+    cmd: cat b.txt a.txt > last.txt
+    deps: [b.txt, a.txt]
+    outs: [last.txt]
+  a:
+    cmd: echo a > a.txt
+    outs: [a.txt]
+  b:
+    cmd: echo b > b.txt
+    outs: [b.txt]
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    projects.call(folder, "git", "init", "-q")
+    projects.dvc(folder, "init", "-q")
+    (folder / "dvc.yaml").write_text(CROSSED)
+    (folder / "sub").mkdir()
+    (folder / "sub" / "dvc.yaml").write_text(
+        "stages: {far: {cmd: cp ../last.txt far.txt, deps: [../last.txt], outs: [far.txt]}}"
+    )
+    projects.dvc(folder, "repro", "--all-pipelines", "--quiet")
+    return folder
+
+
+def test_the_sequence_is_that_of_dvc(project: Path) -> None:
+    wanted = graph.sequence(project)
+    assert set(wanted) == {"dvc.lock", "sub/dvc.lock"}
+    for file, names in wanted.items():
+        assert lockfile.names((project / file).read_text()) == list(names)
+    assert wanted["dvc.lock"] == ("b", "a", "last")  # not the order of dvc.yaml
+
+
+def test_new_records_are_put_in_order_and_old_ones_keep_their_places(project: Path) -> None:
+    lock = project / "dvc.lock"
+    text = lock.read_text()
+    lock.write_text(lockfile.arrange(text, ["last", "b", "a"]))
+    with lockfile.in_order(project):
+        pass
+    assert lockfile.names(lock.read_text()) == ["last", "b", "a"]
+    lock.unlink()
+    with pytest.raises(KeyboardInterrupt), lockfile.in_order(project):
+        lock.write_text(lockfile.arrange(text, ["last", "a", "b"]))
+        raise KeyboardInterrupt
+    assert lock.read_text() == text
+
+
+def test_a_second_run_says_who_is_at_work_and_waits(project: Path) -> None:
+    said: list[str] = []
+    stop, inside, leave = threading.Event(), threading.Event(), threading.Event()
+
+    def first() -> None:
+        with lockfile.alone(project, "flow run 'tidy-owl'", said.append, stop):
+            inside.set()
+            leave.wait(60)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert inside.wait(60)
+
+    def second_may_go(sentence: str) -> None:
+        said.append(sentence)
+        leave.set()
+
+    with lockfile.alone(project, "flow run 'b'", second_may_go, stop):
+        thread.join()
+    who = f"process {os.getpid()}, flow run 'tidy-owl'"
+    assert said == [f"Another run is at work here ({who}). Waiting for its end …"]
+
+
+def test_waiting_can_be_ended(project: Path) -> None:
+    stop = threading.Event()
+    with lockfile.alone(project, "a", print, stop):
+        stop.set()
+        with pytest.raises(FlowError, match="Nothing was run"):
+            lockfile.alone(project, "b", lambda _: None, stop).__enter__()
+
+
+def test_a_folder_that_is_no_project_stays_one(tmp_path: Path) -> None:
+    with pytest.raises(FlowError, match="no DVC project"):
+        lockfile.alone(tmp_path, "a", print, threading.Event()).__enter__()
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_holder_of_the_lock_of_dvc(project: Path) -> None:
+    assert lockfile.holder(project) is None
+    with locked(project, wait=True):
+        assert lockfile.holder(project) == os.getpid()
+    assert lockfile.holder(project) is None
+    assert lockfile.holder(project / "nowhere") is None
+
+
+def test_who_does_not_want_to_wait_for_dvc_does_not(project: Path) -> None:
+    with (project / ".dvc" / "tmp" / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(GraphError, match="lock"), locked(project, wait=False):
+            pass
+    until(lambda: lockfile.holder(project) is None, 20, "the lock is free")

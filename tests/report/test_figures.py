@@ -1,0 +1,95 @@
+"""Figures of odd runs. Warnings are errors here: a missing glyph or a layout that fails is one."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from headstart.report import figures
+from headstart.training.history import BATCHES, EPOCHS
+
+
+def epochs(count: int) -> pd.DataFrame:
+    values = np.linspace(0.2, 0.9, count)
+    return pd.DataFrame(
+        {name: np.arange(1, count + 1) if name == "epoch" else values for name in EPOCHS}
+    )
+
+
+def counts(classes: int) -> Any:
+    generator = np.random.Generator(np.random.Philox(key=1))
+    table = np.diag(generator.integers(1, 1000, classes)) + generator.integers(
+        0, 3, (classes, classes)
+    )
+    table[0] = 0  # a class without a test picture
+    return table.astype(np.int64)
+
+
+def calibrated(rows: int) -> pd.DataFrame:
+    share = np.linspace(0.3, 1.0, rows)
+    return pd.DataFrame(
+        {"bin": np.arange(rows) + 1, "confidence": share, "accuracy": share**2, "count": 10**rows}
+    )
+
+
+def batches(count: int) -> pd.DataFrame:
+    step = np.arange(1, count + 1)
+    loss = 100.0 / step**2
+    return pd.DataFrame(dict(zip(BATCHES, (step, (step + 4) // 5, loss, loss), strict=True)))
+
+
+def sides(*values: int) -> pd.Series[int]:
+    return pd.Series(values)
+
+
+CASES: dict[str, Callable[[], figures.Draw]] = {
+    "one epoch": lambda: figures.curves("loss", epochs(1), epochs(0)),
+    "fine-tuning alone": lambda: figures.curves("accuracy", epochs(0), epochs(3)),
+    "both": lambda: figures.curves("accuracy", epochs(300), epochs(1)),
+    "one batch": lambda: figures.batches(batches(1)),
+    "losses over five powers of ten": lambda: figures.batches(batches(400)),
+    "one bin": lambda: figures.calibration(calibrated(1)),
+    "no bin": lambda: figures.calibration(calibrated(1).iloc[:0]),
+    "bins of millions": lambda: figures.calibration(calibrated(6)),
+    "two classes": lambda: figures.confusion(counts(2)),
+    "102 classes": lambda: figures.confusion(counts(102)),
+    "one size": lambda: figures.sizes(sides(8, 8), sides(8, 8), 224),
+    "a line and a panorama": lambda: figures.sizes(sides(1, 20_000), sides(9_000, 3), 96),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_odd_runs_can_be_drawn(name: str, tmp_path: Path) -> None:
+    figures.write(tmp_path, "it", CASES[name]())
+    light, dark = (Image.open(tmp_path / f"it-{inks}.png") for inks in ("light", "dark"))
+    assert light.size == dark.size == (880, 580)
+    for image in (light, dark):
+        alpha = np.asarray(image.convert("RGBA"))[..., 3]
+        assert (alpha == 0).mean() > 0.2  # nothing behind it
+        assert (alpha > 200).mean() > 0.01  # and something drawn
+    assert light.tobytes() != dark.tobytes()
+
+
+def test_the_bytes_hold_no_time_and_no_version(tmp_path: Path) -> None:
+    draw = figures.curves("loss", epochs(5), epochs(0))
+    figures.write(tmp_path, "one", draw)
+    figures.write(tmp_path, "two", draw)
+    first = (tmp_path / "one-light.png").read_bytes()
+    assert first == (tmp_path / "two-light.png").read_bytes()
+    with Image.open(io.BytesIO(first)) as image:
+        assert set(image.info) <= {"dpi"}
+
+
+def test_text_is_as_dark_as_the_page_is_light() -> None:
+    def brightness(color: str) -> float:
+        return sum(int(color[i : i + 2], 16) for i in (1, 3, 5)) / 3
+
+    assert brightness(figures.LIGHT.text) < 100
+    assert brightness(figures.DARK.text) > 150

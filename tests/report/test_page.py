@@ -1,0 +1,245 @@
+"""What the page shows, and that no stranger's name becomes markup. The browser test looks at it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from base64 import b64decode, b64encode
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headstart.report import page as pages
+from headstart.report import results
+from headstart.report.run import draw, read, show
+from headstart.stage.page import Page
+from headstart.stage.parameters import read_params
+from tests.report import made
+
+ASIDE = (
+    ("raw/cut.jpg", "truncated", "the jpeg ends too early, after 900 bytes"),
+    ("raw/<img src=x onerror=alert(1)>.txt", "not_a_picture", "it begins with b'<'"),
+    ("raw/empty.png", "empty", "the file has no bytes"),
+)
+
+
+def render(folder: Path, drawn: Path, params: Path = made.PARAMS, **plan: Any) -> str:
+    """The page of a run, with figures that were drawn before."""
+    known = read_params(params)
+    page = Page(folder / "index.html", known.model_dump())
+    show(read(made.make(folder / "files", **plan)), drawn, page, known.seed, known.make_report)
+    return page.path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drawn")
+    (folder / "figures").mkdir()
+    draw(read(made.make(folder / "files")), folder / "figures")
+    return folder / "figures"
+
+
+class Words(HTMLParser):
+    """The tags of a page, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def usual(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("usual")
+    params = made.params_file(folder / "p.yaml", make_report={"watts_per_core": 12.5})
+    return render(folder, drawn, params, tuned=True, tuning=2, aside=ASIDE, each=12)
+
+
+def test_the_page_needs_nothing_besides_itself(usual: str) -> None:
+    page = Words(usual)
+    for tag, attributes in page.tags:
+        assert tag not in {"link", "iframe", "object", "embed", "base", "form"}
+        assert not any(name.startswith("on") or name == "style" for name in attributes)
+        for name in ("src", "srcset", "href"):
+            value = attributes.get(name) or ""
+            assert value.startswith(("data:", "#")) or not value, (tag, value[:60])
+    assert "http://" not in usual.replace("http-equiv", "")
+    assert "https://" not in usual
+
+
+def test_only_our_style_and_script_may_run(usual: str) -> None:
+    policy = next(a["content"] for t, a in Words(usual).tags if a.get("http-equiv"))
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert "unsafe" not in policy
+    for tag in ("style", "script"):
+        found = re.findall(rf"<{tag}>(.*?)</{tag}>", usual, re.DOTALL)
+        assert len(found) == 1
+        digest = b64encode(hashlib.sha256(found[0].encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+
+
+def test_strangers_names_are_text(tmp_path: Path, drawn: Path) -> None:
+    aside = [(f"raw/{name}", "truncated", "cut") for name in made.HOSTILE if "/" not in name]
+    text = render(tmp_path, drawn, classes=sorted(made.HOSTILE), each=3, aside=aside)
+    page = Words(text)
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    for name in made.HOSTILE:
+        assert name in page.text
+    assert "49" not in re.findall(r"<bdi[^>]*>\s*(\d+)", text)
+
+
+def test_every_figure_comes_for_light_and_for_dark(usual: str) -> None:
+    tags = Words(usual).tags
+    light = [
+        a["src"] for t, a in tags if t == "img" and (a["src"] or "").startswith("data:image/png")
+    ]
+    dark = [a["srcset"] for t, a in tags if t == "source"]
+    assert len(dark) == 4  # of learning, and calibration: sizes are all one, classes are few
+    assert set(dark).isdisjoint(light)
+    for source in dark:
+        assert b64decode((source or "").partition(",")[2]).startswith(b"\x89PNG")
+
+
+def test_what_was_run_is_said(usual: str) -> None:
+    text = Words(usual).text
+    for said in (
+        "fine-tuned", "accuracy 0.5 → 0.6", "95 % interval", "mobilenet_v2", "numpy 2.4",
+        "A CPU <of> some kind", "XLA_FLAGS=<b>", "watts_per_core", "12.5", "learning_rate",
+    ):  # fmt: skip
+        assert said in text, said
+    assert "Both models on the same 36 test pictures. The validation split chose between" in text
+    assert "gate" not in re.findall(r"<h4>(.*?)</h4>", usual)
+
+
+def test_what_was_set_aside_is_counted_named_and_shown(usual: str) -> None:
+    assert "3 files were not taken" in Words(usual).text
+    for path, reason, detail in ASIDE:
+        assert all(said in Words(usual).text for said in (path, reason, detail))
+    shown = [
+        a for t, a in Words(usual).tags if t == "img" and (a["alt"] or "").startswith("set aside")
+    ]
+    assert [a["alt"] for a in shown] == ["set aside: raw/cut.jpg"]
+
+
+def test_the_energy_is_called_an_estimate_with_its_assumption(usual: str) -> None:
+    text = " ".join(Words(usual).text.split()).replace("\N{NO-BREAK SPACE}", " ")
+    # 36 s on 4 cores of 12.5 W each, and 20 avoided passes of 0.01 s.
+    assert "about 0.5 Wh, an estimate" in text
+    assert "Energy is an estimate, not a measurement: seconds × 4 cores × 12.5 W a core" in text
+    assert "The 20 avoided passes would have taken about 0.2 s" in text
+
+
+def test_random_weights_are_said_loudly(tmp_path: Path, drawn: Path, usual: str) -> None:
+    assert "RANDOM WEIGHTS" not in usual
+    text = render(tmp_path, drawn, random_weights=True)
+    assert 'role="alert"><strong>RANDOM WEIGHTS</strong>' in text
+
+
+def test_the_grid_is_drawn_by_the_seed_and_titled(tmp_path: Path, drawn: Path, usual: str) -> None:
+    grid = usual[usual.index('id="predictions"') : usual.index("The worst mistakes")]
+    cards = re.findall(r"<figcaption>(.*?)</figcaption>", grid, re.DOTALL)
+    assert len(cards) == 30
+    assert all(re.search(r"\d(\.\d)?\N{NO-BREAK SPACE}%", card) for card in cards)
+    assert all(("✓" in card) != ("✗" in card) for card in cards)
+    again = render(tmp_path, drawn, tuned=True, tuning=2, aside=ASIDE, each=12)
+    assert (
+        grid.split("figcaption")[1::2]
+        == (
+            again[again.index('id="predictions"') : again.index("The worst")].split("figcaption")[
+                1::2
+            ]
+        )
+    )
+
+
+@pytest.mark.parametrize("count", [2, 21])
+def test_few_classes_have_a_matrix_of_names_and_many_a_map_with_a_table(
+    tmp_path: Path, drawn: Path, count: int
+) -> None:
+    classes = [f"class {number:03}" for number in range(count)]
+    text = render(tmp_path, drawn, classes=classes, each=2, wrong=0.6, side=(8, 8))
+    assert ('<table class="matrix' in text) == (count == 2)
+    assert ("Confusion matrix of 21 classes" in text) == (count == 21)
+    assert "Most often mixed up" in text
+
+
+def test_what_is_not_there_leaves_no_hole(tmp_path: Path, drawn: Path) -> None:
+    text = render(
+        tmp_path, drawn, absent=["bee"], wrong=0.0, epochs=1, environment=False, side=(20, 20)
+    )
+    words = Words(text).text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "None: every one of 12 test pictures was recognized." in words
+    assert "The head alone, on 12 test pictures. Chosen because" in words
+    assert "Both models" not in words
+    assert "No mistake among 12 test pictures." in words
+    assert "No file: all were usable pictures." in words
+    assert "Each has 20 × 20 pixels" in words
+    row = next(row for row in text.split("<tr>") if 'data-value="bee"' in row)
+    assert row.count("–") == 3  # precision, recall and F1
+    assert "nan" not in words.lower()
+    assert "None<" not in text
+
+
+def test_a_fine_tuning_that_was_not_kept_is_said(tmp_path: Path, drawn: Path) -> None:
+    text = render(tmp_path, drawn, tuning=2)
+    assert "chose between it and the fine-tuned one, never the test split." in text
+
+
+def test_a_run_without_epochs_is_shown(tmp_path: Path, drawn: Path) -> None:
+    few = tmp_path / "figures"
+    shutil.copytree(drawn, few, ignore=shutil.ignore_patterns("loss*", "accuracy*", "batches*"))
+    assert "No epoch was recorded." in render(tmp_path, few, epochs=0)
+
+
+def test_single_sigmoids_have_a_score_of_their_own(tmp_path: Path) -> None:
+    files = made.make(tmp_path / "files")
+    metrics = json.loads(files.metrics.read_text())
+    titles = [row["title"] for row in results.scores(metrics)["rows"]]
+    for name in ("head", "model"):
+        metrics[name]["binary_accuracy"] = 0.75
+    more = [row["title"] for row in results.scores(metrics)["rows"]]
+    assert more == [*titles, "Right outputs, each by itself"]
+
+
+def test_forms_of_any_name_and_depth_are_listed(tmp_path: Path, drawn: Path) -> None:
+    agreement = {"probability_differs_at_most": 0.02, "same_first_guess": 8}
+    text = render(tmp_path, drawn, forms={"tflite_int8": {"bytes": 5, "pixels": agreement}})
+    assert "<td>tflite int8 · pixels</td><td>8</td><td>≤ 0.02</td>" in text
+    assert "<code>saved_model/</code></td><td>3.0\N{NO-BREAK SPACE}MB" in text
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (pages.percent(None), "–"),
+        (pages.percent(0.9942), "99.4 %"),
+        (pages.chance(0.99999), "> 99.9 %"),
+        (pages.chance(1.0), "100.0 %"),
+        (pages.points(-0.0123), "−1.2 points"),
+        (pages.size(999), "999 bytes"),
+        (pages.size(1_234_567), "1.2 MB"),
+        (pages.duration(12.34), "12.3 s"),
+        (pages.duration(200), "3 min 20 s"),
+        (pages.duration(9000), "2 h 30 min"),
+        (pages.energy(0.0049), "4.9 mWh"),
+        (pages.energy(2500), "2.5 kWh"),
+        (pages.shown(None), "null"),
+        (pages.shown([]), "none"),
+        (pages.shown((1, "a")), "1, a"),
+        (pages.shown(1e-05), "1e-05"),
+    ],
+)
+def test_numbers_are_said_as_a_person_says_them(said: str, expected: str) -> None:
+    assert said.replace("\N{NO-BREAK SPACE}", " ") == expected

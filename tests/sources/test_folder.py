@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from headstart._utils.errors import PictureError, SourceError
+from headstart.sources.folder import FolderSource
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("b/2.jpg", "b/10.jpg", "a/1.jpg", "README.md"):
+        path = tmp_path / "pictures" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return tmp_path / "pictures"
+
+
+def refusals(folder: Path) -> dict[str, str]:
+    entries = FolderSource(folder, 10_000).entries
+    return {entry.path: entry.refusal[0] for entry in entries if entry.refusal}
+
+
+def test_sorted_and_whole(folder: Path) -> None:
+    source = FolderSource(folder, 10_000)
+    paths = [entry.path for entry in source.entries]
+    assert paths == ["README.md", "a/1.jpg", "b/10.jpg", "b/2.jpg"]
+    contents = dict(source.contents(set(paths)))
+    assert contents == {path: path.encode() for path in paths}
+    assert dict(source.contents({"a/1.jpg"})) == {"a/1.jpg": b"a/1.jpg"}
+
+
+def test_links_are_not_followed(folder: Path) -> None:
+    (folder / "a/link.jpg").symlink_to("/etc/passwd")
+    (folder / "loop").symlink_to(folder)
+    assert refusals(folder) == {"a/link.jpg": "link", "loop": "link"}
+
+
+def test_a_file_that_becomes_a_link_is_not_followed_either(folder: Path) -> None:
+    source = FolderSource(folder, 10_000)
+    (folder / "a/1.jpg").unlink()
+    (folder / "a/1.jpg").symlink_to(folder / "README.md")
+    (_, fault), = source.contents({"a/1.jpg"})  # fmt: skip
+    assert isinstance(fault, PictureError)
+    assert fault.reason == "unreadable"
+
+
+def test_a_file_that_grows_is_said(folder: Path) -> None:
+    source = FolderSource(folder, 10_000)
+    (folder / "a/1.jpg").write_bytes(b"x" * 5000)
+    (_, fault), = source.contents({"a/1.jpg"})  # fmt: skip
+    assert isinstance(fault, PictureError)
+
+
+def test_pipes_are_not_opened(folder: Path) -> None:
+    os.mkfifo(folder / "a/pipe.jpg")
+    assert refusals(folder) == {"a/pipe.jpg": "special"}
+
+
+def test_odd_names_have_a_reason(folder: Path) -> None:
+    (folder / "a/line\nbreak.jpg").write_bytes(b"x")
+    Path(os.fsdecode(os.fsencode(folder) + b"/a/\xff.jpg")).write_bytes(b"x")
+    assert refusals(folder) == {"a/line\\x0abreak.jpg": "bad_name", "a/\\xff.jpg": "bad_name"}
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root reads everything")
+def test_what_cannot_be_read_is_said(folder: Path) -> None:
+    (folder / "a").chmod(0)
+    try:
+        assert refusals(folder) == {"a": "unreadable"}
+    finally:
+        (folder / "a").chmod(0o700)
+
+
+def test_bounds_and_wrong_kinds(folder: Path) -> None:
+    with pytest.raises(SourceError, match="max_total_bytes"):
+        FolderSource(folder, 10)
+    with pytest.raises(SourceError, match="no folder"):
+        FolderSource(folder / "README.md", 10_000)
+
+
+def test_the_named_folder_may_be_a_link(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(folder)
+    assert len(FolderSource(tmp_path / "link", 10_000).entries) == 4

@@ -1,0 +1,182 @@
+"""Activations: recorded once, in bounded memory, and refused where there is no room for them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from headstart._utils.errors import HeadstartError
+from headstart.features.store import FeatureStore
+from headstart.images.augmentation_parameters import AugmentParams
+from headstart.images.resize import pixels
+from headstart.training import activations
+from headstart.training.activations import Pool, arrays, check_room, rows_at_once, run
+from headstart.training.views import Views
+from tests.features.test_extraction import Memory
+from tests.images.made import encoded
+from tests.stages.small_run import ROOT, picture
+from tools.contract import code_dependencies
+
+SIZE = 8
+COUNT = 11
+FLIP: dict[str, Any] = {
+    "rotation": 0.0,
+    "width_shift": 0.0,
+    "height_shift": 0.0,
+    "shear": 0.0,
+    "zoom": 0.0,
+    "horizontal_flip": True,
+    "vertical_flip": False,
+    "brightness": 0.0,
+    "contrast": 0.0,
+}
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pixels to their double, as maps of 4 x 4 with 12 channels."""
+    from headstart.keras.networks.convert import to_tflite
+    from headstart.keras.runtime import keras
+
+    entry = keras.Input((SIZE, SIZE, 3), dtype="uint8")
+    doubled = keras.layers.Rescaling(2.0)(entry)
+    path = tmp_path_factory.mktemp("network") / "lower.tflite"
+    path.write_bytes(to_tflite(keras.Model(entry, keras.layers.Reshape((4, 4, 12))(doubled))))
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures() -> tuple[Memory, pd.DataFrame]:
+    reader = Memory()
+    reader.contents = {f"{n:064x}": encoded(picture(n % 3, n), "PNG") for n in range(COUNT)}
+    rows = pd.DataFrame({"image_id": list(reader.contents), "shard": 0, "offset": 0, "bytes": 0})
+    return reader, rows
+
+
+def decoded(pictures: tuple[Memory, pd.DataFrame]) -> np.ndarray:
+    reader, rows = pictures
+    return np.stack([pixels(reader.contents[i], SIZE) for i in rows["image_id"]])
+
+
+def test_recorded_ones_are_the_network_on_the_pictures(
+    network: Path, pictures: tuple[Memory, pd.DataFrame], tmp_path: Path
+) -> None:
+    reader, rows = pictures
+    parts = {"train": rows[:8], "validation": rows[8:]}
+    expected = run(Pool(network), decoded(pictures))
+    for done in (COUNT, 0):
+        found, passes = arrays(network, parts, reader, SIZE, tmp_path)
+        assert (passes.done, passes.avoided) == (done, COUNT - done)
+        assert np.array_equal(found["train"], expected[:8])
+        assert np.array_equal(found["validation"], expected[8:])
+
+
+def test_without_a_network_they_are_the_pixels(
+    pictures: tuple[Memory, pd.DataFrame], tmp_path: Path
+) -> None:
+    reader, rows = pictures
+    found, passes = arrays(None, {"train": rows}, reader, SIZE, tmp_path)
+    assert passes.done == 0
+    assert np.array_equal(found["train"], decoded(pictures))
+
+
+def test_views_without_changes_are_the_pictures_and_each_pass_counts(
+    network: Path, pictures: tuple[Memory, pd.DataFrame]
+) -> None:
+    reader, rows = pictures
+    views = Views(rows, reader, SIZE, network=network)
+    taken = views.take([3, 1, 3], 1)
+    views.close()
+    assert np.array_equal(taken, run(Pool(network), decoded(pictures)[[3, 1, 3]]))
+    assert views.passes == 3
+
+
+def test_augmented_views_are_the_same_for_the_same_epoch(
+    pictures: tuple[Memory, pd.DataFrame],
+) -> None:
+    reader, rows = pictures
+    views = Views(rows, reader, SIZE, AugmentParams(**FLIP), seed=1)
+    first, again, next_epoch = (views.take(range(COUNT), epoch) for epoch in (1, 1, 2))
+    views.close()
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, next_epoch)
+
+
+@pytest.mark.parametrize(
+    ("row", "rows"), [(0, 1 << 26), (4_000, 16_777), (3_211_264, 20), (1 << 26, 1), (1 << 30, 1)]
+)
+def test_memory_is_bounded_by_bytes(row: int, rows: int) -> None:
+    assert rows_at_once(row) == rows
+
+
+def short_of_room(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    usage = shutil.disk_usage(ROOT)._replace(free=free)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+
+
+def test_no_room_is_said_before_the_first_pass(
+    network: Path,
+    pictures: tuple[Memory, pd.DataFrame],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader, rows = pictures
+    short_of_room(monkeypatch, 1 << 20)
+    read = len(reader.reads)
+    with pytest.raises(HeadstartError) as caught:
+        arrays(network, {"train": rows}, reader, SIZE, tmp_path)
+    for part in ("The activations need", "1 MB are free", "HEADSTART_CACHE", "unfreeze fewer"):
+        assert part in str(caught.value)
+    with pytest.raises(HeadstartError, match="The decoded pictures need"):
+        arrays(None, {"train": rows}, reader, SIZE, tmp_path)
+    assert len(reader.reads) == read
+
+
+def test_what_is_recorded_needs_no_room_in_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [f"{n:064x}" for n in range(3)]
+    with FeatureStore.open({"made": "for this"}, (4,)) as store:
+        for image_id in ids:
+            store.put(image_id, np.zeros(4))
+        short_of_room(monkeypatch, 0)
+        check_room(store, ids)
+        with pytest.raises(HeadstartError, match="The activations need"):
+            check_room(store, [*ids, "f" * 64])
+
+
+def test_what_fills_a_disk_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ids = [f"{n:064x}" for n in range(3)]
+    with FeatureStore.open({"made": "for this, too"}, (4,)) as store:
+        short_of_room(monkeypatch, 1 << 40)
+        check_room(store, ids, tmp_path)
+        assert not capsys.readouterr().out
+        monkeypatch.setattr(activations, "_WORTH_A_WORD", 47)
+        check_room(store, ids, tmp_path)
+    said = capsys.readouterr().out
+    assert "The activations of 3 pictures take" in said
+    assert str(tmp_path) in said
+
+
+def test_evaluation_does_not_depend_on_augmentation() -> None:
+    augmentation = {
+        "headstart/images/augmentation.py",
+        "headstart/training/parameters.py",
+    }
+    assert not augmentation & set(code_dependencies("evaluate"))
+    assert augmentation <= set(code_dependencies("fine_tune"))
+
+
+def test_the_module_needs_no_tensorflow() -> None:
+    code = "import sys, headstart.training.views; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert not {"tensorflow", "keras"} & set(done.stdout.split())

@@ -1,0 +1,1 @@
+"""What maintains the project: reference pages, the contract of dvc.yaml, the claims page."""

@@ -1,0 +1,184 @@
+"""Rewrites what is generated: ``python -m tools.generate contract | runtime | docs | plots``."""
+
+from __future__ import annotations
+
+import ast
+import io
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+from ruamel.yaml import YAML
+
+from tools.contract import ROOT, code_dependencies, declared
+
+#: Packages whose version can change an output's bytes.
+DECISIVE = (
+    "ai-edge-litert",
+    "h5py",
+    "keras",
+    "numpy",
+    "pandas",
+    "pillow",
+    "scikit-learn",
+    "tensorflow",
+)
+
+
+def runtime_text() -> str:
+    """Return runtime.txt as requirements.lock has it."""
+    lock = (ROOT / "requirements.lock").read_text()
+    lines = ["# The versions that decide the bytes of the outputs. Written by `make runtime`."]
+    for name in DECISIVE:
+        match = re.search(rf"^{re.escape(name)}==(\S+)", lock, re.MULTILINE)
+        assert match, f"{name} is not in requirements.lock"
+        lines.append(f"{name}=={match[1]}")
+    return "\n".join(lines) + "\n"
+
+
+def contract_text() -> str:
+    """dvc.yaml with every stage's code dependencies as the imports say, all else untouched."""
+    yaml = YAML(typ="rt")
+    yaml.width = 4096  # never fold a line
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    source = (ROOT / "dvc.yaml").read_text()
+    document = yaml.load(source)
+    for name, entry in document["stages"].items():
+        data = [dep for dep in entry["deps"] if not dep.startswith(("stages/", "headstart/"))]
+        entry["deps"][:] = [*data, *code_dependencies(name)]
+    target = io.StringIO()
+    yaml.dump(document, target)
+    return target.getvalue()
+
+
+def parameters_page() -> str:
+    """docs/reference/parameters.md: every key of params.yaml with its comment and default."""
+    lines = [
+        "# Parameters",
+        "",
+        "Made from `params.yaml` by `make docs`. A wrong value stops the run in under a second and",
+        "says the line, what was expected and what was got. `headstart params` checks without",
+        "running anything; `dvc exp run -S train_head.learning_rate=0.01` tries a value.",
+    ]
+    heading = None
+    for section, key, value, comment in _commented_keys((ROOT / "params.yaml").read_text()):
+        if section != heading:
+            heading = section
+            lines += [
+                "",
+                f"## {section or 'seed'}",
+                "",
+                "| key | default | meaning |",
+                "|---|---|---|",
+            ]
+        name = f"{section}.{key}" if section else key
+        lines.append(f"| `{name}` | `{value}` | {comment.replace('|', chr(92) + '|')} |")
+    return "\n".join(lines) + "\n"
+
+
+def _commented_keys(text: str) -> Iterator[tuple[str, str, str, str]]:
+    """Section, key, value and comment of every leaf; keys in a row share the comment above."""
+    document = YAML(typ="safe").load(text)
+    sections: list[str] = []
+    comment, fresh = "", False
+    for line in text.splitlines():
+        bare, depth = line.strip(), (len(line) - len(line.lstrip())) // 2
+        if bare.startswith("#"):
+            comment = f"{comment} {bare[1:].strip()}" if fresh else bare[1:].strip()
+            fresh = True
+        elif not bare or bare.startswith("- "):
+            comment, fresh = ("", False) if not bare else (comment, False)
+        else:
+            fresh = False
+            key = bare.partition(":")[0]
+            sections = [*sections[:depth], key]
+            value = document
+            for part in sections:
+                value = value[part]
+            if not isinstance(value, dict):
+                shown = bare.partition(":")[2].strip() or ", ".join(map(str, value))
+                yield ".".join(sections[:-1]), key, shown, comment or "see its name"
+
+
+def stages_page() -> str:
+    """docs/reference/stages.md: what each stage reads and writes, from dvc.yaml and the code."""
+    lines = [
+        "# Stages",
+        "",
+        "Made from `dvc.yaml` by `make docs`. Every stage runs alone, with any paths:",
+        "`python -m stages.split --help`.",
+    ]
+    for name, stage in declared().items():
+        doc = ast.get_docstring(ast.parse((ROOT / "stages" / f"{name}.py").read_text())) or ""
+        lines += ["", f"## {name}", "", doc, ""]
+        lines += ["| | |", "|---|---|"]
+        lines += [f"| parameters | {', '.join(f'`{p}`' for p in stage.params)} |"]
+        lines += [f"| reads | {', '.join(f'`{d}`' for d in stage.data_deps)} |"]
+        lines += [f"| writes | {', '.join(f'`{o}`' for o in stage.outs)} |"]
+    return "\n".join(lines) + "\n"
+
+
+def commands_page() -> str:
+    """docs/reference/commands.md: the help texts as they are printed."""
+    from headstart.cli.app import app
+
+    lines = ["# Commands", "", "Made from the help texts by `make docs`.", ""]
+    lines += ["## headstart", "", "```", help_text(), "```"]
+    for words in command_paths(app):
+        lines += ["", f"## headstart {' '.join(words)}", "", "```", help_text(*words), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def command_names(app: typer.Typer) -> list[str]:
+    """Return the names of the subcommands, sorted."""
+    group: Any = typer.main.get_command(app)
+    return sorted(group.commands)
+
+
+def command_paths(app: typer.Typer) -> list[tuple[str, ...]]:
+    """Every subcommand, and those of the ones that have subcommands themselves."""
+    group: Any = typer.main.get_command(app)
+    found: list[tuple[str, ...]] = []
+    for name, command in sorted(group.commands.items()):
+        found.append((name,))
+        found += [(name, below) for below in getattr(command, "commands", ())]
+    return found
+
+
+def help_text(*command: str) -> str:
+    """What ``headstart COMMAND --help`` prints to a file 80 columns wide."""
+    result = subprocess.run(
+        [sys.executable, "-m", "headstart", *command, "--help"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+        env={**os.environ, "COLUMNS": "80", "TERM": "dumb", "NO_COLOR": "1"},
+    )  # fmt: skip
+    return "\n".join(line.rstrip() for line in result.stdout.strip().splitlines())
+
+
+PAGES = {
+    "docs/reference/parameters.md": parameters_page,
+    "docs/reference/stages.md": stages_page,
+    "docs/reference/commands.md": commands_page,
+}
+
+
+if __name__ == "__main__":
+    what = sys.argv[1:]
+    if what == ["runtime"]:
+        (ROOT / "runtime.txt").write_text(runtime_text())
+    elif what == ["contract"]:
+        (ROOT / "dvc.yaml").write_text(contract_text())
+    elif what == ["plots"]:
+        from tools import plots_page
+
+        plots_page.PAGE.write_text(plots_page.plots_page(), encoding="utf-8")
+    elif what == ["docs"]:
+        for page, text in PAGES.items():
+            (ROOT / page).parent.mkdir(parents=True, exist_ok=True)
+            (ROOT / page).write_text(text())
+    else:
+        sys.exit(__doc__)
