@@ -1,4 +1,4 @@
-# make run    sets up the environment and runs the pipeline on the embedded pictures
+# make run    sets up the environment and runs the pipeline on the embedded images
 # make test   sets up the environment and passes the tests
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -16,7 +16,7 @@ run: $(STAMP)  ## run the pipeline, then show what came out
 	@$(BIN)/headstart summary
 	@echo
 	@echo 'Next: `. .venv/bin/activate` puts headstart, dvc and python on the path of this shell. Then:'
-	@echo '  headstart recipe my-photos    your own pictures, one folder a class under data/raw'
+	@echo '  headstart recipe my-photos    your own images, one folder a class under data/raw'
 	@echo '  headstart plan                what the next `dvc repro` would run, and why'
 
 # Three at a time on two cores: many tests wait for a server or a process.
@@ -62,11 +62,11 @@ docs: $(STAMP)  ## write the reference pages in docs/reference
 plots: $(STAMP)  ## write the page that `dvc plots` fills, .dvc/plots.html
 	$(BIN)/python -m tools.generate plots
 
-benchmark: $(STAMP)  ## side by side with the tutorials' way; needs weights and pictures
+benchmark: $(STAMP)  ## side by side with the tutorials' way; needs weights and images
 	$(BIN)/python -m benchmarks.pipeline --archive $(ARCHIVE)
 
 claims: SHARED ?= ../shared
-claims: $(STAMP)  ## the tutorials' claims, measured: docs/claims.md; needs pictures and weights
+claims: $(STAMP)  ## the tutorials' claims, measured: docs/claims.md; needs images and weights
 	$(BIN)/python -m tools.claims --shared "$(SHARED)" $(if $(ORIGIN),--origin "$(ORIGIN)")
 
 clean:  ## remove the environment (data and caches stay)

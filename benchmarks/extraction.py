@@ -6,7 +6,7 @@
 (b) ``python -m stages.extract_features`` with an empty feature store
 (c) the same again: everything is found
 
-Each is a fresh process from start to exit, reading the pictures from the disk and decoding them;
+Each is a fresh process from start to exit, reading the images from the disk and decoding them;
 (a) and (b) take turns. The two decoders give slightly different pixels, so bits are compared on the
 pixels of (b): that is the difference of the engines alone. What the decoders add is said as well.
 """
@@ -62,11 +62,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--archive", type=Path, required=True, help="zip of class folders")
-    parser.add_argument("--limit", type=int, help="pictures in all; default: all")
+    parser.add_argument("--limit", type=int, help="images in all; default: all")
     parser.add_argument("--repeats", type=int, default=1, help="runs of (a) and of (b), in turn")
     parser.add_argument("--size", type=int, default=224, help="pixels a side")
     parser.add_argument("--alpha", type=float, default=1.0)
-    parser.add_argument("--compare", type=int, default=400, help="pictures to compare bits on")
+    parser.add_argument("--compare", type=int, default=400, help="images to compare bits on")
     options = parser.parse_args()
     home = os.environ.get("KERAS_HOME")
     weights = f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{options.alpha}_*_no_top.h5"
@@ -82,20 +82,20 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace, folder: Path) -> None:
         self.options, self.folder = options, folder
-        self.pictures = folder / "pictures"
+        self.photos = folder / "photos"
         self.params = folder / "params.yaml"
         self.environment = {**os.environ, "HEADSTART_CACHE": str(folder / "store")}
 
     def run(self) -> None:
         """Prepare, measure in turn, compare, print."""
-        count = unpack(self.options.archive, self.pictures, self.options.limit)
+        count = unpack(self.options.archive, self.photos, self.options.limit)
         self.prepare()
         keras, cold, warm = Measured(), Measured(), Measured()
         shape = ["--size", str(self.options.size), "--alpha", str(self.options.alpha)]
         predict = [sys.executable, "-m", "benchmarks.keras_predict"]
         for turn in range(self.options.repeats):
             target = str(self.folder / "keras.npy")
-            self.timed([*predict, str(self.pictures), target, *shape], keras)
+            self.timed([*predict, str(self.photos), target, *shape], keras)
             keras.passes = count
             self.environment["HEADSTART_CACHE"] = str(self.folder / f"store{turn}")
             self.extract(cold)
@@ -116,15 +116,15 @@ class Bench:
     def prepare(self) -> None:
         """Shards, manifest and backbone by the pipeline's own stages; not timed."""
         document = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-        document["download"].update(source="folder", location=str(self.pictures))
+        document["download"].update(source="folder", location=str(self.photos))
         document["backbone"].update(
             name="mobilenet_v2", alpha=self.options.alpha, weights="imagenet",
             image_size=self.options.size, cut=None, pooling="avg",
         )  # fmt: skip
         with self.params.open("w", encoding="utf-8") as stream:
             YAML().dump(document, stream)
-        self.stage("download", pictures="pictures", images="images", manifest="images.csv",
-                   set_aside="aside.csv", set_aside_pictures="aside",
+        self.stage("download", source="photos", images="images", manifest="images.csv",
+                   rejected="aside.csv", rejected_images="aside",
                    metrics="download.json")  # fmt: skip
         self.stage("split", images="images.csv", manifest="split.csv", metrics="split.json")
         start = time.perf_counter()
@@ -138,7 +138,7 @@ class Bench:
         return [
             sys.executable, "-m", f"stages.{name}", f"--params={self.params}",
             *([f"--runtime={ROOT / 'runtime.txt'}"] if needs_runtime else []),
-            f"--journal={self.folder / 'journal'}", *options,
+            f"--run-statistics={self.folder / 'run_statistics'}", *options,
         ]  # fmt: skip
 
     def stage(self, name: str, **paths: str) -> None:
@@ -155,8 +155,10 @@ class Bench:
             backbone_folder="backbone", features="features",
         )  # fmt: skip
         self.timed(command, measured)
-        journal = json.loads((self.folder / "journal" / "extract_features.json").read_text())
-        measured.passes = journal["passes_done"]
+        run_statistics = json.loads(
+            (self.folder / "run_statistics" / "extract_features.json").read_text()
+        )
+        measured.passes = run_statistics["passes_done"]
 
     def timed(self, command: Sequence[str], measured: Measured) -> None:
         """Run a fresh process to its end."""
@@ -210,7 +212,7 @@ class Bench:
 
 
 def unpack(archive: Path, target: Path, limit: int | None) -> int:
-    """Unpack whole pictures, the same number of each class; return how many."""
+    """Unpack whole images, the same number of each class; return how many."""
     taken: dict[str, int] = {}
     with zipfile.ZipFile(archive) as content:
         names = [name for name in content.namelist() if name.lower().endswith((".jpg", ".png"))]

@@ -1,8 +1,8 @@
-"""A base of Keras as a module in TensorFlow Hub's format: recipes tried without a network.
+"""A backbone of Keras as a module in TensorFlow Hub's format: recipes tried without a network.
 
     python -m benchmarks.hub_module --backbone mobilenet_v2 --size 224 --output module
 
-It takes pictures of 0 to 1 and gives a feature vector; its variables can be trained, and it can be
+It takes images of 0 to 1 and gives a feature vector; its variables can be trained, and it can be
 told that it trains, as the modules of that host do. Its weights are Keras' ImageNet weights.
 """
 
@@ -32,9 +32,9 @@ def write_module(base: Any, preprocessing: str, folder: Path) -> None:
     from headstart.keras.networks.backbone import pool, preprocess
     from headstart.keras.runtime import keras, tf
 
-    pictures = keras.Input(base.input_shape[1:], name="pictures")
-    pixels = keras.layers.Rescaling(255.0)(pictures)
-    model = keras.Model(pictures, pool(base(preprocess(pixels, preprocessing)), "avg"))
+    images = keras.Input(base.input_shape[1:], name="images")
+    pixels = keras.layers.Rescaling(255.0)(images)
+    model = keras.Model(images, pool(base(preprocess(pixels, preprocessing)), "avg"))
 
     @tf.function  # type: ignore[untyped-decorator]  # TensorFlow
     def call(inputs: Any, training: bool = False) -> Any:
@@ -58,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default="mobilenet_v2", help="as `headstart backbones`")
     parser.add_argument("--alpha", type=float, default=1.0)
-    parser.add_argument("--size", type=int, default=224, help="side of the pictures")
+    parser.add_argument("--size", type=int, default=224, help="side of the images")
     parser.add_argument("--weights", default="imagenet", help="as `backbone.weights`")
     parser.add_argument("--output", type=Path, required=True, help="a new folder")
     given = parser.parse_args()

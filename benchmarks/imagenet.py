@@ -44,7 +44,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--archive", type=Path, required=True, help="zip with folders Cat and Dog")
-    parser.add_argument("--each", type=int, default=200, help="pictures of each")
+    parser.add_argument("--each", type=int, default=200, help="images of each")
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--backbone", default="mobilenet_v2")
     parser.add_argument("--alpha", type=float, default=1.0)
@@ -56,7 +56,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         count = draw(options.archive, folder, options.each, options.seed)
-        print(f"{count} pictures, {options.each} of each drawn by the seed {options.seed}.")
+        print(f"{count} images, {options.each} of each drawn by the seed {options.seed}.")
         start = time.perf_counter()
         ours = by_command(folder, options)
         print(f"(a) {time.perf_counter() - start:.1f} s, start to exit; {len(ours)} read")
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def draw(archive: Path, folder: Path, each: int, seed: int) -> int:
-    """Unpack pictures of each species, drawn by their paths; return how many."""
+    """Unpack images of each species, drawn by their paths; return how many."""
     count = 0
     with zipfile.ZipFile(archive) as content:
         for species in SPECIES:
@@ -115,7 +115,7 @@ def by_hand(
         keras.utils.load_img(folder / file, target_size=(side, side), interpolation=filter_name)
         for file in files
     )
-    batch = np.stack([keras.utils.img_to_array(picture) for picture in loaded])
+    batch = np.stack([keras.utils.img_to_array(image) for image in loaded])
     batch = batch / 255 if divide else module.preprocess_input(batch)
     order = np.argsort(-network.predict(batch, verbose=0), axis=1)[:, :_TOP]
     synsets = [one.synset for one in read_classes()]

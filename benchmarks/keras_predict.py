@@ -34,15 +34,15 @@ def main() -> None:
     )
     model = keras.Model(inputs, base(values, training=False))
     if options.source.is_dir():
-        pictures = keras.utils.image_dataset_from_directory(
+        images = keras.utils.image_dataset_from_directory(
             options.source, label_mode=None, image_size=shape[:2], batch_size=32, shuffle=False,
             verbose=False,
         )  # fmt: skip
-        names = [str(Path(path).relative_to(options.source)) for path in pictures.file_paths]
+        names = [str(Path(path).relative_to(options.source)) for path in images.file_paths]
         options.target.with_suffix(".json").write_text(json.dumps(names))
     else:
-        pictures = np.load(options.source, mmap_mode="r", allow_pickle=False).astype(np.float32)
-    np.save(options.target, model.predict(pictures, batch_size=32, verbose=0), allow_pickle=False)
+        images = np.load(options.source, mmap_mode="r", allow_pickle=False).astype(np.float32)
+    np.save(options.target, model.predict(images, batch_size=32, verbose=0), allow_pickle=False)
 
 
 if __name__ == "__main__":

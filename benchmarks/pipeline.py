@@ -2,12 +2,12 @@
 
     KERAS_HOME=/path/to/keras python -m benchmarks.pipeline --archive cats-dogs.zip
 
-(a) the tutorials' way: Keras' data loader, the frozen base inside ``fit``, 10 epochs
+(a) the tutorials' way: Keras' data loader, the frozen backbone inside ``fit``, 10 epochs
 (b) this pipeline, cold: empty feature store, empty DVC cache, all nine stages
 (c) the same after a change of the head's learning rate
-(d) the same after 1 % more pictures
+(d) the same after 1 % more images
 
-(b) to (d) do more than (a): they check every picture, write an exported model and compare it.
+(b) to (d) do more than (a): they check every image, write an exported model and compare it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--archive", type=Path, required=True, help="zip of class folders")
-    parser.add_argument("--limit", type=int, help="pictures a class; default: all")
+    parser.add_argument("--limit", type=int, help="images a class; default: all")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--size", type=int, default=224, help="pixels a side")
     parser.add_argument("--skip-tutorial", action="store_true", help="leave out (a)")
@@ -50,12 +50,12 @@ def main() -> None:
 def measure(options: argparse.Namespace, folder: Path, home: Path) -> list[tuple[str, float, int]]:
     """Rows of (what, seconds, passes)."""
     rows = []
-    pictures = folder / "pictures"
-    held_back = unpack(options.archive, pictures, options.limit)
-    total = sum(1 for path in pictures.rglob("*") if path.is_file())
-    print(f"{total + len(held_back):,} pictures; {len(held_back)} of them are added in (d).")
+    images = folder / "images"
+    held_back = unpack(options.archive, images, options.limit)
+    total = sum(1 for path in images.rglob("*") if path.is_file())
+    print(f"{total + len(held_back):,} images; {len(held_back)} of them are added in (d).")
     if not options.skip_tutorial:
-        command = [sys.executable, "-m", "benchmarks.tutorial_way", str(pictures)]
+        command = [sys.executable, "-m", "benchmarks.tutorial_way", str(images)]
         command += ["--epochs", str(options.epochs), "--size", str(options.size)]
         start = time.perf_counter()
         printed = subprocess.run(
@@ -63,11 +63,11 @@ def measure(options: argparse.Namespace, folder: Path, home: Path) -> list[tuple
         ).stdout
         seconds = time.perf_counter() - start
         passes = json.loads(printed.splitlines()[-1])["passes"]
-        rows.append((f"(a) frozen base in fit, {options.epochs} epochs", seconds, passes))
+        rows.append((f"(a) frozen backbone in fit, {options.epochs} epochs", seconds, passes))
         print(rows[-1], flush=True)
     ours = Checkout(folder / "ours", folder / "store", home)
     ours.set(
-        download__source="folder", download__location=str(pictures),
+        download__source="folder", download__location=str(images),
         backbone__name="mobilenet_v2", backbone__alpha=1.0, backbone__weights="imagenet",
         backbone__image_size=options.size, train_head__epochs=options.epochs,
         train_head__early_stopping_patience=None,
@@ -78,20 +78,20 @@ def measure(options: argparse.Namespace, folder: Path, home: Path) -> list[tuple
     rows.append(("(c) after a change of the head's rate", *repro(ours)))
     print(rows[-1], flush=True)
     for name, content in held_back.items():
-        (pictures / name).write_bytes(content)
-    rows.append((f"(d) after {len(held_back)} more pictures", *repro(ours)))
+        (images / name).write_bytes(content)
+    rows.append((f"(d) after {len(held_back)} more images", *repro(ours)))
     return rows
 
 
 def repro(checkout: Checkout) -> tuple[float, int]:
     """Seconds and passes of one ``dvc repro``."""
     seconds, _ = checkout.repro()
-    table = json.loads((checkout.folder / "data" / "journal" / "runtime.json").read_text())
+    table = json.loads((checkout.folder / "data" / "run_statistics" / "runtime.json").read_text())
     return seconds, int(table["passes_done"])
 
 
 def unpack(archive: Path, folder: Path, limit: int | None) -> dict[str, bytes]:
-    """Write the good pictures into class folders; return 1 % of them, not written."""
+    """Write the good images into class folders; return 1 % of them, not written."""
     held_back: dict[str, bytes] = {}
     counts: dict[str, int] = {}
     with zipfile.ZipFile(archive) as members:
@@ -113,7 +113,7 @@ def unpack(archive: Path, folder: Path, limit: int | None) -> dict[str, bytes]:
 
 
 def decodes(content: bytes) -> bool:
-    """Whether Pillow can decode the picture to the end."""
+    """Whether Pillow can decode the image to the end."""
     try:
         with Image.open(io.BytesIO(content)) as image:
             image.load()

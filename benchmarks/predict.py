@@ -33,9 +33,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--archive", type=Path, required=True, help="zip of class folders")
-    parser.add_argument("--limit", type=int, help="pictures in all; default: all")
+    parser.add_argument("--limit", type=int, help="images in all; default: all")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each, in turn")
-    parser.add_argument("--keep", type=Path, help="leave the export and the pictures here")
+    parser.add_argument("--keep", type=Path, help="leave the export and the images here")
     options = parser.parse_args()
     if "KERAS_HOME" not in os.environ:
         print("Skipped: KERAS_HOME must name a folder with Keras' weights.")
@@ -47,9 +47,9 @@ def main() -> None:
 def measure(options: argparse.Namespace, folder: Path) -> None:
     """Run the pipeline, then both ways in turn."""
     checkout = Checkout(folder / "project", folder / "store")
-    count = unpack(options.archive, checkout.folder / "pictures", options.limit)
+    count = unpack(options.archive, checkout.folder / "images", options.limit)
     checkout.set(
-        download__source="folder", download__location="pictures", backbone__name="mobilenet_v2",
+        download__source="folder", download__location="images", backbone__name="mobilenet_v2",
         backbone__weights="imagenet", backbone__alpha=1.0, backbone__image_size=224,
     )  # fmt: skip
     checkout.run("dvc", "init", "--quiet", "--force")
@@ -60,7 +60,7 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     predict = [
         sys.executable, "-c",
         "import sys; from headstart import app; sys.stdout = open(sys.argv.pop(), 'w'); app()",
-        "predict", "pictures", str(rows),
+        "predict", "images", str(rows),
     ]  # fmt: skip
     ratios: list[tuple[float, float]] = []
     for turn in range(options.repeats):
@@ -78,7 +78,7 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     if options.keep:
         options.keep.mkdir(parents=True)
         (checkout.folder / "data" / "export").rename(options.keep / "export")
-        (checkout.folder / "pictures").rename(options.keep / "pictures")
+        (checkout.folder / "images").rename(options.keep / "images")
 
 
 def stage_command(pipeline: Path, name: str) -> list[str]:

@@ -1,6 +1,6 @@
 """`headstart serve-model` under many clients at once, and under what it must refuse.
 
-    python -m benchmarks.service --model data/export --pictures FOLDER
+    python -m benchmarks.service --model data/export --images FOLDER
 
 The service is a process of its own, the clients are threads of this one: both share the machine's
 cores. Every client keeps one connection and sends whole files, one after the other.
@@ -34,12 +34,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", type=Path, default=Path("data/export"))
-    parser.add_argument("--pictures", type=Path, required=True, help="folder of JPEG files")
+    parser.add_argument("--images", type=Path, required=True, help="folder of JPEG files")
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("options", nargs="*", help="after --: further options of serve-model")
     options = parser.parse_args()
-    files = sorted(p for p in options.pictures.rglob("*") if p.suffix in {".jpg", ".png"})
+    files = sorted(p for p in options.images.rglob("*") if p.suffix in {".jpg", ".png"})
     contents = [files[place % len(files)].read_bytes() for place in range(options.requests)]
     command = [
         sys.executable, "-m", "headstart", "serve-model", f"--model={options.model.resolve()}",

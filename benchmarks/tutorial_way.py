@@ -1,4 +1,4 @@
-"""The tutorials' way: a Keras data loader, the frozen base inside ``fit``, ten epochs.
+"""The tutorials' way: a Keras data loader, the frozen backbone inside ``fit``, ten epochs.
 
 Run by ``benchmarks/pipeline.py`` as a process of its own; prints one line of JSON.
 """
@@ -13,9 +13,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def main() -> None:
-    """Train a head on MobileNetV2 by ``fit`` over pictures in class folders."""
+    """Train a head on MobileNetV2 by ``fit`` over images in class folders."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", help="class folders of pictures")
+    parser.add_argument("folder", help="class folders of images")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--size", type=int, default=224)
     options = parser.parse_args()

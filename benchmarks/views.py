@@ -1,12 +1,12 @@
-"""What recorded views do for a head: accuracy, passes and seconds by their number a picture.
+"""What recorded views do for a head: accuracy, passes and seconds by their number an image.
 
     KERAS_HOME=/path/to/keras python -m benchmarks.views --archive cats-dogs.zip
 
 A small sample is trained on, where augmentation is said to help most, and the whole test split is
 scored. Each seed draws another division and sample, which all rows share; a row is one `dvc repro`
 up to the evaluation in a copy of the project. "Passes" are those of an empty feature store, "live"
-what new views in every epoch would cost: a pass a training picture and epoch, and the held-out
-pictures. The row "as many steps" trains on the plain pictures for as many steps as the row with
+what new views in every epoch would cost: a pass a training image and epoch, and the held-out
+images. The row "as many steps" trains on the plain images for as many steps as the row with
 most views, so that a longer training is not taken for the effect of the views.
 """
 
@@ -38,7 +38,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--archive", type=Path, required=True, help="archive of class folders")
-    parser.add_argument("--per-class", type=int, default=100, help="training pictures a class")
+    parser.add_argument("--per-class", type=int, default=100, help="training images a class")
     parser.add_argument("--shipped", action="store_true", help="headstart-small instead")
     parser.add_argument("--size", type=int, default=224, help="pixels a side")
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
@@ -84,16 +84,16 @@ def measure(project: Checkout, views: int, epochs: int) -> dict[str, Any]:
         json.loads((folder / f"journal/{stage}.json").read_text())
         for stage in ("extract_features", "train_head")
     )
-    # Not from the journal: DVC may have brought the features back without running the stage.
+    # Not from the run statistics: DVC may have brought the features back without running the stage.
     recorded = json.loads((folder / "journal/runtime.json").read_text())["feature_rows"]
-    held_out = recorded - scores["train_pictures"] * (views + 1)
+    held_out = recorded - scores["train_images"] * (views + 1)
     return {
         "accuracy": scores["head"]["accuracy"],
         "right": scores["head"]["right"],
-        "test": scores["test_pictures"],
+        "test": scores["test_images"],
         "loss": scores["head"]["loss"],
         "passes": recorded,
-        "live": scores["train_pictures"] * epochs + held_out,
+        "live": scores["train_images"] * epochs + held_out,
         "extraction_seconds": extraction["extraction_seconds"],
         "head_seconds": head["seconds"],
         "seconds": round(seconds, 1),

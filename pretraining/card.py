@@ -61,11 +61,11 @@ def table(scores: str) -> str:
     """Scores as a Markdown table: a line for each backbone and size, a column for each source."""
     header, *rows = [line.split(",") for line in scores.splitlines()]
     found = [dict(zip(header, row, strict=True)) for row in rows]
-    sources = sorted({row["pictures"] for row in found})
+    sources = sorted({row["images"] for row in found})
     lines: dict[tuple[int, str, str], dict[str, str]] = {}
     for row in found:
         key = (int(row["image_size"]), row["backbone"], row["weights"])
-        lines.setdefault(key, {})[row["pictures"]] = f"{float(row['accuracy']):.3f}"
+        lines.setdefault(key, {})[row["images"]] = f"{float(row['accuracy']):.3f}"
     text = [
         f"| size | backbone | weights | {' | '.join(sources)} |",
         "|---" * (3 + len(sources)) + "|",
@@ -73,7 +73,7 @@ def table(scores: str) -> str:
     for (size, backbone, weights), values in sorted(lines.items()):
         cells = " | ".join(values.get(source, "") for source in sources)
         text.append(f"| {size} | {backbone} | {weights} | {cells} |")
-    tested = {row["pictures"]: f"{row['train']} / {row['test']}" for row in found}
+    tested = {row["images"]: f"{row['train']} / {row['test']}" for row in found}
     counts = " | ".join(tested[source] for source in sources)
     text.append(f"| | trained on / tested on | | {counts} |")
     return "\n".join(text)

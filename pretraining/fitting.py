@@ -1,4 +1,4 @@
-"""Train the small network on labelled pictures and on what a teacher sees in them."""
+"""Train the small network on labeled images and on what a teacher sees in them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Row = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Images:
     """What is trained on.
 
     Attributes
@@ -45,7 +45,7 @@ class Pictures:
 
 
 def pretrain(
-    data: Pictures,
+    data: Images,
     params: TrainParams,
     seed: int,
     checkpoint: Path,
@@ -64,7 +64,7 @@ def pretrain(
     Returns
     -------
     keras.Model
-        The headless network with averaged weights, for pictures of any size.
+        The headless network with averaged weights, for images of any size.
     """
     configure(params.threads, derive(seed, "pretraining"))
     trainer = Trainer(data, params, seed)
@@ -77,7 +77,7 @@ def pretrain(
 
 
 def held_out(labels: npt.NDArray[np.int32], share: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Which pictures only measure: the same share of each class, at least one."""
+    """Which images only measure: the same share of each class, at least one."""
     chosen = np.zeros(len(labels), bool)
     generator = np.random.Generator(np.random.Philox(key=derive(seed, "held out")))
     for label in np.unique(labels):
@@ -90,7 +90,7 @@ def held_out(labels: npt.NDArray[np.int32], share: float, seed: int) -> npt.NDAr
 class Trainer:
     """The network with its two heads, its optimizer and the running average of its weights."""
 
-    def __init__(self, data: Pictures, params: TrainParams, seed: int) -> None:
+    def __init__(self, data: Images, params: TrainParams, seed: int) -> None:
         self.data, self.params, self.seed = data, params, seed
         apart = held_out(data.labels, params.held_out, seed)
         self.learned, self.measured = np.flatnonzero(~apart), np.flatnonzero(apart)
@@ -104,7 +104,7 @@ class Trainer:
         self._steps = {side: self._step(side) for side in {*params.sizes, *params.last_sizes}}
 
     def epoch(self, number: int) -> Row:
-        """Train on every picture once, then measure the average; ``number`` counts from 1."""
+        """Train on every image once, then measure the average; ``number`` counts from 1."""
         params = self.params
         order = self._generator("order", number).permutation(self.learned)
         steps = len(order) // params.batch or 1
@@ -158,11 +158,11 @@ class Trainer:
         def step(
             pixels: Any, boxes: Any, colors: Any, shifts: Any, target: Any, labels: Any, share: Any
         ) -> tuple[Any, Any, Any]:
-            pictures = seen(pixels, boxes, colors, shifts, side)
+            images = seen(pixels, boxes, colors, shifts, side)
             wanted = tf.one_hot(labels, classes) * (1 - params.label_smoothing)
             wanted += params.label_smoothing / classes
             with tf.GradientTape() as tape:
-                logits, imitation = self.model(pictures, training=True)
+                logits, imitation = self.model(images, training=True)
                 label_loss = tf.reduce_mean(
                     tf.nn.softmax_cross_entropy_with_logits(labels=wanted, logits=logits)
                 )
@@ -183,8 +183,8 @@ class Trainer:
             pixels, boxes, colors, shifts, target, labels = self._batch(
                 rows, whole(len(self.data.labels))
             )
-            pictures = seen(pixels, boxes, colors, shifts, self.data.pixels.shape[1])
-            logits, imitation = model(pictures, training=False)
+            images = seen(pixels, boxes, colors, shifts, self.data.pixels.shape[1])
+            logits, imitation = model(images, training=False)
             right.append(float(_right(logits, labels)) * len(rows))
             near.append(float(tf.reduce_sum(cosine(imitation, target))))
         total = len(self.measured)
@@ -244,7 +244,7 @@ class Trainer:
         return [{**row, "epoch": int(row["epoch"])} for row in found_rows]
 
     def _recipe(self) -> str:
-        given = {"seed": self.seed, "pictures": len(self.data.labels)}
+        given = {"seed": self.seed, "images": len(self.data.labels)}
         return json.dumps({**self.params.model_dump(), **given}, sort_keys=True)
 
     def _variables(self) -> dict[str, Any]:

@@ -29,7 +29,7 @@ _MEMBER = re.compile(
 
 
 def members(names: list[str], per_class: int | None, seed: int) -> list[tuple[str, str]]:
-    """(name, class) of the training pictures of an archive, sorted by name.
+    """(name, class) of the training images of an archive, sorted by name.
 
     Parameters
     ----------
@@ -52,24 +52,24 @@ def members(names: list[str], per_class: int | None, seed: int) -> list[tuple[st
 
 
 def prepare(
-    archive: Path, pictures: Path, labels: Path, classes: Path, source: SourceParams, seed: int
+    archive: Path, images: Path, labels: Path, classes: Path, source: SourceParams, seed: int
 ) -> None:
     """Write pixels, class indices and class names.
 
     Raises
     ------
     SourceError
-        If the archive holds no training pictures.
+        If the archive holds no training images.
     """
     with zipfile.ZipFile(archive) as file:
         found = members(file.namelist(), source.per_class, seed)
         if not found:
             raise SourceError(
-                f"{archive} holds no pictures under train/nNNNNNNNN/: expected Tiny ImageNet's "
+                f"{archive} holds no images under train/nNNNNNNNN/: expected Tiny ImageNet's "
                 "archive. See `source` in pretraining/params.yaml."
             )
         names = sorted({label for _, label in found})
-        with atomic_file(pictures) as out:
+        with atomic_file(images) as out:
             shape = (len(found), source.image_size, source.image_size, 3)
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(out, header)
@@ -82,7 +82,7 @@ def prepare(
 
 
 def _contents(file: zipfile.ZipFile, names: list[str]) -> Iterator[bytes]:
-    with progress(len(names), "Decoding", "picture") as bar:
+    with progress(len(names), "Decoding", "image") as bar:
         for name in names:
             yield file.read(name)
             bar.update()
@@ -137,15 +137,13 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    for name in ("params", "downloads", "pictures", "labels", "classes"):
+    for name in ("params", "downloads", "images", "labels", "classes"):
         options.add_argument(f"--{name}", type=Path, required=True)
     given = options.parse_args()
     settings = read_settings(given.params)
     try:
         archive = obtain(settings.source.location, settings.source.sha256, given.downloads)
-        prepare(
-            archive, given.pictures, given.labels, given.classes, settings.source, settings.seed
-        )
+        prepare(archive, given.images, given.labels, given.classes, settings.source, settings.seed)
     except HeadstartError as error:
         sys.exit(f"Error: {error}")
 

@@ -21,11 +21,11 @@ class TeacherParams(Section):
     name, alpha, weights
         As in the section ``backbone`` of the main params.yaml.
     image_size : int
-        Pictures are enlarged to this many pixels for it.
+        Images are enlarged to this many pixels for it.
     components : int
         Principal components of its features that are kept.
     fitted_on : int
-        Pictures that the components are computed from.
+        Images that the components are computed from.
     """
 
     name: str
@@ -46,7 +46,7 @@ class TrainParams(Section):
         falls to zero along a cosine. In between it stays, so that a run can be made longer
         before its cool-down has begun.
     batch : int
-        Pictures a step.
+        Images a step.
     learning_rate, weight_decay : float
         Of AdamW.
     label_smoothing, distillation : float
@@ -56,11 +56,11 @@ class TrainParams(Section):
     sizes, last_sizes : list of int
         Sides of the crops in pixels before the cool-down and in it; each batch draws one.
     least_area : float
-        Smallest crop, as a share of the picture.
+        Smallest crop, as a share of the image.
     color, gray : float
-        Largest change of brightness, contrast and saturation; share of gray pictures.
+        Largest change of brightness, contrast and saturation; share of gray images.
     held_out : float
-        Share of the pictures that only measure.
+        Share of the images that only measure.
     threads : int
         CPU threads: they decide the last bits.
     """

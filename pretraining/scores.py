@@ -1,11 +1,12 @@
-r"""What a backbone's features are worth on pictures that it never saw: a linear probe.
+r"""What a backbone's features are worth on images that it never saw: a linear probe.
 
-    python -m pretraining.scores --pictures embedded cats-dogs.zip --image-size 64 \
+    python -m pretraining.scores --images embedded cats-dogs.zip --image-size 64 \
         --backbone headstart-small --weights shipped --scores scores.csv
 
-The base is frozen and the classifier one dense layer. A source that is divided is taken as it is
+The backbone is frozen and the classifier one dense layer. A source that is divided is taken as it
+is
 (``test``, or else ``validation``, is scored); any other one is divided 80 to 20 by a hash of each
-picture's bytes. The layer's regularization is chosen on a fifth of the training pictures.
+image's bytes. The layer's regularization is chosen on a fifth of the training images.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from headstart._utils.errors import HeadstartError, PictureError
+from headstart._utils.errors import HeadstartError, ImageError
 from headstart._utils.files import sha256_bytes, write_text
 from headstart._utils.seeds import uniform
 from headstart.backbones.litert import LiteRTFunction
@@ -36,7 +37,7 @@ from headstart.sources.layout import recognize, unwanted
 Floats = npt.NDArray[np.float32]
 
 #: Columns of the file of scores.
-COLUMNS = ("pictures", "backbone", "weights", "image_size", "train", "test", "accuracy")
+COLUMNS = ("images", "backbone", "weights", "image_size", "train", "test", "accuracy")
 _STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 _MAX_TOTAL = 20_000_000_000
 
@@ -64,14 +65,14 @@ def open_source(name: str) -> Source:
 def read(
     source: Source, size: int, seed: int
 ) -> tuple[npt.NDArray[np.uint8], list[str], npt.NDArray[np.bool_]]:
-    """Pixels, labels, and which pictures are tested; what is no picture is left out.
+    """Pixels, labels, and which images are tested; what is no image is left out.
 
     Returns
     -------
-    pictures : ndarray of shape (n, size, size, 3), uint8
+    images : ndarray of shape (n, size, size, 3), uint8
     labels : list of str
     tested : ndarray of shape (n,), bool
-        No picture is tested that is trained on.
+        No image is tested that is trained on.
     """
     paths = [each.path for each in source.entries if not (each.refusal or unwanted(each.path))]
     layout = recognize(paths, None, source.origin)
@@ -79,27 +80,27 @@ def read(
     wanted = {path: place for path, place in places.items() if isinstance(place, Place)}
     splits = {place.given_split for place in wanted.values()}
     scored = "test" if "test" in splits else "validation"
-    # By content: a picture that stands in both parts is only trained on.
+    # By content: an image that stands in both parts is only trained on.
     found: dict[str, tuple[npt.NDArray[np.uint8], str, bool]] = {}
     for path, content in source.contents(set(wanted)):
-        if isinstance(content, PictureError):
+        if isinstance(content, ImageError):
             continue
         try:
-            picture = pixels(content, size)
-        except PictureError:
+            image = pixels(content, size)
+        except ImageError:
             continue
         key, place = sha256_bytes(content), wanted[path]
         tested = place.given_split == scored if layout.splits else uniform(seed, key) < 0.2
         if key not in found or not tested:
-            found[key] = (picture, place.label, tested)
+            found[key] = (image, place.label, tested)
     rows = [found[key] for key in sorted(found)]
-    pictures, labels, marks = zip(*rows, strict=True)
-    return np.stack(pictures), list(labels), np.array(marks)
+    images, labels, marks = zip(*rows, strict=True)
+    return np.stack(images), list(labels), np.array(marks)
 
 
-def features(pictures: npt.NDArray[np.uint8], network: bytes, workers: int) -> Floats:
-    """Features of all pictures, a network each in every worker."""
-    parts = [part for part in np.array_split(pictures, workers) if len(part)]
+def features(images: npt.NDArray[np.uint8], network: bytes, workers: int) -> Floats:
+    """Features of all images, a network each in every worker."""
+    parts = [part for part in np.array_split(images, workers) if len(part)]
     with ThreadPoolExecutor(workers) as pool:
         functions = [LiteRTFunction(network) for _ in parts]
         return np.concatenate(
@@ -108,7 +109,7 @@ def features(pictures: npt.NDArray[np.uint8], network: bytes, workers: int) -> F
 
 
 def accuracy(probe: Probe) -> float:
-    """Of a dense layer with softmax, trained to the end, on the tested pictures."""
+    """Of a dense layer with softmax, trained to the end, on the tested images."""
     from sklearn.model_selection import train_test_split
 
     mean, deviation = probe.train.mean(axis=0), probe.train.std(axis=0) + 1e-6
@@ -139,8 +140,8 @@ def score(
     converted = network(backbone, alpha, size, weights, seed)
     rows: list[dict[str, str | int | float]] = []
     for name in names:
-        pictures, labels, tested = read(open_source(name), size, seed)
-        found = features(pictures, converted, os.cpu_count() or 1)
+        images, labels, tested = read(open_source(name), size, seed)
+        found = features(images, converted, os.cpu_count() or 1)
         given = np.array(labels)
         probe = Probe(
             found[~tested], given[~tested].tolist(), found[tested], given[tested].tolist()
@@ -162,7 +163,7 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    options.add_argument("--pictures", nargs="+", required=True, help="embedded, archive or folder")
+    options.add_argument("--images", nargs="+", required=True, help="embedded, archive or folder")
     options.add_argument("--backbone", default="headstart-small")
     options.add_argument("--alpha", type=float, default=1.0)
     options.add_argument("--weights", default="shipped", help="as in params.yaml")
@@ -172,7 +173,7 @@ def main() -> None:
     given = options.parse_args()
     try:
         rows = score(
-            given.pictures, given.backbone, given.alpha, given.weights, given.image_size, given.seed
+            given.images, given.backbone, given.alpha, given.weights, given.image_size, given.seed
         )
     except HeadstartError as error:
         sys.exit(f"Error: {error}")

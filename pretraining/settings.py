@@ -14,7 +14,7 @@ from pretraining.recipe import Side, TeacherParams, TrainParams
 
 
 class SourceParams(Section):
-    """Where the pictures come from.
+    """Where the images come from.
 
     Attributes
     ----------
@@ -23,9 +23,9 @@ class SourceParams(Section):
     sha256 : str or None
         Checked where it is given.
     per_class : int or None
-        At most so many pictures of a class; None: all.
+        At most so many images of a class; None: all.
     image_size : int
-        Side in pixels that the pictures are kept at.
+        Side in pixels that the images are kept at.
     """
 
     location: Annotated[str, Field(min_length=1)]

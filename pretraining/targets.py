@@ -1,4 +1,4 @@
-"""What a large network sees in each picture, once: the targets that the small one learns."""
+"""What a large network sees in each image, once: the targets that the small one learns."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _FILTER = Image.Resampling.BICUBIC
 
 
 def write_targets(
-    path: Path, pictures: npt.NDArray[np.uint8], network: bytes, params: TeacherParams, workers: int
+    path: Path, images: npt.NDArray[np.uint8], network: bytes, params: TeacherParams, workers: int
 ) -> None:
-    """Write the teacher's maps of all pictures, in few components, as one ``.npy`` file.
+    """Write the teacher's maps of all images, in few components, as one ``.npy`` file.
 
     The components are the principal ones of the pooled features, each divided by the root of its
     deviation: between the raw features, where a few components decide every angle, and whitened
@@ -32,20 +32,20 @@ def write_targets(
     ----------
     path : Path
         Becomes float16 of shape (n, side, side, components).
-    pictures : ndarray of shape (n, height, width, 3), uint8
+    images : ndarray of shape (n, height, width, 3), uint8
     network : bytes
         As :func:`pretraining.teacher_network.teacher_network` made it.
     workers : int
         Threads, an interpreter each. They do not decide bits.
     """
-    chosen = np.linspace(0, len(pictures) - 1, min(params.fitted_on, len(pictures))).astype(int)
-    sample = np.concatenate(list(_maps(pictures[chosen], network, params.image_size, workers)))
+    chosen = np.linspace(0, len(images) - 1, min(params.fitted_on, len(images))).astype(int)
+    sample = np.concatenate(list(_maps(images[chosen], network, params.image_size, workers)))
     mean, axes = principal(sample.mean(axis=(1, 2)), params.components)
-    shape = (len(pictures), *sample.shape[1:3], axes.shape[1])
+    shape = (len(images), *sample.shape[1:3], axes.shape[1])
     with atomic_file(path) as file:
         header = {"descr": "<f2", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
-        for maps in _maps(pictures, network, params.image_size, workers):
+        for maps in _maps(images, network, params.image_size, workers):
             file.write(((maps - mean) @ axes).astype("<f2").tobytes())
 
 
@@ -76,20 +76,20 @@ def principal(
 
 
 def _maps(
-    pictures: npt.NDArray[np.uint8], network: bytes, size: int, workers: int
+    images: npt.NDArray[np.uint8], network: bytes, size: int, workers: int
 ) -> Iterator[npt.NDArray[np.float32]]:
-    """The maps of 64 pictures at a time, in order."""
+    """The maps of 64 images at a time, in order."""
 
     def run(function: LiteRTFunction, part: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         large = [Image.fromarray(each).resize((size, size), _FILTER) for each in part]
         return function(np.stack([np.asarray(each) for each in large]))
 
     functions = [LiteRTFunction(network) for _ in range(workers)]
-    with ThreadPoolExecutor(workers) as pool, progress(len(pictures), "Teacher", "picture") as bar:
-        for start in range(0, len(pictures), _AT_ONCE * workers):
+    with ThreadPoolExecutor(workers) as pool, progress(len(images), "Teacher", "image") as bar:
+        for start in range(0, len(images), _AT_ONCE * workers):
             parts = [
-                pictures[first : first + _AT_ONCE]
-                for first in range(start, min(start + _AT_ONCE * workers, len(pictures)), _AT_ONCE)
+                images[first : first + _AT_ONCE]
+                for first in range(start, min(start + _AT_ONCE * workers, len(images)), _AT_ONCE)
             ]
             for maps in pool.map(run, functions, parts):
                 yield maps

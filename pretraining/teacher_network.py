@@ -13,7 +13,7 @@ def teacher_network(params: TeacherParams) -> bytes:
     """The teacher as a LiteRT file: pixels, uint8, to its last map.
 
     Its weights are those of its default size, which are the better ones: it is given enlarged
-    pictures, not small ones.
+    images, not small ones.
     """
     backbone = find(params.name, params.alpha, params.image_size)
     base = build_base(params.name, params.alpha, params.image_size)

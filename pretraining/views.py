@@ -1,4 +1,4 @@
-"""Random views of the pictures for pretraining, drawn for a whole epoch at once.
+"""Random views of the images for pretraining, drawn for a whole epoch at once.
 
 A view is a crop, perhaps mirrored, and a change of colors, both as numbers: the network's input is
 computed from them on the fly, and so is the teacher's target, as the mean of its map over the crop.
@@ -22,7 +22,7 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 
 @dataclass(frozen=True)
 class Views:
-    """One view for each picture.
+    """One view for each image.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ def draw_views(n: int, params: TrainParams, seed: int, epoch: int) -> Views:
 
 
 def whole(n: int) -> Views:
-    """The pictures as they are."""
+    """The images as they are."""
     boxes = np.tile(np.array([0, 0, 1, 1], np.float32), (n, 1))
     colors = np.tile(np.eye(3, dtype=np.float32), (n, 1, 1))
     return Views(boxes, colors, np.zeros((n, 3), np.float32))

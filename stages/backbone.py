@@ -1,4 +1,4 @@
-"""The pretrained base as one converted file, compared with Keras on real pictures.
+"""The pretrained backbone as one converted file, compared with Keras on real images.
 
 Obtains the weights, folds BatchNorm, cuts at the chosen layer, bakes preprocessing and pooling in,
 converts to LiteRT, runs the result and accepts it only if it agrees with Keras.
@@ -18,7 +18,7 @@ from headstart.backbones.record import (
 from headstart.features.parameters import ExtractFeaturesParams
 from headstart.keras.networks.prepare import check, convert, obtain
 from headstart.stage import command_line
-from headstart.stage.run_statistics import Journal
+from headstart.stage.run_statistics import RunStatistics
 
 
 def main(
@@ -27,7 +27,7 @@ def main(
     seed: int,
     backbone: BackboneParams,
     extract_features: ExtractFeaturesParams,
-    journal: Journal,
+    run_statistics: RunStatistics,
 ) -> None:
     """Write the backbone folder."""
     known = check(backbone)  # before TensorFlow, which takes seconds
@@ -38,10 +38,10 @@ def main(
         pretrained, weights_sha256 = obtain(backbone, seed, folder)
         image_size = int(pretrained.base.input_shape[1])
         model = feature_model(pretrained.base, backbone.cut, backbone.pooling, known.preprocessing)
-        journal.note(building_seconds=round(time.perf_counter() - start, 3))
+        run_statistics.note(building_seconds=round(time.perf_counter() - start, 3))
         parity, digest = None, None
         if extract_features.engine == "litert":
-            network, parity = convert(model, image_size, backbone.pooling, journal)
+            network, parity = convert(model, image_size, backbone.pooling, run_statistics)
             write_bytes(folder / NETWORK, network)
             digest = sha256_bytes(network)
         record = BackboneRecord(

@@ -28,7 +28,7 @@ from headstart.evaluation.summary import passes_text, scores_text
 from headstart.features.folder import read_features
 from headstart.stage import command_line, versions
 from headstart.stage.command_line import In, Out, Runtime
-from headstart.stage.run_statistics import Journal
+from headstart.stage.run_statistics import RunStatistics
 from headstart.training.classifier import head_outputs
 from headstart.training.model_folder import read_model
 
@@ -45,11 +45,11 @@ def main(
     confusion: Out,
     calibration: Out,
     evaluate: EvaluateParams,
-    journal: Journal,
+    run_statistics: RunStatistics,
 ) -> None:
     """Read, measure, write, tell."""
-    recorded, pictures = read_features(features), read_split(manifest)
-    test = pictures[pictures["split"] == "test"].reset_index(drop=True)
+    recorded, split_rows = read_features(features), read_split(manifest)
+    test = split_rows[split_rows["split"] == "test"].reset_index(drop=True)
     head_record, record = read_model(head), read_model(model)
     check(recorded, test, head_record, head)
     check(recorded, test, record, model)
@@ -59,19 +59,19 @@ def main(
     summary = {
         "head": scores(head_only, labels, head_record, evaluate),
         "model": scores(final, labels, record, evaluate),
-        **facts(record, pictures),
+        **facts(record, split_rows),
     }
     write_predictions(predictions, predicted(test, record.classes, head_only, final))
     write_json(metrics, summary)
     # No output: the same results on another machine must give the same dvc.lock.
-    write_json(journal.folder / ENVIRONMENT, environment(versions.read(runtime)))
+    write_json(run_statistics.folder / ENVIRONMENT, environment(versions.read(runtime)))
     write_text(confusion, confusion_csv(test["label"], record.classes, final))
     write_text(calibration, calibration_csv(final, labels, evaluate.calibration_bins))
     print(scores_text(summary), end="\n\n")
     if final.passes:
-        journal.note(passes_done=final.passes.done, passes_avoided=final.passes.avoided)
+        run_statistics.note(passes_done=final.passes.done, passes_cached=final.passes.cached)
     rows = sum(entry.shape[0] for entry in recorded.header.splits.values())
-    print(passes_text(write_table(journal, rows)))
+    print(passes_text(write_table(run_statistics, rows)))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The forms in which the model leaves the project, each reloaded and compared, and their card.
 
 Every form is loaded again in a fresh process, as a stranger would load it, and compared with the
-evaluated predictions on the same test pictures; if one does not agree, nothing is written. All
+evaluated predictions on the same test images; if one does not agree, nothing is written. All
 bytes depend on the model alone.
 """
 
@@ -36,7 +36,7 @@ from headstart.keras.export.export import (
 from headstart.sources.parameters import DownloadParams
 from headstart.stage import command_line
 from headstart.stage.command_line import In, Out, Runtime
-from headstart.stage.run_statistics import Journal
+from headstart.stage.run_statistics import RunStatistics
 from headstart.training.parameters import FineTuneParams, TrainHeadParams
 
 
@@ -51,7 +51,7 @@ def main(  # noqa: PLR0913, PLR0917 - the model card states the whole procedure
     runtime: Runtime,  # noqa: ARG001 - checked by the command line
     export_folder: Out,
     metrics: Out,
-    journal: Journal,
+    run_statistics: RunStatistics,
     seed: int,
     download: DownloadParams,
     split: SplitParams,
@@ -64,13 +64,13 @@ def main(  # noqa: PLR0913, PLR0917 - the model card states the whole procedure
     """Build, write, reload, compare."""
     trained = Model.read(model, backbone_folder)
     predicted = read_predictions(predictions, trained.record.classes)
-    chosen = choose(len(predicted.rows), export.parity_pictures)
+    chosen = choose(len(predicted.rows), export.parity_images)
     table = read_split(manifest)
     rows = locate(predicted.rows.iloc[chosen], table)
     size = trained.backbone.image_size
     shown = Shown(*load(images, rows, size), calibration=None)
     if "tflite_int8" in export.forms:
-        training = calibrating(table, export.calibration_pictures, seed)
+        training = calibrating(table, export.calibration_images, seed)
         shown = replace(shown, calibration=load(images, training, size)[1])
     procedure = {
         "seed": seed,
@@ -84,12 +84,12 @@ def main(  # noqa: PLR0913, PLR0917 - the model card states the whole procedure
         "fine_tune": fine_tune.model_dump() if fine_tune.epochs else {"epochs": 0},
     }
     with atomic_folder(export_folder) as folder:
-        written = write_and_read(folder, trained, export.forms, shown, journal)
+        written = write_and_read(folder, trained, export.forms, shown, run_statistics)
         expected = evaluated = predicted.model[chosen]
         if trained.record.kind == "head" and extract_features.dtype == "float16":
             expected = unrounded(trained, shown.pixels, evaluated)
         found = compared(expected, written.readings, export)
-        journal.note(differences=exactly(found))
+        run_statistics.note(differences=exactly(found))
         accept(found, export)
         refused = refusals(written.readings, rows)
         forms = summarize_forms(folder, found)
@@ -100,7 +100,7 @@ def main(  # noqa: PLR0913, PLR0917 - the model card states the whole procedure
             "kind": trained.record.kind,
             "left_out": written.left_out,
             "model_sha256": sha256_file(folder / RECORD),
-            "pictures": len(rows),
+            "images": len(rows),
             "probability_difference_accepted": export.max_probability_difference,
             "refused": len(refused),
         }
@@ -111,7 +111,7 @@ def main(  # noqa: PLR0913, PLR0917 - the model card states the whole procedure
         write_pages(folder, exported, summary, content)
     write_json(metrics, summary)
     print(describe(summary, refused))
-    refresh_table(journal)
+    refresh_table(run_statistics)
 
 
 if __name__ == "__main__":

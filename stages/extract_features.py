@@ -1,10 +1,10 @@
-"""The frozen base over every picture that the feature store lacks, then the features as files.
+"""The frozen backbone over every image that the feature store lacks, then the features as files.
 
-With `views: K` it also passes K seeded views of every training picture, once each: a head is then
-trained on augmented pictures without the base.
+With `views: K` it also passes K seeded views of every training image, once each: a head is then
+trained on augmented images without the backbone.
 
 The store lies outside of the pipeline's outputs ($HEADSTART_CACHE, else the user's cache folder),
-so that a run that was killed goes on where it stopped, and pictures that any branch or experiment
+so that a run that was killed goes on where it stopped, and images that any branch or experiment
 has seen cost nothing.
 """
 
@@ -26,7 +26,7 @@ from headstart.features.views import RecordedViews
 from headstart.keras.networks.engines import engine
 from headstart.stage import command_line
 from headstart.stage.command_line import In, Out, Runtime
-from headstart.stage.run_statistics import Journal
+from headstart.stage.run_statistics import RunStatistics
 
 
 def main(
@@ -37,7 +37,7 @@ def main(
     features: Out,
     extract_features: ExtractFeaturesParams,
     seed: int,
-    journal: Journal,
+    run_statistics: RunStatistics,
 ) -> None:
     """Extract, assemble, report."""
     rows = read_split(manifest)
@@ -66,11 +66,11 @@ def main(
         print(*passes, sep="\n", flush=True)
         ever = sum(store.passes for store in stores)
         seconds = sum(store.passes * (store.seconds_per_pass or 0.0) for store in stores)
-        journal.note(
-            pictures=passes[0].pictures,
+        run_statistics.note(
+            images=passes[0].images,
             views=views.count,
             passes_done=sum(each.done for each in passes),
-            passes_avoided=sum(each.avoided for each in passes),
+            passes_cached=sum(each.cached for each in passes),
             passes_total_ever=ever,
             extraction_seconds=round(sum(each.seconds for each in passes), 3),
             seconds_per_pass=seconds / ever if ever else None,

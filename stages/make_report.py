@@ -15,14 +15,14 @@ from headstart.report.parameters import MakeReportParams
 from headstart.stage import command_line
 from headstart.stage.command_line import In, Out
 from headstart.stage.page import Page
-from headstart.stage.run_statistics import Journal
+from headstart.stage.run_statistics import RunStatistics
 
 
 def main(  # noqa: PLR0913, PLR0917 - it shows something of every stage
     images: In,
     manifest: In,
-    set_aside: In,
-    set_aside_pictures: In,
+    rejected: In,
+    rejected_images: In,
     backbone_folder: In,
     head_epochs: In,
     head_batches: In,
@@ -34,7 +34,7 @@ def main(  # noqa: PLR0913, PLR0917 - it shows something of every stage
     export_metrics: In,
     figures: Out,
     page: Page,
-    journal: Journal,
+    run_statistics: RunStatistics,
     seed: int,
     make_report: MakeReportParams,
 ) -> None:
@@ -46,8 +46,8 @@ def main(  # noqa: PLR0913, PLR0917 - it shows something of every stage
         Files(
             images=images,
             manifest=manifest,
-            set_aside=set_aside,
-            set_aside_pictures=set_aside_pictures,
+            rejected=rejected,
+            rejected_images=rejected_images,
             backbone_folder=backbone_folder,
             head_epochs=head_epochs,
             head_batches=head_batches,
@@ -57,15 +57,15 @@ def main(  # noqa: PLR0913, PLR0917 - it shows something of every stage
             calibration=calibration,
             export_folder=export_folder,
             export_metrics=export_metrics,
-            journal=journal.folder,
+            run_statistics=run_statistics.folder,
         )
     )
     with atomic_folder(figures) as folder:
         draw(run, folder)
-    refresh_table(journal)  # The page shows it, with this stage's row.
+    refresh_table(run_statistics)  # The page shows it, with this stage's row.
     show(run, figures, page, seed, make_report)
     print(_told(page.path))
-    refresh_table(journal)
+    refresh_table(run_statistics)
 
 
 def _told(page: Path) -> str:

@@ -1,7 +1,7 @@
 """A seeded subset of train and validation, copied into folders by class.
 
-The pictures of a class come in an order of their own, by a hash of seed and content; a sample of
-N is the first N. So samples are nested (100 are among 500), and adding a picture changes one place
+The images of a class come in an order of their own, by a hash of seed and content; a sample of
+N is the first N. So samples are nested (100 are among 500), and adding an image changes one place
 at most. The test split stays whole, so that results with different samples compare.
 """
 
@@ -13,7 +13,7 @@ from headstart.datasets.parameters import SampleParams
 from headstart.datasets.samples import copy, draw, files, report
 from headstart.stage import command_line
 from headstart.stage.command_line import In, Out
-from headstart.stage.run_statistics import Journal
+from headstart.stage.run_statistics import RunStatistics
 
 
 def main(
@@ -21,7 +21,7 @@ def main(
     images: In,
     manifest: Out,
     sample_folder: Out,
-    journal: Journal,
+    run_statistics: RunStatistics,
     sample: SampleParams,
     seed: int,
 ) -> None:
@@ -32,7 +32,7 @@ def main(
     with atomic_folder(sample_folder) as folder:
         copy(chosen, images, folder)
     write_split(manifest, sampled)
-    journal.note(pictures=len(sampled), copied=len(chosen))
+    run_statistics.note(images=len(sampled), copied=len(chosen))
     print(report(whole, sampled, sample, str(sample_folder)))
 
 

@@ -1,8 +1,8 @@
-"""Divides the pictures into train, validation and test by a hash of their content.
+"""Divides the images into train, validation and test by a hash of their content.
 
-Adding, renaming or moving a picture never moves another one to another split; byte-identical
-pictures, and pictures of one group, share a split. The one exception is a class so small that the
-hash left one of its splits empty: its nearest picture is moved there, and named in the metrics.
+Adding, renaming or moving an image never moves another one to another split; byte-identical
+images, and images of one group, share a split. The one exception is a class so small that the
+hash left one of its splits empty: its nearest image is moved there, and named in the metrics.
 """
 
 from __future__ import annotations
@@ -13,17 +13,22 @@ from headstart.datasets.parameters import SplitParams
 from headstart.datasets.splits import divide, measures, report
 from headstart.stage import command_line
 from headstart.stage.command_line import In, Out
-from headstart.stage.run_statistics import Journal
+from headstart.stage.run_statistics import RunStatistics
 
 
 def main(
-    images: In, manifest: Out, metrics: Out, split: SplitParams, seed: int, journal: Journal
+    images: In,
+    manifest: Out,
+    metrics: Out,
+    split: SplitParams,
+    seed: int,
+    run_statistics: RunStatistics,
 ) -> None:
     """Read the image manifest, divide it, write the split manifest and its counts."""
     division = divide(read_images(images), split, seed)
     write_split(manifest, division.manifest)
     write_json(metrics, measures(division))
-    journal.note(pictures=len(division.manifest))
+    run_statistics.note(images=len(division.manifest))
     print(report(division))
 
 

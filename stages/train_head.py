@@ -1,4 +1,4 @@
-"""The classifier on the recorded features: no picture is read, no base is run.
+"""The classifier on the recorded features: no image is read, no base is run.
 
 Layers, optimizer and stopping come from the section `train_head` of params.yaml. The model folder
 gets the weights in a byte-stable file, the histories are plots of DVC.
@@ -11,7 +11,7 @@ from headstart.features.folder import read_features
 from headstart.keras.training.train_head import check_outputs, describe, train, warn
 from headstart.stage import command_line
 from headstart.stage.command_line import In, Out, Runtime
-from headstart.stage.run_statistics import Journal
+from headstart.stage.run_statistics import RunStatistics
 from headstart.training.history import write_batches, write_epochs
 from headstart.training.model_folder import write_model
 from headstart.training.parameters import ComputeParams, TrainHeadParams
@@ -26,7 +26,7 @@ def main(
     seed: int,
     compute: ComputeParams,
     train_head: TrainHeadParams,
-    journal: Journal,
+    run_statistics: RunStatistics,
 ) -> None:
     """Read the features, train, write model and histories."""
     recorded = read_features(features)
@@ -38,7 +38,7 @@ def main(
         write_model(folder, record, weights)
     write_epochs(epoch_history, history.epochs)
     write_batches(batch_history, history.batches)
-    journal.note(epochs=len(history.epochs), best_epoch=history.best_epoch)
+    run_statistics.note(epochs=len(history.epochs), best_epoch=history.best_epoch)
     print(
         f"Head: validation loss {record.validation.loss:.4f}, "
         f"accuracy {record.validation.accuracy:.4f}; chosen: {record.chosen_because}"

@@ -1,4 +1,4 @@
-"""What tests share: where the real pictures and weights lie, and a store that is nobody's."""
+"""What tests share: where the real images and weights lie, and a store that is nobody's."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def shared_folder() -> Path:
 def shared() -> Path:
     folder = shared_folder()
     if not (folder / "datasets").is_dir():
-        pytest.skip(f"needs real pictures and weights; {folder} does not exist (HEADSTART_SHARED)")
+        pytest.skip(f"needs real images and weights; {folder} does not exist (HEADSTART_SHARED)")
     return folder
 
 

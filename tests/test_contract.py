@@ -27,7 +27,9 @@ def _by_kind(name: str, *kinds: str) -> set[str]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_options_are_the_paths_that_main_takes(name: str) -> None:
-    assert set(STAGES[name].options) == _by_kind(name, "in", "out", "runtime", "journal", "page")
+    assert set(STAGES[name].options) == _by_kind(
+        name, "in", "out", "runtime", "run_statistics", "page"
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -61,7 +63,7 @@ def test_the_code_dependencies_are_the_imports(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_journal_and_page_lie_outside_of_all_outputs(name: str) -> None:
     outs = [out for stage in STAGES.values() for out in stage.outs]
-    for argument in _by_kind(name, "journal", "page"):
+    for argument in _by_kind(name, "run_statistics", "page"):
         path = STAGES[name].options[argument]
         assert not any(path == out or path.startswith(f"{out}/") for out in outs)
 

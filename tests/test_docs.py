@@ -60,6 +60,6 @@ def test_every_stage_stands_in_the_architecture_or_the_reference() -> None:
 def test_reasons_for_setting_aside_are_documented() -> None:
     from headstart.datasets.manifests import REASONS
 
-    guide = (ROOT / "docs/your-pictures.md").read_text()
+    guide = (ROOT / "docs/your-images.md").read_text()
     for reason in REASONS:
         assert f"`{reason}`" in guide

@@ -23,7 +23,7 @@ def lock(checkout: Checkout) -> dict[str, str]:
 
 
 def table(checkout: Checkout) -> dict[str, Any]:
-    text = (checkout.folder / "data/journal/runtime.json").read_text()
+    text = (checkout.folder / "data/run_statistics/runtime.json").read_text()
     found: dict[str, Any] = json.loads(text)
     return found
 
@@ -40,13 +40,13 @@ def cold(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, str]:
     return checkout, output
 
 
-def test_the_embedded_default_runs_from_pictures_to_an_exported_model(
+def test_the_embedded_default_runs_from_images_to_an_exported_model(
     cold: tuple[Checkout, str],
 ) -> None:
     checkout, output = cold
     assert len(stages_that_ran(output)) == 10
     metrics = json.loads((checkout.folder / "data/metrics/evaluate.json").read_text())
-    assert metrics["test_pictures"] > 100
+    assert metrics["test_images"] > 100
     assert metrics["model"]["accuracy"] > 0.95
     assert not metrics["random_weights"]
     assert (checkout.folder / "data/export/model.keras").is_file()
@@ -96,7 +96,7 @@ def test_another_head_rate_runs_the_head_and_costs_no_pass(cold: tuple[Checkout,
     stages = ["train_head", "fine_tune", "evaluate", "export", "make_report"]
     assert stages_that_ran(output) == stages
     assert table(checkout)["passes_done"] == 0
-    assert table(checkout)["passes_avoided"] == 1797
+    assert table(checkout)["passes_cached"] == 1797
 
 
 @pytest.mark.slow
@@ -107,8 +107,8 @@ def test_a_sample_after_the_full_run_costs_no_pass(cold: tuple[Checkout, str]) -
     checkout.repro()
     after = json.loads((checkout.folder / "data/metrics/evaluate.json").read_text())
     assert table(checkout)["passes_done"] == 0
-    assert after["test_pictures"] == before["test_pictures"]
-    assert after["train_pictures"] == 200
+    assert after["test_images"] == before["test_images"]
+    assert after["train_images"] == 200
     copied = list((checkout.folder / "data/sample/train").rglob("*.png"))
     assert len(copied) <= 200
 

@@ -20,7 +20,7 @@ import pytest
 
 from benchmarks.checkout import Checkout
 from headstart.backbones.record import read_backbone
-from headstart.datasets.manifests import read_images, read_set_aside
+from headstart.datasets.manifests import read_images, read_rejected
 from headstart.features.extraction import fingerprint_record
 from headstart.features.store import FeatureStore, outlook
 from tests.runs.server import until
@@ -40,7 +40,7 @@ def metrics(checkout: Checkout) -> dict[str, Any]:
 def photographs(
     shared: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, bytes]]:
-    """Class folders of cats and dogs with the four broken files, and 40 more pictures."""
+    """Class folders of cats and dogs with the four broken files, and 40 more images."""
     folder = tmp_path_factory.mktemp("photographs")
     more: dict[str, bytes] = {}
     counts = {"Cat": 0, "Dog": 0}
@@ -71,11 +71,11 @@ def project(
     return checkout
 
 
-def configured(folder: Path, pictures: Path, home: Path) -> Checkout:
+def configured(folder: Path, images: Path, home: Path) -> Checkout:
     checkout = Checkout(folder / "project", folder / "store", home)
     checkout.set(
         download__source="folder",
-        download__location=str(pictures),
+        download__location=str(images),
         split__validation=0.2,
         split__test=0.2,
         backbone__name="mobilenet_v2",
@@ -89,12 +89,12 @@ def configured(folder: Path, pictures: Path, home: Path) -> Checkout:
     return checkout
 
 
-def test_transfer_shows_and_what_is_no_picture_is_set_aside(project: Checkout) -> None:
+def test_transfer_shows_and_what_is_no_image_is_rejected(project: Checkout) -> None:
     found = metrics(project)
     assert not found["random_weights"]
     assert found["head"]["accuracy"] > 0.75
     assert found["model"]["accuracy"] > 0.75
-    aside = read_set_aside(project.folder / "data/manifests/set_aside.csv")
+    aside = read_rejected(project.folder / "data/manifests/rejected.csv")
     assert set(aside["path"]) == BROKEN
     exported = json.loads((project.folder / "data/metrics/export.json").read_text())
     assert exported["forms"]["keras"]["pixels"]["same_first_guess_share"] == 1.0
@@ -126,7 +126,7 @@ def test_killed_at_random_moments_it_goes_on_to_the_same_bytes(
     def come(moment: float, before: int) -> bool:
         return time.monotonic() > moment or recorded() > before
 
-    # Twice whenever it may be, but before a fast machine is through with the pictures: dvc alone is
+    # Twice whenever it may be, but before a fast machine is through with the images: dvc alone is
     # killed, so its stage has to notice by itself. Then in the middle of the extraction: both are.
     for least in (None, None, 1, len(ids) // 3):
         before, moment = recorded(), time.monotonic() + chance.uniform(2, 9)
@@ -153,7 +153,7 @@ def test_killed_at_random_moments_it_goes_on_to_the_same_bytes(
     assert recorded() == len(ids)
 
 
-def test_new_pictures_cost_a_pass_each_and_renamed_ones_none(
+def test_new_images_cost_a_pass_each_and_renamed_ones_none(
     project: Checkout, photographs: tuple[Path, dict[str, bytes]]
 ) -> None:
     folder, more = photographs
@@ -170,7 +170,7 @@ def test_new_pictures_cost_a_pass_each_and_renamed_ones_none(
 
 def base_passes(checkout: Checkout) -> int:
     """Of the latest extraction, by its own entry in the journal."""
-    entry = json.loads((checkout.folder / "data/journal/extract_features.json").read_text())
+    entry = json.loads((checkout.folder / "data/run_statistics/extract_features.json").read_text())
     return int(entry["passes_done"])
 
 
@@ -220,5 +220,5 @@ def test_cats_and_dogs_as_the_recipe_says(
     checkout.repro()
     part = metrics(checkout)
     assert table(checkout)["passes_done"] == 0
-    assert part["test_pictures"] == whole["test_pictures"]
-    assert part["train_pictures"] == 200
+    assert part["test_images"] == whole["test_images"]
+    assert part["train_images"] == 200

@@ -42,7 +42,7 @@ def tuned(run: SmallRun, **params: object) -> None:
         {"fine_tune": {"unfreeze_by": "count", "unfreeze": 1, "batch_size": 8, **params}},
         images=run.images, manifest=run.manifest, backbone_folder=run.backbone, head=run.head,
         features=run.features, model=run.folder / "tuned",
-        epoch_history=run.folder / "epochs.csv", journal=run.folder / "journal",
+        epoch_history=run.folder / "epochs.csv", run_statistics=run.folder / "run_statistics",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
@@ -60,10 +60,10 @@ def test_the_exported_model_says_what_was_evaluated(run: SmallRun) -> None:
     metrics = json.loads((run.folder / "out.json").read_text())
     assert set(metrics["forms"]) == {"saved_model", "tflite_float32"}
     for form in metrics["forms"].values():
-        assert form["pixels"]["same_first_guess"] == metrics["pictures"] == 12
+        assert form["pixels"]["same_first_guess"] == metrics["images"] == 12
         assert form["pixels"]["probability_differs_at_most"] <= 1e-5
     assert read_exported(run.folder / "out").backbone.weights == "module"
-    # As a stranger: nothing of the run but the export folder and the pictures.
+    # As a stranger: nothing of the run but the export folder and the images.
     told = read_predictions(run.folder / "tuned-predictions", record.classes)
     rows = locate(told.rows, read_split(run.manifest))
     _, pixels = load(run.images, rows, 32)
@@ -97,7 +97,7 @@ def test_features_alone_cannot_be_fine_tuned(tmp_path: Path) -> None:
         run, "fine_tune", {"fine_tune": {"epochs": 1, "unfreeze_by": "count", "unfreeze": 1}},
         images=run.images, manifest=run.manifest, backbone_folder=run.backbone, head=run.head,
         features=run.features, model=run.folder / "tuned",
-        epoch_history=run.folder / "epochs.csv", journal=run.folder / "journal",
+        epoch_history=run.folder / "epochs.csv", run_statistics=run.folder / "run_statistics",
     )  # fmt: skip
     assert done.returncode == 1
     assert "gives features only" in done.stderr

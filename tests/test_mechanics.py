@@ -1,8 +1,9 @@
-"""Every family of bases that the tutorials name, from the download to the exported model.
+"""Every family of backbones that the tutorials name, from the download to the exported model.
 
-Mechanics and nothing else: the weights are random, the pictures few and small, and no score means
-anything. What is shown is that each base and each kind of head goes all the way: built, converted,
-run over the pictures, trained, evaluated, exported, and reloaded to the same probabilities.
+Mechanics and nothing else: the weights are random, the images few and small, and no score means
+anything. What is shown is that each backbone and each kind of head goes all the way: built,
+converted,
+run over the images, trained, evaluated, exported, and reloaded to the same probabilities.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from headstart.evaluation.predictions import read_predictions
 from headstart.features.folder import read_features
 from headstart.training.model_folder import read_model
 from tests.images.made import encoded
-from tests.stages.small_run import picture
+from tests.stages.small_run import image
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 A_CLASS = 12
@@ -30,7 +31,7 @@ SOFTMAX = {"activation": "softmax", "loss": "categorical_crossentropy", "optimiz
 SIGMOID = {"activation": "sigmoid", "loss": "binary_crossentropy", "optimizer": "rmsprop"}
 TURN = {"rotation": 20, "width_shift": 0.2, "shear": 0.2, "zoom": 0.2, "horizontal_flip": True}
 
-#: Base to side of the pictures, shape of the features, and sections of parameters.
+#: Base to side of the images, shape of the features, and sections of parameters.
 CASES: dict[str, tuple[int, tuple[int, ...], dict[str, dict[str, Any]]]] = {
     # 1.8: recorded maps, flattened into hidden layers.
     "vgg16": (
@@ -52,7 +53,7 @@ CASES: dict[str, tuple[int, tuple[int, ...], dict[str, dict[str, Any]]]] = {
     ),
     # 4.7: an output with a sigmoid for each class.
     "xception": (71, (2048,), {"train_head": {**DENSE, **SIGMOID}}),
-    # 2.4: recorded views of the training pictures.
+    # 2.4: recorded views of the training images.
     "efficientnet_b0": (
         96, (1280,),
         {"extract_features": {"views": 2, "augment": TURN}, "train_head": {**DENSE, **SOFTMAX}},
@@ -75,7 +76,7 @@ def test_a_base_with_random_weights_goes_from_download_to_export(name: str, tmp_
     model = read_model(data / "models/fine_tuned")
     assert model.backbone.name == name
     told = read_predictions(data / "reports/predictions.csv", list(CLASSES))
-    assert told.model.shape == (metrics["test_pictures"], 2)
+    assert told.model.shape == (metrics["test_images"], 2)
     if model.head[-1]["activation"] == "softmax" or model.head[-1]["units"] == 1:
         np.testing.assert_allclose(told.model.sum(axis=1), 1, atol=1e-6)
     exported = json.loads((data / "metrics/export.json").read_text())["forms"]
@@ -105,8 +106,8 @@ def test_a_single_layer_learns_and_the_model_goes_to_the_export(tmp_path: Path) 
     )
     moved = [name for name in before if not np.array_equal(before[name], after[name])]
     assert [before[name].shape for name in moved] == [(1, 1, 512, 512)]
-    journal = json.loads((data / "journal/fine_tune.json").read_text())
-    assert journal["trained_parameters"] == 512 * 512 + 1024 * 2 + 2
+    run_statistics = json.loads((data / "journal/fine_tune.json").read_text())
+    assert run_statistics["trained_parameters"] == 512 * 512 + 1024 * 2 + 2
     exported = json.loads((data / "metrics/export.json").read_text())
     assert exported["kind"] == "fine_tuned"
     for form in ("saved_model", "keras", "tflite_float32"):
@@ -118,15 +119,15 @@ def test_a_single_layer_learns_and_the_model_goes_to_the_export(tmp_path: Path) 
 
 
 def project(tmp_path: Path, name: str, size: int, sections: dict[str, dict[str, Any]]) -> Checkout:
-    """Two classes of small pictures, a base with random weights, and these values."""
+    """Two classes of small images, a backbone with random weights, and these values."""
     checkout = Checkout(tmp_path / "project", tmp_path / "store")
     for kind, label in enumerate(CLASSES):
-        folder = tmp_path / "pictures" / label
+        folder = tmp_path / "images" / label
         folder.mkdir(parents=True)
         for number in range(A_CLASS):
-            (folder / f"{number:02}.png").write_bytes(encoded(picture(kind, number), "PNG"))
+            (folder / f"{number:02}.png").write_bytes(encoded(image(kind, number), "PNG"))
     checkout.set(
-        download__source="folder", download__location=str(tmp_path / "pictures"),
+        download__source="folder", download__location=str(tmp_path / "images"),
         split__validation=0.25, split__test=0.25,
         backbone__name=name, backbone__alpha=1.0, backbone__weights="random",
         backbone__image_size=size, train_head__epochs=2,

@@ -52,7 +52,7 @@ def project(tmp_path: Path) -> Path:
         metrics=tmp_path / "data/metrics/evaluate.json",
         confusion=tmp_path / "data/plots/confusion.csv",
         calibration=tmp_path / "data/plots/calibration.csv",
-        journal=tmp_path / "data/journal",
+        run_statistics=tmp_path / "data/run_statistics",
     )
     assert done.returncode == 0, done.stderr
     (tmp_path / "dvc.yaml").write_text("")
@@ -78,8 +78,8 @@ def test_it_runs_and_draws_the_map(project: Path, monkeypatch: pytest.MonkeyPatc
     ).execute()  # fmt: skip
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     texts = [output.get("data", {}).get("text/plain", "") for output in outputs]
-    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
-    assert len(pictures) == 1
+    images = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(images) == 1
     assert f"({COUNTS['test']}, 2)" in texts
     metrics = json.loads((project / "data/metrics/evaluate.json").read_text())
     assert 0 < metrics["model"]["right"] < COUNTS["test"], "there must be a mistake to look at"

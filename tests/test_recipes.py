@@ -21,7 +21,7 @@ from headstart.pipeline.recipes import header, load, names, read_text
 from headstart.stage.parameters import read_params
 from tests.conftest import ROOT
 from tests.images.made import encoded
-from tests.stages.small_run import picture
+from tests.stages.small_run import image
 
 RECIPES = ROOT / "recipes"
 NAMES = names(RECIPES)
@@ -58,14 +58,14 @@ def test_a_header_says_what_command_claim_score_and_changes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(TUTORIALS))
-def test_a_score_comes_with_its_pictures_weights_and_interval_or_not_at_all(name: str) -> None:
+def test_a_score_comes_with_its_images_weights_and_interval_or_not_at_all(name: str) -> None:
     measured = re.sub(r"\s+", " ", header(TEXTS[name]).split("Measured:")[1].split("Changed,")[0])
     if name in UNMEASURED:
         own = measured.split("with MobileNetV2")[0]
         assert "weights were not at hand" in own
         assert not re.search(r"\.\d\d", own)
     else:
-        assert re.search(r"of \d+ test pictures \(95 % interval [\d.]+ to [\d.]+\)", measured)
+        assert re.search(r"of \d+ test images \(95 % interval [\d.]+ to [\d.]+\)", measured)
         assert re.search(r"weights of MobileNet", measured)
         assert re.search(r"[cC]ode of [0-9a-f]{7}", measured)
 
@@ -81,7 +81,7 @@ def test_a_recipe_leaves_nothing_of_the_one_before(name: str) -> None:
     assert every <= own
 
 
-def test_the_sample_is_the_same_model_on_fewer_pictures() -> None:
+def test_the_sample_is_the_same_model_on_fewer_images() -> None:
     whole: Any = load(TEXTS["cats-vs-dogs-vgg16"])
     sample: Any = load(TEXTS["cats-vs-dogs-sample"])
     assert sample["sample"] == {"train_per_class": 500, "validation_per_class": 100}
@@ -119,15 +119,15 @@ def test_every_command_that_is_shown_gives_valid_values(
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", UNMEASURED)
 def test_what_was_not_measured_runs_with_random_weights(name: str, tmp_path: Path) -> None:
-    """Mechanics and nothing else: few small pictures, a small side, an epoch or two."""
+    """Mechanics and nothing else: few small images, a small side, an epoch or two."""
     checkout = Checkout(tmp_path / "project", tmp_path / "store")
     for kind, label in enumerate(("cat", "dog")):
-        folder = tmp_path / "pictures" / label
+        folder = tmp_path / "images" / label
         folder.mkdir(parents=True)
         for number in range(12):
-            (folder / f"{number:02}.png").write_bytes(encoded(picture(kind, number), "PNG"))
+            (folder / f"{number:02}.png").write_bytes(encoded(image(kind, number), "PNG"))
     small = {
-        "download.source": "folder", "download.location": tmp_path / "pictures",
+        "download.source": "folder", "download.location": tmp_path / "images",
         "download.name": "null", "split.validation": 0.25, "split.test": 0.25,
         "backbone.weights": "random", "backbone.image_size": 48, "train_head.epochs": 2,
     }  # fmt: skip

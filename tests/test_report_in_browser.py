@@ -17,7 +17,7 @@ from tests.report import made
 
 ASIDE = (
     ("raw/cut.jpg", "truncated", "the jpeg ends too early"),
-    ("raw/" + "long" * 200 + ".txt", "not_a_picture", "it begins with b'<'" * 30),
+    ("raw/" + "long" * 200 + ".txt", "not_an_image", "it begins with b'<'" * 30),
 )
 
 
@@ -61,11 +61,11 @@ def test_it_opens_without_an_error_a_request_or_a_sideways_scroll(
 ) -> None:
     with look(chromium, request.getfixturevalue(which), width, scheme) as seen:
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
-        pictures = seen.page.evaluate(
+        images = seen.page.evaluate(
             "Array.from(document.images).map(image => [image.complete, image.naturalWidth])"
         )
-        assert len(pictures) > 30
-        assert all(complete and side > 0 for complete, side in pictures)
+        assert len(images) > 30
+        assert all(complete and side > 0 for complete, side in images)
         assert not seen.errors
         assert not seen.requests
         assert "owned" not in seen.page.title()
@@ -78,7 +78,7 @@ def test_light_and_dark_differ_in_figures_and_paper(chromium: Any, many: Path) -
             looks.append(
                 (
                     seen.page.evaluate("getComputedStyle(document.body).backgroundColor"),
-                    seen.page.evaluate("document.querySelector('picture img').currentSrc"),
+                    seen.page.evaluate("document.querySelector('image img').currentSrc"),
                 )
             )
     assert looks[0][0] != looks[1][0]

@@ -25,7 +25,7 @@ def numbers(variables: list[Any]) -> int:
 
 
 def classifier(name: str, size: int, classes: int, **head: Any) -> Any:
-    """A frozen base, average pooling and a single dense layer."""
+    """A frozen backbone, average pooling and a single dense layer."""
     base = build_base(name, 1.0, size)
     base.trainable = False
     features = feature_model(base, None, "avg", BACKBONES[name].preprocessing, dtype="float32")
@@ -101,7 +101,7 @@ def test_dense_1_on_a_pooled_vector() -> None:
     assert head.output_shape == (None, 2)
 
 
-#: (1.12, 2.11, 3.5): the bases that the tutorials name: parameters without and with the top of
+#: (1.12, 2.11, 3.5): the backbones that the tutorials name: parameters without and with the top of
 #: 1,000 classes as Keras lists them, and the last map at the size that Keras made them for.
 BASES = {
     "efficientnet_b0": (4_049_571, 5_330_571, (7, 7, 1280)),

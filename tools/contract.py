@@ -12,7 +12,13 @@ from typing import Any
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parent.parent
-KINDS = {"In": "in", "Out": "out", "Runtime": "runtime", "Journal": "journal", "Page": "page"}
+KINDS = {
+    "In": "in",
+    "Out": "out",
+    "Runtime": "runtime",
+    "Journal": "run_statistics",
+    "Page": "page",
+}
 
 
 @dataclass(frozen=True)

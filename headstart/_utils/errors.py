@@ -53,15 +53,15 @@ class CorruptFileError(HeadstartError):
 
 
 class SourceError(HeadstartError):
-    """The pictures could not be obtained: a download, an archive or a folder is at fault."""
+    """The images could not be obtained: a download, an archive or a folder is at fault."""
 
 
 class UnsafeArchiveError(SourceError):
     """An archive holds something that must never be written or read."""
 
 
-class PictureError(HeadstartError):
-    """A file is no usable picture. ``reason`` is a short stable slug, ``detail`` a sentence.
+class ImageError(HeadstartError):
+    """A file is no usable image. ``reason`` is a short stable slug, ``detail`` a sentence.
 
     The reasons are listed in :mod:`headstart.images.decode`.
     """

@@ -8,7 +8,7 @@ import platform
 _SAME = {"amd64": "x86_64", "aarch64": "arm64"}
 
 
-#: Pictures in a batch of the Keras engine. The number decides bits, so it is one for everybody.
+#: Images in a batch of the Keras engine. The number decides bits, so it is one for everybody.
 KERAS_BATCH = 32
 
 

@@ -21,7 +21,7 @@ class Progress:
     total : int
         Units in all.
     desc, unit : str
-        What is done, and to what ("Extracting", "picture").
+        What is done, and to what ("Extracting", "image").
     every : float or None
         Seconds between two lines when standard error is no terminal. None: 10; or what the
         environment variable ``HEADSTART_PROGRESS_S`` says, counted over all bars of the process, so

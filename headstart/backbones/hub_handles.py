@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from headstart._utils.errors import UnfitError
 
-#: ``backbone.name`` and ``backbone.weights`` of a base that is a module.
+#: ``backbone.name`` and ``backbone.weights`` of a backbone that is a module.
 HUB = "hub"
 #: The file that makes a folder a module.
 GRAPH = "saved_model.pb"

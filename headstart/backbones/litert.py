@@ -1,6 +1,6 @@
 """A converted network as a function on arrays, by LiteRT: no TensorFlow, 0.1 s to load.
 
-Pictures pass one at a time, whatever the batch: the bits of the result depend neither on the batch
+Images pass one at a time, whatever the batch: the bits of the result depend neither on the batch
 nor on the number of threads, and are equal on the common CPUs.
 """
 
@@ -25,8 +25,8 @@ class LiteRTFunction:
     source : Path or bytes
         The file, or its content.
     threads : int
-        CPU threads that work on one picture. Several instances with one thread each do more
-        pictures a second than one instance with several.
+        CPU threads that work on one image. Several instances with one thread each do more
+        images a second than one instance with several.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class LiteRTFunction:
         )
         if len(inputs) != 1 or len(outputs) != 1 or inputs[0]["shape"][0] != 1:
             raise CorruptFileError(
-                f"{name}: expected one input for one picture and one output; it has {len(inputs)} "
+                f"{name}: expected one input for one image and one output; it has {len(inputs)} "
                 f"inputs, {len(outputs)} outputs."
             )
         self._input, self._output = inputs[0]["index"], outputs[0]["index"]
@@ -96,7 +96,7 @@ class LiteRTFunction:
         """
         if batch.shape[1:] != self.input_shape or batch.dtype != self.input_dtype:
             raise ValueError(
-                f"expected {self.input_dtype} pictures of shape {self.input_shape}, "
+                f"expected {self.input_dtype} images of shape {self.input_shape}, "
                 f"got a batch of {batch.dtype} and shape {batch.shape}"
             )
         results = np.empty((len(batch), *self.output_shape), dtype=np.float32)

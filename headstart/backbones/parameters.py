@@ -1,4 +1,4 @@
-"""``backbone``: the pretrained base, where it is cut and how its map becomes a vector."""
+"""``backbone``: the pretrained backbone, where it is cut and how its map becomes a vector."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from headstart.stage.sections import PositiveFloat, PositiveInt, Section, Sha256
 
 
 class BackboneParams(Section):
-    """What the base is. ``weights_sha256`` is of the file or module that is named beside it.
+    """What the backbone is. ``weights_sha256`` is of the file or module that is named beside it.
 
     DVC does not know that file, so its hash among the parameters is what makes another content
     another run.

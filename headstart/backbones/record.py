@@ -1,4 +1,4 @@
-"""The backbone folder: the pretrained base as versioned files, and where they came from.
+"""The backbone folder: the pretrained backbone as versioned files, and where they came from.
 
 ``base.weights.h5``: weights of the headless, uncut base; or ``module``: the files of a TensorFlow
 Hub module, weights and all. ``backbone.tflite``: uint8 pixels to
@@ -30,19 +30,19 @@ class Parity:
 
     Attributes
     ----------
-    pictures : int
-        Real pictures that both were run on.
+    images : int
+        Real images that both were run on.
     max_difference_in_std : float
         Largest difference of a feature, in standard deviations of that feature.
     """
 
-    pictures: int
+    images: int
     max_difference_in_std: float
 
 
 @dataclass(frozen=True)
 class BackboneRecord:
-    """Everything that is to be known of a pretrained base.
+    """Everything that is to be known of a pretrained backbone.
 
     Attributes
     ----------
@@ -57,15 +57,16 @@ class BackboneRecord:
     origin : str
         Where the weights came from, for people.
     image_size : int
-        Side of the picture that the base takes, in pixels.
+        Side of the image that the backbone takes, in pixels.
     cut : str or None
         Layer whose output the features are; None for the last.
     pooling : str
         ``avg``, ``max`` or ``none``.
     preprocessing : str
-        What pixels go through before the base: ``tf``, ``caffe``, ``torch``, ``unit`` or ``none``.
+        What pixels go through before the backbone: ``tf``, ``caffe``, ``torch``, ``unit`` or
+        ``none``.
     feature_shape : tuple of int
-        Of one picture's features.
+        Of one image's features.
     parameters : int
         Of the headless, uncut base.
     engine : str

@@ -1,4 +1,4 @@
-"""What is known of each pretrained base, one record each, and what its parameters may be.
+"""What is known of each pretrained backbone, one record each, and what its parameters may be.
 
 In the core, so that a wrong name is told when params.yaml is read, not when its stage is reached.
 """
@@ -15,13 +15,15 @@ from typing import Literal
 from headstart._utils.errors import ParameterError, UnfitError
 from headstart.backbones.hub_handles import HUB
 
-#: What pixels from 0 to 255 go through before the base. ``tf``: to -1 … 1. ``caffe``: blue, green,
+#: What pixels from 0 to 255 go through before the backbone. ``tf``: to -1 … 1. ``caffe``: blue,
+#: green,
 #: red, less ImageNet's means. ``torch``: to 0 … 1, less ImageNet's means, over its deviations.
-#: ``unit``: to 0 … 1. ``none``: the base does it itself.
+#: ``unit``: to 0 … 1. ``none``: the backbone does it itself.
 Preprocessing = Literal["tf", "caffe", "torch", "unit", "none"]
 
 #: Who builds the network. A family is one entry of
-#: ``headstart.keras.networks.backbone.BUILDERS``: a backbone of another origin is a record here and a builder there.
+#: ``headstart.keras.networks.backbone.BUILDERS``: a backbone of another origin is a record here
+#: and a builder there.
 Family = Literal["keras.applications", "headstart", "hub"]
 
 
@@ -38,7 +40,7 @@ class Backbone:
     preprocessing : Preprocessing
         What it was trained behind.
     minimum_size, default_size : int
-        Side of the picture in pixels: the least that it can take, and what it was trained on.
+        Side of the image in pixels: the least that it can take, and what it was trained on.
     width : int
         Channels of its last layer at alpha 1.
     alphas : tuple of float
@@ -156,7 +158,7 @@ BACKBONES: dict[str, Backbone] = {
 
 
 #: A module of TensorFlow Hub, whatever it holds: ``backbone.hub`` says which one. By the convention
-#: of all that take pictures, they take 0 … 1.
+#: of all that take images, they take 0 … 1.
 HUB_MODULE = Backbone(HUB, "", "unit", 1, 224, 0, family="hub")
 
 #: Values of ``backbone.weights`` that are no path.
@@ -205,7 +207,7 @@ def fit_alpha(backbone: Backbone, alpha: float) -> None:
 
 
 def fit_size(backbone: Backbone, image_size: int) -> None:
-    """Refuse pictures that leave nothing of the map.
+    """Refuse images that leave nothing of the map.
 
     Raises
     ------
@@ -220,7 +222,7 @@ def fit_size(backbone: Backbone, image_size: int) -> None:
 
 
 def fit_weights(backbone: Backbone | None, weights: str) -> None:
-    """Refuse the word of another base, and a file that cannot be loaded or is not there.
+    """Refuse the word of another backbone, and a file that cannot be loaded or is not there.
 
     Parameters
     ----------
@@ -294,7 +296,7 @@ def find(name: str, alpha: float, image_size: int) -> Backbone:
 
 
 def check_weights(backbone: Backbone, weights: str) -> None:
-    """Refuse weights that the base cannot take.
+    """Refuse weights that the backbone cannot take.
 
     Raises
     ------

@@ -24,7 +24,7 @@ from headstart.cli.front import register
 
 app = typer.Typer(
     name="headstart",
-    help="A folder of labelled pictures in, a verified image classifier out.",
+    help="A folder of labeled images in, a verified image classifier out.",
     epilog="`dvc repro` runs the pipeline; `headstart plan` says first what it would do.",
     no_args_is_help=True,
     add_completion=True,

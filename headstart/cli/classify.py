@@ -1,4 +1,4 @@
-"""`headstart classify`: what a network says of pictures that was trained on ImageNet already."""
+"""`headstart classify`: what a network says of images that was trained on ImageNet already."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from headstart._utils.errors import HeadstartError, ParameterError
 from headstart.cli.front import browse, command
 from headstart.cli.images import (
     FORMATS,
-    MAX_PICTURE_BYTES,
+    MAX_IMAGE_BYTES,
     MAX_PIXELS,
     MIN_SIDE,
     Accept,
-    MaxPictureBytes,
+    MaxImageBytes,
     MaxPixels,
 )
 from headstart.cli.reading import Reading, listed
@@ -28,23 +28,23 @@ if TYPE_CHECKING:
     from headstart.serving.prediction import Floats, Outcome
     from headstart.serving.rows import Format
 
-_DRAWN, _COLUMNS = 100, 5  # pictures of the grid: with more, nobody looks at any
+_DRAWN, _COLUMNS = 100, 5  # images of the grid: with more, nobody looks at any
 _LARGEST_SIDE = 1024
 _DEFAULT_GRID = Path("data/show/classify.png")
 
 
 @command(
-    says="Name what is on pictures by a network that is trained already: one of keras.applications "
+    says="Name what is on images by a network that is trained already: one of keras.applications "
     "with its classifier of ImageNet's 1000 classes. No run is needed; weights and names are "
-    "downloaded once. For the classes of your own trained model there is `predict`. PICTURE, rows "
+    "downloaded once. For the classes of your own trained model there is `predict`. IMAGE, rows "
     "and exit codes are those of `predict`.",
     epilog="Examples: headstart classify --imagenet photo.jpg holiday/ | "
     "headstart classify --imagenet photo.jpg --output classes.png --open | "
     "headstart classify --imagenet --backbone efficientnet_v2_b0 --top 1 --format csv photos/",
 )
 def classify(
-    pictures: Annotated[
-        list[str], typer.Argument(metavar="PICTURE...", help="Files, folders, patterns, URLs, -.")
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGE...", help="Files, folders, patterns, URLs, -.")
     ],
     imagenet: Annotated[
         bool, typer.Option("--imagenet", help="The 1000 classes of ImageNet. To be given.")
@@ -70,15 +70,15 @@ def classify(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="The PNG file to draw the pictures in, titled by their classes."
+            "--output", "-o", help="The PNG file to draw the images in, titled by their classes."
         ),
     ] = None,
     show: Annotated[bool, typer.Option("--open", help="Draw, and open it in the browser.")] = False,
     accept: Accept = FORMATS,
     max_pixels: MaxPixels = MAX_PIXELS,
-    max_picture_bytes: MaxPictureBytes = MAX_PICTURE_BYTES,
+    max_image_bytes: MaxImageBytes = MAX_IMAGE_BYTES,
 ) -> None:
-    """Print what the network says of each picture that could be read."""
+    """Print what the network says of each image that could be read."""
     if not imagenet:
         raise ParameterError(_WHICH)
     from headstart.images.decode import Limits
@@ -86,9 +86,9 @@ def classify(
     from headstart.serving.prediction import predict as outcomes
     from headstart.serving.prediction import refusals
 
-    limits = Limits(tuple(accept), MIN_SIDE, max_pixels, max_picture_bytes)
+    limits = Limits(tuple(accept), MIN_SIDE, max_pixels, max_image_bytes)
     choice = choose(backbone, alpha, image_size, weights)
-    listing = listed(pictures)
+    listing = listed(images)
     target = output or (_DEFAULT_GRID if show else None)
     if target is not None:
         _check_target(target, listing)
@@ -115,13 +115,13 @@ def classify(
 
 _WHICH = (
     "Which classes? With `--imagenet`, a network that is trained already names the 1000 classes of "
-    "ImageNet: `headstart classify --imagenet PICTURE…`. The classes of your own trained model are "
-    "told by `headstart predict PICTURE…`. Nothing was read."
+    "ImageNet: `headstart classify --imagenet IMAGE…`. The classes of your own trained model are "
+    "told by `headstart predict IMAGE…`. Nothing was read."
 )
 
 
 def _check_target(target: Path, listing: Listing) -> None:
-    """Refuse to write what is no PNG file, and over a picture that is to be classified."""
+    """Refuse to write what is no PNG file, and over an image that is to be classified."""
     if target.suffix.lower() != ".png":
         raise ParameterError(f"`--output` must end in .png. Got {str(target)!r} instead.")
     if target.is_dir():
@@ -131,7 +131,7 @@ def _check_target(target: Path, listing: Listing) -> None:
     for one in listing.inputs:
         if not one.remote and _there(one) and target.samefile(one.place):
             raise ParameterError(
-                f"`--output` {target} is one of the pictures to be classified, and would be "
+                f"`--output` {target} is one of the images to be classified, and would be "
                 "written over. Nothing was read. Name another file."
             )
 
@@ -187,7 +187,7 @@ class _Told:
             draw_grid(self.cells, _COLUMNS, self.target)
         except OSError as error:
             raise HeadstartError(
-                f"The pictures could not be drawn in {self.target}: {error.strerror or error}. "
+                f"The images could not be drawn in {self.target}: {error.strerror or error}. "
                 "What was said of them stands above. Name another file."
             ) from error
         of = f" (the first {len(self.cells)} of {read:,})" if read > len(self.cells) else ""

@@ -19,13 +19,13 @@ _USUAL = 0.05  # below it, a difference is told as one
 # The rows that are always shown; of the rest, those that differ.
 _SCORES = (
     "model.accuracy", "model.accuracy_low", "model.accuracy_high", "model.macro_f1", "model.loss",
-    "model.expected_calibration_error", "test_pictures",
+    "model.expected_calibration_error", "test_images",
 )  # fmt: skip
 
 
 @command(
     says="Show the scores of commits side by side, the parameters in which they differ, and "
-    "McNemar's test of each against the first, on the pictures that both were tested on. "
+    "McNemar's test of each against the first, on the images that both were tested on. "
     "`workspace` is what lies in the folder; a single commit is compared with it.",
     epilog="Examples: headstart compare HEAD~1 HEAD | headstart compare v1.0 workspace --json",
 )
@@ -65,15 +65,15 @@ def sentence(first: Side, second: Side, found: Paired | None, meaning: str = "")
     """What the predictions say of the two, in words; ``meaning``: of the counts, "": the test's."""
     if found is None:
         why = "; ".join(side.why for side in (first, second) if side.predictions is None)
-        return f"{first.name} and {second.name} cannot be compared picture by picture: {why}."
+        return f"{first.name} and {second.name} cannot be compared image by image: {why}."
     if not found.shared:
         return (
-            f"{first.name} and {second.name} were tested on different pictures "
+            f"{first.name} and {second.name} were tested on different images "
             f"({found.first:,} and {found.second:,}, none in common), so their scores cannot be "
             "compared."
         )
     left_out = found.first + found.second - 2 * found.shared
-    counted = f"On the {found.shared:,} pictures that both were tested on"
+    counted = f"On the {found.shared:,} images that both were tested on"
     if left_out:
         counted += f" ({left_out:,} are in one of the test sets alone)"
     who = (

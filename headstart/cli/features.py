@@ -1,4 +1,4 @@
-"""`headstart features`: what an exported model's base says of pictures, as numbers."""
+"""`headstart features`: what an exported model's base says of images, as numbers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from headstart.cli.front import command
 from headstart.cli.images import (
     EXPORT,
     FORMATS,
-    MAX_PICTURE_BYTES,
+    MAX_IMAGE_BYTES,
     MAX_PIXELS,
     MIN_SIDE,
     Accept,
-    MaxPictureBytes,
+    MaxImageBytes,
     MaxPixels,
     MinSide,
     Model,
@@ -25,15 +25,15 @@ from headstart.cli.reading import Reading, listed
 
 
 @command(
-    says="Write the features of pictures by an exported model, of the form keras or h5: what its "
-    "head reads, a row a picture that could be read. Beside OUTPUT.npy, OUTPUT.csv names the rows. "
-    "PICTURE and exit codes are those of `predict`.",
+    says="Write the features of images by an exported model, of the form keras or h5: what its "
+    "head reads, a row an image that could be read. Beside OUTPUT.npy, OUTPUT.csv names the rows. "
+    "IMAGE and exit codes are those of `predict`.",
     epilog="Examples: headstart features holiday/ -o holiday.npy | "
     "headstart features 'in/**/*.jpg' --layer out_relu -o maps.npy",
 )
 def features(
-    pictures: Annotated[
-        list[str], typer.Argument(metavar="PICTURE...", help="Files, folders, patterns, URLs, -.")
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGE...", help="Files, folders, patterns, URLs, -.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .npy file to write.")] = Path(
         "features.npy"
@@ -50,9 +50,9 @@ def features(
     accept: Accept = FORMATS,
     min_side: MinSide = MIN_SIDE,
     max_pixels: MaxPixels = MAX_PIXELS,
-    max_picture_bytes: MaxPictureBytes = MAX_PICTURE_BYTES,
+    max_image_bytes: MaxImageBytes = MAX_IMAGE_BYTES,
 ) -> None:
-    """Write a row for each picture that could be read."""
+    """Write a row for each image that could be read."""
     if output.suffix != ".npy":
         raise ParameterError(f"`--output` must end in .npy. Got {str(output)!r} instead.")
     from headstart._utils.disk import require_room
@@ -61,8 +61,8 @@ def features(
     from headstart.serving.features import load
     from headstart.serving.prediction import predict as outcomes
 
-    limits = Limits(tuple(accept), min_side, max_pixels, max_picture_bytes)
-    listing = listed(pictures)
+    limits = Limits(tuple(accept), min_side, max_pixels, max_image_bytes)
+    listing = listed(images)
     check_place(output)
     extractor = load(model, form, layer)
     size = 4 * len(listing.inputs)

@@ -1,4 +1,4 @@
-"""Options that `predict` and `serve-model` share: which model, and what is taken as a picture."""
+"""Options that `predict` and `serve-model` share: which model, and what is taken as an image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headstart.images.formats import MOST_PIXELS
 
 
 class Format(StrEnum):
-    """Formats of pictures, by the names of `download.formats`."""
+    """Formats of images, by the names of `download.formats`."""
 
     JPEG = "jpeg"
     PNG = "png"
@@ -29,7 +29,7 @@ EXPORT = Path("data/export")
 FORMATS = [Format.JPEG, Format.PNG, Format.WEBP, Format.GIF, Format.BMP]
 MIN_SIDE = 8
 MAX_PIXELS = 50_000_000
-MAX_PICTURE_BYTES = 50_000_000
+MAX_IMAGE_BYTES = 50_000_000
 
 Model = Annotated[Path, typer.Option(help="The export folder.")]
 FormOption = Annotated[
@@ -40,4 +40,4 @@ MinSide = Annotated[int, typer.Option(min=1, help="Pixels of the shorter side.")
 MaxPixels = Annotated[
     int, typer.Option(min=1, max=MOST_PIXELS, help="Width × height, told before decoding.")
 ]
-MaxPictureBytes = Annotated[int, typer.Option(min=1, help="Larger files are not read.")]
+MaxImageBytes = Annotated[int, typer.Option(min=1, help="Larger files are not read.")]

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 @command(
-    says="Say which stages the next `dvc repro` would run and why, how many pictures would pass "
-    "through the base, and how long it would take. Runs nothing.",
+    says="Say which stages the next `dvc repro` would run and why, how many images would pass "
+    "through the backbone, and how long it would take. Runs nothing.",
     epilog="Example: set backbone.image_size to 96 in params.yaml, then `headstart plan`.",
 )
 def plan(
@@ -93,7 +93,7 @@ def summary() -> None:
     stages = {entry.stage.name: entry.stage for entry in planned}
     metrics = Path(_option(stages, "evaluate", "metrics"))
     exported = Path(_option(stages, "export", "export_folder"))
-    table = Path(_option(stages, "evaluate", "journal")) / "runtime.json"
+    table = Path(_option(stages, "evaluate", "run_statistics")) / "runtime.json"
     if not metrics.exists():
         raise HeadstartError(f"There is no {metrics} yet. Run the pipeline first: `dvc repro`.")
     waiting = [entry.stage.name for entry in planned if entry.reasons]
@@ -139,7 +139,7 @@ def _planned() -> tuple[Planned, ...]:
 
 
 def _wanted(parameters: Any, used: pd.DataFrame) -> Wanted:
-    """The pictures that will be in use, and their views that are recorded."""
+    """The images that will be in use, and their views that are recorded."""
     from headstart.pipeline.estimate import Wanted
 
     views = _views(parameters)
@@ -155,7 +155,7 @@ def _views(parameters: Any) -> RecordedViews:
 
 
 def _counts(used: pd.DataFrame) -> dict[str, int]:
-    """How many pictures of each split will be in use."""
+    """How many images of each split will be in use."""
     from headstart.datasets.manifests import SPLITS
 
     counts = used["split"].value_counts()
@@ -177,7 +177,7 @@ def _used(parameters: Any, images: Path) -> pd.DataFrame:
 
 
 def _outlook(parameters: Any, folder: Path, wanted: Wanted) -> tuple[int, float | None]:
-    """Pictures and views that the feature stores lack, and seconds a pass."""
+    """Images and views that the feature stores lack, and seconds a pass."""
     from headstart.backbones.record import read_backbone
     from headstart.features.extraction import fingerprint_record
     from headstart.features.store import outlook
@@ -188,7 +188,7 @@ def _outlook(parameters: Any, folder: Path, wanted: Wanted) -> tuple[int, float 
         raise UnknownError("what is recorded depends on the device, which only TensorFlow knows")
     try:
         record = fingerprint_record(read_backbone(folder), engine)
-        plain = outlook(record, wanted.pictures)
+        plain = outlook(record, wanted.images)
         views = outlook(_views(parameters).record(record), wanted.views)
     except HeadstartError as error:
         raise UnknownError(str(error)) from error

@@ -1,4 +1,4 @@
-"""`headstart predict`: what an exported model says of pictures."""
+"""`headstart predict`: what an exported model says of images."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from headstart.cli.front import command
 from headstart.cli.images import (
     EXPORT,
     FORMATS,
-    MAX_PICTURE_BYTES,
+    MAX_IMAGE_BYTES,
     MAX_PIXELS,
     MIN_SIDE,
     Accept,
     FormOption,
-    MaxPictureBytes,
+    MaxImageBytes,
     MaxPixels,
     MinSide,
     Model,
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 
 
 @command(
-    says="Classify pictures by an exported model: files, folders (with all that is below), quoted "
+    says="Classify images by an exported model: files, folders (with all that is below), quoted "
     "patterns, http(s) addresses; `-` reads such words from standard input, one a line. One row a "
-    "picture that could be read, in the order given; the others are named on standard error. Exit "
+    "image that could be read, in the order given; the others are named on standard error. Exit "
     "code: 0 all were read, 3 some were not, 1 none was or something failed, 2 wrong options.",
     epilog="Examples: headstart predict photo.jpg holiday/ --top 3 | "
     "headstart predict inbox/ --threshold 0.8 --out-folder sorted | "
     "find . -name '*.jpg' | headstart predict - --format csv > classes.csv",
 )
 def predict(
-    pictures: Annotated[
-        list[str], typer.Argument(metavar="PICTURE...", help="Files, folders, patterns, URLs, -.")
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGE...", help="Files, folders, patterns, URLs, -.")
     ],
     model: Model = EXPORT,
     form: FormOption = None,
@@ -59,21 +59,21 @@ def predict(
         typer.Option(min=0, max=1, help="Below this probability there is no class: `unsure`."),
     ] = 0.0,
     out_folder: Annotated[
-        Path | None, typer.Option(help="Copy each picture into a folder here, named by its class.")
+        Path | None, typer.Option(help="Copy each image into a folder here, named by its class.")
     ] = None,
     capitals: Capitals = False,
     accept: Accept = FORMATS,
     min_side: MinSide = MIN_SIDE,
     max_pixels: MaxPixels = MAX_PIXELS,
-    max_picture_bytes: MaxPictureBytes = MAX_PICTURE_BYTES,
+    max_image_bytes: MaxImageBytes = MAX_IMAGE_BYTES,
 ) -> None:
-    """Print a row for each picture that could be read."""
+    """Print a row for each image that could be read."""
     from headstart.images.decode import Limits
     from headstart.serving.classifier import load
     from headstart.serving.prediction import predict as outcomes
 
-    limits = Limits(tuple(accept), min_side, max_pixels, max_picture_bytes)
-    listing = listed(pictures)
+    limits = Limits(tuple(accept), min_side, max_pixels, max_image_bytes)
+    listing = listed(images)
     classifier = load(model, form)
     terminal = sys.stdout.isatty()
     chosen = output or ("table" if terminal else "jsonl")

@@ -1,4 +1,4 @@
-"""What the commands over pictures share: those that could be read, and what is said of the rest."""
+"""What the commands over images share: those that could be read, and what is said of the rest."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Reading:
         from headstart._utils.progress import progress
 
         total = len(self.listing.inputs)
-        with progress(total, desc, "picture") if bar else contextlib.nullcontext() as shown:
+        with progress(total, desc, "image") if bar else contextlib.nullcontext() as shown:
             for outcome in outcomes:
                 if outcome.output is None:
                     self.refused += 1
@@ -75,7 +75,7 @@ class Reading:
             unnamed = self.refused - _NAMED
             rest = f" ({unnamed:,} of them are not named above)" if unnamed > 0 else ""
             said.append(
-                f"Read: {self.read:,} of {len(self.listing.inputs):,} pictures; not read: "
+                f"Read: {self.read:,} of {len(self.listing.inputs):,} images; not read: "
                 f"{self.refused:,}{rest}."
             )
         if self.listing.left_out:

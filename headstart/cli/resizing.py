@@ -1,4 +1,4 @@
-"""What `headstart sizes` asks of the trained model: its weights behind pictures of any size."""
+"""What `headstart sizes` asks of the trained model: its weights behind images of any size."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Resized:
     ----------
     network : Network
     file : Path or None
-        The LiteRT file that runs; None: LiteRT cannot convert this base, Keras runs.
+        The LiteRT file that runs; None: LiteRT cannot convert this backbone, Keras runs.
     agreement : Agreement or None
         Of the file with the Keras model that it was made of, on the same pixels.
     """
@@ -44,7 +44,7 @@ def check_sizes(trained: Model, sizes: Sequence[int]) -> None:
     Raises
     ------
     ParameterError
-        If the base leaves nothing of so small a picture.
+        If the backbone leaves nothing of so small an image.
     HeadstartError
         If the head reads a map.
     """
@@ -69,14 +69,14 @@ def check_sizes(trained: Model, sizes: Sequence[int]) -> None:
 
 
 def resized(trained: Model, size: int, shown: Pixels, folder: Path, most: float) -> Resized:
-    """The classifier for pictures of another size, and how it agrees with Keras.
+    """The classifier for images of another size, and how it agrees with Keras.
 
     Parameters
     ----------
     trained : Model
     size : int
     shown : ndarray of shape (n, size, size, 3), uint8
-        Pictures to compare on.
+        Images to compare on.
     folder : Path
         Where its file is written.
     most : float
@@ -85,7 +85,7 @@ def resized(trained: Model, size: int, shown: Pixels, folder: Path, most: float)
     Raises
     ------
     HeadstartError
-        If the base cannot be rebuilt at this size, or the converted network is another one.
+        If the backbone cannot be rebuilt at this size, or the converted network is another one.
     """
     from headstart._utils.machine import cores
     from headstart.backbones.litert import LiteRTFunction
@@ -123,7 +123,7 @@ def resized(trained: Model, size: int, shown: Pixels, folder: Path, most: float)
     if not agreement.difference <= most:
         raise HeadstartError(
             f"At {size} pixels the network that LiteRT runs is not the Keras model: on "
-            f"{agreement.pictures} test pictures a probability differs by "
+            f"{agreement.images} test images a probability differs by "
             f"{agreement.difference:.3g}; export.max_probability_difference is {most:g}. Nothing "
             "was measured."
         )
@@ -145,7 +145,7 @@ def write(target: Path, trained: Model, made: Resized) -> None:
     Raises
     ------
     HeadstartError
-        If something lies there, or LiteRT cannot run this base.
+        If something lies there, or LiteRT cannot run this backbone.
     """
     import shutil
 
@@ -158,7 +158,7 @@ def write(target: Path, trained: Model, made: Resized) -> None:
     check_target(target)
     if made.file is None or made.agreement is None:
         raise HeadstartError(
-            "LiteRT cannot convert this base, so nothing was written. Train at this size: "
+            "LiteRT cannot convert this backbone, so nothing was written. Train at this size: "
             f"`backbone.image_size: {made.network.size}`."
         )
     summary = trained.record.backbone.model_copy(update={"image_size": made.network.size})
@@ -181,15 +181,15 @@ def check_target(target: Path) -> None:
 
 
 def evaluated_rows(manifest: Path, evaluated: pd.DataFrame, predictions: Path) -> pd.DataFrame:
-    """The manifest's test pictures, which must be those that were evaluated, in their order."""
+    """The manifest's test images, which must be those that were evaluated, in their order."""
     from headstart.datasets.manifests import read_split
 
-    pictures = read_split(manifest)
-    test = pictures[pictures["split"] == "test"].reset_index(drop=True)
+    images = read_split(manifest)
+    test = images[images["split"] == "test"].reset_index(drop=True)
     keys = ["image_id", "label"]
     if not test[keys].equals(evaluated[keys].reset_index(drop=True)):
         raise HeadstartError(
-            f"{predictions} is not of the test pictures in {manifest}: they come from different "
+            f"{predictions} is not of the test images in {manifest}: they come from different "
             "runs. `dvc repro` brings them together."
         )
     return test

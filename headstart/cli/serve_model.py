@@ -11,12 +11,12 @@ from headstart.cli.front import command
 from headstart.cli.images import (
     EXPORT,
     FORMATS,
-    MAX_PICTURE_BYTES,
+    MAX_IMAGE_BYTES,
     MAX_PIXELS,
     MIN_SIDE,
     Accept,
     FormOption,
-    MaxPictureBytes,
+    MaxImageBytes,
     MaxPixels,
     MinSide,
     Model,
@@ -26,7 +26,7 @@ _EXTRA = ("uvicorn", "multipart", "prometheus_client")
 
 
 @command(
-    says="Serve an exported model over HTTP: a page where one drops pictures, `POST /predict`, "
+    says="Serve an exported model over HTTP: a page where one drops images, `POST /predict`, "
     "TensorFlow Serving's `/v1/models/NAME:predict`, `/healthz` and `/metrics`. Reachable from "
     "this machine alone unless --host says otherwise; it asks for no password. Ctrl-C stops it.",
     epilog="Example: headstart serve-model --port 8501, then open http://127.0.0.1:8501 or "
@@ -39,18 +39,18 @@ def serve_model(  # noqa: PLR0913, PLR0917 - an argument is an option of the com
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8501,
     name: Annotated[str, typer.Option(help="The model's name in addresses.")] = "headstart",
     max_body: Annotated[int, typer.Option(min=1, help="Bytes of a request.")] = 32_000_000,
-    max_pictures: Annotated[int, typer.Option(min=1, help="Pictures of a request.")] = 64,
+    max_images: Annotated[int, typer.Option(min=1, help="Images of a request.")] = 64,
     max_waiting: Annotated[
-        int, typer.Option(min=1, help="Pictures of all requests; beyond: 503, come again.")
+        int, typer.Option(min=1, help="Images of all requests; beyond: 503, come again.")
     ] = 256,
     max_batch: Annotated[
         int | None,
-        typer.Option(min=1, help="Pictures of a batch; default: 1 for LiteRT, 32 for TensorFlow."),
+        typer.Option(min=1, help="Images of a batch; default: 1 for LiteRT, 32 for TensorFlow."),
     ] = None,
     max_wait: Annotated[
         float | None,
         typer.Option(
-            min=0, max=10, help="Seconds a picture waits for others; default: 0 and 0.005."
+            min=0, max=10, help="Seconds an image waits for others; default: 0 and 0.005."
         ),
     ] = None,
     allow_host: Annotated[
@@ -64,7 +64,7 @@ def serve_model(  # noqa: PLR0913, PLR0917 - an argument is an option of the com
     accept: Accept = FORMATS,
     min_side: MinSide = MIN_SIDE,
     max_pixels: MaxPixels = MAX_PIXELS,
-    max_picture_bytes: MaxPictureBytes = MAX_PICTURE_BYTES,
+    max_image_bytes: MaxImageBytes = MAX_IMAGE_BYTES,
 ) -> None:
     """Answer requests until it is told to stop."""
     _require_extra()
@@ -77,10 +77,10 @@ def serve_model(  # noqa: PLR0913, PLR0917 - an argument is an option of the com
 
     settings = Settings(
         name=_checked_name(name),
-        limits=Limits(tuple(accept), min_side, max_pixels, max_picture_bytes),
+        limits=Limits(tuple(accept), min_side, max_pixels, max_image_bytes),
         max_body=max_body,
-        max_pictures=max_pictures,
-        room=max(max_waiting, max_pictures),
+        max_images=max_images,
+        room=max(max_waiting, max_images),
         max_batch=max_batch,
         max_wait=max_wait,
         hosts=tuple(allow_host or ()),

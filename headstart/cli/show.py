@@ -1,4 +1,4 @@
-"""`headstart show …`: the pictures, the folders, a batch and the model, as they are."""
+"""`headstart show …`: the images, the folders, a batch and the model, as they are."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="show",
-    help="Look at what lies in `data`: raw pictures, folders and counts, the shapes of a batch, "
+    help="Look at what lies in `data`: raw images, folders and counts, the shapes of a batch, "
     "the model's layers.",
-    epilog="Example: headstart show pictures --open",
+    epilog="Example: headstart show images --open",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -38,21 +38,21 @@ _FOLDER = Path("data/show")
 
 
 @command(
-    says="Draw raw pictures in a grid, each titled with its class and shape (label – shape), as "
+    says="Draw raw images in a grid, each titled with its class and shape (label – shape), as "
     "they came: before any resizing. Chosen by the seed, so that the same call shows the same.",
-    epilog="Example: headstart show pictures --rows 4 --columns 5 --split train --open",
+    epilog="Example: headstart show images --rows 4 --columns 5 --split train --open",
 )
-def pictures(
+def images(
     rows: Annotated[int, typer.Option(min=1, max=20, help="Rows of the grid.")] = 4,
-    columns: Annotated[int, typer.Option(min=1, max=20, help="Pictures in a row.")] = 5,
+    columns: Annotated[int, typer.Option(min=1, max=20, help="Images in a row.")] = 5,
     split: SplitName = None,
     label: Annotated[str | None, typer.Option(help="One class alone; else all.")] = None,
     seed: Annotated[int | None, typer.Option(help="Others; default: that of params.yaml.")] = None,
     capitals: Capitals = False,
-    output: Output = _FOLDER / "pictures.png",
+    output: Output = _FOLDER / "images.png",
     show: Open = False,
 ) -> None:
-    """Write the grid and say which pictures it shows."""
+    """Write the grid and say which images it shows."""
     from headstart._utils.seeds import uniform
     from headstart._utils.tables import plain
     from headstart.datasets.shards import ShardReader
@@ -82,16 +82,16 @@ def pictures(
 
 
 @command(
-    says="Show one picture with its relative path, class, shape, format and split. NAME is its "
+    says="Show one image with its relative path, class, shape, format and split. NAME is its "
     "path, the end of it, or the beginning of its image_id; none: one is drawn.",
-    epilog="Example: headstart show picture Cat/1.jpg --open",
+    epilog="Example: headstart show image Cat/1.jpg --open",
 )
-def picture(
+def image(
     name: Annotated[str | None, typer.Argument(help="Path, end of it, or image_id.")] = None,
-    output: Output = _FOLDER / "picture.png",
+    output: Output = _FOLDER / "image.png",
     show: Open = False,
 ) -> None:
-    """Write the picture and say what is known of it."""
+    """Write the image and say what is known of it."""
     from headstart._utils.tables import columns as aligned
     from headstart._utils.tables import plain
     from headstart.datasets.shards import ShardReader
@@ -115,7 +115,7 @@ def picture(
 
 
 @command(
-    says="Print the folders of the source with the pictures kept of each, the classes by split, "
+    says="Print the folders of the source with the images kept of each, the classes by split, "
     "and, after a sample was drawn, the folders that it was copied to.",
     epilog="Example: headstart show tree",
 )
@@ -123,15 +123,15 @@ def tree(
     most: Annotated[int, typer.Option(min=1, help="Folders shown of one folder.")] = 30,
 ) -> None:
     """Print trees and counts."""
-    from headstart.datasets.manifests import read_set_aside, read_split
+    from headstart.datasets.manifests import read_rejected, read_split
     from headstart.report import structure
 
     paths = _paths()
     images = _images(paths)
     typer.echo(structure.tree("the source", images["path"], most))
-    if paths["set_aside"].exists():
-        aside = read_set_aside(paths["set_aside"])
-        typer.echo(f"{len(aside):,} files set aside ({paths['set_aside']} says why).")
+    if paths["rejected"].exists():
+        aside = read_rejected(paths["rejected"])
+        typer.echo(f"{len(aside):,} files rejected ({paths['rejected']} says why).")
     if not paths["split_manifest"].exists():
         typer.echo("\nNot divided yet: `dvc repro split`.")
         return
@@ -166,7 +166,7 @@ def batch(capitals: Capitals = False) -> None:
     manifest = _used(paths)
     labels = class_names(manifest)
     size, side = params.train_head.batch_size, _side(params, paths)
-    rows = [("split", "pictures", "pixels", "values", "labels", "features")]
+    rows = [("split", "images", "pixels", "values", "labels", "features")]
     with ShardReader(paths["images"]) as reader:
         for name in ("train", "validation", "test"):
             part = manifest[manifest["split"] == name]
@@ -190,13 +190,13 @@ def batch(capitals: Capitals = False) -> None:
 
 
 @command(
-    says="Print the model's layers with outputs and parameters, trainable and frozen, of base and "
-    "head. From the records, without TensorFlow; --layers builds the base in Keras and lists all "
-    "of its layers, as it does by itself for a fine-tuned base.",
+    says="Print the model's layers with outputs and parameters, trainable and frozen, of "
+    "backbone and head. From the records, without TensorFlow; --layers builds the backbone in "
+    "Keras and lists all of its layers, as it does by itself for a fine-tuned backbone.",
     epilog="Example: headstart show model --layers",
 )
 def model(
-    layers: Annotated[bool, typer.Option("--layers", help="Every layer of the base.")] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="Every layer of the backbone.")] = False,
 ) -> None:
     """Print the summary."""
     from headstart.backbones.record import read_backbone
@@ -241,7 +241,7 @@ def model(
         typer.echo(f"\nThe base is cut at {record.cut}; its parameters are those of the uncut one.")
 
 
-register(app, pictures, picture, tree, batch, model, module)
+register(app, images, image, tree, batch, model, module)
 
 
 def _folded(rows: list[LayerRow], *, alone: bool) -> list[LayerRow]:
@@ -281,7 +281,7 @@ def _params() -> Any:
 
 
 def _side(params: Any, paths: Mapping[str, Path]) -> int:
-    """The side of the pictures, which a module of TensorFlow Hub may have said."""
+    """The side of the images, which a module of TensorFlow Hub may have said."""
     from headstart.backbones.record import read_backbone
 
     given: int | None = params.backbone.image_size
@@ -296,7 +296,7 @@ def _paths() -> Mapping[str, Path]:
     stages = {stage.name: options(stage) for stage in graph.stages(Path.cwd())}
     wanted = {
         "manifest": ("download", "manifest"),
-        "set_aside": ("download", "set_aside"),
+        "rejected": ("download", "rejected"),
         "images": ("download", "images"),
         "split_manifest": ("split", "manifest"),
         "sample_folder": ("sample", "sample_folder"),
@@ -331,7 +331,7 @@ def _used(paths: Mapping[str, Path]) -> pd.DataFrame:
 def _manifest(
     paths: Mapping[str, Path], split: str | None, *, divided: bool = False
 ) -> pd.DataFrame:
-    """All pictures, with their split if they are divided; or those of one split."""
+    """All images, with their split if they are divided; or those of one split."""
     from headstart.datasets.manifests import SPLITS, read_split
 
     if split is not None and split not in SPLITS:
@@ -369,10 +369,10 @@ def _one(manifest: pd.DataFrame, name: str | None) -> dict[str, Any]:
     if rows.empty:
         near = difflib.get_close_matches(str(name), manifest["path"], n=3, cutoff=0.5)
         hint = f" Did you mean {', '.join(map(plain, near))}?" if near else ""
-        raise HeadstartError(f"No picture's path ends with {name!r}.{hint}")
+        raise HeadstartError(f"No image's path ends with {name!r}.{hint}")
     listed = ", ".join(plain(path) for path in rows["path"].head(5))
     raise HeadstartError(
-        f"{len(rows):,} pictures end with {name!r}: {listed}{', …' * (len(rows) > 5)}. Name one of "
+        f"{len(rows):,} images end with {name!r}: {listed}{', …' * (len(rows) > 5)}. Name one of "
         "them by its whole path."
     )
 
@@ -387,7 +387,7 @@ def _raw(reader: ShardReader, row: Mapping[Any, Any], title: str) -> Raw:
     return Raw(title, row["width"], row["height"], reduced(_content(reader, row)))
 
 
-def _features_shape(folder: Path, name: str, pictures: int) -> str:
+def _features_shape(folder: Path, name: str, images: int) -> str:
     """Of a batch of features, if they are extracted."""
     import numpy as np
 
@@ -395,7 +395,7 @@ def _features_shape(folder: Path, name: str, pictures: int) -> str:
     if not path.is_file():
         return "not extracted yet"
     array = np.load(path, mmap_mode="r", allow_pickle=False)
-    return f"{(min(pictures, len(array)), *array.shape[1:])}, {array.dtype}"
+    return f"{(min(images, len(array)), *array.shape[1:])}, {array.dtype}"
 
 
 def _written(path: Path, *, show: bool) -> None:

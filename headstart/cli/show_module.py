@@ -1,4 +1,4 @@
-"""`headstart show module`: what a module of TensorFlow Hub holds, before it is a base."""
+"""`headstart show module`: what a module of TensorFlow Hub holds, before it is a backbone."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from headstart.cli.front import command
 if TYPE_CHECKING:
     from headstart.keras.networks.hub import Interface
 
-#: Pictures of this side are tried where a module takes any.
+#: Images of this side are tried where a module takes any.
 _ANY = 224
 
 
 @command(
-    says="Say what a module of TensorFlow Hub holds (the pictures that it takes, the features that "
+    says="Say what a module of TensorFlow Hub holds (the images that it takes, the features that "
     "it gives, what can be trained) and print what to set under `backbone` in params.yaml. An "
     "address is fetched, once, into $TFHUB_CACHE_DIR.",
     epilog="Example: headstart show module mobilenet.tar.gz | headstart show module "
@@ -50,7 +50,7 @@ def module(
     shape = tuple(base.output_shape[1:])
     told = [
         ("format", interface.kind),
-        ("pictures", _pictures(interface)),
+        ("images", _images(interface)),
         ("features", _features(shape, interface)),
         ("numbers", _numbers(base.count_params(), interface)),
         ("training", _training(interface)),
@@ -70,7 +70,7 @@ def module(
         )
 
 
-def _pictures(interface: Interface) -> str:
+def _images(interface: Interface) -> str:
     side = interface.size
     return f"{side} × {side}, red, green, blue from 0 to 1" if side else "of any size, from 0 to 1"
 

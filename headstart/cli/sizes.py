@@ -1,4 +1,4 @@
-"""`headstart sizes`: the trained model on smaller or larger pictures, how well and how fast."""
+"""`headstart sizes`: the trained model on smaller or larger images, how well and how fast."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from headstart.keras.export.export import Model
 
 STAGE = "export"
-_COMPARED = 32  # pictures that are timed, and that LiteRT is compared with Keras on
+_COMPARED = 32  # images that are timed, and that LiteRT is compared with Keras on
 _LARGEST = 2048  # as of `backbone.image_size`
 
 
 @command(
-    says="Run the trained model in `data` on the test pictures at other sizes, with the same "
+    says="Run the trained model in `data` on the test images at other sizes, with the same "
     "weights: accuracy with its 95 % interval, McNemar's test against the trained size, "
-    "milliseconds a picture. The base must be pooled. Changes nothing of the run.",
+    "milliseconds an image. The backbone must be pooled. Changes nothing of the run.",
     epilog="Examples: headstart sizes 192 160 128 | "
     "headstart sizes 128 --write export-128, then headstart predict --model export-128 photo.jpg",
 )
@@ -82,7 +82,7 @@ def sizes(
 
 @dataclass(frozen=True)
 class _Tested:
-    """The model, and the test pictures that it was evaluated on."""
+    """The model, and the test images that it was evaluated on."""
 
     trained: Model
     images: Path
@@ -109,7 +109,7 @@ def _read(paths: Mapping[str, Path]) -> _Tested:
 def _measured(
     tested: _Tested, sizes: Sequence[int], folder: Path, most: float
 ) -> tuple[list[AtSize], Mapping[int, Resized], int]:
-    """A row for each size, what ran, and on how many pictures it says what was evaluated."""
+    """A row for each size, what ran, and on how many images it says what was evaluated."""
     import numpy as np
 
     from headstart._utils.progress import progress
@@ -132,7 +132,7 @@ def _measured(
         made[size] = resized(tested.trained, size, shown, place, most)
     with ShardReader(tested.images) as reader:
         for size, each in made.items():
-            with progress(len(rows), f"At {size} pixels", "picture") as bar:
+            with progress(len(rows), f"At {size} pixels", "image") as bar:
                 said[size] = probabilities(each.network, rows, reader, bar)
     took = durations([each.network for each in made.values()], contents)
     classes = np.array(tested.trained.record.classes)
@@ -155,7 +155,7 @@ def _title(tested: _Tested, same: int) -> str:
     size, count = tested.trained.backbone.image_size, len(tested.rows)
     kind = "fine-tuned" if tested.trained.record.kind == "fine_tuned" else "head only"
     return (
-        f"Test split: {count:,} pictures; {kind}, trained at {size} pixels, where the first guess "
+        f"Test split: {count:,} images; {kind}, trained at {size} pixels, where the first guess "
         f"is the evaluated one on {same:,} of {count:,}."
     )
 
@@ -166,9 +166,9 @@ def _legend(tested: _Tested, made: Mapping[int, Resized]) -> str:
     if any(each.file is None for each in made.values()):
         by = "Keras on all cores, in batches"
     return (
-        f"{size} alone, it alone: pictures that only the trained size, or only this one, is right "
-        f"about; p: McNemar's exact test of the two.\nMilliseconds a picture, median of "
-        f"{min(_COMPARED, len(tested.rows))} test pictures, the sizes in turn: decoding with "
+        f"{size} alone, it alone: images that only the trained size, or only this one, is right "
+        f"about; p: McNemar's exact test of the two.\nMilliseconds an image, median of "
+        f"{min(_COMPARED, len(tested.rows))} test images, the sizes in turn: decoding with "
         f"resizing, and the network by {by}."
     )
 

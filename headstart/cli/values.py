@@ -28,8 +28,8 @@ def params(
 
 
 @command(
-    says="List the pretrained bases for `backbone.name`: the picture sizes that they were trained "
-    "on and take at least, width multipliers for `backbone.alpha`, and features a picture.",
+    says="List the pretrained backbones for `backbone.name`: the sizes that they were trained "
+    "on and take at least, width multipliers for `backbone.alpha`, and features an image.",
     epilog="Example: `name: mobilenet_v2` and `alpha: 0.5` under `backbone` in params.yaml, or "
     "`dvc exp run -S backbone.name=vgg16 -S backbone.alpha=1.0 -S backbone.weights=imagenet` for a "
     "trial.",
@@ -55,7 +55,7 @@ def backbones() -> None:
     says="List the recipes; show one; or, by default for a NAME, write its values into params.yaml "
     "(comments stay, and nothing is written unless the result is valid).",
     epilog="Examples: headstart recipe | headstart recipe cats-dogs --show | "
-    "headstart recipe my-photos --set download.location=/path/to/pictures",
+    "headstart recipe my-photos --set download.location=/path/to/images",
 )
 def recipe(
     name: Annotated[str | None, typer.Argument(help="The recipe; none: list them.")] = None,
@@ -91,13 +91,13 @@ def recipe(
 
 
 def _missing_place(name: str) -> str:
-    """DVC watches the place of the pictures, and ends with a bare "No such file" without it."""
+    """DVC watches the place of the images, and ends with a bare "No such file" without it."""
     from headstart.stage.parameters import read_params
 
     location = read_params(PARAMS).download.location
     if Path(location).exists():
         return ""
     return (
-        f"Nothing lies at {location} yet: put the pictures there, or name their place by "
+        f"Nothing lies at {location} yet: put the images there, or name their place by "
         f"`headstart recipe {name} --set download.location=PATH`. "
     )

@@ -1,6 +1,6 @@
-"""The manifests: one row a picture, as CSV that is the same byte for byte for the same content.
+"""The manifests: one row an image, as CSV that is the same byte for byte for the same content.
 
-Rows are sorted by ``path``, which is unique. Byte-identical pictures keep a row each and share an
+Rows are sorted by ``path``, which is unique. Byte-identical images keep a row each and share an
 ``image_id``; they are stored once.
 """
 
@@ -18,9 +18,9 @@ from headstart.datasets.csv_table import read_table
 
 SPLITS = ("train", "validation", "test")
 
-#: Column to dtype. ``image_id``: hex sha256 of the file's bytes. ``path``: where the picture stood
+#: Column to dtype. ``image_id``: hex sha256 of the file's bytes. ``path``: where the image stood
 #: in its source. ``width``, ``height``: pixels, orientation applied. ``bytes``: length of the file.
-#: ``group``: pictures of one subject, never divided between splits; "" for none. ``shard``,
+#: ``group``: images of one subject, never divided between splits; "" for none. ``shard``,
 #: ``offset``: where its bytes stand.
 IMAGES: Mapping[str, str] = {
     "image_id": "str",
@@ -37,7 +37,7 @@ IMAGES: Mapping[str, str] = {
 }
 SPLIT: Mapping[str, str] = {**IMAGES, "split": "str"}
 
-#: Why a file is no picture of the data set, and what that means.
+#: Why a file is no image of the data set, and what that means.
 REASONS: Mapping[str, str] = {
     "absent": "a table names it, but there is no such file",
     "bad_name": "its name cannot be written down (not UTF-8, or with control characters)",
@@ -48,15 +48,15 @@ REASONS: Mapping[str, str] = {
     "link": "a link; what it points to may lie anywhere",
     "no_class": "it stands in no class folder, or its source gives it no class or no known split",
     "not_fetched": "its address does not deliver it",
-    "not_a_picture": "its content is of no picture format, whatever its name says",
-    "refused_format": "a picture, but of no accepted format",
+    "not_an_image": "its content is of no image format, whatever its name says",
+    "refused_format": "an image, but of no accepted format",
     "special": "a device, a pipe or a socket",
     "too_large": "more pixels or bytes than the parameters allow",
     "too_small": "fewer pixels than the parameters ask for",
     "truncated": "it ends too early",
     "unreadable": "it could not be opened",
 }
-SET_ASIDE: Mapping[str, str] = {"path": "str", "reason": "str", "detail": "str"}
+REJECTED: Mapping[str, str] = {"path": "str", "reason": "str", "detail": "str"}
 
 
 def read_images(path: Path) -> pd.DataFrame:
@@ -83,12 +83,12 @@ def write_split(path: Path, images: pd.DataFrame) -> None:
     _write(path, images, SPLIT)
 
 
-def read_set_aside(path: Path) -> pd.DataFrame:
+def read_rejected(path: Path) -> pd.DataFrame:
     """Read the table of files that were not taken, with the reason for each."""
-    return read_table(path, SET_ASIDE, "a manifest")
+    return read_table(path, REJECTED, "a manifest")
 
 
-def write_set_aside(path: Path, rows: pd.DataFrame) -> None:
+def write_rejected(path: Path, rows: pd.DataFrame) -> None:
     """Write the table of files that were not taken, sorted by path.
 
     Raises
@@ -99,7 +99,7 @@ def write_set_aside(path: Path, rows: pd.DataFrame) -> None:
     unknown = set(rows["reason"]) - set(REASONS)
     if unknown:
         raise ValueError(f"unknown reasons: {sorted(unknown)}")
-    _write(path, rows, SET_ASIDE)
+    _write(path, rows, REJECTED)
 
 
 def class_names(images: pd.DataFrame) -> list[str]:
@@ -116,7 +116,7 @@ def frame(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str]) -> p
 def _checked_images(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     if not table["path"].is_unique:
         twice = table.loc[table["path"].duplicated(), "path"].iloc[0]
-        raise CorruptFileError(f"{path}: the picture {twice!r} stands in two rows.")
+        raise CorruptFileError(f"{path}: the image {twice!r} stands in two rows.")
     if not table["path"].is_monotonic_increasing:
         raise CorruptFileError(f"{path}: the rows are not sorted by path.")
     bad = table.loc[~table["image_id"].str.fullmatch(r"[0-9a-f]{64}"), "path"]

@@ -11,7 +11,7 @@ from headstart.stage.sections import PositiveInt, Section, Share
 
 
 class SplitParams(Section):
-    """How the pictures are divided."""
+    """How the images are divided."""
 
     validation: Share
     test: Share
@@ -19,7 +19,7 @@ class SplitParams(Section):
 
     @field_validator("test")
     @classmethod
-    def _leaves_training_pictures(cls, test: float, info: ValidationInfo) -> float:
+    def _leaves_training_images(cls, test: float, info: ValidationInfo) -> float:
         validation = info.data.get("validation", 0)
         if validation + test >= 1:
             raise UnfitError(
@@ -30,7 +30,7 @@ class SplitParams(Section):
 
 
 class SampleParams(Section):
-    """Pictures a class; null means all of them. Nothing is copied if both are null."""
+    """Images a class; null means all of them. Nothing is copied if both are null."""
 
     train_per_class: PositiveInt | None
     validation_per_class: PositiveInt | None

@@ -1,7 +1,7 @@
 """A seeded subset of train and validation, copied into folders by class.
 
-The pictures of a class come in an order of their own, by a hash of seed and content; a sample of
-N is the first N. So samples are nested (100 are among 500), and adding a picture changes one place
+The images of a class come in an order of their own, by a hash of seed and content; a sample of
+N is the first N. So samples are nested (100 are among 500), and adding an image changes one place
 at most. The test split stays whole, so that results with different samples compare.
 """
 
@@ -36,7 +36,7 @@ def draw(manifest: pd.DataFrame, params: SampleParams, seed: int) -> pd.DataFram
     manifest : DataFrame
         Split manifest.
     params : SampleParams
-        Different pictures a class for train and validation. Of a picture with byte-identical
+        Different images a class for train and validation. Of an image with byte-identical
         copies in its class, the first path stands for all. ``None`` leaves a split as it is.
     seed : int
 
@@ -62,7 +62,7 @@ def _first(rows: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
 
 
 def limits(params: SampleParams) -> dict[str, int | None]:
-    """Pictures a class for each split that is sampled."""
+    """Images a class for each split that is sampled."""
     return {"train": params.train_per_class, "validation": params.validation_per_class}
 
 
@@ -111,7 +111,7 @@ def files(manifest: pd.DataFrame, params: SampleParams) -> pd.DataFrame:
     rows = manifest[wanted].drop_duplicates(["split", "label", "image_id"])
     folders = folder_names(class_names(manifest))
     short = rows["image_id"].str[:16]
-    # Sixteen digits are enough unless somebody searched for pictures that share them.
+    # Sixteen digits are enough unless somebody searched for images that share them.
     clash = rows.assign(short=short).duplicated(["split", "label", "short"], keep=False)
     names = short.where(~clash, rows["image_id"])
     suffixes = rows["format"].map(EXTENSIONS)
@@ -121,10 +121,10 @@ def files(manifest: pd.DataFrame, params: SampleParams) -> pd.DataFrame:
 
 
 def copy(rows: pd.DataFrame, images: Path, folder: Path) -> None:
-    """Write the pictures of :func:`files`, in the order in which the shards hold them."""
+    """Write the images of :func:`files`, in the order in which the shards hold them."""
     ordered = rows.sort_values(["shard", "offset"])
     places = zip(*(ordered[name] for name in _PLACE), strict=True)
-    with ShardReader(images) as reader, progress(len(rows), "Copying", "picture") as bar:
+    with ShardReader(images) as reader, progress(len(rows), "Copying", "image") as bar:
         for file, shard, offset, length, image_id in places:
             target = folder / file
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,7 @@ def report(whole: pd.DataFrame, sampled: pd.DataFrame, params: SampleParams, fol
     """The sample for a terminal: counts by folder if there are any, and classes that fell short."""
     copied = files(sampled, params)
     if copied.empty:
-        return f"All {len(whole):,} pictures are used, none is copied: the sample has no limits."
+        return f"All {len(whole):,} images are used, none is copied: the sample has no limits."
     rows = [(folder, "")]
     for name, of_split in copied.groupby("split"):
         rows.append((f"  {name}", f"{len(of_split):,}"))
@@ -146,7 +146,7 @@ def report(whole: pd.DataFrame, sampled: pd.DataFrame, params: SampleParams, fol
 
 
 def _short(sampled: pd.DataFrame, params: SampleParams) -> list[str]:
-    """A line for each class that has fewer pictures than were asked for."""
+    """A line for each class that has fewer images than were asked for."""
     lines = []
     for name, most in limits(params).items():
         counts = Counter(sampled.loc[sampled["split"] == name, "label"])

@@ -1,9 +1,9 @@
-"""Pictures as they came, in 64 uncompressed zip files: ``00.zip`` to ``63.zip``.
+"""Images as they came, in 64 uncompressed zip files: ``00.zip`` to ``63.zip``.
 
-A picture's shard follows from its sha256 alone, and a shard's bytes from the pictures in it alone:
+An image's shard follows from its sha256 alone, and a shard's bytes from the images in it alone:
 members ``<sha256>.<ext>`` sorted by name, the date 1980-01-01, no extra fields. So two runs give
-the same files whatever the order of adding, and ten new pictures change at most ten shards. The
-manifest records where each picture's data begins, so reading one is a single positioned read.
+the same files whatever the order of adding, and ten new images change at most ten shards. The
+manifest records where each image's data begins, so reading one is a single positioned read.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _EXTENSION = re.compile(r"[a-z0-9]{1,8}")
 
 
 def shard_of(image_id: str) -> int:
-    """The shard of a picture, from the first 32 bits of its sha256."""
+    """The shard of an image, from the first 32 bits of its sha256."""
     return int(image_id[:8], 16) % SHARDS
 
 
@@ -44,7 +44,7 @@ def shard_name(shard: int) -> str:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a picture's data stands: shard, byte offset in its file, length in bytes."""
+    """Where an image's data stands: shard, byte offset in its file, length in bytes."""
 
     shard: int
     offset: int
@@ -59,9 +59,9 @@ class _Spooled:
 
 
 class ShardWriter:
-    """Takes pictures one at a time, in any order and from any thread, and writes the shards.
+    """Takes images one at a time, in any order and from any thread, and writes the shards.
 
-    Pictures wait in one unsorted file a shard, on the same disk, until :meth:`finish` puts them in
+    Images wait in one unsorted file a shard, on the same disk, until :meth:`finish` puts them in
     order; memory holds their names only, never their bytes.
 
     Parameters
@@ -86,7 +86,7 @@ class ShardWriter:
             raise
 
     def add(self, content: bytes, ext: str) -> str:
-        """Take a picture and return its ``image_id``; the same bytes are stored once."""
+        """Take an image and return its ``image_id``; the same bytes are stored once."""
         if not _EXTENSION.fullmatch(ext):
             raise ValueError(f"{ext!r} is no extension of a shard's member")
         image_id = sha256_bytes(content)
@@ -99,7 +99,7 @@ class ShardWriter:
         return image_id
 
     def finish(self) -> dict[str, Place]:
-        """Write all 64 shards and return the place of every picture by its ``image_id``."""
+        """Write all 64 shards and return the place of every image by its ``image_id``."""
         places: dict[str, Place] = {}
         for shard in range(SHARDS):
             places.update(self._write(shard))
@@ -109,7 +109,7 @@ class ShardWriter:
     def _write(self, shard: int) -> dict[str, Place]:
         places = {}
         known, spool = self._known[shard], self._spools[shard]
-        # Pictures are far below 2 GiB, so no member gets the extra field of zip64.
+        # Images are far below 2 GiB, so no member gets the extra field of zip64.
         with zipfile.ZipFile(self.folder / shard_name(shard), "x", zipfile.ZIP_STORED) as target:
             for image_id in sorted(known):
                 entry = known[image_id]
@@ -121,11 +121,11 @@ class ShardWriter:
                 offset = member.header_offset + _LOCAL_HEADER + len(member.filename)
                 places[image_id] = Place(shard, offset, entry.length)
         spool.close()
-        (self._waiting / f"{shard:02}").unlink()  # a shard's pictures lie on the disk twice at most
+        (self._waiting / f"{shard:02}").unlink()  # a shard's images lie on the disk twice at most
         return places
 
     def close(self) -> None:
-        """Close and remove the files of waiting pictures."""
+        """Close and remove the files of waiting images."""
         for spool in self._spools:
             spool.close()
         shutil.rmtree(self._waiting, ignore_errors=True)
@@ -143,7 +143,7 @@ class ShardWriter:
 
 
 class ShardReader:
-    """Reads single pictures by their place, from any number of threads at once.
+    """Reads single images by their place, from any number of threads at once.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ class ShardReader:
         self._lock = threading.Lock()
 
     def read(self, shard: int, offset: int, length: int, image_id: str) -> bytes:
-        """The picture's bytes, checked against the sha256 that names it.
+        """The image's bytes, checked against the sha256 that names it.
 
         Raises
         ------
@@ -167,7 +167,7 @@ class ShardReader:
         content = _read_at(self._open(shard), offset, length)
         if len(content) != length or sha256_bytes(content) != image_id:
             raise CorruptFileError(
-                f"{self.folder / shard_name(shard)} does not hold the picture {image_id} at byte "
+                f"{self.folder / shard_name(shard)} does not hold the image {image_id} at byte "
                 f"{offset}: expected {length} bytes with that sha256, got {len(content)} bytes "
                 f"with {sha256_bytes(content)}. The shard and the manifest do not belong together, "
                 "or the disk lost data. Run `dvc repro --force download` to write both anew."

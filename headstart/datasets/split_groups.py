@@ -1,4 +1,4 @@
-"""Which pictures stay together when a manifest is divided."""
+"""Which images stay together when a manifest is divided."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from headstart._utils import seeds
 
 @dataclass(frozen=True)
 class Unit:
-    """Pictures that must share a split: all copies of one picture, or all pictures of a group.
+    """Images that must share a split: all copies of one image, or all images of a group.
 
     Attributes
     ----------
     name : str
-        The group, or the picture's id.
+        The group, or the image's id.
     u : float
         Its place in [0, 1): a hash of name and seed.
     labels, given : frozenset of str
@@ -31,9 +31,9 @@ class Unit:
 
 
 def unit_names(images: pd.DataFrame) -> pd.Series[str]:
-    """For each row the name of its unit: the group, else the picture.
+    """For each row the name of its unit: the group, else the image.
 
-    Where copies of one picture stand in several groups (or in and out of one), all of these are
+    Where copies of one image stand in several groups (or in and out of one), all of these are
     one unit, named by the first group.
     """
     grouped = images.loc[images["group"] != "", ["image_id", "group"]].drop_duplicates()

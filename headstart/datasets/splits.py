@@ -1,8 +1,8 @@
-"""Divides the pictures into train, validation and test by a hash of their content.
+"""Divides the images into train, validation and test by a hash of their content.
 
-Adding, renaming or moving a picture never moves another one to another split; byte-identical
-pictures, and pictures of one group, share a split. The one exception is a class so small that the
-hash left one of its splits empty: its nearest picture is moved there, and named in the metrics.
+Adding, renaming or moving an image never moves another one to another split; byte-identical
+images, and images of one group, share a split. The one exception is a class so small that the
+hash left one of its splits empty: its nearest image is moved there, and named in the metrics.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class Division:
     held_out : str
         Name that the source gave to the test split ("" if none was given).
     leaked : int
-        Pictures that the source has in two splits; all their copies went to train.
+        Images that the source has in two splits; all their copies went to train.
     two_labels : int
-        Pictures of which byte-identical copies stand under different labels.
+        Images of which byte-identical copies stand under different labels.
     repaired : dict of str to dict
-        For each class that the hash left without pictures in a split: units moved, by split.
+        For each class that the hash left without images in a split: units moved, by split.
     absent : dict of str to list
-        Classes without a picture in a given split, by split.
+        Classes without an image in a given split, by split.
     """
 
     manifest: pd.DataFrame
@@ -58,12 +58,12 @@ def split(images: pd.DataFrame, params: SplitParams, seed: int) -> pd.DataFrame:
 
 
 def divide(images: pd.DataFrame, params: SplitParams, seed: int) -> Division:
-    """Assign every picture to a split.
+    """Assign every image to a split.
 
     A unit's place ``u`` in [0, 1) is a hash of its name and the seed: below ``test`` it belongs to
     test, below ``test + validation`` to validation, else to train. With ``given: keep``, a split
     that the source gives stands, and only those that it does not give are cut, by the same
-    places, from the pictures that are given as train or not at all. A source with one held-out
+    places, from the images that are given as train or not at all. A source with one held-out
     part under the name "validation" has its test split there: what chooses the model must not be
     what judges it.
 
@@ -77,10 +77,10 @@ def divide(images: pd.DataFrame, params: SplitParams, seed: int) -> Division:
     Raises
     ------
     HeadstartError
-        If there are no pictures, or a class has too few to be in every split that is cut.
+        If there are no images, or a class has too few to be in every split that is cut.
     """
     if images.empty:
-        raise HeadstartError("There are no pictures to divide: the image manifest has no rows.")
+        raise HeadstartError("There are no images to divide: the image manifest has no rows.")
     given, held_out = _given(images, params)
     names = unit_names(images)
     units = make_units(names, images["label"], given, seed)
@@ -159,11 +159,11 @@ def _refuse_small_classes(
     shown = ", ".join(f"{label!r} ({count})" for label, count in list(small.items())[:10])
     more = f" and {len(small) - 10} more" if len(small) > 10 else ""
     left = " outside of the given " + " and ".join(kept) if kept else ""
-    ways = "add pictures, join it with another class, or take its folder out of the source"
+    ways = "add images, join it with another class, or take its folder out of the source"
     raise HeadstartError(
-        f"Too few different pictures{left} in {shown}{more}. Every class needs {needed} or more, "
+        f"Too few different images{left} in {shown}{more}. Every class needs {needed} or more, "
         f"one for each of {', '.join(name for name in SPLITS if name in places)} (copies of a "
-        f"picture, and pictures of one group, count once). Nothing was divided. To go on: {ways}"
+        f"image, and images of one group, count once). Nothing was divided. To go on: {ways}"
         + ("; or divide anew with `split.given: ignore`." if kept else ".")
     )
 
@@ -210,9 +210,9 @@ def _nearest(
     ]
     if not movable:
         raise HeadstartError(
-            f"The class {label!r} cannot be in every split: its pictures are tied to those of "
+            f"The class {label!r} cannot be in every split: its images are tied to those of "
             "other classes (copies under two labels, or groups over several classes). Nothing was "
-            "divided. Remove the copies from all classes but one, or add pictures to it."
+            "divided. Remove the copies from all classes but one, or add images to it."
         )
     return min(movable, key=lambda entry: entry[:3])[3]
 
@@ -240,7 +240,7 @@ def measures(division: Division) -> dict[str, object]:
     """The division in numbers, for the metrics file."""
     by_class = counts(division.manifest)
     return {
-        "pictures": {name: sum(of.values()) for name, of in by_class.items()},
+        "images": {name: sum(of.values()) for name, of in by_class.items()},
         # A list, which DVC's tables of metrics leave out: three columns a class would fill them.
         "classes": [
             {"label": label, **{name: of[label] for name, of in by_class.items()}}
@@ -282,20 +282,20 @@ def _notes(division: Division) -> list[str]:
         )
     if division.leaked:
         notes.append(
-            f"Pictures in more than one given split: {division.leaked:,}; all their copies went to "
+            f"Images in more than one given split: {division.leaked:,}; all their copies went to "
             "train."
         )
     if division.two_labels:
         notes.append(
-            f"Pictures under more than one label, byte for byte: {division.two_labels:,}; all but "
+            f"Images under more than one label, byte for byte: {division.two_labels:,}; all but "
             "one of the labels must be wrong."
         )
     notes += [
-        f"Class {plain(label)}: the hash left {' and '.join(of)} empty; the nearest picture moved."
+        f"Class {plain(label)}: the hash left {' and '.join(of)} empty; the nearest image moved."
         for label, of in division.repaired.items()
     ]
     notes += [
-        f"No picture in the given {name} of: {', '.join(map(plain, labels))}."
+        f"No image in the given {name} of: {', '.join(map(plain, labels))}."
         for name, labels in division.absent.items()
     ]
     return notes

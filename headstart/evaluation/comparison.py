@@ -1,4 +1,4 @@
-"""Two models on the same pictures: who is right where the other is wrong, and whether by chance."""
+"""Two models on the same images: who is right where the other is wrong, and whether by chance."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class McNemar:
 
 @dataclass(frozen=True)
 class Paired:
-    """Counts of the pictures that both test sets share, with the test on them.
+    """Counts of the images that both test sets share, with the test on them.
 
     Attributes
     ----------
     first, second : int
-        Pictures in each test set, each counted once, however many copies there are.
+        Images in each test set, each counted once, however many copies there are.
     both, first_only, second_only, neither : int
-        Shared pictures by who is right.
+        Shared images by who is right.
     test : McNemar
     """
 
@@ -54,7 +54,7 @@ class Paired:
 
     @property
     def shared(self) -> int:
-        """Pictures that both were tested on, under the same label."""
+        """Images that both were tested on, under the same label."""
         return self.both + self.first_only + self.second_only + self.neither
 
 
@@ -64,7 +64,7 @@ def mcnemar(first_only: int, second_only: int) -> McNemar:
     Parameters
     ----------
     first_only, second_only : int
-        Pictures that only the first, or only the second, is right about.
+        Images that only the first, or only the second, is right about.
 
     References
     ----------
@@ -104,7 +104,7 @@ def paired(first: pd.DataFrame, second: pd.DataFrame) -> Paired:
     Parameters
     ----------
     first, second : DataFrame
-        ``image_id``, ``label`` and ``predicted``, a row a test picture. A picture counts once for
+        ``image_id``, ``label`` and ``predicted``, a row a test image. An image counts once for
         each label that it stands under; what only one of the two was tested on does not count.
     """
     keys = ["image_id", "label"]

@@ -1,4 +1,4 @@
-"""What a run's bits rest on besides code, parameters and pictures: deterministic on one machine."""
+"""What a run's bits rest on besides code, parameters and images: deterministic on one machine."""
 
 from __future__ import annotations
 

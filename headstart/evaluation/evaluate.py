@@ -44,7 +44,7 @@ def check(recorded: Features, test: pd.DataFrame, record: ModelRecord, folder: P
     faults = {
         f"the test rows of {recorded.folder} are not those of the manifest": not same_rows,
         f"{folder} has other classes than {recorded.folder}": record.classes != header.classes,
-        f"{folder} stands on another base than {recorded.folder}": (
+        f"{folder} stands on another backbone than {recorded.folder}": (
             base != header.backbone or random_weights != header.random_weights
         ),
         f"the head of {folder} reads features of shape {record.feature_shape}, "
@@ -127,15 +127,15 @@ def most_confused(confusion: npt.NDArray[np.int64], classes: Sequence[str]) -> l
     ]
 
 
-def facts(record: ModelRecord, pictures: pd.DataFrame) -> dict[str, Any]:
+def facts(record: ModelRecord, images: pd.DataFrame) -> dict[str, Any]:
     """What the scores rest on."""
-    counts = pictures["split"].value_counts()
+    counts = images["split"].value_counts()
     return {
         "kind": record.kind,
         "chosen_because": record.chosen_because,
-        "test_pictures": int(counts.get("test", 0)),
-        "train_pictures": int(counts.get("train", 0)),
-        "validation_pictures": int(counts.get("validation", 0)),
+        "test_images": int(counts.get("test", 0)),
+        "train_images": int(counts.get("train", 0)),
+        "validation_images": int(counts.get("validation", 0)),
         "classes": list(record.classes),
         "weights": record.backbone.weights,
         "random_weights": record.backbone.random_weights,
@@ -151,19 +151,19 @@ def predicted(
 
 
 def first_guesses(outputs: Outputs, classes: Sequence[str]) -> list[str]:
-    """The most probable class of each picture; of equal ones the first."""
+    """The most probable class of each image; of equal ones the first."""
     return [classes[i] for i in outputs.probabilities.argmax(axis=1)]
 
 
 def confusion_csv(labels: pd.Series[str], classes: Sequence[str], final: Outputs) -> str:
-    """A row a picture: DVC's confusion template counts them itself."""
+    """A row an image: DVC's confusion template counts them itself."""
     guesses = first_guesses(final, classes)
     table = pd.DataFrame({"actual": list(labels), "predicted": guesses})
     return table.to_csv(index=False, lineterminator="\n")
 
 
 def calibration_csv(final: Outputs, labels: npt.NDArray[np.int64], bins: int) -> str:
-    """A row for each bin of confidence that holds pictures; bins count from 1."""
+    """A row for each bin of confidence that holds images; bins count from 1."""
     found = measures.calibration(final.probabilities, labels, bins)
     table = pd.DataFrame(
         {

@@ -36,7 +36,7 @@ class Calibration:
     Attributes
     ----------
     confidence, accuracy : ndarray of shape (bins,), float64
-        Means over the pictures of a bin; 0 where there are none.
+        Means over the images of a bin; 0 where there are none.
     count : ndarray of shape (bins,), int64
     error : float
         Expected calibration error: mean distance of accuracy and confidence, weighted by count.

@@ -1,4 +1,4 @@
-"""``predictions.csv``: what both models say of every test picture."""
+"""``predictions.csv``: what both models say of every test image."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Predictions:
     ----------
     rows : DataFrame
         ``image_id``, ``path``, ``label``, and ``predicted``: the final model's class.
-    head, model : ndarray of shape (n_pictures, n_classes), float32
+    head, model : ndarray of shape (n_images, n_classes), float32
         Probabilities of the head-only and of the final model.
     """
 

@@ -1,4 +1,4 @@
-"""A classifier's networks for several sizes of pictures, on the same pictures: answers and time."""
+"""A classifier's networks for several sizes of images, on the same images: answers and time."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ Run = Callable[[Pixels], Floats]
 
 @dataclass(frozen=True)
 class Network:
-    """A classifier for pictures of one size.
+    """A classifier for images of one size.
 
     Attributes
     ----------
     size : int
-        Side of the pictures in pixels.
+        Side of the images in pixels.
     run : callable
-        At most ``batch`` pictures, uint8 (n, size, size, 3), to probabilities, float32
+        At most ``batch`` images, uint8 (n, size, size, 3), to probabilities, float32
         (n, n_classes); several threads may call it at once.
     timed : callable
         The same, to be timed: by LiteRT on one thread.
     batch : int
-        Pictures that a call should have.
+        Images that a call should have.
     calls : int
         Calls that run at the same time.
     """
@@ -48,7 +48,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Durations:
-    """Milliseconds a picture, the medians: to decode and resize it, and to run the network."""
+    """Milliseconds an image, the medians: to decode and resize it, and to run the network."""
 
     decoding: float
     network: float
@@ -60,7 +60,7 @@ class Durations:
 
 
 def probabilities(network: Network, rows: pd.DataFrame, reader: Reader, bar: Progress) -> Floats:
-    """What a network says of pictures, decoded to its size.
+    """What a network says of images, decoded to its size.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def probabilities(network: Network, rows: pd.DataFrame, reader: Reader, bar: Pro
         Rows of a manifest, in the order of the result.
     reader : Reader
     bar : Progress
-        Counts the pictures.
+        Counts the images.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def probabilities(network: Network, rows: pd.DataFrame, reader: Reader, bar: Pro
 def durations(networks: Sequence[Network], contents: Sequence[bytes]) -> Mapping[int, Durations]:
     """How long each network takes, on one thread of ours, by size.
 
-    The networks take turns on each picture, so that whatever else the machine does meanwhile is
+    The networks take turns on each image, so that whatever else the machine does meanwhile is
     done to all of them; medians leave out what was done to one.
 
     Parameters
@@ -101,7 +101,7 @@ def durations(networks: Sequence[Network], contents: Sequence[bytes]) -> Mapping
     networks : sequence of Network
         Of one batch.
     contents : sequence of bytes
-        Files of pictures.
+        Files of images.
     """
     batch = networks[0].batch
     spent: dict[int, list[tuple[float, float]]] = {network.size: [] for network in networks}

@@ -1,4 +1,4 @@
-"""What is told of a classifier at several sizes of pictures: a table, CSV, JSON values."""
+"""What is told of a classifier at several sizes of images: a table, CSV, JSON values."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class AtSize:
     Attributes
     ----------
     size : int
-        Side of the pictures in pixels.
-    right, pictures : int
-        Test pictures that it is right about, and all of them.
+        Side of the images in pixels.
+    right, images : int
+        Test images that it is right about, and all of them.
     durations : Durations
     paired : Paired or None
         The trained size first, this one second; None at the trained size.
@@ -31,14 +31,14 @@ class AtSize:
 
     size: int
     right: int
-    pictures: int
+    images: int
     durations: Durations
     paired: Paired | None
 
     @property
     def accuracy(self) -> float:
         """Share of right first guesses."""
-        return self.right / self.pictures
+        return self.right / self.images
 
 
 def table(found: Sequence[AtSize]) -> str:
@@ -58,7 +58,7 @@ def table(found: Sequence[AtSize]) -> str:
 
 
 def _row(each: AtSize, first: AtSize) -> tuple[str, ...]:
-    low, high = wilson_interval(each.right, each.pictures)
+    low, high = wilson_interval(each.right, each.images)
     compared = ("trained", "", "", "")
     if each.paired is not None:
         compared = (
@@ -85,11 +85,11 @@ def values(found: Sequence[AtSize]) -> list[dict[str, Any]]:
 
 
 def _values(each: AtSize, first: AtSize) -> dict[str, Any]:
-    low, high = wilson_interval(each.right, each.pictures)
+    low, high = wilson_interval(each.right, each.images)
     pairs = each.paired
     return {
         "size": each.size,
-        "pictures": each.pictures,
+        "images": each.images,
         "right": each.right,
         "accuracy": each.accuracy,
         "accuracy_low": low,

@@ -9,7 +9,7 @@ from headstart._utils.tables import columns, plain
 from headstart.evaluation.passes import by_stage
 
 _CLASSES_SHOWN = 12
-#: The journal does not know the graph. A stage that is not here stands at the end.
+#: The run statistics does not know the graph. A stage that is not here stands at the end.
 _ORDER = (
     "download", "split", "sample", "backbone", "extract_features", "train_head", "fine_tune",
     "evaluate", "export", "make_report",
@@ -33,9 +33,9 @@ def scores_text(metrics: Mapping[str, Any]) -> str:
                 f"{found['expected_calibration_error']:.4f}",
             )
         )
-    counted = f"{metrics['test_pictures']:,} pictures, {len(metrics['classes'])} classes"
+    counted = f"{metrics['test_images']:,} images, {len(metrics['classes'])} classes"
     lines = [
-        f"Test split: {counted}; trained on {metrics['train_pictures']:,}.",
+        f"Test split: {counted}; trained on {metrics['train_images']:,}.",
         columns(rows, "lrrrrr"),
         f"Chosen because: {plain(metrics['chosen_because'])}.",
         "",
@@ -54,7 +54,7 @@ RANDOM = (
 
 def passes_text(table: Mapping[str, Any]) -> str:
     """The table of passes."""
-    rows = [("stage", "", "passes done", "avoided", "seconds")]
+    rows = [("stage", "", "passes done", "cached", "seconds")]
     found = by_stage(table)
     for stage in in_order(found):
         row = found[stage]
@@ -71,8 +71,8 @@ def in_order(stages: Iterable[str]) -> list[str]:
 
 
 def _passes(stage: str, state: str, row: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
-    done, avoided = f"{row['passes_done']:,}", f"{row['passes_avoided']:,}"
-    return stage, state, done, avoided, f"{row['seconds']:.1f}"
+    done, cached = f"{row['passes_done']:,}", f"{row['passes_cached']:,}"
+    return stage, state, done, cached, f"{row['seconds']:.1f}"
 
 
 def _classes(per_class: list[dict[str, Any]]) -> str:
@@ -81,7 +81,7 @@ def _classes(per_class: list[dict[str, Any]]) -> str:
     if len(per_class) > _CLASSES_SHOWN:
         worst = sorted(per_class, key=lambda row: (row["f1"], row["label"]))
         shown, title = worst[:_CLASSES_SHOWN], f"the {_CLASSES_SHOWN} worst classes"
-    rows = [(title, "precision", "recall", "F1", "pictures")]
+    rows = [(title, "precision", "recall", "F1", "images")]
     for row in shown:
         values = [_percent(row[name]) for name in ("precision", "recall", "f1")]
         rows.append((str(row["label"]), values[0], values[1], values[2], f"{row['support']:,}"))

@@ -28,7 +28,7 @@ class Form:
     inputs : tuple of str
         ``pixels``: uint8 RGB of shape (n, size, size, 3). ``encoded``: the bytes of files.
     batch : "any" | "one"
-        How many pictures a call takes.
+        How many images a call takes.
     extra : str or None
         The extra of the package that writes it.
     """

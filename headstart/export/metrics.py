@@ -57,7 +57,7 @@ def describe_model(
     ----------
     record : ModelRecord
     license_text : str
-        Of the base's weights.
+        Of the backbone's weights.
     folder : Path
         The export folder.
     forms : mapping

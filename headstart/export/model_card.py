@@ -33,9 +33,9 @@ class Data:
     Attributes
     ----------
     table : DataFrame
-        The manifest of the pictures in use, with ``split`` and ``label``.
+        The manifest of the images in use, with ``split`` and ``label``.
     intake : mapping
-        ``data/metrics/download.json``: what was found, kept and set aside.
+        ``data/metrics/download.json``: what was found, kept and rejected.
     evaluation : mapping
         ``data/metrics/evaluate.json``.
     """
@@ -69,10 +69,10 @@ def card(
         "format": FORMAT,
         "classes": list(record.classes),
         "model": _model(record, backbone),
-        "data": _pictures(data),
+        "data": _images(data),
         "procedure": dict(procedure),
         "results": {
-            "test_pictures": evaluation["test_pictures"],
+            "test_images": evaluation["test_images"],
             **_rounded(evaluation["model"]),
             "per_class": [
                 {key: _round(value) for key, value in row.items()}
@@ -81,9 +81,9 @@ def card(
             "head_alone": _rounded(evaluation["head"]),
         },
         "forms": summary["forms"],
-        "parity_pictures": summary["pictures"],
+        "parity_images": summary["images"],
         "intended_use": _use(record),
-        "limits": _limits(record, evaluation["test_pictures"]),
+        "limits": _limits(record, evaluation["test_images"]),
         "commit": _COMMIT,
     }
 
@@ -116,13 +116,13 @@ def _model(record: ModelRecord, backbone: BackboneRecord) -> dict[str, Any]:
     }
 
 
-def _pictures(data: Data) -> dict[str, Any]:
-    kept = ("files", "kept", "duplicates", "label_conflicts", "set_aside", "set_aside_by_reason")
+def _images(data: Data) -> dict[str, Any]:
+    kept = ("files", "kept", "duplicates", "label_conflicts", "rejected", "rejected_by_reason")
     used: dict[str, dict[str, int]] = {}
     for split, part in data.table.groupby("split"):
         counts = part["label"].value_counts()
         used[str(split)] = {str(label): int(count) for label, count in counts.items()}
-    return {**{name: data.intake[name] for name in kept}, "pictures": used}
+    return {**{name: data.intake[name] for name in kept}, "images": used}
 
 
 def _rounded(scores: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def _round(value: Any) -> Any:
 
 def _use(record: ModelRecord) -> list[str]:
     what = (
-        f"Telling {len(record.classes)} classes apart in pictures like those that it was trained "
+        f"Telling {len(record.classes)} classes apart in images like those that it was trained "
         "on: the same kinds of objects, cameras, framing and light."
     )
     how = (
@@ -145,22 +145,22 @@ def _use(record: ModelRecord) -> list[str]:
     return [what, how]
 
 
-def _limits(record: ModelRecord, pictures: int) -> list[str]:
+def _limits(record: ModelRecord, images: int) -> list[str]:
     always = (
         "Each class has a probability of its own; none, or several, may be high."
         if activation_of(record) == "sigmoid"
-        else "It always names one of its classes, also for a picture that shows none of them."
+        else "It always names one of its classes, also for an image that shows none of them."
     )
     scores = (
-        f"Its scores rest on {pictures} test pictures of the same source as the training pictures; "
-        "the interval says how far chance may have moved them, not how it does on other pictures."
+        f"Its scores rest on {images} test images of the same source as the training images; "
+        "the interval says how far chance may have moved them, not how it does on other images."
     )
     untested = (
-        "What the training pictures lack or show one-sidedly, it has not learned; nothing was "
+        "What the training images lack or show one-sidedly, it has not learned; nothing was "
         "measured for subgroups of a class, for deliberate deception, or for a change over time."
     )
     base = (
-        "The base was trained by others on pictures that were not examined here, whose biases it "
+        "The backbone was trained by others on images that were not examined here, whose biases it "
         "may carry."
     )
     return [always, scores, untested, base]
@@ -170,7 +170,7 @@ def markdown(content: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     """The card as a page; class names are shown as text, whatever they hold."""
     model, data, results = content["model"], content["data"], content["results"]
     base = f"{model['backbone']}, width {model['alpha']:g}, {model['image_size']} pixels"
-    how = "a head on the frozen base"
+    how = "a head on the frozen backbone"
     if model["kind"] == "fine_tuned":
         layer = f"the layer `{model['trained_from_layer']}`"
         alone = model["trained_that_layer_alone"]
@@ -180,15 +180,15 @@ def markdown(content: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
 {len(content["classes"])} classes; {how}. Base: {base}; weights: {text(str(model["weights"]))}
 ({text(str(model["origin"]))}).
 
-License of the base's weights: {text(model["license"])}.
+License of the backbone's weights: {text(model["license"])}.
 """
     found = (
-        f"{data['files']:,} files were found, {data['kept']:,} kept, {data['set_aside']:,} set "
-        f"aside{_reasons(data['set_aside_by_reason'])}.\n"
+        f"{data['files']:,} files were found, {data['kept']:,} kept, {data['rejected']:,} set "
+        f"aside{_reasons(data['rejected_by_reason'])}.\n"
     )
     forms = (
         "Each was loaded again in a fresh process and compared with the evaluated model on "
-        f"{content['parity_pictures']} test pictures.\n\n{parity_table(summary)}\n"
+        f"{content['parity_images']} test images.\n\n{parity_table(summary)}\n"
     )
     because = model["chosen_because"]
     parts = [
@@ -199,7 +199,7 @@ License of the base's weights: {text(model["license"])}.
         _list(content["limits"]),
         "## Data\n",
         found,
-        "\n".join(_counts(data["pictures"], content["classes"])) + "\n",
+        "\n".join(_counts(data["images"], content["classes"])) + "\n",
         "## Results\n",
         "\n".join(_results(results)) + "\n",
         "## Procedure\n",
@@ -232,28 +232,28 @@ def _reasons(reasons: Mapping[str, int]) -> str:
     return f" ({said})" if said else ""
 
 
-def _counts(pictures: Mapping[str, Mapping[str, int]], classes: Sequence[str]) -> Iterator[str]:
-    splits = [split for split in ("train", "validation", "test") if split in pictures]
+def _counts(images: Mapping[str, Mapping[str, int]], classes: Sequence[str]) -> Iterator[str]:
+    splits = [split for split in ("train", "validation", "test") if split in images]
     yield f"| class | {' | '.join(splits)} |"
     yield f"|---|{'---:|' * len(splits)}"
     for name in classes[:_MOST_CLASSES]:
-        row = " | ".join(f"{pictures[split].get(name, 0):,}" for split in splits)
+        row = " | ".join(f"{images[split].get(name, 0):,}" for split in splits)
         yield f"| {text(name)} | {row} |"
     if len(classes) > _MOST_CLASSES:
         yield f"| {len(classes) - _MOST_CLASSES} more (model_card.json) |{' |' * len(splits)}"
-    yield f"| all | {' | '.join(f'{sum(pictures[split].values()):,}' for split in splits)} |"
+    yield f"| all | {' | '.join(f'{sum(images[split].values()):,}' for split in splits)} |"
 
 
 def _results(results: Mapping[str, Any]) -> Iterator[str]:
     yield (
-        f"On {results['test_pictures']:,} test pictures, which no choice was made on: accuracy "
+        f"On {results['test_images']:,} test images, which no choice was made on: accuracy "
         f"{results['accuracy']:.4f} (95 % interval {results['accuracy_low']:.4f} to "
         f"{results['accuracy_high']:.4f}), macro F1 {results['macro_f1']:.4f}, loss "
         f"{results['loss']:.4f}, expected calibration error "
         f"{results['expected_calibration_error']:.4f}."
     )
     yield ""
-    yield "| class | precision | recall | F1 | test pictures |"
+    yield "| class | precision | recall | F1 | test images |"
     yield "|---|---:|---:|---:|---:|"
     for row in results["per_class"][:_MOST_CLASSES]:
         shown = " | ".join(f"{row[name]:.3f}" for name in ("precision", "recall", "f1"))

@@ -18,18 +18,18 @@ _PACKAGES = {"onnx": ("onnx", "onnxruntime", "tf2onnx")}
 class ExportParams(Section):
     """Forms of the exported model, and their parity with the evaluated predictions.
 
-    A form of float32 must say the same first guess of every picture, and no probability may differ
+    A form of float32 must say the same first guess of every image, and no probability may differ
     by more than ``max_probability_difference``; the others must say the same first guess of a
-    share of the pictures.
+    share of the images.
     """
 
     forms: Annotated[list[FormName], Field(min_length=1)]
-    parity_pictures: PositiveInt
+    parity_images: PositiveInt
     max_probability_difference: PositiveFloat
     min_agreement_encoded: Portion
     min_agreement_float16: Portion
     min_agreement_int8: Portion
-    calibration_pictures: PositiveInt
+    calibration_images: PositiveInt
 
     @field_validator("forms")
     @classmethod

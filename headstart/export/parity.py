@@ -21,7 +21,7 @@ _LEAST_POWER = -7
 
 
 class Answers(Protocol):
-    """What a form said of the pictures when it was loaded again."""
+    """What a form said of the images when it was loaded again."""
 
     @property
     def outputs(self) -> Mapping[str, Floats]:
@@ -29,38 +29,38 @@ class Answers(Protocol):
 
     @property
     def refused(self) -> Mapping[int, str]:
-        """Position of each encoded picture that was refused, and why."""
+        """Position of each encoded image that was refused, and why."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How two models' probabilities of the same pictures compare.
+    """How two models' probabilities of the same images compare.
 
     Attributes
     ----------
-    pictures : int
+    images : int
     difference : float
         The largest of a probability.
     same : int
-        Pictures of which the first guess is the same.
+        Images of which the first guess is the same.
     decided : int
-        Pictures of which it is another, although the expected one led clearly.
+        Images of which it is another, although the expected one led clearly.
     """
 
-    pictures: int
+    images: int
     difference: float
     same: int
     decided: int
 
     @property
     def share(self) -> float:
-        """Of the pictures, those of which the first guess is the same."""
-        return self.same / self.pictures
+        """Of the images, those of which the first guess is the same."""
+        return self.same / self.images
 
     def summary(self) -> dict[str, Any]:
         """For the metrics: the difference as a bound, since its last digits belong to the CPU."""
         return {
-            "pictures": self.pictures,
+            "images": self.images,
             "probability_differs_at_most": at_most(self.difference),
             "same_first_guess": self.same,
             "same_first_guess_share": self.share,
@@ -68,7 +68,7 @@ class Agreement:
 
 
 def compare(expected: Floats, found: Floats, tie: float = 0.0) -> Agreement:
-    """Compare probabilities, both of shape (n_pictures, n_classes).
+    """Compare probabilities, both of shape (n_images, n_classes).
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def compare(expected: Floats, found: Floats, tie: float = 0.0) -> Agreement:
     rows = np.arange(len(wide))
     lead = wide[rows, first] - wide[rows, other]
     return Agreement(
-        pictures=len(wide),
+        images=len(wide),
         difference=float(np.abs(wide - found).max()),
         same=int((first == other).sum()),
         decided=int((lead > tie).sum()),
@@ -88,7 +88,7 @@ def compare(expected: Floats, found: Floats, tie: float = 0.0) -> Agreement:
 
 
 def require_some(refused: Mapping[int, str], count: int) -> list[int]:
-    """Positions of the pictures that were not refused.
+    """Positions of the images that were not refused.
 
     Raises
     ------
@@ -99,9 +99,9 @@ def require_some(refused: Mapping[int, str], count: int) -> list[int]:
     if not taken:
         reasons = "; ".join(sorted(set(refused.values())))
         raise HeadstartError(
-            f"The SavedModel refuses all {count} test pictures that it was to be compared on: "
-            f"{reasons} Pillow, which training reads pictures with, takes them. Nothing was "
-            "exported. Convert the pictures to JPEG or PNG and run the pipeline again."
+            f"The SavedModel refuses all {count} test images that it was to be compared on: "
+            f"{reasons} Pillow, which training reads images with, takes them. Nothing was "
+            "exported. Convert the images to JPEG or PNG and run the pipeline again."
         )
     return taken
 
@@ -138,8 +138,8 @@ def accept(found: Mapping[FormName, Mapping[str, Agreement]], params: ExportPara
             "An exported form is not the evaluated model; nothing was exported.\n"
             f"{lines}\n"
             "If model and predictions are of one run (`dvc repro` sees to it), the limit is below "
-            "what this form gives for this base, or the form does not suit it: change the limit, "
-            "or take the form out of export.forms."
+            "what this form gives for this backbone, or the form does not suit it: change "
+            "the limit, or take the form out of export.forms."
         )
 
 
@@ -167,37 +167,35 @@ def faults(form: FormName, found: Mapping[str, Agreement], params: ExportParams)
         if pixels.decided:
             said.append(
                 f"{form}: on the same pixels the first guess is another on {pixels.decided} of "
-                f"{pixels.pictures} pictures; with float32 it must be the same on all."
+                f"{pixels.images} images; with float32 it must be the same on all."
             )
     else:
         said += _too_few(form, pixels, f"min_agreement_{precision}", params)
     if "encoded" in found:
         said += _too_few(
-            f"{form}, from encoded pictures", found["encoded"], "min_agreement_encoded", params
+            f"{form}, from encoded images", found["encoded"], "min_agreement_encoded", params
         )
     return said
 
 
 def _too_few(what: str, found: Agreement, name: str, params: ExportParams) -> list[str]:
     share = getattr(params, name)
-    if np.isfinite(found.difference) and found.pictures - found.same <= spared(
-        share, found.pictures
-    ):
+    if np.isfinite(found.difference) and found.images - found.same <= spared(share, found.images):
         return []
     sentence = (
-        f"{what}: the first guess is the same on {found.same} of {found.pictures} pictures; "
+        f"{what}: the first guess is the same on {found.same} of {found.images} images; "
         f"export.{name} is {share:g}."
     )
     return [sentence]
 
 
-def spared(share: float, pictures: int) -> int:
-    """How many pictures may differ if a share must agree.
+def spared(share: float, images: int) -> int:
+    """How many images may differ if a share must agree.
 
-    One may, unless all must agree: of fewer than 100 pictures a single one is more than 1 %.
+    One may, unless all must agree: of fewer than 100 images a single one is more than 1 %.
     """
     # Rounded, because 1 - 0.99 of 200 is 2.0000000000000018 of them.
-    return max(math.floor(round((1 - share) * pictures, 9)), int(share < 1))
+    return max(math.floor(round((1 - share) * images, 9)), int(share < 1))
 
 
 def at_most(difference: float) -> float:

@@ -1,4 +1,4 @@
-"""Which pictures an exported form is compared and calibrated on, and their pixels."""
+"""Which images an exported form is compared and calibrated on, and their pixels."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def choose(count: int, wanted: int) -> list[int]:
     return sorted({round(float(x)) for x in np.linspace(0, count - 1, min(count, wanted))})
 
 
-def locate(pictures: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
-    """The manifest's rows of some evaluated pictures, in their order.
+def locate(images: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
+    """The manifest's rows of some evaluated images, in their order.
 
     Raises
     ------
@@ -32,13 +32,13 @@ def locate(pictures: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
         If one is not in the manifest.
     """
     by_path = manifest.set_index("path", drop=False)
-    unknown = [path for path in pictures["path"] if path not in by_path.index]
+    unknown = [path for path in images["path"] if path not in by_path.index]
     if unknown:
         raise HeadstartError(
             f"The predictions speak of {unknown[0]!r}, which the manifest does not list. They come "
             "from different runs. Nothing was exported. Run the pipeline (`dvc repro`)."
         )
-    return by_path.loc[pictures["path"].tolist()]
+    return by_path.loc[images["path"].tolist()]
 
 
 def load(images: Path, rows: pd.DataFrame, size: int) -> tuple[list[bytes], Pixels]:
@@ -52,7 +52,7 @@ def load(images: Path, rows: pd.DataFrame, size: int) -> tuple[list[bytes], Pixe
 
 
 def calibrating(table: pd.DataFrame, wanted: int, seed: int) -> pd.DataFrame:
-    """Training pictures drawn by the seed, in the manifest's order; all if there are fewer."""
+    """Training images drawn by the seed, in the manifest's order; all if there are fewer."""
     training = table[table["split"] == "train"]
     generator = np.random.Generator(np.random.Philox(key=derive(seed, "export", "calibration")))
     return training.iloc[np.sort(generator.permutation(len(training))[:wanted])]

@@ -10,12 +10,12 @@ from headstart.export.record import ExportedModel
 from headstart.export.summary import comparisons
 
 RANDOM = """
-> **WARNING: RANDOM WEIGHTS.** The base of this model was never pretrained (`backbone.weights:
+> **WARNING: RANDOM WEIGHTS.** The backbone of this model was never pretrained (`backbone.weights:
 > random`), so nothing was transferred to it. It shows that the files work; do not rely on its
 > answers. For real work set `backbone.weights` to pretrained weights and run the pipeline again.
 """
 
-_SAVED_MODEL = """## `saved_model/`: from a picture's file to its label
+_SAVED_MODEL = """## `saved_model/`: from an image's file to its label
 
 Decodes, turns upright, resizes and classifies by itself; needs TensorFlow alone.
 
@@ -23,13 +23,13 @@ Decodes, turns upright, resizes and classifies by itself; needs TensorFlow alone
 import tensorflow as tf
 
 model = tf.saved_model.load("saved_model")
-content = tf.constant([open("picture.jpg", "rb").read()])
+content = tf.constant([open("image.jpg", "rb").read()])
 answer = model.signatures["serving_default"](content=content)
 print(answer["label"][0].numpy().decode(), float(answer["probability"][0]))
 ```
 
-`probabilities` has a row for each picture, `classes` the names of its columns. The signature
-`pixels` takes uint8 RGB of shape (n, {size}, {size}, 3) instead. Bytes that are no picture end the
+`probabilities` has a row for each image, `classes` the names of its columns. The signature
+`pixels` takes uint8 RGB of shape (n, {size}, {size}, 3) instead. Bytes that are no image end the
 call with an error. TensorFlow Serving serves this folder as it is.
 
 What it does not do as training did:
@@ -38,8 +38,8 @@ What it does not do as training did:
 """
 _PIXELS = """## The other forms: from pixels to probabilities
 
-They take RGB pixels from 0 to 255 of a picture resized to {size} × {size}; what the base wants of
-them is done inside. The first lines of each example, and its last:
+They take RGB pixels from 0 to 255 of an image resized to {size} × {size}; what the backbone wants
+of them is done inside. The first lines of each example, and its last:
 
 ```python
 import json
@@ -48,8 +48,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 labels = json.load(open("labels.json", encoding="utf-8"))
-picture = ImageOps.exif_transpose(Image.open("picture.jpg")).convert("RGB")
-pixels = np.asarray(picture.resize(({size}, {size}), Image.Resampling.BILINEAR))[None]
+image = ImageOps.exif_transpose(Image.open("image.jpg")).convert("RGB")
+pixels = np.asarray(image.resize(({size}, {size}), Image.Resampling.BILINEAR))[None]
 
 
 def show(probabilities):
@@ -70,7 +70,7 @@ show(model.predict(pixels, verbose=0)[0])
 """
 _LITERT = """### `{path}`: {title}
 
-For telephones and small machines, without TensorFlow (`pip install ai-edge-litert`). One picture at
+For telephones and small machines, without TensorFlow (`pip install ai-edge-litert`). One image at
 a time, uint8 in, float32 out.{more}
 
 ```python
@@ -86,7 +86,7 @@ show(network.get_tensor(network.get_output_details()[0]["index"])[0])
 _MORE = {
     "tflite_float16": " The weights are rounded to float16, which halves the file.",
     "tflite_int8": (
-        " Weights and activations are int8, calibrated on training pictures; the last operation is "
+        " Weights and activations are int8, calibrated on training images; the last operation is "
         "float32."
     ),
 }
@@ -123,14 +123,14 @@ def readme(model: ExportedModel, summary: Mapping[str, Any], not_covered: Sequen
 {RANDOM if backbone.random_weights else ""}
 {len(model.classes)} classes (`labels.json`, `labels.txt`: in the order of the outputs), on
 {backbone.name} at {size} pixels. What it was made of, how well it does and what it is not for:
-`MODEL_CARD.md`. License of the base's weights: {model.license}.
+`MODEL_CARD.md`. License of the backbone's weights: {model.license}.
 
 Every form was loaded again in a fresh process and compared with the evaluated model on
-{summary["pictures"]} test pictures before it was kept:
+{summary["images"]} test images before it was kept:
 
 {parity_table(summary)}
 
-`headstart predict --model FOLDER PICTURE…` uses it from the command line; `model.json` lists the
+`headstart predict --model FOLDER IMAGE…` uses it from the command line; `model.json` lists the
 forms, with the sha256 of each file, for programs.
 """
     ]
@@ -158,7 +158,7 @@ def parity_table(summary: Mapping[str, Any]) -> str:
     ]
     lines += [
         f"| {title} | {size} | {found['probability_differs_at_most']:g} "
-        f"| {found['same_first_guess']} of {found['pictures']} |"
+        f"| {found['same_first_guess']} of {found['images']} |"
         for title, size, found in comparisons(summary)
     ]
     return "\n".join(lines)

@@ -1,6 +1,6 @@
 """``model.json`` of an export folder: what the model is, and the sha256 of every form of it.
 
-Whoever uses an exported model reads this first: classes, side of the pictures, which forms there
+Whoever uses an exported model reads this first: classes, side of the images, which forms there
 are. :func:`form_path` gives the file of one of them, after comparing it with its sha256. Nothing
 is ever unpickled, and no path is taken from the file.
 """
@@ -36,15 +36,15 @@ class FormParity(_Record):
 
     Attributes
     ----------
-    pictures : int
-        Test pictures that were compared.
+    images : int
+        Test images that were compared.
     probability_differs_at_most : float
         A bound of the largest difference of a probability.
     same_first_guess : int
-        Pictures on which the most probable class was the same.
+        Images on which the most probable class was the same.
     """
 
-    pictures: Annotated[int, Field(ge=1)]
+    images: Annotated[int, Field(ge=1)]
     probability_differs_at_most: _Share
     same_first_guess: Annotated[int, Field(ge=0)]
 
@@ -78,12 +78,12 @@ class ExportedModel(_Record):
     image_size : int
         Side of the square that pixels must have, in pixels.
     activation : "softmax" | "sigmoid"
-        softmax: the probabilities of a picture sum to 1; sigmoid: each class by itself.
+        softmax: the probabilities of an image sum to 1; sigmoid: each class by itself.
     pixels : str
-        How pictures became pixels in training (:data:`headstart.images.resize.SPEC`).
+        How images became pixels in training (:data:`headstart.images.resize.SPEC`).
     backbone : BackboneSummary
     license : str
-        Of the base's weights, in words.
+        Of the backbone's weights, in words.
     forms : mapping of str to ExportedForm
         By the names of :data:`headstart.export.formats.FORMS`; those that were written.
     """

@@ -21,7 +21,7 @@ def describe(summary: Mapping[str, Any], refused: Mapping[str, str]) -> str:
     summary : mapping
         The metrics.
     refused : mapping of str to str
-        Path of each picture that the SavedModel refused, and why.
+        Path of each image that the SavedModel refused, and why.
     """
     rounded = "rounding" in summary
     against = "the head on unrounded features" if rounded else "the evaluated predictions"
@@ -39,7 +39,7 @@ def describe(summary: Mapping[str, Any], refused: Mapping[str, str]) -> str:
             "From features rounded to float16, as evaluated, a probability differs by at most "
             f"{found['probability_differs_at_most']:g}; same first guess on {_same(found)}."
         )
-    return "\n".join([*lines, *_refusals(refused, summary["pictures"])])
+    return "\n".join([*lines, *_refusals(refused, summary["images"])])
 
 
 def comparisons(summary: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
@@ -51,18 +51,18 @@ def comparisons(summary: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str,
         found = summary["forms"][name]
         rows.append((form.title, f"{found['bytes'] / 1e6:.2f}", found["pixels"]))
         if "encoded" in found:
-            rows.append((f"{form.title}, from encoded pictures", "", found["encoded"]))
+            rows.append((f"{form.title}, from encoded images", "", found["encoded"]))
     return rows
 
 
 def _same(found: Mapping[str, Any]) -> str:
-    return f"{found['same_first_guess']} of {found['pictures']}"
+    return f"{found['same_first_guess']} of {found['images']}"
 
 
-def _refusals(refused: Mapping[str, str], pictures: int) -> list[str]:
+def _refusals(refused: Mapping[str, str], images: int) -> list[str]:
     if not refused:
         return []
-    lines = [f"The SavedModel refuses {len(refused)} of {pictures} pictures that training took:"]
+    lines = [f"The SavedModel refuses {len(refused)} of {images} images that training took:"]
     shown = list(refused.items())[:_SHOWN]
     lines += [f"  {plain(path)}: {plain(reason)}" for path, reason in shown]
     more = len(refused) - len(shown)
@@ -75,7 +75,7 @@ def labels_text(classes: Sequence[str]) -> str:
 
 
 def license_of(backbone: BackboneRecord) -> str:
-    """The license of the base's weights, in words."""
+    """The license of the backbone's weights, in words."""
     known = BACKBONES.get(backbone.name)
     if known is None or backbone.weights not in {"imagenet", "shipped"}:
         return "not known here; they did not come with the project"

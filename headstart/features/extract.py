@@ -1,10 +1,10 @@
-"""The frozen base over every picture that the feature store lacks, then the features as files.
+"""The frozen backbone over every image that the feature store lacks, then the features as files.
 
-With `views: K` it also passes K seeded views of every training picture, once each: a head is then
-trained on augmented pictures without the base.
+With `views: K` it also passes K seeded views of every training image, once each: a head is then
+trained on augmented images without the backbone.
 
 The store lies outside of the pipeline's outputs ($HEADSTART_CACHE, else the user's cache folder),
-so that a run that was killed goes on where it stopped, and pictures that any branch or experiment
+so that a run that was killed goes on where it stopped, and images that any branch or experiment
 has seen cost nothing.
 """
 
@@ -30,6 +30,7 @@ def write(
     stores: list[FeatureStore],
     views: RecordedViews,
 ) -> None:
+    """Write the features folder from the stores."""
     with FeaturesWriter(
         folder,
         fingerprint_record=stores[0].record,
@@ -50,7 +51,7 @@ def write(
 def _vectors(
     table: pd.DataFrame, stores: list[FeatureStore], views: RecordedViews
 ) -> Iterator[Floats]:
-    """The features of each row: of a picture from the first store, of a view from the last."""
+    """The features of each row: of an image from the first store, of a view from the last."""
     for image_id, view in zip(table["image_id"], table["view"].tolist(), strict=True):
         number = views.alike(image_id, view) if view else 0
         yield stores[-1 if number else 0].get(view_key(image_id, number))

@@ -1,4 +1,5 @@
-"""One picture, one pass: whatever the store lacks goes through the frozen base, nothing else does.
+"""One image, one pass: whatever the store lacks goes through the frozen backbone, nothing else
+does.
 
 Worker threads read, decode and infer; the thread that called commits each result to the store as
 soon as it is there, so that a run that is killed at any moment loses only what was in flight. What
@@ -31,7 +32,7 @@ from headstart.features.forward_passes import (
     Reader,
     ViewsOf,
     Work,
-    pictures_of,
+    images_of,
     run,
 )
 from headstart.features.npy import write_npy
@@ -58,36 +59,36 @@ class Passes:
 
     Attributes
     ----------
-    pictures : int
-        Rows asked for; identical pictures count each.
-    done, avoided : int
-        Distinct pictures that were passed through the base now, and that the store had.
+    images : int
+        Rows asked for; identical images count each.
+    done, cached : int
+        Distinct images that were passed through the backbone now, and that the store had.
     seconds : float
         Wall-clock time of the extraction.
     what : str
-        What is counted: pictures, or views of pictures.
+        What is counted: images, or views of images.
     """
 
-    pictures: int
+    images: int
     done: int
-    avoided: int
+    cached: int
     seconds: float
-    what: str = "pictures"
+    what: str = "images"
 
     def __str__(self) -> str:
         rate = f", {self.done / self.seconds:,.0f} a second" if self.done and self.seconds else ""
-        twice = self.pictures - self.done - self.avoided
+        twice = self.images - self.done - self.cached
         same = f" ({twice:,} identical to others)" if twice else ""
         return (
-            f"{self.pictures:,} {self.what}{same}: {self.done:,} passed through the base, "
-            f"{self.avoided:,} found in the store ({self.seconds:.1f} s{rate})"
+            f"{self.images:,} {self.what}{same}: {self.done:,} passed through the backbone, "
+            f"{self.cached:,} found in the store ({self.seconds:.1f} s{rate})"
         )
 
 
 def fingerprint_record(
     backbone: BackboneRecord, engine: str, device: str = "cpu"
 ) -> dict[str, Any]:
-    """Everything that decides the bits of a feature besides the picture; JSON values.
+    """Everything that decides the bits of a feature besides the image; JSON values.
 
     The number format is not part of it: the store holds float32, whatever is written from it.
 
@@ -123,14 +124,14 @@ def fingerprint_record(
 
 
 def row_bytes(shape: Sequence[int]) -> int:
-    """Bytes of one picture's float32 features."""
+    """Bytes of one image's float32 features."""
     return 4 * int(np.prod(shape, dtype=np.int64))
 
 
 def interpreters(network_bytes: int, workers: int) -> tuple[int, int]:
     """How many LiteRT interpreters to run at once, and the threads of each.
 
-    One a core with one thread each does most pictures a second; with a large network fewer, so
+    One a core with one thread each does most images a second; with a large network fewer, so
     that their memory stays bounded, which then share the cores. The bits are the same.
     """
     budget = _LEAST_BUDGET
@@ -154,24 +155,24 @@ def extract(
     decode: Callable[[bytes, int], Pixels] = pixels,
     views: ViewsOf | None = None,
 ) -> Passes:
-    """Record the features of every picture, or of every view of it, that the store lacks.
+    """Record the features of every image, or of every view of it, that the store lacks.
 
     Parameters
     ----------
     rows : DataFrame
         Columns image_id, shard, offset, bytes; and path, for messages.
     reader : ShardReader
-        Where the pictures' bytes are read from.
+        Where the images' bytes are read from.
     make_function : callable
         Makes a function from pixels of shape (n, size, size, 3), uint8, n ≤ ``batch``, to features
         of shape (n, ...) as the store's. Not called if nothing is missing.
     size : int
-        Side of the decoded picture in pixels.
+        Side of the decoded image in pixels.
     store : FeatureStore
     desc : str
         What is done, for the progress.
     batch : int
-        Pictures a call, and a commit.
+        Images a call, and a commit.
     workers : int, optional
         Threads that decode and call; by default one a core.
     functions : int, optional
@@ -179,12 +180,12 @@ def extract(
     decode : callable
         From a file's bytes and ``size`` to pixels.
     views : ViewsOf, optional
-        Record these views of the pictures, and not the pictures themselves.
+        Record these views of the images, and not the images themselves.
 
     Raises
     ------
     HeadstartError
-        Naming the picture that could not be read, decoded or passed. All others that were finished
+        Naming the image that could not be read, decoded or passed. All others that were finished
         are recorded. Or, before the first one, if the store's disk has no room for them.
     """
     start = time.perf_counter()
@@ -199,7 +200,8 @@ def extract(
             # more if the store was found damaged in the meantime, and lost rows that it had.
             for _ in range(_ATTEMPTS):
                 repairs, missing = store.repairs, store.missing(ids)
-                # SQLite adds a page to a row at most, and its journal is emptied as it grows.
+                # SQLite adds a page to a row at most, and its run statistics is emptied as it
+                # grows.
                 room = len(missing) * (row_bytes(store.shape) + _PAGE)
                 require_room({store.path.parent: room}, desc, _ROOM)
                 if pool.empty() and missing:
@@ -208,16 +210,16 @@ def extract(
                     for _ in range(count):
                         pool.put(make_function())
                 work = Work(reader, pool, size, store.shape, decode, views, batch)
-                wanted = pictures_of(distinct, missing)
-                with progress(total=len(missing), desc=desc, unit="picture") as bar:
+                wanted = images_of(distinct, missing)
+                with progress(total=len(missing), desc=desc, unit="image") as bar:
                     run(work, wanted, store, bar, batch=batch, workers=workers)
                 done += len(missing)
                 if store.repairs == repairs:
                     break
-    seconds, avoided = time.perf_counter() - start, max(0, len(ids) - done)
+    seconds, cached = time.perf_counter() - start, max(0, len(ids) - done)
     if views is not None:
-        return Passes(len(rows) * views.count, done, avoided, seconds, "views of pictures")
-    return Passes(len(rows), done, avoided, seconds)
+        return Passes(len(rows) * views.count, done, cached, seconds, "views of images")
+    return Passes(len(rows), done, cached, seconds)
 
 
 def assemble(ids: Sequence[str], store: FeatureStore, target: Path, dtype: str = "float32") -> str:
@@ -229,5 +231,5 @@ def assemble(ids: Sequence[str], store: FeatureStore, target: Path, dtype: str =
 
 
 def _keys(ids: pd.Series[str], views: ViewsOf | None) -> list[str]:
-    """Under which keys the store holds what is asked for of some pictures."""
+    """Under which keys the store holds what is asked for of some images."""
     return list(ids) if views is None else [key for name in ids for key in views.keys(name)]

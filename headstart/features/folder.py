@@ -1,10 +1,10 @@
 """The features folder: what the heads learn from, and all that is needed to trust it.
 
-``train.npy``, ``validation.npy``, ``test.npy`` hold one row a picture in the manifest's order;
-``train.csv`` and so on say which picture and label each row belongs to; ``features.json`` names the
+``train.npy``, ``validation.npy``, ``test.npy`` hold one row an image in the manifest's order;
+``train.csv`` and so on say which image and label each row belongs to; ``features.json`` names the
 base, the classes, the shapes and the sha256 of every file. Where augmented views are recorded, the
-rows of the training pictures as they are come first, then those of their view 1, and so on. Written
-row by row, read as a map of the file: neither needs memory for all pictures. The same content gives
+rows of the training images as they are come first, then those of their view 1, and so on. Written
+row by row, read as a map of the file: neither needs memory for all images. The same content gives
 the same bytes.
 """
 
@@ -37,7 +37,7 @@ from headstart.features.header import (
 from headstart.features.npy import DTYPES, npy_bytes, write_npy
 from headstart.features.store import fingerprint
 
-#: Columns of a row table. ``view``: 0 is the picture as it is.
+#: Columns of a row table. ``view``: 0 is the image as it is.
 ROWS: Mapping[str, str] = {"image_id": "str", "label": "str", "view": "int64"}
 
 Array = npt.NDArray[np.float32] | npt.NDArray[np.float16]
@@ -51,7 +51,7 @@ def row_table(images: pd.DataFrame, views: int = 0) -> pd.DataFrame:
 
 
 def require_rows(split: str, count: int) -> None:
-    """Refuse a split without pictures.
+    """Refuse a split without images.
 
     Raises
     ------
@@ -60,9 +60,9 @@ def require_rows(split: str, count: int) -> None:
     """
     if not count:
         raise HeadstartError(
-            f"The {split} split has no pictures, so a model could not be "
+            f"The {split} split has no images, so a model could not be "
             f"{'trained' if split == 'train' else 'measured'} on it. Nothing was written. "
-            "Add pictures, or change `split` or `sample` in params.yaml."
+            "Add images, or change `split` or `sample` in params.yaml."
         )
 
 
@@ -78,9 +78,9 @@ class FeaturesWriter:
     fingerprint_record, backbone, random_weights, classes, dtype
         As in :class:`FeaturesHeader`.
     feature_shape : sequence of int
-        Shape of one picture's features.
+        Shape of one image's features.
     views : int
-        Augmented views that the training rows have of each picture.
+        Augmented views that the training rows have of each image.
     views_record : mapping, optional
         The fingerprint record of their store.
     """
@@ -184,10 +184,10 @@ class Features:
         """The row table of a split: image_id, label, view."""
         return read_table(self.folder / f"{split}.csv", ROWS, "a row table", MEND)
 
-    def pictures(self, split: str) -> pd.DataFrame:
-        """Image_id and label of a split's pictures in the manifest's order, whatever their views.
+    def images(self, split: str) -> pd.DataFrame:
+        """Image_id and label of a split's images in the manifest's order, whatever their views.
 
-        The features of the pictures as they are stand in the first rows of the array.
+        The features of the images as they are stand in the first rows of the array.
         """
         rows = self.rows(split)
         return rows.loc[rows["view"] == 0, ["image_id", "label"]].reset_index(drop=True)
@@ -220,7 +220,7 @@ def read_features(folder: Path) -> Features:
         views = header.view_count if split == "train" else 0
         if not rows.equals(row_table(rows[rows["view"] == 0], views)):
             raise CorruptFileError(
-                f"{folder / split}.csv: expected every picture once as it is and then once for "
+                f"{folder / split}.csv: expected every image once as it is and then once for "
                 f"each of {views} views, as {HEADER} says; got other rows. {MEND}"
             )
         strange = sorted(set(rows["label"]) - set(header.classes))

@@ -1,4 +1,4 @@
-"""Pictures on their way through a base: read, decoded and passed by worker threads.
+"""Images on their way through a backbone: read, decoded and passed by worker threads.
 
 What a worker finishes is committed by the thread that called, as soon as it is there.
 """
@@ -25,32 +25,32 @@ Pixels = npt.NDArray[np.uint8]
 Function = Callable[[Pixels], Floats]
 Result = tuple[str, Floats]
 
-#: Views of a picture that are made from one decoding: more would be much to hold, and to lose.
+#: Views of an image that are made from one decoding: more would be much to hold, and to lose.
 _VIEWS_AT_ONCE = 16
 
 
 class Reader(Protocol):
-    """What pictures are read from: :class:`headstart.datasets.shards.ShardReader`."""
+    """What images are read from: :class:`headstart.datasets.shards.ShardReader`."""
 
     def read(self, shard: int, offset: int, length: int, image_id: str) -> bytes:
-        """Bytes of one picture; called from several threads."""
+        """Bytes of one image; called from several threads."""
 
 
 class ViewsOf(Protocol):
-    """Views that are recorded of a picture: :class:`headstart.features.views.RecordedViews`."""
+    """Views that are recorded of an image: :class:`headstart.features.views.RecordedViews`."""
 
     @property
     def count(self) -> int:
-        """Views of each picture."""
+        """Views of each image."""
 
     def keys(self, image_id: str) -> list[str]:
-        """Under which keys the store holds the different views of a picture."""
+        """Under which keys the store holds the different views of an image."""
 
-    def pixels(self, picture: Pixels, image_id: str, view: int) -> Pixels:
-        """A view of a decoded picture; called from several threads."""
+    def pixels(self, image: Pixels, image_id: str, view: int) -> Pixels:
+        """A view of a decoded image; called from several threads."""
 
 
-class Picture(NamedTuple):
+class Image(NamedTuple):
     """A row of the manifest, as far as extraction needs it, and which view of it is meant."""
 
     image_id: str
@@ -62,7 +62,7 @@ class Picture(NamedTuple):
 
 
 class Work:
-    """What a worker thread does with some pictures; parameters as of ``extract``."""
+    """What a worker thread does with some images; parameters as of ``extract``."""
 
     def __init__(
         self,
@@ -77,11 +77,11 @@ class Work:
         self.reader, self.pool, self.size, self.shape = reader, pool, size, shape
         self.decode, self.views, self.batch = decode, views, batch
 
-    def __call__(self, pictures: Sequence[Picture]) -> list[Result]:
+    def __call__(self, images: Sequence[Image]) -> list[Result]:
         """Key and features of each of them."""
         inputs = [
             view
-            for _, same in groupby(pictures, key=lambda picture: picture.image_id)
+            for _, same in groupby(images, key=lambda image: image.image_id)
             for view in self._pixels(list(same))
         ]
         function = self.pool.get()
@@ -93,48 +93,46 @@ class Work:
                 ]
             )
         except Exception as error:
-            raise _failed(pictures, "the base could not be run on it", error) from error
+            raise _failed(images, "the backbone could not be run on it", error) from error
         finally:
             self.pool.put(function)
-        if features.shape != (len(pictures), *self.shape):
+        if features.shape != (len(images), *self.shape):
             raise HeadstartError(
-                f"The base gave features of shape {features.shape[1:]}; its record says "
+                f"The backbone gave features of shape {features.shape[1:]}; its record says "
                 f"{self.shape}. Run the stage `backbone` again."
             )
-        finite = np.isfinite(features.reshape(len(pictures), -1)).all(axis=1)
+        finite = np.isfinite(features.reshape(len(images), -1)).all(axis=1)
         if not finite.all():
-            bad = pictures[int(np.argmin(finite))]
-            raise _failed([bad], "the base gave a value that is no finite number")
-        return [(view_key(p.image_id, p.view), f) for p, f in zip(pictures, features, strict=True)]
+            bad = images[int(np.argmin(finite))]
+            raise _failed([bad], "the backbone gave a value that is no finite number")
+        return [(view_key(p.image_id, p.view), f) for p, f in zip(images, features, strict=True)]
 
-    def _pixels(self, same: Sequence[Picture]) -> list[Pixels]:
-        """What is asked for of one picture, which is decoded once."""
+    def _pixels(self, same: Sequence[Image]) -> list[Pixels]:
+        """What is asked for of one image, which is decoded once."""
         image_id, _, shard, offset, length, _ = same[0]
         try:
             plain = self.decode(self.reader.read(shard, offset, length, image_id), self.size)
             if self.views is None:
                 return [plain]
-            return [self.views.pixels(plain, image_id, picture.view) for picture in same]
+            return [self.views.pixels(plain, image_id, image.view) for image in same]
         except Exception as error:
             raise _failed(same[:1], "it could not be read", error) from error
 
 
-def _failed(
-    pictures: Sequence[Picture], what: str, error: Exception | None = None
-) -> HeadstartError:
-    first = pictures[0]
-    others = f" (or one of {len(pictures) - 1} others)" if len(pictures) > 1 else ""
+def _failed(images: Sequence[Image], what: str, error: Exception | None = None) -> HeadstartError:
+    first = images[0]
+    others = f" (or one of {len(images) - 1} others)" if len(images) > 1 else ""
     why = "" if error is None else f": {error or type(error).__name__}"
     return HeadstartError(
-        f"The picture {first.path!r} ({first.image_id[:12]}…){others} has no features: {what}"
-        f"{why}. What was finished before is recorded. `download` had read this picture, so the "
+        f"The image {first.path!r} ({first.image_id[:12]}…){others} has no features: {what}"
+        f"{why}. What was finished before is recorded. `download` had read this image, so the "
         "shards or the manifest changed since, or the file is damaged: run "
         "`dvc repro --force download`, then this stage again."
     )
 
 
-def pictures_of(rows: pd.DataFrame, missing: Iterable[str]) -> Iterator[Picture]:
-    """What is missing of distinct pictures, the views of each one after another."""
+def images_of(rows: pd.DataFrame, missing: Iterable[str]) -> Iterator[Image]:
+    """What is missing of distinct images, the views of each one after another."""
     lacking: dict[str, list[int]] = {}
     for key in missing:
         image_id, view = split_key(key)
@@ -147,24 +145,24 @@ def pictures_of(rows: pd.DataFrame, missing: Iterable[str]) -> Iterator[Picture]
         ordered["image_id"], paths, *columns, strict=True
     ):
         for view in lacking[image_id]:
-            yield Picture(str(image_id), str(path), int(shard), int(offset), int(length), view)
+            yield Image(str(image_id), str(path), int(shard), int(offset), int(length), view)
 
 
-def _chunks(pictures: Iterable[Picture], batch: int) -> Iterator[list[Picture]]:
-    """What one task works on: a batch, or if the base takes one at a time, a picture's views."""
+def _chunks(images: Iterable[Image], batch: int) -> Iterator[list[Image]]:
+    """What one task works on: a batch, or if the backbone takes one at a time, an image's views."""
     if batch == 1:
-        for _, same in groupby(pictures, key=lambda picture: picture.image_id):
+        for _, same in groupby(images, key=lambda image: image.image_id):
             while chunk := list(islice(same, _VIEWS_AT_ONCE)):
                 yield chunk
         return
-    iterator = iter(pictures)
+    iterator = iter(images)
     while chunk := list(islice(iterator, batch)):
         yield chunk
 
 
 def run(
     work: Work,
-    pictures: Iterable[Picture],
+    images: Iterable[Image],
     store: FeatureStore,
     bar: Progress,
     *,
@@ -182,7 +180,7 @@ def run(
         last = now
         bar.update(len(results))
 
-    chunks = _chunks(pictures, batch)
+    chunks = _chunks(images, batch)
     pending: set[Future[list[Result]]] = set()
     with ThreadPoolExecutor(workers, thread_name_prefix="extract") as executor:
         try:
@@ -194,7 +192,7 @@ def run(
                 while finished:
                     commit(finished.pop())
         except BaseException:
-            # Interrupted, or a picture failed: what the workers have begun is finished and kept.
+            # Interrupted, or an image failed: what the workers have begun is finished and kept.
             executor.shutdown(cancel_futures=True)
             for future in finished | pending:
                 with contextlib.suppress(Exception):

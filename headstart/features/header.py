@@ -1,4 +1,6 @@
-"""``features.json``: which base the features are of, the classes, the shapes, the files' sha256."""
+"""``features.json``: which backbone the features are of, the classes, the shapes, the files'
+sha256.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from headstart.features.store import fingerprint
 
 FORMAT = 1
 HEADER = "features.json"
-#: What the header says of the base.
+#: What the header says of the backbone.
 BACKBONE = ("name", "alpha", "weights", "image_size", "cut", "pooling")
 MEND = "Delete the folder and run extract_features again: what the store holds costs no pass."
 
@@ -42,7 +44,7 @@ class FeaturesHeader:
     backbone : dict
         name, alpha, weights, image_size, cut, pooling.
     random_weights : bool
-        Whether the base knows nothing, so that no score rests on transfer.
+        Whether the backbone knows nothing, so that no score rests on transfer.
     classes : tuple of str
         Sorted labels of the whole manifest.
     dtype : str
@@ -50,8 +52,8 @@ class FeaturesHeader:
     splits : dict of str to SplitEntry
         train, validation and test.
     views : dict or None
-        Where augmented views of the training pictures are recorded besides: their ``count`` a
-        picture, and the ``fingerprint`` and ``fingerprint_record`` of their store.
+        Where augmented views of the training images are recorded besides: their ``count`` an
+        image, and the ``fingerprint`` and ``fingerprint_record`` of their store.
     """
 
     fingerprint: str
@@ -65,12 +67,12 @@ class FeaturesHeader:
 
     @property
     def view_count(self) -> int:
-        """Augmented views that are recorded of each training picture."""
+        """Augmented views that are recorded of each training image."""
         return 0 if self.views is None else int(self.views["count"])
 
     @property
     def feature_shape(self) -> tuple[int, ...]:
-        """Shape of one picture's features."""
+        """Shape of one image's features."""
         return self.splits["train"].shape[1:]
 
 

@@ -1,4 +1,4 @@
-"""``extract_features``: how the frozen base is run over the pictures."""
+"""``extract_features``: how the frozen backbone is run over the images."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ class ExtractFeaturesParams(Section):
         if info.data.get("views") and not augment.active:
             raise UnfitError(
                 f"a section that changes something with `views: {info.data['views']}`",
-                "Otherwise every view is the picture as it is.",
+                "Otherwise every view is the image as it is.",
             )
         return augment

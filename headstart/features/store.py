@@ -1,14 +1,14 @@
-"""The feature store: what a frozen base made of a picture, recorded once and for good.
+"""The feature store: what a frozen backbone made of an image, recorded once and for good.
 
 One SQLite file a fingerprint, outside of the pipeline's outputs (DVC deletes those before a run),
 shared by every checkout, branch and experiment of a user. A fingerprint stands for everything that
-decides a feature's bits except the picture; within it, a picture is known by the sha256 of its
+decides a feature's bits except the image; within it, an image is known by the sha256 of its
 bytes, and an augmented view of it by that and the view's number (:func:`view_key`). A name, a label
 or a split is not part of the key, so that renaming costs nothing.
 
 Values are float32, whatever the pipeline writes: going to float16 and back costs no pass. Each
 carries a checksum over fingerprint, key and value. A row that does not match it is never returned;
-a file that SQLite cannot read is set aside under another name, and what can be read of it is kept.
+a file that SQLite cannot read is rejected under another name, and what can be read of it is kept.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from headstart._utils.errors import CorruptFileError
 from headstart.features.store_file import FAULTS, StoreFile, say
 
 Floats = npt.NDArray[np.float32]
-Row: TypeAlias = tuple[bytes, int, bytes]  # picture, checksum, value
+Row: TypeAlias = tuple[bytes, int, bytes]  # image, checksum, value
 
-_ID = 64  # hexadecimal digits of a picture's id
+_ID = 64  # hexadecimal digits of an image's id
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value NOT NULL)",
     "CREATE TABLE IF NOT EXISTS features (id BLOB PRIMARY KEY, crc INTEGER, value BLOB)",
@@ -45,7 +45,7 @@ _SCHEMA = (
 
 @dataclass(frozen=True)
 class Outlook:
-    """What an extraction would find: pictures that need a pass, and seconds a pass took so far."""
+    """What an extraction would find: images that need a pass, and seconds a pass took so far."""
 
     missing: int
     seconds_per_pass: float | None
@@ -64,12 +64,12 @@ def fingerprint(record: Mapping[str, Any]) -> str:
 
 
 def view_key(image_id: str, view: int) -> str:
-    """The key of a picture's view; view 0 is the picture as it is, whose key is its own id."""
+    """The key of an image's view; view 0 is the image as it is, whose key is its own id."""
     return f"{image_id}{view:08x}" if view else image_id
 
 
 def split_key(key: str) -> tuple[str, int]:
-    """Picture and view of a key."""
+    """Image and view of a key."""
     return key[:_ID], int(key[_ID:] or "0", 16)
 
 
@@ -103,9 +103,9 @@ class FeatureStore:
     Parameters
     ----------
     record : mapping
-        What decides the bits of a feature besides the picture: JSON values.
+        What decides the bits of a feature besides the image: JSON values.
     shape : sequence of int
-        Shape of one picture's features.
+        Shape of one image's features.
     folder : Path, optional
         Folder of the store's file; by default :func:`store_folder`.
 
@@ -143,7 +143,7 @@ class FeatureStore:
         return self._file.repairing(lambda: self._missing(wanted, verify=verify))
 
     def put(self, image_id: str, features: npt.ArrayLike, seconds: float = 0.0) -> None:
-        """Record one picture's features; see :meth:`put_many`."""
+        """Record one image's features; see :meth:`put_many`."""
         self.put_many([(image_id, features)], seconds)
 
     def put_many(self, items: Sequence[tuple[str, npt.ArrayLike]], seconds: float = 0.0) -> None:
@@ -161,7 +161,7 @@ class FeatureStore:
         self._file.repairing(lambda: self._insert(rows, passes=len(rows), seconds=seconds))
 
     def get(self, image_id: str) -> Floats:
-        """The features of a picture, float32, of the store's shape; checked.
+        """The features of an image, float32, of the store's shape; checked.
 
         Raises
         ------
@@ -173,7 +173,7 @@ class FeatureStore:
         if value is None:
             found = "none are recorded" if row is None else "they do not match their checksum"
             raise CorruptFileError(
-                f"{self.path}: no features for the picture {image_id}: {found}. "
+                f"{self.path}: no features for the image {image_id}: {found}. "
                 "Run the stage again: it computes what is missing."
             )
         return np.frombuffer(value, dtype="<f4").astype(np.float32, copy=False).reshape(self.shape)
@@ -185,7 +185,7 @@ class FeatureStore:
 
     @property
     def passes(self) -> int:
-        """Passes through the base that were ever recorded in this store."""
+        """Passes through the backbone that were ever recorded in this store."""
         return int(self._file.repairing(lambda: _counter(self._file.connection, "passes")))
 
     @property
@@ -206,7 +206,7 @@ class FeatureStore:
         """Be the only process that computes for this store; wait, and say so, for another to end.
 
         Two runs at once share the cores anyway. One after the other, the second finds what the
-        first recorded, and no picture is passed twice: ask for what is missing in the block.
+        first recorded, and no image is passed twice: ask for what is missing in the block.
         """
         return self._file.exclusive()
 
@@ -262,8 +262,8 @@ class FeatureStore:
             self._remove(damaged)
             say(
                 f"{len(damaged):,} recorded features in {self.path} do not match their checksum "
-                f"(the first: picture {damaged[0]}). They were removed; the pictures are passed "
-                "through the base again."
+                f"(the first: image {damaged[0]}). They were removed; the images are passed "
+                "through the backbone again."
             )
         return absent
 

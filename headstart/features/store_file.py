@@ -1,4 +1,4 @@
-"""A SQLite file that many processes share, and that is set aside, not trusted, when damaged."""
+"""A SQLite file that many processes share, and that is moved aside, not trusted, when damaged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TypeVar
 from headstart._utils import locks
 from headstart._utils.errors import CorruptFileError, HeadstartError
 
-if sys.platform != "win32":  # There, two runs at once may pass a picture twice, and count both.
+if sys.platform != "win32":  # There, two runs at once may pass an image twice, and count both.
     import fcntl
 
 T = TypeVar("T")
@@ -85,7 +85,7 @@ class StoreFile:
         try:
             return self._translated(action)
         except DamagedStoreError as damage:
-            self._set_aside(str(damage))
+            self._move_aside(str(damage))
             return self._translated(action)
         except HeadstartError:
             # An error of the disk is also what one sees while another process sets the file aside.
@@ -177,7 +177,7 @@ class StoreFile:
         self._connect()
         self._translated(self._prepare)
 
-    def _set_aside(self, why: str) -> None:
+    def _move_aside(self, why: str) -> None:
         with _folder_locked(self.path.parent):
             if not self._is_ours():  # Another process has seen the same damage.
                 self._renew()
@@ -193,7 +193,7 @@ class StoreFile:
                 old.text_factory = bytes
                 kept = self._translated(lambda: self._salvage(old))
         say(
-            f"The feature store {self.path} is damaged ({why}). It was set aside as {aside.name}; "
+            f"The feature store {self.path} is damaged ({why}). It was moved to {aside.name}; "
             f"{kept:,} recorded features could be read and are kept, the others are computed again."
         )
 

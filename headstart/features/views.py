@@ -1,9 +1,9 @@
-"""Augmented views of the training pictures that are recorded once, beside the plain pictures.
+"""Augmented views of the training images that are recorded once, beside the plain images.
 
-A head that is trained on new views in every epoch needs a pass a picture and epoch. A fixed number
-of views, drawn once by seed, needs that many passes a picture, ever: they are features like any
+A head that is trained on new views in every epoch needs a pass an image and epoch. A fixed number
+of views, drawn once by seed, needs that many passes an image, ever: they are features like any
 others. The views of one setting of ``extract_features.augment`` lie in one store; the number of a
-view is part of its key there, so that one view more costs one pass a picture.
+view is part of its key there, so that one view more costs one pass an image.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class RecordedViews:
-    """The views 1 to ``count`` of any picture.
+    """The views 1 to ``count`` of any image.
 
     Attributes
     ----------
     count : int
-        Views of a picture besides itself.
+        Views of an image besides itself.
     params : AugmentParams
         What may be changed.
     seed : int
@@ -48,12 +48,12 @@ class RecordedViews:
         return cls(params.views, params.augment, derive(seed, "extract_features"))
 
     def record(self, plain: Mapping[str, Any]) -> dict[str, Any]:
-        """What decides the bits of a view's features besides the picture and the view's number.
+        """What decides the bits of a view's features besides the image and the view's number.
 
         Parameters
         ----------
         plain : mapping
-            The record of plain pictures:
+            The record of plain images:
             :func:`headstart.features.extraction.fingerprint_record`.
         """
         return {
@@ -65,17 +65,17 @@ class RecordedViews:
         }
 
     def alike(self, image_id: str, view: int) -> int:
-        """The first view with the same pixels; 0 is the picture as it is.
+        """The first view with the same pixels; 0 is the image as it is.
 
         With flips alone there are few different ones, and none of them passes twice.
         """
         return first_alike(self.params, self.seed, image_id, view)
 
     def keys(self, image_id: str) -> list[str]:
-        """Under which keys the store of views holds the different views of a picture."""
+        """Under which keys the store of views holds the different views of an image."""
         numbers = (self.alike(image_id, view) for view in range(1, self.count + 1))
         return [view_key(image_id, number) for number in dict.fromkeys(numbers) if number]
 
-    def pixels(self, picture: Pixels, image_id: str, view: int) -> Pixels:
-        """A view of a decoded picture, of the same shape."""
-        return augment(picture, self.params, self.seed, image_id, view)
+    def pixels(self, image: Pixels, image_id: str, view: int) -> Pixels:
+        """A view of a decoded image, of the same shape."""
+        return augment(image, self.params, self.seed, image_id, view)

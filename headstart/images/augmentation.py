@@ -1,6 +1,6 @@
-"""Random views of a training picture: recorded ones, and new ones in every epoch of fine-tuning.
+"""Random views of a training image: recorded ones, and new ones in every epoch of fine-tuning.
 
-A view depends on (seed, picture, number) alone: not on the order in which pictures are asked for,
+A view depends on (seed, image, number) alone: not on the order in which images are asked for,
 on how many workers make them, or on which other changes are switched on. Geometry is one affine map
 sampled by Pillow (bilinear); what it uncovers repeats the nearest edge. The conventions are those
 of Keras' ``ImageDataGenerator``, so that a tutorial's numbers mean here what they meant there.
@@ -33,11 +33,11 @@ class View:
     shift_x, shift_y : float
         Shares of the side; positive takes pixels from further right and further down.
     zoom_x, zoom_y : float
-        Width and height of what is looked at, as a factor of the picture's; 1 changes nothing.
+        Width and height of what is looked at, as a factor of the image's; 1 changes nothing.
     flip_x, flip_y : bool
         Mirrored left to right, upside down.
     brightness, contrast : float
-        Factors of the pixel values, and of their distance from the picture's mean gray.
+        Factors of the pixel values, and of their distance from the image's mean gray.
     """
 
     rotation: float = 0.0
@@ -53,7 +53,7 @@ class View:
 
 
 def draw(params: AugmentParams, seed: int, image_id: str, number: int) -> View:
-    """One of the views of a picture: in fine-tuning, the number is the epoch.
+    """One of the views of an image: in fine-tuning, the number is the epoch.
 
     All numbers are drawn in one fixed order, whether they are used or not, so that switching one
     change on leaves the others as they were.
@@ -77,7 +77,7 @@ def draw(params: AugmentParams, seed: int, image_id: str, number: int) -> View:
 
 
 def first_alike(params: AugmentParams, seed: int, image_id: str, number: int) -> int:
-    """The first of the views 1 to ``number`` that is this one; 0 if it is the picture as it is.
+    """The first of the views 1 to ``number`` that is this one; 0 if it is the image as it is.
 
     Only flips repeat themselves: two draws of anything else are never equal.
     """
@@ -90,7 +90,7 @@ def first_alike(params: AugmentParams, seed: int, image_id: str, number: int) ->
 def augment(
     pixels: NDArray[np.uint8], params: AugmentParams, seed: int, image_id: str, number: int
 ) -> NDArray[np.uint8]:
-    """One of the views of a picture.
+    """One of the views of an image.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def augment(
     params : AugmentParams
     seed : int
     image_id : str
-        Names the picture, so that it has the same view wherever it stands in the data.
+        Names the image, so that it has the same view wherever it stands in the data.
     number : int
         Which of its views: the epoch, in fine-tuning.
 
@@ -154,7 +154,7 @@ def affine(view: View, width: int, height: int) -> _Affine:
 def _sample(pixels: NDArray[np.uint8], matrix: _Affine) -> NDArray[np.uint8]:
     """Bilinear samples at the mapped points.
 
-    Pillow has no fill that repeats the edge, so the picture is padded as far as the map reaches:
+    Pillow has no fill that repeats the edge, so the image is padded as far as the map reaches:
     the corners of the target bound every point of it.
     """
     height, width = pixels.shape[:2]

@@ -1,4 +1,4 @@
-"""``augment`` of two sections: random changes of a training picture."""
+"""``augment`` of two sections: random changes of a training image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from headstart.stage.sections import Probability, Section
 
 
 class AugmentParams(Section):
-    """Random changes of a training picture; all zero and false means none.
+    """Random changes of a training image; all zero and false means none.
 
     Degrees for ``rotation`` and ``shear``; shares of the side for the shifts; a factor of
     1 ± value for ``zoom``, ``brightness`` and ``contrast``. Uncovered pixels repeat the edge.

@@ -1,12 +1,12 @@
-"""Is this file a usable picture? Decided once, by decoding all of it under limits.
+"""Is this file a usable image? Decided once, by decoding all of it under limits.
 
 The format is told by the first bytes, never by the file's name, and only that one decoder of
-Pillow is let at the content. Reasons of a :class:`PictureError`:
+Pillow is let at the content. Reasons of a :class:`ImageError`:
 
 =================  ===============================================================================
 ``empty``          no bytes
-``not_a_picture``  the first bytes belong to no picture format
-``refused_format`` a picture, but of a format or kind of pixels that is not accepted
+``not_an_image``  the first bytes belong to no image format
+``refused_format`` an image, but of a format or kind of pixels that is not accepted
 ``truncated``      the content ends too early
 ``corrupt``        the decoder gave up
 ``too_small``      shorter side below ``min_side``
@@ -28,7 +28,7 @@ from dataclasses import dataclass
 
 from PIL import Image, UnidentifiedImageError
 
-from headstart._utils.errors import PictureError
+from headstart._utils.errors import ImageError
 from headstart.images.formats import EXTENSIONS, MOST_PIXELS
 
 #: Accepted formats, by the names of params.yaml, and the decoders that Pillow has for them.
@@ -95,7 +95,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_BIG = 16_000_000  # pixels; bigger pictures are decoded two at a time, however many threads ask
+_BIG = 16_000_000  # pixels; bigger images are decoded two at a time, however many threads ask
 _BEYOND = f"it has more than {MOST_PIXELS:,} pixels; Pillow opens nothing larger"
 _BIG_SLOTS = threading.BoundedSemaphore(2)
 
@@ -105,7 +105,7 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 @dataclass(frozen=True)
 class Limits:
-    """What is accepted as a picture.
+    """What is accepted as an image.
 
     Parameters
     ----------
@@ -125,13 +125,13 @@ class Limits:
     max_bytes: int = 50_000_000
 
 
-#: For pictures that the stage download has inspected; Pillow's own bound on pixels remains.
+#: For images that the stage download has inspected; Pillow's own bound on pixels remains.
 INSPECTED = Limits(max_bytes=1 << 31, max_pixels=1 << 62)
 
 
 @dataclass(frozen=True)
-class PictureInfo:
-    """A usable picture: pixels after orientation, format by the name of params.yaml, extension."""
+class ImageInfo:
+    """A usable image: pixels after orientation, format by the name of params.yaml, extension."""
 
     width: int
     height: int
@@ -139,12 +139,12 @@ class PictureInfo:
     ext: str
 
 
-def inspect(content: bytes, limits: Limits) -> PictureInfo:
-    """Decode all of a picture and say what it is.
+def inspect(content: bytes, limits: Limits) -> ImageInfo:
+    """Decode all of an image and say what it is.
 
     Raises
     ------
-    PictureError
+    ImageError
         With one of the reasons above.
     """
     name = sniff(content, limits)
@@ -155,24 +155,22 @@ def inspect(content: bytes, limits: Limits) -> PictureInfo:
         width, height = image.size
         if orientation(image) >= 5:
             width, height = height, width
-    return PictureInfo(width, height, name, EXTENSIONS[name])
+    return ImageInfo(width, height, name, EXTENSIONS[name])
 
 
 def sniff(content: bytes, limits: Limits) -> str:
     """The format by the first bytes; refuses what is empty, too long or not accepted."""
     if not content:
-        raise PictureError("empty", "the file has no bytes")
+        raise ImageError("empty", "the file has no bytes")
     if len(content) > limits.max_bytes:
-        raise PictureError(
+        raise ImageError(
             "too_large", f"{len(content):,} bytes; at most {limits.max_bytes:,} are accepted"
         )
     name = _format(content)
     if name is None:
-        raise PictureError(
-            "not_a_picture", f"it begins with {content[:12]!r}, like no picture format"
-        )
+        raise ImageError("not_an_image", f"it begins with {content[:12]!r}, like no image format")
     if name not in limits.formats:
-        raise PictureError(
+        raise ImageError(
             "refused_format",
             f"{name} is not among the accepted formats {', '.join(limits.formats)}",
         )
@@ -181,12 +179,12 @@ def sniff(content: bytes, limits: Limits) -> str:
 
 @contextmanager
 def opened(content: bytes, name: str, limits: Limits) -> Iterator[Image.Image]:
-    """The picture with its header read and checked, and no pixel decoded yet."""
+    """The image with its header read and checked, and no pixel decoded yet."""
     with quiet():
         try:
             image = Image.open(io.BytesIO(content), formats=(DECODERS[name],))
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise PictureError("too_large", _BEYOND) from error
+            raise ImageError("too_large", _BEYOND) from error
         except Exception as error:  # a stranger's header can raise anything
             raise _broken(content, name, error) from error
         with image:
@@ -199,21 +197,21 @@ def load(image: Image.Image, content: bytes, name: str) -> None:
 
     Raises
     ------
-    PictureError
+    ImageError
         ``truncated`` or ``corrupt``, or ``too_large`` if memory does not suffice.
     """
     try:
         image.load()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PictureError("too_large", _BEYOND) from error
+        raise ImageError("too_large", _BEYOND) from error
     except MemoryError as error:
-        raise PictureError("too_large", "there is not the memory to decode it") from error
+        raise ImageError("too_large", "there is not the memory to decode it") from error
     except Exception as error:  # a stranger's pixels can raise anything
         raise _broken(content, name, error) from error
 
 
 def orientation(image: Image.Image) -> int:
-    """EXIF orientation 1 to 8 of a loaded picture; 1 where the record is absent or damaged."""
+    """EXIF orientation 1 to 8 of a loaded image; 1 where the record is absent or damaged."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # noqa: BLE001 - a damaged record says nothing; the pixels are still good
@@ -228,7 +226,7 @@ def upright(image: Image.Image, record: Image.Image | None = None) -> Image.Imag
 
 
 def big_slot(image: Image.Image) -> threading.BoundedSemaphore | nullcontext[None]:
-    """A place to decode in: memory must not grow with cores times the biggest picture."""
+    """A place to decode in: memory must not grow with cores times the biggest image."""
     return _BIG_SLOTS if image.size[0] * image.size[1] > _BIG else nullcontext()
 
 
@@ -276,31 +274,31 @@ def _format(content: bytes) -> str | None:
 def _check_header(image: Image.Image, limits: Limits) -> None:
     width, height = image.size
     if width * height > limits.max_pixels:
-        raise PictureError(
+        raise ImageError(
             "too_large",
             f"{width} × {height} pixels; at most {limits.max_pixels:,} are accepted",
         )
     if min(width, height) < limits.min_side:
-        raise PictureError(
+        raise ImageError(
             "too_small", f"{width} × {height} pixels; the shorter side must have {limits.min_side}"
         )
     if image.mode not in MODES:
-        raise PictureError(
+        raise ImageError(
             "refused_format", f"pixels of kind {image.mode} have no defined way to 8-bit RGB"
         )
 
 
-def _broken(content: bytes, name: str, error: Exception) -> PictureError:
+def _broken(content: bytes, name: str, error: Exception) -> ImageError:
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, UnidentifiedImageError):
         text = f"the {name} header cannot be read"  # Pillow's text holds a memory address
     if isinstance(error, EOFError) or "truncated" in text.lower() or _ends_early(content, name):
         return _truncated(content, name)
-    return PictureError("corrupt", text)
+    return ImageError("corrupt", text)
 
 
-def _truncated(content: bytes, name: str) -> PictureError:
-    return PictureError("truncated", f"the {name} ends too early, after {len(content):,} bytes")
+def _truncated(content: bytes, name: str) -> ImageError:
+    return ImageError("truncated", f"the {name} ends too early, after {len(content):,} bytes")
 
 
 def _ends_early(content: bytes, name: str) -> bool:
@@ -321,7 +319,7 @@ def _ends_early(content: bytes, name: str) -> bool:
 def _png_ends_early(content: bytes) -> bool:
     """Whether there is no whole IEND chunk: other decoders refuse the file without it.
 
-    Walks from chunk to chunk, since anything may stand in and after the picture.
+    Walks from chunk to chunk, since anything may stand in and after the image.
     """
     place = 8
     while place + 12 <= len(content):  # Length, kind and checksum, four bytes each.

@@ -1,4 +1,4 @@
-"""What parameters, commands and the decoder have to agree upon about pictures."""
+"""What parameters, commands and the decoder have to agree upon about images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 #: Pillow takes what has more for a decompression bomb, and opens none of it.
 MOST_PIXELS = 89_478_485
 
-#: Picture format, as the manifest names it, to the extension of its member.
+#: Image format, as the manifest names it, to the extension of its member.
 EXTENSIONS: Mapping[str, str] = {
     "jpeg": "jpg",
     "png": "png",

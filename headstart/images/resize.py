@@ -1,14 +1,14 @@
-"""From a picture's bytes to the pixels that a network sees: one way for all stages.
+"""From an image's bytes to the pixels that a network sees: one way for all stages.
 
 RGB, 8 bits, squared to ``size`` with Pillow's bilinear filter, which is antialiased when it
 shrinks. Where several readings are possible, these are chosen:
 
 * EXIF orientation is applied; of an animation the first frame is taken.
-* 16-bit pictures keep their high byte, as Pillow does for colors by itself and TensorFlow for all
+* 16-bit images keep their high byte, as Pillow does for colors by itself and TensorFlow for all
   (Pillow's own ``convert`` would saturate 16-bit grays to white).
 * Transparency is laid over white: what lies beneath it is often black, or noise.
 * A JPEG of more than twice the size is decoded at a half, a quarter or an eighth, never below
-  2 × ``size``, and the exact part of the reduced picture is taken. On photos this differs from the
+  2 × ``size``, and the exact part of the reduced image is taken. On photos this differs from the
   whole decode by 0.3 of 255 levels on average and takes a seventh of the time at 4000 × 3000.
 """
 
@@ -18,26 +18,26 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, __version__
 
-from headstart._utils.errors import PictureError
+from headstart._utils.errors import ImageError
 from headstart.images.decode import INSPECTED, Limits, big_slot, load, opened, quiet, sniff, upright
 
-#: What decides the pixels besides the picture itself; a part of the features' fingerprint.
+#: What decides the pixels besides the image itself; a part of the features' fingerprint.
 SPEC = f"pillow-{__version__}/exif,first-frame,16>>8,over-white/draft-2x,bilinear/1"
 
 _WHITE = 255
 
 
 def pixels(content: bytes, size: int, limits: Limits = INSPECTED) -> npt.NDArray[np.uint8]:
-    """Decode, turn upright and resize a picture.
+    """Decode, turn upright and resize an image.
 
     Parameters
     ----------
     content : bytes
-        The picture's file.
+        The image's file.
     size : int
         Side of the result in pixels.
     limits : Limits
-        Bounds for pictures that no stage has inspected yet.
+        Bounds for images that no stage has inspected yet.
 
     Returns
     -------
@@ -46,8 +46,8 @@ def pixels(content: bytes, size: int, limits: Limits = INSPECTED) -> npt.NDArray
 
     Raises
     ------
-    PictureError
-        If the content is no picture within the limits.
+    ImageError
+        If the content is no image within the limits.
     """
     name = sniff(content, limits)
     with opened(content, name, limits) as image, big_slot(image):
@@ -61,11 +61,11 @@ def pixels(content: bytes, size: int, limits: Limits = INSPECTED) -> npt.NDArray
                 return np.array(upright(flat, record=image))
             except (MemoryError, OSError, ValueError) as error:
                 detail = f"no way from {image.mode} to RGB: {error}"
-                raise PictureError("corrupt", detail) from error
+                raise ImageError("corrupt", detail) from error
 
 
 def rgb(image: Image.Image) -> Image.Image:
-    """A loaded picture as 8-bit RGB, transparency over white, not turned or resized."""
+    """A loaded image as 8-bit RGB, transparency over white, not turned or resized."""
     if image.mode.startswith("I;16"):
         high = np.asarray(image).astype(np.uint16) >> 8
         return Image.fromarray(high.astype(np.uint8)).convert("RGB")

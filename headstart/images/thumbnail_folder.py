@@ -1,4 +1,4 @@
-"""Small pictures of files that were set aside, for people: one JPEG each, found by the file's path.
+"""Small images of files that were rejected, for people: one JPEG each, found by the file's path.
 
 Names are made from the path's hash: a stranger's file name never becomes one of ours. ``index.csv``
 says which is whose.
@@ -19,7 +19,7 @@ _DIGITS = 32
 
 
 class Album:
-    """Collects small pictures, the first few of every reason.
+    """Collects small images, the first few of every reason.
 
     Parameters
     ----------
@@ -36,21 +36,21 @@ class Album:
         """Whether there is room for one more of this reason."""
         return self._counts[reason] < _EACH
 
-    def add(self, path: str, reason: str, picture: bytes) -> None:
-        """Keep the small picture (a JPEG) of the file that stood at ``path``."""
+    def add(self, path: str, reason: str, image: bytes) -> None:
+        """Keep the small image (a JPEG) of the file that stood at ``path``."""
         self._counts[reason] += 1
         self._paths.append(path)
-        write_bytes(self._folder / _name(path), picture)
+        write_bytes(self._folder / _name(path), image)
 
     def close(self) -> None:
         """Write the index, also of nothing."""
         paths = sorted(self._paths)
-        table = pd.DataFrame({"picture": [_name(path) for path in paths], "path": paths}, dtype=str)
+        table = pd.DataFrame({"image": [_name(path) for path in paths], "path": paths}, dtype=str)
         write_text(self._folder / INDEX, table.to_csv(index=False, lineterminator="\n"))
 
 
 def find(folder: Path, path: str) -> bytes | None:
-    """The small picture of the file that stood at ``path``; None if there is none."""
+    """The small image of the file that stood at ``path``; None if there is none."""
     file = folder / _name(path)
     return file.read_bytes() if file.is_file() else None
 

@@ -1,6 +1,6 @@
-"""What can be seen of a picture, small, within bounds: also of one that no stage will take.
+"""What can be seen of an image, small, within bounds: also of one that no stage will take.
 
-Nothing here decides anything: a picture that was set aside stays set aside. A person sees why.
+Nothing here decides anything: an image that was rejected stays rejected. A person sees why.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import io
 
 from PIL import Image
 
-from headstart._utils.errors import PictureError
+from headstart._utils.errors import ImageError
 from headstart.images.decode import Limits, big_slot, load, opened, quiet, sniff, upright
 from headstart.images.resize import rgb
 
@@ -21,12 +21,12 @@ _MOST_BYTES = 20_000_000
 
 
 def reduced(content: bytes, limits: Limits, side: int = SIDE) -> Image.Image:
-    """The decoded picture, RGB, upright, its longer side at most ``side`` pixels.
+    """The decoded image, RGB, upright, its longer side at most ``side`` pixels.
 
     Raises
     ------
-    PictureError
-        If the content is no picture within the limits.
+    ImageError
+        If the content is no image within the limits.
     """
     name = sniff(content, limits)
     with opened(content, name, limits) as image, big_slot(image):
@@ -37,9 +37,9 @@ def reduced(content: bytes, limits: Limits, side: int = SIDE) -> Image.Image:
 
 
 def glimpse(content: bytes) -> bytes | None:
-    """A small JPEG of a file that was set aside; None if nothing of it can be shown.
+    """A small JPEG of a file that was rejected; None if nothing of it can be shown.
 
-    Of a picture that ends too early, the part that is there.
+    Of an image that ends too early, the part that is there.
     """
     limits = Limits(min_side=1, max_pixels=1 << 62, max_bytes=_MOST_BYTES)
     try:
@@ -51,7 +51,7 @@ def glimpse(content: bytes) -> bytes | None:
                 return None
             try:
                 load(image, content, name)
-            except PictureError:
+            except ImageError:
                 # The rest is not there: what was decoded is all.
                 image.tile = []  # type: ignore[attr-defined]  # it is a file's
             small = _small(image, SIDE)
@@ -75,4 +75,4 @@ def _small(image: Image.Image, side: int) -> Image.Image:
             flat.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
             return upright(flat, record=image)
         except (MemoryError, OSError, ValueError) as error:
-            raise PictureError("corrupt", f"no way from {image.mode} to RGB: {error}") from error
+            raise ImageError("corrupt", f"no way from {image.mode} to RGB: {error}") from error

@@ -1,7 +1,7 @@
-"""What a plan would cost: passes through the base, and seconds by the last runs here.
+"""What a plan would cost: passes through the backbone, and seconds by the last runs here.
 
 Knows the stages only by the modules that their commands name. What needs the stages' own code
-(which pictures are used, what the feature store holds) is handed in.
+(which images are used, what the feature store holds) is handed in.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ class UnknownError(Exception):
 class Wanted(NamedTuple):
     """What the extraction records, by the keys of the feature store."""
 
-    pictures: Sequence[str]
+    images: Sequence[str]
     views: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Passes:
-    """How many pictures the next run would send through the frozen base.
+    """How many images the next run would send through the frozen backbone.
 
     Attributes
     ----------
     needed : int or None
         None: it cannot be known yet.
     of : int or None
-        Different pictures in use; None if that does not matter or is not known.
+        Different images in use; None if that does not matter or is not known.
     views : int
-        Different augmented views of training pictures that are recorded besides.
+        Different augmented views of training images that are recorded besides.
     at_most : bool
-        ``needed`` is a bound, because the base itself is going to be made.
+        ``needed`` is a bound, because the backbone itself is going to be made.
     seconds_each : float or None
         What a pass took so far.
     why : str
@@ -68,11 +68,11 @@ class Passes:
         most = "up to " if self.at_most else ""
         count = f"{most}{self.needed:,}" if self.needed else "none"
         verb = "need" if self.needed > 1 else "needs"
-        of = f"{self.of:,} pictures"
+        of = f"{self.of:,} images"
         if self.views:
-            each = f"{of} and {self.views:,} views of training pictures"
+            each = f"{of} and {self.views:,} views of training images"
             of = f"{self.of + self.views:,} ({each})"
-        return f"Passes: {count} of {of} {verb} one through the base{why}."
+        return f"Passes: {count} of {of} {verb} one through the backbone{why}."
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Tuning:
 
     Attributes
     ----------
-    pictures : int or None
+    images : int or None
         Bound of those that pass through the frozen part unless that is recorded; None: not known.
     views : int
         Bound of the augmented views, which pass through it in every epoch and are never recorded.
@@ -89,22 +89,21 @@ class Tuning:
         Why it is not known.
     """
 
-    pictures: int | None
+    images: int | None
     views: int = 0
     why: str = ""
 
     def __str__(self) -> str:
         where = "through the frozen part below the cut"
-        if self.pictures is None:
-            return f"Fine-tuning: unknown how many pictures {where} ({self.why})."
+        if self.images is None:
+            return f"Fine-tuning: unknown how many images {where} ({self.why})."
         views = (
             f", and up to {self.views:,} augmented views, new ones in every epoch"
             if self.views
             else ""
         )
         return (
-            f"Fine-tuning: up to {self.pictures:,} pictures {where} (none if recorded "
-            f"before){views}."
+            f"Fine-tuning: up to {self.images:,} images {where} (none if recorded before){views}."
         )
 
 
@@ -131,7 +130,7 @@ class Total:
 
 def passes(
     planned: Sequence[Planned],
-    pictures: Callable[[Path], Wanted],
+    images: Callable[[Path], Wanted],
     outlook: Callable[[Path, Wanted], tuple[int, float | None]],
 ) -> Passes:
     """How many passes the extraction will make.
@@ -139,8 +138,8 @@ def passes(
     Parameters
     ----------
     planned : sequence of Planned
-    pictures : callable
-        Image manifest to the pictures that division and sample will leave in use, and their views.
+    images : callable
+        Image manifest to the images that division and sample will leave in use, and their views.
     outlook : callable
         Backbone folder and these to how many of them the feature store lacks, and seconds a pass.
 
@@ -151,27 +150,27 @@ def passes(
     if extraction is None or extraction.fate in STILL:
         return Passes(0, why="the features are there")
     try:
-        wanted = pictures(_images(planned))
+        wanted = images(_images(planned))
     except UnknownError as error:
         return Passes(None, why=str(error))
-    last = journal(extraction.stage).get("seconds_per_pass")
+    last = run_statistics(extraction.stage).get("seconds_per_pass")
     backbone = by_module["stages.backbone"]
     why = f"{backbone.stage.name} {backbone.fate}, and then some may turn out to be recorded"
     if backbone.fate == Fate.UNCHANGED:
         try:
             needed, each = outlook(Path(options(extraction.stage)["backbone_folder"]), wanted)
             each = last if each is None else each
-            return Passes(needed, len(wanted.pictures), len(wanted.views), seconds_each=each)
+            return Passes(needed, len(wanted.images), len(wanted.views), seconds_each=each)
         except UnknownError as error:
             why = str(error)
-    count, views = len(wanted.pictures), len(wanted.views)
+    count, views = len(wanted.images), len(wanted.views)
     return Passes(count + views, count, views, at_most=True, seconds_each=last, why=why)
 
 
 def tuning(
     planned: Sequence[Planned],
     epochs: int,
-    pictures: Callable[[Path], Mapping[str, int]],
+    images: Callable[[Path], Mapping[str, int]],
     *,
     augmented: bool,
 ) -> Tuning | None:
@@ -182,11 +181,11 @@ def tuning(
     planned : sequence of Planned
     epochs : int
         Of fine-tuning; 0: it is off.
-    pictures : callable
-        Image manifest to the number of pictures in use by split. Raises :class:`UnknownError` if
+    images : callable
+        Image manifest to the number of images in use by split. Raises :class:`UnknownError` if
         it cannot tell.
     augmented : bool
-        Whether training pictures are changed in every epoch.
+        Whether training images are changed in every epoch.
     """
     moving = {module(entry.stage) for entry in planned if entry.fate not in STILL}
     splits = {"train", "validation"} if FINE_TUNE in moving else set()
@@ -194,7 +193,7 @@ def tuning(
     if not epochs or not splits:
         return None
     try:
-        counts = pictures(_images(planned))
+        counts = images(_images(planned))
     except UnknownError as error:
         return Tuning(None, why=str(error))
     views = 0
@@ -205,7 +204,7 @@ def tuning(
 
 
 def _images(planned: Sequence[Planned]) -> Path:
-    """The manifest of all pictures, if it is going to stay as it is."""
+    """The manifest of all images, if it is going to stay as it is."""
     sources = _sources(planned)
     for entry in planned:
         if entry.stage.name in sources and entry.fate != Fate.UNCHANGED:
@@ -233,7 +232,7 @@ def seconds(entry: Planned, expected: Passes, *, epochs_changed: bool = False) -
         return 0.0
     if epochs_changed and module(entry.stage) in {FINE_TUNE, EVALUATE}:
         return None
-    record = journal(entry.stage)
+    record = run_statistics(entry.stage)
     took = record.get("seconds")
     if took is None or module(entry.stage) != EXTRACTION:
         return took
@@ -250,7 +249,7 @@ def epochs_changed(planned: Sequence[Planned], epochs: int) -> bool:
     """
     for entry in planned:
         if module(entry.stage) == FINE_TUNE:
-            record = journal(entry.stage)
+            record = run_statistics(entry.stage)
             last = record.get("epochs_asked", record.get("epochs"))
             return last is not None and last != epochs
     return False
@@ -266,9 +265,9 @@ def total(planned: Sequence[Planned], each: Mapping[str, float | None]) -> Total
     return Total(round(least, 1), round(most, 1), unknown)
 
 
-def journal(stage: Stage) -> dict[str, Any]:
-    """What the stage's last run here left in its journal; empty if there was none."""
-    folder = options(stage).get("journal")
+def run_statistics(stage: Stage) -> dict[str, Any]:
+    """What the stage's last run here left in its run statistics; empty if there was none."""
+    folder = options(stage).get("run_statistics")
     name = module(stage).rpartition(".")[2]
     try:
         found = json.loads((Path(folder or ".") / f"{name}.json").read_text(encoding="utf-8"))

@@ -163,7 +163,7 @@ def apply(params: Path, layers: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _without_former_source(layers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Null for what tells of the former source of pictures, where a layer names a source.
+    """Null for what tells of the former source of images, where a layer names a source.
 
     Otherwise a recipe for a folder would be refused because of the Kaggle name that stood there.
     """

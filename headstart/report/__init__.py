@@ -1,1 +1,1 @@
-"""Pictures and pages made from artifacts. No TensorFlow."""
+"""Images and pages made from artifacts. No TensorFlow."""

@@ -20,7 +20,7 @@ def cost(
     Parameters
     ----------
     table : mapping
-        ``data/journal/runtime.json``.
+        ``data/run_statistics/runtime.json``.
     seconds_per_pass : float or None
         Wall-clock seconds that a pass took when passes were last made; None if that is not known.
     cores : int
@@ -33,17 +33,17 @@ def cost(
         {**found[stage], "wh": _wh(float(found[stage]["seconds"]), cores, watts)}
         for stage in in_order(found)
     ]
-    avoided = None
-    if seconds_per_pass is not None and table["passes_avoided"]:
-        seconds = seconds_per_pass * table["passes_avoided"]
-        avoided = {"seconds": seconds, "wh": _wh(seconds, cores, watts)}
+    cached = None
+    if seconds_per_pass is not None and table["passes_cached"]:
+        seconds = seconds_per_pass * table["passes_cached"]
+        cached = {"seconds": seconds, "wh": _wh(seconds, cores, watts)}
     return {
         "rows": rows,
         "done": table["passes_done"],
-        "avoided": table["passes_avoided"],
+        "cached": table["passes_cached"],
         "seconds": table["seconds"],
         "wh": _wh(float(table["seconds"]), cores, watts),
-        "saved": avoided,
+        "saved": cached,
         "cores": cores,
         "watts": watts,
         "most": max((row["seconds"] for row in rows), default=0.0),
@@ -68,7 +68,7 @@ def exported(folder: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "files": files_of(folder),
         "comparisons": list(_comparisons(metrics, ())),
-        "pictures": metrics.get("pictures"),
+        "images": metrics.get("images"),
         "refused": metrics.get("refused", 0),
     }
 

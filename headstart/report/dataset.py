@@ -1,4 +1,4 @@
-"""What a page says of the pictures: how many, how large, and which files were set aside."""
+"""What a page says of the images: how many, how large, and which files were rejected."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from headstart.report.thumbnails import Thumbnail
 _NAMED = 100  # files that are listed by name
 
 
-def counted(pictures: pd.DataFrame) -> dict[str, Any]:
+def counted(images: pd.DataFrame) -> dict[str, Any]:
     """Counts by class and split.
 
     Parameters
     ----------
-    pictures : DataFrame
+    images : DataFrame
         Rows of the sample manifest: what was used.
     """
-    numbers = pd.crosstab(pictures["label"], pictures["split"])
+    numbers = pd.crosstab(images["label"], images["split"])
     numbers = numbers.reindex(columns=list(SPLITS), fill_value=0)
     most = int(numbers.sum(axis=1).max()) if len(numbers) else 0
     rows = []
@@ -47,14 +47,14 @@ def counted(pictures: pd.DataFrame) -> dict[str, Any]:
         "classes": len(rows),
         "least": int(sums.min()) if rows else 0,
         "most": most,
-        "formats": pictures["format"].value_counts().sort_index().to_dict(),
-        "bytes": int(pictures["bytes"].sum()),
+        "formats": images["format"].value_counts().sort_index().to_dict(),
+        "bytes": int(images["bytes"].sum()),
     }
 
 
-def sized(pictures: pd.DataFrame) -> dict[str, Any]:
-    """The least, the middle and the largest picture by its pixels."""
-    sizes = pictures[["width", "height"]]
+def sized(images: pd.DataFrame) -> dict[str, Any]:
+    """The least, the middle and the largest image by its pixels."""
+    sizes = images[["width", "height"]]
     order = (sizes["width"] * sizes["height"]).sort_values(kind="stable").index
     middle = sizes.loc[order[len(order) // 2]]
     first, last = sizes.loc[order[0]], sizes.loc[order[-1]]
@@ -66,15 +66,15 @@ def sized(pictures: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def aside(table: pd.DataFrame, picture: Callable[[str], Thumbnail | None]) -> dict[str, Any]:
+def aside(table: pd.DataFrame, image: Callable[[str], Thumbnail | None]) -> dict[str, Any]:
     """Files that were not taken, by reason.
 
     Parameters
     ----------
     table : DataFrame
         ``path``, ``reason``, ``detail``.
-    picture : callable
-        The small picture of the file that stood at a path, if there is one.
+    image : callable
+        The small image of the file that stood at a path, if there is one.
     """
     groups = []
     left = _NAMED
@@ -82,7 +82,7 @@ def aside(table: pd.DataFrame, picture: Callable[[str], Thumbnail | None]) -> di
         rows = table[table["reason"] == reason].head(left)
         left -= len(rows)
         files = [
-            {"path": row["path"], "detail": row["detail"], "picture": picture(row["path"])}
+            {"path": row["path"], "detail": row["detail"], "image": image(row["path"])}
             for row in rows.to_dict("records")
         ]
         groups.append(
@@ -90,8 +90,8 @@ def aside(table: pd.DataFrame, picture: Callable[[str], Thumbnail | None]) -> di
                 "reason": reason,
                 "means": REASONS.get(str(reason), ""),
                 "count": int(number),
-                "seen": [file for file in files if file["picture"]],
-                "unseen": [file for file in files if not file["picture"]],
+                "seen": [file for file in files if file["image"]],
+                "unseen": [file for file in files if not file["image"]],
                 "more": int(number) - len(files),
             }
         )

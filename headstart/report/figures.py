@@ -178,18 +178,18 @@ def batches(table: pd.DataFrame) -> Draw:
 
 
 def calibration(table: pd.DataFrame) -> Draw:
-    """Accuracy over confidence with 95 % intervals, and how many pictures a bin has.
+    """Accuracy over confidence with 95 % intervals, and how many images a bin has.
 
     Parameters
     ----------
     table : DataFrame
-        ``confidence``, ``accuracy`` and ``count`` of the bins that hold pictures.
+        ``confidence``, ``accuracy`` and ``count`` of the bins that hold images.
     """
 
     def draw(figure: Figure, inks: Inks) -> None:
         top, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
         _dress(top, inks, "how often it is right", "")
-        _dress(below, inks, "pictures", "probability of the first guess")
+        _dress(below, inks, "images", "probability of the first guess")
         top.plot((0, 1), (0, 1), color=inks.text, linewidth=0.8, linestyle=":")
         right = (table["accuracy"] * table["count"]).round().astype(int)
         bounds = [wilson_interval(r, n) for r, n in zip(right, table["count"], strict=True)]
@@ -210,7 +210,7 @@ def calibration(table: pd.DataFrame) -> Draw:
 
 
 def sizes(width: pd.Series[int], height: pd.Series[int], image_size: int) -> Draw:
-    """Width and height of the pictures beside the square that the network sees."""
+    """Width and height of the images beside the square that the network sees."""
 
     def draw(figure: Figure, inks: Inks) -> None:
         from matplotlib.patches import Rectangle

@@ -1,4 +1,4 @@
-"""Which test pictures a page shows, and what it says under each of them."""
+"""Which test images a page shows, and what it says under each of them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from headstart._utils.errors import PictureError
+from headstart._utils.errors import ImageError
 from headstart._utils.seeds import uniform
 from headstart.datasets.shards import ShardReader
 from headstart.evaluation.predictions import Predictions
 from headstart.report.thumbnails import thumbnail
 
-_EACH = 12  # pictures of the worst, the most and the least certain
+_EACH = 12  # images of the worst, the most and the least certain
 
 
 def choose(predictions: Predictions, count: int, seed: int) -> dict[str, list[int]]:
@@ -25,9 +25,9 @@ def choose(predictions: Predictions, count: int, seed: int) -> dict[str, list[in
     ----------
     predictions : Predictions
     count : int
-        Pictures of the grid; fewer where there are fewer.
+        Images of the grid; fewer where there are fewer.
     seed : int
-        Draws the grid, each picture by its path: the same ones whatever else is in the split.
+        Draws the grid, each image by its path: the same ones whatever else is in the split.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def cards(
     images: Path,
     manifest: pd.DataFrame,
 ) -> dict[str, list[dict[str, Any]]]:
-    """What the page shows of each chosen picture.
+    """What the page shows of each chosen image.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def cards(
     images : Path
         Folder of the shards.
     manifest : DataFrame
-        Rows of the test pictures, in the order of the predictions or not.
+        Rows of the test images, in the order of the predictions or not.
     """
     places = manifest.set_index("path")
     made: dict[int, dict[str, Any]] = {}
@@ -96,14 +96,14 @@ def _card(
     predictions: Predictions, row: int, classes: Sequence[str], content: bytes
 ) -> dict[str, Any]:
     try:
-        picture = thumbnail(content)
-    except PictureError:
-        picture = None
+        image = thumbnail(content)
+    except ImageError:
+        image = None
     record, probabilities = predictions.rows.iloc[row], predictions.model[row]
     order = np.argsort(-probabilities, kind="stable")[:3]
     own = list(classes).index(record["label"])
     return {
-        "picture": picture,
+        "image": image,
         "path": record["path"],
         "label": record["label"],
         "predicted": record["predicted"],

@@ -1,7 +1,7 @@
-"""Raw pictures in a grid, each titled with its class and shape, as a PNG file.
+"""Raw images in a grid, each titled with its class and shape, as a PNG file.
 
 Class names are strangers' text: they are drawn as they stand, shortened, and never read as
-formulas. The same pictures give the same bytes.
+formulas. The same images give the same bytes.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _LONGEST = 26  # letters of a class name over one cell
 
 @dataclass(frozen=True)
 class Raw:
-    """A picture to be shown.
+    """An image to be shown.
 
     Attributes
     ----------
     title : str
         Its class, or its path.
     width, height : int
-        Pixels of the picture as it came, orientation applied.
+        Pixels of the image as it came, orientation applied.
     pixels : ndarray of shape (h, w, 3), uint8
         Reduced to what the page can show.
     """
@@ -53,22 +53,22 @@ class Raw:
 
 
 def reduced(content: bytes, side: int = _SIDE) -> npt.NDArray[np.uint8]:
-    """A picture's pixels, RGB, upright, its proportions kept, no side longer than ``side``.
+    """An image's pixels, RGB, upright, its proportions kept, no side longer than ``side``.
 
     Raises
     ------
-    PictureError
-        If the content is no picture.
+    ImageError
+        If the content is no image.
     """
     return np.asarray(thumbnails.reduced(content, INSPECTED, side))
 
 
-def draw_grid(pictures: Sequence[Raw], columns: int, target: Path) -> None:
+def draw_grid(images: Sequence[Raw], columns: int, target: Path) -> None:
     """Write the grid, row by row; cells that are left stay empty.
 
     Parameters
     ----------
-    pictures : sequence of Raw
+    images : sequence of Raw
         At least one.
     columns : int
     target : Path
@@ -77,19 +77,19 @@ def draw_grid(pictures: Sequence[Raw], columns: int, target: Path) -> None:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    columns = min(columns, len(pictures))
-    rows = -(-len(pictures) // columns)
-    lines = 1 + max(picture.caption.count("\n") for picture in pictures)
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    lines = 1 + max(image.caption.count("\n") for image in images)
     with mpl.rc_context({"text.parse_math": False, "font.family": "DejaVu Sans", "font.size": 8.0}):
         figure = Figure(figsize=(columns * _INCHES, rows * (_INCHES + 0.25 * lines)), dpi=_DPI)
         grid = figure.subplots(rows, columns, squeeze=False)
         for place, axes in enumerate(grid.flat):
             axes.set_axis_off()
-            if place < len(pictures):
-                picture = pictures[place]
-                small = max(picture.width, picture.height) <= 64
-                axes.imshow(picture.pixels, interpolation="nearest" if small else "antialiased")
-                axes.set_title(picture.caption)
+            if place < len(images):
+                image = images[place]
+                small = max(image.width, image.height) <= 64
+                axes.imshow(image.pixels, interpolation="nearest" if small else "antialiased")
+                axes.set_title(image.caption)
         stream = io.BytesIO()
         with warnings.catch_warnings():
             # A script that the font lacks is drawn as boxes; the terminal has the name.

@@ -108,7 +108,7 @@ def points(change: float) -> str:
 
 
 def chance(probability: float) -> str:
-    """A probability of one picture: never rounded to certainty."""
+    """A probability of one image: never rounded to certainty."""
     if 0.9995 <= probability < 1:
         return f"> 99.9{_SPACE}%"
     return percent(probability)

@@ -12,5 +12,5 @@ from headstart.stage.sections import PositiveFloat, Section
 class MakeReportParams(Section):
     """Size of the grid of predictions, and the power behind the estimate of energy."""
 
-    pictures: Annotated[int, Field(ge=1, le=300)]
+    images: Annotated[int, Field(ge=1, le=300)]
     watts_per_core: PositiveFloat

@@ -1,4 +1,4 @@
-"""What a model says of pictures, as a picture: a cell each, titled with the class."""
+"""What a model says of images, as an image: a cell each, titled with the class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LONGEST = 30
 
 @dataclass(frozen=True)
 class Guessed(Raw):
-    """A picture and its likeliest class; the title is the file's name.
+    """An image and its likeliest class; the title is the file's name.
 
     Attributes
     ----------
@@ -31,12 +31,12 @@ class Guessed(Raw):
 
 
 def guessed(content: bytes, file: str, label: str, probability: float) -> Guessed:
-    """A picture's file with what was said of it.
+    """An image's file with what was said of it.
 
     Raises
     ------
-    PictureError
-        If the content is no picture.
+    ImageError
+        If the content is no image.
     """
     pixels = reduced(content)
     height, width, _ = pixels.shape

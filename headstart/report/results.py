@@ -130,13 +130,13 @@ def confused(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def classes(
-    metrics: Mapping[str, Any], pictures: pd.DataFrame, counts: npt.NDArray[np.int64]
+    metrics: Mapping[str, Any], images: pd.DataFrame, counts: npt.NDArray[np.int64]
 ) -> list[dict[str, Any]]:
-    """A row a class: pictures of each split, precision, recall, F1, and what it is taken for.
+    """A row a class: images of each split, precision, recall, F1, and what it is taken for.
 
-    A class without a test picture has no recall, and one that was never guessed no precision: None.
+    A class without a test image has no recall, and one that was never guessed no precision: None.
     """
-    numbers = pictures.groupby(["label", "split"]).size()
+    numbers = images.groupby(["label", "split"]).size()
     head = {row["label"]: row for row in metrics["head"]["per_class"]}
     names = metrics["classes"]
     rows = []

@@ -13,7 +13,7 @@ from headstart._utils.files import read_json
 from headstart._utils.machine import cores
 from headstart.backbones.record import BackboneRecord, read_backbone
 from headstart.datasets.csv_table import read_table
-from headstart.datasets.manifests import read_set_aside, read_split
+from headstart.datasets.manifests import read_rejected, read_split
 from headstart.evaluation.passes import TABLE, passes_table
 from headstart.evaluation.predictions import Predictions, read_predictions
 from headstart.report import cost, dataset, figures, gallery, provenance, results
@@ -34,8 +34,8 @@ class Files:
 
     images: Path
     manifest: Path
-    set_aside: Path
-    set_aside_pictures: Path
+    rejected: Path
+    rejected_images: Path
     backbone_folder: Path
     head_epochs: Path
     head_batches: Path
@@ -45,7 +45,7 @@ class Files:
     calibration: Path
     export_folder: Path
     export_metrics: Path
-    journal: Path
+    run_statistics: Path
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Run:
     files : Files
     metrics : dict
         Scores of both models.
-    pictures : DataFrame
+    images : DataFrame
         The sample manifest: what was used.
     predictions : Predictions
         Of the test split.
@@ -65,12 +65,12 @@ class Run:
     epochs, batches, tuned : DataFrame
         Histories of the head by epoch and by batch, and of fine-tuning by epoch; may be empty.
     calibration : DataFrame
-        Bins that hold pictures.
+        Bins that hold images.
     """
 
     files: Files
     metrics: dict[str, Any]
-    pictures: pd.DataFrame
+    images: pd.DataFrame
     predictions: Predictions
     backbone: BackboneRecord
     epochs: pd.DataFrame
@@ -85,7 +85,7 @@ def read(files: Files) -> Run:
     return Run(
         files=files,
         metrics=metrics,
-        pictures=read_split(files.manifest),
+        images=read_split(files.manifest),
         predictions=read_predictions(files.predictions, metrics["classes"]),
         backbone=read_backbone(files.backbone_folder),
         epochs=read_epochs(files.head_epochs),
@@ -109,7 +109,7 @@ def draw(run: Run, folder: Path) -> None:
     figures.write(
         folder,
         "sizes",
-        figures.sizes(run.pictures["width"], run.pictures["height"], run.backbone.image_size),
+        figures.sizes(run.images["width"], run.images["height"], run.backbone.image_size),
     )
 
 
@@ -128,32 +128,32 @@ def show(run: Run, drawn: Path, page: Page, seed: int, params: MakeReportParams)
     """
     classes = run.metrics["classes"]
     counts = results.confusion(run.predictions, classes)
-    chosen = gallery.choose(run.predictions, params.pictures, seed)
+    chosen = gallery.choose(run.predictions, params.images, seed)
     content: dict[str, Any] = {
         "metrics": run.metrics,
         "backbone": run.backbone,
         "scores": results.scores(run.metrics),
         "matrix": results.matrix(counts, classes),
         "confused": results.confused(run.metrics),
-        "classes": results.classes(run.metrics, run.pictures, counts),
+        "classes": results.classes(run.metrics, run.images, counts),
         "trained": len(run.epochs) + len(run.tuned),
         "tuning": len(run.tuned) > 0,
-        "cards": gallery.cards(chosen, run.predictions, classes, run.files.images, run.pictures),
-        "data": dataset.counted(run.pictures),
-        "sizes": dataset.sized(run.pictures),
+        "cards": gallery.cards(chosen, run.predictions, classes, run.files.images, run.images),
+        "data": dataset.counted(run.images),
+        "sizes": dataset.sized(run.images),
         "aside": dataset.aside(
-            read_set_aside(run.files.set_aside), partial(kept, run.files.set_aside_pictures)
+            read_rejected(run.files.rejected), partial(kept, run.files.rejected_images)
         ),
         "exported": cost.exported(run.files.export_folder, read_json(run.files.export_metrics)),
         "commit": provenance.commit(),
         "params": {key: value for key, value in page.params.items() if key not in _NOT_SHOWN},
-        **_journal(run.files.journal, params),
+        **_journal(run.files.run_statistics, params),
     }
     pages.write(page.path, content, drawn)
 
 
 def _journal(folder: Path, params: MakeReportParams) -> dict[str, Any]:
-    """What the run cost, and the machine; another's features come without a journal of theirs."""
+    """What the run cost, and the machine; features of others come without statistics."""
     environment = _read(folder / "environment.json", {})
     table = _read(folder / TABLE, passes_table({}, 0))
     extraction = _read(folder / "extract_features.json", {})

@@ -16,14 +16,14 @@ _FROZEN = ("moving_mean", "moving_variance")
 
 
 def tree(name: str, paths: Iterable[str], most: int = 30) -> str:
-    """Folders with the number of pictures in each, drawn as a tree.
+    """Folders with the number of images in each, drawn as a tree.
 
     Parameters
     ----------
     name : str
         Of the top.
     paths : iterable of str
-        Paths of pictures, with ``/`` between folders.
+        Paths of images, with ``/`` between folders.
     most : int
         Folders that are shown of one folder; the others are counted in a line.
     """
@@ -58,7 +58,7 @@ def tree(name: str, paths: Iterable[str], most: int = 30) -> str:
 
 
 def division(manifest: pd.DataFrame, most: int = 30) -> str:
-    """Pictures of each class in train, validation and test."""
+    """Images of each class in train, validation and test."""
     labels = class_names(manifest)
     cells = Counter(zip(manifest["label"], manifest["split"], strict=True))
     rows: list[tuple[str, ...]] = [("class", *SPLITS, "together")]
@@ -81,7 +81,7 @@ class LayerRow:
     ----------
     name, kind : str
     shape : tuple of int
-        Of the output for one picture.
+        Of the output for one image.
     parameters, trainable : int
         Numbers that the layer holds, and those of them that learn.
     """
@@ -105,7 +105,7 @@ def head_rows(
     feature_shape : sequence of int
         What the head reads.
     normalizes : bool
-        Whether its batch normalization learns: it does not while the base is fine-tuned.
+        Whether its batch normalization learns: it does not while the backbone is fine-tuned.
     """
     weights = weight_shapes(layers, feature_shape)
     shape = tuple(feature_shape)

@@ -1,4 +1,4 @@
-"""Small pictures for a page, as ``data:`` addresses: decoded within bounds, never enlarged."""
+"""Small images for a page, as ``data:`` addresses: decoded within bounds, never enlarged."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from headstart.images.decode import INSPECTED
 from headstart.images.thumbnail_folder import find
 from headstart.images.thumbnails import reduced
 
-_SMALL = 64  # pictures up to this side lose nothing
+_SMALL = 64  # images up to this side lose nothing
 _SQUARES = 32  # and up to this one the page shows their pixels as squares
 _QUALITY = 78
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A small picture.
+    """A small image.
 
     Attributes
     ----------
@@ -39,12 +39,12 @@ class Thumbnail:
 
 
 def thumbnail(content: bytes) -> Thumbnail:
-    """A picture at no more than 160 pixels a side, upright, its proportions kept.
+    """An image at no more than 160 pixels a side, upright, its proportions kept.
 
     Raises
     ------
-    PictureError
-        If the content is no picture within Pillow's own bounds.
+    ImageError
+        If the content is no image within Pillow's own bounds.
     """
     image = reduced(content, INSPECTED)
     stream = io.BytesIO()
@@ -58,7 +58,7 @@ def thumbnail(content: bytes) -> Thumbnail:
 
 
 def kept(folder: Path, path: str) -> Thumbnail | None:
-    """The small picture that was kept of a file that was set aside, if there is one."""
+    """The small image that was kept of a file that was rejected, if there is one."""
     content = find(folder, path)
     if content is None:
         return None

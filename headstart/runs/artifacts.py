@@ -1,4 +1,4 @@
-"""What Prefect's pages show of a run: scores, the table of passes, pictures, and how far it is.
+"""What Prefect's pages show of a run: scores, the table of passes, images, and how far it is.
 
 None of it is worth a stage: a server that cannot be reached is told of once, and then left alone.
 """
@@ -32,8 +32,8 @@ Rows = list[dict[str, Any]]
 
 _FILE_BYTES = 5_000_000  # of a table's file
 _ROWS = 500
-_PICTURE_BYTES = 1_000_000
-_PICTURES = 24  # of one output: a folder with more is data, not a report
+_IMAGE_BYTES = 1_000_000
+_IMAGES = 24  # of one output: a folder with more is data, not a report
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -54,13 +54,13 @@ class Board:
         self._begin = threading.Lock()
 
     def stage(self, root: Path, stage: Stage) -> None:
-        """A stage's metrics as tables, and its pictures."""
+        """A stage's metrics as tables, and its images."""
         for path in stage.metrics:
             for name, rows in tables(root / path):
                 self.table("-".join([stage.name, *name]), rows, f"`{path}` of {stage.name}")
-        for picture in pictures(root, stage):
-            said = f"{picture.relative_to(root).as_posix()} of {stage.name}"
-            self.picture(f"{stage.name}-{picture.stem}", picture, said)
+        for image in images(root, stage):
+            said = f"{image.relative_to(root).as_posix()} of {stage.name}"
+            self.image(f"{stage.name}-{image.stem}", image, said)
 
     def notes(self, root: Path, paths: Sequence[str]) -> None:
         """Files that tell of the run, and are no stage's output."""
@@ -75,13 +75,13 @@ class Board:
             says = f"{says}: the first {len(shown):,} of {len(rows):,} rows"
         self._do(lambda: create_table_artifact(shown, key=key(name), description=says))
 
-    def picture(self, name: str, path: Path, says: str) -> None:
-        """Publish a picture, held in the artifact itself; a large one is named instead."""
-        content = path.read_bytes()[: _PICTURE_BYTES + 1]
+    def image(self, name: str, path: Path, says: str) -> None:
+        """Publish an image, held in the artifact itself; a large one is named instead."""
+        content = path.read_bytes()[: _IMAGE_BYTES + 1]
         if not content.startswith(_PNG):
             return
-        if len(content) > _PICTURE_BYTES:
-            row = {"picture": says, "bytes": path.stat().st_size}
+        if len(content) > _IMAGE_BYTES:
+            row = {"image": says, "bytes": path.stat().st_size}
             self.table(name, [row], f"{says} is too large to be shown here")
             return
         address = f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
@@ -217,13 +217,13 @@ def _cell(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def pictures(root: Path, stage: Stage) -> list[Path]:
+def images(root: Path, stage: Stage) -> list[Path]:
     """The PNG files among what a stage writes, and in the folders that it writes; no links."""
     found: list[Path] = []
     for name in stage.written:
         path = root / name
         inside = sorted(path.glob("*.png")) if path.is_dir() else [path]
         taken = [file for file in inside if file.suffix == ".png" and file.is_file()]
-        if len(taken) <= _PICTURES:
+        if len(taken) <= _IMAGES:
             found += [file for file in taken if not file.is_symlink()]
     return found

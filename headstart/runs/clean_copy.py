@@ -145,7 +145,7 @@ def _settle(made: Copy) -> None:
 
 
 def add_missing(made: Copy, root: Path, paths: Iterable[str]) -> tuple[str, ...]:
-    """Copy what git does not know of from the user's folder: pictures that a commit only names.
+    """Copy what git does not know of from the user's folder: images that a commit only names.
 
     Parameters
     ----------

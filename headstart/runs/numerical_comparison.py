@@ -1,7 +1,8 @@
 """How alike two files of one format are: by their numbers, where their bytes differ.
 
 As a program, for what must not import this project's code:
-``python -m headstart.runs.numerical_comparison`` reads a JSON list of pairs of paths from its input, and writes a list of answers.
+``python -m headstart.runs.numerical_comparison`` reads a JSON list of pairs of paths from its
+input, and writes a list of answers.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The checkout stays as it is: HEAD, branch and index are not touched, and once they are safe in the
 commit, the files that git keeps are given back the content that they have in HEAD, so that the next
-run finds a clean tree. What git does not keep (pictures, features, models) stays; dvc.lock in the
+run finds a clean tree. What git does not keep (images, features, models) stays; dvc.lock in the
 commit names it, and DVC's cache has it.
 
 dvc.lock decides whether anything is new. Seconds, passes and the machine differ every time, and

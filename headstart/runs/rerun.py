@@ -48,7 +48,7 @@ class Request:
     require : Verdict
         The least that counts as success.
     warm : Path or None
-        A feature store whose records are copied and used; None: every picture passes again.
+        A feature store whose records are copied and used; None: every image passes again.
     from_source : bool
         Run the stages that fetch the data, also where their outputs are in the cache or the remote.
     keep : bool
@@ -248,11 +248,11 @@ def _check_format(commit: Commit) -> None:
 
 
 def _environment_path(records: Mapping[str, Record]) -> str | None:
-    """Where the commit keeps its environment: beside the journal that its stages write."""
+    """Where the commit keeps its environment: beside the run statistics that its stages write."""
     for record in records.values():
-        journal = options(record).get("journal")
-        if journal:
-            return f"{journal}/{ENVIRONMENT}"
+        run_statistics = options(record).get("run_statistics")
+        if run_statistics:
+            return f"{run_statistics}/{ENVIRONMENT}"
     return None
 
 

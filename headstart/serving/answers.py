@@ -1,4 +1,4 @@
-"""From probabilities to what is said of a picture: the likeliest classes, if likely enough."""
+"""From probabilities to what is said of an image: the likeliest classes, if likely enough."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Guess:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model says of a picture.
+    """What a model says of an image.
 
     Attributes
     ----------

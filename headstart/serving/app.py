@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from headstart._utils.errors import PictureError
+from headstart._utils.errors import ImageError
 from headstart.serving import rest
 from headstart.serving.answers import Answer, answer
 from headstart.serving.bodies import Upload, files
@@ -90,9 +90,9 @@ def _add_page(app: FastAPI, service: Service) -> None:
                 "backbone": model.backbone.name,
                 "form": service.classifier.form,
                 "formats": list(settings.limits.formats),
-                "max_picture_bytes": min(settings.limits.max_bytes, settings.max_body),
+                "max_image_bytes": min(settings.limits.max_bytes, settings.max_body),
                 "max_pixels": settings.limits.max_pixels,
-                "max_pictures": settings.max_pictures,
+                "max_images": settings.max_images,
             }
         )
 
@@ -113,16 +113,16 @@ def _add_predict(app: FastAPI, service: Service) -> None:
     async def predict(request: Request) -> JSONResponse:
         top, threshold = _options(request)
         async with service.bodies.stream(request) as stream:
-            uploads = await _uploads(request, stream, service.settings.max_pictures)
+            uploads = await _uploads(request, stream, service.settings.max_images)
             found = await service.classify([upload.content for upload in uploads])
         classes = service.classifier.classes
         results = [
             _result(upload, result)
-            if isinstance(result, PictureError)
+            if isinstance(result, ImageError)
             else _result(upload, answer(result, classes, top, threshold))
             for upload, result in zip(uploads, found, strict=True)
         ]
-        faults = [result for result in found if isinstance(result, PictureError)]
+        faults = [result for result in found if isinstance(result, ImageError)]
         if len(faults) == len(found):
             raise RefusedError(status_of(faults[0]), str(faults[0]), {"results": results})
         return JSONResponse({"model": service.settings.name, "results": results})
@@ -136,7 +136,7 @@ def _add_rest(app: FastAPI, service: Service) -> None:
 
     def understood(body: bytes) -> rest.Asked:
         with service.parser:
-            return rest.understand(body, classifier.size, settings.max_pictures)
+            return rest.understand(body, classifier.size, settings.max_images)
 
     async def predict(request: Request, name: str, version: str = rest.VERSION) -> JSONResponse:
         _require(settings.name, name, version)
@@ -147,8 +147,8 @@ def _add_rest(app: FastAPI, service: Service) -> None:
             found = await service.classify(asked.items)
         rows = []
         for place, result in enumerate(found):
-            if isinstance(result, PictureError):
-                raise RefusedError(400, f"picture {place}: {result}")
+            if isinstance(result, ImageError):
+                raise RefusedError(400, f"image {place}: {result}")
             rows.append(result)
         return JSONResponse(rest.answered(rows, classifier.classes, columnar=asked.columnar))
 
@@ -192,22 +192,22 @@ def _options(request: Request) -> tuple[int, float]:
     return top, threshold
 
 
-async def _uploads(request: Request, stream: Any, max_pictures: int) -> list[Upload]:
-    """The pictures of a body: multipart, or the bytes of one."""
+async def _uploads(request: Request, stream: Any, max_images: int) -> list[Upload]:
+    """The images of a body: multipart, or the bytes of one."""
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        return await files(request, stream, max_pictures)
+        return await files(request, stream, max_images)
     if kind.startswith(_RAW):
         return [Upload(None, b"".join([chunk async for chunk in stream]))]
     raise RefusedError(
         415,
         f"The body is called {kind[:100]!r}. Send multipart/form-data (curl -F file=@photo.jpg) or "
-        "one picture's bytes (curl -H 'Content-Type: image/jpeg' --data-binary @photo.jpg).",
+        "one image's bytes (curl -H 'Content-Type: image/jpeg' --data-binary @photo.jpg).",
     )
 
 
-def _result(upload: Upload, said: Answer | PictureError) -> dict[str, Any]:
-    if isinstance(said, PictureError):
+def _result(upload: Upload, said: Answer | ImageError) -> dict[str, Any]:
+    if isinstance(said, ImageError):
         return {"file": upload.name, "error": said.detail, "reason": said.reason}
     return {
         "file": upload.name,

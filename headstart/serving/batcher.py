@@ -1,4 +1,4 @@
-"""Pictures of many requests at once, put into batches for a few threads, and never too many.
+"""Images of many requests at once, put into batches for a few threads, and never too many.
 
 A thread that is free takes what waits, up to a batch, and waits a moment for more only if told to.
 What waits and what is worked on is bounded: a request that finds no room is refused at once, which

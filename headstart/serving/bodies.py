@@ -116,7 +116,7 @@ async def files(
     try:
         parts = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
         if not parts:
-            raise RefusedError(422, "The multipart body holds no file. Send one part a picture.")
+            raise RefusedError(422, "The multipart body holds no file. Send one part an image.")
         if len(parts) > max_files:
             raise too_many(f"more than {max_files}", max_files)
         return [Upload(_valid(part.filename), await part.read()) for part in parts]
@@ -130,7 +130,7 @@ def _valid(name: str | None) -> str | None:
 
 
 def too_many(got: str, most: int) -> RefusedError:
-    """More pictures than a request may have; ``got`` says how many."""
+    """More images than a request may have; ``got`` says how many."""
     return RefusedError(
-        413, f"The request has {got} pictures; at most {most} are accepted (--max-pictures)."
+        413, f"The request has {got} images; at most {most} are accepted (--max-images)."
     )

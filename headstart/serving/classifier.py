@@ -1,7 +1,7 @@
 """An exported model as a function from pixels to probabilities, from its folder alone.
 
 LiteRT runs it without TensorFlow, in as many threads as there are cores; where no LiteRT file was
-exported, the SavedModel's signature for pixels does. Pictures are decoded by
+exported, the SavedModel's signature for pixels does. Images are decoded by
 :mod:`headstart.images.resize` either way, so that a model sees what it was trained on.
 """
 
@@ -30,7 +30,7 @@ RUNNABLE: tuple[FormName, ...] = (
     "tflite_float16",
     "tflite_int8",
 )
-#: Pictures that a call of TensorFlow takes; LiteRT passes them one at a time.
+#: Images that a call of TensorFlow takes; LiteRT passes them one at a time.
 _TENSORFLOW_BATCH = 32
 
 
@@ -45,7 +45,7 @@ class Classifier:
     form : str
         The form that runs.
     batch : int
-        Pictures that a call should have; 1 where more bring nothing.
+        Images that a call should have; 1 where more bring nothing.
     calls : int
         Calls that run at the same time.
     run : callable
@@ -65,11 +65,11 @@ class Classifier:
 
     @property
     def size(self) -> int:
-        """Side of the pictures in pixels."""
+        """Side of the images in pixels."""
         return self.model.image_size
 
     def __call__(self, pixels: Pixels) -> Floats:
-        """Probabilities of n pictures.
+        """Probabilities of n images.
 
         Parameters
         ----------

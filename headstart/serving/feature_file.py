@@ -1,4 +1,4 @@
-"""Features of any number of pictures as a ``.npy``, and whose they are as a CSV beside it."""
+"""Features of any number of images as a ``.npy``, and whose they are as a CSV beside it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Add = Callable[[str, npt.NDArray[np.float32]], None]
 
 
 def names_beside(path: Path) -> Path:
-    """Where the pictures' names are written."""
+    """Where the images' names are written."""
     return path.with_suffix(".csv")
 
 

@@ -39,11 +39,11 @@ class Extractor:
     form : str
         The form that runs.
     shape : tuple of int
-        Of one picture's features: a vector, or a map (height, width, channels).
+        Of one image's features: a vector, or a map (height, width, channels).
     run : callable
-        At most ``batch`` pictures, uint8 (n, size, size, 3), to float32 (n, *shape).
+        At most ``batch`` images, uint8 (n, size, size, 3), to float32 (n, *shape).
     batch : int
-        Pictures that a call should have.
+        Images that a call should have.
     calls : int
         Calls that run at the same time: TensorFlow uses all cores for one; a second one decodes
         meanwhile.
@@ -58,11 +58,11 @@ class Extractor:
 
     @property
     def size(self) -> int:
-        """Side of the pictures in pixels."""
+        """Side of the images in pixels."""
         return self.model.image_size
 
     def __call__(self, pixels: Pixels) -> Floats:
-        """Features of n pictures, float32, of shape (n, *shape).
+        """Features of n images, float32, of shape (n, *shape).
 
         Raises
         ------
@@ -117,7 +117,7 @@ def _first(folder: Path, model: ExportedModel) -> LayeredForm:
         raise HeadstartError(
             "Features come from the form keras or h5, and a module of TensorFlow Hub cannot be "
             "written in either: its layers are none of Keras. `data/features` holds those of the "
-            "run's own pictures."
+            "run's own images."
         )
     raise HeadstartError(
         f"Features come from the form keras or h5, whose layers can be told apart; {folder} has "

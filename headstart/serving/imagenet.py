@@ -20,8 +20,8 @@ from headstart.serving.prediction import Floats, Pixels
 
 #: The value of ``--weights`` for Keras' own.
 IMAGENET = "imagenet"
-#: Pictures that a call takes on a GPU. On a CPU more than one bring little, and alone, what is said
-#: of a picture does not depend on its neighbors.
+#: Images that a call takes on a GPU. On a CPU more than one bring little, and alone, what is said
+#: of an image does not depend on its neighbors.
 _GPU_BATCH = 32
 
 
@@ -51,7 +51,7 @@ class ImageNetClassifier:
     Attributes
     ----------
     size : int
-        Side of the pictures in pixels.
+        Side of the images in pixels.
     classes : tuple of str
         WordNet's numbers in the order of the probabilities: no two are equal, unlike names.
     names : dict of str to str
@@ -59,7 +59,7 @@ class ImageNetClassifier:
     origin : str
         Where the weights came from, for people.
     batch, calls : int
-        Pictures that a call should have, and calls that run at the same time.
+        Images that a call should have, and calls that run at the same time.
     run : callable
         uint8 (n, size, size, 3) to float32 (n, 1000).
     """
@@ -73,7 +73,7 @@ class ImageNetClassifier:
     run: Callable[[Pixels], Floats]
 
     def __call__(self, pixels: Pixels, /) -> Floats:
-        """Probabilities of n pictures.
+        """Probabilities of n images.
 
         Raises
         ------

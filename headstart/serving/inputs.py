@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart._utils.errors import PictureError
+from headstart._utils.errors import ImageError
 from headstart.sources.entries import name_fault, shown
 from headstart.sources.folder import FolderSource
 from headstart.sources.layout import unwanted
@@ -25,7 +25,7 @@ _PATTERN = frozenset("*?[")
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One picture to be.
+    """One image to be.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ def read_file(path: str, max_bytes: int, *, follow: bool = True) -> bytes:
 
     Raises
     ------
-    PictureError
+    ImageError
         ``unreadable``, ``special`` or ``too_large``.
     """
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -97,12 +97,12 @@ def read_file(path: str, max_bytes: int, *, follow: bool = True) -> bytes:
         descriptor = os.open(path, flags)
         with open(descriptor, "rb") as file:  # noqa: PTH123 - pathlib opens no descriptors
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise PictureError("special", "it is a folder, a device, a pipe or a socket")
+                raise ImageError("special", "it is a folder, a device, a pipe or a socket")
             content = file.read(max_bytes + 1)
     except OSError as error:
-        raise PictureError("unreadable", error.strerror or str(error)) from error
+        raise ImageError("unreadable", error.strerror or str(error)) from error
     if len(content) > max_bytes:
-        raise PictureError("too_large", f"more than {max_bytes:,} bytes")
+        raise ImageError("too_large", f"more than {max_bytes:,} bytes")
     return content
 
 

@@ -29,16 +29,16 @@ class Metrics:
             "headstart_request_seconds", "From the head of a request to the end of its answer.",
             ["route"], buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
-        self.pictures = Counter(
-            "headstart_pictures", "Pictures by what came of them: `classified`, or why not.",
+        self.images = Counter(
+            "headstart_images", "Images by what came of them: `classified`, or why not.",
             ["outcome"], registry=self.registry,
         )  # fmt: skip
         self.batch = Histogram(
-            "headstart_batch_pictures", "Pictures of a batch.", buckets=_SIZES,
+            "headstart_batch_images", "Images of a batch.", buckets=_SIZES,
             registry=self.registry,
         )  # fmt: skip
         self.held = Gauge(
-            "headstart_pictures_held", "Pictures that wait or are being classified.",
+            "headstart_images_held", "Images that wait or are being classified.",
             registry=self.registry,
         )  # fmt: skip
         info = Gauge(

@@ -1,7 +1,7 @@
-"""Pictures through a model: read, decoded and passed in threads, answered in order.
+"""Images through a model: read, decoded and passed in threads, answered in order.
 
 As in extraction, worker threads do everything that takes time and the thread that called takes the
-results, so that memory holds a few pictures however many there are; unlike there, the results come
+results, so that memory holds a few images however many there are; unlike there, the results come
 in the order of the inputs.
 """
 
@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from headstart._utils.errors import PictureError
+from headstart._utils.errors import ImageError
 from headstart._utils.machine import cores
 from headstart.images.decode import Limits
 from headstart.images.resize import pixels
@@ -31,22 +31,22 @@ Floats = npt.NDArray[np.float32]
 
 
 class Function(Protocol):
-    """What pictures pass through: :class:`headstart.serving.classifier.Classifier`, for one."""
+    """What images pass through: :class:`headstart.serving.classifier.Classifier`, for one."""
 
     @property
     def size(self) -> int:
-        """Side of the pictures in pixels."""
+        """Side of the images in pixels."""
 
     @property
     def batch(self) -> int:
-        """Pictures that a call should have; 1 where more bring nothing."""
+        """Images that a call should have; 1 where more bring nothing."""
 
     @property
     def calls(self) -> int:
         """Calls that run at the same time."""
 
     def __call__(self, pixels: Pixels, /) -> Floats:
-        """uint8 (n, size, size, 3) to a row for each picture; called from several threads."""
+        """uint8 (n, size, size, 3) to a row for each image; called from several threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Outcome:
     input : Input
     output : ndarray, float32, or None
         What the function gave for it; None where it could not be read.
-    fault : PictureError or None
+    fault : ImageError or None
         Why not.
     content : bytes
         The file, if it was asked to be kept.
@@ -66,7 +66,7 @@ class Outcome:
 
     input: Input
     output: Floats | None = None
-    fault: PictureError | None = None
+    fault: ImageError | None = None
     content: bytes = b""
 
 
@@ -80,7 +80,7 @@ def predict(
     function : Function
     inputs : sequence of Input
     limits : Limits
-        What is accepted as a picture.
+        What is accepted as an image.
     keep : bool
         Whether the files' bytes come with the outcomes.
     """
@@ -113,7 +113,7 @@ def _run(function: Function, chunk: Sequence[Input], limits: Limits, keep: bool)
         try:
             content = read(one, limits)
             batch.append(pixels(content, function.size, limits))
-        except PictureError as fault:
+        except ImageError as fault:
             outcomes.append(Outcome(one, fault=fault))
         else:
             outcomes.append(Outcome(one, content=content if keep else b""))
@@ -130,7 +130,7 @@ def refusals(inputs: Sequence[Input], limits: Limits) -> Iterator[Outcome]:
     for one in inputs:
         try:
             read(one, limits)
-        except PictureError as fault:
+        except ImageError as fault:
             yield Outcome(one, fault=fault)
 
 
@@ -139,11 +139,11 @@ def read(one: Input, limits: Limits) -> bytes:
 
     Raises
     ------
-    PictureError
+    ImageError
         If they cannot be had, or are too many.
     """
     if one.refusal:
-        raise PictureError(*one.refusal)
+        raise ImageError(*one.refusal)
     if one.remote:
         from headstart.serving.web import fetch
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi.responses import JSONResponse
 
-from headstart._utils.errors import PictureError
+from headstart._utils.errors import ImageError
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-_STATUS = {"too_large": 413, "not_a_picture": 415, "refused_format": 415}
+_STATUS = {"too_large": 413, "not_an_image": 415, "refused_format": 415}
 #: After an answer that came before its request had ended: bytes and seconds to go on reading for.
 _LINGER_BYTES = 1 << 30
 _LINGER_SECONDS = 10.0
@@ -54,11 +54,11 @@ class RefusedError(Exception):
 
 def busy() -> RefusedError:
     """There is no room for now."""
-    return RefusedError(503, "Too many pictures are waiting. Try again in a second.", retry=True)
+    return RefusedError(503, "Too many images are waiting. Try again in a second.", retry=True)
 
 
-def status_of(fault: PictureError) -> int:
-    """The status that a picture's fault has when there is nothing else to answer."""
+def status_of(fault: ImageError) -> int:
+    """The status that an image's fault has when there is nothing else to answer."""
     return _STATUS.get(fault.reason, 422)
 
 

@@ -1,7 +1,7 @@
 """TensorFlow Serving's REST form: what it takes and how it answers, for the exported SavedModel.
 
 https://www.tensorflow.org/tfx/serving/api_rest describes it. Two signatures, as the SavedModel has:
-``serving_default`` takes encoded pictures (``{"b64": …}``), ``pixels`` uint8 arrays.
+``serving_default`` takes encoded images (``{"b64": …}``), ``pixels`` uint8 arrays.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ class Asked:
     columnar: bool
 
 
-def understand(body: bytes, size: int, max_pictures: int) -> Asked:
-    """The pictures of a request.
+def understand(body: bytes, size: int, max_images: int) -> Asked:
+    """The images of a request.
 
     Raises
     ------
     RefusedError
         400, saying what was expected; 413 if there are too many.
     """
-    # Lists and objects become many times their size in memory: no more than pictures can have.
-    most = max_pictures * (size * size + size + 8) + 8
+    # Lists and objects become many times their size in memory: no more than images can have.
+    most = max_images * (size * size + size + 8) + 8
     if body.count(b"[") + body.count(b"{") > most:
         raise RefusedError(
             413,
-            f"The request has more lists and objects than {max_pictures} pictures can have "
-            "(--max-pictures).",
+            f"The request has more lists and objects than {max_images} images can have "
+            "(--max-images).",
         )
     document = _parsed(body)
     signature = document.get("signature_name") or ENCODED
@@ -74,9 +74,9 @@ def understand(body: bytes, size: int, max_pictures: int) -> Asked:
     if columnar and isinstance(values, dict) and set(values) == {name}:
         values = values[name]
     if not isinstance(values, list) or not values:
-        raise _wrong("expected a list of at least one picture")
-    if len(values) > max_pictures:
-        raise too_many(str(len(values)), max_pictures)
+        raise _wrong("expected a list of at least one image")
+    if len(values) > max_images:
+        raise too_many(str(len(values)), max_images)
     if not columnar:
         values = [
             value[name] if isinstance(value, dict) and set(value) == {name} else value
@@ -144,13 +144,13 @@ def _parsed(body: bytes) -> dict[str, Any]:
 def _encoded(value: Any, place: int, size: int) -> bytes:  # noqa: ARG001 - as _array
     if not isinstance(value, dict) or set(value) != {"b64"} or not isinstance(value["b64"], str):
         raise _wrong(
-            f'picture {place}: expected {{"b64": "…"}}, the bytes of a file in base64; for arrays '
+            f'image {place}: expected {{"b64": "…"}}, the bytes of a file in base64; for arrays '
             f'of pixels, say "signature_name": "{PIXELS}"'
         )
     try:
         return base64.b64decode(value["b64"], validate=True)
     except (binascii.Error, ValueError) as error:
-        raise _wrong(f"picture {place}: {error}") from None
+        raise _wrong(f"image {place}: {error}") from None
 
 
 def _array(value: Any, place: int, size: int) -> npt.NDArray[np.uint8]:
@@ -159,9 +159,9 @@ def _array(value: Any, place: int, size: int) -> npt.NDArray[np.uint8]:
     pixels = [pixel for row in rows for line in row if _has(line, size) for pixel in line]
     numbers = [number for pixel in pixels if _has(pixel, 3) for number in pixel]
     if len(numbers) != size * size * 3:
-        raise _wrong(f"picture {place}: expected integers of shape ({size}, {size}, 3)")
+        raise _wrong(f"image {place}: expected integers of shape ({size}, {size}, 3)")
     if any(type(number) is not int or not 0 <= number <= 255 for number in numbers):
-        raise _wrong(f"picture {place}: expected integers from 0 to 255")
+        raise _wrong(f"image {place}: expected integers from 0 to 255")
     return np.array(numbers, np.uint8).reshape(size, size, 3)
 
 

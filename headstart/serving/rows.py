@@ -85,7 +85,7 @@ def _table(inputs: Sequence[Input], classes: Sequence[str], top: int) -> tuple[s
 
     def write(one: Input, said: Answer) -> str:
         label = UNSURE if said.label is None else plain(said.label)
-        # Of an unsure picture the likeliest class is told as well.
+        # Of an unsure image the likeliest class is told as well.
         others = said.guesses[1:] if said.sure else said.guesses
         more = [f"{plain(guess.label)} {percent(guess.probability)}" for guess in others]
         return line([plain(one.name), label, percent(said.probability), *more])

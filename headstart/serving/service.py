@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from headstart._utils.errors import PictureError
+from headstart._utils.errors import ImageError
 from headstart.images.decode import Limits
 from headstart.images.resize import pixels
 from headstart.serving import rest
@@ -29,19 +29,19 @@ class Settings:
     name : str
         Of the model, in addresses.
     limits : Limits
-        What is accepted as a picture.
+        What is accepted as an image.
     max_body : int
         Bytes of a request.
-    max_pictures : int
-        Pictures of a request.
+    max_images : int
+        Images of a request.
     room : int
-        Pictures of all requests that wait or are worked on.
+        Images of all requests that wait or are worked on.
     max_held : int
         Bytes of all requests that are being answered.
     max_batch : int or None
-        Pictures of a batch; None: what the form that runs likes best.
+        Images of a batch; None: what the form that runs likes best.
     max_wait : float or None
-        Seconds that a picture waits for others; None: likewise.
+        Seconds that an image waits for others; None: likewise.
     hosts, origins : tuple of str
         Further names of this service, and origins of pages that may use it.
     """
@@ -49,7 +49,7 @@ class Settings:
     name: str = "headstart"
     limits: Limits = field(default_factory=Limits)
     max_body: int = 32_000_000
-    max_pictures: int = 64
+    max_images: int = 64
     room: int = 256
     max_held: int = 256_000_000
     max_batch: int | None = None
@@ -69,7 +69,7 @@ class Service:
         self.bodies = Bodies(settings.max_body, settings.max_held)
         # JSON becomes Python objects of many times its size, and is parsed on one core anyway.
         self.parser = threading.Lock()
-        # TensorFlow does more pictures a second in a batch; LiteRT passes one after the other.
+        # TensorFlow does more images a second in a batch; LiteRT passes one after the other.
         alone = classifier.batch == 1
         wait = (0.0 if alone else 0.005) if settings.max_wait is None else settings.max_wait
         self.batcher: Batcher[rest.Item, Floats] = Batcher(
@@ -93,13 +93,13 @@ class Service:
                     if isinstance(item, bytes)
                     else item
                 )
-            except PictureError as fault:
+            except ImageError as fault:
                 results[place] = fault
         rows: Iterator[Floats] = iter(self.classifier(np.stack(batch)) if batch else ())
         return [next(rows) if result is None else result for result in results]
 
-    async def classify(self, items: Sequence[rest.Item]) -> list[Floats | PictureError]:
-        """Probabilities of each picture, or why it cannot be read.
+    async def classify(self, items: Sequence[rest.Item]) -> list[Floats | ImageError]:
+        """Probabilities of each image, or why it cannot be read.
 
         Raises
         ------
@@ -113,11 +113,11 @@ class Service:
         found = await asyncio.gather(
             *(asyncio.wrap_future(future) for future in futures), return_exceptions=True
         )
-        results: list[Floats | PictureError] = []
+        results: list[Floats | ImageError] = []
         for result in found:
-            if isinstance(result, BaseException) and not isinstance(result, PictureError):
+            if isinstance(result, BaseException) and not isinstance(result, ImageError):
                 raise result
-            outcome = result.reason if isinstance(result, PictureError) else "classified"
-            self.metrics.pictures.labels(outcome).inc()
+            outcome = result.reason if isinstance(result, ImageError) else "classified"
+            self.metrics.images.labels(outcome).inc()
             results.append(result)
         return results

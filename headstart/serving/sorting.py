@@ -1,4 +1,4 @@
-"""Pictures copied into one folder a class; what lies there already is never written over."""
+"""Images copied into one folder a class; what lies there already is never written over."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from headstart.serving.rows import UNSURE
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 _ANY = re.compile(r"\.[A-Za-z0-9]{1,5}")
-_PICTURES = re.compile(r"\.(jpe?g|jpe|jfif|png|webp|gif|bmp|dib|tiff?)", re.IGNORECASE)
+_IMAGES = re.compile(r"\.(jpe?g|jpe|jfif|png|webp|gif|bmp|dib|tiff?)", re.IGNORECASE)
 _LONGEST = 200  # bytes; file systems take 255, and a number and an extension follow
 _MOST = 100_000
 
 
 class Sorter:
-    """Copies pictures into ``folder/CLASS/``.
+    """Copies images into ``folder/CLASS/``.
 
     Parameters
     ----------
     folder : Path
         Made if it is absent. It may itself be a link, because the user named it.
     classes : sequence of str
-        Each gets a folder of its own; pictures below the threshold go to ``unsure``.
+        Each gets a folder of its own; images below the threshold go to ``unsure``.
 
     Raises
     ------
@@ -53,7 +53,7 @@ class Sorter:
             raise _not_written(folder, error) from error
 
     def add(self, one: Input, said: Answer, content: bytes) -> Path:
-        """Copy a picture, and say where it lies.
+        """Copy an image, and say where it lies.
 
         A file of that name with the same content is left as it is; with another content, the copy
         gets the next number that is free.
@@ -132,24 +132,24 @@ def safe_name(name: str) -> str:
 
 
 def file_name(one: Input, content: bytes) -> str:
-    """The name of the copy: the picture's own, made safe, with an extension of a picture.
+    """The name of the copy: the image's own, made safe, with an extension of an image.
 
-    A file keeps the one that it has; an address only one that pictures have.
+    A file keeps the one that it has; an address only one that images have.
     """
     last = urlsplit(one.place).path if one.remote else one.place.replace("\\", "/")
     if one.remote:
         last = unquote(last)
     stem, extension = os.path.splitext(last.rsplit("/", 1)[-1])  # noqa: PTH122 - of a name
     kind = EXTENSIONS[sniff(content, Limits(max_bytes=len(content)))]
-    # A stranger's address must not make a picture into what a double click would run or show.
-    fine = _PICTURES if one.remote else _ANY
+    # A stranger's address must not make an image into what a double click would run or show.
+    fine = _IMAGES if one.remote else _ANY
     if not fine.fullmatch(extension):
         stem, extension = f"{stem}{extension}", f".{kind}"
-    return f"{safe_name(stem) if stem else 'picture'}{extension}"
+    return f"{safe_name(stem) if stem else 'image'}{extension}"
 
 
 def _holds(path: Path, content: bytes) -> bool:
-    """Whether a file that is there is this picture."""
+    """Whether a file that is there is this image."""
     if path.is_symlink() or not path.is_file() or path.stat().st_size != len(content):
         return False
     return path.read_bytes() == content

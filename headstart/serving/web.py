@@ -1,4 +1,4 @@
-"""One picture from an address: bounded in bytes and in time, and not kept."""
+"""One image from an address: bounded in bytes and in time, and not kept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import requests
 import urllib3
 
-from headstart._utils.errors import PictureError
+from headstart._utils.errors import ImageError
 from headstart._utils.tables import plain
 from headstart.sources.http import short
 
@@ -31,7 +31,7 @@ def fetch(url: str, max_bytes: int, patience: Patience | None = None) -> bytes:
 
     Raises
     ------
-    PictureError
+    ImageError
         ``unreachable``, with what the server or the network said; ``too_large``.
     """
     patience = patience or Patience()
@@ -47,19 +47,19 @@ def fetch(url: str, max_bytes: int, patience: Patience | None = None) -> bytes:
                 return _body(answer, max_bytes, time.monotonic() + patience.total)
     except requests.TooManyRedirects as error:
         detail = f"it leads from redirect to redirect, more than {_REDIRECTS} times"
-        raise PictureError("unreachable", detail) from error
+        raise ImageError("unreachable", detail) from error
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        raise PictureError("unreachable", _told(short(error))) from error
+        raise ImageError("unreachable", _told(short(error))) from error
 
 
 def _body(answer: requests.Response, max_bytes: int, deadline: float) -> bytes:
     if answer.status_code != 200:
-        raise PictureError(
+        raise ImageError(
             "unreachable", f"the server answered {answer.status_code} {_told(answer.reason)}"
         )
     length = answer.headers.get("Content-Length", "")
     if length.isdigit() and int(length) > max_bytes:
-        raise PictureError("too_large", f"{int(length):,} bytes; at most {max_bytes:,}")
+        raise ImageError("too_large", f"{int(length):,} bytes; at most {max_bytes:,}")
     parts: list[bytes] = []
     got = 0
     # Undecoded: a body that unpacks to a thousand times its size must not be unpacked.
@@ -67,11 +67,11 @@ def _body(answer: requests.Response, max_bytes: int, deadline: float) -> bytes:
         parts.append(chunk)
         got += len(chunk)
         if got > max_bytes:
-            raise PictureError("too_large", f"more than {max_bytes:,} bytes")
+            raise ImageError("too_large", f"more than {max_bytes:,} bytes")
         if time.monotonic() > deadline:
-            raise PictureError("unreachable", f"it took too long; {got:,} bytes had come")
+            raise ImageError("unreachable", f"it took too long; {got:,} bytes had come")
     if length.isdigit() and got < int(length):
-        raise PictureError("truncated", f"the connection ended after {got:,} of {length} bytes")
+        raise ImageError("truncated", f"the connection ended after {got:,} of {length} bytes")
     return b"".join(parts)
 
 

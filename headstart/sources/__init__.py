@@ -1,1 +1,1 @@
-"""Where pictures come from: embedded, folder, archive, table, TensorFlow Datasets, Kaggle."""
+"""Where images come from: embedded, folder, archive, table, TensorFlow Datasets, Kaggle."""

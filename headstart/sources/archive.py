@@ -1,4 +1,4 @@
-"""A zip or tar file of pictures: told apart by content, its sha256 checked before it is opened."""
+"""A zip or tar file of images: told apart by content, its sha256 checked before it is opened."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def open_archive(path: Path, sha256: str | None, bounds: Bounds) -> ZipSource | 
     SourceError
         If it is absent, another file than ``sha256`` says, or no intact archive.
     UnsafeArchiveError
-        If it holds what no archive of pictures needs.
+        If it holds what no archive of images needs.
     """
     if not path.is_file():
         raise SourceError(

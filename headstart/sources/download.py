@@ -1,7 +1,7 @@
-"""From a source to checked pictures in shards and an image manifest.
+"""From a source to checked images in shards and an image manifest.
 
-Every file is decoded once. What is no usable picture is set aside with a reason and counted:
-files = kept + set aside, always.
+Every file is decoded once. What is no usable image is rejected with a reason and counted:
+files = kept + rejected, always.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _table(params: DownloadParams, location: Path) -> Source:
         columns,
         params.root,
         params.splits,
-        params.max_picture_bytes,
+        params.max_image_bytes,
         params.max_total_bytes,
     )
 
@@ -85,7 +85,7 @@ def _tfds(params: DownloadParams, location: Path) -> Source:
         location,
         Features(params.path_column, params.label_column, params.group_column),
         params.splits,
-        params.max_picture_bytes,
+        params.max_image_bytes,
         params.max_total_bytes,
     )
 
@@ -106,53 +106,53 @@ _OPENERS: Mapping[str, Callable[[DownloadParams, Path], Source]] = {
 
 
 def table(taken: Sequence[Taken], places: Mapping[str, Place]) -> pd.DataFrame:
-    """The image manifest of the kept pictures."""
+    """The image manifest of the kept images."""
     rows = [
         {
-            "image_id": picture.image_id,
-            "path": picture.path,
-            "label": picture.place.label,
-            "given_split": picture.place.given_split,
-            "width": picture.info.width,
-            "height": picture.info.height,
-            "format": picture.info.format,
-            "bytes": picture.bytes,
-            "group": picture.place.group,
-            "shard": places[picture.image_id].shard,
-            "offset": places[picture.image_id].offset,
+            "image_id": image.image_id,
+            "path": image.path,
+            "label": image.place.label,
+            "given_split": image.place.given_split,
+            "width": image.info.width,
+            "height": image.info.height,
+            "format": image.info.format,
+            "bytes": image.bytes,
+            "group": image.place.group,
+            "shard": places[image.image_id].shard,
+            "offset": places[image.image_id].offset,
         }
-        for picture in taken
+        for image in taken
     ]
     return frame(rows, IMAGES)
 
 
 def conflicts(taken: Sequence[Taken]) -> dict[str, list[Taken]]:
-    """Pictures whose bytes stand under several labels, by ``image_id``."""
+    """Images whose bytes stand under several labels, by ``image_id``."""
     by_id: defaultdict[str, list[Taken]] = defaultdict(list)
-    for picture in taken:
-        by_id[picture.image_id].append(picture)
+    for image in taken:
+        by_id[image.image_id].append(image)
     return {
         image_id: same
         for image_id, same in sorted(by_id.items())
-        if len({picture.place.label for picture in same}) > 1
+        if len({image.place.label for image in same}) > 1
     }
 
 
 def measures(taken: Sequence[Taken], aside: Sequence[Aside]) -> dict[str, Any]:
-    """The counts that the metrics record; ``files = kept + set_aside``."""
-    splits = Counter(picture.place.given_split for picture in taken)
-    labels = Counter(picture.place.label for picture in taken)
+    """The counts that the metrics record; ``files = kept + rejected``."""
+    splits = Counter(image.place.given_split for image in taken)
+    labels = Counter(image.place.label for image in taken)
     return {
         "files": len(taken) + len(aside),
         "kept": len(taken),
-        "set_aside": len(aside),
-        "set_aside_by_reason": dict(Counter(file.reason for file in aside)),
+        "rejected": len(aside),
+        "rejected_by_reason": dict(Counter(file.reason for file in aside)),
         # A list, which DVC's tables of metrics leave out: a column a class would fill them.
-        "classes": [{"label": label, "pictures": labels[label]} for label in sorted(labels)],
-        "duplicates": len(taken) - len({picture.image_id for picture in taken}),
+        "classes": [{"label": label, "images": labels[label]} for label in sorted(labels)],
+        "duplicates": len(taken) - len({image.image_id for image in taken}),
         "label_conflicts": len(conflicts(taken)),
         "given_splits": {name: splits[name] for name in SPLITS if splits[name]},
-        "bytes": sum(picture.bytes for picture in taken),
+        "bytes": sum(image.bytes for image in taken),
     }
 
 
@@ -161,11 +161,11 @@ def report(counts: Mapping[str, Any], taken: Sequence[Taken], aside: Sequence[As
     lines = [f"{counts['kept']:,} of {counts['files']:,} files kept, {counts['bytes']:,} bytes."]
     lines += _grid(taken, counts)
     if counts["duplicates"]:
-        lines.append(f"{counts['duplicates']:,} of them repeat the bytes of another picture.")
+        lines.append(f"{counts['duplicates']:,} of them repeat the bytes of another image.")
     if not aside:
-        return "\n".join([*lines, "No file was set aside."])
-    lines.append(f"{len(aside):,} set aside:")
-    for reason, number in sorted(counts["set_aside_by_reason"].items()):
+        return "\n".join([*lines, "No file was rejected."])
+    lines.append(f"{len(aside):,} rejected:")
+    for reason, number in sorted(counts["rejected_by_reason"].items()):
         first = [file for file in aside if file.reason == reason][:3]
         lines.append(f"  {reason} ({number:,})")
         lines += [f"    {file.path}: {file.detail}" for file in first]
@@ -175,46 +175,47 @@ def report(counts: Mapping[str, Any], taken: Sequence[Taken], aside: Sequence[As
 
 
 def _grid(taken: Sequence[Taken], counts: Mapping[str, Any]) -> list[str]:
-    """Pictures a class, by split where the source is divided."""
+    """Images a class, by split where the source is divided."""
     most = 30
     columns = list(counts["given_splits"])
-    cells = Counter((picture.place.label, picture.place.given_split) for picture in taken)
+    cells = Counter((image.place.label, image.place.given_split) for image in taken)
     width = max((len(row["label"]) for row in counts["classes"]), default=0)
     lines = []
     for row in counts["classes"][:most]:
         label = row["label"]
         parts = [f"{cells[label, split]:,} {split}" for split in columns if cells[label, split]]
         divided = f"  ({', '.join(parts)})" if parts else ""
-        lines.append(f"  {label:<{width}}  {row['pictures']:>9,}{divided}")
+        lines.append(f"  {label:<{width}}  {row['images']:>9,}{divided}")
     if len(counts["classes"]) > most:
         lines.append(f"  … and {len(counts['classes']) - most:,} more classes")
     return lines
 
 
 def warn(found: Mapping[str, Sequence[Taken]]) -> None:
-    """Name the pictures that contradict themselves."""
+    """Name the images that contradict themselves."""
     if not found:
         return
     print(
-        f"\nWARNING: {len(found):,} pictures stand under several labels. All are kept, and a model "
+        f"\nWARNING: {len(found):,} images stand under several labels. All are kept, and a model "
         "cannot be right about them. Remove the wrong copies:",
         file=sys.stderr,
     )
     for same in list(found.values())[:10]:
-        print("  " + "  =  ".join(picture.path for picture in same), file=sys.stderr)
+        print("  " + "  =  ".join(image.path for image in same), file=sys.stderr)
     if len(found) > 10:
         print(f"  … and {len(found) - 10:,} more", file=sys.stderr)
 
 
 def check_classes(taken: Sequence[Taken], aside: Sequence[Aside], origin: str) -> None:
-    kept = sorted({picture.place.label for picture in taken})
+    """Raise HeadstartError if there are fewer than two classes."""
+    kept = sorted({image.place.label for image in taken})
     if len(kept) >= 2:
         return
     reasons = ", ".join(f"{n:,} {name}" for name, n in Counter(a.reason for a in aside).items())
     raise SourceError(
-        f"{origin} holds usable pictures of {len(kept)} classes ({', '.join(kept) or 'none'}); at "
-        f"least 2 are needed. Set aside: {reasons or 'nothing'}. Nothing was written. The limits "
-        "are `formats`, `min_side`, `max_pixels` and `max_picture_bytes` of `download`."
+        f"{origin} holds usable images of {len(kept)} classes ({', '.join(kept) or 'none'}); at "
+        f"least 2 are needed. Rejected: {reasons or 'nothing'}. Nothing was written. The limits "
+        "are `formats`, `min_side`, `max_pixels` and `max_image_bytes` of `download`."
     )
 
 
@@ -223,6 +224,6 @@ def check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise SourceError(
-            f"The pictures need {needed:,} bytes, and {folder} has room for {free:,}. Nothing was "
+            f"The images need {needed:,} bytes, and {folder} has room for {free:,}. Nothing was "
             "written. Make room and run again."
         )

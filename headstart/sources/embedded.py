@@ -1,6 +1,6 @@
 """1,797 handwritten digits that come with scikit-learn: nothing to fetch, ten classes.
 
-The pictures are 8 × 8 grays of 17 levels (E. Alpaydin and C. Kaynak, "Optical Recognition of
+The images are 8 × 8 grays of 17 levels (E. Alpaydin and C. Kaynak, "Optical Recognition of
 Handwritten Digits", UCI Machine Learning Repository, 1998, its test part). They are written as PNG
 files without compression, so that their bytes depend on no version of any encoder.
 """
@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from headstart._utils.errors import PictureError
+from headstart._utils.errors import ImageError
 from headstart.sources.entries import Entry
 from headstart.sources.png import canonical_png
 
@@ -27,10 +27,8 @@ class EmbeddedSource:
 
         digits = load_digits()
         self._files = {
-            f"digits/{label}/{number:04}.png": canonical_png(to_gray(picture))
-            for number, (label, picture) in enumerate(
-                zip(digits.target, digits.images, strict=True)
-            )
+            f"digits/{label}/{number:04}.png": canonical_png(to_gray(image))
+            for number, (label, image) in enumerate(zip(digits.target, digits.images, strict=True))
         }
         self._entries = [Entry(path, len(self._files[path])) for path in sorted(self._files)]
 
@@ -41,14 +39,14 @@ class EmbeddedSource:
 
     @property
     def entries(self) -> Sequence[Entry]:
-        """All 1,797 pictures."""
+        """All 1,797 images."""
         return self._entries
 
     @property
     def arrangement(self) -> None:
         """The folders tell."""
 
-    def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | PictureError]]:
+    def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
         """The bytes of each wanted path."""
         for entry in self._entries:
             if entry.path in wanted:

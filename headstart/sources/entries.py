@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from headstart._utils.errors import PictureError, SourceError
+from headstart._utils.errors import ImageError, SourceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Entry:
     size : int
         Bytes, as the source declares them.
     refusal : tuple of (reason, detail), or None
-        Why it is set aside without being read.
+        Why it is rejected without being read.
     """
 
     path: str
@@ -49,7 +49,7 @@ class Arrangement(Protocol):
 
 
 class Source(Protocol):
-    """Where pictures come from."""
+    """Where images come from."""
 
     @property
     def origin(self) -> str:
@@ -63,7 +63,7 @@ class Source(Protocol):
     def arrangement(self) -> Arrangement | None:
         """Classes and splits, where the source itself knows them; None: the folders tell."""
 
-    def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | PictureError]]:
+    def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
         """The bytes of each wanted path, once, in the source's own order.
 
         A file that cannot be read comes as the reason instead of its bytes.

@@ -1,4 +1,4 @@
-"""A folder of pictures on this machine, read in place and left alone."""
+"""A folder of images on this machine, read in place and left alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import stat
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from headstart._utils.errors import PictureError, SourceError
+from headstart._utils.errors import ImageError, SourceError
 from headstart.sources.entries import Entry, name_fault, shown
 
 
@@ -39,7 +39,7 @@ class FolderSource:
         if total > max_total_bytes:
             raise SourceError(
                 f"{folder} holds {total:,} bytes; `download.max_total_bytes` allows "
-                f"{max_total_bytes:,}. Nothing was written. Raise it if the pictures are wanted."
+                f"{max_total_bytes:,}. Nothing was written. Raise it if the images are wanted."
             )
 
     @property
@@ -56,13 +56,13 @@ class FolderSource:
     def arrangement(self) -> None:
         """The folders tell."""
 
-    def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | PictureError]]:
+    def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
         """The bytes of each wanted path, in sorted order."""
         for entry in self._entries:
             if entry.path in wanted:
                 yield entry.path, self._read(entry)
 
-    def _read(self, entry: Entry) -> bytes | PictureError:
+    def _read(self, entry: Entry) -> bytes | ImageError:
         try:
             # The listing saw a regular file; NOFOLLOW holds if a link took its place since.
             flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
@@ -71,9 +71,9 @@ class FolderSource:
                 # One byte more than declared tells that the file grew; never more than that.
                 content = file.read(entry.size + 1)
         except OSError as error:
-            return PictureError("unreadable", f"{error.strerror}")
+            return ImageError("unreadable", f"{error.strerror}")
         if len(content) != entry.size:
-            return PictureError("unreadable", "the file changed while it was read")
+            return ImageError("unreadable", "the file changed while it was read")
         return content
 
 

@@ -208,7 +208,7 @@ class _Download:
         with progress(total // _MEGABYTE, "Downloading", "MB") as bar:
             bar.update(shown)
             done = start
-            # Undecoded: a .tar.gz that is labelled as "gzip-encoded" must stay one.
+            # Undecoded: a .tar.gz that is labeled as "gzip-encoded" must stay one.
             # read1 returns what has come; read would wait until a chunk is full, however slow.
             while chunk := answer.raw.read1(_CHUNK, decode_content=False):
                 file.write(chunk)

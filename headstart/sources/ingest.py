@@ -1,4 +1,4 @@
-"""From a source's files to pictures in shards: decoded once, in threads, within bounded memory."""
+"""From a source's files to images in shards: decoded once, in threads, within bounded memory."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from headstart._utils.errors import PictureError
+from headstart._utils.errors import ImageError
 from headstart._utils.progress import progress
 from headstart.datasets.shards import ShardWriter
-from headstart.images.decode import Limits, PictureInfo, inspect
+from headstart.images.decode import ImageInfo, Limits, inspect
 from headstart.images.thumbnail_folder import Album
 from headstart.images.thumbnails import glimpse
 from headstart.sources.entries import Arrangement, Entry, Place, Source
 from headstart.sources.layout import recognize, unwanted
 
-_WINDOW_BYTES = 128 << 20  # of pictures that wait for a thread; one bigger picture is let through
+_WINDOW_BYTES = 128 << 20  # of images that wait for a thread; one bigger image is let through
 _WINDOW_FILES = 256
 
 
 @dataclass(frozen=True)
 class Taken:
-    """A picture that was kept."""
+    """An image that was kept."""
 
     path: str
     place: Place
     image_id: str
-    info: PictureInfo
+    info: ImageInfo
     bytes: int
 
 
@@ -61,7 +61,7 @@ def plan(
     limits: Limits,
     splits: Mapping[str, str] | None = None,
 ) -> Plan:
-    """Recognize the layout, where the source does not know it, and set aside what needs no reading.
+    """Recognize the layout, where the source does not know it, and rejected what needs no reading.
 
     Parameters
     ----------
@@ -104,9 +104,9 @@ def plan(
 def take_in(
     source: Source, planned: Plan, limits: Limits, writer: ShardWriter, album: Album
 ) -> tuple[list[Taken], list[Aside]]:
-    """Read and decode every planned file; write the pictures, set the others aside.
+    """Read and decode every planned file; write the images, set the others aside.
 
-    Of what is set aside the album gets a small picture, where anything can be seen. The result is
+    Of what is rejected the album gets a small image, where anything can be seen. The result is
     sorted by path and does not depend on which thread was first.
     """
     taken: list[Taken] = []
@@ -117,7 +117,7 @@ def take_in(
     def one(path: str, content: bytes) -> Taken | Aside:
         try:
             info = inspect(content, limits)
-        except PictureError as fault:
+        except ImageError as fault:
             return Aside(path, fault.reason, fault.detail)
         image_id = writer.add(content, info.ext)
         return Taken(path, planned.places[path], image_id, info, len(content))
@@ -132,15 +132,15 @@ def take_in(
         else:
             aside.append(result)
             # Here and not in a thread, so that the first few are the same ones in every run.
-            if album.wants(result.reason) and (picture := glimpse(content)):
-                album.add(result.path, result.reason, picture)
+            if album.wants(result.reason) and (image := glimpse(content)):
+                album.add(result.path, result.reason, image)
         bar.update()
 
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        with progress(len(planned.places), "Checking", "picture") as bar:
+        with progress(len(planned.places), "Checking", "image") as bar:
             for path, content in source.contents(planned.places.keys()):
-                if isinstance(content, PictureError):
+                if isinstance(content, ImageError):
                     aside.append(Aside(path, content.reason, content.detail))
                     bar.update()
                     continue
@@ -153,6 +153,6 @@ def take_in(
                 collect()
     finally:
         pool.shutdown(cancel_futures=True)
-    taken.sort(key=lambda picture: picture.path)
+    taken.sort(key=lambda image: image.path)
     aside.sort(key=lambda file: file.path)
     return taken, aside

@@ -1,4 +1,4 @@
-"""The list of an archive's members, refusing what no honest archive of pictures holds.
+"""The list of an archive's members, refusing what no honest archive of images holds.
 
 Nothing is ever unpacked under a member's own name, so a hostile name could do no harm here. It is
 refused all the same: an archive that tries is not to be trusted with the rest.
@@ -83,7 +83,7 @@ class Inventory:
             raise unsafe(
                 self._archive,
                 f"unpacks to more than the {self._bounds.max_total_bytes:,} bytes that "
-                "`download.max_total_bytes` allows. Raise it if the pictures are wanted",
+                "`download.max_total_bytes` allows. Raise it if the images are wanted",
             )
         if len(self._entries) > self._bounds.max_files:
             raise unsafe(self._archive, f"holds more than {self._bounds.max_files:,} files")

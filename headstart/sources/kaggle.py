@@ -45,7 +45,7 @@ def open_kaggle(name: str, bounds: Bounds) -> Source:
     SourceError
         If it cannot be had, or is larger than the bounds.
     UnsafeArchiveError
-        If the archive holds what no archive of pictures needs.
+        If the archive holds what no archive of images needs.
     """
     kagglehub = _kagglehub()
     from kagglehub.cache import Cache

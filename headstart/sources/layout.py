@@ -29,18 +29,18 @@ SPLIT_NAMES: Mapping[str, str] = {
     "testing": "test",
 }
 # Words that say nothing beside one of these: test_set, seg_train, train-images.
-_FILLERS = {"set", "data", "dataset", "images", "imgs", "pictures", "seg", "split"}
+_FILLERS = {"set", "data", "dataset", "images", "imgs", "seg", "split"}
 
 _SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini"}
 # A folder with nothing but these is no class. They decide which folders count, never which file
-# is a picture: that is told by content.
+# is an image: that is told by content.
 _DOCUMENTS = {
     "bib", "cfg", "csv", "db", "doc", "docx", "h5", "htm", "html", "ini", "ipynb", "json",
     "license", "log", "m", "mat", "md", "npy", "npz", "pdf", "py", "rst", "sh", "tsv", "txt",
     "xls", "xlsx", "xml", "yaml", "yml",
 }  # fmt: skip
 _EXPECTED = (
-    "Expected one folder a class with pictures in it (cat/1.jpg, dog/1.jpg), or train, validation "
+    "Expected one folder a class with images in it (cat/1.jpg, dog/1.jpg), or train, validation "
     "and test folders over class folders (train/cat/1.jpg), in either case below any single folder."
 )
 
@@ -59,7 +59,7 @@ class Layout:
     classes : frozenset of str
         Names of class folders, as they stand in the source.
     beside : tuple of str
-        Folders with pictures that belong to no split.
+        Folders with images that belong to no split.
     """
 
     root: str
@@ -83,7 +83,7 @@ class Layout:
         if not rest:
             return "no_class", "it stands in no class folder"
         if name not in self.classes:
-            return "no_class", f"the folder {name} holds no picture"
+            return "no_class", f"the folder {name} holds no image"
         return Place(label_of(name), split)
 
     def describe(self) -> str:
@@ -121,7 +121,7 @@ def unwanted(path: str) -> tuple[str, str] | None:
         if part.startswith(".") or part == "__MACOSX":
             return "hidden", f"{part} is hidden"
     if parts[-1].lower() in _SYSTEM_FILES:
-        return "not_a_picture", f"{parts[-1]} is a file of the operating system"
+        return "not_an_image", f"{parts[-1]} is a file of the operating system"
     return None
 
 
@@ -136,7 +136,7 @@ def recognize(
     Parameters
     ----------
     paths : iterable of str
-        Files that may be pictures.
+        Files that may be images.
     root : str, optional
         The folder, if the user named it; its splits are still recognized.
     origin : str
@@ -155,7 +155,7 @@ def recognize(
         node = _steps(root)
         if node and node not in tree.folders:
             raise SourceError(
-                f"`download.root` is {root!r}, but {origin} holds no such folder with pictures. "
+                f"`download.root` is {root!r}, but {origin} holds no such folder with images. "
                 f"{tree.found('')} Nothing was written. Correct it, or set it to null."
             )
         chain = [node]
@@ -175,7 +175,7 @@ def _steps(path: str) -> str:
 
 
 class _Tree:
-    """Folders that hold possible pictures, each with the names of such folders in it."""
+    """Folders that hold possible images, each with the names of such folders in it."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self.folders: defaultdict[str, set[str]] = defaultdict(set)
@@ -215,7 +215,7 @@ class _Tree:
         names = sorted(self.folders[node])
         loose = self.files[node]
         if not names:
-            return f"Found no folder with pictures at {where}, and {loose:,} files beside."
+            return f"Found no folder with images at {where}, and {loose:,} files beside."
         listed = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
         return f"Found at {where}: {len(names):,} folders ({listed}) and {loose:,} files beside."
 
@@ -266,7 +266,7 @@ def _layout(tree: _Tree, node: str, splits: Mapping[str, str], origin: str) -> L
         classes = set(tree.folders[node])
         if classes and all(split_of(name) for name in classes):
             raise SourceError(
-                f"{origin} is divided into {', '.join(sorted(classes))}, but the pictures lie in "
+                f"{origin} is divided into {', '.join(sorted(classes))}, but the images lie in "
                 f"them without class folders, so nothing says what they show. {_EXPECTED} "
                 "Nothing was written."
             )

@@ -1,4 +1,4 @@
-"""``download``: where the pictures come from, and what is accepted as a picture."""
+"""``download``: where the images come from, and what is accepted as an image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headstart._utils.errors import UnfitError
 from headstart.images.formats import MOST_PIXELS
 from headstart.stage.sections import PositiveInt, Section, Sha256
 
-PictureFormat = Literal["jpeg", "png", "webp", "gif", "bmp", "tiff"]
+ImageFormat = Literal["jpeg", "png", "webp", "gif", "bmp", "tiff"]
 SPLITS = ("train", "validation", "test")
 
 #: Which sources a key is for, where it is not for all.
@@ -50,10 +50,10 @@ Column = Annotated[str, Field(min_length=1)] | None
 
 
 class DownloadParams(Section):
-    """Source and bounds of the pictures.
+    """Source and bounds of the images.
 
-    ``location`` always names something that exists, because dvc.yaml watches it: that is how a
-    picture added to a folder is noticed. The embedded source, a URL and a Kaggle data set leave it
+    ``location`` always names something that exists, because dvc.yaml watches it: that is how an
+    image added to a folder is noticed. The embedded source, a URL and a Kaggle data set leave it
     unread; what they name is fixed by a hash or a version.
     """
 
@@ -79,7 +79,7 @@ class DownloadParams(Section):
         ]
         | None
     )
-    formats: Annotated[list[PictureFormat], Field(min_length=1)]
+    formats: Annotated[list[ImageFormat], Field(min_length=1)]
     min_side: PositiveInt
     max_pixels: Annotated[
         PositiveInt,
@@ -90,7 +90,7 @@ class DownloadParams(Section):
             },
         ),
     ]
-    max_picture_bytes: PositiveInt
+    max_image_bytes: PositiveInt
     max_total_bytes: PositiveInt
 
     @field_validator("splits")
@@ -159,14 +159,14 @@ class DownloadParams(Section):
 
     @field_validator("url_column")
     @classmethod
-    def _has_a_way_to_the_pictures(cls, url: str | None, info: ValidationInfo) -> str | None:
+    def _has_a_way_to_the_images(cls, url: str | None, info: ValidationInfo) -> str | None:
         # A wrong path_column is a fault of its own, and absent here.
         if url is None and info.data.get("path_column", "") is None:
             source = info.data.get("source")
             if source == "table":
                 raise UnfitError(
                     "the name of a column with `source: table` and no `path_column`",
-                    "One of the two says where each picture is; both may be given.",
+                    "One of the two says where each image is; both may be given.",
                 )
         return url
 

@@ -1,6 +1,6 @@
-"""A CSV or Parquet file with a row a picture: path or address, class, and split or group if told.
+"""A CSV or Parquet file with a row an image: path or address, class, and split or group if told.
 
-Every row is an entry. One that cannot be used is set aside under ``TABLE:ROW`` (rows count from 1,
+Every row is an entry. One that cannot be used is rejected under ``TABLE:ROW`` (rows count from 1,
 the header not among them), and so is one whose file is not there; nothing is left out in silence.
 Paths are relative to the table's folder, or to ``download.root``, and never lead out of
 ``download.location``; links are not followed.
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headstart._utils.errors import PictureError, SourceError
+from headstart._utils.errors import ImageError, SourceError
 from headstart.sources.entries import Arrangement, Entry, Place, label_of, name_fault, shown
 from headstart.sources.folder import FolderSource
 from headstart.sources.http import Patience
@@ -31,7 +31,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class _Row:
-    """A usable row: where the picture is, and what the table says of it."""
+    """A usable row: where the image is, and what the table says of it."""
 
     number: int
     place: Place
@@ -40,7 +40,7 @@ class _Row:
 
     @property
     def name(self) -> str:
-        """What stands for the picture in the manifest: its path, else its address."""
+        """What stands for the image in the manifest: its path, else its address."""
         return self.path or (self.address.url if self.address else "")
 
 
@@ -54,7 +54,7 @@ class TableSource:
     Parameters
     ----------
     folder : Path
-        Holds the table and the pictures; nothing outside of it is read.
+        Holds the table and the images; nothing outside of it is read.
     table : str
         The file, relative to the folder.
     columns : Columns
@@ -63,7 +63,7 @@ class TableSource:
     splits : mapping of str to str, or None
         Value of the split column to split; None: the usual names. Empty: the column is not read.
     max_bytes, max_total_bytes : int
-        Bounds on a picture that is fetched, and on all pictures.
+        Bounds on an image that is fetched, and on all images.
     patience : Patience, optional
         With servers.
 
@@ -87,7 +87,7 @@ class TableSource:
         if not folder.is_dir():
             raise SourceError(
                 f"`download.location` is {folder}, which is no folder. With `download.source: "
-                "table` it is the folder that holds the table and the pictures, so that both are "
+                "table` it is the folder that holds the table and the images, so that both are "
                 "watched; `download.table` names the file in it."
             )
         self._folder, self._table, self._columns, self._splits = folder, table, columns, splits
@@ -122,7 +122,7 @@ class TableSource:
         """What the rows say."""
         return _Told(self._table, self._columns, self._rows, len(self._entries))
 
-    def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | PictureError]]:
+    def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
         """The bytes of each wanted row, files before addresses."""
         files = {row.path: name for name, row in self._rows.items() if name in wanted and row.path}
         for path, content in self._files.contents(files.keys()):
@@ -223,7 +223,7 @@ class TableSource:
 
 @dataclass(frozen=True)
 class _Told:
-    """What the rows say of each picture."""
+    """What the rows say of each image."""
 
     table: str
     columns: Columns

@@ -115,7 +115,7 @@ def _parquet(path: Path, columns: Columns) -> pd.DataFrame:
 
 
 def _check_kinds(path: Path, schema: Any, types: Any) -> None:
-    """Numbers with fractions, dates and pictures have no one way to be a text."""
+    """Numbers with fractions, dates and images have no one way to be a text."""
     for field in schema:
         kind = field.type.value_type if types.is_dictionary(field.type) else field.type
         tests = (types.is_string, types.is_large_string, types.is_integer, types.is_null)

@@ -1,4 +1,4 @@
-"""Pictures of a tar file, plain or compressed, read forward and never unpacked to disk.
+"""Images of a tar file, plain or compressed, read forward and never unpacked to disk.
 
 Two passes: the first lists and checks every member, counting what really unpacks; the second
 reads the wanted ones at the places that the first has noted.
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from headstart._utils.errors import PictureError, SourceError
+from headstart._utils.errors import ImageError, SourceError
 from headstart.sources.entries import Entry
 from headstart.sources.inventory import Bounds, Inventory, unsafe
 
@@ -61,7 +61,7 @@ class TarSource:
     def arrangement(self) -> None:
         """The folders tell."""
 
-    def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | PictureError]]:
+    def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
         """The bytes of each wanted member, in the order of the file."""
         chosen = sorted((self._places[path], path) for path in self._places if path in wanted)
         with self._forward() as stream:

@@ -1,7 +1,7 @@
 """A data set that TensorFlow Datasets has prepared: read where it lies, without TensorFlow.
 
 Nothing is downloaded or prepared here: TFDS' own downloader neither resumes nor bounds what it
-fetches. The pictures come as the encoded files that were prepared, so that a picture's id is that
+fetches. The images come as the encoded files that were prepared, so that an image's id is that
 of the original file; where a data set holds arrays, they are written as PNG without compression,
 whose bytes follow from the pixels alone. Its splits are taken by their names.
 """
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart._utils.errors import PictureError, SourceError
+from headstart._utils.errors import ImageError, SourceError
 from headstart.sources.entries import Arrangement, Entry, Place, label_of, name_fault, shown
 from headstart.sources.layout import split_of
 from headstart.sources.png import canonical_png
@@ -53,7 +53,7 @@ class TfdsSource:
     Raises
     ------
     SourceError
-        If it is not prepared, or not one of pictures with classes.
+        If it is not prepared, or not one of images with classes.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class TfdsSource:
         self._folder = find_prepared(name, location)
         self._builder = opened(self._folder)
         self._check_files(max_total_bytes)
-        self._picture, self._label, self._group = chosen(self._builder.info, features, name)
+        self._image, self._label, self._group = chosen(self._builder.info, features, name)
         self._splits = self._divided(splits)
         self._entries = [entry for split in self._splits for entry in self._list(split)]
         print(f"Read from {self._folder}", flush=True)
@@ -89,14 +89,14 @@ class TfdsSource:
         """What the examples say."""
         return _Told(self._name, self._label, self._splits)
 
-    def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | PictureError]]:
-        """The picture of each wanted example, in the order of the data set."""
+    def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
+        """The image of each wanted example, in the order of the data set."""
         for split in self._splits:
             if not any(path in wanted for path in split.places):
                 continue
-            for path, example in self._examples(split, {self._picture}):
+            for path, example in self._examples(split, {self._image}):
                 if path in wanted:
-                    yield path, _encoded(example[self._picture])
+                    yield path, _encoded(example[self._image])
 
     def _divided(self, splits: Mapping[str, str] | None) -> list[_Split]:
         """The data set's splits, each with what it means to us."""
@@ -112,7 +112,7 @@ class TfdsSource:
         return [_Split(name, splits.get(name) if splits else "") for name in own]
 
     def _list(self, split: _Split) -> Iterator[Entry]:
-        """Entries of a split; their labels are read, and their pictures measured."""
+        """Entries of a split; their labels are read, and their images measured."""
         if split.meaning is None:
             for number in range(self._builder.info.splits[split.name].num_examples):
                 detail = (
@@ -121,14 +121,14 @@ class TfdsSource:
                 )
                 yield Entry(_path(split, number), 0, ("no_class", detail))
             return
-        names = {self._picture, self._label} | ({self._group} if self._group else set())
+        names = {self._image, self._label} | ({self._group} if self._group else set())
         for path, example in self._examples(split, names):
             if example is None:
                 detail = f"its record has more than {self._max_bytes:,} bytes"
                 yield Entry(path, 0, ("too_large", detail))
                 continue
-            picture = example[self._picture]
-            size = len(picture) if isinstance(picture, bytes) else int(picture.nbytes)
+            image = example[self._image]
+            size = len(image) if isinstance(image, bytes) else int(image.nbytes)
             place = self._place(split, example)
             if isinstance(place, Place):
                 split.places[path] = place
@@ -198,7 +198,7 @@ class TfdsSource:
         if total > most:
             raise SourceError(
                 f"{self._folder} holds {total:,} bytes; `download.max_total_bytes` allows "
-                f"{most:,}. Nothing was written. Raise it if the pictures are wanted."
+                f"{most:,}. Nothing was written. Raise it if the images are wanted."
             )
 
 
@@ -233,10 +233,10 @@ class _Told:
         return f"{said} Left out: {left} (`download.splits` says what it is)." if left else said
 
 
-def _encoded(picture: Any) -> bytes | PictureError:
-    if isinstance(picture, bytes):
-        return picture
-    return canonical_png(np.asarray(picture, np.uint8))
+def _encoded(image: Any) -> bytes | ImageError:
+    if isinstance(image, bytes):
+        return image
+    return canonical_png(np.asarray(image, np.uint8))
 
 
 def _path(split: _Split, number: int) -> str:

@@ -21,7 +21,7 @@ _CLASS = ("pythonClassName", "type")  # the second in older descriptions
 class Features:
     """Which features of the data set are read; None: those that it names itself."""
 
-    picture: str | None = None
+    image: str | None = None
     label: str | None = None
     group: str | None = None
 
@@ -105,28 +105,28 @@ def _check_classes_of_features(path: Path) -> None:
 
 
 def chosen(info: Any, wanted: Features, name: str) -> tuple[str, str, str | None]:
-    """The names of picture, label and group among the features."""
+    """The names of image, label and group among the features."""
     own = info.supervised_keys or (None, None)
-    picture = wanted.picture or (own[0] if isinstance(own[0], str) else None) or "image"
+    image = wanted.image or (own[0] if isinstance(own[0], str) else None) or "image"
     label = wanted.label or (own[1] if isinstance(own[1], str) else None) or "label"
     lines = []
-    for key, feature in (("path", picture), ("label", label), ("group", wanted.group)):
+    for key, feature in (("path", image), ("label", label), ("group", wanted.group)):
         if feature is not None and feature not in info.features:
             lines.append(f"  - there is no {feature!r} (`download.{key}_column`)")
-    if not lines and not _is_picture(info.features[picture]):
-        lines.append(f"  - {picture!r} is {info.features[picture]}, no picture")
+    if not lines and not _is_image(info.features[image]):
+        lines.append(f"  - {image!r} is {info.features[image]}, no image")
     if not lines and not _is_label(info.features[label]):
         lines.append(f"  - {label!r} is {info.features[label]}, no class")
     if lines:
         raise SourceError(
-            f"{name} is no data set of pictures with classes as it was asked for:\n"
+            f"{name} is no data set of images with classes as it was asked for:\n"
             + "\n".join(lines)
             + f"\nIts features: {info.features}. Nothing was written."
         )
-    return picture, label, wanted.group
+    return image, label, wanted.group
 
 
-def _is_picture(feature: Any) -> bool:
+def _is_image(feature: Any) -> bool:
     kind, shape = np.dtype(feature.np_dtype), feature.shape
     if type(feature).__name__ == "Image":
         return kind in (np.uint8, np.uint16)
@@ -140,7 +140,7 @@ def _is_label(feature: Any) -> bool:
 
 
 def partly(features: Any, names: set[str]) -> tuple[Any, Any]:
-    """These features alone, and how they are decoded: pictures stay the files that they are."""
+    """These features alone, and how they are decoded: images stay the files that they are."""
     import tensorflow_datasets as tfds
 
     # (`tfds.decode.PartialDecoding` would do the same, and import TensorFlow.)

@@ -1,6 +1,6 @@
-"""Fetches many pictures by address: a few at a time, retried, bounded, and kept for the next run.
+"""Fetches many images by address: a few at a time, retried, bounded, and kept for the next run.
 
-They lie in ``$HEADSTART_CACHE/downloads/pictures`` (else in the user's cache folder), under their
+They lie in ``$HEADSTART_CACHE/downloads/images`` (else in the user's cache folder), under their
 sha256 where it is known beforehand, else under the sha256 of the address: a second run asks no
 server again.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import requests
 
-from headstart._utils.errors import PictureError, SourceError
+from headstart._utils.errors import ImageError, SourceError
 from headstart._utils.files import sha256_bytes, write_bytes
 from headstart._utils.progress import progress
 from headstart.sources.http import (
@@ -36,7 +36,7 @@ _CHUNK = 1 << 16
 
 @dataclass(frozen=True)
 class Address:
-    """A picture somewhere else.
+    """An image somewhere else.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class Address:
     def place(self) -> Path:
         """Where it is kept."""
         key = self.sha256 or f"at-{sha256_bytes(self.url.encode())}"
-        return downloads_folder() / "pictures" / key[-2:] / key
+        return downloads_folder() / "images" / key[-2:] / key
 
 
 def fetch_all(
@@ -61,14 +61,14 @@ def fetch_all(
     max_bytes: int,
     max_total_bytes: int,
     patience: Patience | None = None,
-) -> Mapping[Address, Path | PictureError]:
-    """Where each picture lies, or why its server does not deliver it.
+) -> Mapping[Address, Path | ImageError]:
+    """Where each image lies, or why its server does not deliver it.
 
     Parameters
     ----------
     wanted : sequence of Address
     max_bytes : int
-        Of one picture.
+        Of one image.
     max_total_bytes : int
         Of all.
     patience : Patience, optional
@@ -77,18 +77,18 @@ def fetch_all(
     Raises
     ------
     SourceError
-        If an address fails in a way that may pass, after several tries: to leave its picture out
+        If an address fails in a way that may pass, after several tries: to leave its image out
         would make the data set depend on the weather. What was fetched is kept.
     """
     patience = patience or Patience(total=600.0)
-    found: dict[Address, Path | PictureError] = {}
+    found: dict[Address, Path | ImageError] = {}
     passing: list[tuple[Address, str]] = []
     once = list(dict.fromkeys(wanted))
     # Two addresses of one sha256 lie in one place, which one download at a time may write.
     first = list({address.place: address for address in reversed(once)}.values())
     later = [address for address in once if address not in set(first)]
     total = 0
-    with _session(patience) as session, progress(len(once), "Fetching", "picture") as bar:
+    with _session(patience) as session, progress(len(once), "Fetching", "image") as bar:
         one = partial(_one, session, max_bytes=max_bytes, patience=patience)
         for several in (first, *([address] for address in later)):
             for address, got in _several(one, several):
@@ -101,7 +101,7 @@ def fetch_all(
                 if total > max_total_bytes:
                     raise SourceError(
                         f"The addresses send more than the {max_total_bytes:,} bytes that "
-                        "`download.max_total_bytes` allows. Raise it if the pictures are wanted."
+                        "`download.max_total_bytes` allows. Raise it if the images are wanted."
                     )
     if passing:
         shown = "\n".join(f"  {address.url}: {text}" for address, text in passing[:10])
@@ -115,7 +115,7 @@ def fetch_all(
 
 
 def _session(patience: Patience) -> requests.Session:
-    """Connections that all threads share: a picture should not cost a handshake."""
+    """Connections that all threads share: an image should not cost a handshake."""
     session = requests.Session()
     session.headers["User-Agent"] = "headstart"
     session.headers["Accept-Encoding"] = "identity"
@@ -126,8 +126,8 @@ def _session(patience: Patience) -> requests.Session:
 
 
 def _several(
-    one: Callable[[Address], Path | PictureError], addresses: Sequence[Address]
-) -> Iterator[tuple[Address, Path | PictureError | Passing]]:
+    one: Callable[[Address], Path | ImageError], addresses: Sequence[Address]
+) -> Iterator[tuple[Address, Path | ImageError | Passing]]:
     """Each address with what came of it, in order."""
     pool = ThreadPoolExecutor(min(_AT_ONCE, len(addresses)))
     try:
@@ -143,7 +143,7 @@ def _several(
 
 def _one(
     session: requests.Session, address: Address, max_bytes: int, patience: Patience
-) -> Path | PictureError:
+) -> Path | ImageError:
     """The kept file, or one more download, tried again where that may help."""
     place = address.place
     if place.is_file() and (not address.sha256 or _holds(place, address.sha256)):
@@ -151,7 +151,7 @@ def _one(
     for failed in range(1, patience.tries + 1):
         try:
             content = _get(session, address.url, max_bytes, patience)
-        except PictureError as fault:
+        except ImageError as fault:
             return fault
         except Passing as fault:
             if failed == patience.tries:
@@ -161,7 +161,7 @@ def _one(
         break
     got = sha256_bytes(content)
     if address.sha256 and got != address.sha256:
-        return PictureError(
+        return ImageError(
             "not_fetched", f"{address.url} sent a file with the sha256 {got}, not the table's"
         )
     write_bytes(place, content)
@@ -177,7 +177,7 @@ def _get(session: requests.Session, url: str, max_bytes: int, patience: Patience
         with session.get(url, stream=True, timeout=(patience.connect, patience.read)) as answer:
             return _received(answer, max_bytes, patience)
     except (requests.TooManyRedirects, *NO_ADDRESS) as error:
-        raise PictureError("not_fetched", short(error)) from error
+        raise ImageError("not_fetched", short(error)) from error
     except INTERRUPTED as error:
         raise Passing(short(error)) from error
 
@@ -186,14 +186,14 @@ def _received(answer: requests.Response, max_bytes: int, patience: Patience) -> 
     if answer.status_code in PASSING:
         raise Passing(f"status {answer.status_code}", retry_after(answer))
     if answer.status_code != 200:
-        raise PictureError("not_fetched", f"status {answer.status_code} {answer.reason}")
+        raise ImageError("not_fetched", f"status {answer.status_code} {answer.reason}")
     length = answer.headers.get("Content-Length", "")
     whole = int(length) if length.isdigit() else None
     until = time.monotonic() + patience.total
     content = bytearray()
     while True:
         if (whole or len(content)) > max_bytes:
-            raise PictureError(
+            raise ImageError(
                 "too_large", f"it has more than the {max_bytes:,} bytes that are accepted"
             )
         chunk = answer.raw.read1(_CHUNK, decode_content=False)

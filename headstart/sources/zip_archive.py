@@ -1,4 +1,4 @@
-"""Pictures of a zip file, read by position and never unpacked to disk.
+"""Images of a zip file, read by position and never unpacked to disk.
 
 The table of contents is the standard library's; the members are inflated here, because what they
 unpack to must be counted against what they declare, and stopped there.
@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from headstart._utils.errors import PictureError, SourceError
+from headstart._utils.errors import ImageError, SourceError
 from headstart.sources.entries import Entry
 from headstart.sources.inventory import Bounds, Inventory, unsafe
 
@@ -69,7 +69,7 @@ class ZipSource:
     def arrangement(self) -> None:
         """The folders tell."""
 
-    def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | PictureError]]:
+    def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
         """The bytes of each wanted member, in the order of the file."""
         chosen = [(info.header_offset, path) for path, info in self._members.items()
                   if path in wanted]  # fmt: skip
@@ -79,7 +79,7 @@ class ZipSource:
                 file.seek(offset)
                 header = file.read(_LOCAL_HEADER.size)
                 if len(header) < _LOCAL_HEADER.size or header[:4] != b"PK\3\4":
-                    yield path, PictureError("corrupt", "its place in the archive is damaged")
+                    yield path, ImageError("corrupt", "its place in the archive is damaged")
                     continue
                 file.seek(sum(_LOCAL_HEADER.unpack(header)[1:]), 1)
                 yield path, self._unpacked(info, file.read(info.compress_size))
@@ -122,14 +122,14 @@ class ZipSource:
                 f"{self.origin} is damaged: its members reach beyond their table. Fetch it again."
             )
 
-    def _unpacked(self, info: zipfile.ZipInfo, packed: bytes) -> bytes | PictureError:
+    def _unpacked(self, info: zipfile.ZipInfo, packed: bytes) -> bytes | ImageError:
         content = packed
         if info.compress_type == zipfile.ZIP_DEFLATED:
             inflater = zlib.decompressobj(-zlib.MAX_WBITS)
             try:
                 content = inflater.decompress(packed, info.file_size + 1)
             except zlib.error as error:
-                return PictureError("corrupt", f"the archive's data is damaged: {error}")
+                return ImageError("corrupt", f"the archive's data is damaged: {error}")
         if len(content) > info.file_size:
             raise unsafe(
                 self.origin,
@@ -137,7 +137,7 @@ class ZipSource:
                 "more",
             )
         if len(content) < info.file_size or zlib.crc32(content) != info.CRC:
-            return PictureError("corrupt", "its checksum in the archive is another one")
+            return ImageError("corrupt", "its checksum in the archive is another one")
         return content
 
 

@@ -28,7 +28,7 @@ from headstart._utils.files import Snapshot
 from headstart.stage import versions, watchdog
 from headstart.stage.page import Page
 from headstart.stage.parameters import read_params, sections
-from headstart.stage.run_statistics import Journal
+from headstart.stage.run_statistics import RunStatistics
 
 In = Annotated[Path, "in"]
 Out = Annotated[Path, "out"]
@@ -38,7 +38,7 @@ _HELP = {
     "in": "read; a file or folder",
     "out": "written; replaced if it exists",
     "runtime": "list of the package versions that decide the result's bytes",
-    "journal": "folder for seconds and counters of this run (not tracked)",
+    "run_statistics": "folder for seconds and counters of this run (not tracked)",
     "page": "written for people to look at (not tracked)",
 }
 
@@ -77,13 +77,13 @@ def leave(code: int) -> None:
 
 
 def kinds(main: Callable[..., None]) -> dict[str, str]:
-    """For each argument of ``main``: in, out, runtime, journal, page or params."""
+    """For each argument of ``main``: in, out, runtime, run statistics, page or params."""
     hints = typing.get_type_hints(main, include_extras=True)
     found = {}
     for name in inspect.signature(main).parameters:
         hint = hints[name]
-        if hint is Journal:
-            found[name] = "journal"
+        if hint is RunStatistics:
+            found[name] = "run_statistics"
         elif hint is Page:
             found[name] = "page"
         elif typing.get_origin(hint) is Annotated and hint.__metadata__[0] in _HELP:
@@ -133,14 +133,14 @@ def _run(main: Callable[..., None], argv: Sequence[str] | None) -> None:
         if kind == "runtime":
             versions.check(options[name])
     watchdog.die_with_dvc()
-    journal_name = next((name for name, kind in roles.items() if kind == "journal"), None)
+    journal_name = next((name for name, kind in roles.items() if kind == "run_statistics"), None)
     stage = main.__module__ if main.__module__ != "__main__" else _module_name(main)
     with watchdog.outputs_locked(outputs), unchanged(inputs):
         if journal_name is None:
             main(**arguments)
             return
-        with Journal.open(options[journal_name], stage.rsplit(".", 1)[-1]) as journal:
-            arguments[journal_name] = journal
+        with RunStatistics.open(options[journal_name], stage.rsplit(".", 1)[-1]) as run_statistics:
+            arguments[journal_name] = run_statistics
             main(**arguments)
 
 

@@ -17,7 +17,7 @@ from headstart._utils import processes
 from headstart._utils.files import read_json, write_json
 
 
-class Journal:
+class RunStatistics:
     """Counters of the stage that is running; written to ``folder/STAGE.json`` when it succeeds."""
 
     def __init__(self, folder: Path, stage: str) -> None:
@@ -32,11 +32,11 @@ class Journal:
 
     @classmethod
     @contextmanager
-    def open(cls, folder: Path, stage: str) -> Iterator[Journal]:
-        """Run a block with a journal and write it if the block succeeds."""
-        journal = cls(folder, stage)
-        yield journal
-        journal.write()
+    def open(cls, folder: Path, stage: str) -> Iterator[RunStatistics]:
+        """Run a block with a run statistics and write it if the block succeeds."""
+        run_statistics = cls(folder, stage)
+        yield run_statistics
+        run_statistics.write()
 
     def write(self) -> None:
         """Write what is noted so far, with the seconds since the stage began."""

@@ -1,7 +1,7 @@
-"""What the frozen lower part of a fine-tuned base says of pictures: once each, and never again.
+"""What the frozen lower part of a fine-tuned backbone says of images: once each, and never again.
 
-The lower part is a converted network like the whole base, so its activations are features like any
-others: recorded by picture, and never computed twice. (Augmented views pass through it live, see
+The lower part is a converted network like the whole backbone, so its activations are features like
+any others: recorded by image, and never computed twice. (Augmented views pass through it live, see
 :mod:`headstart.training.views`.)
 """
 
@@ -43,9 +43,9 @@ _ROOM = (
 
 
 def record(network: Path, size: int) -> dict[str, Any]:
-    """Everything that decides the bits of an activation besides the picture; JSON values.
+    """Everything that decides the bits of an activation besides the image; JSON values.
 
-    The network's own bytes say which base, weights and cut it is, so that fine-tuning and
+    The network's own bytes say which backbone, weights and cut it is, so that fine-tuning and
     evaluation agree on the store without agreeing on anything else.
     """
     return {
@@ -72,7 +72,7 @@ def check_room(store: FeatureStore, ids: Iterable[str], work: Path | None = None
     store : FeatureStore
         Where what it lacks of ``ids`` is going to be recorded.
     ids : iterable of str
-        Of the pictures, as often as they are used.
+        Of the images, as often as they are used.
     work : Path or None
         Folder that gets a copy of all of them as one array, if any does.
 
@@ -89,7 +89,7 @@ def check_room(store: FeatureStore, ids: Iterable[str], work: Path | None = None
     if row * len(rows) > _WORTH_A_WORD:
         copied = "" if work is None else f", and as much in {work} while the stage runs"
         print(
-            f"The activations of {len(rows):,} pictures take {amount(row * len(rows))} in "
+            f"The activations of {len(rows):,} images take {amount(row * len(rows))} in "
             f"{store.path.parent}{copied}.",
             flush=True,
         )
@@ -99,7 +99,7 @@ def check_room(store: FeatureStore, ids: Iterable[str], work: Path | None = None
 def fill(
     store: FeatureStore, network: Path, rows: pd.DataFrame, reader: Reader, size: int, desc: str
 ) -> Passes:
-    """Record what the store lacks of a converted network's output for some pictures.
+    """Record what the store lacks of a converted network's output for some images.
 
     Parameters, result and errors are those of :func:`headstart.features.extraction.extract`.
     """
@@ -115,7 +115,7 @@ def arrays(
     size: int,
     work: Path,
 ) -> tuple[dict[str, Array], Passes]:
-    """What the trained part reads of some pictures, as maps of files: memory stays bounded.
+    """What the trained part reads of some images, as maps of files: memory stays bounded.
 
     Parameters
     ----------
@@ -123,11 +123,11 @@ def arrays(
         The frozen lower part, a ``.tflite`` file from uint8 pixels; its output is taken from the
         feature store, after what the store lacks was computed. None: the pixels themselves.
     parts : mapping of str to DataFrame
-        Pictures by the name of their array; columns as for
+        Images by the name of their array; columns as for
         :func:`headstart.features.extraction.extract`.
     reader : Reader
     size : int
-        Side of the decoded pictures.
+        Side of the decoded images.
     work : Path
         Existing folder for the files; the arrays need them.
 
@@ -146,7 +146,7 @@ def arrays(
     """
     if network is None:
         count = sum(len(rows) for rows in parts.values())
-        require_room({work: count * size * size * 3}, "The decoded pictures", _ROOM)
+        require_room({work: count * size * size * 3}, "The decoded images", _ROOM)
         return {name: _pixels(rows, reader, size, work / name) for name, rows in parts.items()}, (
             Passes(0, 0, 0, 0.0)
         )
@@ -215,7 +215,7 @@ class Pool:
     count : int
         Calls that run at the same time.
     output_shape : tuple of int
-        Of one picture.
+        Of one image.
     """
 
     def __init__(self, network: Path) -> None:

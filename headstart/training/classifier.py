@@ -1,4 +1,4 @@
-"""A trained model on pictures: logits and probabilities by NumPy and LiteRT, no TensorFlow."""
+"""A trained model on images: logits and probabilities by NumPy and LiteRT, no TensorFlow."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from headstart.training.model_folder import LOWER, UPPER, ModelRecord, read_head
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model says of n pictures.
+    """What a model says of n images.
 
     Attributes
     ----------
     logits : ndarray of shape (n, n_classes), float64
     probabilities : ndarray of shape (n, n_classes), float32
     passes : Passes or None
-        Through the frozen part of a fine-tuned base.
+        Through the frozen part of a fine-tuned backbone.
     """
 
     logits: npt.NDArray[np.float64]
@@ -50,7 +50,7 @@ def head_outputs(
 def fine_tuned_outputs(
     folder: Path, record: ModelRecord, images: Path, rows: pd.DataFrame
 ) -> Outputs:
-    """A fine-tuned model on pictures, through the store.
+    """A fine-tuned model on images, through the store.
 
     Parameters
     ----------
@@ -70,8 +70,8 @@ def fine_tuned_outputs(
     """
     weights = read_head(folder, record)
     lower, upper = folder / LOWER, folder / UPPER
-    # Where all layers were trained, the upper network is the whole base. Its features are recorded
-    # all the same: a second evaluation then costs no pass.
+    # Where all layers were trained, the upper network is the whole backbone. Its features are
+    # recorded all the same: a second evaluation then costs no pass.
     first, second = (lower, upper) if lower.exists() else (upper, None)
     size, ids = record.backbone.image_size, list(rows["image_id"])
     blocks = []
@@ -79,11 +79,11 @@ def fine_tuned_outputs(
     with FeatureStore.open(activations.record(first, size), shape) as store:
         activations.check_room(store, ids)
         with ShardReader(images) as reader:
-            desc = "Activations of the test pictures"
+            desc = "Activations of the test images"
             passes = activations.fill(store, first, rows, reader, size, desc)
         block = activations.rows_at_once(row_bytes(shape))
         top = None if second is None else activations.Pool(second)
-        with progress(len(rows), "Classifying", "picture") as bar:
+        with progress(len(rows), "Classifying", "image") as bar:
             for start in range(0, len(rows), block):
                 features = _recorded(store, ids[start : start + block])
                 if top is not None:

@@ -13,7 +13,7 @@ import pandas as pd
 from headstart._utils.errors import CorruptFileError
 from headstart._utils.files import write_text
 
-#: ``epoch`` counts from 1. Losses and accuracies are means over the epoch's pictures;
+#: ``epoch`` counts from 1. Losses and accuracies are means over the epoch's images;
 #: the ones on train are measured while the weights change, with dropout on.
 EPOCHS: Mapping[str, str] = {
     "epoch": "int64",

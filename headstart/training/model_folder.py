@@ -1,8 +1,8 @@
 """A model folder: what the model is, its classes, its weights, and the sha256 of every file.
 
 Files: ``model.json`` (:class:`ModelRecord` and the sha256 of the others), ``labels.json``,
-``head.npz``; for a fine-tuned model also ``base.weights.h5`` (the whole base), ``upper.tflite``
-and, unless the whole base was unfrozen, ``lower.tflite``.
+``head.npz``; for a fine-tuned model also ``base.weights.h5`` (the whole backbone), ``upper.tflite``
+and, unless the whole backbone was unfrozen, ``lower.tflite``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class _Record(BaseModel):
 
 
 class BackboneSummary(_Record):
-    """The base that the features come from. ``weights``: imagenet, random or a file's name."""
+    """The backbone that the features come from. ``weights``: imagenet, random or a file's name."""
 
     name: str
     alpha: float
@@ -61,7 +61,7 @@ class ModelRecord(_Record):
     Attributes
     ----------
     kind : "head" | "fine_tuned"
-        A head on the pretrained base, or a base with a trained top and its head.
+        A head on the pretrained backbone, or a backbone with a trained top and its head.
     classes : tuple of str
         Sorted; the order of the outputs.
     feature_shape : tuple of int
@@ -73,7 +73,7 @@ class ModelRecord(_Record):
     unfrozen_from : str or None
         Name of the first layer that was trained; None for a head.
     unfrozen_alone : bool
-        Whether that layer was the only one of the base, with frozen ones above it. A record of
+        Whether that layer was the only one of the backbone, with frozen ones above it. A record of
         before there was a choice does not say it, and means no.
     class_weights : "none" | "balanced"
         How the classes weighed in training, so that fine-tuning goes on in the same way.

@@ -43,7 +43,7 @@ class TrainHeadParams(Section):
         if info.data.get("outputs") == "one" and activation != "sigmoid":
             raise UnfitError(
                 "sigmoid with `outputs: one`",
-                "The softmax of a single output is 1, whatever the picture.",
+                "The softmax of a single output is 1, whatever the image.",
             )
         return activation
 

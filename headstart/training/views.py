@@ -1,4 +1,4 @@
-"""Augmented training pictures: new pixels in every epoch, which pass through the frozen part live.
+"""Augmented training images: new pixels in every epoch, which pass through the frozen part live.
 
 Nothing of them is recorded, and every pass is counted.
 """
@@ -21,16 +21,16 @@ from headstart.training.activations import Array, Pool
 
 
 class Views:
-    """Training pictures as a model sees them in an epoch, made when they are asked for.
+    """Training images as a model sees them in an epoch, made when they are asked for.
 
     Parameters
     ----------
     rows : DataFrame
-        Pictures, in the order that indices speak of.
+        Images, in the order that indices speak of.
     reader : Reader
     size : int
     params : AugmentParams or None
-        None, or all zero: the pictures as they are.
+        None, or all zero: the images as they are.
     seed : int
     network : Path or None
         Frozen lower part that every view passes through; None: the pixels themselves.
@@ -74,7 +74,7 @@ class Views:
 
     def _view(self, index: int, epoch: int) -> Array:
         image_id, shard, offset, length = (column[index] for column in self._columns)
-        picture: Array = pixels(self._reader.read(shard, offset, length, image_id), self._size)
+        image: Array = pixels(self._reader.read(shard, offset, length, image_id), self._size)
         if self._params is not None and self._params.active:
-            picture = augment(picture, self._params, self._seed, image_id, epoch)
-        return picture if self._functions is None else self._functions(picture[None])[0]
+            image = augment(image, self._params, self._seed, image_id, epoch)
+        return image if self._functions is None else self._functions(image[None])[0]

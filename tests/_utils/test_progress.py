@@ -8,7 +8,7 @@ from headstart._utils.progress import Progress
 
 
 @pytest.mark.parametrize(
-    ("unit", "shown"), [("picture", "2 of 5 pictures, "), ("batch", "2 of 5 batches, ")]
+    ("unit", "shown"), [("image", "2 of 5 images, "), ("batch", "2 of 5 batches, ")]
 )
 def test_a_line(unit: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(5, "Working", unit, every=0.0) as bar:

@@ -9,7 +9,7 @@ from headstart._utils import seeds
 
 
 def test_the_numbers_of_a_release_never_change() -> None:
-    # A change here would move pictures between the splits of every existing project.
+    # A change here would move images between the splits of every existing project.
     assert seeds.derive(42, "split", "a") == 0x1531EE0BB20D7BDF
 
 

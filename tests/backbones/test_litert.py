@@ -87,7 +87,7 @@ def test_an_instance_in_each_thread(network: Path) -> None:
     ],
 )
 def test_wrong_batches(network: Path, batch: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="expected uint8 pictures of shape"):
+    with pytest.raises(ValueError, match="expected uint8 images of shape"):
         LiteRTFunction(network)(batch)
 
 

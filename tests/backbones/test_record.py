@@ -92,7 +92,7 @@ def test_a_changed_file_is_named(tmp_path: Path, name: str) -> None:
         ("random_weights", 1),
         ("image_size", True),
         ("feature_shape", [4, "4"]),
-        ("parity", {"pictures": 16}),
+        ("parity", {"images": 16}),
         ("format", 2),
     ],
 )

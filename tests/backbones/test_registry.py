@@ -49,7 +49,7 @@ def test_unsupported_alpha(name: str, alpha: float, expected: str) -> None:
         find(name, alpha, 224)
 
 
-def test_too_small_a_picture() -> None:
+def test_too_small_an_image() -> None:
     assert find("inception_v3", 1.0, 75).minimum_size == 75
     with pytest.raises(ParameterError, match=r"≥ 75 with `name: inception_v3`.*Got 74"):
         find("inception_v3", 1.0, 74)

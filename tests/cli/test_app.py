@@ -85,7 +85,7 @@ def test_plan_outside_of_a_project_is_told(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.fixture(scope="module")
 def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project in which everything up to the sample has run on the embedded pictures."""
+    """A project in which everything up to the sample has run on the embedded images."""
     folder = tmp_path_factory.mktemp("project")
     for name in ("dvc.yaml", "params.yaml", "runtime.txt"):
         shutil.copy(ROOT / name, folder)
@@ -110,7 +110,7 @@ def test_plan_says_what_would_run_and_why(sampled: Path, monkeypatch: pytest.Mon
     fates = {stage["name"]: stage["fate"] for stage in plan["stages"]}
     assert [fates[name] for name in ("download", "split", "sample")] == ["unchanged"] * 3
     assert fates["extract_features"] == "will run"
-    # The base is not made yet, and no speed is known.
+    # The backbone is not made yet, and no speed is known.
     assert plan["passes"] == {
         "needed": 1797,
         "of": 1797,
@@ -120,11 +120,11 @@ def test_plan_says_what_would_run_and_why(sampled: Path, monkeypatch: pytest.Mon
         "why": "backbone will run, and then some may turn out to be recorded",
     }
     shown = run("plan")
-    assert "up to 1,797 of 1,797 pictures" in shown
+    assert "up to 1,797 of 1,797 images" in shown
     assert "never run" in shown
 
 
-def test_plan_knows_the_pictures_before_split_and_sample_have_run(
+def test_plan_knows_the_images_before_split_and_sample_have_run(
     sampled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = tmp_path / "project"
@@ -160,23 +160,23 @@ def test_plan_counts_what_fine_tuning_may_pass(
     with Path("params.yaml").open("w") as file:
         yaml.dump(document, file)
     assert json.loads(run("plan", "--json"))["fine_tuning"] == {
-        "pictures": 1797,
+        "images": 1797,
         "views": 0,
         "why": "",
     }
-    assert "Fine-tuning: up to 1,797 pictures through the frozen part below" in run("plan")
+    assert "Fine-tuning: up to 1,797 images through the frozen part below" in run("plan")
 
 
-def test_pictures_are_those_of_the_sample(sampled: Path) -> None:
+def test_images_are_those_of_the_sample(sampled: Path) -> None:
     parameters = read_params(sampled / "params.yaml")
     used = planning._used(parameters, sampled / "data/manifests/images.csv")
     found = planning._wanted(parameters, used)
     sample = read_split(sampled / "data/manifests/sample.csv")
-    assert sorted(found.pictures) == sorted(set(sample["image_id"]))
+    assert sorted(found.images) == sorted(set(sample["image_id"]))
     assert not found.views
 
 
-def test_views_are_those_of_the_training_pictures(sampled: Path, tmp_path: Path) -> None:
+def test_views_are_those_of_the_training_images(sampled: Path, tmp_path: Path) -> None:
     text = overlay((sampled / "params.yaml").read_text(), {"extract_features": VIEWS})
     (tmp_path / "params.yaml").write_text(text)
     parameters = read_params(tmp_path / "params.yaml")
@@ -216,7 +216,7 @@ def test_what_the_stores_hold_needs_no_pass(
 def test_recipes_are_listed_with_their_titles() -> None:
     listed = run("recipe")
     assert "cats-dogs " in listed
-    assert "Your own pictures" in listed
+    assert "Your own images" in listed
 
 
 def test_a_recipe_says_what_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,12 +228,12 @@ def test_a_recipe_says_what_it_changed(tmp_path: Path, monkeypatch: pytest.Monke
     assert "Nothing to change." in run("recipe", "my-photos", "--set", "train_head.epochs=3")
 
 
-def test_a_recipe_says_when_its_pictures_are_not_there(
+def test_a_recipe_says_when_its_images_are_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
     monkeypatch.chdir(tmp_path)
-    place = tmp_path / "pictures.zip"
+    place = tmp_path / "images.zip"
     words = ("recipe", "cats-dogs", "--set", f"download.location={place}")
     assert f"Nothing lies at {place} yet" in run(*words)
     place.write_bytes(b"")

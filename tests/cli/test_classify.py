@@ -1,4 +1,4 @@
-"""`headstart classify --imagenet`: rows, the picture, and what is refused."""
+"""`headstart classify --imagenet`: rows, the image, and what is refused."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Choice]:
 
 @pytest.fixture
 def here(asked: list[Choice], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Three pictures, where commands are called."""
+    """Three images, where commands are called."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").mkdir()
     for name in models.COLORS:
@@ -69,7 +69,7 @@ EXPECTED = {
 }
 
 
-def test_a_folder_gives_a_row_a_picture_in_order(here: Path, asked: list[Choice]) -> None:
+def test_a_folder_gives_a_row_an_image_in_order(here: Path, asked: list[Choice]) -> None:
     result = classify("--imagenet", "in")
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
@@ -82,8 +82,8 @@ def test_a_folder_gives_a_row_a_picture_in_order(here: Path, asked: list[Choice]
 def test_which_classes_has_to_be_said(here: Path, asked: list[Choice]) -> None:
     result = classify("in/red.png")
     assert result.exit_code == 2
-    assert "headstart classify --imagenet PICTURE" in result.stderr
-    assert "headstart predict PICTURE" in result.stderr
+    assert "headstart classify --imagenet IMAGE" in result.stderr
+    assert "headstart predict IMAGE" in result.stderr
     assert not asked
 
 
@@ -106,19 +106,19 @@ def test_csv_with_the_likeliest_two(here: Path) -> None:
     assert all(float(row["probability"]) > float(row["probability_2"]) for row in table)
 
 
-def test_broken_pictures_are_named_and_counted(here: Path) -> None:
-    (here / "in" / "text.jpg").write_text("no picture at all")
+def test_broken_images_are_named_and_counted(here: Path) -> None:
+    (here / "in" / "text.jpg").write_text("no image at all")
     (here / "in" / "cut.png").write_bytes(models.colored("red")[:300])
     (here / "empty").mkdir()
     result = classify("--imagenet", "in", "missing.jpg", "empty")
     assert result.exit_code == 3
     assert first_guesses(result) == EXPECTED
     for part in (
-        "Not read: in/text.jpg: not_a_picture",
+        "Not read: in/text.jpg: not_an_image",
         "Not read: in/cut.png: truncated",
         "Not read: missing.jpg: unreadable",
         "Not read: empty: empty: the folder has no files",
-        "Read: 3 of 7 pictures; not read: 4.",
+        "Read: 3 of 7 images; not read: 4.",
     ):
         assert part in result.stderr
 
@@ -167,8 +167,8 @@ def test_paths_come_from_standard_input_and_addresses_are_fetched(here: Path) ->
     assert result.exit_code == 3
 
 
-def test_the_pictures_are_drawn(here: Path) -> None:
-    (here / "in" / "text.jpg").write_text("no picture at all")
+def test_the_images_are_drawn(here: Path) -> None:
+    (here / "in" / "text.jpg").write_text("no image at all")
     result = classify("--imagenet", "in", "-o", "out/classes.png")
     assert result.exit_code == 3
     assert first_guesses(result) == EXPECTED
@@ -180,7 +180,7 @@ def test_the_pictures_are_drawn(here: Path) -> None:
         assert (np.abs(found - color).max(axis=1) < 40).any()
 
 
-def test_of_many_pictures_the_first_are_drawn(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_images_the_first_are_drawn(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headstart.cli.classify._DRAWN", 2)
     result = classify("--imagenet", "in", "-o", "classes.png")
     assert result.stderr.endswith("Written: classes.png (the first 2 of 3).\n")
@@ -191,7 +191,7 @@ def test_nothing_is_drawn_of_nothing(here: Path) -> None:
     assert not (here / "classes.png").exists()
 
 
-def test_it_is_opened_where_the_other_pictures_are(
+def test_it_is_opened_where_the_other_images_are(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
@@ -210,9 +210,7 @@ def test_it_is_opened_where_the_other_pictures_are(
     assert "No browser could be started" in result.stderr
 
 
-def test_a_picture_that_is_classified_is_never_written_over(
-    here: Path, asked: list[Choice]
-) -> None:
+def test_an_image_that_is_classified_is_never_written_over(here: Path, asked: list[Choice]) -> None:
     before = (here / "in" / "red.png").read_bytes()
     (here / "link.png").symlink_to("in/red.png")
     for target, said in (
@@ -260,7 +258,7 @@ def test_a_wrong_option_is_told_without_tensorflow(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.shared
-def test_real_weights_on_a_real_picture(shared: Path, imagenet_home: Path, tmp_path: Path) -> None:
+def test_real_weights_on_a_real_image(shared: Path, imagenet_home: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(shared / "datasets" / "cats-dogs.zip") as archive:
         (tmp_path / "cat.jpg").write_bytes(archive.read("PetImages/Cat/14.jpg"))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_HOME": str(imagenet_home)}
@@ -277,5 +275,5 @@ def test_real_weights_on_a_real_picture(shared: Path, imagenet_home: Path, tmp_p
     assert len(row["top"]) == 5
     assert done.stderr.splitlines() == [
         "Not read: absent.jpg: unreadable: No such file or directory",
-        "Read: 1 of 2 pictures; not read: 1. Written: cat.png.",
+        "Read: 1 of 2 images; not read: 1. Written: cat.png.",
     ]

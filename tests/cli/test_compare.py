@@ -59,7 +59,7 @@ def test_two_commits_side_by_side(project: Path) -> None:
     assert "seed" not in said
     # 1 against 10: 2 * (1 + 11) / 2048.
     assert (
-        "On the 40 pictures that both were tested on, worse alone is right about 1, better alone "
+        "On the 40 images that both were tested on, worse alone is right about 1, better alone "
         "about 10: better is better (McNemar's exact test, p = 0.012)." in said
     )
 
@@ -71,11 +71,11 @@ def test_a_single_commit_is_compared_with_the_folder(project: Path) -> None:
     assert "neither is better" in said
 
 
-def test_the_folder_as_it_is_and_pictures_of_one_test_set_alone(project: Path) -> None:
+def test_the_folder_as_it_is_and_images_of_one_test_set_alone(project: Path) -> None:
     (project / "answers.txt").write_text("1" * 36)
     projects.call(project, "python", "make.py")
     said = run("worse", "workspace", "better")
-    assert "On the 36 pictures that both were tested on (4 are in one of the test sets" in said
+    assert "On the 36 images that both were tested on (4 are in one of the test sets" in said
     assert said.count("McNemar") == 2
 
 
@@ -95,7 +95,7 @@ def test_predictions_that_are_nowhere_are_told_and_the_tables_are_shown(project:
     (project / "predictions.csv").unlink()
     said = run("worse", "workspace")
     assert "model.accuracy" in said
-    assert "worse and workspace cannot be compared picture by picture: predictions.csv of" in said
+    assert "worse and workspace cannot be compared image by image: predictions.csv of" in said
     assert "there is no predictions.csv (`dvc checkout`" in said
 
 

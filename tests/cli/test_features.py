@@ -34,7 +34,7 @@ def colors(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Four pictures, one of them broken, and a model whose features are the mean color."""
+    """Four images, one of them broken, and a model whose features are the mean color."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "export").mkdir()
     (tmp_path / "export" / FORMS["keras"].path).write_bytes(b"not read here")
@@ -53,11 +53,11 @@ def rows(path: Path) -> list[tuple[str, str]]:
         return [(row["row"], row["file"]) for row in csv.DictReader(file)]
 
 
-def test_a_row_a_picture_in_order_and_the_broken_one_is_named(here: Path) -> None:
+def test_a_row_an_image_in_order_and_the_broken_one_is_named(here: Path) -> None:
     said = run("features", "in", "-o", "out/f.npy", code=3)
     assert "Not read: in/cut.png: truncated" in said
     assert "Written: out/f.npy, float32 of shape (3, 3); out/f.csv names the rows." in said
-    assert said.rstrip().endswith("Read: 3 of 4 pictures; not read: 1.")
+    assert said.rstrip().endswith("Read: 3 of 4 images; not read: 1.")
     names = ["blue", "green", "red"]
     assert rows(here / "out/f.csv") == [
         (str(row), f"in/{name}.png") for row, name in enumerate(names)
@@ -68,7 +68,7 @@ def test_a_row_a_picture_in_order_and_the_broken_one_is_named(here: Path) -> Non
 
 def test_where_nothing_could_be_read_nothing_is_written(here: Path) -> None:
     said = run("features", "in/cut.png", "gone.png", code=1)
-    assert "Read: 0 of 2 pictures; not read: 2." in said
+    assert "Read: 0 of 2 images; not read: 2." in said
     assert "Written" not in said
     assert sorted(path.name for path in here.iterdir() if path.is_dir()) == ["export", "in"]
     assert not list(here.glob("*.*"))
@@ -123,7 +123,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
         features=made.features,
         model=made.folder / "tuned",
         epoch_history=made.folder / "epochs.csv",
-        journal=made.folder / "journal",
+        run_statistics=made.folder / "run_statistics",
     )
     assert done.returncode == 0, done.stderr
     return made
@@ -146,7 +146,7 @@ def export(made: SmallRun, name: str, target: Path) -> None:
 
 
 def pixels_and_files(made: SmallRun, folder: Path) -> Any:
-    """The test pictures, as files in the order of their rows, and as pixels."""
+    """The test images, as files in the order of their rows, and as pixels."""
     from headstart.images.resize import pixels
 
     manifest = read_split(made.manifest)

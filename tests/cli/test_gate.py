@@ -44,7 +44,7 @@ stages:
     outs: [predictions.csv]
     metrics: [{metrics.json: {cache: false}}]
 """
-# Right about a picture where answers.txt has a 1.
+# Right about an image where answers.txt has a 1.
 MAKE = f"""\
 import json
 answers = open("answers.txt").read().strip()
@@ -59,7 +59,7 @@ json.dump({{"classes": ["a", "b"], "model": scores}}, open("metrics.json", "w"))
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with a release, v1: right about 36 of 40 pictures."""
+    """A project with a release, v1: right about 36 of 40 images."""
     project = tmp_path_factory.mktemp("released") / "project"
     project.mkdir()
     (project / "dvc.yaml").write_text(PIPELINE)
@@ -153,7 +153,7 @@ def test_a_model_is_held_if_it_is_significantly_worse_than_the_release(
 ) -> None:
     project(answers, not_worse_than_release=True)
     output = run("gate", code=code)
-    assert "On the 40 pictures that both were tested on" in output
+    assert "On the 40 images that both were tested on" in output
     assert said in output
     assert "not worse than the last release" in output
 
@@ -180,12 +180,12 @@ def test_a_release_whose_predictions_are_nowhere_holds(project: Callable[..., Pa
     assert "untested" in said
 
 
-def test_no_picture_in_common_holds(project: Callable[..., Path]) -> None:
+def test_no_image_in_common_holds(project: Callable[..., Path]) -> None:
     folder = project(not_worse_than_release=True)
     text = (folder / "predictions.csv").read_text()
     (folder / "predictions.csv").unlink()
     (folder / "predictions.csv").write_text(text.replace("0" * 62, "f" * 62))
-    assert "tested on different pictures (40 and 40, none in common)" in run("gate", code=HELD)
+    assert "tested on different images (40 and 40, none in common)" in run("gate", code=HELD)
 
 
 def test_a_shallow_clone_cannot_say_which_release_came_last(

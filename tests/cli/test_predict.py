@@ -28,7 +28,7 @@ def colors(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def here(colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with an export and three pictures, where commands are called."""
+    """A folder with an export and three images, where commands are called."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(colors, tmp_path / "data" / "export")
     (tmp_path / "in").mkdir()
@@ -41,7 +41,7 @@ def predict(*words: str, stdin: str | None = None) -> Result:
     return CliRunner().invoke(app, ["predict", *words], input=stdin)
 
 
-def test_a_folder_gives_a_row_a_picture_in_order(here: Path) -> None:
+def test_a_folder_gives_a_row_an_image_in_order(here: Path) -> None:
     result = predict("in")
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
@@ -54,20 +54,20 @@ def test_a_folder_gives_a_row_a_picture_in_order(here: Path) -> None:
 
 BROKEN = {
     "empty.jpg": b"",
-    "text.png": b"no picture at all",
+    "text.png": b"no image at all",
     "cut.png": models.colored("red")[:300],
     "bomb.png": png_header(20_000, 20_000),
     "page.html": b"<html></html>",
 }
 
 
-def test_a_thousand_pictures_and_five_broken_ones(here: Path) -> None:
+def test_a_thousand_images_and_five_broken_ones(here: Path) -> None:
     folder = here / "many"
     folder.mkdir()
     for number in range(1000):
         name = list(models.COLORS)[number % 3]
-        picture = folder / f"{number:04}-{name}.png"
-        picture.write_bytes(models.colored(name, side=20, seed=number))
+        image = folder / f"{number:04}-{name}.png"
+        image.write_bytes(models.colored(name, side=20, seed=number))
     for name, content in BROKEN.items():
         (folder / name).write_bytes(content)
     result = predict("many")
@@ -77,14 +77,14 @@ def test_a_thousand_pictures_and_five_broken_ones(here: Path) -> None:
     assert all(Path(file).stem.endswith(label) for file, label in found.items())
     *named, summary = result.stderr.splitlines()
     assert sorted(line.split(": ")[1] for line in named) == sorted(f"many/{x}" for x in BROKEN)
-    assert summary == "Read: 1,000 of 1,005 pictures; not read: 5."
+    assert summary == "Read: 1,000 of 1,005 images; not read: 5."
     reasons = {line.split(": ")[1]: line.split(": ")[2] for line in named}
     assert reasons == {
         "many/empty.jpg": "empty",
-        "many/text.png": "not_a_picture",
+        "many/text.png": "not_an_image",
         "many/cut.png": "truncated",
         "many/bomb.png": "too_large",
-        "many/page.html": "not_a_picture",
+        "many/page.html": "not_an_image",
     }
 
 
@@ -139,12 +139,12 @@ def test_an_address_is_fetched_and_one_that_fails_is_told(here: Path) -> None:
 def test_limits_are_those_of_download_and_can_be_set(here: Path) -> None:
     assert "too_small" in predict("in/red.png", "--min-side", "41").stderr
     assert "too_large" in predict("in/red.png", "--max-pixels", "1599").stderr
-    assert "too_large" in predict("in/red.png", "--max-picture-bytes", "100").stderr
+    assert "too_large" in predict("in/red.png", "--max-image-bytes", "100").stderr
     assert "refused_format" in predict("in/red.png", "--accept", "jpeg", "--accept", "webp").stderr
 
 
-def test_pictures_are_sorted_by_copy(here: Path) -> None:
-    (here / "odd.png").write_bytes(b"no picture")
+def test_images_are_sorted_by_copy(here: Path) -> None:
+    (here / "odd.png").write_bytes(b"no image")
     (here / "again").mkdir()
     (here / "again" / "red.png").write_bytes(models.colored("red", seed=9))
     before = {path: path.read_bytes() for path in (here / "in").iterdir()}

@@ -52,7 +52,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.write_bytes(make.jpeg(40 + number, 30, seed=number))
     for number, label in enumerate(("$cat_{^$", "dog")):
         (project / "data/raw/pets" / label / "same.jpg").write_bytes(make.jpeg(seed=90 + number))
-    (project / "data" / "raw" / "pets" / "README.md").write_text("no picture")
+    (project / "data" / "raw" / "pets" / "README.md").write_text("no image")
     commands = [["-m", "dvc", "init", "-q", "--no-scm"]]
     for name in ("download", "split", "sample"):
         stage = declared()[name]
@@ -80,34 +80,34 @@ def size_of(path: Path) -> tuple[int, int]:
         return image.size
 
 
-def test_a_grid_of_raw_pictures(project: Path) -> None:
-    said = run("pictures", "--rows", "2", "--columns", "3")
+def test_a_grid_of_raw_images(project: Path) -> None:
+    said = run("images", "--rows", "2", "--columns", "3")
     lines = said.splitlines()
-    assert lines[-1] == "Written: data/show/pictures.png"
+    assert lines[-1] == "Written: data/show/images.png"
     assert len(lines) == 7
     images = read_images(project / "data/manifests/images.csv").set_index("path")
     for line in lines[:-1]:
         title, _, path = line.partition("  ")
         row = images.loc[path]
         assert title == f"{row['label']} – ({row['height']}, {row['width']}, 3)"
-    width, height = size_of(project / "data/show/pictures.png")
+    width, height = size_of(project / "data/show/images.png")
     assert width > height
-    first = (project / "data/show/pictures.png").read_bytes()
-    assert run("pictures", "--rows", "2", "--columns", "3") == said
-    assert (project / "data/show/pictures.png").read_bytes() == first
-    other = run("pictures", "--rows", "2", "--columns", "3", "--seed", "8", "--output", "o.png")
+    first = (project / "data/show/images.png").read_bytes()
+    assert run("images", "--rows", "2", "--columns", "3") == said
+    assert (project / "data/show/images.png").read_bytes() == first
+    other = run("images", "--rows", "2", "--columns", "3", "--seed", "8", "--output", "o.png")
     assert other.splitlines()[:-1] != lines[:-1]
     assert size_of(project / "o.png") == (width, height)
 
 
 def test_a_grid_of_one_class_and_one_split(project: Path) -> None:
-    lines = run("pictures", "--label", "dog", "--split", "test").splitlines()[:-1]
+    lines = run("images", "--label", "dog", "--split", "test").splitlines()[:-1]
     assert lines
     assert all(line.startswith("dog – ") for line in lines)
-    titled = run("pictures", "--label", "dog", "--split", "test", "--capitals").splitlines()[:-1]
+    titled = run("images", "--label", "dog", "--split", "test", "--capitals").splitlines()[:-1]
     assert titled == [line.replace("dog – ", "Dog – ", 1) for line in lines]
-    assert "must be one of train" in run("pictures", "--split", "tset", code=1)
-    assert "no class 'dgo'" in run("pictures", "--label", "dgo", code=1)
+    assert "must be one of train" in run("images", "--split", "tset", code=1)
+    assert "no class 'dgo'" in run("images", "--label", "dgo", code=1)
 
 
 def test_the_browser_is_opened_on_demand(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,30 +118,30 @@ def test_the_browser_is_opened_on_demand(project: Path, monkeypatch: pytest.Monk
         return True
 
     monkeypatch.setattr(webbrowser, "open", browse)
-    run("pictures", "--rows", "1", "--columns", "1")
+    run("images", "--rows", "1", "--columns", "1")
     assert not opened
-    run("pictures", "--rows", "1", "--columns", "1", "--open")
-    assert opened == [(project / "data/show/pictures.png").resolve().as_uri()]
+    run("images", "--rows", "1", "--columns", "1", "--open")
+    assert opened == [(project / "data/show/images.png").resolve().as_uri()]
     monkeypatch.setattr(webbrowser, "open", lambda url: False)
-    assert "No browser" in run("picture", "--open", code=1)
+    assert "No browser" in run("image", "--open", code=1)
 
 
-def test_one_picture_with_its_path(project: Path) -> None:
-    said = run("picture", "dog/0.jpg")
+def test_one_image_with_its_path(project: Path) -> None:
+    said = run("image", "dog/0.jpg")
     assert "path      pets/dog/0.jpg" in said
     assert "class     dog" in said
     assert "shape     (30, 40, 3)" in said
-    size_of(project / "data/show/picture.png")
+    size_of(project / "data/show/image.png")
     image_id = sha256_bytes(make.jpeg(40, 30, seed=0))
-    assert run("picture", image_id[:8]) == run("picture", "pets/dog/0.jpg") == said
-    assert run("picture") == run("picture")
-    assert "Did you mean" in run("picture", "pets/dog/00.jpg", code=1)
+    assert run("image", image_id[:8]) == run("image", "pets/dog/0.jpg") == said
+    assert run("image") == run("image")
+    assert "Did you mean" in run("image", "pets/dog/00.jpg", code=1)
 
 
-def test_a_name_of_several_pictures(project: Path) -> None:
-    said = run("picture", "same.jpg", code=1)
-    assert "2 pictures end with 'same.jpg': pets/$cat_{^$/same.jpg, pets/dog/same.jpg" in said
-    assert "class     dog" in run("picture", "dog/same.jpg")
+def test_a_name_of_several_images(project: Path) -> None:
+    said = run("image", "same.jpg", code=1)
+    assert "2 images end with 'same.jpg': pets/$cat_{^$/same.jpg, pets/dog/same.jpg" in said
+    assert "class     dog" in run("image", "dog/same.jpg")
 
 
 def test_folders_and_counts(project: Path) -> None:
@@ -149,7 +149,7 @@ def test_folders_and_counts(project: Path) -> None:
     assert "the source/" in said
     assert "└── pets/" in said
     assert "    └── dog/" in said.replace("├", "└")
-    assert "1 files set aside" in said
+    assert "1 files rejected" in said
     assert "all" in said
     assert "data/sample/" in said
     counts = {
@@ -297,7 +297,7 @@ def test_before_anything_has_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         [sys.executable, "-m", "dvc", "init", "-q", "--no-scm"], cwd=tmp_path, check=True
     )
     monkeypatch.chdir(tmp_path)
-    assert "dvc repro download" in run("pictures", code=1)
+    assert "dvc repro download" in run("images", code=1)
     assert "dvc repro download" in run("tree", code=1)
     assert "dvc repro split" in run("batch", code=1)
     assert "dvc repro backbone" in run("model", code=1)
@@ -311,6 +311,6 @@ def test_every_part_teaches_with_an_example() -> None:
         for command in show.app.registered_commands
         if command.callback
     ]
-    assert names == ["pictures", "picture", "tree", "batch", "model", "module"]
+    assert names == ["images", "image", "tree", "batch", "model", "module"]
     for command in show.app.registered_commands:
         assert "Example: headstart show" in (command.epilog or "")

@@ -1,4 +1,4 @@
-"""`headstart sizes`: the trained weights behind pictures of other sizes."""
+"""`headstart sizes`: the trained weights behind images of other sizes."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def project(
         made, "fine_tune", {"fine_tune": trains if request.param == "fine_tuned" else {}},
         images=made.images, manifest=made.manifest, backbone_folder=made.backbone, head=made.head,
         features=made.features, model=data / "models/fine_tuned",
-        epoch_history=tmp_path / "epochs.csv", journal=tmp_path / "journal",
+        epoch_history=tmp_path / "epochs.csv", run_statistics=tmp_path / "run_statistics",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     done = small_run.stage(
@@ -82,7 +82,7 @@ def project(
         head=made.head, model=data / "models/fine_tuned",
         predictions=data / "reports/predictions.csv", metrics=data / "metrics/evaluate.json",
         confusion=tmp_path / "confusion.csv", calibration=tmp_path / "calibration.csv",
-        journal=tmp_path / "journal",
+        run_statistics=tmp_path / "run_statistics",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     shutil.copytree(made.images, data / "images")
@@ -96,7 +96,7 @@ def project(
     return tmp_path
 
 
-@pytest.mark.slow  # stages/nets/test_base.py builds bases at sizes; engine and report have tests
+@pytest.mark.slow  # keras/networks/test_backbone.py builds backbones at sizes
 def test_the_same_weights_at_another_size(project: Path, made: SmallRun) -> None:
     said = run("48", "--json", "--write", "small")
     answer = json.loads(said[: said.rindex("}") + 1])
@@ -107,7 +107,7 @@ def test_the_same_weights_at_another_size(project: Path, made: SmallRun) -> None
     assert {name: at_32[name] for name in ("right", "accuracy", "accuracy_low")} == {
         name: evaluated[name] for name in ("right", "accuracy", "accuracy_low")
     }
-    assert at_48["pictures"] == 12
+    assert at_48["images"] == 12
     assert at_48["right"] - at_32["right"] == (
         at_48["alone_right"] - at_48["trained_size_alone_right"]
     )
@@ -127,19 +127,19 @@ def test_the_same_weights_at_another_size(project: Path, made: SmallRun) -> None
 
 
 def predicted(project: Path, made: SmallRun) -> list[dict[str, str]]:
-    """What the written model says of the test pictures, through the command line."""
+    """What the written model says of the test images, through the command line."""
     from headstart.datasets.shards import ShardReader
 
     manifest = read_split(made.manifest)
     with ShardReader(made.images) as reader:
         for number, row in enumerate(manifest[manifest["split"] == "test"].to_dict("records")):
             content = reader.read(row["shard"], row["offset"], row["bytes"], row["image_id"])
-            (project / f"{number:03}.picture").write_bytes(content)
-    said = running.run("predict", "*.picture", "--model", "small", "--format", "jsonl")
+            (project / f"{number:03}.image").write_bytes(content)
+    said = running.run("predict", "*.image", "--model", "small", "--format", "jsonl")
     return [json.loads(line) for line in said.splitlines()]
 
 
-def test_what_was_evaluated_must_be_the_test_pictures(tmp_path: Path) -> None:
+def test_what_was_evaluated_must_be_the_test_images(tmp_path: Path) -> None:
     made = recorded.separable(tmp_path)
     manifest = read_split(made.manifest)
     test = manifest[manifest["split"] == "test"]

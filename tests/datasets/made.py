@@ -1,4 +1,4 @@
-"""Image manifests for tests, without pictures."""
+"""Image manifests for tests, without images."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pandas as pd
 from headstart.datasets.manifests import IMAGES, frame
 
 
-class Picture(NamedTuple):
-    """One row: ``content`` stands for the bytes, so that equal numbers are identical pictures."""
+class Image(NamedTuple):
+    """One row: ``content`` stands for the bytes, so that equal numbers are identical images."""
 
     content: int
     label: str
@@ -25,22 +25,22 @@ def image_id(content: int) -> str:
     return hashlib.sha256(content.to_bytes(8, "big")).hexdigest()
 
 
-def manifest(pictures: Sequence[Picture]) -> pd.DataFrame:
-    """An image manifest, sorted by path; a picture without a path gets one of its own."""
+def manifest(images: Sequence[Image]) -> pd.DataFrame:
+    """An image manifest, sorted by path; an image without a path gets one of its own."""
     rows = [
         {
-            "image_id": image_id(picture.content),
-            "path": picture.path or f"{picture.label}/{number:06}.png",
-            "label": picture.label,
-            "given_split": picture.given,
+            "image_id": image_id(image.content),
+            "path": image.path or f"{image.label}/{number:06}.png",
+            "label": image.label,
+            "given_split": image.given,
             "width": 8,
             "height": 8,
             "format": "png",
             "bytes": 8,
-            "group": picture.group,
-            "shard": int(image_id(picture.content)[:8], 16) % 64,
+            "group": image.group,
+            "shard": int(image_id(image.content)[:8], 16) % 64,
             "offset": 0,
         }
-        for number, picture in enumerate(pictures)
+        for number, image in enumerate(images)
     ]
     return frame(rows, IMAGES).sort_values("path").reset_index(drop=True)

@@ -25,10 +25,10 @@ from headstart.datasets.shards import (
 )
 from headstart.images.formats import EXTENSIONS
 
-pictures = st.lists(
+images = st.lists(
     st.tuples(st.binary(min_size=1, max_size=300), st.sampled_from(sorted(EXTENSIONS.values()))),
     max_size=25,
-    unique_by=lambda picture: picture[0],
+    unique_by=lambda image: image[0],
 )
 
 
@@ -45,11 +45,11 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def some(count: int) -> list[tuple[bytes, str]]:
-    return [(b"picture %d" % number, "png") for number in range(count)]
+    return [(b"image %d" % number, "png") for number in range(count)]
 
 
 @settings(max_examples=25, deadline=None)
-@given(contents=pictures, seed=st.integers(0, 99))
+@given(contents=images, seed=st.integers(0, 99))
 def test_round_trip_and_the_order_of_adding_does_not_matter(
     contents: list[tuple[bytes, str]], seed: int
 ) -> None:
@@ -115,7 +115,7 @@ def test_the_bytes_are_the_ones_that_earlier_versions_wrote(tmp_path: Path) -> N
     )
 
 
-def test_ten_more_pictures_change_at_most_ten_shards(tmp_path: Path) -> None:
+def test_ten_more_images_change_at_most_ten_shards(tmp_path: Path) -> None:
     written(tmp_path / "a", some(500))
     written(tmp_path / "b", some(510))
     before, after = files(tmp_path / "a"), files(tmp_path / "b")
@@ -158,7 +158,7 @@ def test_threads_may_add_and_read_at_once(tmp_path: Path) -> None:
 
 def test_an_unfinished_writer_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="stop"), ShardWriter(tmp_path) as writer:
-        writer.add(b"a picture", "png")
+        writer.add(b"an image", "png")
         raise RuntimeError("stop")
     assert list(tmp_path.iterdir()) == []
 

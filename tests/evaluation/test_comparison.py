@@ -57,7 +57,7 @@ def test_a_known_value() -> None:
 
 
 @given(st.lists(st.tuples(LABELS, LABELS, LABELS), max_size=20))
-def test_the_counts_add_up_to_the_shared_pictures(rows: list[tuple[str, str, str]]) -> None:
+def test_the_counts_add_up_to_the_shared_images(rows: list[tuple[str, str, str]]) -> None:
     first = frame([(f"{i}", label, guess) for i, (label, guess, _) in enumerate(rows)])
     second = frame([(f"{i}", label, guess) for i, (label, _, guess) in enumerate(rows)])
     found = paired(first, second)
@@ -67,7 +67,7 @@ def test_the_counts_add_up_to_the_shared_pictures(rows: list[tuple[str, str, str
     assert paired(second, first).first_only == found.second_only
 
 
-def test_only_pictures_of_both_test_sets_with_one_label_count_and_copies_once() -> None:
+def test_only_images_of_both_test_sets_with_one_label_count_and_copies_once() -> None:
     first = frame([("1", "a", "a"), ("1", "a", "a"), ("2", "a", "a"), ("3", "a", "b")])
     second = frame([("1", "a", "b"), ("2", "b", "b"), ("4", "a", "a")])
     found = paired(first, second)

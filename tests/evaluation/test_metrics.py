@@ -22,7 +22,7 @@ def case(request: pytest.FixtureRequest) -> Case:
     generator = np.random.default_rng(3)
     logits = generator.normal(0, 2, (500, 6))
     labels = generator.integers(0, 6, 500)
-    labels[labels == 5] = 4  # A class without pictures.
+    labels[labels == 5] = 4  # A class without images.
     return logits, activate(request.param, logits), labels
 
 
@@ -134,7 +134,7 @@ def test_a_calibrated_model_has_next_to_no_error() -> None:
 
 @settings(max_examples=50)
 @given(n=st.integers(1, 50), k=st.integers(2, 5), bins=st.integers(2, 30), seed=st.integers(0, 99))
-def test_calibration_counts_every_picture_once(n: int, k: int, bins: int, seed: int) -> None:
+def test_calibration_counts_every_image_once(n: int, k: int, bins: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
     probabilities = activate("softmax", generator.normal(0, 3, (n, k)))
     found = measures.calibration(probabilities, generator.integers(0, k, n), bins)

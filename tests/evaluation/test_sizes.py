@@ -13,14 +13,14 @@ from headstart.evaluation import sizes
 from headstart.evaluation.sizes import Floats, Network, Pixels, durations, probabilities
 from headstart.images.resize import pixels
 from tests.images.made import encoded
-from tests.stages.small_run import picture
+from tests.stages.small_run import image
 
 
 class Memory:
-    """Pictures in memory, by their place in a list."""
+    """Images in memory, by their place in a list."""
 
     def __init__(self, count: int) -> None:
-        self.contents = [encoded(picture(n % 3, n), "PNG") for n in range(count)]
+        self.contents = [encoded(image(n % 3, n), "PNG") for n in range(count)]
         self.rows = pd.DataFrame(
             {"shard": 0, "offset": range(count), "bytes": 1, "image_id": [""] * count}
         )
@@ -38,9 +38,9 @@ def means(size: int) -> Callable[[Pixels], Floats]:
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-def test_each_picture_is_decoded_to_the_networks_size_and_keeps_its_row(batch: int) -> None:
+def test_each_image_is_decoded_to_the_networks_size_and_keeps_its_row(batch: int) -> None:
     memory = Memory(11)
-    bar = Progress(11, "At 8 pixels", "picture")
+    bar = Progress(11, "At 8 pixels", "image")
     network = Network(8, means(8), means(8), batch, 3)
     found = probabilities(network, memory.rows, memory, bar)
     expected = [means(8)(pixels(content, 8)[None])[0] for content in memory.contents]
@@ -58,7 +58,7 @@ class Clock:
         return self.now
 
 
-def test_sizes_take_turns_and_the_median_of_a_picture_counts(
+def test_sizes_take_turns_and_the_median_of_an_image_counts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = Clock()
@@ -86,7 +86,7 @@ def test_sizes_take_turns_and_the_median_of_a_picture_counts(
     assert found[2].together == pytest.approx(22)
 
 
-def test_time_of_a_batch_is_shared_by_its_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_of_a_batch_is_shared_by_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(time, "perf_counter", clock)
 
@@ -95,7 +95,7 @@ def test_time_of_a_batch_is_shared_by_its_pictures(monkeypatch: pytest.MonkeyPat
         return np.zeros((len(batch), 3), np.float32)
 
     stream = io.BytesIO()
-    picture(0, 0).save(stream, "PNG")
+    image(0, 0).save(stream, "PNG")
     found = durations([Network(8, run, run, 4, 1)], [stream.getvalue()] * 8)
     assert found[8].decoding == 0
     assert found[8].network == pytest.approx(100)

@@ -30,7 +30,7 @@ def test_the_same_for_programs() -> None:
     low, high = wilson_interval(168, 198)
     assert small == {
         "size": 128,
-        "pictures": 198,
+        "images": 198,
         "right": 168,
         "accuracy": 168 / 198,
         "accuracy_low": low,

@@ -50,14 +50,14 @@ SUMMARY: dict[str, Any] = {
         "keras": {
             "bytes": 1_234_567,
             "pixels": {
-                "pictures": 12,
+                "images": 12,
                 "probability_differs_at_most": 5e-06,
                 "same_first_guess": 12,
                 "same_first_guess_share": 1.0,
             },
         },
     },
-    "kind": "head", "left_out": {}, "pictures": 12, "refused": 0,
+    "kind": "head", "left_out": {}, "images": 12, "refused": 0,
 }  # fmt: skip
 PROCEDURE = {
     "seed": 42,
@@ -71,10 +71,10 @@ def content(model: ModelRecord | None = None) -> dict[str, Any]:
     splits = ["train", "train", "validation", "test"]
     rows = [{"label": CLASSES[n % 3], "split": splits[n % 4]} for n in range(48)]
     intake = {
-        "files": 50, "kept": 48, "duplicates": 0, "label_conflicts": 0, "set_aside": 2,
-        "set_aside_by_reason": {"empty": 2}, "classes": {}, "bytes": 9,
+        "files": 50, "kept": 48, "duplicates": 0, "label_conflicts": 0, "rejected": 2,
+        "rejected_by_reason": {"empty": 2}, "classes": {}, "bytes": 9,
     }  # fmt: skip
-    evaluation = {"test_pictures": 12, "model": scores(), "head": scores()}
+    evaluation = {"test_images": 12, "model": scores(), "head": scores()}
     data = Data(pd.DataFrame(rows), intake, evaluation)
     return card(model or record(), BACKBONE, data, PROCEDURE, SUMMARY)
 
@@ -82,13 +82,13 @@ def content(model: ModelRecord | None = None) -> dict[str, Any]:
 def test_the_card_says_what_the_model_was_made_of_and_how_well_it_does() -> None:
     said = content()
     assert json.loads(json.dumps(said)) == said
-    assert said["data"]["pictures"]["train"] == {CLASSES[0]: 8, CLASSES[1]: 8, CLASSES[2]: 8}
-    assert said["data"]["set_aside_by_reason"] == {"empty": 2}
+    assert said["data"]["images"]["train"] == {CLASSES[0]: 8, CLASSES[1]: 8, CLASSES[2]: 8}
+    assert said["data"]["rejected_by_reason"] == {"empty": 2}
     assert said["results"]["accuracy"] == 0.9123
     assert said["procedure"]["train_head"]["learning_rate"] == 0.01
     page = markdown(said, SUMMARY)
     assert "accuracy 0.9123 (95 % interval 0.8000 to 0.9500)" in page
-    assert "50 files were found, 48 kept, 2 set aside (empty 2)." in page
+    assert "50 files were found, 48 kept, 2 rejected (empty 2)." in page
     assert "| all | 24 | 12 | 12 |" in page
     assert "| fine_tune.augment | rotation 10, horizontal_flip True |" in page
     assert "| download.url | null |" in page
@@ -138,7 +138,7 @@ def test_a_fine_tuned_model_says_what_was_trained() -> None:
 
 def test_many_refusals_are_not_all_listed() -> None:
     refused = {f"class/{number}\x1b.bmp": "A BMP file." for number in range(25)}
-    summary = {**SUMMARY, "pictures": 30, "left_out": {"tflite_int8": "no way to convert it"}}
+    summary = {**SUMMARY, "images": 30, "left_out": {"tflite_int8": "no way to convert it"}}
     said = describe(summary, refused)
     assert "refuses 25 of 30" in said
     assert "and 5 more" in said

@@ -14,12 +14,12 @@ def params(**changes: Any) -> ExportParams:
     return ExportParams(
         **{
             "forms": ["keras"],
-            "parity_pictures": 200,
+            "parity_images": 200,
             "max_probability_difference": 1e-4,
             "min_agreement_encoded": 0.99,
             "min_agreement_float16": 0.99,
             "min_agreement_int8": 0.97,
-            "calibration_pictures": 200,
+            "calibration_images": 200,
             **changes,
         }
     )
@@ -33,7 +33,7 @@ def sure(count: int = 200) -> np.ndarray:
 
 
 def wrong(expected: np.ndarray, count: int) -> np.ndarray:
-    """The same with the first pictures said to be of the other class."""
+    """The same with the first images said to be of the other class."""
     found = expected.copy()
     found[:count] = found[:count, ::-1]
     return found
@@ -41,7 +41,7 @@ def wrong(expected: np.ndarray, count: int) -> np.ndarray:
 
 def test_the_largest_difference_and_the_first_guesses_are_counted() -> None:
     found = compare(sure(), wrong(sure(), 3))
-    assert (found.pictures, found.same, found.decided) == (200, 197, 3)
+    assert (found.images, found.same, found.decided) == (200, 197, 3)
     assert found.difference == pytest.approx(0.8)
     assert found.share == 197 / 200
     assert found.summary()["probability_differs_at_most"] == 1.0
@@ -84,7 +84,7 @@ def test_a_share_must_agree(name: Any, way: str, most: int) -> None:
         if fits:
             accept({name: ways}, params())
         else:
-            with pytest.raises(HeadstartError, match=f"{200 - count} of 200 pictures; export.min_"):
+            with pytest.raises(HeadstartError, match=f"{200 - count} of 200 images; export.min_"):
                 accept({name: ways}, params())
 
 
@@ -98,11 +98,11 @@ def test_all_faults_stand_in_one_message() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "pictures", "expected"),
+    ("share", "images", "expected"),
     [(0.99, 200, 2), (0.99, 250, 2), (0.97, 200, 6), (0.99, 12, 1), (1.0, 200, 0), (0.0, 5, 5)],
 )
-def test_of_few_pictures_one_may_differ(share: float, pictures: int, expected: int) -> None:
-    assert spared(share, pictures) == expected
+def test_of_few_images_one_may_differ(share: float, images: int, expected: int) -> None:
+    assert spared(share, images) == expected
 
 
 class Said:
@@ -112,17 +112,17 @@ class Said:
         self.refused, self.outputs = refused, outputs
 
 
-def test_encoded_pictures_that_were_refused_are_not_compared() -> None:
+def test_encoded_images_that_were_refused_are_not_compared() -> None:
     expected = sure(3)
     from_files = expected.copy()
     from_files[1] = np.nan
     said = Said({1: "a TIFF file"}, pixels=expected, encoded=from_files)
     found = compared(expected, {"saved_model": said}, params())["saved_model"]
-    assert (found["pixels"].pictures, found["encoded"].pictures) == (3, 2)
+    assert (found["pixels"].images, found["encoded"].images) == (3, 2)
     assert found["encoded"].difference == 0.0
 
 
-def test_no_picture_left_to_compare_is_an_error() -> None:
+def test_no_image_left_to_compare_is_an_error() -> None:
     assert require_some({0: "why"}, 3) == [1, 2]
     with pytest.raises(HeadstartError, match=r"refuses all 2 .* TIFF"):
         require_some({0: "TIFF", 1: "TIFF"}, 2)

@@ -8,7 +8,7 @@ from headstart.export.parity_images import calibrating, choose, locate
 
 
 @pytest.mark.parametrize(("count", "wanted"), [(12, 200), (1000, 200), (7, 1), (1, 5)])
-def test_the_choice_of_pictures_is_fixed_and_spread(count: int, wanted: int) -> None:
+def test_the_choice_of_images_is_fixed_and_spread(count: int, wanted: int) -> None:
     chosen = choose(count, wanted)
     assert chosen == choose(count, wanted)
     assert len(chosen) == min(count, wanted)
@@ -27,7 +27,7 @@ def table(count: int = 100) -> pd.DataFrame:
     )
 
 
-def test_calibration_draws_training_pictures_by_the_seed() -> None:
+def test_calibration_draws_training_images_by_the_seed() -> None:
     drawn = calibrating(table(), 20, seed=7)
     assert len(drawn) == 20
     assert set(drawn["split"]) == {"train"}
@@ -37,7 +37,7 @@ def test_calibration_draws_training_pictures_by_the_seed() -> None:
     assert len(calibrating(table(), 1000, seed=7)) == 50
 
 
-def test_pictures_of_another_run_are_refused() -> None:
+def test_images_of_another_run_are_refused() -> None:
     found = locate(pd.DataFrame({"path": ["007.png", "003.png"]}), table())
     assert found["path"].tolist() == ["007.png", "003.png"]
     with pytest.raises(HeadstartError, match=r"'other.png', which the manifest does not list"):

@@ -14,7 +14,7 @@ from headstart.export.summary import labels_text, license_of
 from tests.export.test_model_card import BACKBONE, SUMMARY
 from tests.export.test_record import model
 
-PARITY = FormParity(pictures=12, probability_differs_at_most=1e-6, same_first_guess=12)
+PARITY = FormParity(images=12, probability_differs_at_most=1e-6, same_first_guess=12)
 
 
 def page(folder: Path, names: list[Any], **changes: Any) -> str:

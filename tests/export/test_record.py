@@ -26,7 +26,7 @@ BACKBONE = BackboneSummary(
     name="mobilenet_v2", alpha=0.35, weights="random", image_size=32, cut=None, pooling="avg",
     random_weights=True,
 )  # fmt: skip
-PARITY = FormParity(pictures=12, probability_differs_at_most=1e-6, same_first_guess=12)
+PARITY = FormParity(images=12, probability_differs_at_most=1e-6, same_first_guess=12)
 
 
 def model(folder: Path, **changes: Any) -> ExportedModel:

@@ -1,4 +1,4 @@
-"""One picture, one pass: counted while the process is killed, interrupted, repeated and renamed."""
+"""One image, one pass: counted while the process is killed, interrupted, repeated and renamed."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ SIZE = 4
 
 
 def content_of(number: int) -> bytes:
-    return f"picture {number}".encode()
+    return f"image {number}".encode()
 
 
 class Memory:
-    """Pictures in memory instead of shards."""
+    """Images in memory instead of shards."""
 
     def __init__(self) -> None:
         self.reads: list[str] = []
@@ -71,11 +71,11 @@ def decode(content: bytes, size: int) -> np.ndarray:
 
 def network(batch: np.ndarray) -> np.ndarray:
     """Deterministic, and independent of the batch."""
-    return np.stack([picture.reshape(-1)[:6].astype(np.float32) / 255 for picture in batch])
+    return np.stack([image.reshape(-1)[:6].astype(np.float32) / 255 for image in batch])
 
 
 class Counting:
-    """The network, counting the pictures that pass, and holding only one thread at a time."""
+    """The network, counting the images that pass, and holding only one thread at a time."""
 
     def __init__(self) -> None:
         self.passes = 0
@@ -140,7 +140,7 @@ def test_the_bytes_do_not_depend_on_threads_or_batches(
 ) -> None:
     base = Counting()
     passes = run(list(range(50)), base, **options)
-    assert (passes.done, passes.avoided, passes.pictures) == (50, 0, 50)
+    assert (passes.done, passes.cached, passes.images) == (50, 0, 50)
     assert base.passes == recorded() == 50
     assert base.made <= options.get("functions", options["workers"])
     assembled(list(range(50)), tmp_path)
@@ -155,7 +155,7 @@ def test_the_bytes_do_not_depend_on_threads_or_batches(
     runs=st.lists(st.lists(st.integers(0, 30), max_size=20), min_size=1, max_size=5),
     batch=st.integers(1, 9),
 )
-def test_every_distinct_picture_passes_once_whatever_is_asked_for(
+def test_every_distinct_image_passes_once_whatever_is_asked_for(
     runs: list[list[int]], batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with tempfile.TemporaryDirectory(dir=tmp_path) as fresh:
@@ -165,7 +165,7 @@ def test_every_distinct_picture_passes_once_whatever_is_asked_for(
         for numbers in runs:
             passes = run(numbers, base, batch=batch, workers=2)
             assert passes.done == len(set(numbers) - seen)
-            assert passes.avoided == len(set(numbers) & seen)
+            assert passes.cached == len(set(numbers) & seen)
             seen |= set(numbers)
             if numbers:
                 assembled(numbers, tmp_path)
@@ -174,12 +174,12 @@ def test_every_distinct_picture_passes_once_whatever_is_asked_for(
         assert recorded() == base.passes == len(seen)
 
 
-def test_forty_new_pictures_cost_forty_passes_and_nothing_else_costs_any() -> None:
+def test_forty_new_images_cost_forty_passes_and_nothing_else_costs_any() -> None:
     everything = list(range(200))
     assert run(everything).done == 200
     assert run(everything).done == 0
     grown = run([*everything, *range(500, 540)])
-    assert (grown.done, grown.avoided) == (40, 200)
+    assert (grown.done, grown.cached) == (40, 200)
     assert run(everything[::20]).done == 0
     assert recorded() == 240
 
@@ -190,7 +190,7 @@ def test_no_room_for_features_is_said_before_the_first_pass(
     run([1, 2])
     usage = shutil.disk_usage(ROOT)._replace(free=1 << 20)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    assert run([1, 2]).avoided == 2
+    assert run([1, 2]).cached == 2
     base = Counting()
     with pytest.raises(HeadstartError, match=r"1 MB are free.*HEADSTART_CACHE"):
         run([1, 2, 3], base)
@@ -215,12 +215,12 @@ def test_the_store_keeps_float32_so_that_another_dtype_costs_no_pass(tmp_path: P
 def test_the_report_says_what_happened() -> None:
     text = str(run([1, 2, 2, 3]))
     assert text.startswith(
-        "4 pictures (1 identical to others): 3 passed through the base, 0 found in the store ("
+        "4 images (1 identical to others): 3 passed through the backbone, 0 found in the store ("
     )
-    assert str(run([1, 2])).startswith("2 pictures: 0 passed through the base, 2 found")
+    assert str(run([1, 2])).startswith("2 images: 0 passed through the backbone, 2 found")
 
 
-def test_a_picture_that_fails_is_named_and_the_others_are_kept() -> None:
+def test_an_image_that_fails_is_named_and_the_others_are_kept() -> None:
     def failing(content: bytes, size: int) -> np.ndarray:
         if content == content_of(30):
             raise ValueError("broken in the middle")
@@ -274,7 +274,7 @@ def test_ctrl_c_keeps_what_was_finished(tmp_path: Path) -> None:
     assert base.passes == recorded() == 40
 
 
-def test_memory_holds_a_few_pictures_whatever_their_number() -> None:
+def test_memory_holds_a_few_images_whatever_their_number() -> None:
     alive = 0
     most = 0
     lock = threading.Lock()
@@ -363,7 +363,7 @@ def test_killed_at_random_moments_it_goes_on_and_gives_the_same_bytes(
     assert assembled(list(range(count)), tmp_path) == target.read_bytes()
 
 
-def test_two_processes_at_once_pass_each_picture_once(tmp_path: Path) -> None:
+def test_two_processes_at_once_pass_each_image_once(tmp_path: Path) -> None:
     targets = [tmp_path / f"{index}.npy" for index in range(2)]
     processes = [driver(200 + 50 * index, target) for index, target in enumerate(targets)]
     for process in processes:
@@ -386,7 +386,7 @@ def test_a_store_that_is_found_damaged_in_mid_run_is_filled_again(
         def put_many(self, items: Any, seconds: float = 0.0) -> None:
             if not self.hurt:
                 self.hurt = True
-                self._file._set_aside("for the test")
+                self._file._move_aside("for the test")
                 self._file.repairing(lambda: self._remove(list(rows([3, 4])["image_id"])))
             super().put_many(items, seconds)
 
@@ -398,7 +398,7 @@ def test_a_store_that_is_found_damaged_in_mid_run_is_filled_again(
     assembled(list(range(60)), tmp_path)
     array = np.load(tmp_path / "assembled.npy", allow_pickle=False)
     assert array.tobytes() == expected(list(range(60))).tobytes()
-    assert "set aside" in capsys.readouterr().err
+    assert "rejected" in capsys.readouterr().err
 
 
 MEMORY = """
@@ -421,7 +421,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
-def test_resident_memory_does_not_grow_with_the_number_of_pictures(
+def test_resident_memory_does_not_grow_with_the_number_of_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kilobytes = []

@@ -137,7 +137,7 @@ def test_a_streamed_array_is_the_file_that_numpy_would_write(
     assert npy_bytes(array.shape, dtype) == streamed.stat().st_size
 
 
-def test_views_stand_after_the_training_pictures_alone(tmp_path: Path) -> None:
+def test_views_stand_after_the_training_images_alone(tmp_path: Path) -> None:
     write(tmp_path / "features", views=2)
     features = read_features(tmp_path / "features")
     assert features.header.view_count == 2
@@ -145,7 +145,7 @@ def test_views_stand_after_the_training_pictures_alone(tmp_path: Path) -> None:
     rows = features.rows("train")
     assert list(rows["view"]) == [0] * 5 + [1] * 5 + [2] * 5
     assert list(rows["image_id"]) == list(table(5)["image_id"]) * 3
-    pd.testing.assert_frame_equal(features.pictures("train"), table(5)[["image_id", "label"]])
+    pd.testing.assert_frame_equal(features.images("train"), table(5)[["image_id", "label"]])
     for split in ("validation", "test"):
         assert (features.rows(split)["view"] == 0).all()
 
@@ -206,7 +206,7 @@ def test_a_writer_that_fails_leaves_the_old_folder_and_nothing_else(tmp_path: Pa
 
 
 def test_a_split_without_rows_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(HeadstartError, match="train split has no pictures"):
+    with pytest.raises(HeadstartError, match="train split has no images"):
         write(tmp_path / "features", count=0)
     assert not (tmp_path / "features").exists()
 

@@ -146,7 +146,7 @@ def test_a_flipped_byte_in_a_row_is_said_and_computed_again(
         assert capsys.readouterr().err == ""
 
 
-def test_a_row_under_another_pictures_key_is_not_returned() -> None:
+def test_a_row_under_another_images_key_is_not_returned() -> None:
     path = filled(2)
     connection = sqlite3.connect(path)
     connection.execute(
@@ -192,7 +192,7 @@ def test_any_damage_to_the_file_is_survived_and_never_returned(
     said = capsys.readouterr().err
     if lacking:
         assert "damaged" in said or "checksum" in said
-    if "set aside" in said:
+    if "rejected" in said:
         assert path.with_name(f"{path.name}.damaged-1").exists()
 
 
@@ -205,7 +205,7 @@ def test_a_second_damaged_file_does_not_replace_the_first() -> None:
     assert path.with_name(f"{path.name}.damaged-2").read_bytes().startswith(b"second")
 
 
-def test_the_store_of_another_record_under_this_name_is_set_aside(
+def test_the_store_of_another_record_under_this_name_is_rejected(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = filled(1)

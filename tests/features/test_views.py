@@ -1,4 +1,4 @@
-"""Views of pictures pass once each, whatever runs, batches and threads they are computed in."""
+"""Views of images pass once each, whatever runs, batches and threads they are computed in."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run(numbers: list[int], views: RecordedViews, base: Counting, **options: Any
     return passes
 
 
-def test_the_key_of_a_picture_is_its_id_and_a_view_adds_its_number() -> None:
+def test_the_key_of_an_image_is_its_id_and_a_view_adds_its_number() -> None:
     name = "ab" * 32
     assert view_key(name, 0) == name
     keys = [view_key(name, view) for view in (0, 1, 2, 255, 1000)]
@@ -54,9 +54,9 @@ def test_the_key_of_a_picture_is_its_id_and_a_view_adds_its_number() -> None:
 def test_each_view_is_the_network_of_its_pixels(options: dict[str, int]) -> None:
     views, base = RecordedViews.of(PARAMS, 42), Counting()
     passes = run(list(range(20)), views, base, **options)
-    assert (passes.done, passes.avoided, passes.pictures) == (60, 0, 60)
+    assert (passes.done, passes.cached, passes.images) == (60, 0, 60)
     assert base.passes == 60
-    assert str(passes).startswith("60 views of pictures: 60 passed through the base")
+    assert str(passes).startswith("60 views of images: 60 passed through the backbone")
     with FeatureStore.open(views.record(RECORD), SHAPE) as store:
         assert store.passes == 60
         for number, name in enumerate(rows(list(range(20)))["image_id"]):
@@ -67,7 +67,7 @@ def test_each_view_is_the_network_of_its_pixels(options: dict[str, int]) -> None
                 assert store.get(view_key(name, view)).tobytes() == expected.tobytes()
 
 
-def test_a_picture_is_read_once_for_all_of_its_views() -> None:
+def test_an_image_is_read_once_for_all_of_its_views() -> None:
     reader, views = Memory(), RecordedViews.of(PARAMS, 42)
     table = rows(list(range(10)), reader)
     with FeatureStore.open(views.record(RECORD), SHAPE) as store:
@@ -85,13 +85,13 @@ def test_what_is_asked_for_more_is_what_passes() -> None:
     assert run(numbers, views(3), base).done == 10
     assert run(numbers, views(1), base).done == 0
     assert run([*numbers, 50, 51], views(3), base).done == 6
-    assert run([*numbers, 3, 3], views(3), base).avoided == 30
+    assert run([*numbers, 3, 3], views(3), base).cached == 30
     assert run(numbers, views(2, rotation=21.0), base).done == 20
     assert run(numbers, views(2, seed=43), base).done == 20
     assert base.passes == 76
 
 
-def test_views_and_pictures_lie_in_different_stores() -> None:
+def test_views_and_images_lie_in_different_stores() -> None:
     views = RecordedViews.of(PARAMS, 42)
     record = views.record({**RECORD, "view": 0, "view_seed": None})
     assert record["view"] != 0
@@ -99,7 +99,7 @@ def test_views_and_pictures_lie_in_different_stores() -> None:
     assert record["view_seed"] == views.seed != 42
 
 
-def test_a_view_that_is_the_picture_itself_is_not_recorded() -> None:
+def test_a_view_that_is_the_image_itself_is_not_recorded() -> None:
     flip: dict[str, Any] = dict.fromkeys(PARAMS.augment.model_dump(), 0.0)
     flip["vertical_flip"] = False
     params = AugmentParams(**{**flip, "horizontal_flip": True})

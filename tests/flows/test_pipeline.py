@@ -177,7 +177,7 @@ stages:
     cmd: echo a > good.txt
     outs: [good.txt]
   bad:
-    cmd: "cat good.txt; echo 'Error: the picture is upside down'; exit 3"
+    cmd: "cat good.txt; echo 'Error: the image is upside down'; exit 3"
     deps: [good.txt]
     outs: [bad.txt]
   after:
@@ -195,11 +195,11 @@ def test_a_failed_stage_fails_the_flow_in_its_own_words(project: Callable[[str],
     folder = project(FAILING)
     state, run = go(folder)
     assert state.is_failed()
-    assert state.message == "bad: the picture is upside down\nNot started: after."
+    assert state.message == "bad: the image is upside down\nNot started: after."
     found = states(run)
     assert found == {"good": "Ran", "bad": "Failed", "beside": "Ran", "after": "NotReady"}
     assert not (folder / "started").exists()
-    with pytest.raises(Exception, match="the picture is upside down"):
+    with pytest.raises(Exception, match="the image is upside down"):
         pipeline(str(folder))
 
 
@@ -397,7 +397,7 @@ metrics: [run.json]
 """
 
 
-def test_scores_pictures_and_progress_are_shown(project: Callable[[str], Path]) -> None:
+def test_scores_images_and_progress_are_shown(project: Callable[[str], Path]) -> None:
     folder = project(SHOWING)
     (folder / "one.bin").write_bytes(PNG)
     state, run = go(folder)

@@ -1,4 +1,4 @@
-"""Pictures for tests: good ones of every kind, and poison."""
+"""Images for tests: good ones of every kind, and poison."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 
 def noise(width: int = 40, height: int = 30, seed: int = 0) -> Image.Image:
-    """A smooth random color picture, which JPEG keeps well."""
+    """A smooth random color image, which JPEG keeps well."""
     small = np.random.Generator(np.random.Philox(key=seed)).integers(0, 256, (4, 5, 3), np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 
@@ -32,7 +32,7 @@ def png(width: int = 40, height: int = 30, seed: int = 0) -> bytes:
 
 
 def turned(value: int, kind: str = "JPEG") -> bytes:
-    """A picture whose record asks for a turn."""
+    """An image whose record asks for a turn."""
     exif = Image.Exif()
     exif[0x0112] = value
     return encoded(noise(), kind, exif=exif, **({"quality": 95} if kind == "JPEG" else {}))

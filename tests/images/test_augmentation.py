@@ -28,7 +28,7 @@ EVERYTHING = sections.augment(
 )
 
 
-def picture(side: int = 32, seed: int = 0) -> NDArray[np.uint8]:
+def image(side: int = 32, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
 
 
@@ -36,7 +36,7 @@ def test_same_bytes_in_any_order_and_from_any_thread() -> None:
     ids = [f"{number:064x}" for number in range(24)]
 
     def view(image_id: str) -> bytes:
-        return augment(picture(), EVERYTHING, 42, image_id, 3).tobytes()
+        return augment(image(), EVERYTHING, 42, image_id, 3).tobytes()
 
     forwards = {image_id: view(image_id) for image_id in ids}
     with ThreadPoolExecutor(8) as pool:
@@ -44,13 +44,13 @@ def test_same_bytes_in_any_order_and_from_any_thread() -> None:
     assert forwards == backwards
 
 
-def test_every_epoch_picture_and_seed_has_a_view_of_its_own() -> None:
+def test_every_epoch_image_and_seed_has_a_view_of_its_own() -> None:
     views = [draw(EVERYTHING, *key) for key in ((1, "a", 0), (1, "a", 1), (1, "b", 0), (2, "a", 0))]
     assert len(set(views)) == len(views)
 
 
 def test_nothing_asked_for_changes_nothing() -> None:
-    original = picture()
+    original = image()
     same = augment(original, sections.augment(), 42, "a", 0)
     assert np.array_equal(same, original)
     assert same is not original
@@ -89,7 +89,7 @@ def test_views_of_flips_alone_repeat_themselves_and_it_is_known(
     flips: dict[str, bool], different: int
 ) -> None:
     params = sections.augment(**flips)
-    original = picture()
+    original = image()
     views = {0: original.tobytes()}
     for number in range(1, 30):
         found = augment(original, params, 7, "a", number).tobytes()
@@ -104,13 +104,13 @@ def test_any_other_view_is_like_none_before() -> None:
 
 
 def test_flips_mirror_exactly() -> None:
-    original = picture()
+    original = image()
     assert np.array_equal(apply(original, View(flip_x=True)), original[:, ::-1])
     assert np.array_equal(apply(original, View(flip_y=True)), original[::-1])
 
 
 def test_a_shift_moves_whole_pixels_and_repeats_the_edge() -> None:
-    original = picture(16)
+    original = image(16)
     moved = apply(original, View(shift_x=0.25))
     assert np.array_equal(moved[:, :12], original[:, 4:])
     assert np.array_equal(moved[:, 12:], np.repeat(original[:, -1:], 4, axis=1))
@@ -120,7 +120,7 @@ def test_a_shift_moves_whole_pixels_and_repeats_the_edge() -> None:
 
 
 def test_a_quarter_turn_turns() -> None:
-    original = picture(16)
+    original = image(16)
     turned = apply(original, View(rotation=90.0))
     # Keras' direction. Pillow cuts off fractions, so a sine that is not quite 1 may cost a level.
     assert np.abs(turned.astype(int) - np.rot90(original, 1)).max() <= 1

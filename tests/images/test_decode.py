@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from headstart._utils.errors import PictureError
+from headstart._utils.errors import ImageError
 from headstart.images.decode import Limits, inspect, quiet
 from headstart.images.formats import MOST_PIXELS
 from tests.images import made as make
@@ -19,7 +19,7 @@ LIMITS = Limits(formats=("jpeg", "png", "webp", "gif", "bmp", "tiff"), min_side=
 
 
 def reason(content: bytes, limits: Limits = LIMITS) -> str:
-    with pytest.raises(PictureError) as caught:
+    with pytest.raises(ImageError) as caught:
         inspect(content, limits)
     assert caught.value.detail
     assert "0x" not in caught.value.detail  # no addresses: the table must be the same every time
@@ -54,12 +54,12 @@ def test_width_and_height_are_those_after_turning(value: int) -> None:
     ("content", "expected"),
     [
         (b"", "empty"),
-        (b"<!DOCTYPE html><html>Not found</html>", "not_a_picture"),
-        (b"\0" * 100, "not_a_picture"),
+        (b"<!DOCTYPE html><html>Not found</html>", "not_an_image"),
+        (b"\0" * 100, "not_an_image"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "refused_format"),
         (b"8BPS\0\1" + b"\0" * 50, "refused_format"),
         (b"\0\0\0\x1cftypavif\0\0\0\0", "refused_format"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not_a_picture"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not_an_image"),
         (make.jpeg()[:3], "truncated"),
         (make.jpeg(400, 300)[:900], "truncated"),
         (make.jpeg(400, 300)[:-200], "truncated"),
@@ -113,7 +113,7 @@ def test_pixels_are_limited_before_decoding() -> None:
 
 def test_pillows_own_bound_holds_where_ours_is_wide() -> None:
     for side in (20_000, 10_000):
-        with pytest.raises(PictureError, match="too_large: it has more than 89,478,485 pixels;"):
+        with pytest.raises(ImageError, match="too_large: it has more than 89,478,485 pixels;"):
             inspect(make.png_header(side, side), Limits(max_pixels=1 << 40))
     assert Image.MAX_IMAGE_PIXELS == MOST_PIXELS
 
@@ -171,7 +171,7 @@ def test_overlapping_threads_restore_the_filters() -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
-def test_whatever_the_bytes_only_a_picture_error_comes_out(data: st.DataObject) -> None:
+def test_whatever_the_bytes_only_an_image_error_comes_out(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]))
     content = bytearray(make.encoded(make.noise(24, 16), kind))
     for _ in range(data.draw(st.integers(0, 6))):
@@ -180,6 +180,6 @@ def test_whatever_the_bytes_only_a_picture_error_comes_out(data: st.DataObject) 
     cut = data.draw(st.integers(0, len(content)))
     try:
         info = inspect(bytes(content[:cut]), LIMITS)
-    except PictureError:
+    except ImageError:
         return
     assert min(info.width, info.height) >= 8

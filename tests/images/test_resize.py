@@ -9,7 +9,7 @@ import PIL
 import pytest
 from PIL import Image
 
-from headstart._utils.errors import PictureError
+from headstart._utils.errors import ImageError
 from headstart.images.decode import Limits
 from headstart.images.resize import SPEC, pixels
 from tests.images import made as make
@@ -45,7 +45,7 @@ def test_shrinking_is_antialiased() -> None:
 
 
 @pytest.mark.parametrize("value", range(1, 9))
-def test_a_turned_picture_equals_its_upright_twin(value: int) -> None:
+def test_a_turned_image_equals_its_upright_twin(value: int) -> None:
     turned = make.turned(value, "PNG")
     image = make.noise()
     turns: dict[int, Any] = {
@@ -133,17 +133,17 @@ def test_a_jpeg_below_twice_the_size_is_decoded_whole() -> None:
     ("content", "reason"),
     [
         (b"", "empty"),
-        (b"<html>", "not_a_picture"),
+        (b"<html>", "not_an_image"),
         (make.jpeg(400, 300)[:2000], "truncated"),
         (make.gif_header(65535, 65535), "too_large"),
     ],
 )
 def test_poison_is_refused_here_too(content: bytes, reason: str) -> None:
-    with pytest.raises(PictureError) as caught:
+    with pytest.raises(ImageError) as caught:
         pixels(content, 32)
     assert caught.value.reason == reason
 
 
-def test_limits_for_pictures_that_nobody_inspected() -> None:
-    with pytest.raises(PictureError, match="too_large"):
+def test_limits_for_images_that_nobody_inspected() -> None:
+    with pytest.raises(ImageError, match="too_large"):
         pixels(make.png(), 8, Limits(max_pixels=100))

@@ -1,4 +1,4 @@
-"""Small pictures of what was set aside: the part that is there, in bounds, and never an error."""
+"""Small images of what was rejected: the part that is there, in bounds, and never an error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from headstart._utils.errors import PictureError
+from headstart._utils.errors import ImageError
 from headstart.images import thumbnails as module
 from headstart.images.decode import Limits
 from headstart.images.thumbnails import glimpse, reduced
@@ -31,18 +31,18 @@ def opened(content: bytes | None) -> Image.Image:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
-def test_a_picture_of_a_refused_format_is_shown(kind: str) -> None:
+def test_an_image_of_a_refused_format_is_shown(kind: str) -> None:
     assert opened(glimpse(scene(kind))).size == (160, 120)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP"])
-def test_of_a_picture_that_ends_too_early_the_part_is_shown(kind: str) -> None:
+def test_of_an_image_that_ends_too_early_the_part_is_shown(kind: str) -> None:
     content = scene(kind)
     image = opened(glimpse(content[: len(content) * 2 // 3]))
     assert image.size == (160, 120)
 
 
-def test_a_tiny_picture_stays_tiny() -> None:
+def test_a_tiny_image_stays_tiny() -> None:
     assert opened(glimpse(scene("PNG", (5, 3)))).size == (5, 3)
 
 
@@ -51,7 +51,7 @@ def test_nothing_is_shown_of_what_shows_nothing(content: bytes) -> None:
     assert glimpse(content) is None
 
 
-def test_a_picture_beyond_the_bounds_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_beyond_the_bounds_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MOST_PIXELS", 10_000)
     monkeypatch.setattr(module, "load", lambda *_: pytest.fail("decoded"))
     assert glimpse(scene("PNG")) is None
@@ -71,6 +71,6 @@ def test_damage_never_raises(noise: bytes, kind: str, data: st.DataObject) -> No
 
 
 def test_reduced_keeps_the_limits() -> None:
-    with pytest.raises(PictureError, match="too_large"):
+    with pytest.raises(ImageError, match="too_large"):
         reduced(scene("PNG"), Limits(max_pixels=100))
     assert reduced(scene("JPEG", (3000, 100)), Limits()).size == (160, 5)

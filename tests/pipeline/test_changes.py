@@ -59,7 +59,7 @@ def test_what_is_said_to_be_restored_is_restored(
     (graph / "raw.txt").write_text("others")
     assert fates(graph)["first"] == "RUN"
     dvc(graph, "repro", "-q")
-    (graph / "raw.txt").write_text("pictures")
+    (graph / "raw.txt").write_text("images")
     for name in ("second.txt", "big.csv"):
         (graph / name).unlink()
     # The run cache keeps metrics as well, which the cache of outputs does not.

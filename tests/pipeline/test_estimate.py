@@ -24,14 +24,14 @@ CHAIN = (
 PARENTS = {"split": ("download",), "extract_features": ("sample", "backbone")}
 
 
-def planned(journal: Path, **fates: Fate) -> tuple[Planned, ...]:
+def planned(run_statistics: Path, **fates: Fate) -> tuple[Planned, ...]:
     """The chain, under names of another project, with the given fates by module."""
     return tuple(
         Planned(
             Stage(
                 name=f"my-{name}",
                 desc="",
-                cmd=(f"python -m stages.{name} {options} --journal {journal}",),
+                cmd=(f"python -m stages.{name} {options} --run-statistics {run_statistics}",),
                 deps=(),
                 outs=(),
                 metrics=(),
@@ -46,14 +46,14 @@ def planned(journal: Path, **fates: Fate) -> tuple[Planned, ...]:
     )
 
 
-def pictures(images: Path) -> Wanted:
+def wanted_images(images: Path) -> Wanted:
     assert images == Path("images.csv")
     return Wanted(IDS)
 
 
 def outlook(folder: Path, wanted: Wanted) -> tuple[int, float | None]:
     assert folder == Path("data/backbone")
-    assert wanted.pictures == IDS
+    assert wanted.images == IDS
     return 12 + len(wanted.views), 0.5
 
 
@@ -61,14 +61,14 @@ def unknown(*_: object) -> tuple[int, float | None]:
     raise UnknownError("nobody knows")
 
 
-def write(journal: Path, stage: str, **counters: float) -> None:
-    journal.mkdir(exist_ok=True)
-    (journal / f"{stage}.json").write_text(json.dumps({"stage": stage, **counters}))
+def write(run_statistics: Path, stage: str, **counters: float) -> None:
+    run_statistics.mkdir(exist_ok=True)
+    (run_statistics / f"{stage}.json").write_text(json.dumps({"stage": stage, **counters}))
 
 
 @pytest.mark.parametrize("fate", [Fate.UNCHANGED, Fate.RESTORE])
 def test_features_that_stand_cost_nothing(fate: Fate, tmp_path: Path) -> None:
-    found = estimate.passes(planned(tmp_path, extract_features=fate), pictures, outlook)
+    found = estimate.passes(planned(tmp_path, extract_features=fate), wanted_images, outlook)
     assert found.needed == 0
     assert str(found) == "Passes: none (the features are there)."
 
@@ -76,18 +76,18 @@ def test_features_that_stand_cost_nothing(fate: Fate, tmp_path: Path) -> None:
 @pytest.mark.parametrize("fate", [Fate.RUN, Fate.MAY])
 def test_what_the_store_lacks_needs_a_pass(fate: Fate, tmp_path: Path) -> None:
     plan = planned(tmp_path, extract_features=fate, split=Fate.RUN)
-    found = estimate.passes(plan, pictures, outlook)
+    found = estimate.passes(plan, wanted_images, outlook)
     assert found == Passes(12, 1_200, seconds_each=0.5)
-    assert str(found) == "Passes: 12 of 1,200 pictures need one through the base."
+    assert str(found) == "Passes: 12 of 1,200 images need one through the backbone."
 
 
-def test_views_are_counted_beside_the_pictures(tmp_path: Path) -> None:
+def test_views_are_counted_beside_the_images(tmp_path: Path) -> None:
     plan = planned(tmp_path, extract_features=Fate.RUN)
     found = estimate.passes(plan, lambda _: Wanted(IDS, [f"{n}+" for n in range(2_000)]), outlook)
     assert found == Passes(2_012, 1_200, 2_000, seconds_each=0.5)
     assert str(found) == (
-        "Passes: 2,012 of 3,200 (1,200 pictures and 2,000 views of training pictures) need one "
-        "through the base."
+        "Passes: 2,012 of 3,200 (1,200 images and 2,000 views of training wanted_images) need one "
+        "through the backbone."
     )
     plan = planned(tmp_path, backbone=Fate.RUN, extract_features=Fate.MAY)
     bound = estimate.passes(plan, lambda _: Wanted(IDS, ["a", "b"]), outlook)
@@ -96,12 +96,12 @@ def test_views_are_counted_beside_the_pictures(tmp_path: Path) -> None:
 
 def test_a_source_that_is_read_again_leaves_it_unknown(tmp_path: Path) -> None:
     plan = planned(tmp_path, download=Fate.RUN, split=Fate.MAY, extract_features=Fate.MAY)
-    found = estimate.passes(plan, pictures, outlook)
+    found = estimate.passes(plan, wanted_images, outlook)
     assert found.needed is None
     assert str(found) == "Passes: unknown (until my-download has run)."
 
 
-def test_pictures_that_cannot_be_told_leave_it_unknown(tmp_path: Path) -> None:
+def test_images_that_cannot_be_told_leave_it_unknown(tmp_path: Path) -> None:
     def refuse(images: Path) -> Wanted:
         raise UnknownError(f"{images} cannot be divided")
 
@@ -112,20 +112,20 @@ def test_pictures_that_cannot_be_told_leave_it_unknown(tmp_path: Path) -> None:
 def test_another_base_gives_an_upper_bound_at_the_last_speed(tmp_path: Path) -> None:
     write(tmp_path, "extract_features", seconds=30, seconds_per_pass=0.02)
     plan = planned(tmp_path, backbone=Fate.RUN, extract_features=Fate.MAY)
-    found = estimate.passes(plan, pictures, outlook)
+    found = estimate.passes(plan, wanted_images, outlook)
     assert (found.needed, found.of, found.at_most, found.seconds_each) == (1_200, 1_200, True, 0.02)
-    assert str(found).startswith("Passes: up to 1,200 of 1,200 pictures need one")
+    assert str(found).startswith("Passes: up to 1,200 of 1,200 images need one")
 
 
 def test_a_store_that_cannot_be_asked_gives_an_upper_bound(tmp_path: Path) -> None:
-    found = estimate.passes(planned(tmp_path, extract_features=Fate.RUN), pictures, unknown)
+    found = estimate.passes(planned(tmp_path, extract_features=Fate.RUN), wanted_images, unknown)
     assert found.at_most
     assert "nobody knows" in str(found)
 
 
 @pytest.mark.parametrize(
     ("needed", "said"),
-    [(0, "none of 1,200 pictures needs one"), (1, "1 of 1,200 pictures needs one")],
+    [(0, "none of 1,200 images needs one"), (1, "1 of 1,200 images needs one")],
 )
 def test_small_numbers_are_said_well(needed: int, said: str) -> None:
     assert said in str(Passes(needed, 1_200))
@@ -160,7 +160,7 @@ def counts(images: Path) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    ("fates", "augmented", "pictures", "views"),
+    ("fates", "augmented", "images", "views"),
     [
         ({"fine_tune": Fate.RUN, "evaluate": Fate.MAY}, False, 1_200, 0),
         ({"fine_tune": Fate.MAY, "evaluate": Fate.MAY}, True, 200, 3_000),
@@ -168,11 +168,11 @@ def counts(images: Path) -> dict[str, int]:
     ],
 )
 def test_fine_tuning_may_need_passes_of_its_own(
-    fates: dict[str, Fate], augmented: bool, pictures: int, views: int, tmp_path: Path
+    fates: dict[str, Fate], augmented: bool, images: int, views: int, tmp_path: Path
 ) -> None:
     found = estimate.tuning(planned(tmp_path, **fates), 3, counts, augmented=augmented)
-    assert found == Tuning(pictures, views)
-    assert f"up to {pictures:,} pictures" in str(found)
+    assert found == Tuning(images, views)
+    assert f"up to {images:,} images" in str(found)
     assert ("augmented views" in str(found)) is bool(views)
 
 
@@ -182,10 +182,10 @@ def test_fine_tuning_that_is_off_or_stands_needs_none(tmp_path: Path) -> None:
     assert estimate.tuning(planned(tmp_path), 3, counts, augmented=False) is None
 
 
-def test_fine_tuning_on_pictures_that_nobody_knows_is_unknown(tmp_path: Path) -> None:
+def test_fine_tuning_on_images_that_nobody_knows_is_unknown(tmp_path: Path) -> None:
     plan = planned(tmp_path, download=Fate.RUN, fine_tune=Fate.MAY)
     found = estimate.tuning(plan, 3, counts, augmented=False)
-    assert "unknown how many pictures" in str(found)
+    assert "unknown how many images" in str(found)
     assert "until my-download has run" in str(found)
 
 
@@ -203,7 +203,7 @@ def test_time_of_other_epochs_tells_nothing(epochs: int, changed: bool, tmp_path
 @pytest.mark.parametrize("content", ["", "[]", "{", "null"])
 def test_a_broken_journal_is_no_journal(content: str, tmp_path: Path) -> None:
     (tmp_path / "split.json").write_text(content)
-    assert estimate.journal(planned(tmp_path)[1].stage) == {}
+    assert estimate.run_statistics(planned(tmp_path)[1].stage) == {}
 
 
 @pytest.mark.parametrize(

@@ -114,9 +114,9 @@ def test_options_are_those_of_the_command() -> None:
     split = Stage(
         **{
             **vars(stage("split")),
-            "cmd": ('python -m stages.split --images "my data/i.csv" --set-aside b.csv',),
+            "cmd": ('python -m stages.split --images "my data/i.csv" --rejected b.csv',),
         }
     )
-    assert options(split) == {"images": "my data/i.csv", "set_aside": "b.csv"}
+    assert options(split) == {"images": "my data/i.csv", "rejected": "b.csv"}
     assert module(split) == "stages.split"
     assert module(Stage(**{**vars(split), "cmd": ("cp a b",)})) == ""

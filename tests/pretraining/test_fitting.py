@@ -34,11 +34,11 @@ RECIPE = TrainParams(
 Train = Callable[..., tuple[list[dict[str, float]], list[npt.NDArray[np.generic]]]]
 
 
-def _pictures() -> Any:
-    from pretraining.fitting import Pictures
+def _images() -> Any:
+    from pretraining.fitting import Images
 
     generator = np.random.Generator(np.random.Philox(key=1))
-    return Pictures(
+    return Images(
         generator.integers(0, 256, (32, 32, 32, 3), np.uint8),
         (np.arange(32) % 2).astype(np.int32),
         generator.normal(size=(32, 2, 2, 8)).astype(np.float16),
@@ -61,7 +61,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
         def log(given: list[dict[str, float]]) -> None:
             rows[:] = given
 
-        base = fitting.pretrain(_pictures(), recipe, 7, tmp_path / name, log)
+        base = fitting.pretrain(_images(), recipe, 7, tmp_path / name, log)
         return rows, [np.asarray(weight) for weight in base.weights]
 
     return run

@@ -16,7 +16,7 @@ from pretraining.settings import SourceParams
 SOURCE = SourceParams(location="x.zip", sha256=None, per_class=2, image_size=32)
 
 
-def test_both_layouts_are_read_and_only_training_pictures() -> None:
+def test_both_layouts_are_read_and_only_training_images() -> None:
     names = [
         "tiny-imagenet-200/train/n02/images/n02_1.JPEG",
         "tiny-imagenet/train/n01/n01_1.webp",
@@ -38,7 +38,7 @@ def test_a_class_gives_as_many_as_asked_whatever_their_folder() -> None:
 def _prepare(folder: Path) -> None:
     prepare(
         folder / "x.zip",
-        folder / "pictures.npy",
+        folder / "images.npy",
         folder / "labels.npy",
         folder / "classes.json",
         SOURCE,
@@ -53,9 +53,9 @@ def test_an_archive_becomes_arrays(tmp_path: Path) -> None:
             Image.new("RGB", (64, 64), (level,) * 3).save(content, "PNG")
             archive.writestr(f"tiny/train/{label}/images/1.png", content.getvalue())
     _prepare(tmp_path)
-    pictures = np.load(tmp_path / "pictures.npy", mmap_mode="r", allow_pickle=False)
-    assert pictures.shape == (2, 32, 32, 3)
-    assert pictures[:, 0, 0, 0].tolist() == [200, 10]
+    images = np.load(tmp_path / "images.npy", mmap_mode="r", allow_pickle=False)
+    assert images.shape == (2, 32, 32, 3)
+    assert images[:, 0, 0, 0].tolist() == [200, 10]
     assert np.load(tmp_path / "labels.npy").tolist() == [0, 1]
     assert read_json(tmp_path / "classes.json") == ["n05", "n07"]
 
@@ -63,7 +63,7 @@ def test_an_archive_becomes_arrays(tmp_path: Path) -> None:
 def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr("cat/1.jpg", b"")
-    with pytest.raises(SourceError, match="holds no pictures under train"):
+    with pytest.raises(SourceError, match="holds no images under train"):
         _prepare(tmp_path)
 
 

@@ -14,44 +14,44 @@ from tests.conftest import ROOT
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Two classes that differ in brightness, 20 pictures each, and a file that is no picture."""
+def images(tmp_path: Path) -> Path:
+    """Two classes that differ in brightness, 20 images each, and a file that is no image."""
     generator = np.random.Generator(np.random.Philox(key=1))
     for label, level in (("dark", 60), ("light", 190)):
         (tmp_path / "set" / label).mkdir(parents=True)
         for number in range(20):
             noise = generator.integers(-50, 50, (40, 40, 3))
-            picture = Image.fromarray((level + noise).astype(np.uint8))
-            picture.save(tmp_path / "set" / label / f"{number}.png")
-    (tmp_path / "set" / "dark" / "no.png").write_bytes(b"no picture")
+            image = Image.fromarray((level + noise).astype(np.uint8))
+            image.save(tmp_path / "set" / label / f"{number}.png")
+    (tmp_path / "set" / "dark" / "no.png").write_bytes(b"no image")
     return tmp_path / "set"
 
 
 def test_the_command_scores_a_folder_and_adds_to_the_file(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = tmp_path / "scores.csv"
-    options = f"scores --pictures {pictures} --weights random --image-size 32 --scores {scores}"
+    options = f"scores --images {images} --weights random --image-size 32 --scores {scores}"
     monkeypatch.setattr("sys.argv", options.split())
     main()
     header, row = scores.read_text(encoding="utf-8").splitlines()
     values = dict(zip(header.split(","), row.split(","), strict=True))
-    assert values["pictures"] == "set"
+    assert values["images"] == "set"
     assert int(values["train"]) + int(values["test"]) == 40
     assert float(values["accuracy"]) > 0.8
 
 
-def test_a_picture_is_never_tested_that_is_trained_on(pictures: Path) -> None:
+def test_an_image_is_never_tested_that_is_trained_on(images: Path) -> None:
     for split in ("train", "validation"):
-        (pictures / split).mkdir()
-    (pictures / "dark").rename(pictures / "train" / "dark")
-    (pictures / "light").rename(pictures / "train" / "light")
+        (images / split).mkdir()
+    (images / "dark").rename(images / "train" / "dark")
+    (images / "light").rename(images / "train" / "light")
     for label in ("dark", "light"):
-        (pictures / "validation" / label).mkdir()
-        source = pictures / "train" / label
-        (pictures / "validation" / label / "copy.png").write_bytes((source / "1.png").read_bytes())
-        (source / "2.png").rename(pictures / "validation" / label / "2.png")
-    found, labels, tested = read(open_source(str(pictures)), 32, seed=0)
+        (images / "validation" / label).mkdir()
+        source = images / "train" / label
+        (images / "validation" / label / "copy.png").write_bytes((source / "1.png").read_bytes())
+        (source / "2.png").rename(images / "validation" / label / "2.png")
+    found, labels, tested = read(open_source(str(images)), 32, seed=0)
     assert found.shape == (40, 32, 32, 3)
     assert sorted(np.array(labels)[tested]) == ["dark", "light"]
 

@@ -36,17 +36,15 @@ class _Brightness:
         return means
 
 
-def test_every_picture_gets_its_map_in_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_image_gets_its_map_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(targets, "LiteRTFunction", _Brightness)
     params = TeacherParams(
         name="x", alpha=1.0, weights="random", image_size=64, components=2, fitted_on=50
     )
     generator = np.random.Generator(np.random.Philox(key=2))
-    pictures: Any = generator.integers(0, 256, (150, 32, 32, 3), np.uint8)
+    images: Any = generator.integers(0, 256, (150, 32, 32, 3), np.uint8)
     for workers in (1, 3):
-        targets.write_targets(tmp_path / f"{workers}.npy", pictures, b"network", params, workers)
+        targets.write_targets(tmp_path / f"{workers}.npy", images, b"network", params, workers)
     found = np.load(tmp_path / "1.npy", allow_pickle=False)
     assert found.shape == (150, 2, 2, 2)
     assert found.dtype == np.float16

@@ -20,12 +20,12 @@ def test_crops_lie_inside_and_are_as_large_as_asked() -> None:
     assert (views.boxes > -1e-6).all()
     assert (views.boxes < 1 + 1e-6).all()
     area = (bottom - top) * abs(right - left)
-    # A crop that is stretched beyond the picture is cut off at its edge.
+    # A crop that is stretched beyond the image is cut off at its edge.
     assert area.min() > RECIPE.least_area * 3 / 4
     assert 0.4 < (left > right).mean() < 0.6
 
 
-def test_gray_pictures_are_gray_and_grays_stay_gray() -> None:
+def test_gray_images_are_gray_and_grays_stay_gray() -> None:
     views = draw_views(2000, RECIPE, 1, 1)
     gray = np.isclose(views.colors[:, :, 0], views.colors[:, :, 1]).all(axis=1)
     assert gray.mean() == pytest.approx(RECIPE.gray, abs=0.03)
@@ -43,7 +43,7 @@ def test_the_target_of_a_crop_is_the_mean_of_the_map_over_it() -> None:
     assert found.dtype == np.float32
 
 
-def test_the_whole_picture_is_left_alone() -> None:
+def test_the_whole_image_is_left_alone() -> None:
     views = whole(3)
     assert views.boxes.tolist() == [[0, 0, 1, 1]] * 3
     assert (views.colors == np.eye(3)).all()

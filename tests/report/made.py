@@ -20,7 +20,7 @@ from headstart.backbones.record import (
     BackboneRecord,
     write_backbone,
 )
-from headstart.datasets.manifests import SET_ASIDE, SPLIT, frame, write_set_aside, write_split
+from headstart.datasets.manifests import REJECTED, SPLIT, frame, write_rejected, write_split
 from headstart.datasets.shards import ShardWriter, shard_of
 from headstart.evaluation import evaluate
 from headstart.evaluation.parameters import EvaluateParams
@@ -49,7 +49,7 @@ HOSTILE = (
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be made. ``absent``: classes without a test picture."""
+    """What is to be made. ``absent``: classes without a test image."""
 
     classes: Sequence[str] = ("ant", "bee", "cat")
     each: int = 6
@@ -72,8 +72,8 @@ def make(folder: Path, plan: Plan | None = None, **changes: Any) -> Files:
     files = Files(
         images=folder / "images",
         manifest=folder / "sample.csv",
-        set_aside=folder / "set_aside.csv",
-        set_aside_pictures=folder / "set_aside",
+        rejected=folder / "rejected.csv",
+        rejected_images=folder / "rejected",
         backbone_folder=folder / "backbone",
         head_epochs=folder / "head_epochs.csv",
         head_batches=folder / "head_batches.csv",
@@ -83,10 +83,10 @@ def make(folder: Path, plan: Plan | None = None, **changes: Any) -> Files:
         calibration=folder / "calibration.csv",
         export_folder=folder / "export",
         export_metrics=folder / "export.json",
-        journal=folder / "journal",
+        run_statistics=folder / "run_statistics",
     )
-    pictures = _pictures(files, plan)
-    _scores(files, plan, pictures)
+    images = _images(files, plan)
+    _scores(files, plan, images)
     _histories(files, plan)
     _rest(files, plan)
     return files
@@ -97,7 +97,7 @@ def options(files: Files) -> dict[str, Path]:
     return dict(vars(files))
 
 
-def picture(number: int, side: tuple[int, int]) -> bytes:
+def image(number: int, side: tuple[int, int]) -> bytes:
     generator = np.random.Generator(np.random.Philox(key=number))
     stream = io.BytesIO()
     noise = generator.integers(0, 255, (side[1], side[0], 3), dtype=np.uint8)
@@ -105,7 +105,7 @@ def picture(number: int, side: tuple[int, int]) -> bytes:
     return stream.getvalue()
 
 
-def _pictures(files: Files, plan: Plan) -> pd.DataFrame:
+def _images(files: Files, plan: Plan) -> pd.DataFrame:
     rows, number = [], 0
     files.images.mkdir()
     with ShardWriter(files.images) as writer:
@@ -113,7 +113,7 @@ def _pictures(files: Files, plan: Plan) -> pd.DataFrame:
             for split, count in (("train", plan.each), ("validation", 1), ("test", plan.each)):
                 for _ in range(0 if split == "test" and label in plan.absent else count):
                     number += 1
-                    content = picture(number, plan.side)
+                    content = image(number, plan.side)
                     writer.add(content, "png")
                     image_id = sha256_bytes(content)
                     rows.append(
@@ -138,19 +138,19 @@ def _pictures(files: Files, plan: Plan) -> pd.DataFrame:
     return table
 
 
-def _scores(files: Files, plan: Plan, pictures: pd.DataFrame) -> None:
+def _scores(files: Files, plan: Plan, images: pd.DataFrame) -> None:
     classes = tuple(sorted(plan.classes))
     record = models.record(
         classes=classes,
         kind="head",
         head=({"kind": "dense", "units": len(classes), "activation": "softmax"},),
     )
-    test = pictures[pictures["split"] == "test"].reset_index(drop=True)
+    test = images[images["split"] == "test"].reset_index(drop=True)
     labels = np.array([classes.index(label) for label in test["label"]], np.int64)
     head = _outputs(labels, len(classes), plan.wrong, 1)
     model = _outputs(labels, len(classes), plan.wrong / 2, 2) if plan.tuned else head
     params = EvaluateParams(top_k=2, calibration_bins=10)
-    facts = evaluate.facts(record, pictures)
+    facts = evaluate.facts(record, images)
     facts |= {
         "kind": "fine_tuned" if plan.tuned else "head",
         "random_weights": plan.random_weights,
@@ -192,10 +192,10 @@ def _histories(files: Files, plan: Plan) -> None:
 
 
 def _rest(files: Files, plan: Plan) -> None:
-    rows = [dict(zip(SET_ASIDE, row, strict=True)) for row in plan.aside]
-    write_set_aside(files.set_aside, frame(rows, SET_ASIDE))
-    files.set_aside_pictures.mkdir()
-    album, stream = Album(files.set_aside_pictures), io.BytesIO()
+    rows = [dict(zip(REJECTED, row, strict=True)) for row in plan.aside]
+    write_rejected(files.rejected, frame(rows, REJECTED))
+    files.rejected_images.mkdir()
+    album, stream = Album(files.rejected_images), io.BytesIO()
     Image.new("RGB", (30, 20), (200, 30, 90)).save(stream, "JPEG")
     for path, reason, _ in plan.aside:
         if reason == "truncated":
@@ -209,9 +209,9 @@ def _rest(files: Files, plan: Plan) -> None:
     (files.export_folder / "saved_model/saved_model.pb").write_bytes(b"s" * 3_000_000)
     agreement = {"probability_differs_at_most": 1e-6, "same_first_guess": 9}
     forms = {"keras": {"pixels": {**agreement, "same_first_guess_share": 1.0}}, **plan.forms}
-    write_json(files.export_metrics, {"forms": forms, "pictures": 9, "refused": 0})
+    write_json(files.export_metrics, {"forms": forms, "images": 9, "refused": 0})
     if plan.environment:
-        _journal(files.journal)
+        _journal(files.run_statistics)
 
 
 def _backbone(plan: Plan) -> BackboneRecord:
@@ -226,11 +226,11 @@ def _backbone(plan: Plan) -> BackboneRecord:
 def _journal(folder: Path) -> None:
     entry = {"stage": "extract_features", "run": "another", "seconds": 3.0, "passes_done": 5}
     write_json(folder / "extract_features.json", {**entry, "seconds_per_pass": 0.01})
-    row = {"stage": "extract_features", "ran": True, "passes_done": 5, "passes_avoided": 20}
+    row = {"stage": "extract_features", "ran": True, "passes_done": 5, "passes_cached": 20}
     write_json(
         folder / "runtime.json",
         {
-            "passes_done": 5, "passes_avoided": 20, "seconds": 36.0, "feature_rows": 25,
+            "passes_done": 5, "passes_cached": 20, "seconds": 36.0, "feature_rows": 25,
             "stages": [{**row, "seconds": 36.0}],
         },
     )  # fmt: skip

@@ -28,7 +28,7 @@ def counts(classes: int) -> Any:
     table = np.diag(generator.integers(1, 1000, classes)) + generator.integers(
         0, 3, (classes, classes)
     )
-    table[0] = 0  # a class without a test picture
+    table[0] = 0  # a class without a test image
     return table.astype(np.int64)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headstart._utils.errors import PictureError
+from headstart._utils.errors import ImageError
 from headstart.report.image_grid import Raw, draw_grid, reduced
 from tests.images import made as make
 
@@ -24,7 +24,7 @@ def test_captions() -> None:
     assert long == f"{'x' * 25}… – (3, 4, 3)"
 
 
-def test_pictures_are_reduced_upright_and_in_color() -> None:
+def test_images_are_reduced_upright_and_in_color() -> None:
     assert reduced(make.jpeg(4000, 3000)).shape == (240, 320, 3)
     assert reduced(make.png(40, 30)).shape == (30, 40, 3)
     assert reduced(make.turned(6)).shape == (40, 30, 3)
@@ -32,12 +32,12 @@ def test_pictures_are_reduced_upright_and_in_color() -> None:
     assert reduced(gray).shape == (30, 40, 3)
     palette = make.encoded(make.noise().convert("P"), "PNG")
     assert reduced(palette).dtype == np.uint8
-    for broken in (b"", b"no picture", make.jpeg(400, 300)[:900]):
-        with pytest.raises(PictureError):
+    for broken in (b"", b"no image", make.jpeg(400, 300)[:900]):
+        with pytest.raises(ImageError):
             reduced(broken)
 
 
-def test_the_same_pictures_give_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_images_give_the_same_bytes(tmp_path: Path) -> None:
     shown = [raw(f"class {n}", make.jpeg(seed=n)) for n in range(3)]
     for name in ("1.png", "2.png"):
         draw_grid(shown, 2, tmp_path / "deep" / name)

@@ -22,7 +22,7 @@ from tests.report import made
 
 ASIDE = (
     ("raw/cut.jpg", "truncated", "the jpeg ends too early, after 900 bytes"),
-    ("raw/<img src=x onerror=alert(1)>.txt", "not_a_picture", "it begins with b'<'"),
+    ("raw/<img src=x onerror=alert(1)>.txt", "not_an_image", "it begins with b'<'"),
     ("raw/empty.png", "empty", "the file has no bytes"),
 )
 
@@ -119,26 +119,26 @@ def test_what_was_run_is_said(usual: str) -> None:
         "A CPU <of> some kind", "XLA_FLAGS=<b>", "watts_per_core", "12.5", "learning_rate",
     ):  # fmt: skip
         assert said in text, said
-    assert "Both models on the same 36 test pictures. The validation split chose between" in text
+    assert "Both models on the same 36 test images. The validation split chose between" in text
     assert "gate" not in re.findall(r"<h4>(.*?)</h4>", usual)
 
 
-def test_what_was_set_aside_is_counted_named_and_shown(usual: str) -> None:
+def test_what_was_rejected_is_counted_named_and_shown(usual: str) -> None:
     assert "3 files were not taken" in Words(usual).text
     for path, reason, detail in ASIDE:
         assert all(said in Words(usual).text for said in (path, reason, detail))
     shown = [
-        a for t, a in Words(usual).tags if t == "img" and (a["alt"] or "").startswith("set aside")
+        a for t, a in Words(usual).tags if t == "img" and (a["alt"] or "").startswith("rejected")
     ]
-    assert [a["alt"] for a in shown] == ["set aside: raw/cut.jpg"]
+    assert [a["alt"] for a in shown] == ["rejected: raw/cut.jpg"]
 
 
 def test_the_energy_is_called_an_estimate_with_its_assumption(usual: str) -> None:
     text = " ".join(Words(usual).text.split()).replace("\N{NO-BREAK SPACE}", " ")
-    # 36 s on 4 cores of 12.5 W each, and 20 avoided passes of 0.01 s.
+    # 36 s on 4 cores of 12.5 W each, and 20 cached passes of 0.01 s.
     assert "about 0.5 Wh, an estimate" in text
     assert "Energy is an estimate, not a measurement: seconds × 4 cores × 12.5 W a core" in text
-    assert "The 20 avoided passes would have taken about 0.2 s" in text
+    assert "The 20 cached passes would have taken about 0.2 s" in text
 
 
 def test_random_weights_are_said_loudly(tmp_path: Path, drawn: Path, usual: str) -> None:
@@ -180,11 +180,11 @@ def test_what_is_not_there_leaves_no_hole(tmp_path: Path, drawn: Path) -> None:
         tmp_path, drawn, absent=["bee"], wrong=0.0, epochs=1, environment=False, side=(20, 20)
     )
     words = Words(text).text.replace("\N{NO-BREAK SPACE}", " ")
-    assert "None: every one of 12 test pictures was recognized." in words
-    assert "The head alone, on 12 test pictures. Chosen because" in words
+    assert "None: every one of 12 test images was recognized." in words
+    assert "The head alone, on 12 test images. Chosen because" in words
     assert "Both models" not in words
-    assert "No mistake among 12 test pictures." in words
-    assert "No file: all were usable pictures." in words
+    assert "No mistake among 12 test images." in words
+    assert "No file: all were usable images." in words
     assert "Each has 20 × 20 pixels" in words
     row = next(row for row in text.split("<tr>") if 'data-value="bee"' in row)
     assert row.count("–") == 3  # precision, recall and F1

@@ -43,7 +43,7 @@ def ran_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     (folder / "dvc.yaml").write_text(GRAPH)
     (folder / "params.yaml").write_text("seed: 1\nsection:\n  share: 0.1\n  name: a\n")
-    (folder / "raw.txt").write_text("pictures")
+    (folder / "raw.txt").write_text("images")
     git(folder, "init", "-q")
     dvc(folder, "init", "-q")
     dvc(folder, "repro", "-q")

@@ -1,4 +1,4 @@
-"""What is shown of a run: which tables and pictures, and what it costs when nobody listens."""
+"""What is shown of a run: which tables and images, and what it costs when nobody listens."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_what_is_no_table_is_none(tmp_path: Path, content: str) -> None:
     assert list(artifacts.tables(tmp_path / "absent.json")) == []
 
 
-def test_pictures_are_found_among_what_is_written(tmp_path: Path) -> None:
+def test_images_are_found_among_what_is_written(tmp_path: Path) -> None:
     for name in ("one.png", "figures/b.png", "figures/a.png", "figures/deep/c.png", "other.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_bytes(PNG)
@@ -83,7 +83,7 @@ def test_pictures_are_found_among_what_is_written(tmp_path: Path) -> None:
     many.mkdir()
     for number in range(100):
         (many / f"{number}.png").touch()
-    found = artifacts.pictures(
+    found = artifacts.images(
         tmp_path, stage(outs=("figures", "many", "absent"), plots=("one.png", "other.txt"))
     )
     assert [path.relative_to(tmp_path).as_posix() for path in found] == [

@@ -122,7 +122,7 @@ def test_objects_that_are_missing_are_told(project: Path) -> None:
 def test_only_what_git_does_not_know_is_added(project: Path) -> None:
     (project / "raw/README").write_text("changed")
     (project / "raw/cat").mkdir()
-    (project / "raw/cat/1.png").write_text("picture")
+    (project / "raw/cat/1.png").write_text("image")
     outside = project.parent / "outside"
     outside.mkdir()
     (outside / "2.png").write_text("other")
@@ -130,7 +130,7 @@ def test_only_what_git_does_not_know_is_added(project: Path) -> None:
         wanted = ["raw", "../outside", str(outside), "not-there"]
         assert add_missing(copy, project, wanted) == ("raw", "../outside")
         assert (copy.project / "raw/README").read_text() == "kept"
-        assert (copy.project / "raw/cat/1.png").read_text() == "picture"
+        assert (copy.project / "raw/cat/1.png").read_text() == "image"
         assert (copy.project / "../outside/2.png").read_text() == "other"
     assert left() == []
 
@@ -138,7 +138,7 @@ def test_only_what_git_does_not_know_is_added(project: Path) -> None:
 def test_a_full_disk_is_told_before_anything_is_copied(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (project / "raw/1.png").write_text("picture")
+    (project / "raw/1.png").write_text("image")
     usage = shutil.disk_usage(project)
     with clean_copy(git_history.commit(project, "HEAD")) as copy:
         monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=3))
@@ -155,7 +155,7 @@ def test_recorded_features_are_copied_and_the_store_stays_as_it_is(
     writer = sqlite3.connect(store / "a.sqlite")
     writer.execute("PRAGMA journal_mode=WAL")
     writer.execute("CREATE TABLE features (id TEXT)")
-    writer.execute("INSERT INTO features VALUES ('picture')")
+    writer.execute("INSERT INTO features VALUES ('image')")
     writer.commit()
     if not open_elsewhere:
         writer.close()
@@ -165,7 +165,7 @@ def test_recorded_features_are_copied_and_the_store_stays_as_it_is(
         assert toy.state(tmp_path / "store").keys() == before.keys()
         assert toy.state(tmp_path / "store")["features/a.sqlite"] == before["features/a.sqlite"]
         reader = sqlite3.connect(copy.store / "features/a.sqlite")
-        assert reader.execute("SELECT id FROM features").fetchall() == [("picture",)]
+        assert reader.execute("SELECT id FROM features").fetchall() == [("image",)]
         reader.close()
     writer.close()
 

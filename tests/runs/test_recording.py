@@ -333,7 +333,7 @@ def test_a_later_clone_knows_what_former_runs_pushed(
     origin, folder = cloned
     found = []
     for number in range(2):
-        # What is watched outside of git (pictures, say) changed: other results of the same commit.
+        # What is watched outside of git (images, say) changed: other results of the same commit.
         before(folder)
         lock = (folder / "dvc.lock").read_text()
         (folder / "dvc.lock").write_text(lock.replace("size: 13", "size: 14"))

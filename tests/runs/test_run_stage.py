@@ -58,7 +58,7 @@ stages:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     (folder / "dvc.yaml").write_text(PIPELINE)
-    (folder / "raw.txt").write_text("pictures")
+    (folder / "raw.txt").write_text("images")
     projects.call(folder, "git", "init", "-q")
     projects.dvc(folder, "init", "-q")
     return folder
@@ -84,7 +84,7 @@ def test_ran_then_unchanged_then_restored(project: Path) -> None:
     assert go(project, "first")[0] == Outcome.UNCHANGED
     (project / "first.txt").unlink()
     assert go(project, "first")[0] == Outcome.RESTORED
-    assert (project / "first.txt").read_text() == "pictures"
+    assert (project / "first.txt").read_text() == "images"
 
 
 def test_a_stage_of_a_foreach(project: Path) -> None:

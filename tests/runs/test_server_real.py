@@ -1,4 +1,4 @@
-"""docs/scheduling.md, command by command, with the real pipeline on the embedded pictures."""
+"""docs/scheduling.md, command by command, with the real pipeline on the embedded images."""
 
 from __future__ import annotations
 

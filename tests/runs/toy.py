@@ -16,7 +16,7 @@ stages:
     outs: [data.txt]
     meta: {source: true}
   train:
-    cmd: python -m stages.train --journal notes
+    cmd: python -m stages.train --run-statistics notes
     deps: [data.txt, stages/train.py]
     params: [noise]
     outs: [model, weights.csv]

@@ -51,7 +51,7 @@ def shared(factory: pytest.TempPathFactory) -> Path:
 
 
 def colored(name: str, kind: str = "PNG", side: int = 40, seed: int = 0) -> bytes:
-    """A picture of a color, with noise, so that two of them differ."""
+    """An image of a color, with noise, so that two of them differ."""
     rng = np.random.default_rng(seed)
     noise = rng.integers(-20, 21, (side, side, 3))
     return encoded(
@@ -61,7 +61,7 @@ def colored(name: str, kind: str = "PNG", side: int = 40, seed: int = 0) -> byte
 
 def record(folder: Path, names: tuple[FormName, ...] = FORM_NAMES) -> ExportedModel:
     """The record of what lies in ``folder``, with the forms that are named."""
-    parity = FormParity(pictures=3, probability_differs_at_most=1e-6, same_first_guess=3)
+    parity = FormParity(images=3, probability_differs_at_most=1e-6, same_first_guess=3)
     forms = {
         name: ExportedForm(
             files=form_files(folder, name),

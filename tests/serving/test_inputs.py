@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from headstart._utils.errors import PictureError
+from headstart._utils.errors import ImageError
 from headstart.serving.inputs import expand, read_file
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    pictures = ("in/b.png", "in/a.png", "in/deep/c.png", "d.png")
-    for name in (*pictures, "in/.hidden.png", "in/Thumbs.db"):
+    images = ("in/b.png", "in/a.png", "in/deep/c.png", "d.png")
+    for name in (*images, "in/.hidden.png", "in/Thumbs.db"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
@@ -89,19 +89,19 @@ def test_names_that_a_terminal_would_obey_are_shown_as_escapes(here: Path) -> No
 def test_a_name_that_no_file_can_have_is_told_when_it_is_read() -> None:
     for name in ("x" * 5000, "a/b/c.png"):
         (one,) = expand([name]).inputs
-        with pytest.raises(PictureError, match="unreadable"):
+        with pytest.raises(ImageError, match="unreadable"):
             read_file(one.place, 10)
 
 
 def test_a_file_is_read_up_to_the_bound(here: Path) -> None:
     (here / "d.png").write_bytes(b"12345")
     assert read_file("d.png", 5) == b"12345"
-    with pytest.raises(PictureError, match="too_large"):
+    with pytest.raises(ImageError, match="too_large"):
         read_file("d.png", 4)
 
 
 def test_what_is_no_file_is_refused_without_waiting(here: Path) -> None:
     os.mkfifo(here / "pipe")
     for name in ("pipe", "in", "/dev/zero"):
-        with pytest.raises(PictureError, match=r"special|unreadable"):
+        with pytest.raises(ImageError, match=r"special|unreadable"):
             read_file(name, 100)

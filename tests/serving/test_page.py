@@ -78,7 +78,7 @@ def chosen(name: str, content: bytes) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_chosen_pictures_show_their_classes(
+def test_chosen_images_show_their_classes(
     browser: Any, service: Running, width: int, scheme: str
 ) -> None:
     with looking(browser, service, width, scheme) as looked:
@@ -97,7 +97,7 @@ def test_chosen_pictures_show_their_classes(
             assert widths[0] > 10 * max(widths[1:])
             image = card.locator("img").bounding_box()
             assert min(image["width"], image["height"]) > 50
-        looked.page.get_by_text("4 pictures").wait_for()
+        looked.page.get_by_text("4 images").wait_for()
         right = max(
             box["x"] + box["width"]
             for box in (one.bounding_box() for one in looked.page.locator("body *:visible").all())
@@ -110,16 +110,16 @@ def test_chosen_pictures_show_their_classes(
 
 def test_what_cannot_be_read_is_told_beside_what_can(browser: Any, service: Running) -> None:
     with looking(browser, service) as looked:
-        files = [chosen("<b>x.png", b"no picture"), chosen("red.png", models.colored("red"))]
+        files = [chosen("<b>x.png", b"no image"), chosen("red.png", models.colored("red"))]
         looked.page.set_input_files("#files", files)
         looked.card("red.png").get_by_role("heading", name="red").wait_for()
         bad = looked.card("<b>x.png")
         bad.get_by_role("heading", name="Not read").wait_for()
-        assert "like no picture format" in bad.inner_text()
+        assert "like no image format" in bad.inner_text()
         assert looked.page.locator(".card b").count() == 0
 
 
-def test_pictures_are_dropped_and_pasted(browser: Any, service: Running) -> None:
+def test_images_are_dropped_and_pasted(browser: Any, service: Running) -> None:
     with looking(browser, service) as looked:
         for kind, place in (("drop", "dataTransfer"), ("paste", "clipboardData")):
             name = f"{kind}.png"

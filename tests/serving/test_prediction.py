@@ -48,12 +48,12 @@ def test_a_batch_with_broken_ones_gives_the_others_their_own_rows(
     batched = Classifier(classifier.model, classifier.form, 8, classifier.calls, classifier.run)
     names = ["red", "", "blue", "", "green", "red", "", "", "", "blue"]
     for number, name in enumerate(names):
-        content = models.colored(name) if name else b"no picture"
+        content = models.colored(name) if name else b"no image"
         (tmp_path / f"{number}.png").write_bytes(content)
     found = list(predict(batched, expand([str(tmp_path)]).inputs, Limits(), keep=True))
     assert labels(iter(found), classifier) == [name or None for name in names]
     assert [bool(one.content) for one in found] == [bool(name) for name in names]
-    assert [one.fault.reason for one in found if one.fault] == ["not_a_picture"] * 5
+    assert [one.fault.reason for one in found if one.fault] == ["not_an_image"] * 5
 
 
 def test_addresses_are_fetched(classifier: Classifier) -> None:
@@ -62,7 +62,7 @@ def test_addresses_are_fetched(classifier: Classifier) -> None:
         assert labels(predict(classifier, inputs, Limits()), classifier) == ["blue"] * 12
 
 
-def test_no_more_is_read_ahead_than_a_few_pictures(
+def test_no_more_is_read_ahead_than_a_few_images(
     classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []

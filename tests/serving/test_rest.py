@@ -13,7 +13,7 @@ from headstart.serving import rest
 from headstart.serving.refusals import RefusedError
 
 SIZE = 2
-B64 = {"b64": base64.b64encode(b"a picture").decode()}
+B64 = {"b64": base64.b64encode(b"an image").decode()}
 ARRAY = [[[0, 1, 2], [3, 4, 5]], [[6, 7, 8], [9, 10, 255]]]
 
 
@@ -41,8 +41,8 @@ def understood(document: Any) -> rest.Asked:
         ({"signature_name": "", "instances": [B64]}, False),
     ],
 )
-def test_encoded_pictures_in_rows_and_columns(document: Any, columnar: bool) -> None:
-    assert understood(document) == rest.Asked([b"a picture"], columnar)
+def test_encoded_images_in_rows_and_columns(document: Any, columnar: bool) -> None:
+    assert understood(document) == rest.Asked([b"an image"], columnar)
 
 
 @pytest.mark.parametrize(
@@ -69,10 +69,10 @@ def test_arrays_of_pixels(document: dict[str, Any]) -> None:
         ({"instances": [B64], "inputs": [B64]}, "one of `instances`"),
         ({"instances": []}, "at least one"),
         ({"instances": B64}, "at least one"),
-        ({"instances": ["text"]}, "picture 0: expected"),
+        ({"instances": ["text"]}, "image 0: expected"),
         ({"instances": [ARRAY]}, '"signature_name": "pixels"'),
-        ({"instances": [B64, {"b64": "%%%"}]}, "picture 1"),
-        ({"instances": [{"b64": 5}]}, "picture 0"),
+        ({"instances": [B64, {"b64": "%%%"}]}, "image 1"),
+        ({"instances": [{"b64": 5}]}, "image 0"),
         ({"signature_name": "other", "instances": [B64]}, "no signature 'other'"),
         ({"signature_name": "pixels", "instances": [ARRAY[:1]]}, "shape"),
         ({"signature_name": "pixels", "instances": [[[1], [2, 3]]]}, "shape"),
@@ -98,7 +98,7 @@ def test_what_is_no_json_is_told(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("instances", [[B64] * 4, [[]] * 200, [{}] * 200])
-def test_too_many_pictures_are_refused(instances: list[Any]) -> None:
+def test_too_many_images_are_refused(instances: list[Any]) -> None:
     with pytest.raises(RefusedError) as error:
         understood({"instances": instances})
     assert error.value.status == 413

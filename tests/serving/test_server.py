@@ -62,7 +62,7 @@ def test_files_of_a_form_are_classified_in_order(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("kind", ["image/jpeg", "application/octet-stream"])
-def test_a_bare_body_is_a_picture(http: httpx.Client, kind: str) -> None:
+def test_a_bare_body_is_an_image(http: httpx.Client, kind: str) -> None:
     answer = http.post(
         "/predict", content=models.colored("blue", "JPEG"), headers={"content-type": kind}
     )
@@ -76,9 +76,9 @@ def test_a_threshold_makes_unsure(http: httpx.Client) -> None:
 
 
 def test_one_broken_file_spoils_no_other(http: httpx.Client) -> None:
-    files = [("f", ("bad.png", b"no picture")), ("f", ("red.png", models.colored("red")))]
+    files = [("f", ("bad.png", b"no image")), ("f", ("red.png", models.colored("red")))]
     bad, good = http.post("/predict", files=files).json()["results"]
-    assert bad["reason"] == "not_a_picture"
+    assert bad["reason"] == "not_an_image"
     assert good["label"] == "red"
 
 
@@ -103,7 +103,7 @@ def test_tensorflow_servings_form(http: httpx.Client) -> None:
     assert answer["predictions"][0]["label"] == "blue"
     versioned = http.post("/v1/models/colors/versions/1:predict", json={"instances": [b64]})
     assert versioned.json()["predictions"] == by_row[:1]
-    assert "picture 0: not_a_picture" in error(rows({"instances": [{"b64": "AAAA"}]}, http), 400)
+    assert "image 0: not_an_image" in error(rows({"instances": [{"b64": "AAAA"}]}, http), 400)
     assert "base64" in error(rows({"instances": ["text"]}, http), 400)
 
 
@@ -149,10 +149,10 @@ def test_memory_stays_when_large_bodies_come(service: Running, http: httpx.Clien
     assert int(peak.split()[1]) < 600_000  # kB
 
 
-def test_what_is_no_picture_is_refused(http: httpx.Client) -> None:
+def test_what_is_no_image_is_refused(http: httpx.Client) -> None:
     page = b"<!doctype html><html><script>alert(1)</script></html>"
     for name, kind in (("x.html", "text/html"), ("x.png", "image/png")):
-        assert "not_a_picture" in error(http.post("/predict", files={"f": (name, page, kind)}), 415)
+        assert "not_an_image" in error(http.post("/predict", files={"f": (name, page, kind)}), 415)
     headers = {"content-type": "text/html"}
     assert "multipart" in error(http.post("/predict", content=page, headers=headers), 415)
 
@@ -162,7 +162,7 @@ def bomb() -> bytes:
     return encoded(Image.new("1", (30_000, 30_000)), "PNG", compress_level=1)
 
 
-def test_bombs_and_enormous_pictures_are_refused_before_they_are_decoded(
+def test_bombs_and_enormous_images_are_refused_before_they_are_decoded(
     http: httpx.Client,
 ) -> None:
     packed = bomb()
@@ -202,12 +202,12 @@ def test_a_form_without_a_file_and_with_too_many(http: httpx.Client) -> None:
 
 
 def test_many_clients_at_once_get_their_own_answers(service: Running) -> None:
-    pictures = {name: models.colored(name, "JPEG", side=60) for name in models.COLORS}
+    images = {name: models.colored(name, "JPEG", side=60) for name in models.COLORS}
     order = [list(models.COLORS)[number % 3] for number in range(240)]
 
     def ask(names: list[str]) -> list[str]:
         with client(service) as opened:
-            answers = [opened.post("/predict", files={"f": pictures[name]}) for name in names]
+            answers = [opened.post("/predict", files={"f": images[name]}) for name in names]
         return [answer.json()["results"][0]["label"] for answer in answers]
 
     with ThreadPoolExecutor(16) as pool:
@@ -234,12 +234,12 @@ def test_metrics_count_what_happened(http: httpx.Client) -> None:
     def more(name: str, label: str) -> float:
         return after[name, label] - before.get((name, label), 0)
 
-    assert more("headstart_pictures_total", "classified") == 1
-    assert more("headstart_pictures_total", "not_a_picture") == 1
+    assert more("headstart_images_total", "classified") == 1
+    assert more("headstart_images_total", "not_an_image") == 1
     assert more("headstart_requests_total", "/predict 200") == 1
     assert more("headstart_requests_total", "/predict 415") == 1
     assert more("headstart_requests_total", "none 404") == 1
-    assert after["headstart_pictures_held", ""] == 0
+    assert after["headstart_images_held", ""] == 0
     assert not any("no/such" in label for _, label in after)
 
 
@@ -250,14 +250,14 @@ def test_a_full_service_says_so_and_a_stopped_one_finishes_what_it_began(
     colors: Path, tmp_path: Path, how: signal.Signals
 ) -> None:
     # A batch that waits for more than there is room for: a while in which the service is full.
-    options = ["--max-waiting=2", "--max-pictures=2", "--max-batch=4", "--max-wait=6"]
+    options = ["--max-waiting=2", "--max-images=2", "--max-batch=4", "--max-wait=6"]
     with running(colors, tmp_path, *options) as service:
         answers: list[httpx.Response] = []
         files = [("f", models.colored("red"))] * 2
         asking = threading.Thread(target=post, args=(service, files, answers))
         asking.start()
         with client(service) as opened:
-            while "headstart_pictures_held 2.0" not in opened.get("/metrics").text:
+            while "headstart_images_held 2.0" not in opened.get("/metrics").text:
                 assert asking.is_alive()
             refused = opened.post("/predict", files=files[:1])
         assert service.stop(how) == 0
@@ -314,5 +314,5 @@ def test_a_client_may_not_choose_an_encoding_that_breaks_the_answer(
 ) -> None:
     head = b'--x\r\nContent-Disposition: form-data; name="f"; filename="' + name + b'"\r\n\r\n'
     kind = f"multipart/form-data; charset={charset}; boundary=x"
-    body = head + b"no picture\r\n--x--\r\n"
+    body = head + b"no image\r\n--x--\r\n"
     error(http.post("/predict", content=body, headers={"content-type": kind}), status)

@@ -29,7 +29,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_pictures_go_to_their_class_and_the_unsure_ones_beside(tmp_path: Path) -> None:
+def test_images_go_to_their_class_and_the_unsure_ones_beside(tmp_path: Path) -> None:
     sorter = Sorter(tmp_path / "new" / "out", ["cat", "dog"])
     assert sorter.add(given_name("a/x.png"), CAT, ONE) == tmp_path / "new/out/cat/x.png"
     sorter.add(given_name("a/y.png"), UNSURE, TWO)
@@ -119,12 +119,12 @@ def test_any_classes_get_folders_of_their_own(classes: list[str]) -> None:
         ("photo.of.my cat", "photo.of.my cat.jpg"),
         ("http://x/a/b%20c.png?size=3", "b c.png"),
         ("https://x/get?id=7", "get.jpg"),
-        ("http://x/", "picture.jpg"),
+        ("http://x/", "image.jpg"),
         ("http://x/page.html", "page.html.jpg"),
         ("http://x/a.JPE", "a.JPE"),
         ("page.html", "page.html"),
         ("http://x/%2e%2e%2f%2e%2e%2fpasswd", "passwd.jpg"),
     ],
 )
-def test_the_copy_is_named_after_the_picture(place: str, name: str) -> None:
+def test_the_copy_is_named_after_the_image(place: str, name: str) -> None:
     assert file_name(given_name(place), jpeg()) == name

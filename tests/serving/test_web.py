@@ -5,36 +5,36 @@ import socket
 
 import pytest
 
-from headstart._utils.errors import PictureError
+from headstart._utils.errors import ImageError
 from headstart.serving.web import Patience, fetch
 from tests.images.made import png
 from tests.sources.server import Request, serving
 
-PICTURE = png()
+IMAGE = png()
 MOST = 10_000
 
 
 def fault(url: str, patience: Patience | None = None) -> str:
-    with pytest.raises(PictureError) as error:
+    with pytest.raises(ImageError) as error:
         fetch(url, MOST, patience)
     return str(error.value)
 
 
 def test_the_body_comes_back() -> None:
-    with serving(lambda request: request.serve(PICTURE)) as (url, seen):
-        assert fetch(f"{url}/a.png", MOST) == PICTURE
+    with serving(lambda request: request.serve(IMAGE)) as (url, seen):
+        assert fetch(f"{url}/a.png", MOST) == IMAGE
     assert seen[0].headers["Accept-Encoding"] == "identity"
 
 
 def test_a_redirect_is_followed_a_few_times() -> None:
     def behave(request: Request) -> None:
         if request.path == "/here":
-            request.serve(PICTURE)
+            request.serve(IMAGE)
         else:
             request.answer(302, Location="/here" if request.path == "/there" else "/round")
 
     with serving(behave) as (url, _):
-        assert fetch(f"{url}/there", MOST) == PICTURE
+        assert fetch(f"{url}/there", MOST) == IMAGE
         assert "redirect to redirect" in fault(f"{url}/round")
 
 
@@ -76,7 +76,7 @@ def test_a_body_is_not_unpacked() -> None:
 
 
 def test_a_body_that_ends_early_is_told() -> None:
-    with serving(lambda request: request.answer(200, PICTURE, cut=100)) as (url, _):
+    with serving(lambda request: request.answer(200, IMAGE, cut=100)) as (url, _):
         assert fault(url).startswith(("truncated", "unreachable"))
 
 

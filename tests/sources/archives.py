@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.images import made as make
 
-#: Two classes of three pictures, below a single folder.
+#: Two classes of three images, below a single folder.
 HONEST: Mapping[str, bytes] = {
     f"Pets/{label}/{number}.jpg": make.jpeg(seed=number + 10 * (label == "dog"))
     for label in ("cat", "dog")

@@ -33,7 +33,7 @@ def jpeg(seed: int) -> bytes:
 
 
 class TinyPets(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]  # untyped
-    """Encoded pictures, an object that they show, and a class; one has none."""
+    """Encoded images, an object that they show, and a class; one has none."""
 
     VERSION = tfds.core.Version("1.2.0")
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart._utils.errors import PictureError, SourceError, UnsafeArchiveError
+from headstart._utils.errors import ImageError, SourceError, UnsafeArchiveError
 from headstart.sources.archive import open_archive
 from headstart.sources.inventory import Bounds
 from tests.sources.archives import HONEST, make_tar, make_zip
@@ -23,7 +23,7 @@ from tests.sources.archives import HONEST, make_tar, make_zip
 BOUNDS = Bounds(max_total_bytes=200_000_000)
 
 
-def opened(path: Path, bounds: Bounds = BOUNDS) -> dict[str, bytes | PictureError]:
+def opened(path: Path, bounds: Bounds = BOUNDS) -> dict[str, bytes | ImageError]:
     source = open_archive(path, None, bounds)
     contents = dict(source.contents({entry.path for entry in source.entries}))
     assert set(contents) == {entry.path for entry in source.entries}
@@ -181,7 +181,7 @@ def test_the_same_member_twice_is_refused(tmp_path: Path, again: str) -> None:
         open_archive(make_tar(tmp_path / "a.tar", more=[(member, b"")]), None, BOUNDS)
 
 
-def test_names_that_no_manifest_can_hold_are_set_aside(tmp_path: Path) -> None:
+def test_names_that_no_manifest_can_hold_are_rejected(tmp_path: Path) -> None:
     odd = {**HONEST, "Pets/cat/a\nb.jpg": b"x", "Pets/cat/\udcff.jpg": b"x"}
     source = open_archive(make_tar(tmp_path / "a", odd), None, BOUNDS)
     refused = {entry.path: entry.refusal for entry in source.entries if entry.refusal}
@@ -274,13 +274,13 @@ def test_a_deflated_member_that_unpacks_to_less_is_corrupt(tmp_path: Path) -> No
     path = make_zip(tmp_path / "a", files, zipfile.ZIP_DEFLATED)
     edited(path, NAME, UNPACKED, struct.pack("<I", 10_001))
     fault = opened(path)[NAME]
-    assert isinstance(fault, PictureError)
+    assert isinstance(fault, ImageError)
     assert fault.reason == "corrupt"
 
 
 def test_a_wrong_checksum_is_corrupt(tmp_path: Path) -> None:
     fault = opened(edited(make_zip(tmp_path / "a"), NAME, CRC, b"\0\0\0\0"))[NAME]
-    assert isinstance(fault, PictureError)
+    assert isinstance(fault, ImageError)
     assert fault.reason == "corrupt"
 
 

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from headstart._utils.errors import PictureError, SourceError
+from headstart._utils.errors import ImageError, SourceError
 from headstart.sources.folder import FolderSource
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for name in ("b/2.jpg", "b/10.jpg", "a/1.jpg", "README.md"):
-        path = tmp_path / "pictures" / name
+        path = tmp_path / "images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(name.encode())
-    return tmp_path / "pictures"
+    return tmp_path / "images"
 
 
 def refusals(folder: Path) -> dict[str, str]:
@@ -43,7 +43,7 @@ def test_a_file_that_becomes_a_link_is_not_followed_either(folder: Path) -> None
     (folder / "a/1.jpg").unlink()
     (folder / "a/1.jpg").symlink_to(folder / "README.md")
     (_, fault), = source.contents({"a/1.jpg"})  # fmt: skip
-    assert isinstance(fault, PictureError)
+    assert isinstance(fault, ImageError)
     assert fault.reason == "unreadable"
 
 
@@ -51,7 +51,7 @@ def test_a_file_that_grows_is_said(folder: Path) -> None:
     source = FolderSource(folder, 10_000)
     (folder / "a/1.jpg").write_bytes(b"x" * 5000)
     (_, fault), = source.contents({"a/1.jpg"})  # fmt: skip
-    assert isinstance(fault, PictureError)
+    assert isinstance(fault, ImageError)
 
 
 def test_pipes_are_not_opened(folder: Path) -> None:

@@ -81,7 +81,7 @@ CASES: dict[str, tuple[list[str], str, dict[str, tuple[str, str]]]] = {
         {"d/TRAINING_SET/cats/1.jpg": ("cats", "train"),
          "d/Test-Images/cats/2.jpg": ("cats", "test")},
     ),
-    "pictures without an extension": (
+    "images without an extension": (
         ["cat/a1", "dog/b2"],
         "",
         {"dog/b2": ("dog", "")},
@@ -212,7 +212,7 @@ def test_leftovers_of_systems() -> None:
     for path in (".git/config", "cat/._1.jpg", "__MACOSX/cat/1.jpg", "cat/.DS_Store"):
         assert (unwanted(path) or ("",))[0] == "hidden"
     for path in ("cat/Thumbs.db", "desktop.ini"):
-        assert (unwanted(path) or ("",))[0] == "not_a_picture"
+        assert (unwanted(path) or ("",))[0] == "not_an_image"
     assert unwanted("cat/1.jpg") is None
 
 

@@ -33,7 +33,7 @@ def test_more_than_one_block() -> None:
     content = canonical_png(pixels)
     with Image.open(io.BytesIO(content)) as image:
         assert np.array_equal(np.asarray(image), pixels)
-    # The bytes are fixed for good: the picture's id rests on them.
+    # The bytes are fixed for good: the image's id rests on them.
     assert len(content) == 8 + 25 + 12 + 12 + 2 + 3 * 5 + 300 * 601 + 4
     assert hashlib.sha256(content).hexdigest() == (
         "581ad6e707f648fc81546d428b24d2b2e7a7ce39a1f225ad77d87fbf1e093612"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart._utils.errors import PictureError, SourceError
+from headstart._utils.errors import ImageError, SourceError
 from headstart.sources.entries import Place
 from headstart.sources.http import Patience
 from headstart.sources.table import TableSource
@@ -24,9 +24,9 @@ COLUMNS = Columns(label="kind", path="file")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Six pictures beside one another, in no class folders."""
+    """Six images beside one another, in no class folders."""
     for number in range(6):
-        path = tmp_path / "in" / "pictures" / f"{number}.jpg"
+        path = tmp_path / "in" / "images" / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(make.jpeg(seed=number))
     return tmp_path / "in"
@@ -64,19 +64,19 @@ def test_classes_splits_and_groups(folder: Path) -> None:
         folder,
         [
             ("file", "kind", "part", "animal"),
-            ("pictures/0.jpg", "cat", "Training", "a"),
-            ("pictures/1.jpg", "dog", "test", "b"),
-            ("./pictures//2.jpg", "NA", "", ""),
+            ("images/0.jpg", "cat", "Training", "a"),
+            ("images/1.jpg", "dog", "test", "b"),
+            ("./images//2.jpg", "NA", "", ""),
         ],
     )
     source = opened(folder, Columns("kind", "file", split="part", group="animal"))
     assert places(source) == {
-        "pictures/0.jpg": Place("cat", "train", "a"),
-        "pictures/1.jpg": Place("dog", "test", "b"),
-        "pictures/2.jpg": Place("NA", "", ""),
+        "images/0.jpg": Place("cat", "train", "a"),
+        "images/1.jpg": Place("dog", "test", "b"),
+        "images/2.jpg": Place("NA", "", ""),
     }
-    contents = dict(source.contents({"pictures/1.jpg", "pictures/2.jpg"}))
-    assert contents == {f"pictures/{n}.jpg": make.jpeg(seed=n) for n in (1, 2)}
+    contents = dict(source.contents({"images/1.jpg", "images/2.jpg"}))
+    assert contents == {f"images/{n}.jpg": make.jpeg(seed=n) for n in (1, 2)}
     said = source.arrangement.describe()
     assert "3 rows of labels.csv: 3 classes (NA, cat, dog) from the column 'kind'" in said
     assert "from 'part': 1 no split, 1 test, 1 train; 2 groups from 'animal'" in said
@@ -85,41 +85,39 @@ def test_classes_splits_and_groups(folder: Path) -> None:
 def test_the_users_names_of_splits(folder: Path) -> None:
     rows = [("file", "kind", "fold"), ("0.jpg", "cat", "1"), ("1.jpg", "dog", "2"),
             ("2.jpg", "dog", "3")]  # fmt: skip
-    write(folder / "pictures", rows)
+    write(folder / "images", rows)
     columns = Columns("kind", "file", split="fold")
-    source = opened(
-        folder, columns, table="pictures/labels.csv", splits={"1": "train", "2": "test"}
-    )
+    source = opened(folder, columns, table="images/labels.csv", splits={"1": "train", "2": "test"})
     assert [place.given_split for place in places(source).values()] == ["train", "test"]
     assert refusals(source) == {
-        "pictures/labels.csv:3": "bad_row: row 3: its split is '3', which `download.splits` does "
+        "images/labels.csv:3": "bad_row: row 3: its split is '3', which `download.splits` does "
         "not name"
     }
-    whole = opened(folder, columns, table="pictures/labels.csv", splits={})
+    whole = opened(folder, columns, table="images/labels.csv", splits={})
     assert {place.given_split for place in places(whole).values()} == {""}
 
 
 BAD_ROWS = [
-    ("pictures/0.jpg", "", "it has no class"),
+    ("images/0.jpg", "", "it has no class"),
     ("", "cat", "it has no path"),
     ("/etc/passwd", "cat", "not relative"),
     ("C:/x.jpg", "cat", "not relative"),
-    ("pictures\\\\0.jpg", "cat", "not relative"),
+    ("images\\\\0.jpg", "cat", "not relative"),
     ("../secret.jpg", "cat", "leads out"),
-    ("pictures/../../secret.jpg", "cat", "leads out"),
+    ("images/../../secret.jpg", "cat", "leads out"),
     (".", "cat", "leads out"),
-    ("pictures/0.jpg", "a/b", "cannot be the name of a class"),
+    ("images/0.jpg", "a/b", "cannot be the name of a class"),
 ]
 
 
 def test_rows_that_cannot_be_used_are_named(folder: Path) -> None:
     (folder.parent / "secret.jpg").write_bytes(make.jpeg())
-    good = [("pictures/1.jpg", "cat"), ("pictures/2.jpg", "dog")]
+    good = [("images/1.jpg", "cat"), ("images/2.jpg", "dog")]
     write(folder, [("file", "kind"), *good, *(row[:2] for row in BAD_ROWS)])
     source = opened(folder)
     assert len(source.entries) == len(good) + len(BAD_ROWS)
     refused = refusals(source)
-    assert set(places(source)) == {"pictures/1.jpg", "pictures/2.jpg"}
+    assert set(places(source)) == {"images/1.jpg", "images/2.jpg"}
     for number, (_, _, said) in enumerate(BAD_ROWS, start=3):
         assert refused[f"labels.csv:{number}"].startswith(f"bad_row: row {number}: ")
         assert said in refused[f"labels.csv:{number}"]
@@ -127,63 +125,63 @@ def test_rows_that_cannot_be_used_are_named(folder: Path) -> None:
 
 def test_files_that_are_not_there_or_not_to_be_read(folder: Path) -> None:
     (folder / "link.jpg").symlink_to("/etc/passwd")
-    (folder / "aside").symlink_to(folder / "pictures")
-    names = ("pictures/9.jpg", "link.jpg", "aside/1.jpg", "pictures")
+    (folder / "aside").symlink_to(folder / "images")
+    names = ("images/9.jpg", "link.jpg", "aside/1.jpg", "images")
     write(folder, [("file", "kind"), *((name, "cat") for name in names)])
     assert refusals(opened(folder)) == {
-        "pictures/9.jpg": "absent: row 1: there is no such file",
+        "images/9.jpg": "absent: row 1: there is no such file",
         "link.jpg": "link: row 2: links are not followed",
         "aside/1.jpg": "link: row 3: a folder in its path is a link",
-        "pictures": "absent: row 4: there is no such file",
+        "images": "absent: row 4: there is no such file",
     }
 
 
-def test_a_picture_that_stands_twice(folder: Path) -> None:
-    rows = [("pictures/0.jpg", "cat"), ("./pictures/0.jpg", "cat"), ("pictures/0.jpg", "dog")]
+def test_an_image_that_stands_twice(folder: Path) -> None:
+    rows = [("images/0.jpg", "cat"), ("./images/0.jpg", "cat"), ("images/0.jpg", "dog")]
     write(folder, [("file", "kind"), *rows])
     source = opened(folder)
-    assert places(source) == {"pictures/0.jpg": Place("cat", "")}
+    assert places(source) == {"images/0.jpg": Place("cat", "")}
     refused = refusals(source)
-    assert refused["labels.csv:2"] == "bad_row: row 2: it repeats pictures/0.jpg of row 1"
+    assert refused["labels.csv:2"] == "bad_row: row 2: it repeats images/0.jpg of row 1"
     assert refused["labels.csv:3"].endswith("of row 1, and says something else of it")
 
 
 def test_blank_lines_and_quotes_keep_the_numbers(folder: Path) -> None:
     (folder / "labels.csv").write_text(
-        '\ufefffile,kind\n"pictures/0.jpg","cat, black"\n\n"pictures/9.jpg","a ""dog"""\n',
+        '\ufefffile,kind\n"images/0.jpg","cat, black"\n\n"images/9.jpg","a ""dog"""\n',
         encoding="utf-8",
     )
     source = opened(folder)
-    assert places(source) == {"pictures/0.jpg": Place("cat, black", "")}
-    assert set(refusals(source)) == {"labels.csv:2", "pictures/9.jpg"}
-    assert refusals(source)["pictures/9.jpg"].startswith("absent: row 3")
+    assert places(source) == {"images/0.jpg": Place("cat, black", "")}
+    assert set(refusals(source)) == {"labels.csv:2", "images/9.jpg"}
+    assert refusals(source)["images/9.jpg"].startswith("absent: row 3")
 
 
 def test_a_root(folder: Path) -> None:
     write(folder / "tables", [("file", "kind"), ("0.jpg", "cat"), ("1.jpg", "dog")])
-    source = opened(folder, table="tables/labels.csv", root="pictures")
-    assert list(places(source)) == ["pictures/0.jpg", "pictures/1.jpg"]
-    write(folder, [("file", "kind"), ("pictures/0.jpg", "cat")])
-    assert list(places(opened(folder, root="."))) == ["pictures/0.jpg"]
-    for root in ("..", "nowhere", "/", "pictures/../.."):
+    source = opened(folder, table="tables/labels.csv", root="images")
+    assert list(places(source)) == ["images/0.jpg", "images/1.jpg"]
+    write(folder, [("file", "kind"), ("images/0.jpg", "cat")])
+    assert list(places(opened(folder, root="."))) == ["images/0.jpg"]
+    for root in ("..", "nowhere", "/", "images/../.."):
         with pytest.raises(SourceError, match=r"download\.root"):
             opened(folder, root=root if root != "/" else "/etc")
 
 
 @pytest.mark.parametrize("kind", [".csv", ".tsv", ".parquet"])
 def test_every_kind_of_file_says_the_same(folder: Path, kind: str) -> None:
-    rows = [("file", "kind"), ("pictures/0.jpg", "1"), ("pictures/1.jpg", "22")]
+    rows = [("file", "kind"), ("images/0.jpg", "1"), ("images/1.jpg", "22")]
     if kind == ".parquet":
         pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
-        table = pd.DataFrame({"file": ["pictures/0.jpg", "pictures/1.jpg"], "kind": [1, 22],
+        table = pd.DataFrame({"file": ["images/0.jpg", "images/1.jpg"], "kind": [1, 22],
                               "weight": [0.5, 1.5]})  # fmt: skip
         table.to_parquet(folder / "labels.parquet")
     else:
         write(folder, rows, f"labels{kind}")
     source = opened(folder, table=f"labels{kind}")
     assert places(source) == {
-        "pictures/0.jpg": Place("1", ""),
-        "pictures/1.jpg": Place("22", ""),
+        "images/0.jpg": Place("1", ""),
+        "images/1.jpg": Place("22", ""),
     }
 
 
@@ -191,7 +189,7 @@ def test_parquet_with_gaps_categories_and_fractions(folder: Path) -> None:
     pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
     table = pd.DataFrame(
         {
-            "file": ["pictures/0.jpg", "pictures/1.jpg", None],
+            "file": ["images/0.jpg", "images/1.jpg", None],
             "kind": pd.Categorical(["cat", None, "dog"]),
             "score": [0.1, 0.2, 0.3],
             "age": pd.array([3, None, 4], dtype="Int64"),
@@ -199,7 +197,7 @@ def test_parquet_with_gaps_categories_and_fractions(folder: Path) -> None:
     )
     table.to_parquet(folder / "labels.parquet")
     source = opened(folder, Columns("kind", "file", group="age"), table="labels.parquet")
-    assert places(source) == {"pictures/0.jpg": Place("cat", "", "3")}
+    assert places(source) == {"images/0.jpg": Place("cat", "", "3")}
     assert set(refusals(source)) == {"labels.parquet:2", "labels.parquet:3"}
     with pytest.raises(SourceError, match="'score' holds double"):
         opened(folder, Columns("score", "file"), table="labels.parquet")
@@ -209,7 +207,7 @@ def test_parquet_with_gaps_categories_and_fractions(folder: Path) -> None:
 
 
 def test_columns_that_are_not_there_come_in_one_message(folder: Path) -> None:
-    write(folder, [("file", "kind", "part"), ("pictures/0.jpg", "cat", "train")])
+    write(folder, [("file", "kind", "part"), ("images/0.jpg", "cat", "train")])
     with pytest.raises(SourceError) as caught:
         opened(folder, Columns("kinds", "path", split="part"))
     said = str(caught.value)
@@ -224,9 +222,9 @@ def test_columns_that_are_not_there_come_in_one_message(folder: Path) -> None:
     [
         (b"", "cannot be read as a table"),
         (b"file,kind\n\xff\xfe,cat\n", "cannot be read as a table"),
-        (b"file,kind\npictures/0.jpg,cat,1\n", "cannot be read as a table"),
-        (b"file,kind\npictures/0.jpg,cat\npictures/1.jpg,dog,1\n", "cannot be read as a table"),
-        (b'file,kind\n"pictures/0.jpg,cat\n', "cannot be read as a table"),
+        (b"file,kind\nimages/0.jpg,cat,1\n", "cannot be read as a table"),
+        (b"file,kind\nimages/0.jpg,cat\nimages/1.jpg,dog,1\n", "cannot be read as a table"),
+        (b'file,kind\n"images/0.jpg,cat\n', "cannot be read as a table"),
     ],
 )
 def test_what_is_no_table(folder: Path, content: bytes, said: str) -> None:
@@ -236,7 +234,7 @@ def test_what_is_no_table(folder: Path, content: bytes, said: str) -> None:
 
 
 def test_what_is_not_there(folder: Path) -> None:
-    for table in ("nothing.csv", "../in/labels.csv", "pictures"):
+    for table in ("nothing.csv", "../in/labels.csv", "images"):
         with pytest.raises(SourceError, match=r"download\.table"):
             opened(folder, table=table)
     write(folder, [("file", "kind")])
@@ -307,7 +305,7 @@ def remote(folder: Path, url: str, *rows: tuple[str, str, str]) -> TableSource:
     return opened(folder, REMOTE, max_bytes=100_000, max_total_bytes=1_000_000, patience=QUICK)
 
 
-def test_pictures_by_address(
+def test_images_by_address(
     folder: Path, server: tuple[str, list[Request]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     url, seen = server
@@ -325,7 +323,7 @@ def test_pictures_by_address(
     assert len(seen) == before, "the second run asks no server again"
 
 
-def test_a_kept_picture_that_was_damaged_is_fetched_again(
+def test_a_kept_image_that_was_damaged_is_fetched_again(
     folder: Path, server: tuple[str, list[Request]], private_store: Path
 ) -> None:
     url, seen = server
@@ -338,7 +336,7 @@ def test_a_kept_picture_that_was_damaged_is_fetched_again(
     assert dict(source.contents({f"{url}/a.jpg"})) == {f"{url}/a.jpg": make.jpeg(seed=7)}
 
 
-def test_what_no_server_delivers_is_set_aside(
+def test_what_no_server_delivers_is_rejected(
     folder: Path, server: tuple[str, list[Request]]
 ) -> None:
     url, _ = server
@@ -388,22 +386,22 @@ def test_rows_with_addresses_that_are_none(folder: Path) -> None:
 
 def test_a_path_goes_before_an_address(folder: Path) -> None:
     write(folder, [("file", "kind", "url", "sha"),
-                   ("pictures/0.jpg", "cat", "http://127.0.0.1:1/x.jpg", "")])  # fmt: skip
-    assert list(places(opened(folder, REMOTE))) == ["pictures/0.jpg"]
+                   ("images/0.jpg", "cat", "http://127.0.0.1:1/x.jpg", "")])  # fmt: skip
+    assert list(places(opened(folder, REMOTE))) == ["images/0.jpg"]
 
 
 def test_all_together_are_bounded(folder: Path, server: tuple[str, list[Request]]) -> None:
     url, _ = server
     write(folder, [("file", "kind", "url", "sha"), ("", "cat", f"{url}/a.jpg", "")])
-    for path in folder.glob("pictures/*"):
+    for path in folder.glob("images/*"):
         path.unlink()
     with pytest.raises(SourceError, match="max_total_bytes"):
         opened(folder, REMOTE, max_total_bytes=len(make.jpeg(seed=7)) - 1, patience=QUICK)
 
 
 def test_a_file_that_cannot_be_read_any_more(folder: Path) -> None:
-    write(folder, [("file", "kind"), ("pictures/0.jpg", "cat")])
+    write(folder, [("file", "kind"), ("images/0.jpg", "cat")])
     source = opened(folder)
-    (folder / "pictures/0.jpg").unlink()
-    (_, fault), = source.contents({"pictures/0.jpg"})  # fmt: skip
-    assert isinstance(fault, PictureError)
+    (folder / "images/0.jpg").unlink()
+    (_, fault), = source.contents({"images/0.jpg"})  # fmt: skip
+    assert isinstance(fault, ImageError)

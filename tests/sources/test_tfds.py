@@ -61,7 +61,7 @@ def usable(source: TfdsSource) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ["tfrecord", "array_record"])
-def test_the_pictures_are_the_files_that_were_prepared(prepared: Path, kind: str) -> None:
+def test_the_images_are_the_files_that_were_prepared(prepared: Path, kind: str) -> None:
     source = pets(prepared / kind)
     entries = {entry.path: entry for entry in source.entries}
     assert len(entries) == sum(COUNTS.values())
@@ -81,7 +81,7 @@ def test_the_pictures_are_the_files_that_were_prepared(prepared: Path, kind: str
     assert dict(source.contents({"test/00000002"})) == {"test/00000002": contents["test/00000002"]}
 
 
-def test_what_has_no_class_and_what_no_known_split_is_set_aside(prepared: Path) -> None:
+def test_what_has_no_class_and_what_no_known_split_is_rejected(prepared: Path) -> None:
     source = pets(prepared / "tfrecord")
     refused = {each.path: each.refusal for each in source.entries if each.refusal}
     assert sorted(path.split("/")[0] for path in refused) == ["extra", "extra", "train"]
@@ -119,9 +119,9 @@ def test_other_features(prepared: Path) -> None:
 @pytest.mark.parametrize(
     ("features", "said"),
     [
-        (Features(picture="imgae"), "no 'imgae' .`download.path_column`"),
+        (Features(image="imgae"), "no 'imgae' .`download.path_column`"),
         (Features(label="lable", group="x"), "no 'lable'(.|\n)*no 'x'"),
-        (Features(picture="label"), "no picture"),
+        (Features(image="label"), "no image"),
         (Features(label="image"), "no class"),
         (Features(label="boxes"), "no class"),
     ],
@@ -183,7 +183,7 @@ def copied(prepared: Path, folder: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("place", "said"),
-    [(3, "its checksum"), (9, "its checksum"), (200, "cannot be read|not a picture|differs")],
+    [(3, "its checksum"), (9, "its checksum"), (200, "cannot be read|not an image|differs")],
 )
 def test_damaged_records(prepared: Path, tmp_path: Path, place: int, said: str) -> None:
     data = copied(prepared, tmp_path)
@@ -194,7 +194,7 @@ def test_damaged_records(prepared: Path, tmp_path: Path, place: int, said: str) 
     if place < 12:
         with pytest.raises(SourceError, match=said):
             pets(data)
-    else:  # in a picture's bytes, which their decoding judges
+    else:  # in an image's bytes, which their decoding judges
         assert set(usable(pets(data)).values()) != set(usable(pets(prepared / "tfrecord")).values())
 
 
@@ -261,7 +261,7 @@ def test_the_stage_reads_it(prepared: Path, tmp_path: Path) -> None:
         counts = download.run(prepared / kind, tmp_path / kind, **values)
         assert download.by_class(counts) == {"cat": 6, "dog": 6}
         assert counts["given_splits"] == {"train": 8, "test": 4}
-        assert counts["set_aside_by_reason"] == {"no_class": 3}
+        assert counts["rejected_by_reason"] == {"no_class": 3}
         outputs.append(download.everything(tmp_path / kind))
     assert outputs[0].keys() == outputs[1].keys()
     images = read_images(tmp_path / "tfrecord" / "images.csv")

@@ -29,10 +29,11 @@ from pathlib import Path
 from headstart.stage import command_line as cli
 from headstart.stage.command_line import In, Out
 from headstart._utils.errors import HeadstartError
-from headstart.stage.run_statistics import Journal
+from headstart.stage.run_statistics import RunStatistics
 from headstart.datasets.parameters import SplitParams
 
-def main(source: In, target_file: Out, journal: Journal, split: SplitParams, seed: int) -> None:
+def main(source: In, target_file: Out, run_statistics: RunStatistics, split: SplitParams, seed:
+int) -> None:
     text = source.read_text()
     print("started", flush=True)
     if text == "fail":
@@ -61,7 +62,8 @@ def stage(tmp_path: Path) -> Path:
 def command(folder: Path) -> list[str]:
     return [
         sys.executable, "-m", "copying", "--source", str(folder / "in.txt"),
-        "--target-file", str(folder / "out.txt"), "--journal", str(folder / "journal"),
+        "--target-file", str(folder / "out.txt"),
+        "--run-statistics", str(folder / "run_statistics"),
         "--params", str(ROOT / "params.yaml"),
     ]  # fmt: skip
 
@@ -82,7 +84,7 @@ def test_paths_parameters_and_counters(stage: Path) -> None:
     result = run(stage, "hello", HEADSTART_RUN="r1")
     assert result.returncode == 0, result.stderr
     assert (stage / "out.txt").read_text() == "hello"
-    entry = json.loads((stage / "journal" / "copying.json").read_text())
+    entry = json.loads((stage / "run_statistics" / "copying.json").read_text())
     assert entry["passes_done"] == 3
     assert entry["run"] == "r1"
     assert entry["seconds"] >= 0
@@ -103,7 +105,7 @@ def test_an_expected_failure_is_a_message_and_no_traceback(stage: Path) -> None:
     assert result.returncode == 1
     assert "Error: This cannot be done. Do that." in result.stderr
     assert "Traceback" not in result.stderr
-    assert not (stage / "journal").exists()
+    assert not (stage / "run_statistics").exists()
 
 
 def test_an_input_that_changes_while_the_stage_runs_fails_it(stage: Path) -> None:

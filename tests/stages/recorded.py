@@ -1,4 +1,4 @@
-"""A features folder and its manifest made by hand, for stages that read no picture."""
+"""A features folder and its manifest made by hand, for stages that read no image."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def record(
 ) -> Recorded:
     """Write features (rows) and labels (class indices) of each split, and a manifest to match.
 
-    ``views``: features of the training pictures' views, of shape (views, pictures, …).
+    ``views``: features of the training images' views, of shape (views, images, …).
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, object]] = []

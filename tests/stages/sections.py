@@ -8,7 +8,7 @@ from headstart.images.augmentation_parameters import AugmentParams
 
 
 def augment(**changes: Any) -> AugmentParams:
-    """No change of a picture but those that are named."""
+    """No change of an image but those that are named."""
     values: dict[str, Any] = {
         "rotation": 0.0,
         "width_shift": 0.0,

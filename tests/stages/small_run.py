@@ -20,7 +20,7 @@ from headstart.datasets import manifests
 from headstart.datasets.shards import ShardWriter, shard_of
 from headstart.features.parameters import ExtractFeaturesParams
 from headstart.keras.runtime import configure
-from headstart.stage.run_statistics import Journal
+from headstart.stage.run_statistics import RunStatistics
 from headstart.training.model_folder import read_head, read_model, write_model
 from headstart.training.parameters import ComputeParams, TrainHeadParams
 from stages import backbone, extract_features, train_head
@@ -60,12 +60,12 @@ class SmallRun:
     def head(self) -> Path:
         return self.folder / "head"
 
-    def journal(self, stage: str) -> Journal:
-        return Journal(self.folder / "journal", stage)
+    def run_statistics(self, stage: str) -> RunStatistics:
+        return RunStatistics(self.folder / "run_statistics", stage)
 
 
 def make(folder: Path, **base: Any) -> SmallRun:
-    """Pictures of three kinds, random MobileNetV2 0.35 at 32 pixels unless ``base`` says else.
+    """Images of three kinds, random MobileNetV2 0.35 at 32 pixels unless ``base`` says else.
 
     Made in a process of its own: the number of threads cannot be changed in one that has computed.
     """
@@ -97,7 +97,7 @@ def _make(folder: Path, base: dict[str, Any]) -> None:
     configure(COMPUTE.threads)
     run = SmallRun(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _pictures(run)
+    _images(run)
     params = BackboneParams(
         **{
             "name": "mobilenet_v2",
@@ -112,7 +112,7 @@ def _make(folder: Path, base: dict[str, Any]) -> None:
         }
     )
     extraction = extract_params()
-    backbone.main(RUNTIME, run.backbone, SEED, params, extraction, run.journal("backbone"))
+    backbone.main(RUNTIME, run.backbone, SEED, params, extraction, run.run_statistics("backbone"))
     extract_features.main(
         run.images,
         run.manifest,
@@ -121,7 +121,7 @@ def _make(folder: Path, base: dict[str, Any]) -> None:
         run.features,
         extraction,
         SEED,
-        run.journal("extract_features"),
+        run.run_statistics("extract_features"),
     )
     train_head.main(
         run.features,
@@ -132,7 +132,7 @@ def _make(folder: Path, base: dict[str, Any]) -> None:
         SEED,
         COMPUTE,
         head_params(),
-        run.journal("train_head"),
+        run.run_statistics("train_head"),
     )
     _spoil(run.head)
 
@@ -178,7 +178,7 @@ def head_params(**changes: Any) -> TrainHeadParams:
     )
 
 
-def picture(kind: int, number: int, side: int = 40) -> Image.Image:
+def image(kind: int, number: int, side: int = 40) -> Image.Image:
     """Noise in a color of its kind, with a bright bar somewhere."""
     rng = np.random.default_rng((kind, number))
     pixels = rng.integers(0, 120, (side, side, 3), dtype=np.uint8)
@@ -188,13 +188,13 @@ def picture(kind: int, number: int, side: int = 40) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def _pictures(run: SmallRun, each: int = 16) -> None:
+def _images(run: SmallRun, each: int = 16) -> None:
     rows = []
     contents = {}
     for kind, label in enumerate(("blue bar", "green bar", "red bar")):
         for number in range(each):
             form = ("png", "jpeg")[number % 2]
-            content = encoded(picture(kind, number), form.upper())
+            content = encoded(image(kind, number), form.upper())
             split = ("train", "train", "validation", "test")[number % 4]
             image_id = sha256_bytes(content)
             contents[image_id] = (content, "png" if form == "png" else "jpg")

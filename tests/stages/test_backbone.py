@@ -1,4 +1,4 @@
-"""The stage as DVC runs it: files, record, journal, refusals before TensorFlow."""
+"""The stage as DVC runs it: files, record, run statistics, refusals before TensorFlow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headstart._utils.files import sha256_file, sha256_tree
 from headstart.backbones.parameters import BackboneParams
 from headstart.backbones.record import MODULE, NETWORK, RECORD, WEIGHTS, read_backbone
 from headstart.keras.networks import prepare as stage
-from headstart.stage.run_statistics import Journal
+from headstart.stage.run_statistics import RunStatistics
 from stages.backbone import main
 from tests.conftest import ROOT
 from tests.stages.small_run import extract_params
@@ -26,25 +26,25 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 
 
-def run(folder: Path, engine: str = "litert", seed: int = 42, **changes: Any) -> Journal:
-    journal = Journal(folder.parent / "journal", "backbone")
+def run(folder: Path, engine: str = "litert", seed: int = 42, **changes: Any) -> RunStatistics:
+    run_statistics = RunStatistics(folder.parent / "run_statistics", "backbone")
     main(
         runtime=ROOT / "runtime.txt",
         backbone_folder=folder,
         seed=seed,
         backbone=BackboneParams(**{**SMALL, **changes}),
         extract_features=extract_params(engine=engine),
-        journal=journal,
+        run_statistics=run_statistics,
     )
-    return journal
+    return run_statistics
 
 
 def test_writes_the_base_the_network_and_their_record(tmp_path: Path) -> None:
     from headstart.backbones.litert import LiteRTFunction
     from headstart.keras.networks.backbone import feature_model, load_base
-    from headstart.keras.networks.parity import TOLERANCE, compare, pictures
+    from headstart.keras.networks.parity import TOLERANCE, compare, images
 
-    journal = run(tmp_path / "backbone")
+    run_statistics = run(tmp_path / "backbone")
     folder = tmp_path / "backbone"
     assert sorted(path.name for path in folder.iterdir()) == [RECORD, NETWORK, WEIGHTS]
     record = read_backbone(folder)
@@ -52,13 +52,15 @@ def test_writes_the_base_the_network_and_their_record(tmp_path: Path) -> None:
     assert record.feature_shape == (256,)
     assert record.parameters == 218_544
     assert record.parity is not None
-    assert record.parity.pictures == 16
+    assert record.parity.images == 16
     assert record.parity.max_difference_in_std in {1e-6, 1e-5, 1e-4}
-    assert journal.counters["parity_difference_in_std"] <= record.parity.max_difference_in_std
-    assert journal.counters["conversion_seconds"] > 0
+    assert (
+        run_statistics.counters["parity_difference_in_std"] <= record.parity.max_difference_in_std
+    )
+    assert run_statistics.counters["conversion_seconds"] > 0
     # The rebuilt base is the network's function.
     model = feature_model(load_base(record, folder), record.cut, "avg", record.preprocessing)
-    assert compare(model, LiteRTFunction(folder / NETWORK), pictures(32)) <= TOLERANCE
+    assert compare(model, LiteRTFunction(folder / NETWORK), images(32)) <= TOLERANCE
     # Run again, the same bytes; another seed, others.
     before = sha256_tree(folder)
     run(folder)
@@ -169,7 +171,7 @@ HUB: dict[str, Any] = {
 def test_a_module_is_kept_with_its_network_and_its_record(tmp_path: Path) -> None:
     from headstart.backbones.litert import LiteRTFunction
     from headstart.keras.networks.backbone import feature_model, load_base
-    from headstart.keras.networks.parity import TOLERANCE, compare, pictures
+    from headstart.keras.networks.parity import TOLERANCE, compare, images
     from tests.keras.networks.hub_modules import reusable
 
     module = reusable(tmp_path / "own-module")
@@ -184,7 +186,7 @@ def test_a_module_is_kept_with_its_network_and_its_record(tmp_path: Path) -> Non
     assert record.weights_sha256 == sha256_tree(folder / MODULE) == digest
     assert str(tmp_path) not in (folder / RECORD).read_text()
     model = feature_model(load_base(record, folder), None, "none", "unit")
-    assert compare(model, LiteRTFunction(folder / NETWORK), pictures(32)) <= TOLERANCE
+    assert compare(model, LiteRTFunction(folder / NETWORK), images(32)) <= TOLERANCE
     before = sha256_tree(folder)
     run(folder, **own)
     assert sha256_tree(folder) == before
@@ -214,7 +216,8 @@ def test_impossible_parameters_are_told_before_tensorflow(tmp_path: Path) -> Non
         [
             sys.executable, "-X", "importtime", "-m", "stages.backbone",
             "--params", str(tmp_path / "params.yaml"), "--runtime", "runtime.txt",
-            "--backbone-folder", str(tmp_path / "out"), "--journal", str(tmp_path / "journal"),
+            "--backbone-folder", str(tmp_path / "out"),
+            "--run-statistics", str(tmp_path / "run_statistics"),
         ],
         cwd=ROOT, check=False, capture_output=True, text=True,
     )  # fmt: skip

@@ -13,22 +13,22 @@ from typing import Any
 import pytest
 
 from headstart._utils.errors import HeadstartError, SourceError, UnsafeArchiveError
-from headstart.datasets.manifests import read_images, read_set_aside
+from headstart.datasets.manifests import read_images, read_rejected
 from headstart.datasets.parameters import SplitParams
 from headstart.datasets.shards import ShardReader
 from headstart.datasets.splits import split
 from headstart.sources.parameters import DownloadParams
-from headstart.stage.run_statistics import Journal
+from headstart.stage.run_statistics import RunStatistics
 from stages.download import main
 from tests.images import made as make
 from tests.sources.archives import HONEST, make_tar, make_zip
 from tests.sources.server import serving
 
-OUTS = ("images", "images.csv", "set_aside.csv", "set_aside", "download.json")
+OUTS = ("images", "images.csv", "rejected.csv", "rejected", "download.json")
 
 
 def by_class(counts: dict[str, Any]) -> dict[str, int]:
-    return {row["label"]: row["pictures"] for row in counts["classes"]}
+    return {row["label"]: row["images"] for row in counts["classes"]}
 
 
 def parameters(**changes: Any) -> DownloadParams:
@@ -50,7 +50,7 @@ def parameters(**changes: Any) -> DownloadParams:
         "formats": ["jpeg", "png", "webp", "gif", "bmp"],
         "min_side": 8,
         "max_pixels": 50_000_000,
-        "max_picture_bytes": 50_000_000,
+        "max_image_bytes": 50_000_000,
         "max_total_bytes": 20_000_000_000,
     }
     return DownloadParams(**{**values, **changes})
@@ -58,24 +58,24 @@ def parameters(**changes: Any) -> DownloadParams:
 
 def run(location: Path, out: Path, **changes: Any) -> dict[str, Any]:
     """Run the stage into a folder; check what must hold always; return the metrics."""
-    with Journal.open(out / "journal", "download") as journal:
+    with RunStatistics.open(out / "run_statistics", "download") as run_statistics:
         main(
-            pictures=location,
+            source=location,
             runtime=Path("unread"),
             images=out / "images",
             manifest=out / "images.csv",
-            set_aside=out / "set_aside.csv",
-            set_aside_pictures=out / "set_aside",
+            rejected=out / "rejected.csv",
+            rejected_images=out / "rejected",
             metrics=out / "download.json",
-            journal=journal,
+            run_statistics=run_statistics,
             download=parameters(**changes),
         )
     counts: dict[str, Any] = json.loads((out / "download.json").read_text())
     images = read_images(out / "images.csv")
-    aside = read_set_aside(out / "set_aside.csv")
-    assert counts["files"] == counts["kept"] + counts["set_aside"]
+    aside = read_rejected(out / "rejected.csv")
+    assert counts["files"] == counts["kept"] + counts["rejected"]
     assert counts["kept"] == len(images) == sum(by_class(counts).values())
-    assert counts["set_aside"] == len(aside) == sum(counts["set_aside_by_reason"].values())
+    assert counts["rejected"] == len(aside) == sum(counts["rejected_by_reason"].values())
     assert counts["duplicates"] == len(images) - images["image_id"].nunique()
     assert not set(images["path"]) & set(aside["path"])
     with ShardReader(out / "images") as reader:
@@ -85,7 +85,7 @@ def run(location: Path, out: Path, **changes: Any) -> dict[str, Any]:
 
 
 def everything(out: Path) -> dict[str, str]:
-    """sha256 of every output by name; the journal is none."""
+    """sha256 of every output by name; the run statistics is none."""
     found = [path for name in OUTS for path in (out / name, *(out / name).rglob("*"))]
     files = [path for path in sorted(found) if path.is_file()]
     return {
@@ -103,7 +103,7 @@ def folder_of(files: Mapping[str, bytes], folder: Path) -> Path:
 
 POISON: dict[str, tuple[bytes, str]] = {
     "Pets/cat/empty.jpg": (b"", "empty"),
-    "Pets/cat/page.jpg": (b"<html>404</html>", "not_a_picture"),
+    "Pets/cat/page.jpg": (b"<html>404</html>", "not_an_image"),
     "Pets/cat/cut.jpg": (make.jpeg(400, 300)[:900], "truncated"),
     "Pets/cat/cut.png": (make.png(400, 300)[:-400], "truncated"),
     "Pets/cat/bomb.gif": (make.gif_header(65535, 65535), "too_large"),
@@ -111,7 +111,7 @@ POISON: dict[str, tuple[bytes, str]] = {
     "Pets/cat/icon.png": (make.png(6, 6), "too_small"),
     "Pets/cat/scan.jpg": (make.encoded(make.noise(), "TIFF"), "refused_format"),
     "Pets/cat/vector.jpg": (b"%!PS-Adobe-3.0", "refused_format"),
-    "Pets/cat/Thumbs.db": (b"\xd0\xcf\x11\xe0", "not_a_picture"),
+    "Pets/cat/Thumbs.db": (b"\xd0\xcf\x11\xe0", "not_an_image"),
     "Pets/cat/.DS_Store": (b"\0\0\0\1Bud1", "hidden"),
     "Pets/README.md": (b"# Pets", "no_class"),
     "Pets/loose.jpg": (make.jpeg(seed=77), "no_class"),
@@ -131,7 +131,7 @@ def test_poison_is_counted_and_the_rest_is_kept(
         location = make_tar(tmp_path / "in.tar.gz", files, "w:gz")
     source = "folder" if kind == "folder" else "archive"
     counts = run(location, tmp_path / "out", source=source)
-    aside = read_set_aside(tmp_path / "out" / "set_aside.csv")
+    aside = read_rejected(tmp_path / "out" / "rejected.csv")
     reasons = dict(zip(aside["path"], aside["reason"], strict=True))
     assert reasons == {name: reason for name, (_, reason) in POISON.items()}
     assert by_class(counts) == {"cat": 3, "dog": 3}
@@ -144,7 +144,7 @@ def test_poison_is_counted_and_the_rest_is_kept(
     assert "Pets/cat/empty.jpg" in said
 
 
-def test_the_manifest_says_what_the_pictures_are(tmp_path: Path) -> None:
+def test_the_manifest_says_what_the_images_are(tmp_path: Path) -> None:
     files = {
         **HONEST,
         "Pets/dog/palette.jpg": make.encoded(make.noise().convert("P"), "PNG"),
@@ -162,7 +162,7 @@ def test_the_manifest_says_what_the_pictures_are(tmp_path: Path) -> None:
     assert set(images["group"]) == {""}
 
 
-def test_the_same_pictures_from_any_source_are_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_images_from_any_source_are_the_same_bytes(tmp_path: Path) -> None:
     run(make_zip(tmp_path / "a.zip"), tmp_path / "1")
     backwards = dict(reversed(list(HONEST.items())))
     run(make_tar(tmp_path / "a.tgz", backwards, "w:gz"), tmp_path / "2")
@@ -193,7 +193,7 @@ def test_given_splits_and_copies(tmp_path: Path, capsys: pytest.CaptureFixture[s
     ("files", "said"),
     [
         ({"cat/1.jpg": make.jpeg()}, "fewer than two classes"),
-        ({"cat/1.jpg": make.jpeg(), "dog/1.jpg": b"no"}, "usable pictures of 1 classes"),
+        ({"cat/1.jpg": make.jpeg(), "dog/1.jpg": b"no"}, "usable images of 1 classes"),
         ({"train/1.jpg": make.jpeg(), "test/1.jpg": make.jpeg()}, "without class folders"),
     ],
 )
@@ -259,10 +259,10 @@ def test_a_root_and_other_limits(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "a.zip", files)
     counts = run(path, tmp_path / "1", root="Other")
     assert by_class(counts) == {"x": 1, "y": 1}
-    assert counts["set_aside_by_reason"] == {"no_class": 6}
-    counts = run(path, tmp_path / "2", root="Pets", max_picture_bytes=len(files["Pets/cat/0.jpg"]))
-    assert counts["set_aside_by_reason"]["no_class"] == 2
-    assert counts["set_aside_by_reason"]["too_large"] >= 1
+    assert counts["rejected_by_reason"] == {"no_class": 6}
+    counts = run(path, tmp_path / "2", root="Pets", max_image_bytes=len(files["Pets/cat/0.jpg"]))
+    assert counts["rejected_by_reason"]["no_class"] == 2
+    assert counts["rejected_by_reason"]["too_large"] >= 1
 
 
 def test_the_embedded_digits(tmp_path: Path) -> None:
@@ -287,16 +287,16 @@ def test_the_command_line_needs_no_tensorflow() -> None:
 # Tables
 
 
-def labelled(folder: Path) -> Path:
-    """Twelve pictures of four animals with a table that says which."""
+def labeled(folder: Path) -> Path:
+    """Twelve images of four animals with a table that says which."""
     rows = ["file,kind,animal"]
     for number in range(12):
-        path = folder / "pictures" / f"{number:02}.jpg"
+        path = folder / "images" / f"{number:02}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(make.jpeg(seed=number))
-        rows.append(f"pictures/{path.name},{'cat' if number % 4 < 2 else 'dog'},a{number % 4}")
-    rows += ["pictures/broken.jpg,cat,a0", "pictures/99.jpg,cat,a0", ",cat,a0"]
-    (folder / "pictures" / "broken.jpg").write_bytes(make.jpeg(400, 300)[:900])
+        rows.append(f"images/{path.name},{'cat' if number % 4 < 2 else 'dog'},a{number % 4}")
+    rows += ["images/broken.jpg,cat,a0", "images/99.jpg,cat,a0", ",cat,a0"]
+    (folder / "images" / "broken.jpg").write_bytes(make.jpeg(400, 300)[:900])
     (folder / "labels.csv").write_text("\n".join(rows) + "\n")
     return folder
 
@@ -311,11 +311,11 @@ TABLE = {
 
 
 def test_from_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    counts = run(labelled(tmp_path / "in"), tmp_path / "out", **TABLE)
+    counts = run(labeled(tmp_path / "in"), tmp_path / "out", **TABLE)
     assert counts["files"] == 15
     assert by_class(counts) == {"cat": 6, "dog": 6}
-    assert counts["set_aside_by_reason"] == {"absent": 1, "bad_row": 1, "truncated": 1}
-    aside = read_set_aside(tmp_path / "out" / "set_aside.csv").set_index("path")
+    assert counts["rejected_by_reason"] == {"absent": 1, "bad_row": 1, "truncated": 1}
+    aside = read_rejected(tmp_path / "out" / "rejected.csv").set_index("path")
     assert aside.loc["labels.csv:15", "detail"] == "row 15: it has no path"
     said = capsys.readouterr().out
     assert "Read 15 rows of labels.csv: 2 classes (cat, dog)" in said
@@ -325,7 +325,7 @@ def test_from_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert everything(tmp_path / "out") == before
 
 
-def test_pictures_of_one_group_share_a_split(tmp_path: Path) -> None:
+def test_images_of_one_group_share_a_split(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     rows = ["file,kind,animal"]
@@ -361,21 +361,21 @@ def test_the_splits_that_the_user_names(tmp_path: Path) -> None:
         run(path, tmp_path / "3", splits={"lern": "train", "judge": "test"})
 
 
-# Real pictures
+# Real images
 
 
 @pytest.mark.shared
 def test_cats_and_dogs(shared: Path, tmp_path: Path) -> None:
     archive = shared / "datasets" / "cats-dogs.zip"
     counts = run(archive, tmp_path / "1")
-    assert (counts["files"], counts["kept"], counts["set_aside"]) == (4004, 4000, 4)
+    assert (counts["files"], counts["kept"], counts["rejected"]) == (4004, 4000, 4)
     assert by_class(counts) == {"Cat": 2000, "Dog": 2000}
-    aside = read_set_aside(tmp_path / "1" / "set_aside.csv")
+    aside = read_rejected(tmp_path / "1" / "rejected.csv")
     assert dict(zip(aside["path"], aside["reason"], strict=True)) == {
         "PetImages/Cat/666_.jpg": "empty",
-        "PetImages/Cat/Thumbs.db": "not_a_picture",
+        "PetImages/Cat/Thumbs.db": "not_an_image",
         "PetImages/Dog/11702.jpg": "truncated",
-        "PetImages/Dog/Thumbs.db": "not_a_picture",
+        "PetImages/Dog/Thumbs.db": "not_an_image",
     }
     run(archive, tmp_path / "2")
     assert everything(tmp_path / "1") == everything(tmp_path / "2")
@@ -384,12 +384,12 @@ def test_cats_and_dogs(shared: Path, tmp_path: Path) -> None:
 @pytest.mark.shared
 def test_alien_and_predator(shared: Path, tmp_path: Path) -> None:
     counts = run(shared / "datasets" / "alien-vs-predator.zip", tmp_path / "out")
-    assert (counts["kept"], counts["set_aside"]) == (894, 0)
+    assert (counts["kept"], counts["rejected"]) == (894, 0)
     assert counts["given_splits"] == {"train": 694, "validation": 200}
     assert by_class(counts) == {"alien": 447, "predator": 447}
     images = read_images(tmp_path / "out" / "images.csv")
-    mislabelled = images[images["path"].str.endswith(".jpg") & (images["format"] == "png")]
-    assert len(mislabelled) == 5
+    mislabeled = images[images["path"].str.endswith(".jpg") & (images["format"] == "png")]
+    assert len(mislabeled) == 5
     assert (images.groupby("image_id")["given_split"].nunique() > 1).sum() == 2
 
 
@@ -409,11 +409,11 @@ def test_fruits(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     alone = run(archive, tmp_path / "3", root="fruits-360/Test")
     assert alone["kept"] == counts["given_splits"]["test"]
     assert alone["given_splits"] == {}
-    assert alone["set_aside_by_reason"]["no_class"] >= counts["given_splits"]["train"]
+    assert alone["rejected_by_reason"]["no_class"] >= counts["given_splits"]["train"]
 
 
 @pytest.mark.shared
-def test_ten_more_pictures_change_at_most_ten_shards(shared: Path, tmp_path: Path) -> None:
+def test_ten_more_images_change_at_most_ten_shards(shared: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(shared / "datasets" / "fruits360-10.zip") as archive:
         names = [name for name in archive.namelist() if name.endswith(".jpg")]
         folder = folder_of({name: archive.read(name) for name in names[:-10]}, tmp_path / "in")

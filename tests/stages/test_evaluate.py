@@ -19,7 +19,7 @@ from headstart.evaluation.parameters import EvaluateParams
 from headstart.evaluation.passes import by_stage, passes_table
 from headstart.evaluation.predictions import read_predictions
 from headstart.evaluation.summary import passes_text
-from headstart.stage.run_statistics import Journal, run_id
+from headstart.stage.run_statistics import RunStatistics, run_id
 from headstart.training.model_folder import ModelRecord, write_model
 from stages.evaluate import main
 from tests.stages.recorded import ROOT, RUNTIME, Recorded, params, record, separable, stage
@@ -69,7 +69,7 @@ def save(folder: Path, of: ModelRecord, weights: Weights) -> Path:
 def evaluate(data: Recorded, head: Path, model: Path, to: Path, **params: int) -> dict[str, Any]:
     to.mkdir(exist_ok=True)
     values = EvaluateParams(**{"top_k": 2, "calibration_bins": 10, **params})
-    with Journal.open(to / "journal", "evaluate") as journal:
+    with RunStatistics.open(to / "run_statistics", "evaluate") as run_statistics:
         main(
             data.images,
             data.manifest,
@@ -82,7 +82,7 @@ def evaluate(data: Recorded, head: Path, model: Path, to: Path, **params: int) -
             to / "confusion.csv",
             to / "calibration.csv",
             values,
-            journal,
+            run_statistics,
         )
     found: dict[str, Any] = json.loads((to / "metrics.json").read_text())
     return found
@@ -96,7 +96,7 @@ def test_a_known_confusion_is_reported_in_full(
     found = evaluate(data, head, head, tmp_path / "out")
     model = found["model"]
     assert found["head"] == model
-    assert (model["right"], found["test_pictures"], found["train_pictures"]) == (16, 20, 3)
+    assert (model["right"], found["test_images"], found["train_images"]) == (16, 20, 3)
     assert model["accuracy"] == 0.8
     assert (model["accuracy_low"], model["accuracy_high"]) == pytest.approx(
         (0.5840, 0.9193), abs=1e-4
@@ -234,7 +234,8 @@ def test_head_and_evaluation_as_processes_without_tensorflow_in_the_second(tmp_p
     values = params(to / "params.yaml", train_head__learning_rate=0.01)
     trained = stage(
         "train_head", features=data.features, runtime=RUNTIME, model=to / "head",
-        epoch_history=to / "e.csv", batch_history=to / "b.csv", journal=to / "journal",
+        epoch_history=to / "e.csv", batch_history=to / "b.csv",
+        run_statistics=to / "run_statistics",
         params=values,
     )  # fmt: skip
     assert trained.returncode == 0, trained.stderr
@@ -242,7 +243,7 @@ def test_head_and_evaluation_as_processes_without_tensorflow_in_the_second(tmp_p
         "evaluate", images=data.images, manifest=data.manifest, features=data.features,
         head=to / "head", model=to / "head", runtime=RUNTIME, predictions=to / "p.csv",
         metrics=to / "m.json", confusion=to / "c.csv",
-        calibration=to / "cal.csv", journal=to / "journal", params=values,
+        calibration=to / "cal.csv", run_statistics=to / "run_statistics", params=values,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads((to / "m.json").read_text())
@@ -250,7 +251,7 @@ def test_head_and_evaluation_as_processes_without_tensorflow_in_the_second(tmp_p
     assert found["kind"] == "head"
     table = json.loads((to / "journal/runtime.json").read_text())
     assert table["passes_done"] == 0
-    assert table["passes_avoided"] == 390
+    assert table["passes_cached"] == 390
     # Two processes of one parent are one run.
     assert {row["stage"] for row in table["stages"] if row["ran"]} == {"train_head", "evaluate"}
     environment = json.loads((to / "journal/environment.json").read_text())
@@ -273,8 +274,8 @@ def test_evaluate_imports_neither_tensorflow_nor_scikit_learn() -> None:
 def test_a_stage_that_did_not_run_counts_no_pass_and_no_second() -> None:
     entries = {
         "extract_features": {"this_run": False, "seconds": 60.0, "passes_done": 90,
-                             "passes_avoided": 10},
-        "fine_tune": {"this_run": True, "seconds": 5.0, "passes_done": 7, "passes_avoided": 3},
+                             "passes_cached": 10},
+        "fine_tune": {"this_run": True, "seconds": 5.0, "passes_done": 7, "passes_cached": 3},
         "split": {"this_run": True, "seconds": 1.0},
     }  # fmt: skip
     table = passes_table(entries, 120)
@@ -283,11 +284,11 @@ def test_a_stage_that_did_not_run_counts_no_pass_and_no_second() -> None:
         "stage": "extract_features",
         "ran": False,
         "passes_done": 0,
-        "passes_avoided": 120,
+        "passes_cached": 120,
         "seconds": 0.0,
     }
-    assert rows["fine_tune"]["passes_avoided"] == 3
-    assert (table["passes_done"], table["passes_avoided"], table["seconds"]) == (7, 123, 6.0)
+    assert rows["fine_tune"]["passes_cached"] == 3
+    assert (table["passes_done"], table["passes_cached"], table["seconds"]) == (7, 123, 6.0)
     lines = passes_text(table).splitlines()
     assert lines[2].split() == ["extract_features", "recorded", "0", "120", "0.0"]
     assert lines[-1].split() == ["together", "7", "123", "6.0"]
@@ -298,10 +299,10 @@ def test_the_table_of_passes_is_told_and_written(
 ) -> None:
     data = known(tmp_path / "data")
     head = identity(tmp_path / "head")
-    entry = {"stage": "extract_features", "seconds": 2.0, "passes_done": 20, "passes_avoided": 6}
+    entry = {"stage": "extract_features", "seconds": 2.0, "passes_done": 20, "passes_cached": 6}
     for run, done in ((run_id(), 20), ("another run", 0)):
         write_json(tmp_path / "out/journal/extract_features.json", {**entry, "run": run})
         evaluate(data, head, head, tmp_path / "out")
         table = json.loads((tmp_path / "out/journal/runtime.json").read_text())
-        assert (table["passes_done"], table["passes_avoided"]) == (done, 26 - done)
+        assert (table["passes_done"], table["passes_cached"]) == (done, 26 - done)
     assert "together" in capsys.readouterr().out

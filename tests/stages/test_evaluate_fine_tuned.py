@@ -65,7 +65,7 @@ def tuned(run: SmallRun, folder: Path, lower: bytes | None, upper: bytes) -> Pat
 
 def evaluate(run: SmallRun, model: Path, to: Path) -> dict[str, Any]:
     to.mkdir()
-    journal = run.journal("evaluate")
+    run_statistics = run.run_statistics("evaluate")
     main(
         run.images,
         run.manifest,
@@ -78,23 +78,23 @@ def evaluate(run: SmallRun, model: Path, to: Path) -> dict[str, Any]:
         to / "c.csv",
         to / "cal.csv",
         EvaluateParams(top_k=2, calibration_bins=10),
-        journal,
+        run_statistics,
     )
-    table = json.loads((journal.folder / "runtime.json").read_text())
+    table = json.loads((run_statistics.folder / "runtime.json").read_text())
     found: dict[str, Any] = by_stage(table)["evaluate"]
     return found
 
 
-def test_test_pictures_pass_once_and_the_bytes_do_not_show_it(
+def test_test_images_pass_once_and_the_bytes_do_not_show_it(
     run: SmallRun, doubling: bytes, tmp_path: Path
 ) -> None:
     lower = (run.backbone / NETWORK).read_bytes()
     model = tuned(run, tmp_path / "model", lower, doubling)
-    pictures = read_split(run.manifest).query("split == 'test'")["image_id"].nunique()
+    images = read_split(run.manifest).query("split == 'test'")["image_id"].nunique()
     first = evaluate(run, model, tmp_path / "first")
-    assert (first["passes_done"], first["passes_avoided"]) == (pictures, 0)
+    assert (first["passes_done"], first["passes_cached"]) == (images, 0)
     second = evaluate(run, model, tmp_path / "second")
-    assert (second["passes_done"], second["passes_avoided"]) == (0, pictures)
+    assert (second["passes_done"], second["passes_cached"]) == (0, images)
     for path in (tmp_path / "first").iterdir():
         assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
     metrics = json.loads((tmp_path / "first/m.json").read_text())
@@ -113,7 +113,7 @@ def test_both_networks_are_run_in_the_order_of_the_manifest(
     weights, recorded = read_head(run.head, record), read_features(run.features)
     features = np.asarray(recorded.array("test"), np.float32)
     found = read_predictions(tmp_path / "out/p.csv", record.classes)
-    monkeypatch.setattr(activations, "_BLOCK_BYTES", 1)  # A picture at a time
+    monkeypatch.setattr(activations, "_BLOCK_BYTES", 1)  # An image at a time
     evaluate(run, model, tmp_path / "one by one")
     one = read_predictions(tmp_path / "one by one/p.csv", record.classes)
     np.testing.assert_allclose(one.model, found.model, atol=1e-6)

@@ -26,7 +26,7 @@ from headstart.keras.export import export
 from headstart.training.model_folder import read_model
 from tests.images.made import encoded
 from tests.stages import small_run
-from tests.stages.small_run import ROOT, SmallRun, picture, stage
+from tests.stages.small_run import ROOT, SmallRun, image, stage
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
             features=run.features,
             model=run.folder / name,
             epoch_history=run.folder / "epochs.csv",
-            journal=run.folder / "journal",
+            run_statistics=run.folder / "run_statistics",
         )
         assert done.returncode == 0, done.stderr
         evaluated(run, name)
@@ -64,7 +64,7 @@ def evaluated(run: SmallRun, model: str) -> None:
         features=run.features,
         head=run.head,
         model=run.folder / model,
-        journal=run.folder / "journal",
+        run_statistics=run.folder / "run_statistics",
         **{name: run.folder / f"{model}-{name}" for name in files},
     )
     assert done.returncode == 0, done.stderr
@@ -73,12 +73,12 @@ def evaluated(run: SmallRun, model: str) -> None:
 #: Of random weights, no closeness is asked that int8 could miss.
 LOOSE: dict[str, Any] = {
     "forms": ["saved_model", "keras"],
-    "parity_pictures": 200,
+    "parity_images": 200,
     "max_probability_difference": 1e-4,
     "min_agreement_encoded": 0.5,
     "min_agreement_float16": 0.5,
     "min_agreement_int8": 0.0,
-    "calibration_pictures": 10,
+    "calibration_images": 10,
 }
 
 
@@ -98,12 +98,12 @@ def exported(
         evaluation=run.folder / f"{model}-metrics",
         export_folder=run.folder / name,
         metrics=run.folder / f"{name}.json",
-        journal=run.folder / "journal",
+        run_statistics=run.folder / "run_statistics",
     )
 
 
 def intake(folder: Path) -> Path:
-    """What the stage download would have said of the pictures."""
+    """What the stage download would have said of the images."""
     path = folder / "download.json"
     write_json(
         path,
@@ -112,8 +112,8 @@ def intake(folder: Path) -> Path:
             "kept": 48,
             "duplicates": 0,
             "label_conflicts": 0,
-            "set_aside": 2,
-            "set_aside_by_reason": {"empty": 2},
+            "rejected": 2,
+            "rejected_by_reason": {"empty": 2},
         },
     )
     return path
@@ -123,8 +123,8 @@ STRANGER = """
 import json, sys
 import numpy as np
 import tensorflow as tf, keras
-folder, pictures, pixels, animation = sys.argv[1:]
-contents = [open(p, "rb").read() for p in json.loads(pictures)]
+folder, images, pixels, animation = sys.argv[1:]
+contents = [open(p, "rb").read() for p in json.loads(images)]
 served = tf.saved_model.load(folder + "/saved_model")
 for _ in range(5):  # The decoder would corrupt memory, which does not show at once.
     try:
@@ -159,7 +159,7 @@ def test_what_leaves_is_what_was_evaluated(run: SmallRun, tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     metrics = json.loads((run.folder / "first.json").read_text())
-    assert metrics["pictures"] == 12
+    assert metrics["images"] == 12
     assert set(metrics["forms"]) == set(FORMS)
     for name, form in FORMS.items():
         if form.precision == "float32":
@@ -180,9 +180,7 @@ def test_what_leaves_is_what_was_evaluated(run: SmallRun, tmp_path: Path) -> Non
 
     from headstart.images.resize import pixels
 
-    contents = [
-        encoded(picture(kind, 99), form) for kind, form in enumerate(("PNG", "JPEG", "GIF"))
-    ]
+    contents = [encoded(image(kind, 99), form) for kind, form in enumerate(("PNG", "JPEG", "GIF"))]
     paths = []
     for number, content in enumerate(contents):
         paths.append(str(tmp_path / str(number)))
@@ -225,7 +223,7 @@ def test_every_example_of_the_readme_runs_and_says_the_same(run: SmallRun, tmp_p
     folder = tmp_path / "elsewhere"
     shutil.copytree(run.folder / "first", folder)
     # As large as the model wants it, and not compressed: no decoder or filter differs.
-    (folder / "picture.jpg").write_bytes(encoded(picture(1, 77, side=32), "PNG"))
+    (folder / "image.jpg").write_bytes(encoded(image(1, 77, side=32), "PNG"))
     done = subprocess.run(
         [sys.executable, "-c", SNIPPETS], cwd=folder, capture_output=True, text=True, check=False
     )
@@ -296,11 +294,11 @@ def test_every_kind_of_model_leaves_in_every_form(
         "export": {**LOOSE, "forms": list(FORMS), "max_probability_difference": 1e-3},
     }  # fmt: skip
     run = small_run.make(tmp_path / "files", **base)
-    pictures = {"images": run.images, "manifest": run.manifest}
+    images = {"images": run.images, "manifest": run.manifest}
     places = {name: tmp_path / name for name in ("f", "h", "t", "p", "m", "c", "k", "e", "b")}
     for name, paths in (
         ("extract_features", {
-            "backbone_folder": run.backbone, "features": places["f"], **pictures,
+            "backbone_folder": run.backbone, "features": places["f"], **images,
         }),
         ("train_head", {
             "features": places["f"], "model": places["h"], "epoch_history": places["e"],
@@ -308,20 +306,20 @@ def test_every_kind_of_model_leaves_in_every_form(
         }),
         ("fine_tune", {
             "backbone_folder": run.backbone, "head": places["h"], "features": places["f"],
-            "model": places["t"], "epoch_history": places["e"], **pictures,
+            "model": places["t"], "epoch_history": places["e"], **images,
         }),
         ("evaluate", {
             "features": places["f"], "head": places["h"], "model": places["t"],
             "predictions": places["p"], "metrics": places["m"], "confusion": places["c"],
-            "calibration": places["k"], **pictures,
+            "calibration": places["k"], **images,
         }),
         ("export", {
             "intake": intake(tmp_path), "backbone_folder": run.backbone, "model": places["t"],
             "predictions": places["p"], "evaluation": places["m"],
-            "export_folder": tmp_path / "out", "metrics": tmp_path / "out.json", **pictures,
+            "export_folder": tmp_path / "out", "metrics": tmp_path / "out.json", **images,
         }),
     ):  # fmt: skip
-        done = stage(run, name, params, **paths, journal=tmp_path / "journal")
+        done = stage(run, name, params, **paths, run_statistics=tmp_path / "run_statistics")
         assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "out.json").read_text())
     assert set(metrics["forms"]) == set(FORMS)
@@ -330,11 +328,11 @@ def test_every_kind_of_model_leaves_in_every_form(
 
 @pytest.mark.slow
 def test_a_head_on_the_pretrained_base_is_exported_as_well(run: SmallRun) -> None:
-    done = exported(run, "untuned", "head-export", parity_pictures=5)
+    done = exported(run, "untuned", "head-export", parity_images=5)
     assert done.returncode == 0, done.stderr
     metrics = json.loads((run.folder / "head-export.json").read_text())
     assert metrics["kind"] == "head"
-    assert metrics["pictures"] == 5
+    assert metrics["images"] == 5
     assert "AVX" not in done.stderr
 
 
@@ -371,17 +369,19 @@ def test_what_litert_cannot_convert_is_left_out_and_said(
     )
     test = read_split(run.manifest).query("split == 'test'")
     shown = export.Shown(*load(run.images, test, 32), calibration=None)
-    journal = run.journal("export")
-    found = export.write_and_read(tmp_path, by_keras, ["tflite_float32", "keras"], shown, journal)
+    run_statistics = run.run_statistics("export")
+    found = export.write_and_read(
+        tmp_path, by_keras, ["tflite_float32", "keras"], shown, run_statistics
+    )
     assert set(found.readings) == {"keras"}
     assert set(found.left_out) == {"tflite_float32"}
     said = capsys.readouterr().out
     assert "cannot be converted to the form tflite_float32: error: no operation for clas" in said
     assert "many more" not in said
     with pytest.raises(HeadstartError, match=r"no operation.*Nothing was exported. Take it out"):
-        export.write_and_read(tmp_path, trained, ["tflite_float32"], shown, journal)
+        export.write_and_read(tmp_path, trained, ["tflite_float32"], shown, run_statistics)
     with pytest.raises(HeadstartError, match="None of the forms tflite_float32 can be made"):
-        export.write_and_read(tmp_path, by_keras, ["tflite_float32"], shown, journal)
+        export.write_and_read(tmp_path, by_keras, ["tflite_float32"], shown, run_statistics)
 
 
 def test_what_litert_cannot_convert_may_be_lacking_of_a_keras_base_alone(run: SmallRun) -> None:
@@ -394,24 +394,24 @@ def test_what_litert_cannot_convert_may_be_lacking_of_a_keras_base_alone(run: Sm
 
 def animated() -> bytes:
     """A WebP file of three frames."""
-    frames = [picture(kind, 300) for kind in range(3)]
+    frames = [image(kind, 300) for kind in range(3)]
     stream = io.BytesIO()
     frames[0].save(stream, "WEBP", save_all=True, append_images=frames[1:], duration=50)
     return stream.getvalue()
 
 
 def unreadable(run: SmallRun) -> dict[str, tuple[bytes, str]]:
-    """Some test pictures as files that Pillow reads and TensorFlow does not; others by path."""
+    """Some test images as files that Pillow reads and TensorFlow does not; others by path."""
 
     test = read_split(run.manifest).query("split == 'test'")["path"].tolist()
     return {
-        test[0]: (encoded(picture(0, 200).convert("P"), "BMP"), "bmp"),
-        test[4]: (encoded(picture(1, 201), "TIFF"), "tif"),
+        test[0]: (encoded(image(0, 200).convert("P"), "BMP"), "bmp"),
+        test[4]: (encoded(image(1, 201), "TIFF"), "tif"),
         test[7]: (animated(), "webp"),
     }
 
 
-def with_pictures(run: SmallRun, new: dict[str, tuple[bytes, str]], folder: Path) -> SmallRun:
+def with_images(run: SmallRun, new: dict[str, tuple[bytes, str]], folder: Path) -> SmallRun:
     """The manifest and the shards of a run, with other files in some places."""
     table = read_split(run.manifest)
     other = SmallRun(folder)
@@ -434,11 +434,11 @@ def with_pictures(run: SmallRun, new: dict[str, tuple[bytes, str]], folder: Path
     return other
 
 
-def test_pictures_that_tensorflow_cannot_read_are_counted_and_named(
+def test_images_that_tensorflow_cannot_read_are_counted_and_named(
     run: SmallRun, tmp_path: Path
 ) -> None:
     new = unreadable(run)
-    other = with_pictures(run, new, tmp_path / "other")
+    other = with_images(run, new, tmp_path / "other")
     features, predictions = tmp_path / "features", tmp_path / "predictions"
     common: dict[str, Path] = {"images": other.images, "manifest": other.manifest}
     for name, paths in (
@@ -455,13 +455,20 @@ def test_pictures_that_tensorflow_cannot_read_are_counted_and_named(
             "evaluation": tmp_path / "m",
         }),
     ):  # fmt: skip
-        done = stage(run, name, {"export": LOOSE}, **common, **paths, journal=tmp_path / "journal")
+        done = stage(
+            run,
+            name,
+            {"export": LOOSE},
+            **common,
+            **paths,
+            run_statistics=tmp_path / "run_statistics",
+        )
         assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "export.json").read_text())
-    assert (metrics["pictures"], metrics["refused"]) == (12, 3)
+    assert (metrics["images"], metrics["refused"]) == (12, 3)
     assert metrics["forms"]["keras"]["pixels"]["same_first_guess_share"] == 1.0
     from_files = metrics["forms"]["saved_model"]["encoded"]
-    assert from_files["pictures"] == 9
+    assert from_files["images"] == 9
     assert from_files["same_first_guess"] <= 9
     assert from_files["probability_differs_at_most"] <= 0.1
     for path in new:
@@ -484,31 +491,35 @@ def test_a_head_on_rounded_features_is_exported(engine: str, run: SmallRun, tmp_
     assert vars(export)["KERAS_BATCH"] == vars(extraction)["KERAS_BATCH"]
     if engine == "keras":
         done = stage(
-            run, "backbone", rounds, backbone_folder=tmp_path / "base", journal=tmp_path / "journal"
+            run,
+            "backbone",
+            rounds,
+            backbone_folder=tmp_path / "base",
+            run_statistics=tmp_path / "run_statistics",
         )
         assert done.returncode == 0, done.stderr
     backbone = run.backbone if engine == "litert" else tmp_path / "base"
     features, model = tmp_path / "features", tmp_path / "model"
     predictions = tmp_path / "predictions"
-    pictures: dict[str, Path] = {"images": run.images, "manifest": run.manifest}
+    images: dict[str, Path] = {"images": run.images, "manifest": run.manifest}
     for name, paths in (
-        ("extract_features", {**pictures, "backbone_folder": backbone, "features": features}),
+        ("extract_features", {**images, "backbone_folder": backbone, "features": features}),
         ("train_head", {
             "features": features, "model": model, "epoch_history": tmp_path / "e",
             "batch_history": tmp_path / "b",
         }),
         ("evaluate", {
-            **pictures, "features": features, "head": model, "model": model,
+            **images, "features": features, "head": model, "model": model,
             "predictions": predictions, "metrics": tmp_path / "m",
             "confusion": tmp_path / "c", "calibration": tmp_path / "k",
         }),
         ("export", {
-            **pictures, "backbone_folder": backbone, "model": model, "predictions": predictions,
+            **images, "backbone_folder": backbone, "model": model, "predictions": predictions,
             "export_folder": tmp_path / "export", "metrics": tmp_path / "export.json",
             "intake": intake(tmp_path), "evaluation": tmp_path / "m",
         }),
     ):  # fmt: skip
-        done = stage(run, name, rounds, **paths, journal=tmp_path / "journal")
+        done = stage(run, name, rounds, **paths, run_statistics=tmp_path / "run_statistics")
         assert done.returncode == 0, done.stderr
         assert "oneDNN" not in done.stderr
     metrics = json.loads((tmp_path / "export.json").read_text())

@@ -1,4 +1,4 @@
-"""The stage on real networks: one pass a picture, the same bytes always, no TensorFlow."""
+"""The stage on real networks: one pass an image, the same bytes always, no TensorFlow."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ SIZE = 64
 
 
 class World:
-    """A folder with pictures, a manifest and a backbone."""
+    """A folder with images, a manifest and a backbone."""
 
     def __init__(self, folder: Path, backbone: Path) -> None:
         self.folder, self.backbone = folder, backbone
         self.images = folder / "images"
         self.manifest = folder / "sample.csv"
-        self.journal = folder / "journal"
+        self.run_statistics = folder / "run_statistics"
 
-    def pictures(self, numbers: list[int], name: str = "picture") -> None:
-        """Write shards and manifest of JPEG and PNG pictures, a few of them identical."""
+    def write_images(self, numbers: list[int], name: str = "image") -> None:
+        """Write shards and manifest of JPEG and PNG images, a few of them identical."""
         self.images.mkdir(exist_ok=True, parents=True)
         shutil.rmtree(self.images)
         self.images.mkdir()
@@ -95,7 +95,7 @@ class World:
             "backbone-folder": backbone or self.backbone,
             "runtime": ROOT / "runtime.txt",
             "features": target,
-            "journal": self.journal,
+            "run_statistics": self.run_statistics,
             "params": params,
         }
         options = [f"--{name}={path}" for name, path in paths.items()]
@@ -112,8 +112,10 @@ class World:
         process = self.start(target, backbone, **changes)
         said, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
-        journal: dict[str, Any] = json.loads((self.journal / "extract_features.json").read_text())
-        return {**journal, "said": said}
+        run_statistics: dict[str, Any] = json.loads(
+            (self.run_statistics / "extract_features.json").read_text()
+        )
+        return {**run_statistics, "said": said}
 
     def refused(self, target: Path, **changes: Any) -> str:
         process = self.start(target, None, **changes)
@@ -137,7 +139,7 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params.write_text(overlay((ROOT / "params.yaml").read_text(), {"backbone": base}))
     subprocess.run(
         [sys.executable, "-m", "stages.backbone", "--runtime=runtime.txt", f"--params={params}",
-         f"--backbone-folder={target}", f"--journal={folder}"],
+         f"--backbone-folder={target}", f"--run-statistics={folder}"],
         cwd=ROOT, check=True, capture_output=True,
     )  # fmt: skip
     return target
@@ -145,7 +147,7 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def keras_backbone(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same base for the Keras engine."""
+    """The same backbone for the Keras engine."""
     folder = tmp_path_factory.mktemp("keras") / "backbone"
     shutil.copytree(backbone, folder)
     (folder / NETWORK).unlink()
@@ -157,19 +159,19 @@ def keras_backbone(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def world(backbone: Path, tmp_path: Path) -> World:
     made = World(tmp_path / "world", backbone)
-    made.pictures(list(range(COUNT)))
+    made.write_images(list(range(COUNT)))
     return made
 
 
 def test_the_features_and_what_the_run_says(world: World, tmp_path: Path) -> None:
     found = world.run(tmp_path / "features")
     assert re.match(
-        rf"{COUNT + 1} pictures \(1 identical to others\): {COUNT} passed through the base, "
+        rf"{COUNT + 1} images \(1 identical to others\): {COUNT} passed through the backbone, "
         r"0 found in the store \(\d+\.\d s, [\d,]+ a second\)\n",
         found["said"],
     )
     assert found["passes_done"] == found["passes_total_ever"] == COUNT
-    assert (found["passes_avoided"], found["pictures"]) == (0, COUNT + 1)
+    assert (found["passes_cached"], found["images"]) == (0, COUNT + 1)
     features = read_features(tmp_path / "features")
     assert features.header.random_weights is True
     assert features.header.classes == ("a", "b")
@@ -196,15 +198,15 @@ def test_a_second_run_costs_no_pass_and_equals_a_cold_one(
 ) -> None:
     world.run(tmp_path / "cold")
     warm = world.run(tmp_path / "warm")
-    assert (warm["passes_done"], warm["passes_avoided"]) == (0, COUNT)
+    assert (warm["passes_done"], warm["passes_cached"]) == (0, COUNT)
     assert contents(tmp_path / "warm") == contents(tmp_path / "cold")
 
-    # Other names: no pass. 10 more pictures: 10. Every 5th: none, and the bytes of a cold run.
-    world.pictures(list(range(COUNT)), name="renamed")
+    # Other names: no pass. 10 more images: 10. Every 5th: none, and the bytes of a cold run.
+    world.write_images(list(range(COUNT)), name="renamed")
     assert world.run(tmp_path / "renamed")["passes_done"] == 0
-    world.pictures([*range(COUNT), *range(1000, 1010)])
+    world.write_images([*range(COUNT), *range(1000, 1010)])
     assert world.run(tmp_path / "more")["passes_done"] == 10
-    world.pictures(list(range(0, COUNT, 5)))
+    world.write_images(list(range(0, COUNT, 5)))
     assert world.run(tmp_path / "subset")["passes_done"] == 0
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "empty"))
     assert world.run(tmp_path / "subset cold")["passes_done"] == COUNT / 5
@@ -214,7 +216,7 @@ def test_a_second_run_costs_no_pass_and_equals_a_cold_one(
 def test_killed_at_random_moments_and_run_again(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.pictures(list(range(400)))
+    world.write_images(list(range(400)))
     ids = list(manifests.read_split(world.manifest)["image_id"])
     chance = random.Random(7)
     record = fingerprint_record(read_backbone(world.backbone), "litert")
@@ -249,7 +251,7 @@ def turned(degrees: float) -> dict[str, Any]:
     return {"rotation": degrees, **nothing, **tone, **flips}
 
 
-TRAIN = COUNT * 4 // 6  # different pictures of the training split; one of them stands there twice
+TRAIN = COUNT * 4 // 6  # different images of the training split; one of them stands there twice
 
 
 def test_no_view_is_plain_to_the_byte(world: World, tmp_path: Path) -> None:
@@ -265,9 +267,9 @@ def test_views_cost_what_they_must_and_no_pass_more(
 ) -> None:
     world.run(tmp_path / "plain", augment=turned(20))
     two = world.run(tmp_path / "two", views=2, augment=turned(20))
-    assert (two["passes_done"], two["passes_avoided"]) == (2 * TRAIN, COUNT)
+    assert (two["passes_done"], two["passes_cached"]) == (2 * TRAIN, COUNT)
     assert two["passes_total_ever"] == COUNT + 2 * TRAIN
-    assert f"{2 * (TRAIN + 1)} views of pictures (2 identical to others): " in two["said"]
+    assert f"{2 * (TRAIN + 1)} views of images (2 identical to others): " in two["said"]
     # What is plain stays as it is, and stands first.
     plain, features = (read_features(tmp_path / name) for name in ("plain", "two"))
     for split in ("validation", "test"):
@@ -276,7 +278,7 @@ def test_views_cost_what_they_must_and_no_pass_more(
     assert train.shape == (3 * count, 1280)
     assert train[:count].tobytes() == plain.array("train").tobytes()
     assert len({row.tobytes() for row in train}) == 3 * TRAIN
-    pd.testing.assert_frame_equal(features.pictures("train"), plain.pictures("train"))
+    pd.testing.assert_frame_equal(features.images("train"), plain.images("train"))
 
     # Nothing that was recorded passes again; what is new passes alone.
     assert world.run(tmp_path / "again", views=2, augment=turned(20))["passes_done"] == 0
@@ -287,11 +289,11 @@ def test_views_cost_what_they_must_and_no_pass_more(
         world.run(tmp_path / "seed", views=2, augment=turned(20), seed=43)["passes_done"]
         == 2 * TRAIN
     )
-    world.pictures([*range(COUNT), *range(1000 - 1000 % 6, 1000 - 1000 % 6 + 3)])  # to train on
+    world.write_images([*range(COUNT), *range(1000 - 1000 % 6, 1000 - 1000 % 6 + 3)])  # to train on
     assert world.run(tmp_path / "more", views=2, augment=turned(20))["passes_done"] == 3 * 3
 
     # And the bytes are those of a cold run.
-    world.pictures(list(range(COUNT)))
+    world.write_images(list(range(COUNT)))
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "empty"))
     cold = world.run(tmp_path / "cold", views=2, augment=turned(20))
     assert cold["passes_done"] == COUNT + 2 * TRAIN
@@ -393,7 +395,7 @@ KERAS = """
 import os, sys
 from pathlib import Path
 from stages import extract_features
-from headstart.stage.run_statistics import Journal
+from headstart.stage.run_statistics import RunStatistics
 from tests.stages.small_run import extract_params
 from tests.stages.test_extract_features import COUNT, ROOT, World
 folder, backbone = Path(sys.argv[1]), Path(sys.argv[2])
@@ -403,13 +405,13 @@ for name, numbers, store, views in (
     ("cold", range(COUNT), "another", 0), ("views", range(COUNT), "one store", 1),
 ):
     os.environ["HEADSTART_CACHE"] = str(folder / store)
-    world.pictures(list(numbers))
-    journal = Journal(folder, name)
+    world.write_images(list(numbers))
+    run statistics = RunStatistics(folder, name)
     extract_features.main(
         world.images, world.manifest, backbone, ROOT / "runtime.txt", folder / name,
-        extract_params(engine="keras", views=views), 42, journal,
+        extract_params(engine="keras", views=views), 42, run statistics,
     )
-    print(journal.counters["passes_done"], journal.counters["passes_avoided"], file=sys.stderr)
+    print(journal.counters["passes_done"], journal.counters["passes_cached"], file=sys.stderr)
 """
 
 
@@ -418,7 +420,7 @@ def test_the_keras_engine_agrees_and_does_not_depend_on_the_batch(
 ) -> None:
     augment = extract_params().augment.model_dump()
     world.run(tmp_path / "litert", views=1, augment=augment)
-    # Four runs in one process: half of the pictures, the others too, all of them cold, and views.
+    # Four runs in one process: half of the images, the others too, all of them cold, and views.
     done = subprocess.run(
         [sys.executable, "-c", KERAS, str(tmp_path), str(keras_backbone)],
         cwd=ROOT, capture_output=True, text=True, check=True,
@@ -437,10 +439,10 @@ def test_the_keras_engine_agrees_and_does_not_depend_on_the_batch(
         assert np.abs(one - two).max() < 1e-4 * one.std(axis=0).max()
 
 
-def test_a_split_without_pictures_is_refused_before_any_pass(world: World, tmp_path: Path) -> None:
+def test_a_split_without_images_is_refused_before_any_pass(world: World, tmp_path: Path) -> None:
     rows = manifests.read_split(world.manifest)
     manifests.write_split(world.manifest, rows[rows["split"] != "validation"])
-    assert "The validation split has no pictures" in world.refused(tmp_path / "features")
+    assert "The validation split has no images" in world.refused(tmp_path / "features")
     assert not (Path(os.environ["HEADSTART_CACHE"]) / "features").exists()
 
 
@@ -449,7 +451,7 @@ def test_a_backbone_of_another_engine_is_refused(world: World, tmp_path: Path) -
     assert "was made for the engine litert, and extract_features.engine is keras" in said
 
 
-def test_a_picture_that_is_not_in_its_shard_is_named(world: World, tmp_path: Path) -> None:
+def test_an_image_that_is_not_in_its_shard_is_named(world: World, tmp_path: Path) -> None:
     rows = manifests.read_split(world.manifest)
     broken = rows.iloc[7]
     path = world.images / f"{broken['shard']:02}.zip"
@@ -468,6 +470,6 @@ def test_a_damaged_store_is_said_and_filled_again(world: World, tmp_path: Path) 
     process = world.start(tmp_path / "after")
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 0
-    assert "set aside" in said
+    assert "rejected" in said
     assert store.with_name(f"{store.name}.damaged-1").exists()
     assert contents(tmp_path / "before") == contents(tmp_path / "after")

@@ -13,7 +13,7 @@ import pytest
 
 from headstart._utils.files import sha256_tree
 from headstart.keras.training import fine_tune
-from headstart.stage.run_statistics import Journal
+from headstart.stage.run_statistics import RunStatistics
 from headstart.training.history import read_epochs
 from headstart.training.model_folder import Scores, read_model
 from tests.images.made import encoded
@@ -44,13 +44,13 @@ def tune(
         features=run.features,
         model=run.folder / name,
         epoch_history=run.folder / f"{name}.csv",
-        journal=run.folder / f"{name}-journal",
+        run_statistics=run.folder / f"{name}-statistics",
     )
 
 
-def journal(run: SmallRun, name: str) -> dict[str, Any]:
+def run_statistics(run: SmallRun, name: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(
-        (run.folder / f"{name}-journal" / "fine_tune.json").read_text()
+        (run.folder / f"{name}-statistics" / "fine_tune.json").read_text()
     )
     return found
 
@@ -62,10 +62,10 @@ def test_two_processes_write_the_same_bytes_and_the_second_makes_no_pass(run: Sm
         assert done.returncode == 0, done.stderr
     assert sha256_tree(run.folder / "first") == sha256_tree(run.folder / "second")
     assert (run.folder / "first.csv").read_bytes() == (run.folder / "second.csv").read_bytes()
-    first, second = journal(run, "first"), journal(run, "second")
-    pictures = 36  # 24 to train, 12 to validate; none of the test.
-    assert (first["passes_done"], first["passes_avoided"]) == (pictures, 0)
-    assert (second["passes_done"], second["passes_avoided"]) == (0, pictures)
+    first, second = run_statistics(run, "first"), run_statistics(run, "second")
+    images = 36  # 24 to train, 12 to validate; none of the test.
+    assert (first["passes_done"], first["passes_cached"]) == (images, 0)
+    assert (second["passes_done"], second["passes_cached"]) == (0, images)
     model = read_model(run.folder / "first")
     assert model.kind == "fine_tuned"
     assert model.unfrozen_from == "block_15_expand"
@@ -97,17 +97,17 @@ def test_views_pass_live_and_are_counted(run: SmallRun) -> None:
         },
     )
     assert done.returncode == 0, done.stderr
-    notes = journal(run, "augmented")
+    notes = run_statistics(run, "augmented")
     assert notes["live_passes"] == 2 * 24
     # Validation is never augmented, so its activations are recorded ones.
-    assert notes["passes_done"] + notes["passes_avoided"] == 2 * 24 + 12
+    assert notes["passes_done"] + notes["passes_cached"] == 2 * 24 + 12
 
 
-def test_recorded_views_are_no_pictures_to_tune_on(tmp_path: Path) -> None:
+def test_recorded_views_are_no_images_to_tune_on(tmp_path: Path) -> None:
     x = np.eye(4, dtype=np.float32)
     splits = {"train": (x, [0, 0, 1, 1]), "validation": (x[:2], [0, 1]), "test": (x[:2], [0, 1])}
     data = recorded.record(tmp_path, splits, ["a", "b"], views=np.stack([x, x]))
-    found = fine_tune.read_pictures(
+    found = fine_tune.read_images(
         data.manifest, data.features, record(classes=("a", "b"), head=ONE)
     )
     assert len(found.train) == 4
@@ -120,14 +120,14 @@ def test_zero_epochs_pass_the_head_through_without_tensorflow(run: SmallRun) -> 
         "import sys\n"
         "from pathlib import Path\n"
         "from stages.fine_tune import main\n"
-        "from headstart.stage.run_statistics import Journal\n"
+        "from headstart.stage.run_statistics import RunStatistics\n"
         "from headstart.stage.parameters import read_params\n"
         "p = read_params(Path('params.yaml'))\n"
         "assert p.fine_tune.epochs == 0\n"
         f"f = Path({str(run.folder)!r})\n"
         "inputs = [f / name for name in ('images', 'split.csv', 'backbone', 'head', 'features')]\n"
         "main(*inputs,\n"
-        "    Path('runtime.txt'), f / 'off', f / 'off.csv', Journal(f / 'j', 'fine_tune'),\n"
+        "    Path('runtime.txt'), f / 'off', f / 'off.csv', RunStatistics(f / 'j', 'fine_tune'),\n"
         "    p.fine_tune, p.seed, p.compute)\n"
         "print(*sorted(sys.modules))\n"
     )
@@ -200,20 +200,20 @@ def test_training_goes_on_with_the_class_weights_of_the_head(tmp_path: Path, wei
         def fit(self, *arguments: Any) -> None:
             given.extend(arguments)
 
-    content = encoded(small_run.picture(0, 0), "PNG")
+    content = encoded(small_run.image(0, 0), "PNG")
     rows = pd.DataFrame({"image_id": ["0" * 64] * 2, "shard": 0, "offset": 0, "bytes": 0})
     made: dict[str, Any] = {
         "record": record(class_weights=weights),
         "weights": None,
-        "pictures": SimpleNamespace(train=rows, validation=rows, labels=lambda r: np.zeros(len(r))),
+        "images": SimpleNamespace(train=rows, validation=rows, labels=lambda r: np.zeros(len(r))),
         "reader": SimpleNamespace(read=lambda *_: content),
         "params": SimpleNamespace(augment=SimpleNamespace(active=False)),
         "seed": 1,
         "folder": tmp_path,
-        "journal": Journal(tmp_path, "fine_tune"),
+        "run_statistics": RunStatistics(tmp_path, "fine_tune"),
     }
     learner: Any = Learner()
-    fine_tune._Run(**made)._train(learner, 8, tmp_path)
+    fine_tune.Run(**made)._train(learner, 8, tmp_path)
     assert given[-1] == weights
 
 

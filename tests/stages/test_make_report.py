@@ -65,7 +65,7 @@ def test_the_stage_says_where_the_page_is_and_stands_in_the_table_of_passes(
 ) -> None:
     assert str(first[0] / "index.html") in first[1]
     assert "make_report" in (first[0] / "index.html").read_text()
-    table = json.loads((files.journal / "runtime.json").read_text())
+    table = json.loads((files.run_statistics / "runtime.json").read_text())
     row = next(row for row in table["stages"] if row["stage"] == "make_report")
     assert row["seconds"] > 0
 

@@ -15,16 +15,16 @@ from headstart.datasets.manifests import read_split, write_split
 from headstart.datasets.parameters import SampleParams, SplitParams
 from headstart.datasets.shards import ShardWriter
 from headstart.datasets.splits import split
-from headstart.stage.run_statistics import Journal
+from headstart.stage.run_statistics import RunStatistics
 from stages.sample import main
-from tests.datasets.made import Picture, manifest
+from tests.datasets.made import Image, manifest
 
 ALL = SampleParams(train_per_class=None, validation_per_class=None)
 
 
-def divided(classes: int = 3, of_each: int = 120, more: tuple[Picture, ...] = ()) -> pd.DataFrame:
+def divided(classes: int = 3, of_each: int = 120, more: tuple[Image, ...] = ()) -> pd.DataFrame:
     rows = [
-        Picture(label * of_each + number, f"class{label}")
+        Image(label * of_each + number, f"class{label}")
         for label in range(classes)
         for number in range(of_each)
     ]
@@ -58,11 +58,11 @@ def test_samples_are_nested_have_n_a_class_and_keep_test(
         assert frame["path"].is_monotonic_increasing
 
 
-def test_adding_a_picture_changes_one_place_at_most() -> None:
+def test_adding_an_image_changes_one_place_at_most() -> None:
     whole = divided()
     before = set(stage.draw(whole, limits(20, 5), 42)["image_id"])
     for content in range(5_000, 5_020):
-        extended = divided(more=(Picture(content, "class1"),))
+        extended = divided(more=(Image(content, "class1"),))
         after = set(stage.draw(extended, limits(20, 5), 42)["image_id"])
         assert len(before - after) <= 1
 
@@ -82,8 +82,8 @@ def test_one_limit_leaves_the_other_split_whole_and_copies_both() -> None:
     }
 
 
-def test_copies_of_a_picture_count_once_and_are_written_once() -> None:
-    copies = tuple(Picture(number, "class0", path=f"zz/{number}.png") for number in range(120))
+def test_copies_of_an_image_count_once_and_are_written_once() -> None:
+    copies = tuple(Image(number, "class0", path=f"zz/{number}.png") for number in range(120))
     whole = divided(more=copies)
     sampled = stage.draw(whole, limits(10, 10), 42)
     of_class = sampled[(sampled["label"] == "class0") & (sampled["split"] == "train")]
@@ -132,14 +132,14 @@ def test_equal_beginnings_of_ids_get_whole_names() -> None:
 
 @pytest.fixture
 def stored(tmp_path: Path) -> Path:
-    """``images/`` with shards, and ``split.csv`` of 60 pictures in two classes."""
+    """``images/`` with shards, and ``split.csv`` of 60 images in two classes."""
     folder = tmp_path / "images"
     folder.mkdir()
-    contents = [b"picture %d" % number for number in range(60)]
+    contents = [b"image %d" % number for number in range(60)]
     with ShardWriter(folder) as writer:
         ids = [writer.add(content, "jpg") for content in contents]
         places = writer.finish()
-    table = manifest([Picture(number, f"class{number % 2}") for number in range(60)])
+    table = manifest([Image(number, f"class{number % 2}") for number in range(60)])
     table = table.assign(
         image_id=ids,
         format="jpeg",
@@ -158,7 +158,7 @@ def run(stored: Path, params: SampleParams) -> pd.DataFrame:
         images=stored / "images",
         manifest=stored / "sample.csv",
         sample_folder=stored / "sample",
-        journal=Journal(stored / "journal", "sample"),
+        run_statistics=RunStatistics(stored / "run_statistics", "sample"),
         sample=params,
         seed=42,
     )
@@ -192,4 +192,4 @@ def test_main_without_limits_leaves_an_empty_folder(
     run(stored, ALL)
     assert list((stored / "sample").iterdir()) == []
     assert (stored / "sample.csv").read_bytes() == (stored / "split.csv").read_bytes()
-    assert "All 60 pictures are used" in capsys.readouterr().out
+    assert "All 60 images are used" in capsys.readouterr().out

@@ -14,23 +14,23 @@ from headstart._utils.files import read_json
 from headstart.datasets import splits as stage
 from headstart.datasets.manifests import SPLITS, read_split, write_images
 from headstart.datasets.parameters import SplitParams
-from headstart.stage.run_statistics import Journal
+from headstart.stage.run_statistics import RunStatistics
 from stages.split import main
-from tests.datasets.made import Picture, image_id, manifest
+from tests.datasets.made import Image, image_id, manifest
 
 PARAMS = SplitParams(validation=0.1, test=0.1, given="keep")
 FRESH = SplitParams(validation=0.1, test=0.1, given="ignore")
 
-pictures = st.builds(
-    Picture,
+images = st.builds(
+    Image,
     given=st.just(""),
     path=st.none(),
     content=st.integers(0, 400),
     label=st.sampled_from(["ant", "bee", "cat"]),
     group=st.sampled_from(["", "", "", "g1", "g2", "g3"]),
 )
-plain_pictures = st.builds(
-    Picture,
+plain_images = st.builds(
+    Image,
     content=st.integers(0, 10_000),
     label=st.sampled_from(["ant", "bee", "cat"]),
     given=st.just(""),
@@ -41,22 +41,22 @@ shares = st.floats(0.02, 0.45)
 params_ = st.builds(SplitParams, validation=shares, test=shares, given=st.just("keep"))
 
 
-def many(classes: int, of_each: int, start: int = 0, given_split: str = "") -> list[Picture]:
+def many(classes: int, of_each: int, start: int = 0, given_split: str = "") -> list[Image]:
     return [
-        Picture(start + label * of_each + number, f"class{label}", given_split)
+        Image(start + label * of_each + number, f"class{label}", given_split)
         for label in range(classes)
         for number in range(of_each)
     ]
 
 
 def by_id(frame: pd.DataFrame) -> dict[str, str]:
-    """The split of each picture, after a check that its copies share it."""
+    """The split of each image, after a check that its copies share it."""
     found = dict(zip(frame["image_id"], frame["split"], strict=True))
     assert (frame["image_id"].map(found) == frame["split"]).all()
     return found
 
 
-def divided(rows: list[Picture], params: SplitParams = PARAMS, seed: int = 42) -> pd.DataFrame:
+def divided(rows: list[Image], params: SplitParams = PARAMS, seed: int = 42) -> pd.DataFrame:
     try:
         return stage.split(manifest(rows), params, seed)
     except HeadstartError:
@@ -64,10 +64,10 @@ def divided(rows: list[Picture], params: SplitParams = PARAMS, seed: int = 42) -
         raise
 
 
-@given(st.lists(pictures, min_size=30, max_size=120), st.integers(0, 2**63 - 1), params_)
+@given(st.lists(images, min_size=30, max_size=120), st.integers(0, 2**63 - 1), params_)
 @settings(max_examples=60)
 def test_every_class_is_in_every_split_and_copies_and_groups_stay_together(
-    rows: list[Picture], seed: int, params: SplitParams
+    rows: list[Image], seed: int, params: SplitParams
 ) -> None:
     result = divided(rows, params, seed)
     assert list(result["path"]) == list(manifest(rows)["path"])
@@ -78,9 +78,9 @@ def test_every_class_is_in_every_split_and_copies_and_groups_stay_together(
         assert set(of_class["split"]) == set(SPLITS)
 
 
-@given(st.lists(pictures, min_size=30, max_size=120), st.randoms(use_true_random=False))
+@given(st.lists(images, min_size=30, max_size=120), st.randoms(use_true_random=False))
 @settings(max_examples=30)
-def test_order_of_the_rows_does_not_matter(rows: list[Picture], random: Random) -> None:
+def test_order_of_the_rows_does_not_matter(rows: list[Image], random: Random) -> None:
     first = divided(rows)
     table = manifest(rows)
     order = list(range(len(table)))
@@ -90,20 +90,20 @@ def test_order_of_the_rows_does_not_matter(rows: list[Picture], random: Random) 
 
 
 @given(
-    st.lists(plain_pictures, min_size=1, max_size=150),
-    st.lists(plain_pictures, max_size=60),
+    st.lists(plain_images, min_size=1, max_size=150),
+    st.lists(plain_images, max_size=60),
     st.integers(0, 1000),
 )
 @settings(max_examples=50)
-def test_adding_renaming_and_relabelling_move_no_other_picture(
-    rows: list[Picture], more: list[Picture], seed: int
+def test_adding_renaming_and_relabelling_move_no_other_image(
+    rows: list[Image], more: list[Image], seed: int
 ) -> None:
     names = itertools.cycle(["ant", "bee", "cat"])
-    base = [Picture(50_000 + number, next(names)) for number in range(180)]
+    base = [Image(50_000 + number, next(names)) for number in range(180)]
     before = stage.divide(manifest(base + rows), PARAMS, seed)
     renamed = [
-        picture._replace(path=f"elsewhere/{number}.jpg", label="bee")
-        for number, picture in enumerate(rows)
+        image._replace(path=f"elsewhere/{number}.jpg", label="bee")
+        for number, image in enumerate(rows)
     ]
     after = stage.divide(manifest(more + base + renamed), PARAMS, seed)
     assume(not before.repaired)
@@ -136,7 +136,7 @@ def test_division_is_the_recorded_one() -> None:
 @pytest.mark.parametrize("count", [3, 4, 7])
 def test_small_classes_are_repaired_and_nothing_else_moves(count: int) -> None:
     large = many(2, 300)
-    small = [Picture(9_000 + number, "rare") for number in range(count)]
+    small = [Image(9_000 + number, "rare") for number in range(count)]
     before = by_id(stage.split(manifest(large), PARAMS, 42))
     division = stage.divide(manifest(large + small), PARAMS, 42)
     now = by_id(division.manifest)
@@ -149,12 +149,12 @@ def test_small_classes_are_repaired_and_nothing_else_moves(count: int) -> None:
         assert "rare" in stage.report(division)
 
 
-def test_repair_takes_the_picture_nearest_to_the_empty_split() -> None:
+def test_repair_takes_the_image_nearest_to_the_empty_split() -> None:
     from headstart._utils.seeds import uniform
 
     places = {content: uniform(42, "split", image_id(content)) for content in range(2_000)}
     train = [content for content, u in places.items() if u >= 0.2][:20]
-    division = stage.divide(manifest([Picture(content, "only") for content in train]), PARAMS, 42)
+    division = stage.divide(manifest([Image(content, "only") for content in train]), PARAMS, 42)
     ordered = sorted(train, key=lambda content: places[content])
     now = by_id(division.manifest)
     assert division.repaired == {"only": {"test": 1, "validation": 1}}
@@ -164,30 +164,30 @@ def test_repair_takes_the_picture_nearest_to_the_empty_split() -> None:
 
 
 def test_too_small_classes_are_named_with_counts_and_a_way_out() -> None:
-    rows = [*many(1, 50), Picture(900, "pair"), Picture(901, "pair"), Picture(902, "single")]
-    # Copies are no additional pictures.
-    rows += [Picture(902, "single")] * 5
-    with pytest.raises(HeadstartError, match=r"'pair' \(2\), 'single' \(1\).*add pictures") as told:
+    rows = [*many(1, 50), Image(900, "pair"), Image(901, "pair"), Image(902, "single")]
+    # Copies are no additional images.
+    rows += [Image(902, "single")] * 5
+    with pytest.raises(HeadstartError, match=r"'pair' \(2\), 'single' \(1\).*add images") as told:
         stage.split(manifest(rows), PARAMS, 42)
     assert "class0" not in str(told.value)
 
 
-def test_class_of_pictures_tied_to_other_classes_is_refused_with_the_reason() -> None:
-    shared = [Picture(content, label) for content in range(3) for label in ("a", "b")]
-    rows = [Picture(10 + n, "a", group="all") for n in range(9)]
-    rows += [Picture(30 + n, "b") for n in range(2)] + shared[:2] + rows
+def test_class_of_images_tied_to_other_classes_is_refused_with_the_reason() -> None:
+    shared = [Image(content, label) for content in range(3) for label in ("a", "b")]
+    rows = [Image(10 + n, "a", group="all") for n in range(9)]
+    rows += [Image(30 + n, "b") for n in range(2)] + shared[:2] + rows
     with pytest.raises(HeadstartError, match="'a'"):
         stage.split(manifest(rows), PARAMS, 42)
 
 
-def test_no_pictures_are_refused() -> None:
-    with pytest.raises(HeadstartError, match="no pictures"):
+def test_no_images_are_refused() -> None:
+    with pytest.raises(HeadstartError, match="no images"):
         stage.split(manifest([]), PARAMS, 42)
 
 
-def test_pictures_of_one_group_through_shared_copies_are_one_unit() -> None:
-    rows = [Picture(n, "class0", group="left") for n in range(5)]
-    rows += [Picture(n, "class0", group="right") for n in range(4, 9)] + [Picture(8, "class0")]
+def test_images_of_one_group_through_shared_copies_are_one_unit() -> None:
+    rows = [Image(n, "class0", group="left") for n in range(5)]
+    rows += [Image(n, "class0", group="right") for n in range(4, 9)] + [Image(8, "class0")]
     result = stage.split(manifest(rows + many(1, 60, start=100)), PARAMS, 3)
     bound = result[(result["group"] != "") | (result["image_id"] == image_id(8))]
     assert len(set(bound["split"])) == 1
@@ -198,7 +198,7 @@ def test_three_given_splits_are_kept() -> None:
         *many(2, 20, 0, "train"),
         *many(2, 5, 100, "validation"),
         *many(2, 5, 200, "test"),
-        Picture(999, "class0"),
+        Image(999, "class0"),
     ]
     division = stage.divide(manifest(rows), PARAMS, 42)
     result = division.manifest
@@ -237,21 +237,21 @@ def test_ignore_divides_anew() -> None:
 
 
 @pytest.mark.parametrize("splits", [("train", "test"), ("train", "validation", "test")])
-def test_pictures_in_two_given_splits_leave_what_is_held_out(splits: tuple[str, ...]) -> None:
+def test_images_in_two_given_splits_leave_what_is_held_out(splits: tuple[str, ...]) -> None:
     rows = [row for n, name in enumerate(splits) for row in many(2, 50, 1000 * n, name)]
-    rows += [Picture(0, "class0", "test"), Picture(1000, "class1", "train")]
+    rows += [Image(0, "class0", "test"), Image(1000, "class1", "train")]
     division = stage.divide(manifest(rows), PARAMS, 42)
     now = by_id(division.manifest)
     assert now[image_id(0)] == now[image_id(1000)] == "train"
     assert division.leaked == 2
-    assert "Pictures in more than one given split: 2;" in stage.report(division)
+    assert "Images in more than one given split: 2;" in stage.report(division)
 
 
-def test_class_without_given_test_pictures_is_told_and_kept_out() -> None:
+def test_class_without_given_test_images_is_told_and_kept_out() -> None:
     rows = [*many(2, 50, 0, "train"), *many(1, 50, 1000, "test")]
     division = stage.divide(manifest(rows), PARAMS, 42)
     assert division.absent == {"test": ["class1"]}
-    assert "No picture in the given test of: class1." in stage.report(division)
+    assert "No image in the given test of: class1." in stage.report(division)
 
 
 def test_class_that_is_only_in_the_given_test_is_refused() -> None:
@@ -261,15 +261,15 @@ def test_class_that_is_only_in_the_given_test_is_refused() -> None:
 
 
 def test_copies_under_two_labels_share_a_split_and_are_told() -> None:
-    rows = [*many(2, 100), Picture(0, "class1")]
+    rows = [*many(2, 100), Image(0, "class1")]
     division = stage.divide(manifest(rows), PARAMS, 42)
     by_id(division.manifest)
     assert division.two_labels == 1
-    assert "Pictures under more than one label, byte for byte: 1;" in stage.report(division)
+    assert "Images under more than one label, byte for byte: 1;" in stage.report(division)
 
 
 def test_labels_that_a_terminal_would_obey_are_printed_harmlessly() -> None:
-    rows = [Picture(n, "\x1b[2J") for n in range(3)] + many(1, 50)
+    rows = [Image(n, "\x1b[2J") for n in range(3)] + many(1, 50)
     assert "\x1b" not in stage.report(stage.divide(manifest(rows), PARAMS, 42))
 
 
@@ -286,10 +286,10 @@ def test_main_writes_manifest_and_metrics_that_add_up(
     write_images(images, manifest([*many(2, 100, 0, "train"), *many(2, 20, 500, "test")]))
     out, measured = tmp_path / "split.csv", tmp_path / "split.json"
     for _ in range(2):
-        main(images, out, measured, PARAMS, 42, Journal(tmp_path, "split"))
+        main(images, out, measured, PARAMS, 42, RunStatistics(tmp_path, "split"))
     result, numbers = read_split(out), read_json(measured)
-    assert numbers["pictures"]["test"] == 40
-    assert sum(numbers["pictures"].values()) == len(result) == 240
+    assert numbers["images"]["test"] == 40
+    assert sum(numbers["images"].values()) == len(result) == 240
     assert numbers["given_kept"] == ["test"]
     assert {row["label"]: row["train"] for row in numbers["classes"]} == dict(
         result.loc[result["split"] == "train", "label"].value_counts()

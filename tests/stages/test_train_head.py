@@ -15,7 +15,7 @@ import pytest
 from headstart._utils.errors import ParameterError
 from headstart.features.folder import read_features
 from headstart.stage.parameters import read_params
-from headstart.stage.run_statistics import Journal
+from headstart.stage.run_statistics import RunStatistics
 from headstart.training.head import apply_head
 from headstart.training.history import read_batches, read_epochs
 from headstart.training.model_folder import read_head, read_model
@@ -33,7 +33,7 @@ def run(data: Recorded, to: Path, **changes: Any) -> subprocess.CompletedProcess
         model=to / "head",
         epoch_history=to / "epochs.csv",
         batch_history=to / "batches.csv",
-        journal=to / "journal",
+        run_statistics=to / "run_statistics",
         params=params(to / "params.yaml", **changes),
     )
 
@@ -43,7 +43,7 @@ def here(data: Recorded, to: Path, **changes: Any) -> None:
     to.mkdir(parents=True, exist_ok=True)
     values = read_params(params(to / "params.yaml", **changes))
     with (
-        Journal.open(to / "journal", "train_head") as journal,
+        RunStatistics.open(to / "run_statistics", "train_head") as run_statistics,
         patch("headstart.keras.runtime.configure"),
     ):
         main(
@@ -55,7 +55,7 @@ def here(data: Recorded, to: Path, **changes: Any) -> None:
             values.seed,
             ComputeParams(threads=2),
             values.train_head,
-            journal,
+            run_statistics,
         )
 
 
@@ -90,7 +90,7 @@ def test_a_separable_problem_is_learned_and_recorded(
     assert model.backbone.random_weights
     assert model.validation.accuracy > 0.95
     epochs, batches = read_epochs(tmp_path / "epochs.csv"), read_batches(tmp_path / "batches.csv")
-    assert len(batches) == len(epochs) * 8  # 240 pictures in batches of 32.
+    assert len(batches) == len(epochs) * 8  # 240 images in batches of 32.
     best = int(epochs["val_loss"].to_numpy().argmin())
     assert model.validation.loss == epochs["val_loss"][best]
     assert f"epoch {best + 1} of {len(epochs)}" in model.chosen_because
@@ -143,7 +143,7 @@ def test_every_kind_of_head_learns(
         assert model.chosen_because == "the last of 20 epochs"
 
 
-def test_views_are_trained_on_and_only_plain_pictures_are_scored(tmp_path: Path) -> None:
+def test_views_are_trained_on_and_only_plain_images_are_scored(tmp_path: Path) -> None:
     """What tells the classes apart lies in the views alone: without them nothing is learned."""
     generator = np.random.default_rng(3)
     labels = [0] * 30 + [1] * 10
@@ -161,7 +161,7 @@ def test_views_are_trained_on_and_only_plain_pictures_are_scored(tmp_path: Path)
     assert read_model(tmp_path / "head").validation.accuracy == 1
     batches = read_batches(tmp_path / "batches.csv")
     assert (batches.groupby("epoch").size() == 10).all()  # 4 × 40 rows in batches of 16
-    # The shares of the classes are those of the pictures: views leave the weights as they are.
+    # The shares of the classes are those of the images: views leave the weights as they are.
     rows = read_features(data.features).rows("train")
     assert rows["label"].value_counts().to_dict() == {"a": 120, "b": 40}
 
@@ -265,7 +265,7 @@ def test_one_output_needs_a_sigmoid(tmp_path: Path) -> None:
         read_params(path)
 
 
-def test_a_class_without_training_pictures_is_said(
+def test_a_class_without_training_images_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     x = np.eye(4, dtype=np.float32)
@@ -273,7 +273,7 @@ def test_a_class_without_training_pictures_is_said(
     data = record(tmp_path / "data", splits, ["a", "b", "never\x1b[2J"])
     here(data, tmp_path, train_head__epochs=1, train_head__class_weights="balanced")
     said = capsys.readouterr().out
-    assert "Warning: no train picture of never\\x1b[2J." in said
+    assert "Warning: no train image of never\\x1b[2J." in said
     assert read_model(tmp_path / "head").classes == ("a", "b", "never\x1b[2J")
 
 

@@ -37,7 +37,7 @@ CLAIMED = {
     "0.8", "0.12", "0.16", "0.18", "1.1", "1.3", "1.4", "1.6", "1.7", "1.8", "1.9", "2.1", "2.2",
     "2.7", "2.8", "2.10", "2.12", "3.1", "3.9", "3.10", "4.1", "4.5", "4.6", "4.7", "4.10",
 }  # fmt: skip
-#: Of these the tutorials' own weights or pictures were not at hand.
+#: Of these the tutorials' own weights or images were not at hand.
 NOT_AT_HAND = {
     "0.4", "1.1", "2.1", "2.7", "2.7, without transfer", "2.10", "2.12", "3.1", "3.9", "3.10",
     "4.1",
@@ -87,7 +87,7 @@ def test_what_was_claimed_in_numbers_is_so() -> None:
     assert "not as claimed" not in render(RECORD)
 
 
-def test_alien_or_predator_with_and_without_the_leaked_pictures() -> None:
+def test_alien_or_predator_with_and_without_the_leaked_images() -> None:
     head, tuned = FOUND["alien"], FOUND["alien-tuned"]
     assert head["kind"] == "head"
     assert tuned["kind"] == "fine_tuned"
@@ -108,7 +108,7 @@ def test_fruits() -> None:
     assert run["model"]["accuracy"] >= 0.99
 
 
-def test_cats_and_dogs_on_all_pictures_and_on_a_twentieth() -> None:
+def test_cats_and_dogs_on_all_images_and_on_a_twentieth() -> None:
     for whole, sample, pair in (
         ("cats", "cats-sample", "cats-pair"),
         ("cats-plain", "cats-sample-plain", "cats-plain-pair"),
@@ -123,8 +123,8 @@ def test_cats_and_dogs_on_all_pictures_and_on_a_twentieth() -> None:
 def test_both_ways_are_one_model_before_training_and_only_one_saves_passes() -> None:
     a, again, b = FOUND["way-a"], FOUND["way-a-again"], FOUND["ways"]["way_b"]
     before = FOUND["ways"]["before_training"]
-    assert before["pictures"] == a["passes"] == 4000
-    assert before["same_first_guess"] == before["pictures"]
+    assert before["images"] == a["passes"] == 4000
+    assert before["same_first_guess"] == before["images"]
     assert 0 < before["largest_difference"] < 1e-4
     assert before["highest"] - before["lowest"] > 0.1  # else equal answers would say nothing
     assert again["passes"] == 0
@@ -294,7 +294,7 @@ def test_an_interval_holds_its_difference_and_turns_with_the_sides(
     assert turned == pytest.approx((-difference, -high, -low))
 
 
-def test_shares_are_written_with_as_many_digits_as_the_pictures_carry() -> None:
+def test_shares_are_written_with_as_many_digits_as_the_images_carry() -> None:
     few = {"right": 183, "accuracy": 183 / 198, "accuracy_low": 0.8788, "accuracy_high": 0.9536}
     assert text.share(few, 198) == "183 of 198 right, .924 (.879 to .954)"
     all_right = {"right": 808, "accuracy": 1.0, "accuracy_low": 0.9953, "accuracy_high": 1.0}
@@ -323,7 +323,7 @@ def test_what_probabilities_differ_by_at_most_is_a_bound() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_both_ways_on_the_embedded_pictures(tmp_path: Path) -> None:
+def test_both_ways_on_the_embedded_images(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path / "project", tmp_path / "store")
     checkout.set(train_head__epochs=2, train_head__early_stopping_patience=None)
     checkout.repro("evaluate")
@@ -331,7 +331,7 @@ def test_both_ways_on_the_embedded_pictures(tmp_path: Path) -> None:
     there.read("a")
     found = ways.measure(there, "a")
     before, way_b = found["before_training"], found["way_b"]
-    assert before["pictures"] == before["same_first_guess"] == 1797
+    assert before["images"] == before["same_first_guess"] == 1797
     assert before["largest_difference"] < 1e-4
     assert way_b["passes"] == 2 * (1445 + 179) + 173
     assert way_b["accuracy"] > 0.5

@@ -1,4 +1,4 @@
-"""Records of a small model and of its base, and weights that fit them."""
+"""Records of a small model and of its backbone, and weights that fit them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BACKBONE: dict[str, Any] = {
 
 
 def backbone(**changes: Any) -> BackboneRecord:
-    """A base that was converted: the record of files that are nowhere."""
+    """A backbone that was converted: the record of files that are nowhere."""
     values: dict[str, Any] = {
         **BACKBONE,
         "random_weights": True,

@@ -21,7 +21,7 @@ from headstart.training.activations import Pool, arrays, check_room, rows_at_onc
 from headstart.training.views import Views
 from tests.features.test_extraction import Memory
 from tests.images.made import encoded
-from tests.stages.small_run import ROOT, picture
+from tests.stages.small_run import ROOT, image
 from tools.contract import code_dependencies
 
 SIZE = 8
@@ -53,55 +53,55 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> tuple[Memory, pd.DataFrame]:
+def images() -> tuple[Memory, pd.DataFrame]:
     reader = Memory()
-    reader.contents = {f"{n:064x}": encoded(picture(n % 3, n), "PNG") for n in range(COUNT)}
+    reader.contents = {f"{n:064x}": encoded(image(n % 3, n), "PNG") for n in range(COUNT)}
     rows = pd.DataFrame({"image_id": list(reader.contents), "shard": 0, "offset": 0, "bytes": 0})
     return reader, rows
 
 
-def decoded(pictures: tuple[Memory, pd.DataFrame]) -> np.ndarray:
-    reader, rows = pictures
+def decoded(images: tuple[Memory, pd.DataFrame]) -> np.ndarray:
+    reader, rows = images
     return np.stack([pixels(reader.contents[i], SIZE) for i in rows["image_id"]])
 
 
-def test_recorded_ones_are_the_network_on_the_pictures(
-    network: Path, pictures: tuple[Memory, pd.DataFrame], tmp_path: Path
+def test_recorded_ones_are_the_network_on_the_images(
+    network: Path, images: tuple[Memory, pd.DataFrame], tmp_path: Path
 ) -> None:
-    reader, rows = pictures
+    reader, rows = images
     parts = {"train": rows[:8], "validation": rows[8:]}
-    expected = run(Pool(network), decoded(pictures))
+    expected = run(Pool(network), decoded(images))
     for done in (COUNT, 0):
         found, passes = arrays(network, parts, reader, SIZE, tmp_path)
-        assert (passes.done, passes.avoided) == (done, COUNT - done)
+        assert (passes.done, passes.cached) == (done, COUNT - done)
         assert np.array_equal(found["train"], expected[:8])
         assert np.array_equal(found["validation"], expected[8:])
 
 
 def test_without_a_network_they_are_the_pixels(
-    pictures: tuple[Memory, pd.DataFrame], tmp_path: Path
+    images: tuple[Memory, pd.DataFrame], tmp_path: Path
 ) -> None:
-    reader, rows = pictures
+    reader, rows = images
     found, passes = arrays(None, {"train": rows}, reader, SIZE, tmp_path)
     assert passes.done == 0
-    assert np.array_equal(found["train"], decoded(pictures))
+    assert np.array_equal(found["train"], decoded(images))
 
 
-def test_views_without_changes_are_the_pictures_and_each_pass_counts(
-    network: Path, pictures: tuple[Memory, pd.DataFrame]
+def test_views_without_changes_are_the_images_and_each_pass_counts(
+    network: Path, images: tuple[Memory, pd.DataFrame]
 ) -> None:
-    reader, rows = pictures
+    reader, rows = images
     views = Views(rows, reader, SIZE, network=network)
     taken = views.take([3, 1, 3], 1)
     views.close()
-    assert np.array_equal(taken, run(Pool(network), decoded(pictures)[[3, 1, 3]]))
+    assert np.array_equal(taken, run(Pool(network), decoded(images)[[3, 1, 3]]))
     assert views.passes == 3
 
 
 def test_augmented_views_are_the_same_for_the_same_epoch(
-    pictures: tuple[Memory, pd.DataFrame],
+    images: tuple[Memory, pd.DataFrame],
 ) -> None:
-    reader, rows = pictures
+    reader, rows = images
     views = Views(rows, reader, SIZE, AugmentParams(**FLIP), seed=1)
     first, again, next_epoch = (views.take(range(COUNT), epoch) for epoch in (1, 1, 2))
     views.close()
@@ -123,18 +123,18 @@ def short_of_room(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
 
 def test_no_room_is_said_before_the_first_pass(
     network: Path,
-    pictures: tuple[Memory, pd.DataFrame],
+    images: tuple[Memory, pd.DataFrame],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    reader, rows = pictures
+    reader, rows = images
     short_of_room(monkeypatch, 1 << 20)
     read = len(reader.reads)
     with pytest.raises(HeadstartError) as caught:
         arrays(network, {"train": rows}, reader, SIZE, tmp_path)
     for part in ("The activations need", "1 MB are free", "HEADSTART_CACHE", "unfreeze fewer"):
         assert part in str(caught.value)
-    with pytest.raises(HeadstartError, match="The decoded pictures need"):
+    with pytest.raises(HeadstartError, match="The decoded images need"):
         arrays(None, {"train": rows}, reader, SIZE, tmp_path)
     assert len(reader.reads) == read
 
@@ -161,7 +161,7 @@ def test_what_fills_a_disk_is_said(
         monkeypatch.setattr(activations, "_WORTH_A_WORD", 47)
         check_room(store, ids, tmp_path)
     said = capsys.readouterr().out
-    assert "The activations of 3 pictures take" in said
+    assert "The activations of 3 images take" in said
     assert str(tmp_path) in said
 
 

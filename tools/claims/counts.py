@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def parts(name: str, size: int, classes: int, activation: str = "softmax") -> tuple[Any, Any, Any]:
-    """A frozen base with its pooling, a dense layer, and both as one model."""
+    """A frozen backbone with its pooling, a dense layer, and both as one model."""
     base = build_base(name, 1.0, size)
     base.trainable = False
     features = feature_model(base, None, "avg", BACKBONES[name].preprocessing, dtype="float32")
@@ -83,9 +83,9 @@ def shape(array: Any) -> list[int]:
     return [int(side) for side in array.shape]
 
 
-def steps(pictures: int) -> int:
+def steps(images: int) -> int:
     """Batches of an epoch."""
-    return len(filled(np.arange(pictures, dtype=np.int32), _BATCH)[0])
+    return len(filled(np.arange(images, dtype=np.int32), _BATCH)[0])
 
 
 if __name__ == "__main__":

@@ -29,12 +29,12 @@ def lacks(shared: Path) -> str:
 
 
 def measure(checkout: Checkout, shared: Path) -> dict[str, Any]:
-    """Classify all pictures of the archive, and count the right animals."""
-    pictures = checkout.folder.parent / "pictures"
-    unpack(shared / "datasets" / PETS, _FOLDER, pictures)
-    # Ends with 3, because the archive holds files that are no pictures.
+    """Classify all images of the archive, and count the right animals."""
+    images = checkout.folder.parent / "images"
+    unpack(shared / "datasets" / PETS, _FOLDER, images)
+    # Ends with 3, because the archive holds files that are no images.
     _, said = checkout.run(
-        *COMMAND.split(), "--top", "1", "--format", "jsonl", str(pictures / _FOLDER), check=False
+        *COMMAND.split(), "--top", "1", "--format", "jsonl", str(images / _FOLDER), check=False
     )
     rows = [json.loads(line) for line in said.splitlines() if line.startswith('{"file"')]
     if not rows:

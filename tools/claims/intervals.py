@@ -1,4 +1,4 @@
-"""How sure a difference of two accuracies is, if both were measured on the same pictures."""
+"""How sure a difference of two accuracies is, if both were measured on the same images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def paired_difference(
     Parameters
     ----------
     both, first_only, second_only, neither : int
-        Pictures by who is right; at least one in all.
+        Images by who is right; at least one in all.
 
     Returns
     -------

@@ -73,12 +73,12 @@ CLAIMS = (
     Claim("0.8", "a batch gives answers of (32, 2)", expected={"output": [32, 2]}),
     Claim("0.12", "3 epochs of 21 steps", shows=("run:alien-steps/model",)),
     Claim(
-        "0.16", "about .94 of 200 validation pictures", value=0.94,
+        "0.16", "about .94 of 200 validation images", value=0.94,
         shows=("whole:alien", "whole:alien-tuned"),
     ),
     Claim("0.18", "trained at 224, it can be used at 192, 160 and 128", shows=("sides:alien",)),
     Claim(
-        "1.1", "a whole classifier of ImageNet on a picture: logits (1, 1001), the class named",
+        "1.1", "a whole classifier of ImageNet on an image: logits (1, 1001), the class named",
         instead=("imagenet:imagenet",),
         lacks="its network of 1,001 classes was not at hand; a small one of Keras takes its place",
         how="With a network: `headstart classify --imagenet photo.jpg --output classes.png`.",
@@ -93,15 +93,15 @@ CLAIMS = (
         "1.7", "VGG16 at 150: 14,714,688 numbers, output (4, 4, 512)",
         expected={"parameters": 14_714_688, "output": [4, 4, 512]},
     ),
-    Claim("1.8", "way A is quick: the base runs once", shows=("ways:a",)),
+    Claim("1.8", "way A is quick: the backbone runs once", shows=("ways:a",)),
     Claim("1.9", "way B, end to end, is the same model and costs more", shows=("ways:b",)),
     Claim(
-        "2.1", "25,000 pictures, 20,000 to train", instead=("sizes:cats",),
-        lacks="the archive here has 4,000 of such pictures",
+        "2.1", "25,000 images, 20,000 to train", instead=("sizes:cats",),
+        lacks="the archive here has 4,000 of such images",
         how="`headstart recipe cats-vs-dogs-vgg16 --set download.location=FILE` on the whole one, "
         "`dvc repro split`, `headstart show tree`.",
     ),
-    Claim("2.2", "two corrupt pictures, removed by name", shows=("aside:cats",)),
+    Claim("2.2", "two corrupt images, removed by name", shows=("aside:cats",)),
     Claim(
         "2.7", "VGG16 with ImageNet's weights (2.6), 10 epochs: .93 on validation", value=0.93,
         shows=("run:cats-vgg16/model",), instead=("run:cats/model", "run:cats-plain/model"),
@@ -109,14 +109,14 @@ CLAIMS = (
     ),
     Claim(
         "2.7, without transfer", "a small network of its own: .76 on validation",
-        lacks="nothing here trains a network from the start on its pictures alone",
+        lacks="nothing here trains a network from the start on its images alone",
         how="Its notebook trains it; no recipe of ours does.",
     ),
     Claim(
-        "2.8", "500 pictures a class to train, 100 to validate", shows=("sizes:cats-sample-500",)
+        "2.8", "500 images a class to train, 100 to validate", shows=("sizes:cats-sample-500",)
     ),
     Claim(
-        "2.10", "on the sample, 20 epochs: about the validation accuracy of all pictures",
+        "2.10", "on the sample, 20 epochs: about the validation accuracy of all images",
         shows=("run:cats-vgg16-sample/model",),
         instead=("run:cats-sample/model", "run:cats-sample-500/model"),
         how=_BOTH,
@@ -128,7 +128,7 @@ CLAIMS = (
         how=_BOTH,
     ),
     Claim(
-        "3.1", "23,262 pictures, divided 8/1/1", instead=("sizes:resnet",),
+        "3.1", "23,262 images, divided 8/1/1", instead=("sizes:resnet",),
         lacks="`cats_vs_dogs` of TensorFlow Datasets was not at hand",
         how="`headstart recipe cats-vs-dogs-resnet101v2-finetune`, `dvc repro split`, `headstart "
         "show tree`.",
@@ -145,8 +145,8 @@ CLAIMS = (
         how=_RESNET,
     ),
     Claim(
-        "4.1", "102 classes, 52,718 and 17,692 pictures", instead=("sizes:fruits",),
-        lacks="the archive here has 10 of the classes and half of their pictures",
+        "4.1", "102 classes, 52,718 and 17,692 images", instead=("sizes:fruits",),
+        lacks="the archive here has 10 of the classes and half of their images",
         how="`headstart recipe fruits360-mobilenet --set download.location=FILE` on the whole one, "
         "`dvc repro`.",
     ),

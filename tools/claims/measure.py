@@ -108,7 +108,7 @@ class Project:
         )
         rows = list(csv.DictReader(io.StringIO(said[said.index("file,label") :])))
         if len(rows) != len(names):
-            raise RuntimeError(f"{len(rows)} of {len(names)} pictures were classified:\n{said}")
+            raise RuntimeError(f"{len(rows)} of {len(names)} images were classified:\n{said}")
         right = {row["file"]: Path(row["file"]).parent.name == row["label"] for row in rows}
         twice = [file for file in right if sha256_bytes(Path(file).read_bytes()) in seen]
         return {
@@ -118,10 +118,10 @@ class Project:
         }
 
     def resized(self, run: Run) -> list[dict[str, Any]]:
-        """The trained model on the test pictures at its own size and others."""
+        """The trained model on the test images at its own size and others."""
         _, said = self.checkout.run("headstart", "sizes", *map(str, run.sizes), "--json")
         rows = json.loads(said[said.index("{") :])["sizes"]
-        return [{"size": row["size"], **share(row["right"], row["pictures"])} for row in rows]
+        return [{"size": row["size"], **share(row["right"], row["images"])} for row in rows]
 
     def compare(self, pair: Pair) -> dict[str, Any]:
         """Lay the predictions of two models over one another."""
@@ -140,7 +140,7 @@ def outcome(data: Path) -> dict[str, Any]:
     table = read_json(data / "journal/runtime.json")
     backbone = read_json(data / "backbone/backbone.json")
     loaded = read_json(data / "metrics/download.json")
-    aside = pd.read_csv(data / "manifests/set_aside.csv", keep_default_na=False)
+    aside = pd.read_csv(data / "manifests/rejected.csv", keep_default_na=False)
     found = {
         which: {key: scores[which][key] for key in _SCORES if key in scores[which]}
         for which in ("head", "model")
@@ -150,12 +150,12 @@ def outcome(data: Path) -> dict[str, Any]:
         "kind": scores["kind"],
         "chosen_because": scores["chosen_because"],
         "classes": scores["classes"],
-        "train": scores["train_pictures"],
-        "validation": scores["validation_pictures"],
-        "test": scores["test_pictures"],
+        "train": scores["train_images"],
+        "validation": scores["validation_images"],
+        "test": scores["test_images"],
         "files": loaded["files"],
         "copies": loaded["duplicates"],
-        "set_aside": [
+        "rejected": [
             [PurePosixPath(path).as_posix(), reason]
             for path, reason in zip(aside["path"], aside["reason"], strict=True)
         ],
@@ -165,7 +165,7 @@ def outcome(data: Path) -> dict[str, Any]:
         "feature_shape": backbone["feature_shape"],
         "random_weights": backbone["random_weights"],
         "passes": table["passes_done"],
-        "avoided": table["passes_avoided"],
+        "cached": table["passes_cached"],
     }
 
 
@@ -175,7 +175,7 @@ def compared(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Any]:
     Parameters
     ----------
     first, second : DataFrame
-        ``image_id``, ``label`` and ``predicted``, a row a test picture.
+        ``image_id``, ``label`` and ``predicted``, a row a test image.
     """
     found = paired(first, second)
     counts = (found.both, found.first_only, found.second_only, found.neither)
@@ -209,7 +209,7 @@ def first_guesses(predictions: Predictions, which: str, classes: list[str]) -> p
 
 
 def unpack(archive: Path, folder: str, target: Path) -> list[str]:
-    """Unpack the pictures below a folder of an archive of our own; return their names."""
+    """Unpack the images below a folder of an archive of our own; return their names."""
     with zipfile.ZipFile(archive) as members:
         names = files_below(members, folder)
         members.extractall(target, names)

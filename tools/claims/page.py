@@ -14,13 +14,14 @@ from tools.claims.sections import basis, recipes, ways
 TITLE = """# The tutorials' claims, checked
 
 Written by `make claims` from [claims.json](claims.json), never by hand. It runs the recipes in a
-copy of the project, as a user would, on the pictures and weights of a folder (`SHARED`), and reads
+copy of the project, as a user would, on the images and weights of a folder (`SHARED`), and reads
 what the runs wrote. In brackets is the 95 % interval (Wilson's; of a difference Newcombe's for
 pairs, and p is McNemar's). The numbers of the items are those of [tutorials.md](tutorials.md).
 
-**measured**: what is claimed was measured (1.8 and 1.9 lay two ways over one another on one base,
-which any base can be). **in its place**: another base or other pictures took the place of what was
-not at hand, so it is no check of the claim. **not measured**: neither.
+**measured**: what is claimed was measured (1.8 and 1.9 lay two ways over one another on one
+backbone,
+which any backbone can be). **in its place**: another backbone or other images took the place of
+what was not at hand, so it is no check of the claim. **not measured**: neither.
 """
 
 

@@ -34,7 +34,7 @@ def _holds(claim: Claim, score: Mapping[str, Any], result: Mapping[str, Any]) ->
 
 
 def base(result: Mapping[str, Any]) -> str:
-    """The base's name for people: ``mobilenet_v2 in the place of VGG16``."""
+    """The backbone's name for people: ``mobilenet_v2 in the place of VGG16``."""
     other = result.get("instead_of")
     return f"{result['backbone']} in the place of {other}" if other else str(result["backbone"])
 
@@ -54,18 +54,18 @@ def _export(result: Mapping[str, Any], which: str, claim: Claim) -> str:
     forms = result["export"]
     same = all(form["pixels"]["same_first_guess_share"] == 1 for form in forms.values())
     apart = max(form["pixels"]["probability_differs_at_most"] for form in forms.values())
-    n = next(iter(forms.values()))["pixels"]["pictures"]
+    n = next(iter(forms.values()))["pixels"]["images"]
     return (
         f"{'the same first guess of all' if same else '**not the same first guess** of'} {n} test "
-        f"pictures in {len(forms)} forms, each loaded in a fresh process; probabilities differ by "
+        f"images in {len(forms)} forms, each loaded in a fresh process; probabilities differ by "
         f"at most {apart:.0e}"
     )
 
 
 def _aside(result: Mapping[str, Any], which: str, claim: Claim) -> str:
     del which, claim
-    names = ", ".join(f"`{path}` ({reason})" for path, reason in result["set_aside"])
-    return f"{len(result['set_aside'])} of {result['files']:,} files set aside, unnamed: {names}"
+    names = ", ".join(f"`{path}` ({reason})" for path, reason in result["rejected"])
+    return f"{len(result['rejected'])} of {result['files']:,} files rejected, unnamed: {names}"
 
 
 def _sides(result: Mapping[str, Any], which: str, claim: Claim) -> str:
@@ -76,7 +76,7 @@ def _sides(result: Mapping[str, Any], which: str, claim: Claim) -> str:
 def _sizes(result: Mapping[str, Any], which: str, claim: Claim) -> str:
     del which, claim
     return (
-        f"{result['train']:,} pictures to train, {result['validation']:,} to validate, "
+        f"{result['train']:,} images to train, {result['validation']:,} to validate, "
         f"{result['test']:,} to test, {len(result['classes'])} classes"
     )
 
@@ -108,7 +108,7 @@ def _way_b(found: Mapping[str, Any]) -> str:
     return (
         f"{base(found['way-a'])}: {way['passes']:,} passes, {way['seconds']:.0f} s, "
         f"{way['seconds'] / found['way-a']['seconds']:.1f} times those of way A; before training "
-        f"the probabilities of {before['pictures']:,} pictures differ by at most "
+        f"the probabilities of {before['images']:,} images differ by at most "
         f"{at_most(before['largest_difference']):.0e}"
     )
 

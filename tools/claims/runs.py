@@ -33,17 +33,17 @@ class Run:
     by_path : bool
         Give the weights as a file: Keras has another one for this size, which is not at hand.
     module : bool
-        Make a module in TensorFlow Hub's format of these weights, and take that for the base.
+        Make a module in TensorFlow Hub's format of these weights, and take that for the backbone.
     instead_of : str
-        The base whose place another takes here; "": none.
+        The backbone whose place another takes here; "": none.
     export : bool
         Run all stages, not only up to the evaluation.
     classified : str
-        Folder of the archive, over class folders, whose pictures the exported model classifies.
+        Folder of the archive, over class folders, whose images the exported model classifies.
     sizes : tuple of int
         Sides in pixels at which the trained model is tried as well.
     seen : str
-        Folder of the archive with the pictures that were trained on, to find copies in.
+        Folder of the archive with the images that were trained on, to find copies in.
     """
 
     name: str
@@ -98,7 +98,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two models on the same pictures.
+    """Two models on the same images.
 
     Attributes
     ----------
@@ -115,7 +115,7 @@ class Pair:
 
 V2 = {"backbone.name": "mobilenet_v2"}
 PLAIN = {"extract_features.views": "0"}
-#: A 20th of the 3,211 pictures that are trained on here, as 500 of 10,000 a class are there.
+#: A 20th of the 3,211 images that are trained on here, as 500 of 10,000 a class are there.
 TWENTIETH = {"sample.train_per_class": "100", "sample.validation_per_class": "20"}
 #: The tutorial's first classifier, for as many epochs in both ways.
 TEN = {"train_head.epochs": "10", "train_head.early_stopping_patience": "null"}
@@ -159,13 +159,13 @@ RUNS: Mapping[str, tuple[Run, ...]] = {
     "cats": (
         Run("cats-vgg16", _VGG, "as it is", PETS, VGG16),
         Run("cats-vgg16-sample", _SAMPLE, "as it is, 100 a class", PETS, VGG16, TWENTIETH),
-        Run("cats", _VGG, "2 views a picture", PETS, MOBILENET_V2, V2, instead_of="VGG16"),
+        Run("cats", _VGG, "2 views an image", PETS, MOBILENET_V2, V2, instead_of="VGG16"),
         Run(
-            "cats-sample", _SAMPLE, "100 a class, 2 views a picture", PETS, MOBILENET_V2,
+            "cats-sample", _SAMPLE, "100 a class, 2 views an image", PETS, MOBILENET_V2,
             {**V2, **TWENTIETH}, instead_of="VGG16",
         ),
         Run(
-            "cats-sample-500", _SAMPLE, "500 a class, 2 views a picture", PETS, MOBILENET_V2,
+            "cats-sample-500", _SAMPLE, "500 a class, 2 views an image", PETS, MOBILENET_V2,
             V2, instead_of="VGG16",
         ),
         Run(
@@ -213,13 +213,13 @@ PAIRS: Mapping[str, tuple[Pair, ...]] = {
              ("alien-tuned", "model"), ("alien-tuned", "head")),
     ),
     "cats": (
-        Pair("cats-vgg16-pair", "all pictures minus the sample",
+        Pair("cats-vgg16-pair", "all images minus the sample",
              ("cats-vgg16", "model"), ("cats-vgg16-sample", "model")),
-        Pair("cats-pair", "MobileNetV2, all pictures minus 100 a class, 2 views a picture",
+        Pair("cats-pair", "MobileNetV2, all images minus 100 a class, 2 views an image",
              ("cats", "model"), ("cats-sample", "model")),
-        Pair("cats-500-pair", "MobileNetV2, all pictures minus 500 a class, 2 views a picture",
+        Pair("cats-500-pair", "MobileNetV2, all images minus 500 a class, 2 views an image",
              ("cats", "model"), ("cats-sample-500", "model")),
-        Pair("cats-plain-pair", "MobileNetV2, all pictures minus 100 a class, no views",
+        Pair("cats-plain-pair", "MobileNetV2, all images minus 100 a class, no views",
              ("cats-plain", "model"), ("cats-sample-plain", "model")),
     ),
     "resnet": (

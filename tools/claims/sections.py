@@ -19,14 +19,14 @@ other work: they are no comparison.
 """
 _WAYS = """
 The dense classifier of `vgg16-features` ({learn:,} numbers that learn) on {base} at {size} in the
-place of VGG16, from the same first weights, on the same {train:,} pictures to train and
+place of VGG16, from the same first weights, on the same {train:,} images to train and
 {validation:,} to validate, for {epochs} epochs. A is `dvc repro evaluate` with an empty store, from
-the archive to the scores, and converts the base as well. B is one process of Keras with Keras'
-loader, from class folders to the classes of the test pictures. Both in one run, one after the
+the archive to the scores, and converts the backbone as well. B is one process of Keras with Keras'
+loader, from class folders to the classes of the test images. Both in one run, one after the
 other.
 """
 _BEFORE = """
-**Before training** both are the same model: of {pictures:,} pictures, on the same pixels, no
+**Before training** both are the same model: of {images:,} images, on the same pixels, no
 probability differs by more than {largest:.0e}, and the first guess is the same for {same:,}. (The
 probabilities reach from {lowest:.2f} to {highest:.2f}. A's features come from LiteRT, B runs in
 Keras.)
@@ -91,7 +91,7 @@ def _told(run: Run, found: Mapping[str, Any], lacks: Mapping[str, str]) -> Itera
     if run.name not in found:
         return
     result = found[run.name]
-    aside = f", {len(result['set_aside'])} set aside" if result["set_aside"] else ""
+    aside = f", {len(result['rejected'])} rejected" if result["rejected"] else ""
     copies = f", {result['copies']} of them copies of others" if result["copies"] else ""
     tuned = result["kind"] == "fine_tuned"
     chosen = f" Chosen because {result['chosen_because']}." if tuned else ""
@@ -115,7 +115,7 @@ def ways(found: Mapping[str, Any]) -> list[str]:
         (what, f"{way['passes']:,}", f"{way['seconds']:.1f}",
          text.decimal(way["seconds"] / b["seconds"], 2), text.share(score, n))
         for what, way, score, n in (
-            (f"B: the base inside of `fit`, {b['epochs']} epochs", b, b, b["n"]),
+            (f"B: the backbone inside of `fit`, {b['epochs']} epochs", b, b, b["n"]),
             ("A: features once, then the same epochs on them", a, a["model"], a["test"]),
             ("A again, with another learning rate", again, again["model"], again["test"]),
         )
@@ -125,7 +125,7 @@ def ways(found: Mapping[str, Any]) -> list[str]:
         validation=a["validation"], epochs=b["epochs"],
     )  # fmt: skip
     told = _BEFORE.format(
-        pictures=before["pictures"], largest=at_most(before["largest_difference"]),
+        images=before["images"], largest=at_most(before["largest_difference"]),
         same=before["same_first_guess"], lowest=before["lowest"], highest=before["highest"],
     )  # fmt: skip
     return [

@@ -8,7 +8,7 @@ from typing import Any
 
 from tools.claims.runs import RUNS
 
-#: Fewer pictures than this do not carry a fourth digit.
+#: Fewer images than this do not carry a fourth digit.
 _FOUR_DIGITS = 400
 
 
@@ -19,7 +19,7 @@ def decimal(value: float, digits: int) -> str:
 
 
 def accuracy(score: Mapping[str, Any], n: int) -> str:
-    """``.924``, with a fourth digit from 400 pictures on."""
+    """``.924``, with a fourth digit from 400 images on."""
     return decimal(score["accuracy"], 4 if n >= _FOUR_DIGITS else 3)
 
 
@@ -44,7 +44,7 @@ def difference(pair: Mapping[str, Any]) -> str:
     """The same with the counts that it rests on."""
     test = "McNemar's exact test" if pair["exact"] else "McNemar's test"
     return (
-        f"{brief(pair)} ({test}): of {pair['shared']:,} pictures the first alone is right about "
+        f"{brief(pair)} ({test}): of {pair['shared']:,} images the first alone is right about "
         f"{pair['first_only']}, the second alone about {pair['second_only']}"
     )
 

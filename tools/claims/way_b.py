@@ -1,11 +1,12 @@
-"""Way B of the tutorial: dense layers on the frozen base, run end to end by Keras in every epoch.
+"""Way B of the tutorial: dense layers on the frozen backbone, run end to end by Keras in every
+epoch.
 
     python -m tools.claims.way_b compare PROJECT
-    python -m tools.claims.way_b train PROJECT PICTURES
+    python -m tools.claims.way_b train PROJECT IMAGES
 
 PROJECT is a copy of this project in which way A has run: base, first weights of the head, division
 and settings are taken from there. ``compare`` gives the probabilities of both ways before any
-training; ``train`` trains on PICTURES, which holds train, validation and test over class folders.
+training; ``train`` trains on IMAGES, which holds train, validation and test over class folders.
 Run by ``tools/claims`` as a process of its own; prints one line of JSON.
 """
 
@@ -40,18 +41,18 @@ def main() -> None:
     )
     parser.add_argument("what", choices=["compare", "train"])
     parser.add_argument("project", type=Path)
-    parser.add_argument("pictures", type=Path, nargs="?")
+    parser.add_argument("images", type=Path, nargs="?")
     options = parser.parse_args()
     found = (
         compare(options.project)
         if options.what == "compare"
-        else train(options.project, options.pictures)
+        else train(options.project, options.images)
     )
     print(json.dumps(found))
 
 
 def both_ways(project: Path) -> tuple[Any, Any, Features]:
-    """The head that way A starts from, the same on its base in Keras, and the recorded features."""
+    """The head that way A starts from, the same on its backbone in Keras, and the features."""
     from headstart.keras.export.model import classifier
     from headstart.keras.training.head import build_head, dump_head, head_spec, set_statistics
 
@@ -69,7 +70,7 @@ def both_ways(project: Path) -> tuple[Any, Any, Features]:
 
 
 def compare(project: Path) -> dict[str, Any]:
-    """Probabilities of every picture by both ways, before training, on the same pixels."""
+    """Probabilities of every image by both ways, before training, on the same pixels."""
     head, whole, recorded = both_ways(project)
     manifest = read_split(project / "data/manifests/sample.csv")
     size = whole.input_shape[1]
@@ -78,14 +79,14 @@ def compare(project: Path) -> dict[str, Any]:
         for split in SPLITS:
             rows = manifest[manifest["split"] == split]
             if list(rows["image_id"]) != list(recorded.rows(split)["image_id"]):
-                raise RuntimeError(f"The features of {split} are of other pictures.")
+                raise RuntimeError(f"The features of {split} are of other images.")
             for start in range(0, len(rows), _AT_ONCE):
                 batch = decoded(reader, rows.iloc[start : start + _AT_ONCE], size)
                 features = recorded.array(split)[start : start + _AT_ONCE]
                 ways.append((head.predict_on_batch(features), whole.predict_on_batch(batch)))
     a, b = (np.concatenate(parts).astype(np.float64) for parts in zip(*ways, strict=True))
     return {
-        "pictures": len(a),
+        "images": len(a),
         "largest_difference": float(np.abs(a - b).max()),
         "same_first_guess": int((a.argmax(axis=1) == b.argmax(axis=1)).sum()),
         "lowest": float(a[:, 0].min()),
@@ -104,8 +105,8 @@ def decoded(reader: ShardReader, rows: pd.DataFrame, size: int) -> Any:
     ).astype(np.float32)
 
 
-def train(project: Path, pictures: Path) -> dict[str, Any]:
-    """Train by ``fit`` on Keras' own data loader, and classify the test pictures."""
+def train(project: Path, images: Path) -> dict[str, Any]:
+    """Train by ``fit`` on Keras' own data loader, and classify the test images."""
     from headstart.keras.runtime import keras
 
     params = read_params(project / "params.yaml").train_head
@@ -114,7 +115,7 @@ def train(project: Path, pictures: Path) -> dict[str, Any]:
     classes = list(recorded.header.classes)
     parts = {
         split: keras.utils.image_dataset_from_directory(
-            pictures / split, label_mode="categorical", class_names=classes,
+            images / split, label_mode="categorical", class_names=classes,
             image_size=model.input_shape[1:3], batch_size=params.batch_size,
             shuffle=split == "train", seed=42, verbose=False,
         )

@@ -1,4 +1,6 @@
-"""Way A, features once and a dense head on them, beside way B, the same head on the frozen base."""
+"""Way A, features once and a dense head on them, beside way B, the same head on the frozen
+backbone.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,10 @@ def measure(project: Project, way_a: str) -> dict[str, Any]:
         Name of that run.
     """
     folder = project.checkout.folder
-    pictures = folder.parent / "pictures"
-    lay_out(folder / "data", pictures)
+    images = folder.parent / "images"
+    lay_out(folder / "data", images)
     equal = json.loads(way_b(project, "compare", folder)[1])
-    seconds, printed = way_b(project, "train", folder, pictures)
+    seconds, printed = way_b(project, "train", folder, images)
     trained = json.loads(printed)
     predicted = trained.pop("predicted")
     result = project.results[way_a]
@@ -55,7 +57,7 @@ def way_b(project: Project, *words: str | Path) -> tuple[float, str]:
 
 
 def lay_out(data: Path, target: Path) -> None:
-    """Write the pictures as the tutorial has them: split, class, file; named by their sha256."""
+    """Write the images as the tutorial has them: split, class, file; named by their sha256."""
     rows = read_split(data / "manifests/sample.csv")
     with ShardReader(data / "images") as reader:
         for row in rows.itertuples():

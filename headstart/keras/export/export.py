@@ -1,7 +1,7 @@
 """The forms in which the model leaves the project, each reloaded and compared, and their card.
 
 Every form is loaded again in a fresh process, as a stranger would load it, and compared with the
-evaluated predictions on the same test pictures; if one does not agree, nothing is written. All
+evaluated predictions on the same test images; if one does not agree, nothing is written. All
 bytes depend on the model alone.
 """
 
@@ -27,7 +27,7 @@ from headstart.export.parity import Agreement, compare
 from headstart.export.readme import readme
 from headstart.export.record import ExportedModel
 from headstart.export.summary import labels_text
-from headstart.stage.run_statistics import Journal
+from headstart.stage.run_statistics import RunStatistics
 from headstart.training.labels import write_labels
 from headstart.training.model_folder import ModelRecord, read_head, read_model
 
@@ -60,13 +60,13 @@ class Model:
 
     @property
     def tuned_folder(self) -> Path | None:
-        """Where the base's fine-tuned weights lie; None: it has its pretrained ones."""
+        """Where the backbone's fine-tuned weights lie; None: it has its pretrained ones."""
         return self.folder if self.record.kind == "fine_tuned" else None
 
 
 @dataclass(frozen=True)
 class Shown:
-    """The pictures that every form is run on, as files and as pixels, and those for int8."""
+    """The images that every form is run on, as files and as pixels, and those for int8."""
 
     contents: list[bytes]
     pixels: Pixels
@@ -86,9 +86,9 @@ def write_and_read(
     trained: Model,
     names: Sequence[FormName],
     shown: Shown,
-    journal: Journal,
+    run_statistics: RunStatistics,
 ) -> Written:
-    """Write each form; have it loaded again in a process of its own, and run on the pictures."""
+    """Write each form; have it loaded again in a process of its own, and run on the images."""
     from headstart.keras.export.fresh_process import readers
 
     ordered = [name for name in FORMS if name in names]
@@ -121,33 +121,35 @@ def write_and_read(
                 if not may_lack(name, trained.backbone):
                     raise HeadstartError(f"{error} {_TAKE_IT_OUT}") from error
                 print(f"{error} It is left out.")
-                left_out[name] = "LiteRT cannot convert this base (extract_features.engine: keras)"
+                left_out[name] = (
+                    "LiteRT cannot convert this backbone (extract_features.engine: keras)"
+                )
                 continue
             clock(name)
             fresh.read(name, folder / FORMS[name].path)
         readings = fresh.results()
         clock("waiting_for_readers")
-    journal.note(parts_seconds=clock.seconds)
+    run_statistics.note(parts_seconds=clock.seconds)
     if not readings:
         raise HeadstartError(
             f"None of the forms {', '.join(ordered)} can be made of this model. Nothing was "
-            "exported. Add saved_model to export.forms in params.yaml: it holds any base."
+            "exported. Add saved_model to export.forms in params.yaml: it holds any backbone."
         )
     return Written(readings, left_out)
 
 
 _KERAS_FORMS = ("keras", "h5")
 _NO_STANDARD_LAYERS = (
-    "it holds standard layers alone, and this base is a module of TensorFlow Hub; a SavedModel has "
-    "the module inside"
+    "it holds standard layers alone, and this backbone is a module of TensorFlow Hub; a "
+    "SavedModel has the module inside"
 )
 _TAKE_IT_OUT = (
-    "Nothing was exported. Take it out of export.forms in params.yaml, or choose another base."
+    "Nothing was exported. Take it out of export.forms in params.yaml, or choose another backbone."
 )
 
 
 def may_lack(name: FormName, backbone: BackboneRecord) -> bool:
-    """Whether a form may be left out: the base is one that never ran on LiteRT."""
+    """Whether a form may be left out: the backbone is one that never ran on LiteRT."""
     return FORMS[name].library == "litert" and backbone.engine == "keras"
 
 
@@ -174,7 +176,7 @@ def write_pages(
 
 
 def refusals(readings: Mapping[FormName, Reading], rows: pd.DataFrame) -> dict[str, str]:
-    """Path of each picture that a form refused, and why."""
+    """Path of each image that a form refused, and why."""
     return {
         rows["path"].iloc[place]: reason
         for reading in readings.values()
@@ -223,7 +225,7 @@ def rounding(evaluated: Floats, expected: Floats) -> dict[str, Any]:
 
 
 def base_features(backbone: BackboneRecord, folder: Path, batch: Pixels) -> Floats:
-    """Features of pictures by the engine that recorded them, float32."""
+    """Features of images by the engine that recorded them, float32."""
     if backbone.engine == "keras":
         from headstart.keras.networks.engine import KerasFunction
 

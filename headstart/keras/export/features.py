@@ -35,9 +35,9 @@ def cut(model: keras.Model, layer: str | None = None) -> keras.Model:
     ----------
     model : keras.Model
         As :func:`headstart.keras.export.model.classifier` builds it: one layer after another, of
-        which the base and the head are models in themselves.
+        which the backbone and the head are models in themselves.
     layer : str or None
-        Of the base, between base and head, or of the head; None: what the head reads.
+        Of the backbone, between base and head, or of the head; None: what the head reads.
 
     Raises
     ------
@@ -76,5 +76,5 @@ def _no_such(layer: str | None, names: list[str]) -> HeadstartError:
     return ParameterError(
         f"The option `--layer` must be a layer of the exported model. Got {layer!r} instead.{hint} "
         f"The last ones, bottom up: {', '.join(names[-5:])}. `headstart show model --layers` lists "
-        "all of the base's."
+        "all of the backbone's."
     )

@@ -1,4 +1,4 @@
-"""Starts the processes that load exported forms, and collects what these say of pictures."""
+"""Starts the processes that load exported forms, and collects what these say of images."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _SHOWN = 2000
 
 @dataclass(frozen=True)
 class Reading:
-    """What a form said of the pictures.
+    """What a form said of the images.
 
     Attributes
     ----------
-    outputs : mapping of str to ndarray of shape (n_pictures, n_classes), float32
+    outputs : mapping of str to ndarray of shape (n_images, n_classes), float32
         By the way in: ``pixels``, and for the SavedModel ``encoded``, NaN where it refused a file.
     refused : mapping of int to str
         Position of each file that it refused, and why.
@@ -58,8 +58,8 @@ class _Process:
             stderr=self._said,
         )
 
-    def send(self, path: Path, pictures: Mapping[str, str], lengths: list[int]) -> None:
-        task = reload.Task(path=str(path), lengths=lengths, answers=str(self._answers), **pictures)
+    def send(self, path: Path, images: Mapping[str, str], lengths: list[int]) -> None:
+        task = reload.Task(path=str(path), lengths=lengths, answers=str(self._answers), **images)
         assert self._process.stdin is not None  # noqa: S101 - asked for above; tells mypy
         try:
             self._process.stdin.write(json.dumps(asdict(task)).encode() + b"\n")
@@ -102,7 +102,7 @@ class Readers:
 
     def __init__(self, names: Sequence[FormName], folder: Path) -> None:
         self._folder = folder
-        self._pictures: dict[str, str] = {}
+        self._images: dict[str, str] = {}
         self._lengths: list[int] = []
         self._all: list[_Process] = []
         self._busy: list[_Process] = []
@@ -113,11 +113,11 @@ class Readers:
         self._ready = {name: self._start(name) for name in names[:1]}
 
     def show(self, pixels: Pixels, contents: Sequence[bytes]) -> None:
-        """Say which pictures all forms are to be run on; before the first :meth:`read`."""
-        self._pictures = {way: str(self._folder / f"{way}.in") for way in ("pixels", "encoded")}
-        with Path(self._pictures["pixels"]).open("wb") as file:
+        """Say which images all forms are to be run on; before the first :meth:`read`."""
+        self._images = {way: str(self._folder / f"{way}.in") for way in ("pixels", "encoded")}
+        with Path(self._images["pixels"]).open("wb") as file:
             np.save(file, pixels)
-        Path(self._pictures["encoded"]).write_bytes(b"".join(contents))
+        Path(self._images["encoded"]).write_bytes(b"".join(contents))
         self._lengths = [len(content) for content in contents]
         self._ready |= {name: self._start(name) for name in self._names[1:_AT_ONCE]}
 
@@ -126,7 +126,7 @@ class Readers:
         while len(self._busy) >= _AT_ONCE:
             self._collect()
         process = self._ready.pop(name, None) or self._start(name)
-        process.send(path, self._pictures, self._lengths)
+        process.send(path, self._images, self._lengths)
         self._busy.append(process)
 
     def results(self) -> dict[FormName, Reading]:

@@ -1,7 +1,8 @@
-"""Encoded pictures to pixels inside a TensorFlow graph: what an exported model does for itself.
+"""Encoded images to pixels inside a TensorFlow graph: what an exported model does for itself.
 
 The nearest equivalent of :mod:`headstart.images.resize`. Formats are told by their first bytes.
-JPEG is decoded as Pillow decodes it (accurate integer DCT, reduced where the picture is large); its EXIF
+JPEG is decoded as Pillow decodes it (accurate integer DCT, reduced where the image is large); its
+EXIF
 orientation is read from the bytes and applied; transparency lies over white; the resize is bilinear
 with antialias, one axis after the other with 8-bit values in between, as Pillow does it. Hardly a
 value differs, and then by 1 of 255. :data:`NOT_COVERED` says what is not done.
@@ -28,7 +29,7 @@ _JPEG_RATIOS = (1, 2, 4, 8)
 
 
 def decode(content: Any, size: int) -> Any:
-    """One encoded picture as pixels.
+    """One encoded image as pixels.
 
     Parameters
     ----------
@@ -44,19 +45,19 @@ def decode(content: Any, size: int) -> Any:
     Raises
     ------
     tf.errors.InvalidArgumentError
-        When run on bytes that are no picture of a supported format.
+        When run on bytes that are no image of a supported format.
     """
-    picture, extent = _decoded(content, size)
+    image, extent = _decoded(content, size)
     # Turned when it is a small square, as in training; the filter is symmetric.
-    return _upright(resize(picture, extent, size), exif_orientation(content))
+    return _upright(resize(image, extent, size), exif_orientation(content))
 
 
-def resize(picture: Any, extent: Any, size: int) -> Any:
+def resize(image: Any, extent: Any, size: int) -> Any:
     """Bilinear with antialias, across and then down, rounded to 8 bits after each.
 
     Parameters
     ----------
-    picture : uint8 tensor of shape (height, width, 3)
+    image : uint8 tensor of shape (height, width, 3)
     extent : float32 tensor of shape (2,)
         Height and width of the part that is taken, from the upper left corner: a reduced JPEG has
         a last row and column that the original fills only in part.
@@ -66,16 +67,16 @@ def resize(picture: Any, extent: Any, size: int) -> Any:
     -------
     uint8 tensor of shape (size, size, 3)
     """
-    height = tf.shape(picture)[0]
-    across = _resized(picture, (height, size), (1.0, size / extent[1]))
+    height = tf.shape(image)[0]
+    across = _resized(image, (height, size), (1.0, size / extent[1]))
     square = _resized(across, (size, size), (size / extent[0], 1.0))
     return tf.ensure_shape(square, (size, size, 3))
 
 
-def _resized(picture: Any, shape: Any, scale: Any) -> Any:
+def _resized(image: Any, shape: Any, scale: Any) -> Any:
     # What tf.image.resize(antialias=True) calls, which cannot be told a part of a pixel.
     values = tf.raw_ops.ScaleAndTranslate(
-        images=picture[None],
+        images=image[None],
         size=tf.stack(shape),
         scale=tf.stack(scale),
         translation=tf.zeros(2),
@@ -87,7 +88,7 @@ def _resized(picture: Any, shape: Any, scale: Any) -> Any:
 
 
 def _decoded(content: Any, size: int) -> tuple[Any, Any]:
-    """A uint8 picture (height, width, 3) as it is stored, and its extent."""
+    """A uint8 image (height, width, 3) as it is stored, and its extent."""
     kinds = [
         (b"\xff\xd8\xff", lambda: _jpeg(content, size)),
         (b"\x89PNG\r\n\x1a\n", lambda: _whole(_png(content))),
@@ -100,17 +101,17 @@ def _decoded(content: Any, size: int) -> tuple[Any, Any]:
     )
     known = tf.Assert(
         tf.reduce_any(is_kind),
-        [f"These bytes are no picture of a format that this model reads ({_SUPPORTED})."],
+        [f"These bytes are no image of a format that this model reads ({_SUPPORTED})."],
     )
     with tf.control_dependencies([known]):
         which = tf.argmax(tf.cast(is_kind, tf.int32), output_type=tf.int32)
-    picture, extent = tf.switch_case(which, [decoder for _, decoder in kinds])
-    picture.set_shape((None, None, 3))
-    return picture, extent
+    image, extent = tf.switch_case(which, [decoder for _, decoder in kinds])
+    image.set_shape((None, None, 3))
+    return image, extent
 
 
-def _whole(picture: Any) -> tuple[Any, Any]:
-    return picture, tf.cast(tf.shape(picture)[:2], tf.float32)
+def _whole(image: Any) -> tuple[Any, Any]:
+    return image, tf.cast(tf.shape(image)[:2], tf.float32)
 
 
 def _jpeg(content: Any, size: int) -> tuple[Any, Any]:
@@ -120,8 +121,8 @@ def _jpeg(content: Any, size: int) -> tuple[Any, Any]:
     which = sum(tf.cast(times >= ratio, tf.int32) for ratio in _JPEG_RATIOS[1:])
 
     def at(ratio: int) -> tuple[Any, Any]:
-        picture = tf.io.decode_jpeg(content, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
-        return picture, tf.cast(shape, tf.float32) / ratio
+        image = tf.io.decode_jpeg(content, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
+        return image, tf.cast(shape, tf.float32) / ratio
 
     return tf.switch_case(  # type: ignore[no-any-return]
         which, [lambda ratio=ratio: at(ratio) for ratio in _JPEG_RATIOS]

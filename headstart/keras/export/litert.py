@@ -1,6 +1,6 @@
-"""A classifier as LiteRT files: float32, float16 weights, int8 calibrated on real pictures.
+"""A classifier as LiteRT files: float32, float16 weights, int8 calibrated on real images.
 
-All take one uint8 picture and give float32 probabilities. BatchNormalization is a scale and a shift
+All take one uint8 image and give float32 probabilities. BatchNormalization is a scale and a shift
 before the converter sees it (see
 :mod:`headstart.keras.networks.convert`), which it joins with the layer before.
 """
@@ -45,23 +45,23 @@ def to_int8(model: keras.Model, calibration: Pixels) -> bytes:
     ----------
     model : keras.Model
     calibration : ndarray of shape (n, size, size, 3), uint8
-        Pictures like those of training: how large each activation gets on them is what 8 bits
+        Images like those of training: how large each activation gets on them is what 8 bits
         are divided over.
     """
 
-    def pictures() -> Iterator[list[Pixels]]:
-        for picture in calibration:
-            yield [picture[None]]
+    def images() -> Iterator[list[Pixels]]:
+        for image in calibration:
+            yield [image[None]]
 
     ready = converter(model, "uint8")
     ready.optimizations = [tf.lite.Optimize.DEFAULT]
-    ready.representative_dataset = pictures
+    ready.representative_dataset = images
     last = _output(to_float32(model))
     with quiet_stderr(), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         # TensorFlow warns of what it calls itself, and of an input that is no float; this one is
         # cast before it is quantized.
         warnings.simplefilter("ignore")
-        # The one public way to leave an operation out. Its own debugging is not wanted: no picture.
+        # The one public way to leave an operation out. Its own debugging is not wanted: no image.
         quantizer = tf.lite.experimental.QuantizationDebugger(
             converter=ready,
             debug_dataset=lambda: iter(()),

@@ -44,14 +44,15 @@ def classifier(
     head: Sequence[Mapping[str, Any]],
     head_weights: Mapping[str, Floats],
 ) -> keras.Model:
-    """Pixels to probabilities, of standard layers alone (and the module, of a base that is one).
+    """Pixels to probabilities, of standard layers alone (and the module, of a backbone that is
+    one).
 
     Parameters
     ----------
     record : BackboneRecord
     backbone_folder : Path
     weights_folder : Path or None
-        A fine-tuned model's folder; None: the base has its pretrained weights.
+        A fine-tuned model's folder; None: the backbone has its pretrained weights.
     head : sequence of dict
         Layers of the head.
     head_weights : mapping of str to ndarray
@@ -117,8 +118,8 @@ def load_keras(path: Path) -> keras.Model:
 
 
 def run_keras(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> Floats:
-    """Probabilities of pictures of shape (n, size, size, 3)."""
-    # One graph for any number of pictures: layer by layer, Keras takes four times as long.
+    """Probabilities of images of shape (n, size, size, 3)."""
+    # One graph for any number of images: layer by layer, Keras takes four times as long.
     shape = tf.TensorSpec((None, *pixels.shape[1:]), tf.uint8)
     graph = tf.function(
         lambda batch: model(tf.cast(batch, tf.float32), training=False),
@@ -135,7 +136,7 @@ def run_keras(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> Floats:
 def save_saved_model(model: keras.Model, classes: Sequence[str], folder: Path) -> None:
     """Write a SavedModel with two signatures, whose bytes depend on the model alone.
 
-    ``serving_default``: ``content``, a batch of encoded pictures (string, shape (n,)).
+    ``serving_default``: ``content``, a batch of encoded images (string, shape (n,)).
     ``pixels``: ``pixels``, uint8 of shape (n, size, size, 3). Both give ``label`` (string, (n,)),
     ``probability`` ((n,)), ``probabilities`` and ``classes`` (string) of shape (n, n_classes).
     """
@@ -174,9 +175,9 @@ def run_bytes(loaded: Any, contents: Sequence[bytes]) -> tuple[Floats, dict[int,
     Returns
     -------
     probabilities : ndarray of shape (n, n_classes), float32
-        NaN where a picture was refused.
+        NaN where an image was refused.
     refused : dict of int to str
-        Position of a picture that was refused, and why.
+        Position of an image that was refused, and why.
     """
     signature = loaded.signatures["serving_default"]
 
@@ -191,7 +192,7 @@ def run_bytes(loaded: Any, contents: Sequence[bytes]) -> tuple[Floats, dict[int,
         part = contents[start : start + _AT_ONCE]
         try:
             found[start : start + len(part)] = run(part)
-        except tf.errors.InvalidArgumentError:  # One picture is enough, and it is not said which.
+        except tf.errors.InvalidArgumentError:  # One image is enough, and it is not said which.
             for place, content in enumerate(part, start):
                 try:
                     found[place] = run([content])[0]
@@ -220,7 +221,7 @@ def _signatures(model: keras.Model, classes: Sequence[str]) -> dict[str, Any]:
             "label": tf.gather(names, tf.argmax(probabilities, axis=1)),
             "probability": tf.reduce_max(probabilities, axis=1),
             "probabilities": probabilities,
-            # A row for each picture: servers split every answer along its first axis.
+            # A row for each image: servers split every answer along its first axis.
             "classes": tf.repeat(names[None], tf.shape(probabilities)[0], axis=0),
         }
 

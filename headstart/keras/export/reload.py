@@ -1,7 +1,8 @@
-"""Loads an exported form as a stranger would, runs it on pictures, and ends.
+"""Loads an exported form as a stranger would, runs it on images, and ends.
 
 ``python -m headstart.keras.export.reload FORM`` imports what runs the form, then waits for one
-line of JSON on standard input (:class:`Task`) and leaves the probabilities where it says. A process of its
+line of JSON on standard input (:class:`Task`) and leaves the probabilities where it says. A
+process of its
 own knows nothing of the one that wrote the form: neither its objects nor its registered classes.
 """
 
@@ -39,7 +40,7 @@ class Task:
     pixels : str
         ``.npy``, uint8 (n, size, size, 3).
     encoded : str
-        The files of the same pictures, one after the other.
+        The files of the same images, one after the other.
     lengths : list of int
         Bytes of each of them.
     answers : str
@@ -53,7 +54,7 @@ class Task:
     answers: str
 
     def contents(self) -> list[bytes]:
-        """The files of the pictures."""
+        """The files of the images."""
         with Path(self.encoded).open("rb") as file:
             return [file.read(length) for length in self.lengths]
 
@@ -119,8 +120,8 @@ def _litert() -> Run:
         given = network.get_input_details()[0]["index"]
         result = network.get_output_details()[0]["index"]
         found = []
-        for picture in np.load(task.pixels):
-            network.set_tensor(given, picture[None])
+        for image in np.load(task.pixels):
+            network.set_tensor(given, image[None])
             network.invoke()
             found.append(network.get_tensor(result)[0])
         np.save(answers / "pixels.npy", np.stack(found))

@@ -31,7 +31,7 @@ class Source:
         Pixels to probabilities (:func:`headstart.keras.export.model.classifier`).
     classes : tuple of str
     calibration : ndarray of shape (n, size, size, 3), uint8, or None
-        Training pictures, which int8 needs.
+        Training images, which int8 needs.
     """
 
     model: keras.Model
@@ -69,7 +69,7 @@ def write(name: FormName, source: Source, folder: Path) -> None:
 
 def _int8(source: Source) -> bytes:
     if source.calibration is None:
-        raise ValueError("int8 needs pictures to calibrate on")
+        raise ValueError("int8 needs images to calibrate on")
     return litert.to_int8(source.model, source.calibration)
 
 

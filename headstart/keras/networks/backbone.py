@@ -1,4 +1,4 @@
-"""The headless base as a Keras model: built, cut, and put between pixels and features."""
+"""The headless backbone as a Keras model: built, cut, and put between pixels and features."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CAFFE_MEAN = (103.939, 116.779, 123.68)
 
 
 def build_base(name: str, alpha: float, image_size: int) -> keras.Model:
-    """The base without classifier or pooling, with the weights that Keras starts from.
+    """The backbone without classifier or pooling, with the weights that Keras starts from.
 
     The names of its layers do not depend on what this process built before.
 
@@ -36,7 +36,7 @@ def build_base(name: str, alpha: float, image_size: int) -> keras.Model:
     Returns
     -------
     keras.Model
-        From preprocessed pictures, float32 (n, image_size, image_size, 3), to the last map.
+        From preprocessed images, float32 (n, image_size, image_size, 3), to the last map.
     """
     backbone = BACKBONES[name]
     with fresh_names():
@@ -97,7 +97,7 @@ def load_base(
     folder : Path
         The backbone folder.
     weights_folder : Path or None
-        One that holds other weights of this base as ``base.weights.h5`` (a fine-tuned model's).
+        One that holds other weights of this backbone as ``base.weights.h5`` (a fine-tuned model's).
     """
     base = recorded_base(record, folder)
     if weights_folder is not None or record.name != HUB:
@@ -133,7 +133,7 @@ def load_weights(model: keras.Model, path: Path) -> None:
         raise HeadstartError(
             f"The weights in {path} are not those of a headless {model.name} with "
             f"{model.count_params():,} parameters: {_first_lines(error)}\nA file of "
-            "`model.save_weights('….weights.h5')` from the same base is needed: same name and "
+            "`model.save_weights('….weights.h5')` from the same backbone is needed: same name and "
             "alpha, `include_top=False`."
         ) from error
     empty = [weight.path for weight in floats if np.isnan(np.asarray(weight)).any()]
@@ -175,7 +175,7 @@ def cut_at(model: keras.Model, layer: str | None) -> keras.Model:
 
 
 def preprocess(pixels: Any, kind: Preprocessing | str) -> Any:
-    """Pixels from 0 to 255, red, green, blue, as the base was trained on them.
+    """Pixels from 0 to 255, red, green, blue, as the backbone was trained on them.
 
     Parameters
     ----------
@@ -233,7 +233,7 @@ def feature_model(
     preprocessing: Preprocessing | str,
     dtype: str = "uint8",
 ) -> keras.Model:
-    """The model from pixels to features, sharing the weights of the base.
+    """The model from pixels to features, sharing the weights of the backbone.
 
     Parameters
     ----------
@@ -248,7 +248,7 @@ def feature_model(
     -------
     keras.Model
         (n, size, size, 3) of ``dtype`` -> (n, features) or (n, height, width, channels), float32.
-        The base is called for inference: BatchNorm and dropout never learn in it.
+        The backbone is called for inference: BatchNorm and dropout never learn in it.
     """
     lower = cut_at(base, cut)
     pixels = keras.Input(shape=base.input_shape[1:], dtype=dtype, name="pixels")

@@ -1,4 +1,4 @@
-"""A Keras model as a LiteRT file, for one picture at a time, float32, the same bytes everywhere."""
+"""A Keras model as a LiteRT file, for one image at a time, float32, the same bytes everywhere."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Extraction by TensorFlow: for what LiteRT cannot convert, and for a GPU.
 
-The base is a frozen graph of one fixed batch shape. A smaller batch is padded, because the number
-of pictures in a batch changes the bits of each; with it fixed, a picture's features depend neither
+The backbone is a frozen graph of one fixed batch shape. A smaller batch is padded, because the
+number
+of images in a batch changes the bits of each; with it fixed, an image's features depend neither
 on its neighbors, nor on the process, nor on the number of threads.
 """
 
@@ -27,7 +28,7 @@ def device() -> str:
 
 
 class KerasFunction:
-    """Pixels to features by the frozen base of a backbone folder.
+    """Pixels to features by the frozen backbone of a backbone folder.
 
     Parameters
     ----------
@@ -36,7 +37,7 @@ class KerasFunction:
     record : BackboneRecord
         Its record.
     batch : int
-        Pictures that pass at once.
+        Images that pass at once.
     threads : int
         CPU threads.
     """
@@ -48,12 +49,12 @@ class KerasFunction:
         self._function = Frozen(model, batch)
 
     def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Run the base.
+        """Run the backbone.
 
         Parameters
         ----------
         pixels : ndarray of shape (n, size, size, 3), uint8
-            At most ``batch`` pictures.
+            At most ``batch`` images.
 
         Returns
         -------
@@ -70,12 +71,12 @@ class Frozen:
     model : keras.Model
         With one output, from pixels of shape (n, size, size, 3) as uint8 or float32.
     batch : int
-        Pictures that pass at once; fewer are padded.
+        Images that pass at once; fewer are padded.
 
     Attributes
     ----------
     shape : tuple of int
-        Of one picture's output.
+        Of one image's output.
     """
 
     def __init__(self, model: Any, batch: int) -> None:
@@ -87,7 +88,7 @@ class Frozen:
         self._function = _frozen(model, self._pixels)
 
     def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """The outputs of at most ``batch`` pictures, (n, *shape), float32."""
+        """The outputs of at most ``batch`` images, (n, *shape), float32."""
         padded = np.zeros(self._pixels, dtype=np.uint8)
         padded[: len(pixels)] = pixels
         outputs = np.asarray(self._function(tf.constant(padded))[0], dtype=np.float32)

@@ -14,12 +14,12 @@ from headstart.features.forward_passes import Function
 
 
 def engine(folder: Path, backbone: BackboneRecord) -> tuple[dict[str, Any], str]:
-    """How :func:`extract` is to run the base, and the device that it runs on."""
+    """How :func:`extract` is to run the backbone, and the device that it runs on."""
     make: Callable[[], Function]
     if backbone.engine == "keras":
         from headstart.keras.networks.engine import KerasFunction, device
 
-        # Pictures and views share the one graph that is made.
+        # Images and views share the one graph that is made.
         make = cache(partial(KerasFunction, folder, backbone, KERAS_BATCH, cores()))
         return {"make_function": make, "batch": KERAS_BATCH, "functions": 1}, device()
     from headstart.backbones.litert import LiteRTFunction

@@ -1,7 +1,8 @@
-"""A TensorFlow Hub module as the headless base: one layer of Keras 3 over its own variables.
+"""A TensorFlow Hub module as the headless backbone: one layer of Keras 3 over its own variables.
 
 ``hub.KerasLayer`` belongs to Keras 2 and cannot enter a model of Keras 3, and needs a package that
-nobody maintains. Of what it does, this is what a base needs: a module of TensorFlow 2 (a SavedModel
+nobody maintains. Of what it does, this is what a backbone needs: a module of TensorFlow 2 (a
+SavedModel
 that can be called) with its variables, their regularization losses and its mode of training; or, as
 features that cannot be trained, one in the older hub format or with signatures alone.
 """
@@ -26,7 +27,7 @@ from headstart.keras.networks.hub_checks import (
 )
 from headstart.keras.runtime import fresh_names, keras, tf
 
-#: The layer's name in the base.
+#: The layer's name in the backbone.
 LAYER = "module"
 #: What tells the older format (``hub.Module`` of TensorFlow 1) from SavedModels.
 _OLD_FORMAT = "tfhub_module.pb"
@@ -42,11 +43,11 @@ class Interface:
     kind : str
         In words, for people.
     function : callable
-        From pictures, float32 (n, size, size, 3) of 0 to 1, to features.
+        From images, float32 (n, size, size, 3) of 0 to 1, to features.
     takes_training : bool
         Whether the function can be told that it is training.
     size : int or None
-        Side of the pictures that it expects; None: it says none.
+        Side of the images that it expects; None: it says none.
     trainable, fixed : tuple of tf.Variable
         What may learn, and what may not.
     losses : tuple of callable
@@ -72,7 +73,7 @@ def load_interface(folder: Path) -> Interface:
     ------
     HeadstartError
         If TensorFlow cannot load it, it reaches for files or Python, or it offers no function from
-        any number of pictures to features.
+        any number of images to features.
     """
     check_operations(folder)
     old = (folder / _OLD_FORMAT).is_file()
@@ -88,25 +89,25 @@ def load_interface(folder: Path) -> Interface:
             return _by_signature(loaded, name, old=old)
     raise HeadstartError(
         "This module can neither be called nor has it a signature `default` or `serving_default`: "
-        f"{', '.join(loaded.signatures) or 'none'} is what there is. A feature vector of pictures "
+        f"{', '.join(loaded.signatures) or 'none'} is what there is. A feature vector of images "
         "is needed ('feature-vector' in its name on TensorFlow Hub)."
     )
 
 
 def build_hub(folder: Path, image_size: int | None) -> keras.Model:
-    """A module as a base.
+    """A module as a backbone.
 
     Parameters
     ----------
     folder : Path
         The module's files.
     image_size : int or None
-        Side of the pictures; None: what the module expects.
+        Side of the images; None: what the module expects.
 
     Returns
     -------
     keras.Model
-        Pictures of 0 to 1, float32 (n, size, size, 3), to features: its one layer is
+        Images of 0 to 1, float32 (n, size, size, 3), to features: its one layer is
         :data:`LAYER`.
 
     Raises
@@ -114,17 +115,17 @@ def build_hub(folder: Path, image_size: int | None) -> keras.Model:
     ParameterError
         If the module expects another size, or says none and none is given.
     HeadstartError
-        If it is no module of picture features.
+        If it is no module of image features.
     """
     interface = load_interface(folder)
     size = _size(interface, image_size)
     with fresh_names():
-        pictures = keras.Input((size, size, 3), name="pictures")
+        images = keras.Input((size, size, 3), name="images")
         try:
-            features = HubLayer(interface)(pictures)
+            features = HubLayer(interface)(images)
         except Exception as error:
             raise HeadstartError(
-                f"This module does not take pictures of {size} × {size}: {why(error)}"
+                f"This module does not take images of {size} × {size}: {why(error)}"
             ) from error
         shape = getattr(features, "shape", ())
         if len(shape) not in {2, 4} or any(side is None for side in shape[1:]):
@@ -132,7 +133,7 @@ def build_hub(folder: Path, image_size: int | None) -> keras.Model:
                 f"This module gives {shape or type(features).__name__}, and no feature vector or "
                 "map of known size. Take one with 'feature-vector' in its name."
             )
-        return keras.Model(pictures, features, name=HUB)
+        return keras.Model(images, features, name=HUB)
 
 
 class HubLayer(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
@@ -155,11 +156,12 @@ class HubLayer(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Features of a batch of pictures."""
+        """Features of a batch of images."""
         interface = self._interface
         told = {"training": bool(training)} if interface.takes_training else {}
         features = interface.function(inputs, **told)
-        # Of a mixed-precision module; anything but one array is refused where the base is built.
+        # Of a mixed-precision module; anything but one array is refused where the backbone is
+        # built.
         return tf.cast(features, "float32") if tf.is_tensor(features) else features
 
     def _regularization(self, _: Any) -> Any:
@@ -201,14 +203,14 @@ def _by_signature(loaded: Any, name: str, *, old: bool) -> Interface:
     if len(inputs) != 1 or (output != "default" and len(outputs) != 1):
         raise HeadstartError(
             f"The signature `{name}` of this module takes {', '.join(inputs)} and gives "
-            f"{', '.join(outputs)}; one batch of pictures to one array of features is needed."
+            f"{', '.join(outputs)}; one batch of images to one array of features is needed."
         )
     size = takes([signature])
     check_resources([signature], signature.variables)
     kind = "older hub format" if old else f"SavedModel with the signature `{name}` alone"
     return Interface(
         kind=f"{kind}: features only",
-        function=lambda pictures: signature(**{inputs[0]: pictures})[output],
+        function=lambda images: signature(**{inputs[0]: images})[output],
         takes_training=False,
         size=size,
         trainable=(),
@@ -225,7 +227,7 @@ def _variables(traces: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def _signature_size(loaded: Any) -> int | None:
-    """The side that a signature beside the function asks for, if there is one of pictures."""
+    """The side that a signature beside the function asks for, if there is one of images."""
     name = next((name for name in _SIGNATURES if name in loaded.signatures), None)
     try:
         return takes([loaded.signatures[name]]) if name else None
@@ -237,7 +239,7 @@ def _size(interface: Interface, asked: int | None) -> int:
     expected = interface.size
     if asked is None and expected is None:
         raise ParameterError(
-            "The `backbone.image_size` parameter must be an integer: this module takes pictures "
+            "The `backbone.image_size` parameter must be an integer: this module takes images "
             "of any size. Got null instead. Its page says what it was trained on, often 224."
         )
     if asked is not None and expected is not None and asked != expected:

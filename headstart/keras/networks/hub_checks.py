@@ -1,4 +1,6 @@
-"""What a module must be before it is a base: pictures in, variables inside, no reach for files."""
+"""What a module must be before it is a backbone: images in, variables inside, no reach for
+files.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,7 @@ def check_operations(folder: Path) -> None:
 
 
 def takes(traces: Sequence[Any]) -> int | None:
-    """The side of the square pictures that a function asks for; None: it says none.
+    """The side of the square images that a function asks for; None: it says none.
 
     Parameters
     ----------
@@ -60,14 +62,14 @@ def takes(traces: Sequence[Any]) -> int | None:
     Raises
     ------
     HeadstartError
-        If no trace takes any number of square pictures, float32 with three channels.
+        If no trace takes any number of square images, float32 with three channels.
     """
     given = [spec for trace in traces if (spec := _first(trace)) is not None]
     fitting = [spec for spec in given if _fits(spec)]
     if given and not fitting:
         raise HeadstartError(
             f"This module takes {given[0].dtype.name} of shape {given[0].shape}, and any number of "
-            "square pictures, float32 of shape (None, side, side, 3), is needed."
+            "square images, float32 of shape (None, side, side, 3), is needed."
         )
     sides = (spec.shape[1] for spec in fitting if spec.shape.rank is not None)
     return next((int(side) for side in sides if side is not None), None)

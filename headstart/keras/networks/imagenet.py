@@ -44,14 +44,14 @@ def whole(backbone: Backbone, alpha: float, image_size: int, weights: Path | Non
     alpha : float
         One of the record's.
     image_size : int
-        Side of the pictures in pixels, at least the record's least.
+        Side of the images in pixels, at least the record's least.
     weights : Path or None
         An HDF5 file of the whole network's weights; None: those that Keras downloads.
 
     Raises
     ------
     ParameterError
-        If the classifier cannot take pictures of this size.
+        If the classifier cannot take images of this size.
     HeadstartError
         If the weights cannot be had, or belong to another network.
     """

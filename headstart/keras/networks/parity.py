@@ -1,4 +1,4 @@
-"""Is a converted network the same function as the Keras model? Asked on real pictures."""
+"""Is a converted network the same function as the Keras model? Asked on real images."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ _SQUARES = (
 )
 
 
-def pictures(size: int) -> np.ndarray:
-    """Sixteen real pictures that need no data set: crops of two photographs.
+def images(size: int) -> np.ndarray:
+    """Sixteen real images that need no data set: crops of two photographs.
 
     Parameters
     ----------
@@ -53,16 +53,16 @@ def pictures(size: int) -> np.ndarray:
     folder = Path(spec.submodule_search_locations[0]) / "datasets" / "images"
     found = []
     for name in ("china.jpg", "flower.jpg"):
-        with Image.open(folder / name, formats=["JPEG"]) as picture:
+        with Image.open(folder / name, formats=["JPEG"]) as image:
             for left, top, side in _SQUARES:
                 box = (left, top, left + side, top + side)
-                square = picture.resize((size, size), Image.Resampling.BILINEAR, box=box)
+                square = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
                 found.append(np.asarray(square, dtype=np.uint8))
     return np.stack(found)
 
 
 def run_keras(model: Any, batch: np.ndarray, at_once: int = 4) -> np.ndarray:
-    """Output of a Keras model for inference, a few pictures at once to spare memory."""
+    """Output of a Keras model for inference, a few images at once to spare memory."""
     parts = [
         np.asarray(model(batch[start : start + at_once], training=False))
         for start in range(0, len(batch), at_once)
@@ -75,7 +75,7 @@ def difference_in_std(expected: np.ndarray, got: np.ndarray) -> float:
 
     Parameters
     ----------
-    expected, got : ndarray of shape (pictures, ...), float32
+    expected, got : ndarray of shape (images, ...), float32
 
     Returns
     -------

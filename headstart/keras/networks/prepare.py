@@ -1,4 +1,4 @@
-"""The pretrained base as one converted file, compared with Keras on real pictures.
+"""The pretrained backbone as one converted file, compared with Keras on real images.
 
 Obtains the weights, folds BatchNorm, cuts at the chosen layer, bakes preprocessing and pooling in,
 converts to LiteRT, runs the result and accepts it only if it agrees with Keras.
@@ -20,14 +20,14 @@ from headstart.backbones.record import (
     Parity,
 )
 from headstart.backbones.registry import HUB_MODULE, Backbone, find, is_path
-from headstart.stage.run_statistics import Journal
+from headstart.stage.run_statistics import RunStatistics
 
 if TYPE_CHECKING:
     from headstart.keras.networks.pretrained import Pretrained
 
 
 def obtain(params: BackboneParams, seed: int, folder: Path) -> tuple[Pretrained, str]:
-    """The base, with its weights or its module in the folder, and their sha256.
+    """The backbone, with its weights or its module in the folder, and their sha256.
 
     Raises
     ------
@@ -78,13 +78,15 @@ def check(params: BackboneParams) -> Backbone:
 
 
 def required_size(params: BackboneParams) -> int:
-    """The size of the pictures, which only a module may leave open."""
+    """The size of the images, which only a module may leave open."""
     if params.image_size is None:
         raise ValueError("only a module has no size of its own; the section refuses any other")
     return params.image_size
 
 
-def convert(model: Any, image_size: int, pooling: str, journal: Journal) -> tuple[bytes, Parity]:
+def convert(
+    model: Any, image_size: int, pooling: str, run_statistics: RunStatistics
+) -> tuple[bytes, Parity]:
     """Convert the model from pixels to features, and accept the result only if it agrees.
 
     Raises
@@ -94,7 +96,7 @@ def convert(model: Any, image_size: int, pooling: str, journal: Journal) -> tupl
     """
     from headstart.backbones.litert import LiteRTFunction
     from headstart.keras.networks.convert import to_tflite
-    from headstart.keras.networks.parity import accepted, compare, pictures
+    from headstart.keras.networks.parity import accepted, compare, images
 
     start = time.perf_counter()
     try:
@@ -105,32 +107,33 @@ def convert(model: Any, image_size: int, pooling: str, journal: Journal) -> tupl
             f"This base does not convert to LiteRT: {error}\n{_USE_KERAS}"
         ) from error
     converted = time.perf_counter()
-    batch = pictures(image_size)
+    batch = images(image_size)
     difference = compare(model, function, batch)
     compared = time.perf_counter()
     function(batch)
-    journal.note(
+    run_statistics.note(
         conversion_seconds=round(converted - start, 3),
         comparison_seconds=round(compared - converted, 3),
         parity_difference_in_std=difference if math.isfinite(difference) else None,
-        litert_ms_per_picture=round(1000 * (time.perf_counter() - compared) / len(batch), 3),
+        litert_ms_per_image=round(1000 * (time.perf_counter() - compared) / len(batch), 3),
     )
     if not difference <= accepted(pooling):
         raise HeadstartError(
-            f"The converted base is not the Keras model: on {len(batch)} real pictures a feature "
+            f"The converted backbone is not the Keras model: on {len(batch)} real images a feature "
             f"differs by {difference:.3g} of its standard deviation; {accepted(pooling):g} is "
             f"accepted. It was thrown away. {_USE_KERAS}"
         )
     return network, Parity(len(batch), _at_most(difference))
 
 
-_USE_KERAS = "Set `extract_features.engine` to `keras`: slower, and it runs every base."
+_USE_KERAS = "Set `extract_features.engine` to `keras`: slower, and it runs every backbone."
 
 
 def _at_most(difference: float) -> float:
     """The next power of ten, at least 1e-6.
 
-    Keras' last bits depend on the CPU, and the record must not. The journal has the exact figure.
+    Keras' last bits depend on the CPU, and the record must not. The run statistics has the exact
+    figure.
     """
     power = -6
     while difference > float(f"1e{power}"):

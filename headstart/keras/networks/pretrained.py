@@ -1,4 +1,6 @@
-"""The weights of a base: ImageNet's through Keras, drawn from a seed, from a file or a module."""
+"""The weights of a backbone: ImageNet's through Keras, drawn from a seed, from a file or a
+module.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from headstart.backbones.hub_handles import short_name
 from headstart.backbones.registry import Backbone, Preprocessing, check_weights, find
 from headstart.keras.networks.backbone import build_base, call_application, load_weights, preprocess
 from headstart.keras.networks.fetch import WeightsFile, find_or_download
-from headstart.keras.networks.parity import pictures
+from headstart.keras.networks.parity import images
 from headstart.keras.networks.shipped import PATH as SHIPPED
 from headstart.keras.networks.shipped import SHA256, load_npz, load_shipped
 from headstart.keras.runtime import fresh_names, keras, tf
@@ -29,7 +31,7 @@ _DEVIATION = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A base with its weights.
+    """A backbone with its weights.
 
     Attributes
     ----------
@@ -50,7 +52,7 @@ class Pretrained:
 
 
 def obtain(name: str, alpha: float, image_size: int, weights: str, seed: int) -> Pretrained:
-    """Build a base and give it its weights.
+    """Build a backbone and give it its weights.
 
     Parameters
     ----------
@@ -64,7 +66,7 @@ def obtain(name: str, alpha: float, image_size: int, weights: str, seed: int) ->
     ParameterError
         If there is no such base.
     HeadstartError
-        If the weights cannot be had, or belong to another base.
+        If the weights cannot be had, or belong to another backbone.
     """
     backbone = find(name, alpha, image_size)
     check_weights(backbone, weights)
@@ -77,9 +79,9 @@ def obtain(name: str, alpha: float, image_size: int, weights: str, seed: int) ->
         return Pretrained(base, weights, False, origin)
     if weights == "random":
         print(
-            "\n*** backbone.weights is `random`: this base was never trained. The pipeline runs, "
-            "but nothing is transferred, and accuracies say little. Set it to `imagenet` for real "
-            "work. ***\n",
+            "\n*** backbone.weights is `random`: this backbone was never trained. The "
+            "pipeline runs, but nothing is transferred, and accuracies say little. Set it to "
+            "`imagenet` for real work. ***\n",
             file=sys.stderr,
         )
         draw(base, seed)
@@ -98,7 +100,7 @@ def obtain(name: str, alpha: float, image_size: int, weights: str, seed: int) ->
 def from_hub(
     handle: str, sha256: str | None, image_size: int | None, pooling: str, folder: Path
 ) -> tuple[Pretrained, str]:
-    """A module of TensorFlow Hub as a base; its files go into a folder that does not exist yet.
+    """A module of TensorFlow Hub as a backbone; its files go into a folder that does not exist yet.
 
     Parameters
     ----------
@@ -117,7 +119,7 @@ def from_hub(
     ParameterError
         If size or pooling do not fit what the module takes and gives.
     HeadstartError
-        If it cannot be had, or is no module of picture features.
+        If it cannot be had, or is no module of image features.
     """
     from headstart.keras.networks.hub import build_hub
     from headstart.keras.networks.hub_files import obtain_module
@@ -153,7 +155,7 @@ def draw(base: keras.Model, seed: int) -> None:
 
 
 def settle(base: keras.Model, preprocessing: Preprocessing) -> None:
-    """Give every BatchNorm the variance that it meets on real pictures, as training would.
+    """Give every BatchNorm the variance that it meets on real images, as training would.
 
     At rest (variance 1) signals fade or grow with every block: features of 1e-7, or so wild that
     two engines' roundings differ by 0.005 of a deviation. Powers of four alone are taken, so that
@@ -173,7 +175,7 @@ def settle(base: keras.Model, preprocessing: Preprocessing) -> None:
 
         return measured
 
-    pixels = tf.constant(pictures(base.input_shape[1])[::4], dtype="float32")
+    pixels = tf.constant(images(base.input_shape[1])[::4], dtype="float32")
     base._run_through_graph(  # noqa: SLF001 - the public ways do not stop at layers
         [preprocess(pixels, preprocessing)], operation_fn=measuring
     )

@@ -22,12 +22,12 @@ SHA256 = "6a1298dee7711c97e4294612567af5c44374c22bced1b8ab45fddd25e7124780"
 
 
 def write_shipped(path: Path, base: keras.Model) -> None:
-    """Write the weights of a base as float16, by their names in it."""
+    """Write the weights of a backbone as float16, by their names in it."""
     write_npz(path, {_key(each): np.asarray(each) for each in base.weights}, half=True)
 
 
 def load_shipped(base: keras.Model) -> None:
-    """Give a base the weights that ship.
+    """Give a backbone the weights that ship.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def load_shipped(base: keras.Model) -> None:
 
 
 def load_npz(base: keras.Model, path: Path) -> None:
-    """Give a base the weights of a file that :func:`write_shipped` wrote.
+    """Give a backbone the weights of a file that :func:`write_shipped` wrote.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """The small backbone of this project: a residual network of plain 3 × 3 convolutions.
 
-Dense convolutions, because a CPU runs them near its peak: a picture of 64 pixels costs 69 million
+Dense convolutions, because a CPU runs them near its peak: an image of 64 pixels costs 69 million
 multiplications and 0.6 ms on one core, and a step of training half of what a network of depthwise
-ones with 30 million costs. Sixteen pixels of the picture make one of the last map.
+ones with 30 million costs. Sixteen pixels of the image make one of the last map.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ def build_small(image_size: int | None) -> keras.Model:
     Parameters
     ----------
     image_size : int or None
-        Side of the pictures in pixels, 32 at least; None: any, and another with every batch.
+        Side of the images in pixels, 32 at least; None: any, and another with every batch.
 
     Returns
     -------
     keras.Model
-        From pictures, float32 of shape (n, image_size, image_size, 3), -1 to 1, to a map of shape
+        From images, float32 of shape (n, image_size, image_size, 3), -1 to 1, to a map of shape
         (n, ceil(image_size / 16), ceil(image_size / 16), 576). Blocks are named ``block_1`` to
         ``block_6``; each ends with ``block_N_add`` and its activation ``block_N_out``.
     """
     with fresh_names():
-        pictures = keras.Input((image_size, image_size, 3), name="pictures")
-        tensor = _convolution(pictures, STEM, 3, 2, "stem", "relu")
+        images = keras.Input((image_size, image_size, 3), name="images")
+        tensor = _convolution(images, STEM, 3, 2, "stem", "relu")
         number = 0
         for channels, blocks in STAGES:
             for position in range(blocks):
                 number += 1
                 tensor = _block(tensor, channels, 1 if position else 2, f"block_{number}")
         tensor = _convolution(tensor, WIDTH, 1, 1, "top", "relu")
-        return keras.Model(pictures, tensor, name=NAME)
+        return keras.Model(images, tensor, name=NAME)
 
 
 def _block(tensor: Any, channels: int, stride: int, name: str) -> Any:

@@ -22,7 +22,7 @@ RESIDENT_BYTES = 2 << 30
 
 @dataclass(frozen=True)
 class BatchSource:
-    """Pictures to train or validate on, as numbers.
+    """Images to train or validate on, as numbers.
 
     Made by :meth:`of_array` or :meth:`of_function`.
 
@@ -32,7 +32,7 @@ class BatchSource:
         Class indices.
     take : callable (indices, epoch) -> ndarray of shape (len(indices), …)
         Inputs of the model for these rows. ``epoch`` counts from 1 over the training and is 0 in
-        validation, so that a source of augmented pictures can give another view every time. Called
+        validation, so that a source of augmented images can give another view every time. Called
         from one other thread, one call at a time, one batch ahead.
     array : ndarray or None
         All inputs, where they fit into memory: batches are then gathered inside the graph.

@@ -1,10 +1,10 @@
-"""The top of the base, or one layer, trained with the head; kept only if validation improves.
+"""The top of the backbone, or one layer, trained with the head; kept only if validation improves.
 
 Starts from the trained head. Without augmentation the epochs run on recorded activations of the
-frozen part, so that each picture passes through it once, ever. The result is compared with the
+frozen part, so that each image passes through it once, ever. The result is compared with the
 head-only model on the validation split, both computed the same way, and the better one goes on:
 the higher accuracy, or with equal accuracy the lower loss. `epochs: 0` passes the head through.
-A base that LiteRT cannot run cannot be fine-tuned, with `engine: keras` either.
+A backbone that LiteRT cannot run cannot be fine-tuned, with `engine: keras` either.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import atomic_folder, write_bytes
-from headstart.stage.run_statistics import Journal
+from headstart.stage.run_statistics import RunStatistics
 from headstart.training.model_folder import (
     BASE_WEIGHTS,
     LOWER,
@@ -47,7 +47,7 @@ OFF = "fine-tuning is off (epochs: 0)"
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Images:
     """Rows of the manifest to train and validate on, their class indices, and head-only scores."""
 
     train: pd.DataFrame
@@ -61,8 +61,8 @@ class Pictures:
         return np.array([index[label] for label in rows["label"]], np.int32)
 
 
-def read_pictures(manifest: Path, features: Path, record: ModelRecord) -> Pictures:
-    """The training and validation pictures, after a check that all inputs speak of the same ones.
+def read_images(manifest: Path, features: Path, record: ModelRecord) -> Images:
+    """The training and validation images, after a check that all inputs speak of the same ones.
 
     Raises
     ------
@@ -78,15 +78,15 @@ def read_pictures(manifest: Path, features: Path, record: ModelRecord) -> Pictur
         name: rows[rows["split"] == name].reset_index(drop=True) for name in ("train", "validation")
     }
     same = all(
-        recorded.pictures(name)["image_id"].tolist() == part["image_id"].tolist()
+        recorded.images(name)["image_id"].tolist() == part["image_id"].tolist()
         for name, part in parts.items()
     )
     if not same or tuple(class_names(rows)) != record.classes:
         raise HeadstartError(
-            f"{manifest}, {features} and the head do not speak of the same pictures and classes: "
+            f"{manifest}, {features} and the head do not speak of the same images and classes: "
             "they come from different runs. Nothing was trained. Run the pipeline (`dvc repro`)."
         )
-    return Pictures(parts["train"], parts["validation"], record.classes, recorded)
+    return Images(parts["train"], parts["validation"], record.classes, recorded)
 
 
 def scores(record: ModelRecord, weights: Weights, features: Any, labels: Any) -> Scores:
@@ -127,6 +127,7 @@ def reason(tuned: Scores, head: Scores, best: int, epochs: int) -> str:
 
 
 def keep_head(model: Path, record: ModelRecord, weights: Weights, why: str) -> None:
+    """Write the head alone as the final model."""
     with atomic_folder(model) as folder:
         write_model(folder, record.model_copy(update={"chosen_because": why}), weights)
 
@@ -137,12 +138,12 @@ class Run:
 
     record: ModelRecord
     weights: Weights
-    pictures: Pictures
+    images: Images
     reader: ShardReader
     params: FineTuneParams
     seed: int
     folder: Path
-    journal: Journal
+    run_statistics: RunStatistics
 
     def __call__(self, backbone_folder: Path, threads: int) -> History:
         """Train, compare what was converted with Keras, write the better model."""
@@ -168,27 +169,27 @@ class Run:
         return history
 
     def _train(self, tuner: Tuner, size: int, work: Path) -> tuple[History, Any]:
-        """The history, and what the trained part reads of the validation pictures."""
+        """The history, and what the trained part reads of the validation images."""
         from headstart.keras.training.batches import BatchSource
         from headstart.training.activations import arrays
         from headstart.training.views import Views
 
-        pictures, augment = self.pictures, self.params.augment
+        images, augment = self.images, self.params.augment
         tuner.check_convertible()
         network = tuner.lower_network()
         lower = None if network is None else self.folder / LOWER
         if lower is not None and network is not None:
             write_bytes(lower, network)
-        parts = {"validation": pictures.validation}
+        parts = {"validation": images.validation}
         if not augment.active:
-            parts["train"] = pictures.train
+            parts["train"] = images.train
         found, passes = arrays(lower, parts, self.reader, size, work)
-        validation = BatchSource.of_array(found["validation"], pictures.labels(pictures.validation))
-        labels = pictures.labels(pictures.train)
+        validation = BatchSource.of_array(found["validation"], images.labels(images.validation))
+        labels = images.labels(images.train)
         live, weights = 0, self.record.class_weights
         if augment.active:
             with closing(
-                Views(pictures.train, self.reader, size, augment, self.seed, lower)
+                Views(images.train, self.reader, size, augment, self.seed, lower)
             ) as views:
                 source = BatchSource.of_function(views.take, labels)
                 history = tuner.fit(source, validation, self.seed, weights)
@@ -198,9 +199,9 @@ class Run:
             history = tuner.fit(source, validation, self.seed, weights)
         if lower is not None:
             print(f"Frozen part: {passes}{f'; {live:,} live passes of views' if live else ''}")
-        self.journal.note(
+        self.run_statistics.note(
             passes_done=passes.done + live,
-            passes_avoided=passes.avoided,
+            passes_cached=passes.cached,
             live_passes=live,
             extraction_seconds=round(passes.seconds, 3),
             trained_parameters=tuner.trained_parameters(),
@@ -222,7 +223,7 @@ class Run:
         ours = apply_head(self.record.head, weights, features[:_COMPARED])
         keras = tuner.probabilities(validation[:_COMPARED])
         difference = float(np.abs(ours - keras).max())
-        self.journal.note(conversion_probability_difference=difference)
+        self.run_statistics.note(conversion_probability_difference=difference)
         if not difference <= TOLERANCE:
             raise HeadstartError(
                 "The converted fine-tuned model is not the one that was trained: a probability "
@@ -230,16 +231,16 @@ class Run:
                 "Please report this with the sections backbone and fine_tune of params.yaml; "
                 "`fine_tune.epochs: 0` goes on with the head alone."
             )
-        labels = self.pictures.labels(self.pictures.validation)
+        labels = self.images.labels(self.images.validation)
         return scores(self.record, weights, features, labels)
 
     def _write(self, tuner: Tuner, tuned: Scores, history: History) -> None:
-        labels = self.pictures.labels(self.pictures.validation)
-        features = self.pictures.features.array("validation")
+        labels = self.images.labels(self.images.validation)
+        features = self.images.features.array("validation")
         head = scores(self.record, self.weights, features, labels)
         why = reason(tuned, head, history.best_epoch, len(history.epochs))
         kept = improves(tuned, head)
-        self.journal.note(
+        self.run_statistics.note(
             epochs=len(history.epochs),
             epochs_asked=self.params.epochs,
             best_epoch=history.best_epoch,
@@ -265,7 +266,7 @@ class Run:
 
 
 def same_base(record: ModelRecord, backbone: BackboneRecord) -> None:
-    """Refuse a head that was trained on another base than the one at hand.
+    """Refuse a head that was trained on another backbone than the one at hand.
 
     Raises
     ------
@@ -280,6 +281,6 @@ def same_base(record: ModelRecord, backbone: BackboneRecord) -> None:
     ]
     if differing:
         raise HeadstartError(
-            f"The head was trained on another base than the one given ({'; '.join(differing)}). "
+            f"The head was trained on another backbone than this ({'; '.join(differing)}). "
             "Nothing was trained. Run the pipeline (`dvc repro`)."
         )

@@ -1,11 +1,11 @@
-"""The top of a base and its head as one model that learns, and its parts as converted networks.
+"""The top of a backbone and its head as one model that learns, and its parts as converted networks.
 
 BatchNormalization stays as it is unless asked otherwise, in base and head: every such layer is
-frozen *and* the base is called with ``training=False``, because Keras lets statistics move, and the
-base's dropout act, where only one of the two is said.
+frozen *and* the backbone is called with ``training=False``, because Keras lets statistics move,
+and the backbone's dropout act, where only one of the two is said.
 
 Both parts are converted for LiteRT, whatever ``extract_features.engine`` says: activations are
-recorded, and evaluation runs without TensorFlow. A base that does not convert can be used with
+recorded, and evaluation runs without TensorFlow. A backbone that does not convert can be used with
 ``engine: keras`` and its head alone, and cannot be fine-tuned.
 """
 
@@ -40,7 +40,7 @@ from headstart.training.parameters import FineTuneParams
 
 
 class Tuner:
-    """A base divided in two, with the head on top.
+    """A backbone divided in two, with the head on top.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ class Tuner:
         """What learns and where the frozen part ends, in a sentence."""
         cut = self.cut
         frozen = (
-            "the whole base runs in every epoch"
+            "the whole backbone runs in every epoch"
             if cut.after is None
             else f"what lies up to {cut.after} is frozen and recorded"
         )
@@ -184,7 +184,7 @@ class Tuner:
         if self.cut.after is None:
             record = self.record
             whole = feature_model(self.base, record.cut, record.pooling, record.preprocessing)
-            return _converted(whole, "whole base")
+            return _converted(whole, "whole backbone")
         entry = keras.Input(self._upper.input_shape[1:], name="activations")
         features = pool(self._upper(entry, training=False), self.record.pooling)
         return _converted(
@@ -193,10 +193,10 @@ class Tuner:
         )
 
     def check_convertible(self) -> None:
-        """Convert the trained part once, where nobody has converted this base before.
+        """Convert the trained part once, where nobody has converted this backbone before.
 
-        With ``engine: litert`` the whole base was. With ``engine: keras`` it was not, and to find
-        out after the training would be late.
+        With ``engine: litert`` the whole backbone was. With ``engine: keras`` it was not, and to
+        find out after the training would be late.
         """
         if self.record.engine == "keras":
             self.upper_network()
@@ -208,7 +208,7 @@ class Tuner:
 
 
 class TopModel(keras.layers.Layer):  # type: ignore[misc]
-    """Upper part of a base, pooling and head, with the say of who is in training.
+    """Upper part of a backbone, pooling and head, with the say of who is in training.
 
     Parameters
     ----------
@@ -266,15 +266,15 @@ def _converted(model: Any, part: str) -> bytes:
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise HeadstartError(
-            f"The {part} of this base cannot be converted for LiteRT, which fine-tuning needs with "
+            f"The {part} of this backbone does not convert to LiteRT, which fine-tuning needs with "
             f"either engine: {lines[0][:300]} Nothing of the fine-tuning was written; the features "
             "and the trained head are kept. Set `fine_tune.epochs: 0` to go on with the head "
-            "alone, or take another base (`headstart backbones`)."
+            "alone, or take another backbone (`headstart backbones`)."
         ) from error
 
 
 def freeze(base: Any, unfrozen: Sequence[str], batch_norm: Literal["inference", "train"]) -> None:
-    """Make exactly these layers of a base trainable (of BatchNormalization, only if it trains)."""
+    """Make exactly these layers trainable (of BatchNormalization, only if it trains)."""
     names = set(unfrozen)
     base.trainable = True
     for layer in base.layers:

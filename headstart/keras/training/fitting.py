@@ -37,9 +37,9 @@ class FitSettings:
     loss : "categorical_crossentropy" | "binary_crossentropy"
         Softmax over the classes, or every class against the rest (mean over the classes).
     seed : int
-        Of the order of pictures.
+        Of the order of images.
     steps_per_epoch : int or None
-        Batches an epoch; None: every picture once. See
+        Batches an epoch; None: every image once. See
         :func:`headstart.keras.training.batches.epoch_batches`.
     patience : int or None
         Stop when the validation loss has not improved for so many epochs, and restore the best
@@ -79,12 +79,12 @@ def fit(
         its moving statistics follow.
         It is called with ``training=True``; a part that must stay in inference mode sees to that
         itself. Only variables of this model are kept and restored, so give the part that learns,
-        not a frozen base below it.
+        not a frozen backbone below it.
     train, validation : BatchSource
         Validation is scored as a whole after each epoch.
     settings : FitSettings
         Batches have ``min(batch_size, len(train))`` rows, the last one too: it is filled up with
-        the first pictures of the same epoch, which weigh nothing in loss and gradient, and let
+        the first images of the same epoch, which weigh nothing in loss and gradient, and let
         batch normalization see a whole batch.
 
     Returns
@@ -125,9 +125,9 @@ def fit(
 
 
 def balanced_class_weights(labels: npt.NDArray[Any], n_classes: int) -> npt.NDArray[np.float64]:
-    """Pictures / (classes × pictures of the class), for the classes that have any; else 0.
+    """Images / (classes × images of the class), for the classes that have any; else 0.
 
-    The mean weight of a picture is 1, so that the learning rate means what it means without them.
+    The mean weight of an image is 1, so that the learning rate means what it means without them.
     """
     counts = np.bincount(labels, minlength=n_classes).astype(np.float64)
     present = counts > 0
@@ -155,7 +155,7 @@ class _Trainer:
         self.one = tf.function(self._one, autograph=False, reduce_retracing=True)
 
     def epoch(self, epoch: int) -> pd.DataFrame:
-        """Loss, accuracy and count of pictures of each batch."""
+        """Loss, accuracy and count of images of each batch."""
         settings = self.settings
         rows, mask = epoch_batches(
             len(self.train), self.batch, epoch, settings.steps_per_epoch, settings.seed
@@ -217,7 +217,7 @@ class _Trainer:
         return losses.stack(), correct.stack()  # noqa: PD013 (no data frame)
 
     def _one(self, x: Any, y: Any, mask: Any) -> tuple[Any, Any]:
-        """One step; sums of loss and of right answers over the pictures that count."""
+        """One step; sums of loss and of right answers over the images that count."""
         factors = mask
         if self.class_weights is not None:
             factors = mask * tf.gather(self.class_weights, y)

@@ -34,7 +34,7 @@ def head_spec(
     params : TrainHeadParams
         Hidden layers, batch normalization, dropout and activation.
     feature_shape : sequence of int
-        Of one picture's features: (1280,) pooled, (4, 4, 512) as a map.
+        Of one image's features: (1280,) pooled, (4, 4, 512) as a map.
     n_classes : int
         Units of the last layer, unless one output tells two classes apart.
     """
@@ -61,7 +61,7 @@ def build_head(spec: Sequence[Mapping[str, Any]], input_shape: Sequence[int], se
     spec : sequence of dict
         Layers, see :mod:`headstart.training.head_layers`.
     input_shape : sequence of int
-        Of one picture's features.
+        Of one image's features.
     seed : int
         Of the first weights and of dropout; each layer draws from a stream of its own.
     """
@@ -125,7 +125,7 @@ def load_head(head: Any, weights: Mapping[str, npt.NDArray[np.float32]]) -> None
 def set_statistics(head: Any, features: npt.NDArray[np.floating[Any]]) -> None:
     """Start a leading batch normalization from the features' own mean and variance.
 
-    The base is frozen, so these are what its moving averages would reach after some hundred
+    The backbone is frozen, so these are what its moving averages would reach after some hundred
     batches. Without this a short training ends before they do, and validates on wrong ones.
     Without a leading batch normalization, do nothing.
     """

@@ -1,4 +1,4 @@
-"""The layers of a base as Keras builds it, with what each holds and what learns."""
+"""The layers of a backbone as Keras builds it, with what each holds and what learns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headstart.keras.runtime import keras
 from headstart.keras.training.fine_tuning import freeze
 from headstart.keras.training.split_backbone import nodes_of, unfrozen
 
-#: Name, kind, output for one picture, parameters, those that are trained.
+#: Name, kind, output for one image, parameters, those that are trained.
 Layer = tuple[str, str, tuple[int, ...], int, int]
 
 
@@ -23,7 +23,7 @@ def layers_of(
     *,
     alone: bool = False,
 ) -> list[Layer]:
-    """Every layer of a base up to its cut.
+    """Every layer of a backbone up to its cut.
 
     Parameters
     ----------
@@ -32,9 +32,9 @@ def layers_of(
     cut : str or None
         As in a backbone's record.
     unfrozen_from : str or None
-        First layer that is trained; None: the whole base is frozen.
+        First layer that is trained; None: the whole backbone is frozen.
     batch_norm : {"inference", "train"}
-        Whether the base's batch normalization learns with the layers that do.
+        Whether the backbone's batch normalization learns with the layers that do.
     alone : bool
         Whether ``unfrozen_from`` is the only layer that is trained, with frozen ones above it.
     """

@@ -13,7 +13,7 @@ Loss = Literal["categorical_crossentropy", "binary_crossentropy"]
 
 _AT_ONCE = 256
 #: What a batch takes as float32 before the model: with large rows, and the larger activations that
-#: come of them, fewer go at once (34 pictures at 224 pixels).
+#: come of them, fewer go at once (34 images at 224 pixels).
 _BATCH_BYTES = 20 << 20
 _UNKNOWN = 32
 
@@ -72,7 +72,7 @@ def at_once(source: BatchSource) -> int:
 
 
 def loss_of_each(loss: Loss, y: Any, logits: Any) -> Any:
-    """Loss of each picture, from logits: finite however sure a mistake is.
+    """Loss of each image, from logits: finite however sure a mistake is.
 
     A single column of logits is that of class 1 against class 0.
     """

@@ -1,4 +1,4 @@
-"""Where a base is divided for fine-tuning: frozen layers below, trained ones above.
+"""Where a backbone is divided for fine-tuning: frozen layers below, trained ones above.
 
 The two parts meet in a single tensor: the output of one layer, through which everything above must
 pass. In a residual network that is a join (``block_14_add``), never the inside of a block. When the
@@ -9,7 +9,7 @@ Where a single layer was asked for (``only``), so do those above it.
 Blocks are told by the names that ``keras.applications`` gives to layers, see :func:`block_of`. A
 block begins right above the last valid cut below its first layer, so that a shortcut's convolution
 that carries no block name (Xception) belongs to it as well. What follows the last block up to the
-end of the base (MobileNetV2's ``Conv_1``) is unfrozen with it.
+end of the backbone (MobileNetV2's ``Conv_1``) is unfrozen with it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NEAREST = 3
 
 @dataclass(frozen=True)
 class Node:
-    """A layer of the base and the layers that it reads.
+    """A layer of the backbone and the layers that it reads.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Cut:
     Attributes
     ----------
     after : str or None
-        Layer whose output is the cut; None if nothing lies below: the whole base runs above.
+        Layer whose output is the cut; None if nothing lies below: the whole backbone runs above.
     unfrozen_from : str
         First layer that is trained, in the order of ``base.layers``.
     frozen_above : int
@@ -69,7 +69,7 @@ class Cut:
 
 
 def unfrozen(names: Sequence[str], first: str, *, alone: bool) -> list[str]:
-    """The layers that are trained, of ``names`` in the order of the base."""
+    """The layers that are trained, of ``names`` in the order of the backbone."""
     return [first] if alone else list(names[names.index(first) :])
 
 
@@ -222,7 +222,8 @@ def _number(by: UnfreezeBy, what: str | int, most: int, things: str, names: list
     if number > most:
         raise ParameterError(
             f"The `fine_tune.unfreeze` parameter must be at most {most} with `unfreeze_by: {by}`: "
-            f"this base has {len(names) if by != 'block' else most} {things}. Got {number} instead."
+            f"this backbone has {len(names) if by != 'block' else most} {things}. "
+            f"Got {number} instead."
         )
     return number
 
@@ -234,8 +235,8 @@ def _position(by: UnfreezeBy, names: list[str], what: str | int) -> int:
     near = difflib.get_close_matches(str(what), names, n=3)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     raise ParameterError(
-        f"`fine_tune.unfreeze`: the base has no layer named {what!r}.{hint} It has {len(names)} "
-        f"layers, from {names[0]} to {names[-1]}."
+        f"`fine_tune.unfreeze`: the backbone has no layer named {what!r}.{hint} It has "
+        f"{len(names)} layers, from {names[0]} to {names[-1]}."
     )
 
 
@@ -301,9 +302,9 @@ def split(base: Any, cut: Cut) -> tuple[Any | None, Any]:
     Returns
     -------
     lower : keras.Model or None
-        Input of the base to the cut; None if the whole base lies above.
+        Input of the backbone to the cut; None if the whole backbone lies above.
     upper : keras.Model
-        The cut to the output of the base.
+        The cut to the output of the backbone.
     """
     from headstart.keras.runtime import keras
 

@@ -1,4 +1,4 @@
-"""The classifier on the recorded features: no picture is read, no base is run.
+"""The classifier on the recorded features: no image is read, no base is run.
 
 Layers, optimizer and stopping come from the section `train_head` of params.yaml. The model folder
 gets the weights in a byte-stable file, the histories are plots of DVC.
@@ -75,17 +75,17 @@ def warn(recorded: Features) -> None:
     if len(classes) < 2:
         raise HeadstartError(
             f"There is only one class, {plain(classes[0])!r}: nothing can be told apart. Nothing "
-            "was trained. Add pictures of a second class."
+            "was trained. Add images of a second class."
         )
     if recorded.header.random_weights:
-        print("Note: the base has random weights. What is learned here is no transfer.")
+        print("Note: the backbone has random weights. What is learned here is no transfer.")
     for split in ("train", "validation"):
         there = set(recorded.rows(split)["label"])
         missing = [name for name in classes if name not in there]
         if missing:
             shown = ", ".join(plain(name) for name in missing[:10])
             more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
-            print(f"Warning: no {split} picture of {shown}{more}.", flush=True)
+            print(f"Warning: no {split} image of {shown}{more}.", flush=True)
 
 
 def check_outputs(classes: Sequence[str], params: TrainHeadParams) -> None:

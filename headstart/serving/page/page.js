@@ -1,6 +1,6 @@
 "use strict";
 
-// One request a picture, a few at once: results come as they are ready, and a bad picture spoils
+// One request an image, a few at once: results come as they are ready, and a bad image spoils
 // no other. Names and classes are strangers' text: they are only ever set as text.
 
 const AT_ONCE = 4;
@@ -12,7 +12,7 @@ const input = byId("files");
 const results = byId("results");
 const waiting = [];
 let running = 0;
-let limits = { max_picture_bytes: Infinity };
+let limits = { max_image_bytes: Infinity };
 
 const percent = (value) => `${(100 * value).toFixed(1)} %`;
 const count = (number, one, many) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
@@ -23,7 +23,7 @@ async function about() {
   const shown = model.classes.slice(0, 12).join(", ");
   const more = model.classes.length > 12 ? ", …" : "";
   byId("about").textContent = `This model tells ${model.classes.length} classes apart: ${shown}${more}`;
-  const megabytes = Math.floor(model.max_picture_bytes / 1e6);
+  const megabytes = Math.floor(model.max_image_bytes / 1e6);
   byId("details").textContent =
     `Base: ${model.backbone}, ${model.image_size} pixels. Takes ${model.formats.join(", ")} of up ` +
     `to ${megabytes} MB and ${Math.floor(model.max_pixels / 1e6)} megapixels.`;
@@ -53,7 +53,7 @@ function add(files) {
 function tally() {
   const number = results.children.length;
   byId("bar").hidden = number === 0;
-  byId("count").textContent = count(number, "picture", "pictures");
+  byId("count").textContent = count(number, "image", "images");
 }
 
 function next() {
@@ -70,7 +70,7 @@ function next() {
 }
 
 async function classify(file) {
-  if (file.size > limits.max_picture_bytes) {
+  if (file.size > limits.max_image_bytes) {
     throw new Error(`The file has ${file.size.toLocaleString("en")} bytes, more than are taken.`);
   }
   for (let attempt = 1; ; attempt += 1) {
@@ -119,7 +119,7 @@ function fail(card, file, message) {
 
 input.addEventListener("change", () => {
   add(input.files);
-  input.value = ""; // So that the same picture can be chosen again.
+  input.value = ""; // So that the same image can be chosen again.
 });
 
 let depth = 0; // Entering a child comes before leaving its parent.

@@ -38,7 +38,7 @@ def classifier(activation: str = "softmax", maximum: bool = False) -> Any:
     return model
 
 
-def pictures(count: int) -> np.ndarray:
+def images(count: int) -> np.ndarray:
     """(count, 16, 16, 3), uint8; smooth, and different in color."""
     generator = np.random.Generator(np.random.Philox(key=4))
     coarse = generator.integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)

@@ -12,11 +12,11 @@ from headstart._utils.errors import HeadstartError, ParameterError
 from headstart.keras.export.features import cut, load_features
 from headstart.keras.export.model import load_keras, save_h5, save_keras
 from headstart.keras.networks.backbone import cut_at, feature_model, preprocess
-from headstart.keras.networks.parity import difference_in_std, pictures, run_keras
+from headstart.keras.networks.parity import difference_in_std, images, run_keras
 from headstart.keras.runtime import keras
 from headstart.keras.training.head import build_head
 
-PIXELS = pictures(16)
+PIXELS = images(16)
 HEAD: tuple[dict[str, Any], ...] = (
     {"kind": "dense", "units": 5, "activation": "relu"},
     {"kind": "dropout", "rate": 0.5},
@@ -25,7 +25,7 @@ HEAD: tuple[dict[str, Any], ...] = (
 
 
 def made(kind: str, pooling: str) -> tuple[Any, Any, Any]:
-    """A small base, its feature model and a classifier on it, as the export builds it."""
+    """A small backbone, its feature model and a classifier on it, as the export builds it."""
     keras.utils.set_random_seed(3)
     x = entry = keras.Input((16, 16, 3))
     x = keras.layers.Conv2D(8, 3, strides=2, name="low")(x)
@@ -46,7 +46,7 @@ def made(kind: str, pooling: str) -> tuple[Any, Any, Any]:
         ("torch", "avg", "h5"),
         ("caffe", "max", "keras"),
         ("caffe", "avg", "h5"),
-        ("none", "none", "keras"),  # Nothing at all stands before the base.
+        ("none", "none", "keras"),  # Nothing at all stands before the backbone.
     ],
 )
 def test_what_the_head_reads(tmp_path: Path, kind: str, pooling: str, form: str) -> None:
@@ -58,7 +58,7 @@ def test_what_the_head_reads(tmp_path: Path, kind: str, pooling: str, form: str)
     expected = run_keras(features, PIXELS.astype(np.float32))
     found = np.concatenate([function(PIXELS[start : start + 6]) for start in range(0, 16, 6)])
     assert difference_in_std(expected, found) < 1e-4
-    # Fewer pictures than a batch are padded: the same bits.
+    # Fewer images than a batch are padded: the same bits.
     assert np.array_equal(function(PIXELS[6:8]), found[6:8])
 
 

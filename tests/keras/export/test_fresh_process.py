@@ -13,15 +13,15 @@ import pytest
 from headstart._utils.errors import HeadstartError
 from headstart.keras.export.fresh_process import readers
 from tests.runs.server import until
-from tests.stages.small_run import ROOT, picture
+from tests.stages.small_run import ROOT, image
 
-PIXELS = np.stack([np.asarray(picture(kind, 5, side=16)) for kind in range(3)])
+PIXELS = np.stack([np.asarray(image(kind, 5, side=16)) for kind in range(3)])
 CONTENTS = [b"one", b"", b"three"]
 
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of LiteRT: how red, green and blue a picture is."""
+    """A file of LiteRT: how red, green and blue an image is."""
     from headstart.keras.export.litert import to_float32
     from headstart.keras.runtime import configure, keras
 

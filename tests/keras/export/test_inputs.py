@@ -38,10 +38,10 @@ def photo(width: int = 150, height: int = 110) -> Image.Image:
 
 
 def transparent() -> Image.Image:
-    picture = photo()
-    alpha = np.random.default_rng(1).integers(0, 256, picture.size[::-1], dtype=np.uint8)
-    picture.putalpha(Image.fromarray(alpha))
-    return picture
+    image = photo()
+    alpha = np.random.default_rng(1).integers(0, 256, image.size[::-1], dtype=np.uint8)
+    image.putalpha(Image.fromarray(alpha))
+    return image
 
 
 def with_orientation(value: int, endian: str = "<", **options: Any) -> bytes:
@@ -57,7 +57,7 @@ def sixteen_bits() -> Image.Image:
     return Image.fromarray(values)
 
 
-PICTURES: dict[str, Callable[[], bytes]] = {
+IMAGES: dict[str, Callable[[], bytes]] = {
     "jpeg": lambda: encoded(photo(), "JPEG", quality=90),
     "gray jpeg": lambda: encoded(photo().convert("L"), "JPEG"),
     "CMYK jpeg": lambda: encoded(photo().convert("CMYK"), "JPEG"),
@@ -81,16 +81,16 @@ PICTURES: dict[str, Callable[[], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", IMAGES)
 def test_the_graph_sees_what_training_saw(name: str, decode: Any) -> None:
-    content = PICTURES[name]()
+    content = IMAGES[name]()
     ours = pixels(content, SIZE).astype(int)
     graph = decode(content).numpy()
     assert graph.shape == (SIZE, SIZE, 3)
     assert graph.dtype == np.uint8
     assert np.abs(graph - ours).max() <= 1
     # Pillow computes with integers, TensorFlow with floats: they round apart near a half, which
-    # gray pictures show in all three channels at once.
+    # gray images show in all three channels at once.
     assert (graph != ours).mean() < 0.06
 
 
@@ -117,20 +117,20 @@ def test_a_damaged_exif_record_is_no_orientation(orientation: Any) -> None:
     [
         b"",
         b"GI",
-        b"no picture",
+        b"no image",
         encoded(photo(), "TIFF"),
         *(encoded(photo().convert(mode), "BMP") for mode in ("P", "L", "1")),
     ],
 )
-def test_what_is_no_picture_is_refused(content: bytes, decode: Any) -> None:
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"no picture|palette"):
+def test_what_is_no_image_is_refused(content: bytes, decode: Any) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"no image|palette"):
         decode(content)
 
 
 def animated_webp(frames: int, **options: Any) -> bytes:
-    pictures = [photo().rotate(90 * number) for number in range(frames)]
+    images = [photo().rotate(90 * number) for number in range(frames)]
     return encoded(
-        pictures[0], "WEBP", save_all=True, append_images=pictures[1:], duration=50, **options
+        images[0], "WEBP", save_all=True, append_images=images[1:], duration=50, **options
     )
 
 
@@ -166,7 +166,7 @@ print("ALIVE")
 
 @pytest.fixture(scope="module")
 def animations(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Animated pictures, a still one, and a SavedModel of the decoder alone."""
+    """Animated images, a still one, and a SavedModel of the decoder alone."""
     folder = tmp_path_factory.mktemp("animations")
     (folder / "still.webp").write_bytes(encoded(transparent(), "WEBP"))
     for frames in (2, 3):

@@ -13,7 +13,7 @@ from headstart.keras.export import model as model_io
 from headstart.keras.export.writers import Source, write
 from headstart.keras.runtime import configure, fresh_names, keras
 from headstart.keras.training.head import build_head
-from tests.keras.export.networks import SIZE, classifier, expected, pictures
+from tests.keras.export.networks import SIZE, classifier, expected, images
 
 ONE = [{"kind": "dense", "units": 1, "activation": "sigmoid"}]
 
@@ -30,7 +30,7 @@ def source() -> Source:
         model = keras.Model(base.input, head(features.output), name="classifier")
     assert model.output_shape == (None, 2)
     assert model.input_shape == (None, SIZE, SIZE, 3)
-    return Source(model, ("cat", "dog"), pictures(60))
+    return Source(model, ("cat", "dog"), images(60))
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_both_probabilities_leave(
     if name == "onnx":
         pytest.importorskip("tf2onnx", reason="the extra `onnx` is not installed")
         runtime = pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
-    batch = pictures(40)
+    batch = images(40)
     wanted = expected(source.model, batch)
     assert np.ptp(wanted[:, 1]) > 0.05
     write(name, source, tmp_path)

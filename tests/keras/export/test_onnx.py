@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from headstart.keras.runtime import configure, keras
-from tests.keras.export.networks import classifier, expected, pictures
+from tests.keras.export.networks import classifier, expected, images
 from tests.stages.small_run import ROOT
 
 onnx = pytest.importorskip("onnx", reason="the extra `onnx` is not installed")
@@ -21,7 +21,7 @@ def test_onnx_runtime_says_what_keras_says_with_its_own_settings(maximum: bool) 
     from headstart.keras.export.onnx import to_onnx
 
     configure(2)
-    model, batch = classifier(maximum=maximum), pictures(40)
+    model, batch = classifier(maximum=maximum), images(40)
     content = to_onnx(model)
     onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])

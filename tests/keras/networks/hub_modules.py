@@ -46,9 +46,9 @@ def reusable(
 ) -> Path:
     """A SavedModel of TensorFlow 2 with everything that Hub asks of one that can be trained."""
     made = Extractor(width, seed, pooled=pooled)
-    pictures = tf.TensorSpec((None, size, size, 3), tf.float32)
+    images = tf.TensorSpec((None, size, size, 3), tf.float32)
     for training in (True, False):
-        made.__call__.get_concrete_function(pictures, training=training)
+        made.__call__.get_concrete_function(images, training=training)
     # The interface of modules that can be trained: plain attributes beside the function.
     saved = tf.train.Checkpoint()
     saved.__call__ = made.__call__
@@ -111,9 +111,9 @@ def called(
 def signature_alone(folder: Path, name: str = "serving_default", size: int = 32) -> Path:
     """A SavedModel that cannot be called."""
     made = Extractor(24, 0, pooled=True)
-    pictures = tf.TensorSpec((None, size, size, 3), tf.float32)
+    batch = tf.TensorSpec((None, size, size, 3), tf.float32)
     saved = tf.train.Checkpoint(kept=[made.kernel, made.gamma, made.mean, made.variance])
-    function = tf.function(lambda images: {"features": made(images)}, input_signature=[pictures])
+    function = tf.function(lambda images: {"features": made(images)}, input_signature=[batch])
     with quiet_stderr():
         tf.saved_model.save(saved, str(folder), signatures={name: function})
     return folder
@@ -124,15 +124,13 @@ def old_format(folder: Path, size: int = 32, width: int = 24) -> Path:
     v1 = tf.compat.v1
     draw = np.random.default_rng(0)
     with tf.Graph().as_default(), v1.Session() as session, quiet_stderr():
-        pictures = v1.placeholder(tf.float32, (None, size, size, 3), "images")
+        images = v1.placeholder(tf.float32, (None, size, size, 3), "images")
         kernel = v1.get_variable(
             "kernel", initializer=draw.normal(size=(5, 5, 3, width), scale=0.3).astype(np.float32)
         )
-        features = tf.reduce_mean(tf.nn.relu(tf.nn.conv2d(pictures, kernel, 2, "SAME")), [1, 2])
+        features = tf.reduce_mean(tf.nn.relu(tf.nn.conv2d(images, kernel, 2, "SAME")), [1, 2])
         session.run(v1.global_variables_initializer())
-        signature = v1.saved_model.predict_signature_def(
-            {"images": pictures}, {"default": features}
-        )
+        signature = v1.saved_model.predict_signature_def({"images": images}, {"default": features})
         builder = v1.saved_model.Builder(str(folder))
         builder.add_meta_graph_and_variables(session, [], signature_def_map={"default": signature})
         builder.save()

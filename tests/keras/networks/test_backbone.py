@@ -20,7 +20,7 @@ from headstart.keras.networks.backbone import (
     pool,
     preprocess,
 )
-from headstart.keras.networks.parity import pictures, run_keras
+from headstart.keras.networks.parity import images, run_keras
 from headstart.keras.networks.pretrained import draw
 from headstart.keras.runtime import keras
 
@@ -82,7 +82,7 @@ def test_preprocessing_is_that_of_keras(prefix: str) -> None:
         if prefix == "mobilenet" and name == "mobilenet_v2":
             continue
         module = importlib.import_module(f"keras.applications.{MODULES[prefix]}{suffix}")
-        batch = pictures(32)
+        batch = images(32)
         expected = module.preprocess_input(batch.astype(np.float32))
         for dtype in ("uint8", "float32"):
             pixels = keras.Input(shape=(32, 32, 3), dtype=dtype)
@@ -96,7 +96,7 @@ def test_preprocessing_survives_every_file_of_keras(kind: str, tmp_path: Path) -
     pixels = keras.Input(shape=(32, 32, 3))
     values = keras.layers.GlobalMaxPooling2D()(preprocess(pixels, kind))
     model = keras.Model(pixels, values)
-    batch = pictures(32)
+    batch = images(32)
     for save, name in ((save_keras, "model.keras"), (save_h5, "model.h5")):
         save(model, tmp_path / name)
         np.testing.assert_array_equal(load_keras(tmp_path / name)(batch), model(batch))
@@ -110,7 +110,7 @@ def base() -> Any:
 
 
 def test_feature_model_is_base_and_pooling(base: Any) -> None:
-    batch = pictures(64)[:4]
+    batch = images(64)[:4]
     maps = run_keras(base, keras.applications.mobilenet_v2.preprocess_input(batch.astype("f4")))
     for pooling, expected in (
         ("avg", maps.mean(axis=(1, 2))),

@@ -18,7 +18,7 @@ from headstart.keras.networks.parity import (
     TOLERANCE,
     compare,
     difference_in_std,
-    pictures,
+    images,
     run_keras,
 )
 from headstart.keras.networks.pretrained import draw, obtain
@@ -49,11 +49,11 @@ def test_parity(base: Any, cut: str | None, pooling: str, shape: tuple[int, ...]
     function = LiteRTFunction(to_tflite(model))
     assert function.output_shape == shape
     assert function.input_dtype == np.uint8
-    assert compare(model, function, pictures(64)) <= TOLERANCE
+    assert compare(model, function, images(64)) <= TOLERANCE
 
 
 def test_halves_make_the_whole(base: Any) -> None:
-    batch = pictures(64)
+    batch = images(64)
     cut = "block_12_add"
     lower = feature_model(base, cut, "none", "tf")
     activations = keras.Input(base.get_layer(cut).output.shape[1:])
@@ -67,13 +67,13 @@ def test_halves_make_the_whole(base: Any) -> None:
 @pytest.mark.parametrize("kind", ["caffe", "torch", "none"])
 def test_preprocessing_is_baked_in(base: Any, kind: str) -> None:
     model = feature_model(base, "bn_Conv1", "none", kind)
-    assert compare(model, LiteRTFunction(to_tflite(model)), pictures(64)) <= TOLERANCE
+    assert compare(model, LiteRTFunction(to_tflite(model)), images(64)) <= TOLERANCE
 
 
 def test_a_wrong_conversion_is_noticed(base: Any) -> None:
     model = feature_model(base, None, "avg", "tf")
     other = feature_model(base, None, "avg", "none")
-    assert compare(model, LiteRTFunction(to_tflite(other)), pictures(64)) > 100 * TOLERANCE
+    assert compare(model, LiteRTFunction(to_tflite(other)), images(64)) > 100 * TOLERANCE
 
 
 def test_differences() -> None:
@@ -93,9 +93,9 @@ def test_differences() -> None:
 def test_converting_leaves_the_model_as_it_was(base: Any) -> None:
     model = feature_model(base, None, "avg", "tf")
     names = [layer.name for layer in base.layers]
-    before = run_keras(model, pictures(64)[:4])
+    before = run_keras(model, images(64)[:4])
     first = to_tflite(model)
-    np.testing.assert_array_equal(run_keras(model, pictures(64)[:4]), before)
+    np.testing.assert_array_equal(run_keras(model, images(64)[:4]), before)
     assert [layer.name for layer in base.layers] == names
     assert to_tflite(model) == first
 
@@ -132,7 +132,7 @@ def test_imagenet_weights(imagenet_home: Any, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("KERAS_HOME", str(imagenet_home))
     found = obtain("mobilenet_v2", 1.0, 224, "imagenet", 0)
     model = feature_model(found.base, None, "avg", "tf")
-    assert compare(model, LiteRTFunction(to_tflite(model)), pictures(224)) <= TOLERANCE
+    assert compare(model, LiteRTFunction(to_tflite(model)), images(224)) <= TOLERANCE
 
 
 @pytest.mark.slow
@@ -157,7 +157,7 @@ def test_every_family_converts(name: str) -> None:
     start = time.perf_counter()
     function = LiteRTFunction(to_tflite(model))
     seconds = time.perf_counter() - start
-    difference = compare(model, function, pictures(record.default_size))
+    difference = compare(model, function, images(record.default_size))
     print(f"{name}: converted in {seconds:.1f} s, differs by {difference:.2e}")
     assert difference <= TOLERANCE
 
@@ -167,4 +167,4 @@ def test_cut_model_of_a_drawn_base_converts() -> None:
     draw(base, 1)
     model = feature_model(base, "conv_pw_6_relu", "avg", "tf")
     assert cut_at(base, "conv_pw_6_relu").output_shape[-1] == model.output_shape[-1]
-    assert compare(model, LiteRTFunction(to_tflite(model)), pictures(32)) <= TOLERANCE
+    assert compare(model, LiteRTFunction(to_tflite(model)), images(32)) <= TOLERANCE

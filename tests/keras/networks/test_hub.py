@@ -14,12 +14,12 @@ from headstart.backbones.litert import LiteRTFunction
 from headstart.keras.networks.backbone import feature_model
 from headstart.keras.networks.convert import to_tflite
 from headstart.keras.networks.hub import HubLayer, build_hub, load_interface
-from headstart.keras.networks.parity import TOLERANCE, compare, pictures
+from headstart.keras.networks.parity import TOLERANCE, compare, images
 from headstart.keras.runtime import keras, tf
 from tests.keras.networks import hub_modules
 
-PICTURES = pictures(32)
-UNIT = PICTURES.astype(np.float32) / np.float32(255)
+IMAGES = images(32)
+UNIT = IMAGES.astype(np.float32) / np.float32(255)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,8 @@ def test_statistics_move_in_training_alone(module: Path) -> None:
 def test_its_regularization_joins_the_loss_and_its_gradient(
     module: Path, *, training: bool
 ) -> None:
-    # Fine-tuning calls the base as for inference unless batch normalization is to learn as well.
+    # Fine-tuning calls the backbone as for inference unless batch normalization is to learn as
+    # well.
     base = build_hub(module, 32)
     kernel = base.get_layer("module").trainable_weights[0]
     with tf.GradientTape() as tape:
@@ -130,7 +131,7 @@ def test_why_it_cannot_be_called_is_told_without_the_advice_of_keras(tmp_path: P
     module = hub_modules.called(tmp_path / "module", training=())
     with pytest.raises(HeadstartError) as caught:
         build_hub(module, 32)
-    assert "does not take pictures of 32 × 32: Found zero restored functions" in str(caught.value)
+    assert "does not take images of 32 × 32: Found zero restored functions" in str(caught.value)
     assert "HubLayer" not in str(caught.value)
 
 
@@ -150,7 +151,7 @@ def test_every_kind_converts_to_the_same_function(kind: str, tmp_path: Path) -> 
     model = feature_model(base, None, pooling, "unit")
     assert model.output_shape == (None, 24)
     network = to_tflite(model)
-    assert compare(model, LiteRTFunction(network), PICTURES) <= TOLERANCE
+    assert compare(model, LiteRTFunction(network), IMAGES) <= TOLERANCE
 
 
 @pytest.mark.parametrize("kind", ["signature", "older format"])

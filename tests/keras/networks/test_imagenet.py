@@ -15,7 +15,7 @@ from headstart.backbones.registry import BACKBONES
 from headstart.images.resize import pixels
 from headstart.keras.networks.backbone import build_base
 from headstart.keras.networks.imagenet import function, whole
-from headstart.keras.networks.parity import pictures
+from headstart.keras.networks.parity import images
 from headstart.keras.networks.pretrained import draw, settle
 from headstart.keras.runtime import keras
 from tests.keras.networks.published import go_offline, publish
@@ -27,7 +27,7 @@ FILE = "mobilenet_2_5_128_tf.h5"
 
 @pytest.fixture(scope="module")
 def network() -> Any:
-    """MobileNet with its classifier, of random weights that tell pictures apart."""
+    """MobileNet with its classifier, of random weights that tell images apart."""
     made = keras.applications.MobileNet(
         alpha=0.25, weights=None, input_shape=(128, 128, 3), include_top=True
     )
@@ -48,7 +48,7 @@ def test_keras_own_file_is_downloaded_once_and_gives_what_keras_gives(
 ) -> None:
     content = publish(network, tmp_path / "published.h5")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
-    batch = pictures(128)
+    batch = images(128)
     with serving(lambda request: request.serve(content)) as (url, seen):
         monkeypatch.setattr("keras.src.applications.mobilenet.BASE_WEIGHT_PATH", f"{url}/")
         for _ in range(2):
@@ -60,13 +60,13 @@ def test_keras_own_file_is_downloaded_once_and_gives_what_keras_gives(
     assert got.shape == (16, 1000)
     np.testing.assert_allclose(got.sum(axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(got, expected_of(network, batch), atol=1e-5)
-    assert got.std(axis=0).max() > 1e-3  # It tells the pictures apart.
+    assert got.std(axis=0).max() > 1e-3  # It tells the images apart.
 
 
-def test_a_picture_is_told_the_same_alone_and_among_others(network: Any, tmp_path: Path) -> None:
+def test_an_image_is_told_the_same_alone_and_among_others(network: Any, tmp_path: Path) -> None:
     publish(network, tmp_path / "own.h5")
     run = function(whole(NARROW, 0.25, 128, tmp_path / "own.h5").model)
-    batch = pictures(128)[:5]
+    batch = images(128)[:5]
     alone = np.concatenate([run(batch[place : place + 1]) for place in range(5)])
     np.testing.assert_allclose(run(batch), alone, atol=1e-6)
 
@@ -84,7 +84,7 @@ def test_a_file_of_ones_own_in_both_formats_and_at_another_size(
     assert made.origin == f"the file {name}"
     other = keras.applications.MobileNet(alpha=0.25, weights=None, input_shape=(96, 96, 3))
     other.set_weights(network.get_weights())
-    batch = pictures(96)
+    batch = images(96)
     np.testing.assert_allclose(function(made.model)(batch), expected_of(other, batch), atol=1e-5)
 
 
@@ -170,14 +170,14 @@ def test_efficientnet_is_the_network_that_keras_loads(
         "keras.src.utils.file_utils.get_file", lambda *_, **__: str(tmp_path / "published.h5")
     )
     theirs = keras.applications.EfficientNetB0()
-    batch = pictures(224)[:4]
+    batch = images(224)[:4]
     expected = theirs.predict_on_batch(batch.astype(np.float32))
     ours = function(whole(BACKBONES["efficientnet_b0"], 1.0, 224, tmp_path / "published.h5").model)
     np.testing.assert_allclose(ours(batch), expected, rtol=1e-3, atol=1e-7)
 
 
 @pytest.mark.shared
-def test_real_weights_on_real_pictures_say_what_keras_says(
+def test_real_weights_on_real_images_say_what_keras_says(
     shared: Path, imagenet_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KERAS_HOME", str(imagenet_home))

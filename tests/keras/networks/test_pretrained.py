@@ -14,7 +14,7 @@ from headstart._utils.errors import HeadstartError
 from headstart.backbones.registry import BACKBONES
 from headstart.keras.networks import fetch
 from headstart.keras.networks.backbone import build_base, call_application, preprocess
-from headstart.keras.networks.parity import pictures, run_keras
+from headstart.keras.networks.parity import images, run_keras
 from headstart.keras.networks.pretrained import draw, obtain, repair_variance
 from headstart.keras.runtime import keras
 from tests.conftest import ROOT
@@ -60,7 +60,7 @@ def test_random_features_neither_vanish_nor_explode(name: str) -> None:
     base = obtain(name, 1.0, 64, "random", 3).base
     pixels = keras.Input((64, 64, 3))
     model = keras.Model(pixels, base(preprocess(pixels, BACKBONES[name].preprocessing)))
-    features = run_keras(model, pictures(64))
+    features = run_keras(model, images(64))
     assert 0.05 < features.std() < 50
 
 
@@ -154,7 +154,7 @@ def test_efficientnet_is_the_network_that_keras_loads(
     # What keras.applications builds around it, and only for weights="imagenet".
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda *_, **__: str(path))
     theirs = call_application(BACKBONES["efficientnet_b0"], 1.0, 64, "imagenet")
-    batch = pictures(64)[:4].astype(np.float32)
+    batch = images(64)[:4].astype(np.float32)
     expected = run_keras(theirs, batch)
     ours = obtain("efficientnet_b0", 1.0, 64, str(path), 0).base
     np.testing.assert_allclose(run_keras(ours, batch), expected, rtol=1e-3, atol=1e-6)

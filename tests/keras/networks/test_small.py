@@ -52,7 +52,7 @@ def test_blocks_end_in_joins_and_can_be_unfrozen() -> None:
 
 def _read(base: Any) -> Any:
     for layer in base.layers:
-        inputs = [] if layer.name == "pictures" else layer.input
+        inputs = [] if layer.name == "images" else layer.input
         yield layer, inputs if isinstance(inputs, list) else [inputs]
 
 
@@ -60,14 +60,14 @@ def test_it_converts_to_the_same_function() -> None:
     from headstart.backbones.litert import LiteRTFunction
     from headstart.keras.networks.backbone import feature_model
     from headstart.keras.networks.convert import to_tflite
-    from headstart.keras.networks.parity import pictures
+    from headstart.keras.networks.parity import images
     from headstart.keras.networks.pretrained import draw
 
     base = _build(64)
     draw(base, 5)
     model = feature_model(base, None, "avg", BACKBONES[NAME].preprocessing)
-    wanted = np.asarray(model(pictures(64)))
-    found = LiteRTFunction(to_tflite(model))(pictures(64))
+    wanted = np.asarray(model(images(64)))
+    found = LiteRTFunction(to_tflite(model))(images(64))
     assert found.shape == (16, 576)
     assert np.abs(found - wanted).max() < 1e-4 * wanted.std()
 

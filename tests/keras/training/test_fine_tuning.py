@@ -232,7 +232,7 @@ def test_what_is_unfrozen(folder: Path, by: str, what: str | int, first: str) ->
     ("changes", "cut", "features"),
     [
         ({}, None, 1280),
-        ({"unfreeze": 2}, "block_12_add", 576),  # The base ends inside of block 13.
+        ({"unfreeze": 2}, "block_12_add", 576),  # The backbone ends inside of block 13.
         ({"unfreeze_by": "index", "unfreeze": 0}, None, 1280),
     ],
 )

@@ -112,7 +112,7 @@ def test_class_weights_are_those_of_keras() -> None:
 
 
 def test_what_fills_up_the_last_batch_weighs_nothing() -> None:
-    # 20 pictures in batches of 16: the first 12 fill up the second batch. Without normalization
+    # 20 images in batches of 16: the first 12 fill up the second batch. Without normalization
     # (which sees them), the result is that of a second batch of 4.
     x, y = separable(20, 1)
     spec = [{"kind": "dense", "units": CLASSES, "activation": "softmax"}]
@@ -158,7 +158,7 @@ def test_the_history_has_every_epoch_and_every_batch() -> None:
 
 
 def _overfitting(patience: int | None) -> tuple[Any, Any]:
-    """Few pictures with random labels: validation soon gets worse."""
+    """Few images with random labels: validation soon gets worse."""
     generator = np.random.default_rng(5)
     x, y = separable(24, 1, spread=3)
     y = generator.integers(0, CLASSES, 24)
@@ -330,7 +330,7 @@ def test_what_fills_up_a_batch_is_not_made_again() -> None:
 
 def test_an_error_in_a_source_comes_out() -> None:
     def take(rows: npt.NDArray[np.int32], epoch: int) -> npt.NDArray[np.float32]:
-        raise HeadstartError(f"picture {rows[0]} of epoch {epoch}")
+        raise HeadstartError(f"image {rows[0]} of epoch {epoch}")
 
     x, y = separable(20, 1)
     with pytest.raises(HeadstartError, match="of epoch 1"):

@@ -95,7 +95,7 @@ def test_a_wide_head_agrees_too() -> None:
 
 
 def test_the_layers_are_those_of_the_tutorial() -> None:
-    # Global pooling happened in the base: batch normalization, dropout, Dense(2, softmax).
+    # Global pooling happened in the backbone: batch normalization, dropout, Dense(2, softmax).
     assert head_spec(params(), (512,), 2) == [
         {"kind": "batch_normalization", "epsilon": 0.001},
         {"kind": "dropout", "rate": 0.2},
