@@ -9,6 +9,7 @@ from headstart.cli import (
     compare,
     features,
     gate,
+    init,
     planning,
     predict,
     report,
@@ -40,6 +41,7 @@ def _main() -> None:
 
 register(
     app,
+    init.init,
     planning.plan,
     run.run,
     serve.serve,

@@ -9,8 +9,9 @@ import typer
 
 from headstart._utils.errors import ParameterError
 from headstart.cli.front import PARAMS, command
+from headstart.projects.shipped import root
 
-RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+RECIPES = root() / "recipes"
 
 
 @command(

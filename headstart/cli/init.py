@@ -1,0 +1,69 @@
+"""`headstart init`: a project of a user's own around the installed library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headstart.cli.front import command
+
+
+@command(
+    says="Create a project: pipeline, parameters, stages and flows, ready for `dvc repro`.",
+    epilog="Examples: headstart init my-flowers | headstart init --upgrade my-flowers",
+)
+def init(
+    directory: Annotated[Path, typer.Argument(help="The project's folder; created if absent.")],
+    upgrade: Annotated[
+        bool,
+        typer.Option(
+            "--upgrade", help="Show what this version would change in a project that exists."
+        ),
+    ] = False,
+    apply: Annotated[
+        bool,
+        typer.Option("--apply", help="With --upgrade: write the changes, conflicts excepted."),
+    ] = False,
+) -> None:
+    """Create a project, or compare one with the installed version."""
+    from headstart._utils.errors import HeadstartError
+    from headstart.projects import create as projects
+
+    if apply and not upgrade:
+        raise HeadstartError("--apply goes with --upgrade. Nothing was written.")
+    if upgrade:
+        _upgrade(directory, apply=apply)
+        return
+    written = projects.create(directory)
+    typer.echo(f"Created {directory} ({len(written)} files, git and DVC initialized).")
+    typer.echo(
+        "Next:\n"
+        f"  cd {directory}\n"
+        "  dvc repro                      run the pipeline on 1,797 digits that come with it\n"
+        "Your own images: put one folder per class into data/raw, then\n"
+        "  headstart recipe my-photos && headstart plan && dvc repro"
+    )
+
+
+def _upgrade(directory: Path, *, apply: bool) -> None:
+    from difflib import unified_diff
+
+    from headstart.projects import create as projects
+
+    found = projects.changes(directory)
+    for change in found:
+        typer.echo(f"{change.kind}: {change.path}")
+        old, new = change.old.splitlines(keepends=True), change.new.splitlines(keepends=True)
+        typer.echo("".join(unified_diff(old, new, "project", "this version")))
+    conflicts = [change.path for change in found if change.kind == "conflict"]
+    if not found:
+        typer.echo(f"{directory} is up to date.")
+    elif apply:
+        projects.upgrade(directory, found)
+        typer.echo(f"Wrote {len(found) - len(conflicts)} of {len(found)} changes.")
+    else:
+        typer.echo(f"{len(found)} files would change; --apply writes them.")
+    if conflicts:
+        typer.echo(f"You have edited {', '.join(conflicts)}: merge the lines above by hand.")

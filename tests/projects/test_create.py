@@ -1,0 +1,162 @@
+"""A project of a user's own: created, run, and compared with a newer library."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
+
+from headstart._utils.errors import HeadstartError
+from headstart.cli.app import app
+from headstart.pipeline.graph import stages
+from headstart.projects import create as projects
+from headstart.projects.shipped import PATTERNS
+from tests.conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("init") / "my-flowers"
+    projects.create(folder)
+    return folder
+
+
+def test_a_project_has_the_whole_pipeline(project: Path) -> None:
+    assert [stage.name for stage in stages(project)] == [stage.name for stage in stages(ROOT)]
+    for path in ("stages/split.py", "flows/pipeline.py", "data/raw", ".dvc/config", "README.md"):
+        assert (project / path).exists(), path
+    assert (project / ".git").is_dir()
+    assert "../../my-flowers-storage" in (project / ".dvc/config").read_text()
+
+
+def test_stages_depend_on_the_version_of_the_library_and_not_on_its_folders(project: Path) -> None:
+    document = YAML(typ="safe").load((project / "dvc.yaml").read_text())
+    for name, stage in document["stages"].items():
+        assert "runtime.txt" in stage["deps"], name
+        assert f"stages/{name}.py" in stage["deps"]
+        assert not [dep for dep in stage["deps"] if dep.startswith("headstart")]
+    version = metadata.version("headstart")
+    assert f"headstart=={version}" in (project / "runtime.txt").read_text().splitlines()
+
+
+def test_the_lock_names_what_the_library_needs(project: Path) -> None:
+    lock = (project / "requirements.lock").read_text()
+    for name in ("headstart", "tensorflow", "dvc", "prefect", "numpy"):
+        assert f"\n{name}=={metadata.version(name)}\n" in lock
+    assert "pytest==" not in lock
+    assert "://" not in lock
+
+
+def test_a_file_that_exists_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("mine: 1\n")
+    with pytest.raises(HeadstartError, match=r"already has params\.yaml\. Nothing was written"):
+        projects.create(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_a_folder_with_images_becomes_a_project(tmp_path: Path) -> None:
+    (tmp_path / "data/raw/cat").mkdir(parents=True)
+    (tmp_path / "data/raw/cat/1.jpg").write_bytes(b"a photo")
+    projects.create(tmp_path)
+    assert (tmp_path / "data/raw/cat/1.jpg").read_bytes() == b"a photo"
+    assert (tmp_path / "dvc.yaml").is_file()
+
+
+def test_without_git_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    result = CliRunner().invoke(app, ["init", str(tmp_path / "mine")])
+    assert result.exit_code == 1
+    assert "git is not installed" in result.output
+    assert "Install git" in result.output
+    assert not (tmp_path / "mine").exists()
+
+
+def test_inside_a_repository_no_second_one_is_made(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    projects.create(tmp_path / "inner")
+    assert not (tmp_path / "inner/.git").exists()
+    assert (tmp_path / "inner/.dvc").is_dir()
+    assert stages(tmp_path / "inner")
+
+
+def test_an_upgrade_tells_an_edited_file_from_one_that_only_the_library_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    projects.create(tmp_path)
+    assert projects.changes(tmp_path) == []
+    (tmp_path / "stages/split.py").write_text("# mine\n")
+    assert projects.changes(tmp_path) == []  # changed by the user alone
+    newer = dict(projects.project_files(tmp_path.name))
+    newer["stages/split.py"] += b"# newer\n"
+    newer["stages/sample.py"] += b"# newer\n"
+    newer["stages/added.py"] = b"# new\n"
+    del newer["flows/reproduce.py"]
+    monkeypatch.setattr(projects, "project_files", lambda _: newer)
+    found = {change.path: change.kind for change in projects.changes(tmp_path)}
+    assert found == {
+        "flows/reproduce.py": "removed",
+        "stages/added.py": "added",
+        "stages/sample.py": "replaced",
+        "stages/split.py": "conflict",
+    }
+    result = CliRunner().invoke(app, ["init", "--upgrade", str(tmp_path)])
+    assert "+# newer" in result.output
+    assert "4 files would change; --apply writes them." in result.output
+    result = CliRunner().invoke(app, ["init", "--upgrade", "--apply", str(tmp_path)])
+    assert "Wrote 3 of 4 changes." in result.output
+    assert (tmp_path / "stages/split.py").read_text() == "# mine\n"
+    assert (tmp_path / "stages/sample.py").read_bytes().endswith(b"# newer\n")
+    assert not (tmp_path / "flows/reproduce.py").exists()
+    assert [change.path for change in projects.changes(tmp_path)] == []
+
+
+def test_a_folder_that_init_did_not_make_has_no_upgrade(tmp_path: Path) -> None:
+    with pytest.raises(HeadstartError, match="not a project that `headstart init` made"):
+        projects.changes(tmp_path)
+
+
+def test_the_wheel_carries_one_package_and_the_project(tmp_path: Path) -> None:
+    # A copy: setuptools would leave `build/` behind, and take it for part of the next wheel.
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    ).stdout.split("\0")  # fmt: skip
+    for path in filter(None, listed):
+        if (ROOT / path).is_file() and not path.startswith(("tests/", "docs/")):
+            (tmp_path / "copy" / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / path, tmp_path / "copy" / path)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
+         "--disable-pip-version-check", "--wheel-dir", str(tmp_path), str(tmp_path / "copy")],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
+    tops = {name.partition("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"headstart"}
+    for pattern in PATTERNS:
+        shipped = [path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern)]
+        assert shipped, pattern
+        assert not [path for path in shipped if f"headstart/_shipped/{path}" not in names]
+    for data in ("projects/template/README.md", "report/templates/report.html", "py.typed"):
+        assert f"headstart/{data}" in names
+
+
+@pytest.mark.slow  # the whole pipeline, half a minute
+def test_a_new_project_ends_in_a_model(tmp_path: Path) -> None:
+    folder = tmp_path / "digits"
+    projects.create(folder)
+    result = subprocess.run(
+        [sys.executable, "-m", "dvc", "repro"], cwd=folder, check=False, capture_output=True,
+        text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert (folder / "data/export/model.keras").is_file()
+    assert (folder / "data/reports/index.html").is_file()
