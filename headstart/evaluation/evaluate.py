@@ -22,6 +22,7 @@ from headstart.features.folder import Features
 from headstart.training.classifier import Outputs, fine_tuned_outputs, head_outputs
 from headstart.training.head_layers import output_activation
 from headstart.training.model_folder import ModelRecord
+from headstart.training.scores import mean_loss
 
 _CONFUSIONS = 20  # pairs of classes that are named in the metrics
 
@@ -93,7 +94,7 @@ def scores(
         found = measures.binary_accuracy(outputs.probabilities, labels)
         alone = {"binary_accuracy": found, "binary_accuracy_of_saying_no": none}
     return {
-        "loss": measures.mean_loss(outputs.logits, labels, activation),
+        "loss": mean_loss(outputs.logits, labels, activation),
         **alone,
         "right": right,
         "accuracy": right / n,

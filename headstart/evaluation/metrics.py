@@ -75,23 +75,6 @@ def wilson_interval(right: int, n: int, z: float = _Z95) -> tuple[float, float]:
     return low, high
 
 
-def mean_loss(logits: Floats, labels: Ints, activation: str) -> float:
-    """Mean loss in nats, from logits: finite however sure a mistake is.
-
-    Categorical cross-entropy for ``softmax``; for ``sigmoid`` the binary cross-entropy of each
-    class against the rest, averaged over the classes.
-    """
-    wide = np.asarray(logits, np.float64)
-    own = wide[np.arange(len(labels)), labels]
-    if activation == "softmax":
-        top = wide.max(axis=1)
-        total = np.log(np.exp(wide - top[:, None]).sum(axis=1)) + top
-        return float(np.mean(total - own))
-    # -log(1 - sigmoid(x)) = log(1 + e^x) for every class; the own class has log(1 + e^-x), x less.
-    softplus = np.maximum(wide, 0.0) + np.log1p(np.exp(-np.abs(wide)))
-    return float(np.mean((softplus.sum(axis=1) - own) / wide.shape[1]))
-
-
 def binary_accuracy(probabilities: Floats, labels: Ints) -> float:
     """Share of all outputs that are on the right side of one half, each class by itself.
 

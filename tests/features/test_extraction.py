@@ -27,7 +27,7 @@ from headstart.features.extraction import assemble, extract, fingerprint_record,
 from headstart.features.store import FeatureStore, outlook
 from tests.training.models import backbone
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 RECORD = {"backbone": "fake"}
 SHAPE = (6,)
 SIZE = 4

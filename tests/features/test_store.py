@@ -280,7 +280,7 @@ def writer(first: int, last: int) -> subprocess.Popen[str]:
         [sys.executable, "-c", WRITER, str(first), str(last)],
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).resolve().parents[3],
+        cwd=Path(__file__).resolve().parents[2],
     )
 
 
@@ -326,7 +326,7 @@ def test_a_second_filler_waits_for_the_first_and_says_so(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            cwd=Path(__file__).resolve().parents[3],
+            cwd=Path(__file__).resolve().parents[2],
         )
         assert child.stderr is not None
         assert f"process {os.getpid()}" in child.stderr.readline()

@@ -15,7 +15,7 @@ from headstart._utils.files import sha256_tree
 from headstart.keras.training import fine_tune
 from headstart.stage.run_statistics import RunStatistics
 from headstart.training.history import read_epochs
-from headstart.training.model_folder import Scores, read_model
+from headstart.training.model_folder import read_model
 from tests.images.made import encoded
 from tests.stages import recorded, small_run
 from tests.stages.small_run import ROOT, SmallRun, stage
@@ -157,37 +157,6 @@ def test_a_wrong_kind_of_value_is_told_before_tensorflow(
     assert done.returncode == 2
     assert expected in done.stderr
     assert not (run.folder / "wrong").exists()
-
-
-def scores(accuracy: float, loss: float) -> Scores:
-    return Scores(accuracy=accuracy, loss=loss)
-
-
-@pytest.mark.parametrize(
-    ("tuned", "head", "better"),
-    [
-        (scores(0.9, 2.0), scores(0.8, 0.1), True),
-        (scores(0.8, 0.1), scores(0.9, 2.0), False),
-        (scores(0.9, 0.1), scores(0.9, 0.2), True),
-        (scores(0.9, 0.2), scores(0.9, 0.1), False),
-        (scores(0.9, 0.2), scores(0.9, 0.2), False),
-    ],
-)
-def test_the_better_model_is_kept_and_the_reason_said(
-    tuned: Scores, head: Scores, better: bool
-) -> None:
-    assert fine_tune.improves(tuned, head) is better
-    text = fine_tune.reason(tuned, head, 2, 5)
-    assert ("did not improve" in text) is not better
-    assert "epoch 2 of 5" in text
-
-
-def test_the_reason_says_what_improved() -> None:
-    accuracy = fine_tune.reason(scores(0.9, 2.0), scores(0.8, 0.1), 2, 5)
-    assert "improved the validation accuracy: accuracy 0.8000 -> 0.9000" in accuracy
-    loss = fine_tune.reason(scores(0.4706, 1.0), scores(0.4706, 1.2), 2, 5)
-    assert "improved the validation loss alone: loss 1.2000 -> 1.0000" in loss
-    assert "accuracy 0.4706 as before" in loss
 
 
 @pytest.mark.parametrize("weights", ["none", "balanced"])

@@ -29,6 +29,7 @@ from headstart.training.model_folder import (
     write_model,
 )
 from headstart.training.parameters import FineTuneParams
+from headstart.training.scores import improves, reason, score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,43 +88,6 @@ def read_images(manifest: Path, features: Path, record: ModelRecord) -> Images:
             "they come from different runs. Nothing was trained. Run the pipeline (`dvc repro`)."
         )
     return Images(parts["train"], parts["validation"], record.classes, recorded)
-
-
-def scores(record: ModelRecord, weights: Weights, features: Any, labels: Any) -> Scores:
-    """Loss and accuracy of a head on features: the one way in which both models are judged."""
-    from headstart.evaluation.metrics import mean_loss
-    from headstart.training.head import head_logits
-    from headstart.training.head_layers import output_activation
-
-    logits = head_logits(record.head, weights, features)
-    return Scores(
-        loss=mean_loss(logits, labels, output_activation(record.head)),
-        accuracy=float(np.mean(logits.argmax(axis=1) == labels)),
-    )
-
-
-def improves(tuned: Scores, head: Scores) -> bool:
-    """Whether the fine-tuned model is the better one: by accuracy, then by loss; a tie is none.
-
-    Accuracy first, because it is what the model is for; a lower loss alone is often only a more
-    careful tone.
-    """
-    return (tuned.accuracy, -tuned.loss) > (head.accuracy, -head.loss)
-
-
-def reason(tuned: Scores, head: Scores, best: int, epochs: int) -> str:
-    """Why the chosen model was chosen, in a sentence with the figures."""
-    accuracy = f"accuracy {head.accuracy:.4f} -> {tuned.accuracy:.4f}"
-    loss = f"loss {head.loss:.4f} -> {tuned.loss:.4f}"
-    which = f"(epoch {best} of {epochs})"
-    if not improves(tuned, head):
-        return f"fine-tuning did not improve validation: {accuracy}, {loss} {which}"
-    if tuned.accuracy == head.accuracy:
-        return (
-            f"fine-tuning improved the validation loss alone: {loss}, accuracy "
-            f"{head.accuracy:.4f} as before {which}"
-        )
-    return f"fine-tuning improved the validation accuracy: {accuracy}, {loss} {which}"
 
 
 def keep_head(model: Path, record: ModelRecord, weights: Weights, why: str) -> None:
@@ -232,12 +196,12 @@ class Run:
                 "`fine_tune.epochs: 0` goes on with the head alone."
             )
         labels = self.images.labels(self.images.validation)
-        return scores(self.record, weights, features, labels)
+        return score(self.record, weights, features, labels)
 
     def _write(self, tuner: Tuner, tuned: Scores, history: History) -> None:
         labels = self.images.labels(self.images.validation)
         features = self.images.features.array("validation")
-        head = scores(self.record, self.weights, features, labels)
+        head = score(self.record, self.weights, features, labels)
         why = reason(tuned, head, history.best_epoch, len(history.epochs))
         kept = improves(tuned, head)
         self.run_statistics.note(

@@ -1,0 +1,89 @@
+"""Validation scores, and the choice between the fine-tuned model and the head alone.
+
+Loss and accuracy stand here, below :mod:`headstart.evaluation`, because they decide what is
+trained: a new metric of the evaluation must not train anything again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart.backbones.weights import Weights
+from headstart.training.head import head_logits
+from headstart.training.head_layers import output_activation
+from headstart.training.model_folder import ModelRecord, Scores
+
+
+def mean_loss(
+    logits: npt.NDArray[np.floating[Any]], labels: npt.NDArray[np.integer[Any]], activation: str
+) -> float:
+    """Return the mean loss in nats, computed from logits: finite however confident a mistake is.
+
+    Parameters
+    ----------
+    logits : ndarray of shape (n, n_classes)
+        Computed in float64, whatever their dtype.
+    labels : ndarray of shape (n,), integers
+        Class indices.
+    activation : {"softmax", "sigmoid"}
+        Categorical cross-entropy for ``softmax``; for ``sigmoid`` the binary cross-entropy of each
+        class against the rest, averaged over the classes.
+    """
+    wide = np.asarray(logits, np.float64)
+    own = wide[np.arange(len(labels)), labels]
+    if activation == "softmax":
+        top = wide.max(axis=1)
+        total = np.log(np.exp(wide - top[:, None]).sum(axis=1)) + top
+        return float(np.mean(total - own))
+    # -log(1 - sigmoid(x)) = log(1 + e^x) for every class; the own class has log(1 + e^-x), x less.
+    softplus = np.maximum(wide, 0.0) + np.log1p(np.exp(-np.abs(wide)))
+    return float(np.mean((softplus.sum(axis=1) - own) / wide.shape[1]))
+
+
+def score(
+    record: ModelRecord,
+    weights: Weights,
+    features: npt.NDArray[np.floating[Any]],
+    labels: npt.NDArray[np.integer[Any]],
+) -> Scores:
+    """Return loss and accuracy of a head on features: both models are judged in this one way."""
+    logits = head_logits(record.head, weights, features)
+    return Scores(
+        loss=mean_loss(logits, labels, output_activation(record.head)),
+        accuracy=float(np.mean(logits.argmax(axis=1) == labels)),
+    )
+
+
+def improves(tuned: Scores, head: Scores) -> bool:
+    """Return whether the fine-tuned model is better: by accuracy, then by loss; not in a tie.
+
+    Accuracy comes first because it is what the model is for; a lower loss alone often only means
+    less extreme probabilities.
+    """
+    return (tuned.accuracy, -tuned.loss) > (head.accuracy, -head.loss)
+
+
+def reason(tuned: Scores, head: Scores, best: int, epochs: int) -> str:
+    """Return a sentence with the figures that decided the choice.
+
+    Parameters
+    ----------
+    tuned, head : Scores
+        Of the fine-tuned model and of the head alone, on the validation split.
+    best, epochs : int
+        The epoch whose weights were taken, and how many were run.
+    """
+    accuracy = f"accuracy {head.accuracy:.4f} -> {tuned.accuracy:.4f}"
+    loss = f"loss {head.loss:.4f} -> {tuned.loss:.4f}"
+    which = f"(epoch {best} of {epochs})"
+    if not improves(tuned, head):
+        return f"fine-tuning did not improve validation: {accuracy}, {loss} {which}"
+    if tuned.accuracy == head.accuracy:
+        return (
+            f"fine-tuning improved the validation loss only: {loss}, accuracy "
+            f"{head.accuracy:.4f} as before {which}"
+        )
+    return f"fine-tuning improved the validation accuracy: {accuracy}, {loss} {which}"

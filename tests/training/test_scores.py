@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from headstart.training import scores as training_scores
+from headstart.training.model_folder import Scores
+from headstart.training.scores import mean_loss
+
+
+def test_losses_are_those_of_scikit_learn() -> None:
+    from sklearn.metrics import log_loss
+
+    generator = np.random.default_rng(3)
+    logits, labels = generator.normal(0, 2, (300, 4)), generator.integers(0, 4, 300)
+    raised = np.exp(logits)
+    softmax = raised / raised.sum(axis=1, keepdims=True)
+    wanted = log_loss(labels, softmax, labels=range(4))
+    assert mean_loss(logits, labels, "softmax") == pytest.approx(wanted, rel=1e-12)
+    each = [
+        log_loss(labels == i, 1 / (1 + np.exp(-logits[:, i])), labels=[False, True])
+        for i in range(4)
+    ]
+    found = mean_loss(logits, labels, "sigmoid")
+    assert found == pytest.approx(float(np.mean(each)), rel=1e-12)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_a_confident_mistake_has_a_finite_loss(activation: str) -> None:
+    loss = mean_loss(np.array([[1e4, -1e4]]), np.array([1]), activation)
+    assert loss in {2e4, 1e4}
+
+
+def scores(accuracy: float, loss: float) -> Scores:
+    return Scores(accuracy=accuracy, loss=loss)
+
+
+@pytest.mark.parametrize(
+    ("tuned", "head", "better"),
+    [
+        (scores(0.9, 2.0), scores(0.8, 0.1), True),
+        (scores(0.8, 0.1), scores(0.9, 2.0), False),
+        (scores(0.9, 0.1), scores(0.9, 0.2), True),
+        (scores(0.9, 0.2), scores(0.9, 0.1), False),
+        (scores(0.9, 0.2), scores(0.9, 0.2), False),
+    ],
+)
+def test_the_better_model_is_kept_and_the_reason_given(
+    tuned: Scores, head: Scores, better: bool
+) -> None:
+    assert training_scores.improves(tuned, head) is better
+    text = training_scores.reason(tuned, head, 2, 5)
+    assert ("did not improve" in text) is not better
+    assert "epoch 2 of 5" in text
+
+
+def test_the_reason_says_what_improved() -> None:
+    accuracy = training_scores.reason(scores(0.9, 2.0), scores(0.8, 0.1), 2, 5)
+    assert "improved the validation accuracy: accuracy 0.8000 -> 0.9000" in accuracy
+    loss = training_scores.reason(scores(0.4706, 1.0), scores(0.4706, 1.2), 2, 5)
+    assert "improved the validation loss only: loss 1.2000 -> 1.0000" in loss
+    assert "accuracy 0.4706 as before" in loss
