@@ -1,4 +1,4 @@
-"""The forms in which the model leaves the project, each reloaded and compared, and their card.
+"""The formats in which the model leaves the project, each reloaded and compared, and their card.
 
 Every form is loaded again in a fresh process, as a stranger would load it, and compared with the
 evaluated predictions on the same test images; if one does not agree, nothing is written. All
@@ -15,7 +15,7 @@ from headstart.datasets.manifests import read_split
 from headstart.datasets.parameters import SampleParams, SplitParams
 from headstart.evaluation.passes import refresh_table
 from headstart.evaluation.predictions import read_predictions
-from headstart.export.metrics import describe_model, summarize_forms
+from headstart.export.metrics import describe_model, summarize_formats
 from headstart.export.model_card import Data, card
 from headstart.export.parameters import ExportParams
 from headstart.export.parity import accept, compared
@@ -69,7 +69,7 @@ def main(  # noqa: PLR0913, PLR0917 - the model card states the whole procedure
     rows = locate(predicted.rows.iloc[chosen], table)
     size = trained.backbone.image_size
     shown = Shown(*load(images, rows, size), calibration=None)
-    if "tflite_int8" in export.forms:
+    if "tflite_int8" in export.formats:
         training = calibrating(table, export.calibration_images, seed)
         shown = replace(shown, calibration=load(images, training, size)[1])
     procedure = {
@@ -84,7 +84,7 @@ def main(  # noqa: PLR0913, PLR0917 - the model card states the whole procedure
         "fine_tune": fine_tune.model_dump() if fine_tune.epochs else {"epochs": 0},
     }
     with atomic_folder(export_folder) as folder:
-        written = write_and_read(folder, trained, export.forms, shown, run_statistics)
+        written = write_and_read(folder, trained, export.formats, shown, run_statistics)
         expected = evaluated = predicted.model[chosen]
         if trained.record.kind == "head" and extract_features.dtype == "float16":
             expected = unrounded(trained, shown.pixels, evaluated)
@@ -92,11 +92,11 @@ def main(  # noqa: PLR0913, PLR0917 - the model card states the whole procedure
         run_statistics.note(differences=exactly(found))
         accept(found, export)
         refused = refusals(written.readings, rows)
-        forms = summarize_forms(folder, found)
-        exported = describe_model(trained.record, license_of(trained.backbone), folder, forms)
+        formats = summarize_formats(folder, found)
+        exported = describe_model(trained.record, license_of(trained.backbone), folder, formats)
         write_exported(folder, exported)
         summary: dict[str, Any] = {
-            "forms": forms,
+            "formats": formats,
             "kind": trained.record.kind,
             "left_out": written.left_out,
             "model_sha256": sha256_file(folder / RECORD),

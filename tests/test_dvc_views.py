@@ -42,7 +42,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
         table.to_csv(data / "plots/confusion.csv", index=False)
         shutil.copy(files.metrics, data / "metrics/evaluate.json")
         shutil.copy(files.export_metrics, data / "metrics/export.json")
-        shutil.copy(files.run_statistics / "runtime.json", data / "journal/runtime.json")
+        shutil.copy(files.run_statistics / "runtime.json", data / "run_statistics/runtime.json")
         rows = [{"label": name, "images": 3} for name in names]
         write_json(data / "metrics/download.json", {"kept": 306, "classes": rows})
         write_json(data / "metrics/split.json", {"images": {"train": 102}, "classes": rows})

@@ -97,8 +97,8 @@ def test_transfer_shows_and_what_is_no_image_is_rejected(project: Checkout) -> N
     aside = read_rejected(project.folder / "data/manifests/rejected.csv")
     assert set(aside["path"]) == BROKEN
     exported = json.loads((project.folder / "data/metrics/export.json").read_text())
-    assert exported["forms"]["keras"]["pixels"]["same_first_guess_share"] == 1.0
-    assert exported["forms"]["saved_model"]["encoded"]["same_first_guess_share"] >= 0.95
+    assert exported["formats"]["keras"]["pixels"]["same_first_guess_share"] == 1.0
+    assert exported["formats"]["saved_model"]["encoded"]["same_first_guess_share"] >= 0.95
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 from headstart._utils.files import sha256_tree
 from headstart.datasets.manifests import read_split
 from headstart.evaluation.predictions import read_predictions
-from headstart.export.formats import FORMS, FormName
+from headstart.export.formats import FORMATS, FormatName
 from headstart.export.parity_images import load, locate
 from headstart.export.record import read_exported
 from headstart.serving import classifier
@@ -23,7 +23,7 @@ from tests.stages.test_export import evaluated, exported
 
 #: What holds standard layers alone cannot hold a module.
 LEFT_OUT = {"keras", "h5"}
-RUN: tuple[FormName, ...] = ("saved_model", "tflite_float32")
+RUN: tuple[FormatName, ...] = ("saved_model", "tflite_float32")
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +54,12 @@ def test_the_exported_model_says_what_was_evaluated(run: SmallRun) -> None:
     assert record.kind == "fine_tuned"
     assert record.unfrozen_from == "module"
     evaluated(run, "tuned")
-    done = exported(run, "tuned", "out", forms=["saved_model", "keras", "tflite_float32"])
+    done = exported(run, "tuned", "out", formats=["saved_model", "keras", "tflite_float32"])
     assert done.returncode == 0, done.stderr
     assert "keras: it holds standard layers alone" in done.stdout
     metrics = json.loads((run.folder / "out.json").read_text())
-    assert set(metrics["forms"]) == {"saved_model", "tflite_float32"}
-    for form in metrics["forms"].values():
+    assert set(metrics["formats"]) == {"saved_model", "tflite_float32"}
+    for form in metrics["formats"].values():
         assert form["pixels"]["same_first_guess"] == metrics["images"] == 12
         assert form["pixels"]["probability_differs_at_most"] <= 1e-5
     assert read_exported(run.folder / "out").backbone.weights == "module"
@@ -79,12 +79,12 @@ def test_every_form_twice_gives_the_same_bytes(run: SmallRun) -> None:
     evaluated(run, "tuned")
     digests = []
     for name in ("one", "two"):
-        done = exported(run, "tuned", name, forms=list(FORMS))
+        done = exported(run, "tuned", name, formats=list(FORMATS))
         assert done.returncode == 0, done.stderr
         digests.append(sha256_tree(run.folder / name))
     assert digests[0] == digests[1]
     metrics = json.loads((run.folder / "one.json").read_text())
-    assert set(metrics["forms"]) == set(FORMS) - LEFT_OUT
+    assert set(metrics["formats"]) == set(FORMATS) - LEFT_OUT
 
 
 def test_features_alone_cannot_be_fine_tuned(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_a_base_with_random_weights_goes_from_download_to_export(name: str, tmp_
     assert told.model.shape == (metrics["test_images"], 2)
     if model.head[-1]["activation"] == "softmax" or model.head[-1]["units"] == 1:
         np.testing.assert_allclose(told.model.sum(axis=1), 1, atol=1e-6)
-    exported = json.loads((data / "metrics/export.json").read_text())["forms"]
+    exported = json.loads((data / "metrics/export.json").read_text())["formats"]
     for form in ("saved_model", "keras", "tflite_float32"):
         assert exported[form]["pixels"]["same_first_guess_share"] == 1.0
         assert exported[form]["pixels"]["probability_differs_at_most"] <= 1e-4
@@ -111,7 +111,7 @@ def test_a_single_layer_learns_and_the_model_goes_to_the_export(tmp_path: Path) 
     exported = json.loads((data / "metrics/export.json").read_text())
     assert exported["kind"] == "fine_tuned"
     for form in ("saved_model", "keras", "tflite_float32"):
-        assert exported["forms"][form]["pixels"]["probability_differs_at_most"] <= 1e-4
+        assert exported["formats"][form]["pixels"]["probability_differs_at_most"] <= 1e-4
     assert "in the layer `conv_pw_11` alone" in (data / "export/MODEL_CARD.md").read_text()
     shown = checkout.run("headstart", "show", "model")[1]
     assert "Fine-tuned in conv_pw_11 alone." in shown
@@ -131,7 +131,7 @@ def project(tmp_path: Path, name: str, size: int, sections: dict[str, dict[str, 
         split__validation=0.25, split__test=0.25,
         backbone__name=name, backbone__alpha=1.0, backbone__weights="random",
         backbone__image_size=size, train_head__epochs=2,
-        export__forms=["saved_model", "keras", "tflite_float32"],
+        export__formats=["saved_model", "keras", "tflite_float32"],
     )  # fmt: skip
     checkout.set(**_flat(sections))
     return checkout

@@ -139,5 +139,5 @@ def test_what_was_not_measured_runs_with_random_weights(name: str, tmp_path: Pat
     assert "RANDOM WEIGHTS" in said
     metrics = checkout.folder / "data/metrics"
     assert json.loads((metrics / "evaluate.json").read_text())["random_weights"]
-    forms = json.loads((metrics / "export.json").read_text())["forms"]
-    assert forms["saved_model"]["pixels"]["same_first_guess_share"] == 1.0
+    formats = json.loads((metrics / "export.json").read_text())["formats"]
+    assert formats["saved_model"]["pixels"]["same_first_guess_share"] == 1.0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart._utils.errors import HeadstartError, ParameterError, UnfitError
-from headstart.export.formats import FORMS, FormName
+from headstart.export.formats import FORMATS, FormatName
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from headstart.export.parity import Agreement
     from headstart.keras.export.export import Model
 
-FORM: FormName = "tflite_float32"
+FORM: FormatName = "tflite_float32"
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def resized(trained: Model, size: int, shown: Pixels, folder: Path, most: float)
         )
     except ParameterError as error:  # A module of TensorFlow Hub that names its size.
         raise HeadstartError(f"This base cannot be built at {size} pixels. {error}") from error
-    file = folder / FORMS[FORM].path
+    file = folder / FORMATS[FORM].path
     try:
         writers.write(FORM, writers.Source(model, record.classes, None), folder)
     except writers.NotConvertibleError:
@@ -150,7 +150,7 @@ def write(target: Path, trained: Model, made: Resized) -> None:
     import shutil
 
     from headstart._utils.files import atomic_folder, write_text
-    from headstart.export.metrics import describe_model, summarize_forms
+    from headstart.export.metrics import describe_model, summarize_formats
     from headstart.export.record import write_exported
     from headstart.export.summary import labels_text, license_of
     from headstart.training.labels import write_labels
@@ -164,9 +164,9 @@ def write(target: Path, trained: Model, made: Resized) -> None:
     summary = trained.record.backbone.model_copy(update={"image_size": made.network.size})
     record = trained.record.model_copy(update={"backbone": summary})
     with atomic_folder(target) as folder:
-        shutil.copyfile(made.file, folder / FORMS[FORM].path)
-        forms = summarize_forms(folder, {FORM: {"pixels": made.agreement}})
-        exported = describe_model(record, license_of(trained.backbone), folder, forms)
+        shutil.copyfile(made.file, folder / FORMATS[FORM].path)
+        formats = summarize_formats(folder, {FORM: {"pixels": made.agreement}})
+        exported = describe_model(record, license_of(trained.backbone), folder, formats)
         write_exported(folder, exported)
         write_labels(folder / "labels.json", exported.classes)
         write_text(folder / "labels.txt", labels_text(exported.classes))

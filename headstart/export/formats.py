@@ -1,18 +1,18 @@
-"""The forms that an exported model can take: one table for parameters, files and pages."""
+"""The formats that an exported model can take: one table for parameters, files and pages."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-FormName = Literal[
+FormatName = Literal[
     "saved_model", "keras", "h5", "tflite_float32", "tflite_float16", "tflite_int8", "onnx"
 ]
 Precision = Literal["float32", "float16", "int8"]
 
 
 @dataclass(frozen=True)
-class Form:
+class ExportFormat:
     """One form.
 
     Attributes
@@ -42,18 +42,18 @@ class Form:
     extra: str | None = None
 
 
-FORMS: dict[FormName, Form] = {
-    "saved_model": Form(
+FORMATS: dict[FormatName, ExportFormat] = {
+    "saved_model": ExportFormat(
         "saved_model", "SavedModel", "float32", "tensorflow", inputs=("encoded", "pixels")
     ),
-    "keras": Form("model.keras", "Keras file", "float32", "keras"),
-    "h5": Form("model.h5", "HDF5 file of Keras", "float32", "keras"),
-    "tflite_float32": Form(
+    "keras": ExportFormat("model.keras", "Keras file", "float32", "keras"),
+    "h5": ExportFormat("model.h5", "HDF5 file of Keras", "float32", "keras"),
+    "tflite_float32": ExportFormat(
         "model_float32.tflite", "LiteRT, float32", "float32", "litert", batch="one"
     ),
-    "tflite_float16": Form(
+    "tflite_float16": ExportFormat(
         "model_float16.tflite", "LiteRT, float16 weights", "float16", "litert", batch="one"
     ),
-    "tflite_int8": Form("model_int8.tflite", "LiteRT, int8", "int8", "litert", batch="one"),
-    "onnx": Form("model.onnx", "ONNX", "float32", "onnxruntime", extra="onnx"),
+    "tflite_int8": ExportFormat("model_int8.tflite", "LiteRT, int8", "int8", "litert", batch="one"),
+    "onnx": ExportFormat("model.onnx", "ONNX", "float32", "onnxruntime", extra="onnx"),
 }

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from headstart.export.formats import FORMS, FormName
+from headstart.export.formats import FORMATS, FormatName
 from headstart.export.record import (
-    ExportedForm,
+    ExportedFormat,
     ExportedModel,
-    FormParity,
-    form_bytes,
-    form_files,
+    FormatParity,
+    format_bytes,
+    format_files,
 )
 from headstart.images.resize import SPEC
 from headstart.training.head_layers import output_activation
@@ -35,13 +35,13 @@ class Compared(Protocol):
         """JSON values."""
 
 
-def summarize_forms(
-    folder: Path, found: Mapping[FormName, Mapping[str, Compared]]
+def summarize_formats(
+    folder: Path, found: Mapping[FormatName, Mapping[str, Compared]]
 ) -> dict[str, dict[str, Any]]:
     """For each form its size, and how closely it agrees by each way in."""
     return {
         name: {
-            "bytes": form_bytes(folder, name),
+            "bytes": format_bytes(folder, name),
             **{way: agreement.summary() for way, agreement in ways.items()},
         }
         for name, ways in found.items()
@@ -49,7 +49,7 @@ def summarize_forms(
 
 
 def describe_model(
-    record: ModelRecord, license_text: str, folder: Path, forms: Mapping[str, Mapping[str, Any]]
+    record: ModelRecord, license_text: str, folder: Path, formats: Mapping[str, Mapping[str, Any]]
 ) -> ExportedModel:
     """The record of what lies in the folder.
 
@@ -60,19 +60,19 @@ def describe_model(
         Of the backbone's weights.
     folder : Path
         The export folder.
-    forms : mapping
-        Of :func:`summarize_forms`.
+    formats : mapping
+        Of :func:`summarize_formats`.
     """
-    written: dict[FormName, ExportedForm] = {}
-    for name, form in FORMS.items():
-        if name in forms:
-            found = forms[name]
+    written: dict[FormatName, ExportedFormat] = {}
+    for name, form in FORMATS.items():
+        if name in formats:
+            found = formats[name]
             parity = {
-                way: FormParity(**{key: found[way][key] for key in FormParity.model_fields})
+                way: FormatParity(**{key: found[way][key] for key in FormatParity.model_fields})
                 for way in form.inputs
             }
-            files = form_files(folder, name)
-            written[name] = ExportedForm(files=files, bytes=found["bytes"], parity=parity)
+            files = format_files(folder, name)
+            written[name] = ExportedFormat(files=files, bytes=found["bytes"], parity=parity)
     return ExportedModel(
         kind=record.kind,
         classes=record.classes,
@@ -81,5 +81,5 @@ def describe_model(
         pixels=SPEC,
         backbone=record.backbone,
         license=license_text,
-        forms=written,
+        formats=written,
     )

@@ -80,7 +80,7 @@ def card(
             ],
             "head_alone": _rounded(evaluation["head"]),
         },
-        "forms": summary["forms"],
+        "formats": summary["formats"],
         "parity_images": summary["images"],
         "intended_use": _use(record),
         "limits": _limits(record, evaluation["test_images"]),
@@ -183,10 +183,10 @@ def markdown(content: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
 License of the backbone's weights: {text(model["license"])}.
 """
     found = (
-        f"{data['files']:,} files were found, {data['kept']:,} kept, {data['rejected']:,} set "
-        f"aside{_reasons(data['rejected_by_reason'])}.\n"
+        f"{data['files']:,} files were found, {data['kept']:,} kept, {data['rejected']:,} "
+        f"rejected{_reasons(data['rejected_by_reason'])}.\n"
     )
-    forms = (
+    formats = (
         "Each was loaded again in a fresh process and compared with the evaluated model on "
         f"{content['parity_images']} test images.\n\n{parity_table(summary)}\n"
     )
@@ -205,8 +205,8 @@ License of the backbone's weights: {text(model["license"])}.
         "## Procedure\n",
         f"The weights were chosen so: {text(because)}.\n",
         "\n".join(_procedure(content["procedure"])) + "\n",
-        "## Exported forms\n",
-        forms,
+        "## Exported formats\n",
+        formats,
         "## Which commit made it\n",
         f"{content['commit']}\n",
     ]

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from headstart._utils.errors import UnfitError
-from headstart.export.formats import FORMS, FormName
+from headstart.export.formats import FORMATS, FormatName
 from headstart.stage.sections import Portion, PositiveFloat, PositiveInt, Section
 
 #: The packages of each extra that a form needs.
@@ -23,7 +23,7 @@ class ExportParams(Section):
     share of the images.
     """
 
-    forms: Annotated[list[FormName], Field(min_length=1)]
+    formats: Annotated[list[FormatName], Field(min_length=1)]
     parity_images: PositiveInt
     max_probability_difference: PositiveFloat
     min_agreement_encoded: Portion
@@ -31,28 +31,28 @@ class ExportParams(Section):
     min_agreement_int8: Portion
     calibration_images: PositiveInt
 
-    @field_validator("forms")
+    @field_validator("formats")
     @classmethod
-    def _are_distinct(cls, forms: list[FormName]) -> list[FormName]:
-        if len(set(forms)) != len(forms):
-            raise UnfitError("a list of different forms")
-        return forms
+    def _are_distinct(cls, formats: list[FormatName]) -> list[FormatName]:
+        if len(set(formats)) != len(formats):
+            raise UnfitError("a list of different formats")
+        return formats
 
-    @field_validator("forms")
+    @field_validator("formats")
     @classmethod
-    def _can_be_made_here(cls, forms: list[FormName]) -> list[FormName]:
+    def _can_be_made_here(cls, formats: list[FormatName]) -> list[FormatName]:
         # Here, and not when the form is written: a training may lie between.
-        for name in forms:
-            extra = FORMS[name].extra
+        for name in formats:
+            extra = FORMATS[name].extra
             absent = [package for package in _PACKAGES.get(extra or "", ()) if not _here(package)]
             if absent:
                 raise UnfitError(
-                    f"a list of forms that can be made here, without {name}",
+                    f"a list of formats that can be made here, without {name}",
                     f"{name} needs the extra `{extra}`; not installed: {', '.join(absent)}. "
                     f"`pip install 'headstart[{extra}]'` installs it (`make env` does, too), or "
                     f"leave {name} out.",
                 )
-        return forms
+        return formats
 
 
 def _here(package: str) -> bool:

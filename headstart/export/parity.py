@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart._utils.errors import HeadstartError
-from headstart.export.formats import FORMS, FormName
+from headstart.export.formats import FORMATS, FormatName
 from headstart.export.parameters import ExportParams
 
 Floats = npt.NDArray[np.float32]
@@ -107,11 +107,11 @@ def require_some(refused: Mapping[int, str], count: int) -> list[int]:
 
 
 def compared(
-    expected: Floats, readings: Mapping[FormName, Answers], params: ExportParams
-) -> dict[FormName, dict[str, Agreement]]:
+    expected: Floats, readings: Mapping[FormatName, Answers], params: ExportParams
+) -> dict[FormatName, dict[str, Agreement]]:
     """Each way into each form against the expected probabilities."""
     tie = 2 * params.max_probability_difference
-    found: dict[FormName, dict[str, Agreement]] = {}
+    found: dict[FormatName, dict[str, Agreement]] = {}
     for name, reading in readings.items():
         taken = require_some(reading.refused, len(expected))
         found[name] = {
@@ -123,7 +123,7 @@ def compared(
     return found
 
 
-def accept(found: Mapping[FormName, Mapping[str, Agreement]], params: ExportParams) -> None:
+def accept(found: Mapping[FormatName, Mapping[str, Agreement]], params: ExportParams) -> None:
     """Refuse an export of which a form does not say what was evaluated.
 
     Raises
@@ -139,11 +139,11 @@ def accept(found: Mapping[FormName, Mapping[str, Agreement]], params: ExportPara
             f"{lines}\n"
             "If model and predictions are of one run (`dvc repro` sees to it), the limit is below "
             "what this form gives for this backbone, or the form does not suit it: change "
-            "the limit, or take the form out of export.forms."
+            "the limit, or take the format out of export.formats."
         )
 
 
-def faults(form: FormName, found: Mapping[str, Agreement], params: ExportParams) -> list[str]:
+def faults(form: FormatName, found: Mapping[str, Agreement], params: ExportParams) -> list[str]:
     """Sentences: where a form does not agree with the evaluated model as it must.
 
     Parameters
@@ -155,7 +155,7 @@ def faults(form: FormName, found: Mapping[str, Agreement], params: ExportParams)
         The limits.
     """
     said = []
-    precision = FORMS[form].precision
+    precision = FORMATS[form].precision
     pixels = found["pixels"]
     if precision == "float32":
         limit = params.max_probability_difference

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headstart.export.formats import FORMS, FormName
+from headstart.export.formats import FORMATS, FormatName
 from headstart.export.record import ExportedModel
 from headstart.export.summary import comparisons
 
@@ -36,7 +36,7 @@ What it does not do as training did:
 
 {limits}
 """
-_PIXELS = """## The other forms: from pixels to probabilities
+_PIXELS = """## The other formats: from pixels to probabilities
 
 They take RGB pixels from 0 to 255 of an image resized to {size} × {size}; what the backbone wants
 of them is done inside. The first lines of each example, and its last:
@@ -131,17 +131,17 @@ Every form was loaded again in a fresh process and compared with the evaluated m
 {parity_table(summary)}
 
 `headstart predict --model FOLDER IMAGE…` uses it from the command line; `model.json` lists the
-forms, with the sha256 of each file, for programs.
+formats, with the sha256 of each file, for programs.
 """
     ]
-    names: list[FormName] = [name for name in FORMS if name in model.forms]
+    names: list[FormatName] = [name for name in FORMATS if name in model.formats]
     if "saved_model" in names:
         parts.append(_SAVED_MODEL.format(size=size, limits=limits))
     others = [name for name in names if name != "saved_model"]
     if others:
         parts.append(_PIXELS.format(size=size))
     for name in others:
-        form = FORMS[name]
+        form = FORMATS[name]
         parts.append(
             _TEMPLATES[form.library].format(
                 path=form.path, title=form.title, more=_MORE.get(name, "")

@@ -1,7 +1,7 @@
 """``model.json`` of an export folder: what the model is, and the sha256 of every form of it.
 
-Whoever uses an exported model reads this first: classes, side of the images, which forms there
-are. :func:`form_path` gives the file of one of them, after comparing it with its sha256. Nothing
+Whoever uses an exported model reads this first: classes, side of the images, which formats there
+are. :func:`format_path` gives the file of one of them, after comparing it with its sha256. Nothing
 is ever unpickled, and no path is taken from the file.
 """
 
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from headstart._utils.errors import CorruptFileError, HeadstartError
 from headstart._utils.files import sha256_file, write_json
-from headstart.export.formats import FORMS, FormName
+from headstart.export.formats import FORMATS, FormatName
 from headstart.training.model_folder import BackboneSummary
 
 FORMAT = 1
@@ -31,7 +31,7 @@ class _Record(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class FormParity(_Record):
+class FormatParity(_Record):
     """How closely a form agreed with the evaluated model, loaded again in a process of its own.
 
     Attributes
@@ -49,7 +49,7 @@ class FormParity(_Record):
     same_first_guess: Annotated[int, Field(ge=0)]
 
 
-class ExportedForm(_Record):
+class ExportedFormat(_Record):
     """A form that was written.
 
     Attributes
@@ -58,13 +58,13 @@ class ExportedForm(_Record):
         Path below the export folder to the file's sha256.
     bytes : int
         Of all of them.
-    parity : mapping of str to FormParity
+    parity : mapping of str to FormatParity
         For each way in: ``pixels``, and for the SavedModel also ``encoded``.
     """
 
     files: Annotated[Mapping[str, _Sha256], Field(min_length=1)]
     bytes: Annotated[int, Field(ge=1)]
-    parity: Mapping[Literal["pixels", "encoded"], FormParity]
+    parity: Mapping[Literal["pixels", "encoded"], FormatParity]
 
 
 class ExportedModel(_Record):
@@ -84,8 +84,8 @@ class ExportedModel(_Record):
     backbone : BackboneSummary
     license : str
         Of the backbone's weights, in words.
-    forms : mapping of str to ExportedForm
-        By the names of :data:`headstart.export.formats.FORMS`; those that were written.
+    formats : mapping of str to ExportedFormat
+        By the names of :data:`headstart.export.formats.FORMATS`; those that were written.
     """
 
     kind: Literal["head", "fine_tuned"]
@@ -95,7 +95,7 @@ class ExportedModel(_Record):
     pixels: str
     backbone: BackboneSummary
     license: str
-    forms: Annotated[Mapping[FormName, ExportedForm], Field(min_length=1)]
+    formats: Annotated[Mapping[FormatName, ExportedFormat], Field(min_length=1)]
 
     @field_validator("classes")
     @classmethod
@@ -104,39 +104,39 @@ class ExportedModel(_Record):
             raise ValueError("the class names must be sorted, distinct and not empty")
         return classes
 
-    @field_validator("forms")
+    @field_validator("formats")
     @classmethod
     def _are_of_their_place(
-        cls, forms: Mapping[FormName, ExportedForm]
-    ) -> Mapping[FormName, ExportedForm]:
-        for name, form in forms.items():
+        cls, formats: Mapping[FormatName, ExportedFormat]
+    ) -> Mapping[FormatName, ExportedFormat]:
+        for name, form in formats.items():
             for file in form.files:
-                if not _belongs(file, FORMS[name].path):
-                    raise ValueError(f"{file!r} is no file of the form {name}")
-        return forms
+                if not _belongs(file, FORMATS[name].path):
+                    raise ValueError(f"{file!r} is no file of the format {name}")
+        return formats
 
 
 class _File(ExportedModel):
     format: Literal[1]
 
 
-def form_files(folder: Path, name: FormName) -> dict[str, str]:
+def format_files(folder: Path, name: FormatName) -> dict[str, str]:
     """Path below ``folder`` to sha256, of the files that are there of a form."""
     return {file: sha256_file(folder / file) for file in _there(folder, name)}
 
 
-def form_bytes(folder: Path, name: FormName) -> int:
+def format_bytes(folder: Path, name: FormatName) -> int:
     """Length of the files that are there of a form, together."""
     return sum((folder / file).stat().st_size for file in _there(folder, name))
 
 
 def write_exported(folder: Path, model: ExportedModel) -> None:
-    """Write ``model.json`` into a folder that holds the forms already."""
+    """Write ``model.json`` into a folder that holds the formats already."""
     write_json(folder / RECORD, {**model.model_dump(mode="json"), "format": FORMAT})
 
 
 def read_exported(folder: Path) -> ExportedModel:
-    """Read and check ``model.json``; the forms themselves are not looked at.
+    """Read and check ``model.json``; the formats themselves are not looked at.
 
     Raises
     ------
@@ -166,7 +166,7 @@ def read_exported(folder: Path) -> ExportedModel:
     return ExportedModel(**fields)
 
 
-def form_path(folder: Path, model: ExportedModel, name: FormName) -> Path:
+def format_path(folder: Path, model: ExportedModel, name: FormatName) -> Path:
     """The file or folder of a form, if it is the one that was compared before it was kept.
 
     Raises
@@ -176,13 +176,13 @@ def form_path(folder: Path, model: ExportedModel, name: FormName) -> Path:
     CorruptFileError
         If a file of it is absent, changed, or not of this export.
     """
-    if name not in model.forms:
+    if name not in model.formats:
         raise HeadstartError(
-            f"The form {name} was not exported to {folder}; there are: "
-            f"{', '.join(sorted(model.forms))}. Add it to export.forms in params.yaml and run "
+            f"The format {name} was not exported to {folder}; there are: "
+            f"{', '.join(sorted(model.formats))}. Add it to export.formats in params.yaml and run "
             "`dvc repro export`."
         )
-    wanted = model.forms[name].files
+    wanted = model.formats[name].files
     there = set(_there(folder, name))
     if there != set(wanted):
         odd = min(there ^ set(wanted))
@@ -194,12 +194,12 @@ def form_path(folder: Path, model: ExportedModel, name: FormName) -> Path:
                 f"{folder / file} is not the file that was exported: its sha256 is not the one in "
                 f"{RECORD}. It was changed or damaged, and was not loaded. {_AGAIN}"
             )
-    return folder / FORMS[name].path
+    return folder / FORMATS[name].path
 
 
-def _there(folder: Path, name: FormName) -> list[str]:
+def _there(folder: Path, name: FormatName) -> list[str]:
     """The files of a form, as sorted paths below the folder."""
-    top = folder / FORMS[name].path
+    top = folder / FORMATS[name].path
     found = [top] if top.is_file() else [path for path in top.rglob("*") if path.is_file()]
     return sorted(path.relative_to(folder).as_posix() for path in found)
 

@@ -8,7 +8,7 @@ from typing import Any
 from headstart._utils.tables import columns, plain
 from headstart.backbones.record import BackboneRecord
 from headstart.backbones.registry import BACKBONES
-from headstart.export.formats import FORMS
+from headstart.export.formats import FORMATS
 
 _SHOWN = 20
 
@@ -45,10 +45,10 @@ def describe(summary: Mapping[str, Any], refused: Mapping[str, str]) -> str:
 def comparisons(summary: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
     """Title, size in MB and comparison of each way into each form."""
     rows = []
-    for name, form in FORMS.items():
-        if name not in summary["forms"]:
+    for name, form in FORMATS.items():
+        if name not in summary["formats"]:
             continue
-        found = summary["forms"][name]
+        found = summary["formats"][name]
         rows.append((form.title, f"{found['bytes'] / 1e6:.2f}", found["pixels"]))
         if "encoded" in found:
             rows.append((f"{form.title}, from encoded images", "", found["encoded"]))

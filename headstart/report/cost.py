@@ -63,7 +63,7 @@ def exported(folder: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
         ``data/export``.
     metrics : mapping
         ``data/metrics/export.json``. Whatever in it holds a bound of a difference is a comparison,
-        however deep it stands: forms may be added without a change here.
+        however deep it stands: formats may be added without a change here.
     """
     return {
         "files": files_of(folder),
@@ -86,7 +86,7 @@ def files_of(folder: Path) -> list[dict[str, Any]]:
 def _comparisons(node: Mapping[str, Any], place: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     if _DIFFERENCE in node:
         yield {
-            "name": " · ".join(part for part in place if part != "forms").replace("_", " "),
+            "name": " · ".join(part for part in place if part != "formats").replace("_", " "),
             "difference": node[_DIFFERENCE],
             "same": node.get("same_first_guess"),
             "share": node.get("same_first_guess_share"),

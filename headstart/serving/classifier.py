@@ -17,14 +17,14 @@ import numpy.typing as npt
 
 from headstart._utils.errors import CorruptFileError, HeadstartError
 from headstart._utils.machine import cores
-from headstart.export.formats import FORMS, FormName
-from headstart.export.record import ExportedModel, form_path, read_exported
+from headstart.export.formats import FORMATS, FormatName
+from headstart.export.record import ExportedModel, format_path, read_exported
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
 #: Forms that can be run here, the preferred ones first: float32 before what is rounded.
-RUNNABLE: tuple[FormName, ...] = (
+RUNNABLE: tuple[FormatName, ...] = (
     "tflite_float32",
     "saved_model",
     "tflite_float16",
@@ -53,7 +53,7 @@ class Classifier:
     """
 
     model: ExportedModel
-    form: FormName
+    form: FormatName
     batch: int
     calls: int
     run: Callable[[Pixels], Floats]
@@ -87,14 +87,14 @@ class Classifier:
         found = self.run(pixels)
         if found.shape != (len(pixels), len(self.classes)) or not np.isfinite(found).all():
             raise CorruptFileError(
-                f"The form {self.form} gave no finite probability for each of "
+                f"The format {self.form} gave no finite probability for each of "
                 f"{len(self.classes)} classes (an array of shape {found.shape[1:]}). It is not the "
                 "model that its record describes: export it again (`dvc repro export`)."
             )
         return found
 
 
-def load(folder: Path, form: FormName | None = None) -> Classifier:
+def load(folder: Path, form: FormatName | None = None) -> Classifier:
     """The model of an export folder.
 
     Parameters
@@ -113,24 +113,24 @@ def load(folder: Path, form: FormName | None = None) -> Classifier:
     """
     model = read_exported(folder)
     chosen = form or _best(folder, model)
-    path = form_path(folder, model, chosen)
-    if FORMS[chosen].library == "litert":
+    path = format_path(folder, model, chosen)
+    if FORMATS[chosen].library == "litert":
         return _by_litert(model, chosen, path)
     return _by_tensorflow(model, chosen, path)
 
 
-def _best(folder: Path, model: ExportedModel) -> FormName:
+def _best(folder: Path, model: ExportedModel) -> FormatName:
     for name in RUNNABLE:
-        if name in model.forms:
+        if name in model.formats:
             return name
     raise HeadstartError(
-        f"None of the forms in {folder} can be run by this command: there are "
-        f"{', '.join(sorted(model.forms))}; it takes {', '.join(RUNNABLE)}. Add one to "
-        "export.forms in params.yaml and run `dvc repro export`."
+        f"None of the formats in {folder} can be run by this command: there are "
+        f"{', '.join(sorted(model.formats))}; it takes {', '.join(RUNNABLE)}. Add one to "
+        "export.formats in params.yaml and run `dvc repro export`."
     )
 
 
-def _by_litert(model: ExportedModel, form: FormName, path: Path) -> Classifier:
+def _by_litert(model: ExportedModel, form: FormatName, path: Path) -> Classifier:
     from headstart.training.activations import Pool
 
     pool = Pool(path)
@@ -141,7 +141,7 @@ def _by_litert(model: ExportedModel, form: FormName, path: Path) -> Classifier:
     return Classifier(model, form, 1, pool.count, run)
 
 
-def _by_tensorflow(model: ExportedModel, form: FormName, path: Path) -> Classifier:
+def _by_tensorflow(model: ExportedModel, form: FormatName, path: Path) -> Classifier:
     from headstart.keras.runtime import configure  # isort: skip - before anything else of TensorFlow
 
     configure(cores())

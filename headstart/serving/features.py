@@ -1,7 +1,7 @@
 """An exported model as a function from pixels to features, of its head or of an earlier layer.
 
-The Keras forms alone hold layers that can be told apart. They are of standard layers, load in safe
-mode, and are loaded only if they are the files that the export recorded.
+The Keras formats alone hold layers that can be told apart. They are of standard layers, load in
+safe mode, and are loaded only if they are the files that the export recorded.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import numpy.typing as npt
 from headstart._utils.errors import CorruptFileError, HeadstartError
 from headstart._utils.machine import KERAS_BATCH, cores
 from headstart.backbones.hub_handles import HUB
-from headstart.export.formats import FormName
-from headstart.export.record import ExportedModel, form_path, read_exported
+from headstart.export.formats import FormatName
+from headstart.export.record import ExportedModel, format_path, read_exported
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
-LayeredForm = Literal["keras", "h5"]
+LayeredFormat = Literal["keras", "h5"]
 
 #: Forms with layers, the preferred ones first.
-LAYERED: tuple[LayeredForm, ...] = ("keras", "h5")
+LAYERED: tuple[LayeredFormat, ...] = ("keras", "h5")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Extractor:
     """
 
     model: ExportedModel
-    form: FormName
+    form: FormatName
     shape: tuple[int, ...]
     run: Callable[[Pixels], Floats]
     batch: int = KERAS_BATCH
@@ -72,13 +72,13 @@ class Extractor:
         found = self.run(pixels)
         if not np.isfinite(found).all():
             raise CorruptFileError(
-                f"The form {self.form} gave features that are no finite numbers. The model is "
+                f"The format {self.form} gave features that are no finite numbers. The model is "
                 "damaged in itself: train and export it again (`dvc repro --force`)."
             )
         return found
 
 
-def load(folder: Path, form: LayeredForm | None = None, layer: str | None = None) -> Extractor:
+def load(folder: Path, form: LayeredFormat | None = None, layer: str | None = None) -> Extractor:
     """The model of an export folder, cut where its features are.
 
     Parameters
@@ -99,7 +99,7 @@ def load(folder: Path, form: LayeredForm | None = None, layer: str | None = None
     """
     model = read_exported(folder)
     chosen = form or _first(folder, model)
-    path = form_path(folder, model, chosen)
+    path = format_path(folder, model, chosen)
     from headstart.keras.runtime import configure  # isort: skip - before anything else of TensorFlow
 
     configure(cores())
@@ -109,18 +109,18 @@ def load(folder: Path, form: LayeredForm | None = None, layer: str | None = None
     return Extractor(model, chosen, function.shape, function)
 
 
-def _first(folder: Path, model: ExportedModel) -> LayeredForm:
+def _first(folder: Path, model: ExportedModel) -> LayeredFormat:
     for name in LAYERED:
-        if name in model.forms:
+        if name in model.formats:
             return name
     if model.backbone.name == HUB:
         raise HeadstartError(
-            "Features come from the form keras or h5, and a module of TensorFlow Hub cannot be "
+            "Features come from the format keras or h5, and a module of TensorFlow Hub cannot be "
             "written in either: its layers are none of Keras. `data/features` holds those of the "
             "run's own images."
         )
     raise HeadstartError(
-        f"Features come from the form keras or h5, whose layers can be told apart; {folder} has "
-        f"{', '.join(sorted(model.forms))}. Add keras to export.forms in params.yaml and run "
+        f"Features come from the format keras or h5, whose layers can be told apart; {folder} has "
+        f"{', '.join(sorted(model.formats))}. Add keras to export.formats in params.yaml and run "
         "`dvc repro export`."
     )

@@ -14,8 +14,8 @@ from headstart.backbones.litert import LiteRTFunction
 from headstart.backbones.record import read_backbone
 from headstart.datasets.manifests import read_split
 from headstart.datasets.shards import ShardReader
-from headstart.export.formats import FORMS
-from headstart.export.metrics import describe_model, summarize_forms
+from headstart.export.formats import FORMATS
+from headstart.export.metrics import describe_model, summarize_formats
 from headstart.export.parity import compare
 from headstart.export.record import write_exported
 from headstart.features.folder import read_features
@@ -37,7 +37,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Four images, one of them broken, and a model whose features are the mean color."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "export").mkdir()
-    (tmp_path / "export" / FORMS["keras"].path).write_bytes(b"not read here")
+    (tmp_path / "export" / FORMATS["keras"].path).write_bytes(b"not read here")
     record = models.record(tmp_path / "export", ("keras",))
     extractor = features.Extractor(record, "keras", (3,), colors)
     monkeypatch.setattr(features, "load", lambda *asked: extractor)
@@ -130,7 +130,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
 
 
 def export(made: SmallRun, name: str, target: Path) -> None:
-    """Both Keras forms of a model, as the stage export writes them."""
+    """Both Keras formats of a model, as the stage export writes them."""
     from headstart.keras.export import model as model_io
 
     backbone, record = read_backbone(made.backbone), read_model(made.folder / name)
@@ -138,11 +138,11 @@ def export(made: SmallRun, name: str, target: Path) -> None:
     head = read_head(made.folder / name, record)
     built = model_io.classifier(backbone, made.backbone, tuned, record.head, head)
     target.mkdir()
-    model_io.save_keras(built, target / FORMS["keras"].path)
-    model_io.save_h5(built, target / FORMS["h5"].path)
+    model_io.save_keras(built, target / FORMATS["keras"].path)
+    model_io.save_h5(built, target / FORMATS["h5"].path)
     same = compare(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32))
-    forms = summarize_forms(target, {"keras": {"pixels": same}, "h5": {"pixels": same}})
-    write_exported(target, describe_model(record, "none", target, forms))
+    formats = summarize_formats(target, {"keras": {"pixels": same}, "h5": {"pixels": same}})
+    write_exported(target, describe_model(record, "none", target, formats))
 
 
 def pixels_and_files(made: SmallRun, folder: Path) -> Any:

@@ -46,7 +46,7 @@ def scores() -> dict[str, Any]:
 
 
 SUMMARY: dict[str, Any] = {
-    "forms": {
+    "formats": {
         "keras": {
             "bytes": 1_234_567,
             "pixels": {

@@ -12,9 +12,9 @@ from headstart.stage.parameters import read_params
 from tests.stages.small_run import ROOT
 
 
-def written(folder: Path, forms: list[Any]) -> Path:
+def written(folder: Path, formats: list[Any]) -> Path:
     document = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    document["export"]["forms"] = forms
+    document["export"]["formats"] = formats
     path = folder / "params.yaml"
     with path.open("w", encoding="utf-8") as stream:
         YAML().dump(document, stream)
@@ -22,21 +22,21 @@ def written(folder: Path, forms: list[Any]) -> Path:
 
 
 def test_forms_are_read_in_any_order(tmp_path: Path) -> None:
-    forms = ["tflite_int8", "keras"]
-    assert read_params(written(tmp_path, forms)).export.forms == forms
+    formats = ["tflite_int8", "keras"]
+    assert read_params(written(tmp_path, formats)).export.formats == formats
 
 
 @pytest.mark.parametrize(
-    ("forms", "said"),
+    ("formats", "said"),
     [
         ([], "at least 1 entry"),
-        (["keras", "keras"], "a list of different forms"),
+        (["keras", "keras"], "a list of different formats"),
         (["pickle"], "one of saved_model, keras, h5, tflite_float32"),
     ],
 )
-def test_what_is_no_list_of_forms_is_refused(forms: list[Any], said: str, tmp_path: Path) -> None:
+def test_what_is_no_list_of_forms_is_refused(formats: list[Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match=said):
-        read_params(written(tmp_path, forms))
+        read_params(written(tmp_path, formats))
 
 
 def test_an_absent_extra_is_named_before_anything_runs(
@@ -45,6 +45,6 @@ def test_an_absent_extra_is_named_before_anything_runs(
     monkeypatch.setattr(
         parameters, "find_spec", lambda name: None if name == "tf2onnx" else object()
     )
-    assert read_params(written(tmp_path, ["keras"])).export.forms == ["keras"]
+    assert read_params(written(tmp_path, ["keras"])).export.formats == ["keras"]
     with pytest.raises(ParameterError, match=r"extra `onnx`; not installed: tf2onnx\..*leave onnx"):
         read_params(written(tmp_path, ["keras", "onnx"]))

@@ -13,7 +13,7 @@ from headstart.export.parity import accept, at_most, compare, compared, require_
 def params(**changes: Any) -> ExportParams:
     return ExportParams(
         **{
-            "forms": ["keras"],
+            "formats": ["keras"],
             "parity_images": 200,
             "max_probability_difference": 1e-4,
             "min_agreement_encoded": 0.99,

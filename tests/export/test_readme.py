@@ -7,33 +7,37 @@ from typing import Any
 
 import pytest
 
-from headstart.export.formats import FORMS
+from headstart.export.formats import FORMATS
 from headstart.export.readme import readme
-from headstart.export.record import ExportedForm, FormParity
+from headstart.export.record import ExportedFormat, FormatParity
 from headstart.export.summary import labels_text, license_of
 from tests.export.test_model_card import BACKBONE, SUMMARY
 from tests.export.test_record import model
 
-PARITY = FormParity(images=12, probability_differs_at_most=1e-6, same_first_guess=12)
+PARITY = FormatParity(images=12, probability_differs_at_most=1e-6, same_first_guess=12)
 
 
 def page(folder: Path, names: list[Any], **changes: Any) -> str:
-    forms = {
-        name: ExportedForm(files={FORMS[name].path: "0" * 64}, bytes=1, parity={"pixels": PARITY})
+    formats = {
+        name: ExportedFormat(
+            files={FORMATS[name].path: "0" * 64}, bytes=1, parity={"pixels": PARITY}
+        )
         for name in names
     }
-    return readme(model(folder, forms=forms, **changes), SUMMARY, ("EXIF is read of JPEG alone",))
+    return readme(
+        model(folder, formats=formats, **changes), SUMMARY, ("EXIF is read of JPEG alone",)
+    )
 
 
 def test_there_is_an_example_for_each_form_and_for_no_other(tmp_path: Path) -> None:
-    for name, form in FORMS.items():
+    for name, form in FORMATS.items():
         said = page(tmp_path, [name])
         assert f"`{form.path}" in said
-        others = {other.path for other in FORMS.values()} - {form.path}
+        others = {other.path for other in FORMATS.values()} - {form.path}
         assert not [path for path in others if f"`{path}" in said]
-    everything = page(tmp_path, list(FORMS))
+    everything = page(tmp_path, list(FORMATS))
     blocks = re.findall(r"```python\n(.*?)```", everything, re.DOTALL)
-    assert len(blocks) == len(FORMS) + 1
+    assert len(blocks) == len(FORMATS) + 1
     for number, block in enumerate(blocks):
         compile(block, f"block {number}", "exec")
 

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headstart._utils.errors import CorruptFileError, HeadstartError
-from headstart.export.formats import FORMS
+from headstart.export.formats import FORMATS
 from headstart.export.record import (
     RECORD,
-    ExportedForm,
+    ExportedFormat,
     ExportedModel,
-    FormParity,
-    form_files,
-    form_path,
+    FormatParity,
+    format_files,
+    format_path,
     read_exported,
     write_exported,
 )
@@ -26,28 +26,29 @@ BACKBONE = BackboneSummary(
     name="mobilenet_v2", alpha=0.35, weights="random", image_size=32, cut=None, pooling="avg",
     random_weights=True,
 )  # fmt: skip
-PARITY = FormParity(images=12, probability_differs_at_most=1e-6, same_first_guess=12)
+PARITY = FormatParity(images=12, probability_differs_at_most=1e-6, same_first_guess=12)
 
 
 def model(folder: Path, **changes: Any) -> ExportedModel:
-    """A folder with two forms whose files hold anything, and its record."""
+    """A folder with two formats whose files hold anything, and its record."""
     (folder / "saved_model/variables").mkdir(parents=True, exist_ok=True)
     (folder / "saved_model/saved_model.pb").write_bytes(b"graph")
     (folder / "saved_model/variables/variables.index").write_bytes(b"index")
     (folder / "model_float32.tflite").write_bytes(b"network")
-    forms = {
-        "saved_model": ExportedForm(
-            files=form_files(folder, "saved_model"),
+    formats = {
+        "saved_model": ExportedFormat(
+            files=format_files(folder, "saved_model"),
             bytes=10,
             parity={"pixels": PARITY, "encoded": PARITY},
         ),
-        "tflite_float32": ExportedForm(
-            files=form_files(folder, "tflite_float32"), bytes=7, parity={"pixels": PARITY}
+        "tflite_float32": ExportedFormat(
+            files=format_files(folder, "tflite_float32"), bytes=7, parity={"pixels": PARITY}
         ),
     }
     fields: dict[str, Any] = {
         "kind": "head", "classes": ("cat", "dog"), "image_size": 32, "activation": "softmax",
-        "pixels": "spec", "backbone": BACKBONE, "license": "Apache-2.0", "forms": forms, **changes,
+        "pixels": "spec", "backbone": BACKBONE, "license": "Apache-2.0",
+        "formats": formats, **changes,
     }  # fmt: skip
     return ExportedModel(**fields)
 
@@ -60,8 +61,8 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert found == written
     write_exported(tmp_path, found)
     assert (tmp_path / RECORD).read_bytes() == first
-    assert form_path(tmp_path, found, "saved_model") == tmp_path / "saved_model"
-    assert form_path(tmp_path, found, "tflite_float32") == tmp_path / "model_float32.tflite"
+    assert format_path(tmp_path, found, "saved_model") == tmp_path / "saved_model"
+    assert format_path(tmp_path, found, "tflite_float32") == tmp_path / "model_float32.tflite"
 
 
 @given(names=st.sets(st.text(min_size=1), min_size=1, max_size=5))
@@ -76,18 +77,18 @@ def test_any_class_names_survive(names: set[str], tmp_path_factory: pytest.TempP
 def test_a_form_that_is_not_the_one_that_was_compared_is_not_given_out(tmp_path: Path) -> None:
     written = model(tmp_path)
     with pytest.raises(HeadstartError, match=r"onnx was not exported.*there are: saved_model"):
-        form_path(tmp_path, written, "onnx")
+        format_path(tmp_path, written, "onnx")
     (tmp_path / "model_float32.tflite").write_bytes(b"another")
     with pytest.raises(CorruptFileError, match="not the file that was exported"):
-        form_path(tmp_path, written, "tflite_float32")
-    assert form_path(tmp_path, written, "saved_model")
+        format_path(tmp_path, written, "tflite_float32")
+    assert format_path(tmp_path, written, "saved_model")
     (tmp_path / "saved_model/extra.py").write_bytes(b"code")
     with pytest.raises(CorruptFileError, match=r"extra.py does not belong"):
-        form_path(tmp_path, written, "saved_model")
+        format_path(tmp_path, written, "saved_model")
     (tmp_path / "saved_model/extra.py").unlink()
     (tmp_path / "saved_model/saved_model.pb").unlink()
     with pytest.raises(CorruptFileError, match=r"saved_model.pb is absent"):
-        form_path(tmp_path, written, "saved_model")
+        format_path(tmp_path, written, "saved_model")
 
 
 def test_no_record_is_said_so(tmp_path: Path) -> None:
@@ -102,8 +103,8 @@ def test_no_record_is_said_so(tmp_path: Path) -> None:
         ({"classes": ["dog", "cat"]}, "sorted"),
         ({"unknown": 1}, "unknown"),
         ({"image_size": 0}, "image_size"),
-        ({"forms": {}}, "forms"),
-        ({"forms": {"pickle": {}}}, "forms"),
+        ({"formats": {}}, "formats"),
+        ({"formats": {"pickle": {}}}, "formats"),
     ],
 )
 def test_a_damaged_record_is_named(change: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -120,12 +121,12 @@ def test_a_damaged_record_is_named(change: dict[str, Any], said: str, tmp_path: 
 def test_no_path_leads_out_of_the_form(path: str, tmp_path: Path) -> None:
     write_exported(tmp_path, model(tmp_path))
     content = json.loads((tmp_path / RECORD).read_text())
-    content["forms"]["saved_model"]["files"][path] = "0" * 64
+    content["formats"]["saved_model"]["files"][path] = "0" * 64
     (tmp_path / RECORD).write_text(json.dumps(content))
-    with pytest.raises(CorruptFileError, match="no file of the form"):
+    with pytest.raises(CorruptFileError, match="no file of the format"):
         read_exported(tmp_path)
 
 
 def test_every_form_has_a_place_of_its_own() -> None:
-    assert len({form.path for form in FORMS.values()}) == len(FORMS)
-    assert all("/" not in form.path for form in FORMS.values())
+    assert len({form.path for form in FORMATS.values()}) == len(FORMATS)
+    assert all("/" not in form.path for form in FORMATS.values())

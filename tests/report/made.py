@@ -31,7 +31,7 @@ from headstart.training.classifier import Outputs
 from headstart.training.history import BATCHES, EPOCHS, write_batches, write_epochs
 from tests.training import models
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 PARAMS = ROOT / "params.yaml"
 #: What strangers call their classes.
 HOSTILE = (
@@ -61,7 +61,7 @@ class Plan:
     epochs: int = 4
     tuning: int = 0
     aside: Sequence[tuple[str, str, str]] = ()
-    forms: Mapping[str, Any] = field(default_factory=dict)
+    formats: Mapping[str, Any] = field(default_factory=dict)
     environment: bool = True
 
 
@@ -208,8 +208,8 @@ def _rest(files: Files, plan: Plan) -> None:
     (files.export_folder / "model.keras").write_bytes(b"k" * 2000)
     (files.export_folder / "saved_model/saved_model.pb").write_bytes(b"s" * 3_000_000)
     agreement = {"probability_differs_at_most": 1e-6, "same_first_guess": 9}
-    forms = {"keras": {"pixels": {**agreement, "same_first_guess_share": 1.0}}, **plan.forms}
-    write_json(files.export_metrics, {"forms": forms, "images": 9, "refused": 0})
+    formats = {"keras": {"pixels": {**agreement, "same_first_guess_share": 1.0}}, **plan.formats}
+    write_json(files.export_metrics, {"formats": formats, "images": 9, "refused": 0})
     if plan.environment:
         _journal(files.run_statistics)
 

@@ -215,7 +215,7 @@ def test_single_sigmoids_have_a_score_of_their_own(tmp_path: Path) -> None:
 
 def test_forms_of_any_name_and_depth_are_listed(tmp_path: Path, drawn: Path) -> None:
     agreement = {"probability_differs_at_most": 0.02, "same_first_guess": 8}
-    text = render(tmp_path, drawn, forms={"tflite_int8": {"bytes": 5, "pixels": agreement}})
+    text = render(tmp_path, drawn, formats={"tflite_int8": {"bytes": 5, "pixels": agreement}})
     assert "<td>tflite int8 · pixels</td><td>8</td><td>≤ 0.02</td>" in text
     assert "<code>saved_model/</code></td><td>3.0\N{NO-BREAK SPACE}MB" in text
 

@@ -1,4 +1,4 @@
-"""An export folder in a second: a network that tells red, green and blue, in two forms."""
+"""An export folder in a second: a network that tells red, green and blue, in two formats."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from headstart._utils.locks import alone
-from headstart.export.formats import FORMS, FormName
+from headstart.export.formats import FORMATS, FormatName
 from headstart.export.record import (
-    ExportedForm,
+    ExportedFormat,
     ExportedModel,
-    FormParity,
-    form_files,
+    FormatParity,
+    format_files,
     write_exported,
 )
 from headstart.images.resize import SPEC
@@ -27,7 +27,7 @@ from tests.images.made import encoded
 
 CLASSES = ("blue", "green", "red")
 SIZE = 16
-FORM_NAMES: tuple[FormName, ...] = ("tflite_float32", "saved_model")
+FORMAT_NAMES: tuple[FormatName, ...] = ("tflite_float32", "saved_model")
 COLORS = {"red": (230, 30, 20), "green": (20, 220, 40), "blue": (10, 40, 235)}
 
 
@@ -59,14 +59,14 @@ def colored(name: str, kind: str = "PNG", side: int = 40, seed: int = 0) -> byte
     )
 
 
-def record(folder: Path, names: tuple[FormName, ...] = FORM_NAMES) -> ExportedModel:
-    """The record of what lies in ``folder``, with the forms that are named."""
-    parity = FormParity(images=3, probability_differs_at_most=1e-6, same_first_guess=3)
-    forms = {
-        name: ExportedForm(
-            files=form_files(folder, name),
-            bytes=sum((folder / file).stat().st_size for file in form_files(folder, name)),
-            parity=dict.fromkeys(FORMS[name].inputs, parity),
+def record(folder: Path, names: tuple[FormatName, ...] = FORMAT_NAMES) -> ExportedModel:
+    """The record of what lies in ``folder``, with the formats that are named."""
+    parity = FormatParity(images=3, probability_differs_at_most=1e-6, same_first_guess=3)
+    formats = {
+        name: ExportedFormat(
+            files=format_files(folder, name),
+            bytes=sum((folder / file).stat().st_size for file in format_files(folder, name)),
+            parity=dict.fromkeys(FORMATS[name].inputs, parity),
         )
         for name in names
     }
@@ -86,7 +86,7 @@ def record(folder: Path, names: tuple[FormName, ...] = FORM_NAMES) -> ExportedMo
             random_weights=True,
         ),
         license="none",
-        forms=forms,
+        formats=formats,
     )
 
 
@@ -104,8 +104,8 @@ def _make(folder: Path) -> None:
     # Channels are red, green, blue; the classes stand in the order of the alphabet.
     dense.set_weights([6 * np.eye(3, dtype=np.float32)[::-1], np.zeros(3, np.float32)])
     folder.mkdir(parents=True)
-    (folder / FORMS["tflite_float32"].path).write_bytes(to_tflite(model))
-    save_saved_model(model, CLASSES, folder / FORMS["saved_model"].path)
+    (folder / FORMATS["tflite_float32"].path).write_bytes(to_tflite(model))
+    save_saved_model(model, CLASSES, folder / FORMATS["saved_model"].path)
     write_exported(folder, record(folder))
 
 

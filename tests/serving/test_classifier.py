@@ -17,7 +17,7 @@ from headstart.serving.classifier import load
 from tests.conftest import ROOT
 from tests.serving import models
 
-#: In a process of its own, because of TensorFlow: where both forms were exported, and where the
+#: In a process of its own, because of TensorFlow: where both formats were exported, and where the
 #: SavedModel alone was. Its signatures are read as TensorFlow Serving reads them.
 SCRIPT = """
 import json, sys

@@ -8,27 +8,27 @@ import pytest
 
 from headstart._utils.errors import CorruptFileError, HeadstartError
 from headstart.backbones.hub_handles import HUB
-from headstart.export.formats import FORMS, FormName
+from headstart.export.formats import FORMATS, FormatName
 from headstart.export.record import write_exported
 from headstart.serving import features
 from headstart.serving.feature_file import feature_file, names_beside
 from tests.serving import models
 
 
-def exported(folder: Path, *names: FormName) -> Path:
-    """A record of forms whose files are not even of a model."""
+def exported(folder: Path, *names: FormatName) -> Path:
+    """A record of formats whose files are not even of a model."""
     folder.mkdir()
     for name in names:
-        (folder / FORMS[name].path).write_bytes(name.encode())
+        (folder / FORMATS[name].path).write_bytes(name.encode())
     write_exported(folder, models.record(folder, names))
     return folder
 
 
 def test_without_a_form_with_layers_it_is_said_which_to_add(tmp_path: Path) -> None:
     folder = exported(tmp_path / "export", "tflite_float32")
-    with pytest.raises(HeadstartError, match=r"has tflite_float32\. Add keras to export\.forms"):
+    with pytest.raises(HeadstartError, match=r"has tflite_float32\. Add keras to export\.formats"):
         features.load(folder)
-    with pytest.raises(HeadstartError, match=r"form h5 was not exported"):
+    with pytest.raises(HeadstartError, match=r"format h5 was not exported"):
         features.load(folder, "h5")
 
 
@@ -45,7 +45,7 @@ def test_what_is_not_the_exported_file_is_not_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = exported(tmp_path / "export", "h5", "keras")
-    (folder / FORMS["keras"].path).write_bytes(b"changed")
+    (folder / FORMATS["keras"].path).write_bytes(b"changed")
     loaded: list[Path] = []
     from headstart.keras.export import features as exported_features
 

@@ -249,12 +249,12 @@ def test_head_and_evaluation_as_processes_without_tensorflow_in_the_second(tmp_p
     found = json.loads((to / "m.json").read_text())
     assert found["model"]["accuracy"] > 0.95
     assert found["kind"] == "head"
-    table = json.loads((to / "journal/runtime.json").read_text())
+    table = json.loads((to / "run_statistics/runtime.json").read_text())
     assert table["passes_done"] == 0
     assert table["passes_cached"] == 390
     # Two processes of one parent are one run.
     assert {row["stage"] for row in table["stages"] if row["ran"]} == {"train_head", "evaluate"}
-    environment = json.loads((to / "journal/environment.json").read_text())
+    environment = json.loads((to / "run_statistics/environment.json").read_text())
     assert environment["packages"]["numpy"] == np.__version__
     assert str(tmp_path) not in json.dumps(environment)
 
@@ -301,8 +301,8 @@ def test_the_table_of_passes_is_told_and_written(
     head = identity(tmp_path / "head")
     entry = {"stage": "extract_features", "seconds": 2.0, "passes_done": 20, "passes_cached": 6}
     for run, done in ((run_id(), 20), ("another run", 0)):
-        write_json(tmp_path / "out/journal/extract_features.json", {**entry, "run": run})
+        write_json(tmp_path / "out/run_statistics/extract_features.json", {**entry, "run": run})
         evaluate(data, head, head, tmp_path / "out")
-        table = json.loads((tmp_path / "out/journal/runtime.json").read_text())
+        table = json.loads((tmp_path / "out/run_statistics/runtime.json").read_text())
         assert (table["passes_done"], table["passes_cached"]) == (done, 26 - done)
     assert "together" in capsys.readouterr().out

@@ -18,9 +18,9 @@ from headstart.backbones.record import read_backbone
 from headstart.datasets.manifests import read_split, write_split
 from headstart.datasets.shards import ShardWriter, shard_of
 from headstart.evaluation.predictions import read_predictions
-from headstart.export.formats import FORMS
+from headstart.export.formats import FORMATS
 from headstart.export.parity_images import load
-from headstart.export.record import form_path, read_exported
+from headstart.export.record import format_path, read_exported
 from headstart.features import extraction
 from headstart.keras.export import export
 from headstart.training.model_folder import read_model
@@ -72,7 +72,7 @@ def evaluated(run: SmallRun, model: str) -> None:
 
 #: Of random weights, no closeness is asked that int8 could miss.
 LOOSE: dict[str, Any] = {
-    "forms": ["saved_model", "keras"],
+    "formats": ["saved_model", "keras"],
     "parity_images": 200,
     "max_probability_difference": 1e-4,
     "min_agreement_encoded": 0.5,
@@ -155,22 +155,22 @@ print(json.dumps({
 def test_what_leaves_is_what_was_evaluated(run: SmallRun, tmp_path: Path) -> None:
     record = read_model(run.folder / "tuned")
     assert record.kind == "fine_tuned"
-    done = exported(run, "tuned", "first", forms=list(FORMS))
+    done = exported(run, "tuned", "first", formats=list(FORMATS))
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     metrics = json.loads((run.folder / "first.json").read_text())
     assert metrics["images"] == 12
-    assert set(metrics["forms"]) == set(FORMS)
-    for name, form in FORMS.items():
+    assert set(metrics["formats"]) == set(FORMATS)
+    for name, form in FORMATS.items():
         if form.precision == "float32":
-            assert metrics["forms"][name]["pixels"]["probability_differs_at_most"] <= 1e-4
-            assert metrics["forms"][name]["pixels"]["same_first_guess"] == 12
+            assert metrics["formats"][name]["pixels"]["probability_differs_at_most"] <= 1e-4
+            assert metrics["formats"][name]["pixels"]["same_first_guess"] == 12
     exported_model = read_exported(run.folder / "first")
     assert exported_model.classes == record.classes
     assert metrics["model_sha256"] == sha256_file(run.folder / "first/model.json")
-    for name in FORMS:
-        assert form_path(run.folder / "first", exported_model, name).exists()
-    listed = {file for form in exported_model.forms.values() for file in form.files}
+    for name in FORMATS:
+        assert format_path(run.folder / "first", exported_model, name).exists()
+    listed = {file for form in exported_model.formats.values() for file in form.files}
     pages = {"README.md", "MODEL_CARD.md", "model_card.json", "model.json"}
     assert listed | pages | {"labels.json", "labels.txt"} == {
         path.relative_to(run.folder / "first").as_posix()
@@ -219,7 +219,7 @@ for number, block in enumerate(re.findall("```python\\n(.*?)```", page, re.DOTAL
 @pytest.mark.slow
 def test_every_example_of_the_readme_runs_and_says_the_same(run: SmallRun, tmp_path: Path) -> None:
     if not (run.folder / "first").is_dir():
-        assert exported(run, "tuned", "first", forms=list(FORMS)).returncode == 0
+        assert exported(run, "tuned", "first", formats=list(FORMATS)).returncode == 0
     folder = tmp_path / "elsewhere"
     shutil.copytree(run.folder / "first", folder)
     # As large as the model wants it, and not compressed: no decoder or filter differs.
@@ -229,12 +229,12 @@ def test_every_example_of_the_readme_runs_and_says_the_same(run: SmallRun, tmp_p
     )
     assert done.returncode == 0, done.stderr
     answers = [line.rsplit(" ", 1) for line in done.stdout.splitlines() if line[0] != "#"]
-    assert len(answers) == len(FORMS)
+    assert len(answers) == len(FORMATS)
     assert {label for label, _ in answers} == {answers[0][0]}
     floats = [float(probability) for _, probability in answers]
     exact = [
         probability
-        for probability, form in zip(floats, FORMS.values(), strict=True)
+        for probability, form in zip(floats, FORMATS.values(), strict=True)
         if form.precision == "float32"
     ]
     assert np.allclose(exact, exact[0], atol=1e-4)
@@ -243,9 +243,9 @@ def test_every_example_of_the_readme_runs_and_says_the_same(run: SmallRun, tmp_p
 
 @pytest.mark.slow
 def test_two_runs_give_the_same_bytes(run: SmallRun) -> None:
-    forms = ["keras", "saved_model", "tflite_float16"]
-    for name, order in (("one", forms), ("two", forms[::-1])):
-        assert exported(run, "untuned", name, forms=order).returncode == 0
+    formats = ["keras", "saved_model", "tflite_float16"]
+    for name, order in (("one", formats), ("two", formats[::-1])):
+        assert exported(run, "untuned", name, formats=order).returncode == 0
     assert sha256_tree(run.folder / "one") == sha256_tree(run.folder / "two")
     assert (run.folder / "one.json").read_bytes() == (run.folder / "two.json").read_bytes()
 
@@ -254,14 +254,14 @@ def test_two_runs_give_the_same_bytes(run: SmallRun) -> None:
 @pytest.mark.timeout(1800)
 def test_a_form_has_the_same_bytes_alone_and_among_the_others(run: SmallRun) -> None:
     for number in range(2):
-        assert exported(run, "untuned", f"among-{number}", forms=list(FORMS)).returncode == 0
+        assert exported(run, "untuned", f"among-{number}", formats=list(FORMATS)).returncode == 0
     assert sha256_tree(run.folder / "among-0") == sha256_tree(run.folder / "among-1")
     among = read_exported(run.folder / "among-0")
-    for name in FORMS:
-        done = exported(run, "untuned", f"alone-{name}", forms=[name])
+    for name in FORMATS:
+        done = exported(run, "untuned", f"alone-{name}", formats=[name])
         assert done.returncode == 0, done.stderr
         alone = read_exported(run.folder / f"alone-{name}")
-        assert alone.forms[name].files == among.forms[name].files, name
+        assert alone.formats[name].files == among.formats[name].files, name
 
 
 @pytest.mark.slow
@@ -291,7 +291,7 @@ def test_every_kind_of_model_leaves_in_every_form(
         "fine_tune": {
             "epochs": int(tuned), "batch_size": 8, "unfreeze_by": "count", "unfreeze": 4,
         },
-        "export": {**LOOSE, "forms": list(FORMS), "max_probability_difference": 1e-3},
+        "export": {**LOOSE, "formats": list(FORMATS), "max_probability_difference": 1e-3},
     }  # fmt: skip
     run = small_run.make(tmp_path / "files", **base)
     images = {"images": run.images, "manifest": run.manifest}
@@ -322,7 +322,7 @@ def test_every_kind_of_model_leaves_in_every_form(
         done = stage(run, name, params, **paths, run_statistics=tmp_path / "run_statistics")
         assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "out.json").read_text())
-    assert set(metrics["forms"]) == set(FORMS)
+    assert set(metrics["formats"]) == set(FORMATS)
     assert metrics["left_out"] == {}
 
 
@@ -341,7 +341,7 @@ def test_an_export_of_another_model_than_the_evaluated_one_is_refused(run: Small
     shutil.copy(run.folder / "untuned-predictions", mixed)
     shutil.copy(run.folder / "untuned-metrics", run.folder / "mixed-metrics")
     shutil.copytree(run.folder / "tuned", run.folder / "mixed", dirs_exist_ok=True)
-    done = exported(run, "mixed", "refused", forms=["keras"])
+    done = exported(run, "mixed", "refused", formats=["keras"])
     assert done.returncode == 1
     assert "nothing was exported" in done.stderr
     assert "keras: on the same pixels a probability differs by" in done.stderr
@@ -376,11 +376,11 @@ def test_what_litert_cannot_convert_is_left_out_and_said(
     assert set(found.readings) == {"keras"}
     assert set(found.left_out) == {"tflite_float32"}
     said = capsys.readouterr().out
-    assert "cannot be converted to the form tflite_float32: error: no operation for clas" in said
+    assert "cannot be converted to the format tflite_float32: error: no operation for clas" in said
     assert "many more" not in said
     with pytest.raises(HeadstartError, match=r"no operation.*Nothing was exported. Take it out"):
         export.write_and_read(tmp_path, trained, ["tflite_float32"], shown, run_statistics)
-    with pytest.raises(HeadstartError, match="None of the forms tflite_float32 can be made"):
+    with pytest.raises(HeadstartError, match="None of the formats tflite_float32 can be made"):
         export.write_and_read(tmp_path, by_keras, ["tflite_float32"], shown, run_statistics)
 
 
@@ -466,8 +466,8 @@ def test_images_that_tensorflow_cannot_read_are_counted_and_named(
         assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "export.json").read_text())
     assert (metrics["images"], metrics["refused"]) == (12, 3)
-    assert metrics["forms"]["keras"]["pixels"]["same_first_guess_share"] == 1.0
-    from_files = metrics["forms"]["saved_model"]["encoded"]
+    assert metrics["formats"]["keras"]["pixels"]["same_first_guess_share"] == 1.0
+    from_files = metrics["formats"]["saved_model"]["encoded"]
     assert from_files["images"] == 9
     assert from_files["same_first_guess"] <= 9
     assert from_files["probability_differs_at_most"] <= 0.1
@@ -523,7 +523,7 @@ def test_a_head_on_rounded_features_is_exported(engine: str, run: SmallRun, tmp_
         assert done.returncode == 0, done.stderr
         assert "oneDNN" not in done.stderr
     metrics = json.loads((tmp_path / "export.json").read_text())
-    assert metrics["forms"]["keras"]["pixels"]["probability_differs_at_most"] <= 1e-4
+    assert metrics["formats"]["keras"]["pixels"]["probability_differs_at_most"] <= 1e-4
     assert metrics["rounding"]["probability_differs_at_most"] > 1e-7
     assert metrics["rounding"]["same_first_guess"] <= 12
     assert metrics["rounded_probability_difference_accepted"] == 0.01

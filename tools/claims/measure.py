@@ -62,7 +62,7 @@ class Project:
         found = self.read(run.name)
         found["seconds"] = round(seconds, 1)
         if run.export:
-            found["export"] = read_json(data / "metrics/export.json")["forms"]
+            found["export"] = read_json(data / "metrics/export.json")["formats"]
         if run.classified:
             found["whole"] = self.classify(run)
         if run.sizes:

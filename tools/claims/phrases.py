@@ -51,14 +51,14 @@ def _whole(result: Mapping[str, Any], which: str, claim: Claim) -> str:
 
 def _export(result: Mapping[str, Any], which: str, claim: Claim) -> str:
     del which, claim
-    forms = result["export"]
-    same = all(form["pixels"]["same_first_guess_share"] == 1 for form in forms.values())
-    apart = max(form["pixels"]["probability_differs_at_most"] for form in forms.values())
-    n = next(iter(forms.values()))["pixels"]["images"]
+    formats = result["export"]
+    same = all(form["pixels"]["same_first_guess_share"] == 1 for form in formats.values())
+    apart = max(form["pixels"]["probability_differs_at_most"] for form in formats.values())
+    n = next(iter(formats.values()))["pixels"]["images"]
     return (
         f"{'the same first guess of all' if same else '**not the same first guess** of'} {n} test "
-        f"images in {len(forms)} forms, each loaded in a fresh process; probabilities differ by "
-        f"at most {apart:.0e}"
+        f"images in {len(formats)} formats, each loaded in a fresh process; probabilities differ "
+        f"by at most {apart:.0e}"
     )
 
 

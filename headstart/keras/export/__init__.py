@@ -1,1 +1,1 @@
-"""The forms of an exported model: written, then loaded again in a process of their own."""
+"""The formats of an exported model: written, then loaded again in a process of their own."""

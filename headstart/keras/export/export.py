@@ -1,4 +1,4 @@
-"""The forms in which the model leaves the project, each reloaded and compared, and their card.
+"""The formats in which the model leaves the project, each reloaded and compared, and their card.
 
 Every form is loaded again in a fresh process, as a stranger would load it, and compared with the
 evaluated predictions on the same test images; if one does not agree, nothing is written. All
@@ -21,7 +21,7 @@ from headstart._utils.files import write_json, write_text
 from headstart._utils.machine import KERAS_BATCH, cores
 from headstart.backbones.hub_handles import HUB
 from headstart.backbones.record import NETWORK, BackboneRecord, read_backbone
-from headstart.export.formats import FORMS, FormName
+from headstart.export.formats import FORMATS, FormatName
 from headstart.export.model_card import markdown
 from headstart.export.parity import Agreement, compare
 from headstart.export.readme import readme
@@ -77,21 +77,21 @@ class Shown:
 class Written:
     """What was written: what each form said when it was loaded again, and what was not possible."""
 
-    readings: Mapping[FormName, Reading]
+    readings: Mapping[FormatName, Reading]
     left_out: dict[str, str] = field(default_factory=dict)
 
 
 def write_and_read(
     folder: Path,
     trained: Model,
-    names: Sequence[FormName],
+    names: Sequence[FormatName],
     shown: Shown,
     run_statistics: RunStatistics,
 ) -> Written:
     """Write each form; have it loaded again in a process of its own, and run on the images."""
     from headstart.keras.export.fresh_process import readers
 
-    ordered = [name for name in FORMS if name in names]
+    ordered = [name for name in FORMATS if name in names]
     left_out: dict[str, str] = {}
     with readers(ordered) as fresh:
         from headstart.keras.runtime import configure  # isort: skip - while the first reader imports it, too
@@ -112,7 +112,7 @@ def write_and_read(
         source = writers.Source(built, record.classes, shown.calibration)
         clock("building")
         for name in ordered:
-            if name in _KERAS_FORMS and trained.backbone.name == HUB:
+            if name in _KERAS_FORMATS and trained.backbone.name == HUB:
                 left_out[name] = _NO_STANDARD_LAYERS
                 continue
             try:
@@ -126,34 +126,35 @@ def write_and_read(
                 )
                 continue
             clock(name)
-            fresh.read(name, folder / FORMS[name].path)
+            fresh.read(name, folder / FORMATS[name].path)
         readings = fresh.results()
         clock("waiting_for_readers")
     run_statistics.note(parts_seconds=clock.seconds)
     if not readings:
         raise HeadstartError(
-            f"None of the forms {', '.join(ordered)} can be made of this model. Nothing was "
-            "exported. Add saved_model to export.forms in params.yaml: it holds any backbone."
+            f"None of the formats {', '.join(ordered)} can be made of this model. Nothing was "
+            "exported. Add saved_model to export.formats in params.yaml: it holds any backbone."
         )
     return Written(readings, left_out)
 
 
-_KERAS_FORMS = ("keras", "h5")
+_KERAS_FORMATS = ("keras", "h5")
 _NO_STANDARD_LAYERS = (
     "it holds standard layers alone, and this backbone is a module of TensorFlow Hub; a "
     "SavedModel has the module inside"
 )
 _TAKE_IT_OUT = (
-    "Nothing was exported. Take it out of export.forms in params.yaml, or choose another backbone."
+    "Nothing was exported. Take it out of export.formats in params.yaml, or choose another "
+    "backbone."
 )
 
 
-def may_lack(name: FormName, backbone: BackboneRecord) -> bool:
+def may_lack(name: FormatName, backbone: BackboneRecord) -> bool:
     """Whether a form may be left out: the backbone is one that never ran on LiteRT."""
-    return FORMS[name].library == "litert" and backbone.engine == "keras"
+    return FORMATS[name].library == "litert" and backbone.engine == "keras"
 
 
-def exactly(found: Mapping[FormName, Mapping[str, Agreement]]) -> dict[str, dict[str, float]]:
+def exactly(found: Mapping[FormatName, Mapping[str, Agreement]]) -> dict[str, dict[str, float]]:
     """The differences to their last digit, for the journal."""
     return {
         name: {way: agreement.difference for way, agreement in ways.items()}
@@ -175,7 +176,7 @@ def write_pages(
     write_text(folder / "MODEL_CARD.md", markdown(content, summary))
 
 
-def refusals(readings: Mapping[FormName, Reading], rows: pd.DataFrame) -> dict[str, str]:
+def refusals(readings: Mapping[FormatName, Reading], rows: pd.DataFrame) -> dict[str, str]:
     """Path of each image that a form refused, and why."""
     return {
         rows["path"].iloc[place]: reason

@@ -20,7 +20,7 @@ def load_features(path: Path, layer: str | None, batch: int) -> Frozen:
     Parameters
     ----------
     path : Path
-        As :func:`headstart.export.record.form_path` returned it, which has compared the
+        As :func:`headstart.export.record.format_path` returned it, which has compared the
         file with its sha256.
     layer, batch
         As for :func:`cut` and :class:`headstart.keras.networks.engine.Frozen`.

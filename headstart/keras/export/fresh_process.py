@@ -1,4 +1,4 @@
-"""Starts the processes that load exported forms, and collects what these say of images."""
+"""Starts the processes that load exported formats, and collects what these say of images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import read_json
-from headstart.export.formats import FORMS, FormName
+from headstart.export.formats import FORMATS, FormatName
 from headstart.keras.export import reload
 
 Floats = npt.NDArray[np.float32]
@@ -46,7 +46,7 @@ class Reading:
 class _Process:
     """A process that imports what a form needs and waits."""
 
-    def __init__(self, name: FormName, folder: Path) -> None:
+    def __init__(self, name: FormatName, folder: Path) -> None:
         self.name = name
         self._answers = folder / name
         self._answers.mkdir()
@@ -71,7 +71,7 @@ class _Process:
         if self._process.wait() != 0:
             self._fail()
         outputs: dict[str, Floats] = {
-            way: np.load(self._answers / f"{way}.npy") for way in FORMS[self.name].inputs
+            way: np.load(self._answers / f"{way}.npy") for way in FORMATS[self.name].inputs
         }
         refused = self._answers / "refused.json"
         reasons = read_json(refused) if refused.is_file() else {}
@@ -82,9 +82,9 @@ class _Process:
         self._said.seek(0)
         said = self._said.read().decode("utf-8", "replace").strip()[-_SHOWN:]
         raise HeadstartError(
-            f"The form {self.name} was written, but a fresh process could not load and run it (it "
-            f"ended with {code}). Nothing was exported. It said:\n{said}\nIf memory is short, "
-            "free some; else take the form out of export.forms in params.yaml."
+            f"The format {self.name} was written, but a fresh process could not load and run it "
+            f"(exit code {code}). Nothing was exported. It said:\n{said}\nIf memory is short, "
+            "free some; else take the format out of export.formats in params.yaml."
         )
 
     def close(self) -> None:
@@ -100,20 +100,20 @@ class _Process:
 class Readers:
     """Fresh processes, one a form; made by :func:`readers`."""
 
-    def __init__(self, names: Sequence[FormName], folder: Path) -> None:
+    def __init__(self, names: Sequence[FormatName], folder: Path) -> None:
         self._folder = folder
         self._images: dict[str, str] = {}
         self._lengths: list[int] = []
         self._all: list[_Process] = []
         self._busy: list[_Process] = []
-        self._found: dict[FormName, Reading] = {}
+        self._found: dict[FormatName, Reading] = {}
         self._names = list(names)
         # What they import takes seconds: the first does it while the caller imports, the second
         # while the caller writes.
         self._ready = {name: self._start(name) for name in names[:1]}
 
     def show(self, pixels: Pixels, contents: Sequence[bytes]) -> None:
-        """Say which images all forms are to be run on; before the first :meth:`read`."""
+        """Say which images all formats are to be run on; before the first :meth:`read`."""
         self._images = {way: str(self._folder / f"{way}.in") for way in ("pixels", "encoded")}
         with Path(self._images["pixels"]).open("wb") as file:
             np.save(file, pixels)
@@ -121,7 +121,7 @@ class Readers:
         self._lengths = [len(content) for content in contents]
         self._ready |= {name: self._start(name) for name in self._names[1:_AT_ONCE]}
 
-    def read(self, name: FormName, path: Path) -> None:
+    def read(self, name: FormatName, path: Path) -> None:
         """Have a form loaded and run, while the caller goes on."""
         while len(self._busy) >= _AT_ONCE:
             self._collect()
@@ -129,7 +129,7 @@ class Readers:
         process.send(path, self._images, self._lengths)
         self._busy.append(process)
 
-    def results(self) -> dict[FormName, Reading]:
+    def results(self) -> dict[FormatName, Reading]:
         """What all of them said.
 
         Raises
@@ -146,7 +146,7 @@ class Readers:
         for process in self._all:
             process.close()
 
-    def _start(self, name: FormName) -> _Process:
+    def _start(self, name: FormatName) -> _Process:
         process = _Process(name, self._folder)
         self._all.append(process)
         return process
@@ -157,8 +157,8 @@ class Readers:
 
 
 @contextmanager
-def readers(names: Sequence[FormName]) -> Iterator[Readers]:
-    """Fresh processes for some forms; none is left behind."""
+def readers(names: Sequence[FormatName]) -> Iterator[Readers]:
+    """Fresh processes for some formats; none is left behind."""
     with tempfile.TemporaryDirectory(prefix="headstart-export-") as folder:
         started = Readers(names, Path(folder))
         try:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from headstart._utils.files import write_json
 from headstart._utils.machine import cores
 from headstart._utils.quiet import quiet_stderr
-from headstart.export.formats import FORMS, FormName
+from headstart.export.formats import FORMATS, FormatName
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -59,9 +59,9 @@ class Task:
             return [file.read(length) for length in self.lengths]
 
 
-def main(name: FormName) -> None:
+def main(name: FormatName) -> None:
     """Import, wait for the task, do it."""
-    prepared = _LIBRARIES[FORMS[name].library]()
+    prepared = _LIBRARIES[FORMATS[name].library]()
     line = sys.stdin.readline()
     if not line:  # Whoever started this process has given up.
         return
@@ -153,7 +153,7 @@ _LIBRARIES: dict[str, Callable[[], Run]] = {
 
 
 def _leave(arguments: Sequence[str]) -> None:
-    main(cast("FormName", arguments[0]))
+    main(cast("FormatName", arguments[0]))
     sys.stdout.flush()
     sys.stderr.flush()
     # TensorFlow's own teardown takes a second.

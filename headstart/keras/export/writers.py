@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import write_bytes
-from headstart.export.formats import FORMS, FormName
+from headstart.export.formats import FORMATS, FormatName
 from headstart.keras.export import litert
 from headstart.keras.export import model as model_io
 from headstart.keras.runtime import keras
@@ -39,7 +39,7 @@ class Source:
     calibration: npt.NDArray[np.uint8] | None
 
 
-def write(name: FormName, source: Source, folder: Path) -> None:
+def write(name: FormatName, source: Source, folder: Path) -> None:
     """Write one form into an export folder.
 
     ``saved_model`` comes first in a process: it holds names that count what was traced before.
@@ -49,7 +49,7 @@ def write(name: FormName, source: Source, folder: Path) -> None:
     NotConvertibleError
         If a converter fails.
     """
-    target = folder / FORMS[name].path
+    target = folder / FORMATS[name].path
     if name == "saved_model":
         model_io.save_saved_model(source.model, source.classes, target)
     elif name == "keras":
@@ -62,7 +62,7 @@ def write(name: FormName, source: Source, folder: Path) -> None:
         except Exception as error:
             # Converters raise what they like: ConverterError, ValueError, RuntimeError, KeyError …
             raise NotConvertibleError(
-                f"This model cannot be converted to the form {name}: {_first_line(error)}"
+                f"This model cannot be converted to the format {name}: {_first_line(error)}"
             ) from error
         write_bytes(target, content)
 
@@ -79,7 +79,7 @@ def _onnx(source: Source) -> bytes:
     return to_onnx(source.model)
 
 
-_CONVERTED: Mapping[FormName, Callable[[Source], bytes]] = {
+_CONVERTED: Mapping[FormatName, Callable[[Source], bytes]] = {
     "tflite_float32": lambda source: litert.to_float32(source.model),
     "tflite_float16": lambda source: litert.to_float16(source.model),
     "tflite_int8": _int8,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from headstart.backbones.litert import LiteRTFunction
-from headstart.export.formats import FORMS, FormName
+from headstart.export.formats import FORMATS, FormatName
 from headstart.keras.export import model as model_io
 from headstart.keras.export.writers import Source, write
 from headstart.keras.runtime import configure, fresh_names, keras
@@ -41,7 +41,7 @@ def source() -> Source:
     ],
 )  # fmt: skip
 def test_both_probabilities_leave(
-    name: FormName, limit: float, source: Source, tmp_path: Path
+    name: FormatName, limit: float, source: Source, tmp_path: Path
 ) -> None:
     if name == "onnx":
         pytest.importorskip("tf2onnx", reason="the extra `onnx` is not installed")
@@ -50,7 +50,7 @@ def test_both_probabilities_leave(
     wanted = expected(source.model, batch)
     assert np.ptp(wanted[:, 1]) > 0.05
     write(name, source, tmp_path)
-    path = tmp_path / FORMS[name].path
+    path = tmp_path / FORMATS[name].path
     if name == "saved_model":
         found = model_io.run_pixels(model_io.load_saved_model(path), batch)
     elif name in {"keras", "h5"}:
