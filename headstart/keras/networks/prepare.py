@@ -12,18 +12,77 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart._utils.errors import HeadstartError
-from headstart._utils.files import sha256_file
+from headstart._utils.files import atomic_folder, sha256_bytes, sha256_file, write_bytes
 from headstart.backbones.parameters import BackboneParams
 from headstart.backbones.record import (
     MODULE,
+    NETWORK,
     WEIGHTS,
+    BackboneRecord,
     Parity,
+    write_backbone,
 )
 from headstart.backbones.registry import HUB_MODULE, Backbone, find, is_path
 from headstart.stage.run_statistics import RunStatistics
 
 if TYPE_CHECKING:
     from headstart.keras.networks.pretrained import Pretrained
+
+
+def write(
+    target: Path, params: BackboneParams, engine: str, seed: int, run_statistics: RunStatistics
+) -> None:
+    """Write the backbone folder.
+
+    Parameters
+    ----------
+    target : Path
+        Replaced as a whole.
+    params : BackboneParams
+    engine : {"litert", "keras"}
+        What extracts the features; only LiteRT needs the conversion.
+    seed : int
+        Draws random weights.
+    run_statistics : RunStatistics
+        Notes seconds and the difference from Keras.
+
+    Raises
+    ------
+    HeadstartError
+        If the weights cannot be obtained, or the backbone cannot be converted.
+    """
+    known = check(params)  # before TensorFlow, which takes seconds
+    from headstart.keras.networks.backbone import feature_model
+
+    start = time.perf_counter()
+    with atomic_folder(target) as folder:
+        pretrained, weights_sha256 = obtain(params, seed, folder)
+        image_size = int(pretrained.base.input_shape[1])
+        model = feature_model(pretrained.base, params.cut, params.pooling, known.preprocessing)
+        run_statistics.note(building_seconds=round(time.perf_counter() - start, 3))
+        parity, digest = None, None
+        if engine == "litert":
+            network, parity = convert(model, image_size, params.pooling, run_statistics)
+            write_bytes(folder / NETWORK, network)
+            digest = sha256_bytes(network)
+        record = BackboneRecord(
+            name=params.name,
+            alpha=params.alpha,
+            weights=pretrained.weights,
+            random_weights=pretrained.random_weights,
+            weights_sha256=weights_sha256,
+            origin=pretrained.origin,
+            image_size=image_size,
+            cut=params.cut,
+            pooling=params.pooling,
+            preprocessing=known.preprocessing,
+            feature_shape=tuple(model.output_shape[1:]),
+            parameters=pretrained.base.count_params(),
+            engine=engine,
+            tflite_sha256=digest,
+            parity=parity,
+        )
+        write_backbone(folder, record)
 
 
 def obtain(params: BackboneParams, seed: int, folder: Path) -> tuple[Pretrained, str]:
