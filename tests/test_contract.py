@@ -1,4 +1,4 @@
-"""dvc.yaml and the code say the same. Read by ``ast``: TensorFlow is never imported."""
+"""dvc.yaml agrees with the code, which is read by ``ast``: TensorFlow is never imported."""
 
 from __future__ import annotations
 
@@ -60,8 +60,29 @@ def test_the_code_dependencies_are_the_imports(name: str) -> None:
     assert list(STAGES[name].code_deps) == expected, "run `make contract`"
 
 
+def test_generating_the_dependencies_again_changes_nothing() -> None:
+    assert (ROOT / "dvc.yaml").read_text() == generate.contract_text(), "run `make contract`"
+
+
+def test_scores_figures_and_pages_rerun_no_stage_before_evaluate() -> None:
+    later = {"headstart/evaluation", "headstart/report", "headstart/export", "headstart/keras/export"}
+    order = list(STAGES)
+    for name in order[: order.index("evaluate")]:
+        assert not later & set(STAGES[name].code_deps), name
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_journal_and_page_lie_outside_of_all_outputs(name: str) -> None:
+def test_the_code_dependencies_exist(name: str) -> None:
+    assert all((ROOT / path).exists() for path in STAGES[name].code_deps)
+    assert "headstart/__init__.py" not in STAGES[name].code_deps
+
+
+def test_dvc_yaml_can_be_read_in_one_sitting() -> None:
+    assert len((ROOT / "dvc.yaml").read_text().splitlines()) <= 260
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_run_statistics_and_page_lie_outside_of_all_outputs(name: str) -> None:
     outs = [out for stage in STAGES.values() for out in stage.outs]
     for argument in _by_kind(name, "run_statistics", "page"):
         path = STAGES[name].options[argument]
@@ -95,7 +116,7 @@ def test_outputs_that_are_not_metrics_keep_the_run_cache_on() -> None:
             # With it on, DVC would bring outputs back and leave the page that of another run.
             expected = not _by_kind(stage.name, "page")
             assert options.get("cache", True) is expected, (
-                f"{stage.name}: cache: false does so, too"
+                f"{stage.name}: cache: false switches it off too"
             )
 
 

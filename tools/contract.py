@@ -1,4 +1,4 @@
-"""What dvc.yaml says of a stage and what the code says, read without importing the code."""
+"""The declaration of a stage in dvc.yaml and in the code, read without importing the code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KINDS = {
     "In": "in",
     "Out": "out",
     "Runtime": "runtime",
-    "Journal": "run_statistics",
+    "RunStatistics": "run_statistics",
     "Page": "page",
 }
 
@@ -97,18 +97,23 @@ def main_arguments(stage: str) -> dict[str, str]:
 
 
 def code_dependencies(stage: str) -> list[str]:
-    """Return what a stage's code is made of: its own module and the rooms that it imports.
+    """Return the code that a stage depends on: its module and the rooms that it imports.
 
-    However deep an import is, the folder that holds the module is named: ``headstart/datasets``.
-    ``headstart/__init__.py`` is left out: it decides nothing.
+    Imports are followed to any depth. A room is the folder that holds a module, such as
+    ``headstart/datasets``; a module beside sub-rooms is listed by its own name, so that an edit of
+    one sub-room does not re-run the stages of the others. ``headstart/__init__.py`` is left out,
+    because it decides nothing.
     """
     rooms = {
-        file.parent.relative_to(ROOT).as_posix()
+        _room(file).relative_to(ROOT).as_posix()
         for file in imported_files(stage)
         if file.parent not in {ROOT / "stages", ROOT / "headstart"}
     }
-    nested = {room for room in rooms if any(room.startswith(f"{above}/") for above in rooms)}
-    return [f"stages/{stage}.py", *sorted(rooms - nested, key=_floor)]
+    return [f"stages/{stage}.py", *sorted(rooms, key=_floor)]
+
+
+def _room(file: Path) -> Path:
+    return file if next(file.parent.glob("*/*.py"), None) else file.parent
 
 
 def imported_files(stage: str) -> set[Path]:
@@ -125,12 +130,11 @@ def imported_files(stage: str) -> set[Path]:
 
 
 def _floor(room: str) -> tuple[int, str]:
-    """Order rooms as the layers of pyproject.toml do, from the top floor down."""
-    layers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
-    floors = [layer.replace(".", "/") for layer in layers["contracts"][0]["layers"]]
-    return next(
-        i for i, floor in enumerate(floors) if f"{'/'.join(room.split('/')[:2])}" in floor
-    ), room
+    """Return a sort key: the layers of pyproject.toml, from the top floor down."""
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    floors = [set(layer.split(" | ")) for layer in contract["contracts"][0]["layers"]]
+    name = ".".join(room.split("/")[:2])
+    return next(number for number, floor in enumerate(floors) if name in floor), room
 
 
 def _only_docstring(file: Path) -> bool:

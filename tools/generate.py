@@ -1,13 +1,13 @@
-"""Rewrites what is generated: ``python -m tools.generate contract | runtime | docs | plots``."""
+"""Write the generated files: ``python -m tools.generate contract | runtime | docs | plots``."""
 
 from __future__ import annotations
 
 import ast
-import io
 import os
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,18 +41,20 @@ def runtime_text() -> str:
 
 
 def contract_text() -> str:
-    """dvc.yaml with every stage's code dependencies as the imports say, all else untouched."""
-    yaml = YAML(typ="rt")
-    yaml.width = 4096  # never fold a line
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    source = (ROOT / "dvc.yaml").read_text()
-    document = yaml.load(source)
-    for name, entry in document["stages"].items():
-        data = [dep for dep in entry["deps"] if not dep.startswith(("stages/", "headstart/"))]
-        entry["deps"][:] = [*data, *code_dependencies(name)]
-    target = io.StringIO()
-    yaml.dump(document, target)
-    return target.getvalue()
+    """Return dvc.yaml with the code dependencies that follow from the imports.
+
+    In each list of ``deps``, the entries from the stage's own module to the closing bracket are
+    replaced; everything else stays as it is.
+    """
+    text = (ROOT / "dvc.yaml").read_text()
+    for name in declared():
+        entries = textwrap.fill(
+            ", ".join(code_dependencies(name)), 100, initial_indent=" " * 6,
+            subsequent_indent=" " * 6, break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
+        text, count = re.subn(rf" *stages/{name}\.py[^\]]*(?=\])", entries, text)
+        assert count == 1, f"dvc.yaml: `deps` of {name} must be a list in brackets with its module"
+    return text
 
 
 def parameters_page() -> str:

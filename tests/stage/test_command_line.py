@@ -45,7 +45,7 @@ int) -> None:
     if text == "hold":
         while not Path("release").exists():
             time.sleep(0.01)
-    journal.note(passes_done=3, share=split.validation, seed=seed)
+    run_statistics.note(passes_done=3, share=split.validation, seed=seed)
     target_file.write_text(text)
 
 if __name__ == "__main__":
@@ -227,7 +227,7 @@ def test_stages_of_one_dvc_are_one_run_whatever_shells_start_them(stage: Path) -
             "import json, pathlib, subprocess, sys\n"
             "for call in json.loads(sys.argv[1]):\n"
             "    subprocess.run(call, check=True, stdout=subprocess.DEVNULL)\n"
-            "    print(json.loads(pathlib.Path('journal/copying.json').read_text())['run'])\n"
+            "    print(json.loads(pathlib.Path('run_statistics/copying.json').read_text())['run'])\n"
         )
         calls_of_dvc = json.dumps([behind(shells, command(stage)) for shells in calls])
         result = subprocess.run(
