@@ -227,7 +227,8 @@ def test_stages_of_one_dvc_are_one_run_whatever_shells_start_them(stage: Path) -
             "import json, pathlib, subprocess, sys\n"
             "for call in json.loads(sys.argv[1]):\n"
             "    subprocess.run(call, check=True, stdout=subprocess.DEVNULL)\n"
-            "    print(json.loads(pathlib.Path('run_statistics/copying.json').read_text())['run'])\n"
+            "    written = pathlib.Path('run_statistics/copying.json').read_text()\n"
+            "    print(json.loads(written)['run'])\n"
         )
         calls_of_dvc = json.dumps([behind(shells, command(stage)) for shells in calls])
         result = subprocess.run(
