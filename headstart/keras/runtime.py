@@ -45,7 +45,7 @@ keras.config.set_floatx("float32")
 keras.config.set_epsilon(1e-7)
 keras.config.set_image_data_format("channels_last")
 
-__all__ = ["configure", "fresh_names", "keras", "physical_gpus", "tf"]
+__all__ = ["configure", "deterministic", "fresh_names", "keras", "physical_gpus", "tf"]
 
 
 def physical_gpus() -> list[str]:
@@ -86,6 +86,26 @@ def configure(threads: int, seed: int = 0) -> None:
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed % 2**32)
     _say_once()
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Have TensorFlow use deterministic operations in a block, in a process of somebody else.
+
+    Unlike :func:`configure` it leaves the number of threads and the global generators alone, and
+    undoes what it did: with deterministic operations on, random ones without a seed are errors.
+    """
+    # Public by name alone in one direction: TensorFlow documents no way to switch them off.
+    from tensorflow.python.framework import config
+
+    if config.is_op_determinism_enabled():
+        yield
+        return
+    tf.config.experimental.enable_op_determinism()
+    try:
+        yield
+    finally:
+        config.disable_op_determinism()
 
 
 def _say_once() -> None:

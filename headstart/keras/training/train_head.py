@@ -6,7 +6,7 @@ gets the weights in a byte-stable file, the histories are plots of DVC.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,23 +21,57 @@ from headstart.training.history import History
 from headstart.training.model_folder import BackboneSummary, ModelRecord, Scores
 from headstart.training.parameters import TrainHeadParams
 
+Labeled = tuple[npt.NDArray[Any], npt.NDArray[np.int32]]
+
 
 def train(
     recorded: Features, params: TrainHeadParams, seed: int, threads: int
 ) -> tuple[list[dict[str, Any]], Weights, History]:
     """Layers, trained weights and history of a head on recorded features."""
-    from headstart.keras.runtime import configure  # isort: skip - before anything else of TensorFlow
+    from headstart.keras.runtime import configure
+
+    seed = derive(seed, "train_head")
+    configure(threads, seed)
+    of_train, of_validation = (
+        (recorded.array(split), class_indices(recorded, split)) for split in ("train", "validation")
+    )
+    return fit_head(of_train, of_validation, len(recorded.header.classes), params, seed)
+
+
+def fit_head(
+    of_train: Labeled,
+    of_validation: Labeled,
+    n_classes: int,
+    params: TrainHeadParams,
+    seed: int,
+    say: Callable[[str], None] = print,
+) -> tuple[list[dict[str, Any]], Weights, History]:
+    """Train a head on arrays, in a process that is set up already.
+
+    Parameters
+    ----------
+    of_train, of_validation : tuple of ndarray
+        Features of shape (n, *feature_shape), and labels of shape (n,) as indices of classes.
+    n_classes : int
+    params : TrainHeadParams
+    seed : int
+        Of the first weights, of dropout, and of the order of images.
+    say : callable
+        Is given a line for each epoch.
+
+    Returns
+    -------
+    layers, weights, history
+        Layers as in :mod:`headstart.training.head_layers`.
+    """
     from headstart.keras.training import head as heads
     from headstart.keras.training.batches import BatchSource
     from headstart.keras.training.fitting import FitSettings, balanced_class_weights, fit
 
-    seed = derive(seed, "train_head")
-    configure(threads, seed)
-    header = recorded.header
-    labels = {split: class_indices(recorded, split) for split in ("train", "validation")}
-    layers = heads.head_spec(params, header.feature_shape, len(header.classes))
-    head = heads.build_head(layers, header.feature_shape, seed)
-    heads.set_statistics(head, recorded.array("train"))
+    features, labels = of_train
+    layers = heads.head_spec(params, features.shape[1:], n_classes)
+    head = heads.build_head(layers, features.shape[1:], seed)
+    heads.set_statistics(head, features)
     weighted = params.class_weights == "balanced"
     settings = FitSettings(
         epochs=params.epochs,
@@ -48,12 +82,10 @@ def train(
         seed=seed,
         steps_per_epoch=params.steps_per_epoch,
         patience=params.early_stopping_patience,
-        class_weights=(
-            balanced_class_weights(labels["train"], len(header.classes)) if weighted else None
-        ),
+        class_weights=balanced_class_weights(labels, n_classes) if weighted else None,
     )
-    sources = [BatchSource.of_array(recorded.array(split), labels[split]) for split in labels]
-    history = fit(heads.logits_model(head), sources[0], sources[1], settings)
+    sources = [BatchSource.of_array(*each) for each in (of_train, of_validation)]
+    history = fit(heads.logits_model(head), sources[0], sources[1], settings, say)
     return layers, heads.dump_head(head), history
 
 
