@@ -27,16 +27,16 @@ from headstart.evaluation.predictions import write_predictions
 from headstart.evaluation.summary import passes_text, scores_text
 from headstart.features.folder import read_features
 from headstart.stage import command_line, versions
-from headstart.stage.command_line import In, Out, Runtime
+from headstart.stage.command_line import In, LazyIn, Out, Runtime
 from headstart.stage.run_statistics import RunStatistics
 from headstart.training.classifier import head_outputs
 from headstart.training.model_folder import read_model
 
 
 def main(
-    images: In,
+    images: LazyIn,
     manifest: In,
-    features: In,
+    features: LazyIn,
     head: In,
     model: In,
     runtime: Runtime,

@@ -35,13 +35,13 @@ from headstart.keras.export.export import (
 )
 from headstart.sources.parameters import DownloadParams
 from headstart.stage import command_line
-from headstart.stage.command_line import In, Out, Runtime
+from headstart.stage.command_line import In, LazyIn, Out, Runtime
 from headstart.stage.run_statistics import RunStatistics
 from headstart.training.parameters import FineTuneParams, TrainHeadParams
 
 
 def main(  # noqa: PLR0913, PLR0917 - the model card states the whole procedure
-    images: In,
+    images: LazyIn,
     manifest: In,
     intake: In,
     backbone_folder: In,

@@ -25,12 +25,12 @@ from headstart.features.store import FeatureStore
 from headstart.features.views import RecordedViews
 from headstart.keras.networks.engines import engine
 from headstart.stage import command_line
-from headstart.stage.command_line import In, Out, Runtime
+from headstart.stage.command_line import In, LazyIn, Out, Runtime
 from headstart.stage.run_statistics import RunStatistics
 
 
 def main(
-    images: In,
+    images: LazyIn,
     manifest: In,
     backbone_folder: In,
     runtime: Runtime,  # noqa: ARG001 - checked by the command line

@@ -13,7 +13,7 @@ from headstart._utils.files import atomic_folder, write_text
 from headstart._utils.seeds import derive
 from headstart.keras.training.fine_tune import OFF, Run, keep_head, read_images
 from headstart.stage import command_line
-from headstart.stage.command_line import In, Out, Runtime
+from headstart.stage.command_line import In, LazyIn, Out, Runtime
 from headstart.stage.run_statistics import RunStatistics
 from headstart.training.model_folder import (
     read_head,
@@ -23,11 +23,11 @@ from headstart.training.parameters import ComputeParams, FineTuneParams
 
 
 def main(
-    images: In,
+    images: LazyIn,
     manifest: In,
     backbone_folder: In,
     head: In,
-    features: In,
+    features: LazyIn,
     runtime: Runtime,  # noqa: ARG001 - checked by the command line
     model: Out,
     epoch_history: Out,

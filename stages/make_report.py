@@ -13,13 +13,13 @@ from headstart._utils.files import atomic_folder
 from headstart.evaluation.passes import refresh_table
 from headstart.report.parameters import MakeReportParams
 from headstart.stage import command_line
-from headstart.stage.command_line import In, Out
+from headstart.stage.command_line import In, LazyIn, Out
 from headstart.stage.page import Page
 from headstart.stage.run_statistics import RunStatistics
 
 
 def main(  # noqa: PLR0913, PLR0917 - it shows something of every stage
-    images: In,
+    images: LazyIn,
     manifest: In,
     rejected: In,
     rejected_images: In,

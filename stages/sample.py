@@ -12,13 +12,13 @@ from headstart.datasets.manifests import read_split, write_split
 from headstart.datasets.parameters import SampleParams
 from headstart.datasets.samples import copy, draw, files, report
 from headstart.stage import command_line
-from headstart.stage.command_line import In, Out
+from headstart.stage.command_line import In, LazyIn, Out
 from headstart.stage.run_statistics import RunStatistics
 
 
 def main(
     split_manifest: In,
-    images: In,
+    images: LazyIn,
     manifest: Out,
     sample_folder: Out,
     run_statistics: RunStatistics,

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]  # no types are published
+import psutil
 import pytest
 
 from benchmarks.checkout import Checkout

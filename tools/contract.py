@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = {
     "In": "in",
+    "LazyIn": "in",
     "Out": "out",
     "Runtime": "runtime",
     "RunStatistics": "run_statistics",

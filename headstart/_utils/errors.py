@@ -20,6 +20,12 @@ class ParameterError(HeadstartError):
     exit_code = 2
 
 
+class WiringError(HeadstartError):
+    """A stage's command, its ``main`` and params.yaml do not fit together."""
+
+    exit_code = 2
+
+
 class UnfitError(ValueError):
     """A value of the right kind that cannot be, or not with the values beside it.
 

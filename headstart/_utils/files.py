@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: written beside the target, synced, then moved.
+"""Atomic writes, JSON and hashes: files are written beside the target, synced, then moved.
 
 DVC hard-links outputs to its cache, so nothing here ever writes into an existing file.
 """
@@ -11,14 +11,12 @@ import json
 import os
 import shutil
 import stat
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 _CHUNK = 1 << 20
-_YOUNG = 2_000_000_000  # ns; the coarsest file systems count time in steps of 2 s
 
 
 @contextmanager
@@ -38,13 +36,13 @@ def atomic_file(target: Path) -> Iterator[BinaryIO]:
 
 
 def write_bytes(target: Path, content: bytes) -> None:
-    """Write ``content`` so that a reader sees the old file or the whole new one."""
+    """Write ``content`` so that a reader sees the old file or the complete new one."""
     with atomic_file(target) as file:
         file.write(content)
 
 
 def write_text(target: Path, text: str) -> None:
-    r"""As :func:`write_bytes`, in UTF-8 with ``\n`` line ends."""
+    r"""Write text as :func:`write_bytes` does, in UTF-8 with ``\n`` line ends."""
     write_bytes(target, text.encode())
 
 
@@ -79,35 +77,25 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 def _sweep(target: Path) -> None:
-    """Remove what writers of ``target`` left beside it when they were killed."""
+    """Remove what killed writers of ``target`` left beside it."""
     for left in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+        import psutil
+
         process = left.name.split(".")[-2]
-        if process.isdigit() and not _alive(int(process)):
+        if process.isdigit() and not psutil.pid_exists(int(process)):
             if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
             else:
                 left.unlink(missing_ok=True)
 
 
-def _alive(process: int) -> bool:
-    if os.name == "nt":  # There, asking by signal 0 sends Ctrl-C.
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # Another user's, or not to be asked: leave it alone.
-        return True
-    return True
-
-
 def sha256_bytes(content: bytes) -> str:
-    """Hex sha256 of bytes."""
+    """Return the hex SHA-256 of some bytes."""
     return hashlib.sha256(content).hexdigest()
 
 
 def sha256_file(path: Path) -> str:
-    """Hex sha256 of a file's content, read in chunks."""
+    """Return the hex SHA-256 of a file's content, read in chunks."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
@@ -116,14 +104,14 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_tree(path: Path) -> str:
-    """Hex sha256 of a file, or of a folder's relative paths and contents in sorted order.
+    """Return the hex SHA-256 of a file, or of a folder's relative paths and contents.
 
-    What cannot be read below a folder counts by its name, as unreadable.
+    Paths are sorted. A file that cannot be read counts by its name, as unreadable.
     """
     if not path.is_dir():
         return sha256_file(path)
     digest = hashlib.sha256()
-    for name, status in _below(path):
+    for name, status in files_below(path):
         if status is not None and not stat.S_ISREG(status.st_mode):
             continue
         try:
@@ -134,59 +122,28 @@ def sha256_tree(path: Path) -> str:
     return digest.hexdigest()
 
 
-class Snapshot:
-    """A file's or folder's content at one moment, to be compared with a later one.
+def files_below(path: Path) -> list[tuple[str, os.stat_result | None]]:
+    """Return what is below a folder and is not a folder, with its status, sorted.
 
-    Parameters
-    ----------
-    path : Path
-        Read at once and whole. The comparison reads it again only if the file system's record of
-        any file has changed, or was so young that another write might leave no trace in it.
+    Returns
+    -------
+    list of (str, os.stat_result or None)
+        Relative path with ``/``, and None for what cannot be read; of a file, itself under the
+        name ``""``; of nothing, an empty list.
     """
-
-    def __init__(self, path: Path) -> None:
-        begun = time.time_ns()
-        self.path = path
-        self._record, newest = _record(path)
-        self._settled = newest < begun - _YOUNG
-        self._content = sha256_tree(path)
-
-    def holds(self) -> bool:
-        """Whether the content is still the same."""
-        try:
-            if self._settled and _record(self.path)[0] == self._record:
-                return True
-            return sha256_tree(self.path) == self._content
-        except FileNotFoundError:
-            return False
-
-
-def _record(path: Path) -> tuple[str, int]:
-    """Digest of the sizes, inodes and times of all files, and the latest of the times in ns."""
-    digest, newest = hashlib.sha256(), 0
-    for name, status in _below(path) if path.is_dir() else [("", path.stat())]:
-        line = f"{name}\0"
-        if status is not None:
-            # The time of the last change of the inode cannot be set back, as that of the content.
-            line += f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
-            newest = max(newest, status.st_mtime_ns, status.st_ctime_ns)
-        digest.update(f"{line}\n".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest(), newest
-
-
-def _below(folder: Path) -> list[tuple[str, os.stat_result | None]]:
-    """What lies below a folder and is none, by sorted relative path; None if it is unreadable."""
+    if not path.is_dir():
+        return [("", path.stat())] if path.exists() else []
     found: list[tuple[str, os.stat_result | None]] = []
 
     def unreadable(error: OSError) -> None:
-        found.append((Path(error.filename).relative_to(folder).as_posix(), None))
+        found.append((Path(error.filename).relative_to(path).as_posix(), None))
 
-    for inside, _, names in os.walk(folder, onerror=unreadable):
+    for inside, _, names in os.walk(path, onerror=unreadable):
         for name in names:
-            path = Path(inside, name)
+            file = Path(inside, name)
             try:
-                status = path.stat()
+                status = file.stat()
             except OSError:
                 status = None
-            found.append((path.relative_to(folder).as_posix(), status))
+            found.append((file.relative_to(path).as_posix(), status))
     return sorted(found, key=lambda item: item[0])

@@ -1,79 +1,102 @@
-"""One process at a time: a file that is locked by the kernel, and freed however its holder ends."""
+"""Exclusive locks between processes: kernel locks on files, released however the holder ends."""
 
 from __future__ import annotations
 
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from headstart._utils.cache import cache_folder
 from headstart._utils.errors import HeadstartError
 
-if sys.platform != "win32":  # There, nobody waits: DVC's own lock has to do.
-    import fcntl
+_HOLDER_BYTES = 200
+_POLL = 0.2  # seconds between two attempts while another process holds the lock
+
+
+def _print(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
 
 
 @contextmanager
-def alone(path: Path, busy: str) -> Iterator[None]:
-    """Hold the lock file ``path``; if another process has it, say so and wait.
+def exclusive_lock(
+    path: Path,
+    busy_message: str,
+    *,
+    holder: str = "",
+    say: Callable[[str], None] = _print,
+    cancelled: Callable[[], bool] | None = None,
+) -> Iterator[None]:
+    """Hold the lock file ``path``; if another process holds it, say so and wait.
 
     Parameters
     ----------
     path : Path
-        Made if absent, in a folder that exists. Never followed if it is a link.
-    busy : str
-        What to say before waiting; ``{holder}`` stands for the other process's number.
+        Created if absent, in a folder that exists; never deleted. A link is not followed. The
+        umask decides who may share it, as for the files that it protects.
+    busy_message : str
+        Said once before waiting; ``{holder}`` stands for what the other process wrote.
+    holder : str
+        What other processes read about this one; by default its process number.
+    say : callable
+        Receives the message; by default it is printed to standard error.
+    cancelled : callable or None
+        Asked while waiting; True ends the wait.
 
     Raises
     ------
     HeadstartError
-        If the file cannot be opened or locked.
+        If the file cannot be opened or locked, or the wait was cancelled.
     """
-    if sys.platform == "win32":
-        yield
-        return
+    text = (holder or str(os.getpid())).encode()[:_HOLDER_BYTES]
+
+    def sign(descriptor: int) -> None:
+        if sys.platform != "win32":  # There, nobody else can read a locked file.
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, text, 0)
+
+    lock = FileLock(path, poll_interval=_POLL, fallback_to_soft=False, on_acquired=sign)
     try:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        # The umask decides who may share it, as for the files that it guards.
-        descriptor = os.open(path, flags, 0o666)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            say(busy_message.replace("{holder}", _holder(path)))
+            lock.acquire(cancel_check=cancelled)
+    except Timeout:
+        raise HeadstartError("Stopped while waiting for another run. Nothing was run.") from None
     except OSError as error:
         raise _unusable(path, error) from error
     try:
-        try:
-            _take(descriptor, busy)
-        except OSError as error:
-            raise _unusable(path, error) from error
         yield
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
-def _take(descriptor: int, busy: str) -> None:
+def _holder(path: Path) -> str:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
-        print(busy.replace("{holder}", holder), file=sys.stderr, flush=True)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        with path.open("rb") as file:
+            return file.read(_HOLDER_BYTES).decode("utf-8", "replace").strip() or "unknown"
+    except OSError:
+        return "unknown"
 
 
-def folder() -> Path:
-    """The user's folder of locks, in the cache folder; made if absent, closed to everybody else.
+def lock_folder() -> Path:
+    """Return the user's folder of locks in the cache folder; create it, closed to other users.
 
-    Not in the folder of temporary files: anyone may put a link of that name there before us, and
-    two runs need not agree which folder it is.
+    It is not in the folder of temporary files: anyone could place a link of that name there first,
+    and two runs may not agree on that folder.
 
     Raises
     ------
     HeadstartError
-        If it is a link, no folder, or another user's, or cannot be made.
+        If it is a link or a file, belongs to another user, or cannot be created.
     """
-    if sys.platform == "win32":  # No locks, no folder.
+    if sys.platform == "win32":
+        cache_folder().mkdir(parents=True, exist_ok=True)
         return cache_folder()
     path = cache_folder() / f"locks-{os.getuid()}"
     try:
@@ -86,9 +109,9 @@ def folder() -> Path:
         status = os.fstat(descriptor)
         if status.st_uid != os.getuid():
             raise HeadstartError(
-                f"{path} belongs to user {status.st_uid}, and locks in it would be theirs to "
-                "break. Nothing was run. Remove it, or name another folder in the environment "
-                "variable HEADSTART_CACHE; then run again."
+                f"{path} belongs to user {status.st_uid}, who could break the locks in it. "
+                "Nothing was run. Remove it, or name another folder in the environment variable "
+                "HEADSTART_CACHE; then run again."
             )
         if stat.S_IMODE(status.st_mode) != 0o700:
             os.fchmod(descriptor, 0o700)

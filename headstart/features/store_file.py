@@ -117,7 +117,7 @@ class StoreFile:
     def exclusive(self) -> Iterator[None]:
         """Be the only process in such a block of this file; wait, and say so, for another."""
         busy = "Another run (process {holder}) is extracting the same features. Waiting …"
-        with locks.alone(self.path.with_suffix(".lock"), busy):
+        with locks.exclusive_lock(self.path.with_suffix(".lock"), busy):
             yield
 
     def close(self) -> None:

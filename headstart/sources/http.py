@@ -93,7 +93,7 @@ def fetch(url: str, sha256: str, max_bytes: int, patience: Patience | None = Non
     target = folder / sha256
     # The others wait and find it finished. (On Windows, two runs fetch it, and the later one wins.)
     busy = "Another run (process {holder}) is fetching the same file. Waiting for it …"
-    with locks.alone(target.with_name(f"{sha256}.lock"), busy):
+    with locks.exclusive_lock(target.with_name(f"{sha256}.lock"), busy):
         if target.exists():
             if sha256_file(target) == sha256:
                 return target

@@ -61,7 +61,7 @@ def open_kaggle(name: str, bounds: Bounds) -> Source:
     archive = folder / f"{handle.version}.archive"
     folder.mkdir(parents=True, exist_ok=True)
     busy = "Another run (process {holder}) is fetching the same data set. Waiting for it …"
-    with locks.alone(archive.with_suffix(".lock"), busy):
+    with locks.exclusive_lock(archive.with_suffix(".lock"), busy):
         if not archive.exists():
             _fetch(handle, archive, bounds.max_total_bytes)
     print(f"Read from {archive}, as Kaggle sent it.", flush=True)

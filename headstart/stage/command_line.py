@@ -1,12 +1,14 @@
-"""A stage's command line, derived from the signature of its ``main``.
+"""The command line of a stage, derived from the signature of its ``main``.
 
-``main`` declares what it needs by annotations, and nothing is said twice:
+``main`` declares what it needs by annotations:
 
-* ``In``: a file or folder that is read. Hashed before and after the run, because DVC hashes
-  dependencies only when the command has ended and would record a changed one with the old result.
+* ``In``: a file or folder that is read. Hashed before and after the run.
+* ``LazyIn``: the same, but each file is hashed when it is first opened, so that what this run does
+  not read costs nothing.
 * ``Out``: a file or folder that is written.
-* ``Runtime``: runtime.txt. The installed versions must be the ones it names.
-* ``Journal``: where the run leaves its counters and seconds. Neither read nor tracked by DVC.
+* ``Runtime``: runtime.txt. The installed versions must be the ones that it names.
+* ``RunStatistics``: the folder where the run leaves its counters and seconds. Neither read nor
+  tracked by DVC.
 * ``Page``: a page for people, with all parameters to show. Written; not tracked by DVC.
 * a section of params.yaml, by the argument's name, or ``seed``.
 """
@@ -14,28 +16,34 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import inspect
 import os
+import platform
 import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
-from headstart._utils.errors import HeadstartError, InputChangedError
-from headstart._utils.files import Snapshot
+from headstart._utils import locks
+from headstart._utils.errors import HeadstartError, WiringError
 from headstart.stage import versions, watchdog
+from headstart.stage.inputs import unchanged
 from headstart.stage.page import Page
 from headstart.stage.parameters import read_params, sections
 from headstart.stage.run_statistics import RunStatistics
 
 In = Annotated[Path, "in"]
+LazyIn = Annotated[Path, "lazy"]
 Out = Annotated[Path, "out"]
 Runtime = Annotated[Path, "runtime"]
 
+#: The kinds of arguments that are paths, with their help.
 _HELP = {
     "in": "read; a file or folder",
+    "lazy": "read if needed; a file or folder",
     "out": "written; replaced if it exists",
     "runtime": "list of the package versions that decide the result's bytes",
     "run_statistics": "folder for seconds and counters of this run (not tracked)",
@@ -58,17 +66,17 @@ def run(main: Callable[..., None], argv: Sequence[str] | None = None) -> None:
         if "DVC_STAGE" in os.environ and error.exit_code == HeadstartError.exit_code:
             print(_DVC_REMOVES, file=sys.stderr)
         leave(error.exit_code)
-    except BrokenPipeError:  # Whoever read our lines has left: `| head`.
+    except BrokenPipeError:  # The reader of our lines has ended: `| head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         leave(141)
     except KeyboardInterrupt:
-        print("\nInterrupted. What was finished is recorded; run again to go on.", file=sys.stderr)
+        print("\nInterrupted. What was finished is recorded; run again to resume.", file=sys.stderr)
         leave(130)
     leave(0)
 
 
 def leave(code: int) -> None:
-    """End the process at once when TensorFlow is loaded: its own teardown takes a second."""
+    """End the process, at once when TensorFlow is loaded: its own teardown takes a second."""
     sys.stdout.flush()
     sys.stderr.flush()
     if "tensorflow" in sys.modules:
@@ -77,11 +85,17 @@ def leave(code: int) -> None:
 
 
 def kinds(main: Callable[..., None]) -> dict[str, str]:
-    """For each argument of ``main``: in, out, runtime, run statistics, page or params."""
+    """Return for each argument of ``main`` a key of the kinds of paths, or ``params``.
+
+    Raises
+    ------
+    WiringError
+        If an argument is neither a path nor a section of params.yaml.
+    """
     hints = typing.get_type_hints(main, include_extras=True)
     found = {}
     for name in inspect.signature(main).parameters:
-        hint = hints[name]
+        hint = hints.get(name)
         if hint is RunStatistics:
             found[name] = "run_statistics"
         elif hint is Page:
@@ -91,18 +105,30 @@ def kinds(main: Callable[..., None]) -> dict[str, str]:
         elif name == "seed" or name in sections():
             found[name] = "params"
         else:
-            raise TypeError(f"{main.__module__}.main: argument {name!r} is of no known kind")
+            raise WiringError(
+                f"The argument `{name}` of `main` in {_module_name(main)} must be annotated with "
+                "In, LazyIn, Out, Runtime, RunStatistics or Page, or be named after a section of "
+                f"params.yaml ({', '.join(['seed', *sections()])}). Nothing was run. A section is "
+                "a class in headstart/ROOM/parameters.py: SplitParams configures `split`."
+            )
     return found
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise WiringError(
+            f"The command does not fit the arguments of `main`: {message}. Nothing was run. "
+            f"`{self.prog} --help` lists the options; in dvc.yaml, correct the `cmd` of the stage."
+        )
+
+
 def parser(main: Callable[..., None]) -> argparse.ArgumentParser:
-    """The argument parser of a stage; its help is the module's docstring."""
-    module = sys.modules[main.__module__]
-    spec = module.__spec__
-    built = argparse.ArgumentParser(
-        prog=f"python -m {spec.name if spec else main.__module__}",
-        description=module.__doc__,
+    """Return the argument parser of a stage; its help is the module's docstring."""
+    built = _Parser(
+        prog=f"python -m {_module_name(main)}",
+        description=sys.modules[main.__module__].__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     for name, kind in kinds(main).items():
         if kind != "params":
@@ -122,56 +148,46 @@ def _run(main: Callable[..., None], argv: Sequence[str] | None) -> None:
     options = vars(parser(main).parse_args(argv))
     params = read_params(options["params"])
     roles = kinds(main)
+    paths: dict[str, list[Path]] = {kind: [] for kind in _HELP}
     arguments: dict[str, Any] = {}
     for name, kind in roles.items():
-        arguments[name] = getattr(params, name) if kind == "params" else options[name]
+        if kind == "params":
+            arguments[name] = getattr(params, name)
+            continue
+        arguments[name] = options[name]
+        paths[kind].append(options[name])
         if kind == "page":
             arguments[name] = Page(options[name], params.model_dump())
-    inputs = [options[name] for name, kind in roles.items() if kind in {"in", "runtime"}]
-    outputs = [options[name] for name, kind in roles.items() if kind == "out"]
-    for name, kind in roles.items():
-        if kind == "runtime":
-            versions.check(options[name])
+    for path in paths["runtime"]:
+        versions.check(path)
     watchdog.die_with_dvc()
-    journal_name = next((name for name, kind in roles.items() if kind == "run_statistics"), None)
-    stage = main.__module__ if main.__module__ != "__main__" else _module_name(main)
-    with watchdog.outputs_locked(outputs), unchanged(inputs):
-        if journal_name is None:
+    inputs = [*paths["in"], *paths["runtime"]]
+    with outputs_locked(paths["out"]), unchanged(inputs, paths["lazy"]):
+        statistics = next((n for n, kind in roles.items() if kind == "run_statistics"), None)
+        if statistics is None:
             main(**arguments)
             return
-        with RunStatistics.open(options[journal_name], stage.rsplit(".", 1)[-1]) as run_statistics:
-            arguments[journal_name] = run_statistics
+        stage = _module_name(main).rsplit(".", 1)[-1]
+        with RunStatistics.open(options[statistics], stage) as arguments[statistics]:
             main(**arguments)
 
 
 def _module_name(main: Callable[..., None]) -> str:
     spec = sys.modules[main.__module__].__spec__
-    return spec.name if spec else Path(inspect.getfile(main)).stem
+    if spec:
+        return spec.name
+    return main.__module__ if main.__module__ != "__main__" else Path(inspect.getfile(main)).stem
 
 
 @contextmanager
-def unchanged(inputs: Sequence[Path]) -> Iterator[None]:
-    """Hash the inputs, run the block, make sure that they are the same.
-
-    Raises
-    ------
-    HeadstartError
-        If an input is absent at the start.
-    InputChangedError
-        If one is not what it was at the start.
-    """
-    for path in inputs:
-        if not path.exists():
-            raise HeadstartError(
-                f"The input {path} does not exist. Run the stage that makes it first "
-                "(`dvc repro` runs them in order)."
-            )
-    before = [Snapshot(path) for path in inputs]
-    yield
-    for snapshot in before:
-        if not snapshot.holds():
-            raise InputChangedError(
-                f"The input {snapshot.path} changed while the stage ran, so its result belongs to "
-                "neither version. Nothing was recorded. Run again, and leave the file alone "
-                "meanwhile."
-            )
+def outputs_locked(outputs: Sequence[Path]) -> Iterator[None]:
+    """Hold a lock named by the outputs' absolute paths; wait, and say so, if another run has it."""
+    if not outputs:
+        yield
+        return
+    # Machines and containers may share the cache folder and use these paths for other files.
+    name = "\n".join([platform.node(), *sorted(str(path.absolute()) for path in outputs)])
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    busy = f"Another run (process {{holder}}) is writing {outputs[0]}. Waiting for it to end …"
+    with locks.exclusive_lock(locks.lock_folder() / f"{digest}.lock", busy):
+        yield

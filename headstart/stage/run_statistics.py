@@ -1,7 +1,7 @@
-"""What a run did: seconds, passes and other counters, one small JSON file a stage.
+"""Run statistics: seconds, passes and other counters of a run, one small JSON file per stage.
 
-Kept apart from the stages' outputs, because a run that finds its features recorded must give the
-same bytes as one that computes them, and "how long" and "how many passes" are exactly what differs.
+They are kept apart from the stages' outputs: a run that finds its features in the cache must give
+the same bytes as one that computes them, and exactly these numbers differ between the two.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from headstart._utils import processes
 from headstart._utils.files import read_json, write_json
+from headstart.stage import watchdog
 
 
 class RunStatistics:
@@ -33,19 +33,19 @@ class RunStatistics:
     @classmethod
     @contextmanager
     def open(cls, folder: Path, stage: str) -> Iterator[RunStatistics]:
-        """Run a block with a run statistics and write it if the block succeeds."""
-        run_statistics = cls(folder, stage)
-        yield run_statistics
-        run_statistics.write()
+        """Yield the statistics of a stage and write them if the block succeeds."""
+        statistics = cls(folder, stage)
+        yield statistics
+        statistics.write()
 
     def write(self) -> None:
-        """Write what is noted so far, with the seconds since the stage began."""
+        """Write the counters recorded so far, with the seconds since the stage began."""
         seconds = round(time.perf_counter() - self._start, 3)
         entry = {"stage": self.stage, "run": run_id(), "seconds": seconds, **self.counters}
         write_json(self.folder / f"{self.stage}.json", entry)
 
     def others(self) -> dict[str, dict[str, Any]]:
-        """The entries that stages left in the folder, by stage; ``this_run`` says whether now."""
+        """Return the entries in the folder by stage; ``this_run`` is True for those of this run."""
         found, this = {}, run_id()
         for path in sorted(self.folder.glob("*.json")):
             entry = read_json(path)
@@ -55,14 +55,14 @@ class RunStatistics:
 
 
 def run_id() -> str:
-    """Names the run that a stage belongs to: ``$HEADSTART_RUN``, else dvc, else the parent process.
+    """Return the name of the run that a stage belongs to.
 
-    All stages of one ``dvc repro`` work for the same process; its start time tells it from a later
-    one that was given the same number.
+    It is ``$HEADSTART_RUN`` if set; otherwise it names the dvc that started the stage, because all
+    stages of one ``dvc repro`` are started by the same process; without DVC, the parent process:
+    stages that are run by hand have the shell in common.
     """
     given = os.environ.get("HEADSTART_RUN")
     if given:
         return given
-    # Run by hand, the shell that one types into is what the runs have in common.
-    owner = processes.employer() if "DVC_STAGE" in os.environ else processes.parent()
-    return f"{owner.pid}-{owner.start}"
+    owner = watchdog.launcher() if "DVC_STAGE" in os.environ else watchdog.parent()
+    return watchdog.identity(owner)

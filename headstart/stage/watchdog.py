@@ -1,59 +1,92 @@
-"""A stage never outlives the dvc that started it, and never writes beside another one.
+"""Process watchdog: a stage never outlives the dvc that started it.
 
 DVC does not end its child when it is killed: the stage would go on writing, and the next run would
-start a second one beside it.
+start a second one beside it. DVC starts a command through ``sh -c``. Some shells become the
+command; others (dash, which is Debian's sh, so in containers, cron and CI) wait for it and are then
+its parent.
 """
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
-from headstart._utils import locks, processes
+import psutil
 
+_SHELLS = {
+    "ash", "bash", "busybox", "cmd.exe", "csh", "dash", "fish", "ksh", "ksh93", "mksh", "oksh",
+    "rbash", "sh", "tcsh", "yash", "zsh",
+}  # fmt: skip
 _PR_SET_PDEATHSIG = 1
 _PERIOD = 0.5  # seconds
 
 
+def launcher() -> psutil.Process | None:
+    """Return the first ancestor that is not a shell; the parent if all are; None if none is seen.
+
+    For a stage, that is the dvc that started it, also where a shell stands between the two.
+    """
+    ancestors = psutil.Process().parents()
+    return next((each for each in ancestors if _name(each) not in _SHELLS), parent())
+
+
+def parent() -> psutil.Process | None:
+    """Return the parent process, shell or not; None where it cannot be seen."""
+    try:
+        return psutil.Process().parent()
+    except psutil.Error:
+        return None
+
+
+def identity(process: psutil.Process | None) -> str:
+    """Return ``PID-START``: the start tells it from a later process with the same number."""
+    if process is None:
+        return f"{os.getppid()}-0"
+    try:  # In clock ticks since boot: other than psutil's, the same after the clock was set.
+        fields = Path(f"/proc/{process.pid}/stat").read_text("utf-8", "replace").rpartition(")")[2]
+        return f"{process.pid}-{fields.split()[19]}"
+    except (OSError, IndexError):
+        return f"{process.pid}-{process.create_time()}"
+
+
+def running(process: psutil.Process) -> bool:
+    """Return True if the process still runs; a zombie does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        return True
+
+
 def die_with_dvc() -> None:
-    """End this process when the dvc that started it ends. Not started by DVC: do nothing."""
+    """End this process when the dvc that started it ends; without DVC, do nothing."""
     if "DVC_STAGE" not in os.environ:
         return
-    parent = os.getppid()
-    dvc = processes.employer()
+    parent_pid, dvc = os.getppid(), launcher()
     if sys.platform == "linux":
-        # The kernel tells at once, but of the parent only.
+        # The kernel signals at once, but knows the parent only.
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != parent:  # It died between the lines.
+        if os.getppid() != parent_pid:  # The parent died between these lines.
             os._exit(143)
-    if sys.platform != "linux" or dvc.pid != parent:
-        threading.Thread(target=_watch, args=(parent, dvc), daemon=True).start()
+    if dvc is not None and (sys.platform != "linux" or dvc.pid != parent_pid):
+        threading.Thread(target=_watch, args=(parent_pid, dvc), daemon=True).start()
 
 
-def _watch(parent: int, dvc: processes.Process) -> None:
-    while os.getppid() == parent and processes.alive(dvc):
+def _watch(parent_pid: int, dvc: psutil.Process) -> None:
+    while os.getppid() == parent_pid and running(dvc):
         time.sleep(_PERIOD)
     os._exit(143)
 
 
-@contextmanager
-def outputs_locked(outputs: Sequence[Path]) -> Iterator[None]:
-    """Hold a lock named by the outputs' absolute paths; wait, and say so, if another run has it."""
-    if sys.platform == "win32" or not outputs:
-        yield
-        return
-    # Machines and containers may share the cache folder, and then name other files by these paths.
-    name = "\n".join([os.uname().nodename, *sorted(str(path.absolute()) for path in outputs)])
-    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    busy = f"Another run (process {{holder}}) is writing {outputs[0]}. Waiting for it to end …"
-    with locks.alone(locks.folder() / f"{digest}.lock", busy):
-        yield
+def _name(process: psutil.Process) -> str:
+    try:
+        return str(process.name())
+    except psutil.Error:
+        return ""

@@ -19,7 +19,7 @@ CODE = (
     "import sys\n"
     "from pathlib import Path\n"
     "from headstart._utils import locks\n"
-    "with locks.alone(Path(sys.argv[1]), 'held by {holder}, {not a field}'):\n"
+    "with locks.exclusive_lock(Path(sys.argv[1]), 'held by {holder}, {not a field}'):\n"
     "    print('mine', flush=True)\n"
     "    sys.stdin.read()\n"
 )
@@ -56,18 +56,18 @@ def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "a.lock").symlink_to(victim)
     with (
         pytest.raises(HeadstartError, match="cannot be used"),
-        locks.alone(tmp_path / "a.lock", ""),
+        locks.exclusive_lock(tmp_path / "a.lock", ""),
     ):
         pass
     assert victim.read_text() == "precious"
 
 
 def test_the_folder_is_closed_to_others(private_store: Path) -> None:
-    folder = locks.folder()
+    folder = locks.lock_folder()
     assert folder.is_relative_to(private_store)
     assert folder.stat().st_mode & 0o777 == 0o700
     folder.chmod(0o777)
-    assert locks.folder().stat().st_mode & 0o777 == 0o700
+    assert locks.lock_folder().stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize("kind", ["link", "file"])
@@ -79,16 +79,16 @@ def test_a_folder_that_is_none_is_refused(private_store: Path, tmp_path: Path, k
     else:
         place.touch()
     with pytest.raises(HeadstartError, match="cannot be used"):
-        locks.folder()
+        locks.lock_folder()
 
 
 def test_a_folder_of_another_user_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    mine = locks.folder()
+    mine = locks.lock_folder()
     user = os.getuid()
     mine.rename(mine.with_name(f"locks-{user + 1}"))
     monkeypatch.setattr(os, "getuid", lambda: user + 1)
     with pytest.raises(HeadstartError, match=f"belongs to user {user}"):
-        locks.folder()
+        locks.lock_folder()
 
 
 def test_without_a_variable_it_is_in_the_users_cache(
@@ -96,7 +96,7 @@ def test_without_a_variable_it_is_in_the_users_cache(
 ) -> None:
     monkeypatch.delenv("HEADSTART_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert locks.folder().parent == tmp_path / "cache" / "headstart"
+    assert locks.lock_folder().parent == tmp_path / "cache" / "headstart"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert locks.folder().is_relative_to(tmp_path)
+    assert locks.lock_folder().is_relative_to(tmp_path)

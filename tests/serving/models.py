@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headstart._utils.locks import alone
+from headstart._utils.locks import exclusive_lock
 from headstart.export.formats import FORMATS, FormatName
 from headstart.export.record import (
     ExportedFormat,
@@ -44,7 +44,7 @@ def shared(factory: pytest.TempPathFactory) -> Path:
     base = factory.getbasetemp()
     root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     folder = root / "colors"
-    with alone(root / "colors.lock", "Another process makes the export. Waiting …"):
+    with exclusive_lock(root / "colors.lock", "Another process makes the export. Waiting …"):
         if not (folder / "model.json").exists():
             make(folder)
     return folder

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from headstart._utils import files
 from headstart._utils.errors import InputChangedError
-from headstart.stage import command_line
+from headstart.stage import inputs
 from tests.conftest import ROOT
 
 STAGE = '''
@@ -119,17 +118,17 @@ def test_a_file_that_cannot_be_read_is_an_input_like_others(
 ) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "closed").touch()
-    hashed = files.sha256_file
+    hashed = inputs.sha256_file
 
     def refuse(path: Path) -> str:
         if path.name == "closed":
             raise PermissionError(13, "Permission denied")
         return hashed(path)
 
-    monkeypatch.setattr(files, "sha256_file", refuse)
-    with command_line.unchanged([tmp_path / "d"]):
+    monkeypatch.setattr(inputs, "sha256_file", refuse)
+    with inputs.unchanged([tmp_path / "d"]):
         pass
-    with pytest.raises(InputChangedError), command_line.unchanged([tmp_path / "d"]):
+    with pytest.raises(InputChangedError), inputs.unchanged([tmp_path / "d"]):
         (tmp_path / "d" / "closed").rename(tmp_path / "d" / "locked")
 
 
@@ -154,6 +153,42 @@ def test_a_wrong_parameter_stops_before_anything_is_read(stage: Path) -> None:
     assert not (stage / "out.txt").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("--target-file", "--another"), "are required: --target-file"),
+        (("--source", "--sourc"), "are required: --source"),
+        (("--params", "--unknown"), "unrecognized arguments: --unknown"),
+    ],
+)
+def test_a_command_that_does_not_fit_main_is_an_error_of_ours(
+    stage: Path, change: tuple[str, str], said: str
+) -> None:
+    call = [change[1] if word == change[0] else word for word in command(stage)]
+    result = subprocess.run(
+        call, cwd=stage, env=environment(stage), capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 2
+    assert "Error: The command does not fit the arguments of `main`: " in result.stderr
+    assert said in result.stderr
+    assert "in dvc.yaml, correct the `cmd`" in result.stderr
+    assert "usage:" not in result.stderr
+    assert not (stage / "out.txt").exists()
+
+
+@pytest.mark.parametrize("argument", ["divide: SplitParams", "folder: Path", "anything"])
+def test_an_argument_of_main_that_nothing_provides_is_an_error_of_ours(
+    stage: Path, argument: str
+) -> None:
+    text = (stage / "copying.py").read_text().replace("split: SplitParams", argument)
+    (stage / "copying.py").write_text(text)
+    result = run(stage, "hello")
+    assert result.returncode == 2
+    name = argument.partition(":")[0]
+    assert f"Error: The argument `{name}` of `main` in copying must be annotated" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def _heed_interrupts() -> None:
     """What a shell starts in the background ignores them, and its children inherit that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -170,7 +205,7 @@ def test_interrupting_says_that_one_can_go_on(stage: Path) -> None:
         child.send_signal(signal.SIGINT)
         _, errors = child.communicate(timeout=10)
     assert child.returncode == 130
-    assert "run again to go on" in errors
+    assert "run again to resume" in errors
 
 
 def test_a_second_run_waits_for_the_first(stage: Path) -> None:

@@ -90,7 +90,7 @@ def _cached(handle: str) -> Path:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         # Not beside the folder: tensorflow_hub takes a file that is called so for its own lock.
-        with locks.alone(locks.folder() / f"hub-{place.name}.lock", busy):
+        with locks.exclusive_lock(locks.lock_folder() / f"hub-{place.name}.lock", busy):
             if not (place / GRAPH).is_file():  # another process may have fetched it meanwhile
                 _fetch(handle, place)
     except DownloadError as error:

@@ -1,0 +1,199 @@
+"""Inputs of a stage, guarded: an input that changes while the stage runs is found.
+
+DVC hashes dependencies only when the command has ended, and would record a file that changed in
+mid-run together with the old result.
+
+DVC keeps the hashes that it computed in a database of its own, whose place and format only DVC
+knows, and importing DVC takes a second. So this module keeps a record of its own for large files
+and trusts it as DVC does: while a file's size, inode and times are those with which it was hashed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from headstart._utils.cache import cache_folder
+from headstart._utils.errors import HeadstartError, InputChangedError
+from headstart._utils.files import files_below, read_json, sha256_bytes, sha256_file, write_json
+
+_YOUNG = 2_000_000_000  # ns; the coarsest file systems count time in steps of 2 s
+#: Files from this size on are in the record: smaller ones are hashed faster than looked up.
+_LARGE = 16 << 20
+
+
+class _Stamp(NamedTuple):
+    """What the file system records about a file; ``ctime`` cannot be set back, unlike ``mtime``."""
+
+    size: int
+    mtime: int
+    ctime: int
+    inode: int
+
+
+class _Read(NamedTuple):
+    stamp: _Stamp | None
+    settled: bool  # the times are so old that any later write must change them
+    sha256: str
+
+
+@contextlib.contextmanager
+def unchanged(inputs: Sequence[Path], lazy: Sequence[Path] = ()) -> Iterator[None]:
+    """Hash the inputs, run the block, and make sure that they are the same.
+
+    Parameters
+    ----------
+    inputs : sequence of Path
+        Hashed before the block.
+    lazy : sequence of Path
+        Each file below them is hashed when Python first opens it, and only then.
+
+    Raises
+    ------
+    HeadstartError
+        If an input is absent at the start.
+    InputChangedError
+        If a file that was read is not what it was.
+    """
+    for path in (*inputs, *lazy):
+        if not path.exists():
+            raise HeadstartError(
+                f"The input {path} does not exist. Run the stage that makes it first "
+                "(`dvc repro` runs them in order)."
+            )
+    snapshots = [Snapshot(path) for path in inputs]
+    watched = [Snapshot(path, lazy=True) for path in lazy]
+    _watch(watched)
+    try:
+        yield
+    finally:
+        for snapshot in watched:
+            _watched.remove(snapshot)
+    for snapshot in (*snapshots, *watched):
+        if not snapshot.holds():
+            raise InputChangedError(
+                f"The input {snapshot.path} changed while the stage ran, so its result belongs to "
+                "neither version. Nothing was recorded. Run again, and leave the file alone "
+                "until the stage has ended."
+            )
+
+
+class Snapshot:
+    """The content of a file or folder at one moment, to be compared with a later one.
+
+    Parameters
+    ----------
+    path : Path
+        Hashed at once. The comparison hashes a file again only if the file system's record of it
+        has changed, or was so young that another write might leave no trace in it.
+    lazy : bool
+        Hash each file when :meth:`opened` names it instead; the others are not compared.
+    """
+
+    def __init__(self, path: Path, *, lazy: bool = False) -> None:
+        self.path = path
+        self._lazy = lazy
+        self._prefix = os.path.abspath(path)  # noqa: PTH100 - as `open` names it: links are kept
+        self._lock = threading.RLock()
+        self._read: dict[str, _Read] = {}
+        self._known = _Record(path)
+        if not lazy:
+            for name, status in files_below(path):
+                self._read[name] = self._hash(name, _stamp(status))
+            self._known.save()
+
+    def opened(self, path: str) -> None:
+        """Hash a file below the folder, or the file itself, unless it was hashed before."""
+        full = os.path.abspath(path)  # noqa: PTH100 - as above
+        if full != self._prefix and not full.startswith(self._prefix + os.sep):
+            return
+        name = full[len(self._prefix) :].lstrip(os.sep).replace(os.sep, "/")
+        with self._lock:
+            if name not in self._read and (self.path / name).is_file():
+                self._read[name] = _Read(None, settled=False, sha256="")  # hashing opens it, too
+                self._read[name] = self._hash(name, _stamp((self.path / name).stat()))
+
+    def holds(self) -> bool:
+        """Return True if the content is still the same."""
+        self._known.save()
+        now = {name: _stamp(status) for name, status in files_below(self.path)}
+        if not self._lazy and now.keys() != self._read.keys():
+            return False
+        return all(
+            name in now
+            and ((then.settled and then.stamp == now[name]) or self._sha256(name) == then.sha256)
+            for name, then in self._read.items()
+        )
+
+    def _hash(self, name: str, stamp: _Stamp | None) -> _Read:
+        settled = stamp is not None and max(stamp.mtime, stamp.ctime) < time.time_ns() - _YOUNG
+        known = self._known.find(name, stamp) if settled else None
+        sha256 = known or self._sha256(name)
+        if settled and stamp is not None:
+            self._known.add(name, stamp, sha256)
+        return _Read(stamp, settled, sha256)
+
+    def _sha256(self, name: str) -> str:
+        try:
+            return sha256_file(self.path / name)
+        except OSError:
+            return "unreadable"
+
+
+class _Record:
+    """Hashes of the large files of an input from earlier runs, in the cache folder."""
+
+    def __init__(self, path: Path) -> None:
+        place = sha256_bytes(os.fsencode(path.absolute()))[:16]
+        self._path = cache_folder() / "hashes" / f"{place}.json"
+        self._changed = False
+        self._entries: dict[str, list[Any]] = {}
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self._entries = dict(read_json(self._path).items())
+
+    def find(self, name: str, stamp: _Stamp | None) -> str | None:
+        entry = self._entries.get(name)
+        if stamp and isinstance(entry, list) and entry[:-1] == [*stamp]:
+            return str(entry[-1])
+        return None
+
+    def add(self, name: str, stamp: _Stamp, sha256: str) -> None:
+        entry = [*stamp, sha256]
+        if stamp.size >= _LARGE and self._entries.get(name) != entry:
+            self._entries[name] = entry
+            self._changed = True
+
+    def save(self) -> None:
+        if self._changed:
+            self._changed = False
+            with contextlib.suppress(OSError):  # Without it, the next run hashes again.
+                write_json(self._path, self._entries)
+
+
+def _stamp(status: os.stat_result | None) -> _Stamp | None:
+    if status is None:
+        return None
+    return _Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+_watched: list[Snapshot] = []
+_hooked = threading.Event()
+
+
+def _watch(snapshots: Sequence[Snapshot]) -> None:
+    _watched.extend(snapshots)
+    if _watched and not _hooked.is_set():
+        _hooked.set()
+        sys.addaudithook(_on_event)  # It cannot be removed; without snapshots it does nothing.
+
+
+def _on_event(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "open" and _watched and isinstance(arguments[0], str | bytes | os.PathLike):
+        for snapshot in tuple(_watched):
+            snapshot.opened(os.fsdecode(arguments[0]))
