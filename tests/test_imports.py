@@ -1,11 +1,18 @@
-"""Cheap commands stay cheap: what does not need TensorFlow never imports it."""
+"""Cheap commands stay cheap, and every import is of a package that is declared."""
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
+import tomllib
+from functools import cache
+from importlib import metadata
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.conftest import ROOT
 from tools.contract import stage_modules
@@ -47,3 +54,43 @@ def test_who_may_import_whom() -> None:
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+OURS = {"headstart", "stages", "flows"}
+
+
+@cache
+def declared() -> dict[str, Requirement]:
+    """Return the requirements of pyproject.toml and its extras for users, by name."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    listed = [*project["dependencies"], *(r for e in extras if e != "dev" for r in extras[e])]
+    requirements = [Requirement(line) for line in listed]
+    return {canonicalize_name(requirement.name): requirement for requirement in requirements}
+
+
+def third_party() -> list[str]:
+    """Return the top-level packages that the library, stages and flows import."""
+    found = set()
+    for top in OURS:
+        for file in (ROOT / top).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.Import):
+                    found |= {alias.name.partition(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom):
+                    found.add(str(node.module).partition(".")[0])
+    return sorted(found - sys.stdlib_module_names - OURS)
+
+
+@pytest.mark.parametrize("package", third_party())
+def test_what_is_imported_is_declared(package: str) -> None:
+    owners = {canonicalize_name(name) for name in metadata.packages_distributions()[package]}
+    assert owners & declared().keys(), f"{package}: add one of {owners} to pyproject.toml"
+
+
+@pytest.mark.parametrize("name", sorted(declared()))
+def test_the_lock_has_what_is_declared(name: str) -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    found = re.search(rf"^{re.escape(name)}==([^\s;]+)", lock, re.MULTILINE)
+    assert found, "run `make lock`"
+    assert declared()[name].specifier.contains(found[1])

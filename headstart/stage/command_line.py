@@ -92,10 +92,10 @@ def kinds(main: Callable[..., None]) -> dict[str, str]:
     WiringError
         If an argument is neither a path nor a section of params.yaml.
     """
-    hints = typing.get_type_hints(main, include_extras=True)
+    hints: dict[str, Any] = typing.get_type_hints(main, include_extras=True)
     found = {}
     for name in inspect.signature(main).parameters:
-        hint = hints.get(name)
+        hint = hints.get(name, inspect.Parameter.empty)
         if hint is RunStatistics:
             found[name] = "run_statistics"
         elif hint is Page:

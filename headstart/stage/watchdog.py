@@ -57,7 +57,7 @@ def identity(process: psutil.Process | None) -> str:
 def running(process: psutil.Process) -> bool:
     """Return True if the process still runs; a zombie does not."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
     except psutil.Error:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from headstart._utils.errors import InputChangedError
+from headstart._utils.files import sha256_file
 from headstart.stage import inputs
 from tests.conftest import ROOT
 
@@ -118,7 +119,7 @@ def test_a_file_that_cannot_be_read_is_an_input_like_others(
 ) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "closed").touch()
-    hashed = inputs.sha256_file
+    hashed = sha256_file
 
     def refuse(path: Path) -> str:
         if path.name == "closed":

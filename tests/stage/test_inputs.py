@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from headstart._utils.errors import HeadstartError, InputChangedError
+from headstart._utils.files import sha256_file
 from headstart.stage import inputs
 
 
@@ -28,7 +29,7 @@ def settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
-    hashed = inputs.sha256_file
+    hashed = sha256_file
 
     def counting(path: Path) -> str:
         seen.append(path.name)
@@ -96,8 +97,12 @@ def test_a_file_that_becomes_readable_is_a_change(
 
 
 def test_an_absent_input_is_an_error(tmp_path: Path) -> None:
-    for absent in ([tmp_path / "a"], []), ([], [tmp_path / "a"]):
-        with pytest.raises(HeadstartError, match="does not exist"), inputs.unchanged(*absent):
+    for lazy in (False, True):
+        absent, none = [tmp_path / "a"], list[Path]()
+        with (
+            pytest.raises(HeadstartError, match="does not exist"),
+            inputs.unchanged(*((none, absent) if lazy else (absent, none))),
+        ):
             pass
 
 
@@ -133,7 +138,7 @@ def test_a_lazy_file_that_is_not_read_may_change(settled: Path) -> None:
 def test_threads_wait_until_a_lazy_file_is_hashed(
     settled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hashed, done = inputs.sha256_file, []
+    hashed, done = sha256_file, list[str]()
 
     def slow(path: Path) -> str:
         time.sleep(0.2)
