@@ -16,7 +16,7 @@ class Claim:
     Attributes
     ----------
     item : str
-        Its number in docs/tutorials.md.
+        Its number in docs/tutorial-items.md.
     says : str
         What the tutorial says.
     shows : tuple of str
