@@ -91,7 +91,11 @@ def test_the_sample_is_the_same_model_on_fewer_images() -> None:
     assert sample == whole
 
 
-PAGES = [ROOT / "docs/tutorials.md", *sorted((ROOT / "docs/tutorials").glob("*.md"))]
+PAGES = [
+    ROOT / "docs/tutorials.md",
+    ROOT / "docs/tutorial-items.md",
+    *sorted((ROOT / "docs/tutorials").glob("*.md")),
+]
 #: Every `headstart recipe NAME --set …` of the headers, the table and the pages.
 COMMANDS = sorted(
     {
