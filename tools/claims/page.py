@@ -16,7 +16,8 @@ TITLE = """# The tutorials' claims, checked
 Written by `make claims` from [claims.json](claims.json), never by hand. It runs the recipes in a
 copy of the project, as a user would, on the images and weights of a folder (`SHARED`), and reads
 what the runs wrote. In brackets is the 95 % interval (Wilson's; of a difference Newcombe's for
-pairs, and p is McNemar's). The numbers of the items are those of [tutorial-items.md](tutorial-items.md).
+pairs, and p is McNemar's). The numbers of the items are those of
+[tutorial-items.md](tutorial-items.md).
 
 **measured**: what is claimed was measured (1.8 and 1.9 lay two ways over one another on one
 backbone,
