@@ -10,7 +10,7 @@ import urllib3
 
 from headstart._utils.errors import ImageError
 from headstart._utils.tables import plain
-from headstart.sources.http import short
+from headstart.downloads.client import innermost
 
 _CHUNK = 1 << 16
 _REDIRECTS = 5
@@ -49,7 +49,7 @@ def fetch(url: str, max_bytes: int, patience: Patience | None = None) -> bytes:
         detail = f"it leads from redirect to redirect, more than {_REDIRECTS} times"
         raise ImageError("unreachable", detail) from error
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        raise ImageError("unreachable", _told(short(error))) from error
+        raise ImageError("unreachable", _told(innermost(error))) from error
 
 
 def _body(answer: requests.Response, max_bytes: int, deadline: float) -> bytes:

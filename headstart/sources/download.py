@@ -25,8 +25,8 @@ from headstart.datasets.shards import Place
 from headstart.sources.archive import open_archive
 from headstart.sources.embedded import EmbeddedSource
 from headstart.sources.entries import Source
+from headstart.sources.fetched import fetch_archive
 from headstart.sources.folder import FolderSource
-from headstart.sources.http import fetch
 from headstart.sources.ingest import Aside, Taken
 from headstart.sources.inventory import Bounds
 from headstart.sources.kaggle import open_kaggle
@@ -55,7 +55,7 @@ def _archive(params: DownloadParams, location: Path) -> Source:
     if params.url is not None:
         if params.sha256 is None:
             raise SourceError("`download.sha256` must be given with `download.url`.")
-        location = fetch(params.url, params.sha256, params.max_total_bytes)
+        location = fetch_archive(params.url, params.sha256, params.max_total_bytes)
     return open_archive(location, params.sha256, Bounds(params.max_total_bytes))
 
 

@@ -7,6 +7,7 @@ folder), and read like any archive: under the same bounds, and never unpacked.
 
 from __future__ import annotations
 
+import base64
 import logging
 from contextlib import closing
 from pathlib import Path
@@ -14,13 +15,20 @@ from typing import Any
 
 from headstart._utils import locks
 from headstart._utils.errors import SourceError
+from headstart.downloads.client import (
+    ChecksumError,
+    DownloadError,
+    RetryPolicy,
+    TooLargeError,
+    innermost,
+)
+from headstart.downloads.file import download_file
 from headstart.sources.archive import open_archive
 from headstart.sources.entries import Source
+from headstart.sources.fetched import downloads_folder
 from headstart.sources.folder import FolderSource
-from headstart.sources.http import downloads_folder, short
 from headstart.sources.inventory import Bounds
 
-_CHUNK = 1 << 18
 # How to say who one is; no token stands here.
 _TOKEN = (
     "Kaggle asks who you are for private data sets and for those with rules to accept. Accept "  # noqa: S105 - as above
@@ -31,7 +39,7 @@ _TOKEN = (
 )
 
 
-def open_kaggle(name: str, bounds: Bounds) -> Source:
+def open_kaggle(name: str, bounds: Bounds, policy: RetryPolicy | None = None) -> Source:
     """The data set, from kagglehub's cache, from ours, or from Kaggle.
 
     Parameters
@@ -39,6 +47,7 @@ def open_kaggle(name: str, bounds: Bounds) -> Source:
     name : str
         ``OWNER/NAME/versions/N``.
     bounds : Bounds
+    policy : RetryPolicy, optional
 
     Raises
     ------
@@ -63,7 +72,7 @@ def open_kaggle(name: str, bounds: Bounds) -> Source:
     busy = "Another run (process {holder}) is fetching the same data set. Waiting for it …"
     with locks.exclusive_lock(archive.with_suffix(".lock"), busy):
         if not archive.exists():
-            _fetch(handle, archive, bounds.max_total_bytes)
+            _fetch(handle, archive, bounds.max_total_bytes, policy)
     print(f"Read from {archive}, as Kaggle sent it.", flush=True)
     return open_archive(archive, None, bounds)
 
@@ -81,8 +90,8 @@ def _kagglehub() -> Any:
     return kagglehub
 
 
-def _fetch(handle: Any, archive: Path, max_bytes: int) -> None:
-    """Download the archive beside its place, then move it there."""
+def _fetch(handle: Any, archive: Path, max_bytes: int, policy: RetryPolicy | None) -> None:
+    """Ask Kaggle where the archive lies, and download it from there."""
     import requests
     from kagglehub.clients import build_kaggle_client
     from kagglesdk.datasets.types.dataset_api_service import ApiDownloadDatasetRequest
@@ -91,54 +100,35 @@ def _fetch(handle: Any, archive: Path, max_bytes: int) -> None:
     request.owner_slug = handle.owner
     request.dataset_slug = handle.dataset
     request.dataset_version_number = handle.version
-    part = archive.with_suffix(".part")
     try:
-        with build_kaggle_client() as client:
-            answer = client.datasets.dataset_api_client.download_dataset(request)
-            with closing(answer):
-                _receive(answer, part, handle, max_bytes)
+        # Kaggle redirects to a signed address; the body stays unread.
+        with (
+            build_kaggle_client() as client,
+            closing(client.datasets.dataset_api_client.download_dataset(request)) as answer,
+        ):
+            url, digest = answer.url, _md5(answer.headers.get("x-goog-hash", ""))
+        download_file(url, archive, digest=digest, max_bytes=max_bytes, policy=policy)
     except requests.HTTPError as error:
         if error.response is not None:
             error.response.close()
         raise _refused(handle, error) from error
     except requests.RequestException as error:
-        raise _unreachable(handle, short(error)) from error
-    part.replace(archive)
+        raise _unreachable(handle, innermost(error)) from error
+    except TooLargeError as error:
+        raise SourceError(
+            f"Kaggle's archive of {handle} has {error}, by `download.max_total_bytes`. Nothing was "
+            "kept. Raise the parameter if you want the data set."
+        ) from error
+    except ChecksumError as error:
+        raise _unreachable(handle, "the archive arrived damaged and was deleted") from error
+    except DownloadError as error:
+        raise _unreachable(handle, f"{error}. {error.advice}".rstrip(". ")) from error
 
 
-def _receive(answer: Any, part: Path, handle: Any, max_bytes: int) -> None:
-    """The answer's bytes, resumed and checked by kagglehub; bounded by us."""
-    from kagglehub.clients import download_file
-    from kagglehub.exceptions import DataCorruptionError
-
-    length = answer.headers.get("Content-Length", "")
-    if not length.isdigit():
-        # Without a length there is nothing to resume or to compare with, and no bound but ours.
-        with part.open("wb") as file:
-            for chunk in answer.iter_content(_CHUNK):
-                file.write(chunk)
-                if file.tell() > max_bytes:
-                    file.close()
-                    part.unlink()
-                    raise _too_big(handle, f"more than {max_bytes:,}")
-        return
-    if int(length) > max_bytes:
-        raise _too_big(handle, f"{int(length):,}")
-    try:
-        download_file(answer, str(part), handle)
-    except DataCorruptionError as error:
-        raise _unreachable(handle, "what came was damaged, and was deleted") from error
-    if part.stat().st_size != int(length):
-        raise _unreachable(
-            handle, f"the connection ended after {part.stat().st_size:,} of {int(length):,} bytes"
-        )
-
-
-def _too_big(handle: Any, size: str) -> SourceError:
-    return SourceError(
-        f"Kaggle's archive of {handle} has {size} bytes, more than `download.max_total_bytes` "
-        "allows. Nothing was kept. Raise the parameter if the data set is wanted."
-    )
+def _md5(hashes: str) -> str | None:
+    """Return the hex MD5 among the hashes that Google's storage states, in base64."""
+    stated = dict(each.strip().partition("=")[::2] for each in hashes.split(","))
+    return base64.b64decode(stated["md5"]).hex() if "md5" in stated else None
 
 
 def _refused(handle: Any, error: Any) -> SourceError:

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart._utils.errors import ImageError, SourceError
+from headstart.downloads.client import RetryPolicy
 from headstart.sources.entries import Arrangement, Entry, Place, label_of, name_fault, shown
+from headstart.sources.fetched import Address, fetch_images
 from headstart.sources.folder import FolderSource
-from headstart.sources.http import Patience
 from headstart.sources.layout import split_of
 from headstart.sources.table_file import Columns, read_columns
-from headstart.sources.urls import Address, fetch_all
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +64,7 @@ class TableSource:
         Value of the split column to split; None: the usual names. Empty: the column is not read.
     max_bytes, max_total_bytes : int
         Bounds on an image that is fetched, and on all images.
-    patience : Patience, optional
+    policy : RetryPolicy, optional
         With servers.
 
     Raises
@@ -82,7 +82,7 @@ class TableSource:
         splits: Mapping[str, str] | None = None,
         max_bytes: int = 50_000_000,
         max_total_bytes: int = 20_000_000_000,
-        patience: Patience | None = None,
+        policy: RetryPolicy | None = None,
     ) -> None:
         if not folder.is_dir():
             raise SourceError(
@@ -104,7 +104,7 @@ class TableSource:
         self._entries: list[Entry] = []
         self._fetched: dict[str, Path] = {}
         self._read(read_columns(folder / inside, columns))
-        self._fetch(max_bytes, max_total_bytes, patience)
+        self._fetch(max_bytes, max_total_bytes, policy)
         self._entries.sort(key=lambda entry: entry.path)
 
     @property
@@ -198,7 +198,7 @@ class TableSource:
         detail = "there is no such file" if reason == "absent" else "a folder in its path is a link"
         return Entry(row.path, 0, (reason, f"row {row.number}: {detail}"))
 
-    def _fetch(self, max_bytes: int, max_total_bytes: int, patience: Patience | None) -> None:
+    def _fetch(self, max_bytes: int, max_total_bytes: int, policy: RetryPolicy | None) -> None:
         remote = {name: row for name, row in self._rows.items() if row.address is not None}
         if not remote:
             return
@@ -210,7 +210,7 @@ class TableSource:
                 flush=True,
             )
         addresses = [row.address for row in remote.values() if row.address]
-        found = fetch_all(addresses, max_bytes, max_total_bytes, patience)
+        found = fetch_images(addresses, max_bytes, max_total_bytes, policy)
         for name, row in remote.items():
             got = found[row.address] if row.address else None
             if isinstance(got, Path):

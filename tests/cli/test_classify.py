@@ -23,8 +23,8 @@ from headstart.serving import imagenet as classifying
 from headstart.serving.imagenet import Choice, ImageNetClassifier
 from tests.cli.running import first_guesses
 from tests.conftest import ROOT
+from tests.downloads.server import Request, serving
 from tests.serving import models
-from tests.sources.server import Request, serving
 
 NAMES = {"n1": "red_thing", "n2": "green_thing", "n3": "blue_thing"}
 

@@ -16,9 +16,9 @@ from typer.testing import CliRunner, Result
 from headstart.cli.app import app
 from tests.cli.running import first_guesses
 from tests.conftest import ROOT
+from tests.downloads.server import Request, serving
 from tests.images.made import png_header
 from tests.serving import models
-from tests.sources.server import Request, serving
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def some(count: int) -> list[tuple[bytes, str]]:
-    return [(b"image %d" % number, "png") for number in range(count)]
+    return [(b"picture %d" % number, "png") for number in range(count)]
 
 
 @settings(max_examples=25, deadline=None)

@@ -12,8 +12,8 @@ from headstart.serving import prediction
 from headstart.serving.classifier import Classifier, load
 from headstart.serving.inputs import Input, expand
 from headstart.serving.prediction import predict
+from tests.downloads.server import serving
 from tests.serving import models
-from tests.sources.server import serving
 
 
 @pytest.fixture(scope="module")

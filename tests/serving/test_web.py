@@ -7,8 +7,8 @@ import pytest
 
 from headstart._utils.errors import ImageError
 from headstart.serving.web import Patience, fetch
+from tests.downloads.server import Request, serving
 from tests.images.made import png
-from tests.sources.server import Request, serving
 
 IMAGE = png()
 MOST = 10_000

@@ -13,13 +13,15 @@ pytest.importorskip("kagglehub", reason="needs the extra `kaggle`")
 from kagglesdk import kaggle_env
 
 from headstart._utils.errors import SourceError, UnsafeArchiveError
+from headstart.downloads.client import RetryPolicy
 from headstart.sources.inventory import Bounds
 from headstart.sources.kaggle import open_kaggle
+from tests.downloads.server import Request, serving
 from tests.sources.archives import HONEST, make_zip
-from tests.sources.server import Request, serving
 
 NAME = "some-one/pets/versions/3"
 BOUNDS = Bounds(10_000_000)
+QUICK = RetryPolicy(attempts=2, pause=0.01)
 NO_LENGTH = {"no_length": "1"}
 
 
@@ -42,7 +44,7 @@ def fetched(
     """What Kaggle's data set holds, if Kaggle behaves so."""
     with serving(behave) as (url, seen):
         monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.LOCAL, url)
-        source = open_kaggle(NAME, bounds)
+        source = open_kaggle(NAME, bounds, QUICK)
         return dict(source.contents({entry.path for entry in source.entries})), seen
 
 
@@ -60,7 +62,8 @@ def honest(
         if request.method == "POST":
             request.answer(302, Location="/store/archive.zip")
         elif ranges and request.start:
-            request.answer(206, content[request.start :], cut=cut, **named)
+            part = f"bytes {request.start}-{len(content) - 1}/{len(content)}"
+            request.answer(206, content[request.start :], cut=cut, Content_Range=part, **named)
         else:
             request.answer(200, content, cut=cut, **named)
 
@@ -157,7 +160,7 @@ def test_a_cut_download_goes_on_where_it_stopped(
 ) -> None:
     content = make_zip(tmp_path / "a.zip").read_bytes()
     digest = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
-    part = tmp_path / "store" / "downloads" / "kaggle" / "some-one" / "pets" / "3.part"
+    part = tmp_path / "store" / "downloads" / "kaggle" / "some-one" / "pets" / "3.archive.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(content[:2000])
     told = {"Accept-Ranges": "bytes", "x-goog-hash": f"md5={digest}"}

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headstart._utils.errors import ImageError, SourceError
+from headstart.downloads.client import RetryPolicy
 from headstart.sources.entries import Place
-from headstart.sources.http import Patience
 from headstart.sources.table import TableSource
 from headstart.sources.table_file import Columns
+from tests.downloads.server import Request, serving
 from tests.images import made as make
-from tests.sources.server import Request, serving
 
 COLUMNS = Columns(label="kind", path="file")
 
@@ -270,7 +270,7 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
-QUICK = Patience(tries=3, pause=0.01, connect=5.0, read=5.0, total=20.0)
+QUICK = RetryPolicy(attempts=3, pause=0.01, connect=5.0, read=5.0, total=20.0)
 REMOTE = Columns("kind", "file", url="url", sha256="sha")
 
 
@@ -302,7 +302,7 @@ def server() -> Iterator[tuple[str, list[Request]]]:
 def remote(folder: Path, url: str, *rows: tuple[str, str, str]) -> TableSource:
     head = ("file", "kind", "url", "sha")
     write(folder, [head, *(("", kind, f"{url}/{name}", sha) for name, kind, sha in rows)])
-    return opened(folder, REMOTE, max_bytes=100_000, max_total_bytes=1_000_000, patience=QUICK)
+    return opened(folder, REMOTE, max_bytes=100_000, max_total_bytes=1_000_000, policy=QUICK)
 
 
 def test_images_by_address(
@@ -343,7 +343,7 @@ def test_what_no_server_delivers_is_rejected(
     names = ("gone.jpg", "huge.jpg", "endless.jpg", "loop.jpg")
     rows = [*((name, "cat", "") for name in names), ("a.jpg", "dog", "0" * 64)]
     refused = refusals(remote(folder, url, *rows))
-    assert refused[f"{url}/gone.jpg"].startswith("not_fetched: row 1: status 404")
+    assert refused[f"{url}/gone.jpg"].startswith("not_fetched: row 1: the server answered 404")
     assert refused[f"{url}/huge.jpg"].startswith("too_large: row 2")
     assert refused[f"{url}/endless.jpg"].startswith("too_large: row 3")
     assert refused[f"{url}/loop.jpg"].startswith("not_fetched: row 4")
@@ -363,13 +363,13 @@ def test_faults_that_do_not_pass_stop_the_run_and_keep_the_rest(
 ) -> None:
     url, seen = server
     rows = [("a.jpg", "cat", ""), ("down.jpg", "dog", ""), ("b.jpg", "dog", "")]
-    with pytest.raises(SourceError, match="1 of 3 addresses could not be fetched") as caught:
+    with pytest.raises(SourceError, match="1 of 3 addresses could not be downloaded") as caught:
         remote(folder, url, *rows)
-    assert f"{url}/down.jpg: status 500" in str(caught.value)
+    assert f"{url}/down.jpg: the server answered 500" in str(caught.value)
     before = len(seen)
     with pytest.raises(SourceError):
         remote(folder, url, *rows)
-    assert len(seen) == before + QUICK.tries
+    assert len(seen) == before + QUICK.attempts
 
 
 def test_rows_with_addresses_that_are_none(folder: Path) -> None:
@@ -396,7 +396,7 @@ def test_all_together_are_bounded(folder: Path, server: tuple[str, list[Request]
     for path in folder.glob("images/*"):
         path.unlink()
     with pytest.raises(SourceError, match="max_total_bytes"):
-        opened(folder, REMOTE, max_total_bytes=len(make.jpeg(seed=7)) - 1, patience=QUICK)
+        opened(folder, REMOTE, max_total_bytes=len(make.jpeg(seed=7)) - 1, policy=QUICK)
 
 
 def test_a_file_that_cannot_be_read_any_more(folder: Path) -> None:

@@ -13,8 +13,8 @@ import pytest
 from headstart._utils.errors import HeadstartError
 from headstart.keras.networks import class_index
 from headstart.keras.networks.class_index import COUNT, FILE, MD5, URL, ImageNetClass, read_classes
+from tests.downloads.server import serving
 from tests.keras.networks.published import go_offline
-from tests.sources.server import serving
 
 INDEX = {str(place): [f"n{place:08}", f"name_{place}"] for place in reversed(range(COUNT))}
 

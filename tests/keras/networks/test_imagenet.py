@@ -18,8 +18,8 @@ from headstart.keras.networks.imagenet import function, whole
 from headstart.keras.networks.parity import images
 from headstart.keras.networks.pretrained import draw, settle
 from headstart.keras.runtime import keras
+from tests.downloads.server import serving
 from tests.keras.networks.published import go_offline, publish
-from tests.sources.server import serving
 
 NARROW = BACKBONES["mobilenet"]
 FILE = "mobilenet_2_5_128_tf.h5"
