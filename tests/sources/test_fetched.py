@@ -79,8 +79,6 @@ def test_too_big() -> None:
 def test_a_refusal_is_told_with_what_to_do() -> None:
     with (
         serving(lambda request: request.answer(404)) as (url, _),
-        pytest.raises(
-            SourceError, match=r"answered 404 Not Found.*Check the address, and whether"
-        ),
+        pytest.raises(SourceError, match=r"answered 404 Not Found.*Check the address, and whether"),
     ):
         fetch_archive(url, SHA256, MOST, QUICK)
