@@ -89,7 +89,7 @@ def measure(project: Checkout, views: int, epochs: int) -> dict[str, Any]:
     held_out = recorded - scores["train_images"] * (views + 1)
     return {
         "accuracy": scores["head"]["accuracy"],
-        "right": scores["head"]["right"],
+        "right": scores["head"]["correct"],
         "test": scores["test_images"],
         "loss": scores["head"]["loss"],
         "passes": recorded,

@@ -85,7 +85,8 @@ def main(  # noqa: PLR0913, PLR0917 - the model card states the whole procedure
     }
     with atomic_folder(export_folder) as folder:
         written = write_and_read(folder, trained, export.formats, shown, run_statistics)
-        expected = evaluated = predicted.model[chosen]
+        evaluated = predicted.model[chosen]
+        expected: Any = evaluated
         if trained.record.kind == "head" and extract_features.dtype == "float16":
             expected = unrounded(trained, shown.pixels, evaluated)
         found = compared(expected, written.readings, export)

@@ -1,13 +1,11 @@
-"""One page of a run, to be opened from disk: what went in, what came out, how sure, at what cost.
+"""One page about the run that opens from disk: data, scores, mistakes, cost.
 
-The figures are an output like any other: the same numbers give the same bytes. The page beside them
-also shows commit, seconds and passes, which differ between two runs of the same commit; it is
-written and not tracked. `headstart report` writes it again from what lies in `data`.
+The figures are an output: the same numbers give the same bytes. The page beside them also shows
+commit, seconds and passes, which differ between two runs of the same commit; it is written and not
+tracked. `headstart report` writes it again from the files in `data`.
 """
 
 from __future__ import annotations
-
-from pathlib import Path
 
 from headstart._utils.files import atomic_folder
 from headstart.evaluation.passes import refresh_table
@@ -38,7 +36,7 @@ def main(  # noqa: PLR0913, PLR0917 - it shows something of every stage
     seed: int,
     make_report: MakeReportParams,
 ) -> None:
-    """Read, draw, render, tell where it is."""
+    """Draw the figures and write the page."""
     # matplotlib and the like: not for `--help`.
     from headstart.report.run import Files, draw, read, show
 
@@ -64,12 +62,8 @@ def main(  # noqa: PLR0913, PLR0917 - it shows something of every stage
         draw(run, folder)
     refresh_table(run_statistics)  # The page shows it, with this stage's row.
     show(run, figures, page, seed, make_report)
-    print(_told(page.path))
+    print(f"The report of this run: {page.path} (open it in a browser; it needs no network).")
     refresh_table(run_statistics)
-
-
-def _told(page: Path) -> str:
-    return f"The report of this run: {page} (open it in a browser; it needs no network)."
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def test_it_runs_and_draws_the_map(project: Path, monkeypatch: pytest.MonkeyPatc
     assert len(images) == 1
     assert f"({COUNTS['test']}, 2)" in texts
     metrics = json.loads((project / "data/metrics/evaluate.json").read_text())
-    assert 0 < metrics["model"]["right"] < COUNTS["test"], "there must be a mistake to look at"
+    assert 0 < metrics["model"]["correct"] < COUNTS["test"], "there must be a mistake to look at"
     html = "".join(output.get("data", {}).get("text/html", "") for output in outputs)
     assert f"{metrics['model']['accuracy']:.4f}" in html
     assert all(name in html for name in CLASSES)

@@ -15,7 +15,7 @@ from headstart.stage.parameters import read_params
 from tests.browser import browser, look
 from tests.report import made
 
-ASIDE = (
+REJECTED = (
     ("raw/cut.jpg", "truncated", "the jpeg ends too early"),
     ("raw/" + "long" * 200 + ".txt", "not_an_image", "it begins with b'<'" * 30),
 )
@@ -42,7 +42,7 @@ def hostile(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fine-tuned run whose classes have names that no one should have."""
     return render(
         tmp_path_factory.mktemp("hostile"), classes=sorted(made.HOSTILE), tuned=True, tuning=3,
-        aside=ASIDE, random_weights=True, wrong=0.6,
+        rejected=REJECTED, random_weights=True, wrong=0.6,
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from headstart.cli.images import (
 from headstart.cli.reading import Reading, listed
 
 if TYPE_CHECKING:
-    from headstart.report.prediction_grid import Guessed
+    from headstart.report.grids import Guessed
     from headstart.serving.imagenet import ImageNetClassifier
     from headstart.serving.inputs import Input, Listing
     from headstart.serving.prediction import Floats, Outcome
@@ -170,7 +170,7 @@ class _Told:
         said = answer(probabilities, self.classifier.classes, self.top)
         typer.echo(self.write(outcome.input, said))
         if self.target is not None and len(self.cells) < _DRAWN:
-            from headstart.report.prediction_grid import guessed
+            from headstart.report.grids import guessed
             from headstart.serving.imagenet_rows import spoken
 
             name = Path(outcome.input.name).name
@@ -181,7 +181,7 @@ class _Told:
         """Write the grid, if one is wanted and there is anything to draw; say where it is."""
         if self.target is None or not self.cells:
             return []
-        from headstart.report.image_grid import draw_grid
+        from headstart.report.grids import draw_grid
 
         try:
             draw_grid(self.cells, _COLUMNS, self.target)

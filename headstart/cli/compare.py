@@ -16,11 +16,6 @@ if TYPE_CHECKING:
     from headstart.evaluation.comparison import Paired
 
 _USUAL = 0.05  # below it, a difference is told as one
-# The rows that are always shown; of the rest, those that differ.
-_SCORES = (
-    "model.accuracy", "model.accuracy_low", "model.accuracy_high", "model.macro_f1", "model.loss",
-    "model.expected_calibration_error", "test_images",
-)  # fmt: skip
 
 
 @command(
@@ -83,8 +78,8 @@ def sentence(first: Side, second: Side, found: Paired | None, meaning: str = "")
     if not meaning:
         from headstart.evaluation.comparison import p_text
 
-        test = "McNemar's exact test" if found.test.exact else "McNemar's test"
-        meaning = f"{_meaning(first, second, found)} ({test}, p = {p_text(found.test.p)})"
+        p = p_text(found.test.p)
+        meaning = f"{_meaning(first, second, found)} (McNemar's exact test, p = {p})"
     return f"{counted}, {who}: {meaning}."
 
 
@@ -117,6 +112,7 @@ def _values(sides: Sequence[Side], pairs: Sequence[tuple[Side, Side, Paired | No
 
 def _tables(sides: Sequence[Side]) -> str:
     from headstart._utils.tables import columns
+    from headstart.evaluation.metrics import listed
     from headstart.pipeline.dotted import leaves
 
     names = [side.name for side in sides]
@@ -126,7 +122,9 @@ def _tables(sides: Sequence[Side]) -> str:
         for side in sides
     ]
     parameters = [leaves(side.parameters) for side in sides]
-    rows = [("", *names), *differing(metrics, always=_SCORES)]
+    # These rows are always shown; of the rest, those that differ.
+    always = [*(f"model.{metric.key}" for metric in listed("compare")), "test_images"]
+    rows = [("", *names), *differing(metrics, always)]
     text = columns(rows, "l" + "r" * len(sides))
     changed = differing(parameters)
     if not changed:

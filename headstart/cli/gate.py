@@ -16,14 +16,6 @@ if TYPE_CHECKING:
     from headstart.evaluation.parameters import GateParams
 
 HELD = 5
-# Parameter, score of the final model, what is said of it; `min_` parameters are lower bounds.
-_BOUNDS = (
-    ("min_accuracy", "accuracy", "accuracy"),
-    ("min_accuracy_low", "accuracy_low", "lower end of its 95 % interval"),
-    ("min_macro_f1", "macro_f1", "mean F1 of the classes"),
-    ("max_loss", "loss", "loss"),
-    ("max_calibration_error", "expected_calibration_error", "calibration error"),
-)
 
 
 @dataclass(frozen=True)
@@ -73,25 +65,30 @@ def gate() -> None:
 
 
 def asks(bounds: GateParams) -> bool:
-    """Whether anything is asked of a model at all."""
+    """Return whether anything is required of a model at all."""
+    from headstart.evaluation.metrics import METRICS
+
     return bounds.not_worse_than_release or any(
-        getattr(bounds, parameter) is not None for parameter, _, _ in _BOUNDS
+        getattr(bounds, metric.bound) is not None for metric in METRICS if metric.gate
     )
 
 
 def bounded(scores: Mapping[str, Any], bounds: GateParams) -> list[Check]:
-    """A check for every bound that is set; a score that is not there does not pass."""
+    """Return a check for every bound that is set; a metric that is absent does not pass."""
+    from headstart.evaluation.metrics import METRICS
+
     found = []
-    for parameter, score, name in _BOUNDS:
-        bound = getattr(bounds, parameter)
+    for metric in METRICS:
+        bound = getattr(bounds, metric.bound) if metric.gate else None
         if bound is None:
             continue
-        value = scores.get(score)
+        value = scores.get(metric.key)
         known = isinstance(value, int | float)
-        least = parameter.startswith("min_")
-        passed = known and (value >= bound if least else value <= bound)
+        higher = metric.better == "higher"
+        passed = known and (value >= bound if higher else value <= bound)
         shown = f"{value:.4f}" if known else "unknown"
-        found.append(Check(name, shown, f"{'≥' if least else '≤'} {bound:g}", passed))
+        sign = "≥" if higher else "≤"
+        found.append(Check(metric.name, shown, f"{sign} {bound:g}", passed))
     return found
 
 

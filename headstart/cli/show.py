@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from headstart.datasets.shards import ShardReader
-    from headstart.report.image_grid import Raw
+    from headstart.report.grids import Raw
     from headstart.report.structure import LayerRow
 
 app = typer.Typer(
@@ -56,7 +56,7 @@ def images(
     from headstart._utils.seeds import uniform
     from headstart._utils.tables import plain
     from headstart.datasets.shards import ShardReader
-    from headstart.report.image_grid import draw_grid
+    from headstart.report.grids import draw_grid
 
     paths = _paths()
     manifest = _manifest(paths, split)
@@ -95,7 +95,7 @@ def image(
     from headstart._utils.tables import columns as aligned
     from headstart._utils.tables import plain
     from headstart.datasets.shards import ShardReader
-    from headstart.report.image_grid import draw_grid
+    from headstart.report.grids import draw_grid
 
     paths = _paths()
     row = _one(_manifest(paths, None), name)
@@ -382,7 +382,7 @@ def _content(reader: ShardReader, row: Mapping[Any, Any]) -> bytes:
 
 
 def _raw(reader: ShardReader, row: Mapping[Any, Any], title: str) -> Raw:
-    from headstart.report.image_grid import Raw, reduced
+    from headstart.report.grids import Raw, reduced
 
     return Raw(title, row["width"], row["height"], reduced(_content(reader, row)))
 

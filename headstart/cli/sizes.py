@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from headstart.cli.resizing import Resized
     from headstart.evaluation.predictions import Predictions
-    from headstart.evaluation.sizes_text import AtSize
+    from headstart.evaluation.sizes import AtSize
     from headstart.keras.export.export import Model
 
 STAGE = "export"
@@ -49,7 +49,7 @@ def sizes(
     import tempfile
 
     from headstart.cli.resizing import check_sizes, check_target, write
-    from headstart.evaluation.sizes_text import csv_text, table, values
+    from headstart.evaluation.sizes import csv_text, table, values
     from headstart.stage.parameters import read_params
 
     if as_json and as_csv:
@@ -116,8 +116,7 @@ def _measured(
     from headstart.cli.resizing import resized
     from headstart.datasets.shards import ShardReader
     from headstart.evaluation.comparison import paired
-    from headstart.evaluation.sizes import durations, probabilities
-    from headstart.evaluation.sizes_text import AtSize
+    from headstart.evaluation.sizes import AtSize, durations, probabilities
     from headstart.export.parity import compare
     from headstart.export.parity_images import choose, load
 
@@ -166,10 +165,10 @@ def _legend(tested: _Tested, made: Mapping[int, Resized]) -> str:
     if any(each.file is None for each in made.values()):
         by = "Keras on all cores, in batches"
     return (
-        f"{size} alone, it alone: images that only the trained size, or only this one, is right "
-        f"about; p: McNemar's exact test of the two.\nMilliseconds an image, median of "
-        f"{min(_COMPARED, len(tested.rows))} test images, the sizes in turn: decoding with "
-        f"resizing, and the network by {by}."
+        f"Only at {size}, only here: images that only the trained size, or only this one, "
+        f"classifies correctly; p: McNemar's exact test of the two.\nMilliseconds per image, "
+        f"median of {min(_COMPARED, len(tested.rows))} test images, the sizes in turn: decoding "
+        f"with resizing, and the network by {by}."
     )
 
 

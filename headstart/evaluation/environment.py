@@ -1,4 +1,4 @@
-"""What a run's bits rest on besides code, parameters and images: deterministic on one machine."""
+"""A record of the machine and its software: what a result depends on besides the project."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from headstart._utils.machine import cores
 
+ENVIRONMENT = "environment.json"
 #: Instruction sets by which TensorFlow, NumPy and LiteRT choose their kernels.
 _FLAGS = (
     "sse4_1", "sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq",
@@ -32,12 +33,12 @@ _VARIABLES = (
 
 
 def environment(packages: Mapping[str, str]) -> dict[str, Any]:
-    """A record of the machine and its software.
+    """Return a record of the machine and its software.
 
     Parameters
     ----------
     packages : mapping of str to str
-        Names whose installed versions matter (of runtime.txt); its values are not used.
+        Names whose installed versions matter (of runtime.txt); the values are not used.
 
     Returns
     -------
@@ -67,7 +68,7 @@ def _one_dnn() -> str:
 
 
 def _processor() -> tuple[str, frozenset[str]]:
-    """The model's name and its flags; on other systems than Linux, the name that Python knows."""
+    """Return the CPU's name and flags; outside Linux, the name that Python knows."""
     fields: dict[str, str] = {}
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")

@@ -1,4 +1,4 @@
-"""Both models on the whole test split: scores, predictions, calibration, and what the run cost.
+"""Evaluate both models on the whole test split: predictions, metrics, calibration, confusions.
 
 The head-only model reads the recorded features. A fine-tuned one takes the activations at its cut
 from the store and runs the layers above. TensorFlow is not needed for either.
@@ -7,6 +7,7 @@ from the store and runs the layers above. TensorFlow is not needed for either.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +16,83 @@ import numpy.typing as npt
 import pandas as pd
 
 from headstart._utils.errors import HeadstartError
-from headstart.evaluation import metrics as measures
+from headstart.evaluation import metrics
+from headstart.evaluation.metrics import Scored
 from headstart.evaluation.parameters import EvaluateParams
-from headstart.evaluation.predictions import Predictions
+from headstart.evaluation.predictions import Predictions, indices
+from headstart.features.extraction import Passes
 from headstart.features.folder import Features
 from headstart.training.classifier import Outputs, fine_tuned_outputs, head_outputs
 from headstart.training.head_layers import output_activation
-from headstart.training.model_folder import ModelRecord
-from headstart.training.scores import mean_loss
-
-_CONFUSIONS = 20  # pairs of classes that are named in the metrics
+from headstart.training.model_folder import ModelRecord, read_model
 
 
-ENVIRONMENT = "environment.json"
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of :func:`evaluate`.
+
+    Attributes
+    ----------
+    predictions : Predictions
+    metrics : dict
+        Of both models, with the facts that they rest on; JSON values.
+    confusion, calibration : DataFrame
+        Of the final model, for plots.
+    passes : Passes or None
+        Through the frozen part of a fine-tuned backbone.
+    """
+
+    predictions: Predictions
+    metrics: dict[str, Any]
+    confusion: pd.DataFrame
+    calibration: pd.DataFrame
+    passes: Passes | None
 
 
-def check(recorded: Features, test: pd.DataFrame, record: ModelRecord, folder: Path) -> None:
+def evaluate(
+    features: Features,
+    manifest: pd.DataFrame,
+    images: Path,
+    head: Path,
+    model: Path,
+    params: EvaluateParams,
+) -> Evaluation:
+    """Run both models on the test split and measure what they predict.
+
+    Parameters
+    ----------
+    features : Features
+        Recorded features of the backbone.
+    manifest : DataFrame
+        All images in use, with their split.
+    images : Path
+        Folder of shards; read for a fine-tuned model only.
+    head, model : Path
+        Folders of the head-only and of the final model.
+    params : EvaluateParams
+
+    Raises
+    ------
+    HeadstartError
+        If the files come from different runs.
+    """
+    test = manifest[manifest["split"] == "test"].reset_index(drop=True)
+    head_record, record = read_model(head), read_model(model)
+    check(features, test, head_record, head)
+    check(features, test, record, model)
+    head_only = head_outputs(head, head_record, features.array("test"))
+    final = _final_outputs(model, record, features, images, test)
+    found = Predictions.record(test, record.classes, head_only.probabilities, final.probabilities)
+    return Evaluation(
+        found,
+        summarize(found, manifest, head_record, record, params),
+        confusion_table(found),
+        calibration_table(found, record.classes, params.calibration_bins),
+        final.passes,
+    )
+
+
+def check(features: Features, test: pd.DataFrame, record: ModelRecord, folder: Path) -> None:
     """Refuse files that do not belong together.
 
     Raises
@@ -38,100 +100,67 @@ def check(recorded: Features, test: pd.DataFrame, record: ModelRecord, folder: P
     HeadstartError
         Naming the files and what differs.
     """
-    header, rows = recorded.header, recorded.rows("test")
-    base = record.backbone.model_dump()
-    random_weights = base.pop("random_weights")
+    header, rows = features.header, features.rows("test")
+    backbone = record.backbone.model_dump()
+    random_weights = backbone.pop("random_weights")
     same_rows = all(list(rows[name]) == list(test[name]) for name in ("image_id", "label"))
     faults = {
-        f"the test rows of {recorded.folder} are not those of the manifest": not same_rows,
-        f"{folder} has other classes than {recorded.folder}": record.classes != header.classes,
-        f"{folder} stands on another backbone than {recorded.folder}": (
-            base != header.backbone or random_weights != header.random_weights
+        f"the test rows of {features.folder} are not those of the manifest": not same_rows,
+        f"{folder} has other classes than {features.folder}": record.classes != header.classes,
+        f"{folder} has another backbone than {features.folder}": (
+            backbone != header.backbone or random_weights != header.random_weights
         ),
         f"the head of {folder} reads features of shape {record.feature_shape}, "
-        f"{recorded.folder} has {header.feature_shape}": (
+        f"{features.folder} has {header.feature_shape}": (
             record.feature_shape != header.feature_shape
         ),
     }
-    for fault, is_so in faults.items():
-        if is_so:
+    for fault, applies in faults.items():
+        if applies:
             raise HeadstartError(
                 f"Nothing was evaluated: {fault}. They come from different runs; `dvc repro` "
-                "brings them together."
+                "makes them match."
             )
 
 
-def final_outputs(
-    folder: Path, record: ModelRecord, recorded: Features, images: Path, test: pd.DataFrame
+def _final_outputs(
+    folder: Path, record: ModelRecord, features: Features, images: Path, test: pd.DataFrame
 ) -> Outputs:
-    """Outputs of the final model, whichever kind it is."""
     if record.kind == "head":
-        return head_outputs(folder, record, recorded.array("test"))
+        return head_outputs(folder, record, features.array("test"))
     return fine_tuned_outputs(folder, record, images, test)
 
 
-def scores(
-    outputs: Outputs, labels: npt.NDArray[np.int64], record: ModelRecord, params: EvaluateParams
+def summarize(
+    predictions: Predictions,
+    manifest: pd.DataFrame,
+    head_record: ModelRecord,
+    record: ModelRecord,
+    params: EvaluateParams,
 ) -> dict[str, Any]:
-    """Everything that is measured of one model, as JSON values.
+    """Return the content of ``evaluate.json``: a function of recorded predictions and records.
 
-    ``accuracy`` is that of the first guess, whatever the activation. With a sigmoid for each class
-    the share of single outputs that are right stands beside it, and that of no to every class.
-
-    Lists (classes, confusions) are kept from DVC's tables of metrics by being lists.
+    Parameters
+    ----------
+    predictions : Predictions
+    manifest : DataFrame
+        All images in use, with their split.
+    head_record, record : ModelRecord
+        Of the head-only and of the final model.
+    params : EvaluateParams
     """
-    n, guesses = len(labels), outputs.probabilities.argmax(axis=1)
-    right = int((guesses == labels).sum())
-    low, high = measures.wilson_interval(right, n)
-    confusion = measures.confusion_matrix(labels, guesses, len(record.classes))
-    classes = measures.per_class(confusion)
-    k = min(params.top_k, len(record.classes))
-    calibrated = measures.calibration(outputs.probabilities, labels, params.calibration_bins)
-    activation = output_activation(record.head)
-    alone = {}
-    if activation == "sigmoid":
-        none = 1 - 1 / len(record.classes)
-        found = measures.binary_accuracy(outputs.probabilities, labels)
-        alone = {"binary_accuracy": found, "binary_accuracy_of_saying_no": none}
+    counts = manifest["split"].value_counts()
+    labels = indices(predictions.rows["label"], record.classes)
+
+    def measured(model: ModelRecord, probabilities: npt.NDArray[np.float64]) -> dict[str, Any]:
+        activation = output_activation(model.head)
+        k = min(params.top_k, len(model.classes))
+        scored = Scored(labels, probabilities, activation, k, params.calibration_bins)
+        return metrics.measure(scored, model.classes)
+
     return {
-        "loss": mean_loss(outputs.logits, labels, activation),
-        **alone,
-        "right": right,
-        "accuracy": right / n,
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "top_k": k,
-        "top_k_accuracy": measures.top_k_hits(outputs.probabilities, labels, k) / n,
-        "macro_f1": float(classes.f1[classes.support > 0].mean()),
-        "expected_calibration_error": calibrated.error,
-        "per_class": [
-            {
-                "label": name,
-                "precision": float(classes.precision[i]),
-                "recall": float(classes.recall[i]),
-                "f1": float(classes.f1[i]),
-                "support": int(classes.support[i]),
-            }
-            for i, name in enumerate(record.classes)
-        ],
-        "most_confused": most_confused(confusion, record.classes),
-    }
-
-
-def most_confused(confusion: npt.NDArray[np.int64], classes: Sequence[str]) -> list[dict[str, Any]]:
-    """The pairs of label and wrong guess that occur most often."""
-    wrong = confusion - np.diag(np.diag(confusion))
-    pairs = sorted((-int(wrong[i, j]), int(i), int(j)) for i, j in np.argwhere(wrong))
-    return [
-        {"actual": classes[i], "predicted": classes[j], "count": -count}
-        for count, i, j in pairs[:_CONFUSIONS]
-    ]
-
-
-def facts(record: ModelRecord, images: pd.DataFrame) -> dict[str, Any]:
-    """What the scores rest on."""
-    counts = images["split"].value_counts()
-    return {
+        "head": measured(head_record, predictions.head),
+        "model": measured(record, predictions.model),
         "kind": record.kind,
         "chosen_because": record.chosen_because,
         "test_images": int(counts.get("test", 0)),
@@ -143,35 +172,22 @@ def facts(record: ModelRecord, images: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def predicted(
-    test: pd.DataFrame, classes: Sequence[str], head_only: Outputs, final: Outputs
-) -> Predictions:
-    """The rows of predictions.csv."""
-    rows = test[["image_id", "path", "label"]].assign(predicted=first_guesses(final, classes))
-    return Predictions(rows, head_only.probabilities, final.probabilities)
+def confusion_table(predictions: Predictions) -> pd.DataFrame:
+    """Return a row per image, ``actual`` and ``predicted``: DVC's confusion template counts."""
+    rows = predictions.rows[["label", "predicted"]]
+    return rows.set_axis(["actual", "predicted"], axis=1)
 
 
-def first_guesses(outputs: Outputs, classes: Sequence[str]) -> list[str]:
-    """The most probable class of each image; of equal ones the first."""
-    return [classes[i] for i in outputs.probabilities.argmax(axis=1)]
-
-
-def confusion_csv(labels: pd.Series[str], classes: Sequence[str], final: Outputs) -> str:
-    """A row an image: DVC's confusion template counts them itself."""
-    guesses = first_guesses(final, classes)
-    table = pd.DataFrame({"actual": list(labels), "predicted": guesses})
-    return table.to_csv(index=False, lineterminator="\n")
-
-
-def calibration_csv(final: Outputs, labels: npt.NDArray[np.int64], bins: int) -> str:
-    """A row for each bin of confidence that holds images; bins count from 1."""
-    found = measures.calibration(final.probabilities, labels, bins)
+def calibration_table(predictions: Predictions, classes: Sequence[str], bins: int) -> pd.DataFrame:
+    """Return a row for each bin of confidence that holds images; bins count from 1."""
+    labels = indices(predictions.rows["label"], classes)
+    found = metrics.calibration(predictions.model, labels, bins)
     table = pd.DataFrame(
         {
             "bin": np.arange(1, bins + 1),
-            "confidence": found.confidence,
-            "accuracy": found.accuracy,
+            "confidence": found.confidence.round(metrics.DIGITS),
+            "accuracy": found.accuracy.round(metrics.DIGITS),
             "count": found.count,
         }
     )
-    return table[table["count"] > 0].to_csv(index=False, lineterminator="\n")
+    return table[table["count"] > 0]

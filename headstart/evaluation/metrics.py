@@ -1,22 +1,239 @@
-"""What is measured on a test split: pure functions of logits, probabilities and labels.
+"""The metrics of a classifier: one table, each row a function of recorded predictions.
 
-Throughout: ``labels`` and ``predicted`` are class indices, ndarray of shape (n,) of integers;
-``probabilities`` has shape (n, n_classes); everything is computed in float64.
+Everything that lists metrics derives from :data:`METRICS`: ``evaluate.json``, the parameters of
+``gate``, ``headstart compare`` and ``gate``, the terminal, the report and the model card. To add a
+metric, add a row and its function (and, if it can be a bound, its parameter to params.yaml).
+
+NumPy is imported by the functions that need it: ``gate`` takes its parameters from the table, and
+params.yaml is read without NumPy, so that a wrong value stops a run at once.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
-Ints = npt.NDArray[np.integer[Any]]
-Floats = npt.NDArray[np.floating[Any]]
+    Ints = npt.NDArray[np.integer[Any]]
+    Floats = npt.NDArray[np.floating[Any]]
 
+Place = Literal["summary", "report", "compare", "card"]
+
+#: Decimals of a recorded metric. The bits beyond them depend on the CPU's logarithm.
+DIGITS = 9
 _Z95 = 1.959963984540054  # the 0.975 quantile of the normal distribution
+_EPSILON = 1e-7  # as in Keras
+_CONFUSIONS = 20  # pairs of classes that are named in the metrics
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The recorded predictions of one model, as the metrics take them.
+
+    Attributes
+    ----------
+    labels : ndarray of shape (n,), int64
+        Class indices; n ≥ 1.
+    probabilities : ndarray of shape (n, n_classes), float64
+    activation : "softmax" | "sigmoid"
+        Of the head: ``sigmoid`` gives each class a probability of its own.
+    top_k : int
+        At most n_classes.
+    bins : int
+        Bins of confidence, for the calibration.
+    """
+
+    labels: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float64]
+    activation: str = "softmax"
+    top_k: int = 1
+    bins: int = 15
+
+    @cached_property
+    def predicted(self) -> npt.NDArray[np.int64]:
+        """Index of the most probable class of each image; of equal ones the first."""
+        found: npt.NDArray[np.int64] = self.probabilities.argmax(axis=1)
+        return found
+
+    @cached_property
+    def correct(self) -> int:
+        """Images whose predicted class is their label."""
+        return int((self.predicted == self.labels).sum())
+
+    @cached_property
+    def confusion(self) -> npt.NDArray[np.int64]:
+        """Counts of shape (n_classes, n_classes): row = actual class, column = predicted class."""
+        return confusion_matrix(self.labels, self.predicted, self.probabilities.shape[1])
+
+    @cached_property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % confidence interval of the accuracy."""
+        return wilson_interval(self.correct, len(self.labels))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One row of the table.
+
+    Attributes
+    ----------
+    key : str
+        Name in ``evaluate.json``.
+    title : str
+        For people; ``{top_k}`` is filled in from the recorded metrics.
+    compute : callable
+        Value from :class:`Scored`; None where the metric is undefined, which leaves it out.
+    better : "higher" | "lower"
+    style : "percent" | "decimal"
+        How people read it.
+    largest : float or None
+        Largest possible value; None: there is none. The smallest is 0.
+    gate : bool
+        Whether ``gate.min_<key>`` (``max_`` where lower is better) is a bound.
+    shown : set of str
+        Where it is listed besides ``evaluate.json``.
+    """
+
+    key: str
+    title: str
+    compute: Callable[[Scored], float | None]
+    better: Literal["higher", "lower"] = "higher"
+    style: Literal["percent", "decimal"] = "percent"
+    largest: float | None = 1.0
+    gate: bool = False
+    shown: frozenset[Place] = frozenset(("summary", "report", "compare", "card"))
+
+    @property
+    def bound(self) -> str:
+        """Name of the gate's parameter for this metric."""
+        return f"{'min' if self.better == 'higher' else 'max'}_{self.key}"
+
+    @property
+    def name(self) -> str:
+        """The title within a sentence."""
+        return self.title[0].lower() + self.title[1:]
+
+    def heading(self, recorded: Mapping[str, Any]) -> str:
+        """Return the title for a model's recorded metrics."""
+        return self.title.format(top_k=recorded.get("top_k", "k"))
+
+    def text(self, value: float) -> str:
+        """Return a value as people read it: ``94.0 %`` or ``0.1234``."""
+        return f"{100 * value:.1f} %" if self.style == "percent" else f"{value:.4f}"
+
+
+def listed(place: Place, recorded: Mapping[str, Any] | None = None) -> list[Metric]:
+    """Return the metrics that a place lists; with ``recorded``, those that it holds."""
+    return [m for m in METRICS if place in m.shown and (recorded is None or m.key in recorded)]
+
+
+def measure(scored: Scored, classes: Sequence[str]) -> dict[str, Any]:
+    """Return everything that is measured of one model, as JSON values.
+
+    The lists (classes, confusions) keep their entries out of DVC's tables of metrics.
+    """
+    computed = {metric.key: metric.compute(scored) for metric in METRICS}
+    each = per_class(scored.confusion)
+    return {
+        "correct": scored.correct,
+        "top_k": scored.top_k,
+        **{key: round(value, DIGITS) for key, value in computed.items() if value is not None},
+        "per_class": [
+            {
+                "label": name,
+                "precision": round(float(each.precision[i]), DIGITS),
+                "recall": round(float(each.recall[i]), DIGITS),
+                "f1": round(float(each.f1[i]), DIGITS),
+                "support": int(each.support[i]),
+            }
+            for i, name in enumerate(classes)
+        ],
+        "most_confused": most_confused(scored.confusion, classes),
+    }
+
+
+def wilson_interval(correct: int, n: int, z: float = _Z95) -> tuple[float, float]:
+    """Return the confidence interval of a share, by default of 95 %.
+
+    Wilson's score interval: it stays within 0 and 1 and is not empty at either end, where the
+    usual ± standard error is. (``scipy.stats`` has it, but takes over a second to import.)
+
+    Parameters
+    ----------
+    correct, n : int
+        Successes, and trials; n ≥ 1.
+    z : float
+        Quantile of the normal distribution for half of the error.
+
+    References
+    ----------
+    E. B. Wilson (1927), Probable inference, the law of succession, and statistical inference.
+    Journal of the American Statistical Association 22, 209-212.
+    """
+    share, square = correct / n, z * z
+    center = (share + square / (2 * n)) / (1 + square / n)
+    half = z / (1 + square / n) * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
+    # At the ends, rounding would leave 1e-17 between the bound and 0 or 1.
+    low = 0.0 if correct == 0 else max(0.0, center - half)
+    high = 1.0 if correct == n else min(1.0, center + half)
+    return low, high
+
+
+def cross_entropy(scored: Scored) -> float:
+    """Return the mean loss in nats.
+
+    Categorical cross-entropy for ``softmax``; for ``sigmoid`` the binary cross-entropy of each
+    class against the rest, averaged over the classes. As in Keras, a probability counts as at
+    least 1e-7 away from 0 and 1, which is also the last recorded decimal: a confident mistake
+    costs at most 16.1 nats.
+    """
+    import numpy as np
+
+    clipped = np.clip(scored.probabilities, _EPSILON, 1 - _EPSILON)
+    own = clipped[np.arange(len(clipped)), scored.labels]
+    if scored.activation == "softmax":
+        return float(np.mean(-np.log(own)))
+    others = np.log1p(-clipped).sum(axis=1) - np.log1p(-own)
+    return float(np.mean(-(np.log(own) + others) / clipped.shape[1]))
+
+
+def binary_accuracy(probabilities: Floats, labels: Ints) -> float:
+    """Return the share of all outputs that are on the right side of one half, class by class.
+
+    Keras calls this accuracy for sigmoids with a binary loss. It says little: with n classes, an
+    answer of no for every one of them is right in all but one of n outputs.
+    """
+    import numpy as np
+
+    wanted = labels[:, None] == np.arange(probabilities.shape[1])[None, :]
+    return float(np.mean((probabilities > 0.5) == wanted))
+
+
+def top_k_hits(probabilities: Floats, labels: Ints, k: int) -> int:
+    """Return how many labels are among the k most probable classes.
+
+    Of classes with equal probability the first come first, as in the predicted class.
+    """
+    import numpy as np
+
+    own = probabilities[np.arange(len(labels)), labels][:, None]
+    before = np.arange(probabilities.shape[1])[None, :] < labels[:, None]
+    rank = (probabilities > own).sum(axis=1) + ((probabilities == own) & before).sum(axis=1)
+    return int((rank < k).sum())
+
+
+def confusion_matrix(labels: Ints, predicted: Ints, n_classes: int) -> npt.NDArray[np.int64]:
+    """Return counts of shape (n_classes, n_classes): row = actual, column = predicted class."""
+    import numpy as np
+
+    flat = np.asarray(labels, np.int64) * n_classes + predicted
+    return np.bincount(flat, minlength=n_classes * n_classes).reshape(n_classes, n_classes)
 
 
 @dataclass(frozen=True)
@@ -27,6 +244,38 @@ class PerClass:
     recall: npt.NDArray[np.float64]
     f1: npt.NDArray[np.float64]
     support: npt.NDArray[np.int64]
+
+
+def per_class(confusion: npt.NDArray[np.int64]) -> PerClass:
+    """Return precision, recall and F1 of each class from a confusion matrix."""
+    import numpy as np
+
+    correct = np.diag(confusion).astype(np.float64)
+    predicted, support = confusion.sum(axis=0), confusion.sum(axis=1)
+    return PerClass(
+        precision=_share(correct, predicted),
+        recall=_share(correct, support),
+        f1=_share(2 * correct, predicted + support),
+        support=support,
+    )
+
+
+def macro_f1(scored: Scored) -> float:
+    """Return the mean F1 of the classes that have test images."""
+    each = per_class(scored.confusion)
+    return float(each.f1[each.support > 0].mean())
+
+
+def most_confused(confusion: npt.NDArray[np.int64], classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the most frequent pairs of an actual and another predicted class."""
+    import numpy as np
+
+    wrong = confusion - np.diag(np.diag(confusion))
+    pairs = sorted((-int(wrong[i, j]), int(i), int(j)) for i, j in np.argwhere(wrong))
+    return [
+        {"actual": classes[i], "predicted": classes[j], "count": -count}
+        for count, i, j in pairs[:_CONFUSIONS]
+    ]
 
 
 @dataclass(frozen=True)
@@ -48,91 +297,74 @@ class Calibration:
     error: float
 
 
-def wilson_interval(right: int, n: int, z: float = _Z95) -> tuple[float, float]:
-    """Confidence interval of a share, by default of 95 %.
-
-    Wilson's score interval: it stays within 0 and 1 and is not empty at either end, where the
-    usual ± standard error is.
-
-    Parameters
-    ----------
-    right, n : int
-        Successes, and trials; n ≥ 1.
-    z : float
-        Quantile of the normal distribution for half of the error.
-
-    References
-    ----------
-    E. B. Wilson (1927), Probable inference, the law of succession, and statistical inference.
-    Journal of the American Statistical Association 22, 209-212.
-    """
-    share, square = right / n, z * z
-    center = (share + square / (2 * n)) / (1 + square / n)
-    half = z / (1 + square / n) * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
-    # At the ends, rounding would leave 1e-17 between the bound and what it is.
-    low = 0.0 if right == 0 else max(0.0, center - half)
-    high = 1.0 if right == n else min(1.0, center + half)
-    return low, high
-
-
-def binary_accuracy(probabilities: Floats, labels: Ints) -> float:
-    """Share of all outputs that are on the right side of one half, each class by itself.
-
-    What Keras calls accuracy with sigmoids and a binary loss. It says little: with n classes, no to
-    every one of them is right in all but one of n outputs.
-    """
-    wanted = labels[:, None] == np.arange(probabilities.shape[1])[None, :]
-    return float(np.mean((probabilities > 0.5) == wanted))
-
-
-def top_k_hits(probabilities: Floats, labels: Ints, k: int) -> int:
-    """How many labels are among the k most probable classes.
-
-    Of classes with equal probability the first come first, as in the model's own first guess.
-    """
-    own = probabilities[np.arange(len(labels)), labels][:, None]
-    before = np.arange(probabilities.shape[1])[None, :] < labels[:, None]
-    rank = (probabilities > own).sum(axis=1) + ((probabilities == own) & before).sum(axis=1)
-    return int((rank < k).sum())
-
-
-def confusion_matrix(labels: Ints, predicted: Ints, n_classes: int) -> npt.NDArray[np.int64]:
-    """Counts of shape (n_classes, n_classes): row = the label, column = what was predicted."""
-    flat = np.asarray(labels, np.int64) * n_classes + predicted
-    return np.bincount(flat, minlength=n_classes * n_classes).reshape(n_classes, n_classes)
-
-
-def per_class(confusion: npt.NDArray[np.int64]) -> PerClass:
-    """Precision, recall and F1 of each class from a confusion matrix."""
-    right = np.diag(confusion).astype(np.float64)
-    predicted, support = confusion.sum(axis=0), confusion.sum(axis=1)
-    return PerClass(
-        precision=_share(right, predicted),
-        recall=_share(right, support),
-        f1=_share(2 * right, predicted + support),
-        support=support,
-    )
-
-
 def calibration(probabilities: Floats, labels: Ints, bins: int) -> Calibration:
-    """How far the probability of the first guess is from how often it is right.
+    """Compare the probability of the predicted class with how often it is correct.
 
     References
     ----------
     C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger (2017), On calibration of modern neural networks.
     ICML 34, equation 3.
     """
+    import numpy as np
+
     confidence = probabilities.max(axis=1).astype(np.float64)
-    right = (probabilities.argmax(axis=1) == labels).astype(np.float64)
+    correct = (probabilities.argmax(axis=1) == labels).astype(np.float64)
     place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     count = np.bincount(place, minlength=bins)
     mean_confidence = _share(np.bincount(place, confidence, bins), count)
-    mean_right = _share(np.bincount(place, right, bins), count)
-    error = float(np.sum(count * np.abs(mean_right - mean_confidence)) / len(labels))
-    return Calibration(mean_confidence, mean_right, count, error)
+    mean_correct = _share(np.bincount(place, correct, bins), count)
+    error = float(np.sum(count * np.abs(mean_correct - mean_confidence)) / len(labels))
+    return Calibration(mean_confidence, mean_correct, count, error)
 
 
 def _share(part: npt.NDArray[Any], whole: Ints) -> npt.NDArray[np.float64]:
+    import numpy as np
+
     share = np.zeros(len(part))
     np.divide(part, whole, out=share, where=whole > 0)
     return share
+
+
+def _of_sigmoids(value: Callable[[Scored], float]) -> Callable[[Scored], float | None]:
+    return lambda scored: value(scored) if scored.activation == "sigmoid" else None
+
+
+METRICS = (
+    Metric("accuracy", "Accuracy", lambda s: s.correct / len(s.labels), gate=True),
+    Metric(
+        "accuracy_low", "Accuracy, lower end of the 95 % interval", lambda s: s.interval[0],
+        gate=True, shown=frozenset(("compare",)),
+    ),
+    Metric(
+        "accuracy_high", "Accuracy, upper end of the 95 % interval", lambda s: s.interval[1],
+        shown=frozenset(("compare",)),
+    ),
+    Metric(
+        "top_k_accuracy", "Top-{top_k} accuracy",
+        lambda s: top_k_hits(s.probabilities, s.labels, s.top_k) / len(s.labels),
+        shown=frozenset(("summary", "report", "card")),
+    ),
+    Metric(
+        "macro_f1", "Macro-averaged F1", macro_f1,
+        gate=True, shown=frozenset(("report", "compare", "card")),
+    ),
+    Metric(
+        "loss", "Loss", cross_entropy,
+        better="lower", style="decimal", largest=None, gate=True,
+    ),
+    Metric(
+        "expected_calibration_error", "Expected calibration error",
+        lambda s: calibration(s.probabilities, s.labels, s.bins).error,
+        better="lower", style="decimal", gate=True,
+    ),
+    Metric(
+        "binary_accuracy", "Accuracy of the single outputs",
+        _of_sigmoids(lambda s: binary_accuracy(s.probabilities, s.labels)),
+        shown=frozenset(("report",)),
+    ),
+    Metric(
+        "binary_accuracy_all_negative", "Accuracy of the single outputs, all negative",
+        _of_sigmoids(lambda s: 1 - 1 / s.probabilities.shape[1]),
+        shown=frozenset(),
+    ),
+)  # fmt: skip

@@ -1,10 +1,8 @@
-"""The table of passes: what this run sent through a frozen backbone, and what it did not have
-to.
-"""
+"""The table of passes: the forward passes that this run made, and those that were cached."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from headstart._utils.files import read_json, write_json
@@ -12,14 +10,19 @@ from headstart.stage.run_statistics import RunStatistics
 
 EXTRACTION = "extract_features"
 TABLE = "runtime.json"
+#: The run statistics do not know the graph. A stage that is not here comes last.
+_ORDER = (
+    "download", "split", "sample", "backbone", "extract_features", "train_head", "fine_tune",
+    "evaluate", "export", "make_report",
+)  # fmt: skip
 
 
 def write_table(run_statistics: RunStatistics, feature_rows: int) -> dict[str, Any]:
-    """Write what is noted of this stage, then the table of all stages; return the table.
+    """Write the statistics of this stage, then the table of all stages; return the table.
 
     Parameters
     ----------
-    run statistics : Journal
+    run_statistics : RunStatistics
         Of the stage that is running.
     feature_rows : int
         Rows of the recorded features in use.
@@ -31,16 +34,16 @@ def write_table(run_statistics: RunStatistics, feature_rows: int) -> dict[str, A
 
 
 def refresh_table(run_statistics: RunStatistics) -> None:
-    """Bring the table that an earlier stage wrote up to this stage."""
+    """Add this stage to the table that an earlier stage wrote."""
     path = run_statistics.folder / TABLE
     if path.exists():
         write_table(run_statistics, int(read_json(path)["feature_rows"]))
 
 
 def passes_table(entries: Mapping[str, Mapping[str, Any]], feature_rows: int) -> dict[str, Any]:
-    """Passes and seconds of every stage now, from what the stages left in the journal.
+    """Return passes and seconds of every stage, from the run statistics of the stages.
 
-    The rows are a list, which DVC's tables of metrics leave out: four numbers a stage would hide
+    The rows are a list, which DVC's tables of metrics leave out: four numbers per stage would hide
     the totals.
 
     Parameters
@@ -54,8 +57,8 @@ def passes_table(entries: Mapping[str, Mapping[str, Any]], feature_rows: int) ->
     Returns
     -------
     dict
-        Totals and, under ``stages``, a row a stage by name. A stage that did not run in this run
-        counts no pass and no second; what it had recorded counts as cached.
+        Totals and, under ``stages``, a row per stage by name. A stage that did not run in this run
+        counts no pass and no second; the passes that it had recorded count as cached.
     """
     rows: dict[str, dict[str, Any]] = {}
     for stage, entry in entries.items():
@@ -82,5 +85,12 @@ def passes_table(entries: Mapping[str, Mapping[str, Any]], feature_rows: int) ->
 
 
 def by_stage(table: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The rows of a table by the name of their stage."""
+    """Return the rows of a table by the name of their stage."""
     return {row["stage"]: row for row in table["stages"]}
+
+
+def in_order(stages: Iterable[str]) -> list[str]:
+    """Return names of stages in the order in which they run."""
+    names = set(stages)
+    known = [stage for stage in _ORDER if stage in names]
+    return known + sorted(names - set(known))

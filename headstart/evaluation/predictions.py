@@ -1,10 +1,11 @@
-"""``predictions.csv``: what both models say of every test image."""
+"""``predictions.csv``: the probabilities that both models give each test image."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,10 @@ from headstart._utils.errors import CorruptFileError
 from headstart._utils.files import atomic_file
 
 KEYS = ("image_id", "path", "label", "predicted")
-Probabilities = npt.NDArray[np.float32]
+#: Decimals of a recorded probability. What computes it differs between CPUs from the 15th decimal
+#: on, so that two CPUs write another digit about once in a hundred million probabilities.
+DECIMALS = 7
+Probabilities = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -25,26 +29,47 @@ class Predictions:
     ----------
     rows : DataFrame
         ``image_id``, ``path``, ``label``, and ``predicted``: the final model's class.
-    head, model : ndarray of shape (n_images, n_classes), float32
-        Probabilities of the head-only and of the final model.
+    head, model : ndarray of shape (n_images, n_classes), float64
+        Probabilities of the head-only and of the final model, as they are recorded.
     """
 
     rows: pd.DataFrame
     head: Probabilities
     model: Probabilities
 
+    @classmethod
+    def record(
+        cls,
+        images: pd.DataFrame,
+        classes: Sequence[str],
+        head: npt.NDArray[np.floating[Any]],
+        model: npt.NDArray[np.floating[Any]],
+    ) -> Predictions:
+        """Round what two models computed to what is recorded; the file gives the same back.
+
+        Parameters
+        ----------
+        images : DataFrame
+            ``image_id``, ``path`` and ``label``, a row per image.
+        classes : sequence of str
+            In the order of the outputs.
+        head, model : ndarray of shape (n_images, n_classes)
+        """
+        final = _rounded(model)
+        predicted = [classes[i] for i in final.argmax(axis=1)]
+        rows = images[["image_id", "path", "label"]].reset_index(drop=True)
+        rows = rows.assign(predicted=predicted).astype(dict.fromkeys(KEYS, "str"))
+        return cls(rows, _rounded(head), final)
+
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write the table: keys, then ``head_<i>`` and ``model_<i>`` for class index i.
-
-    Every number is the shortest text that reads back as the same float32.
-    """
+    """Write the keys, then ``head_probability_<i>`` and ``model_probability_<i>`` for class i."""
     head, model = _names(predictions.model.shape[1])
     table = pd.concat(
         [
             predictions.rows[list(KEYS)].reset_index(drop=True),
-            pd.DataFrame(predictions.head.astype(np.float32, copy=False), columns=head),
-            pd.DataFrame(predictions.model.astype(np.float32, copy=False), columns=model),
+            pd.DataFrame(predictions.head, columns=head),
+            pd.DataFrame(predictions.model, columns=model),
         ],
         axis=1,
     )
@@ -80,21 +105,35 @@ def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
         )
     unknown = sorted((set(table["label"]) | set(table["predicted"])) - set(classes))
     if unknown:
-        raise CorruptFileError(f"{path}: {unknown[0]!r} is no class of the model.")
+        raise CorruptFileError(f"{path}: {unknown[0]!r} is not a class of the model.")
     return Predictions(
         table[list(KEYS)], _probabilities(table[head], path), _probabilities(table[model], path)
     )
 
 
+def indices(labels: pd.Series[str], classes: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the class index of each label."""
+    place = {name: i for i, name in enumerate(classes)}
+    return np.array([place[label] for label in labels], np.int64)
+
+
+def _rounded(probabilities: npt.NDArray[np.floating[Any]]) -> Probabilities:
+    # k / 10**7 is the float64 nearest to that decimal number, which is what reading it gives.
+    return np.asarray(np.round(probabilities.astype(np.float64), DECIMALS), np.float64)
+
+
 def _names(count: int) -> tuple[list[str], list[str]]:
-    return [f"head_{i}" for i in range(count)], [f"model_{i}" for i in range(count)]
+    head, model = (
+        [f"{which}_probability_{i}" for i in range(count)] for which in ("head", "model")
+    )
+    return head, model
 
 
 def _probabilities(table: pd.DataFrame, path: Path) -> Probabilities:
     try:
-        values = table.to_numpy(np.float64).astype(np.float32)
+        values = table.to_numpy(np.float64)
     except ValueError as error:
         raise CorruptFileError(f"{path}: {error}.") from error
     if not ((values >= 0) & (values <= 1)).all():
-        raise CorruptFileError(f"{path} holds numbers that are no probabilities.")
+        raise CorruptFileError(f"{path} holds numbers that are not probabilities.")
     return values

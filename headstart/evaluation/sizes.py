@@ -1,4 +1,4 @@
-"""A classifier's networks for several sizes of images, on the same images: answers and time."""
+"""Compare a classifier at several image sizes: predictions, time per image, and a table."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from headstart._utils.progress import Progress
+from headstart._utils.tables import columns
+from headstart.evaluation.comparison import Paired, p_text
+from headstart.evaluation.metrics import wilson_interval
 from headstart.features.forward_passes import Reader
 from headstart.images.resize import pixels
 
@@ -48,19 +52,19 @@ class Network:
 
 @dataclass(frozen=True)
 class Durations:
-    """Milliseconds an image, the medians: to decode and resize it, and to run the network."""
+    """Median milliseconds per image: to decode and resize it, and to run the network."""
 
     decoding: float
     network: float
 
     @property
-    def together(self) -> float:
-        """Both."""
+    def total(self) -> float:
+        """Decoding and network together."""
         return self.decoding + self.network
 
 
 def probabilities(network: Network, rows: pd.DataFrame, reader: Reader, bar: Progress) -> Floats:
-    """What a network says of images, decoded to its size.
+    """Return the probabilities that a network gives images, decoded to its size.
 
     Parameters
     ----------
@@ -91,17 +95,17 @@ def probabilities(network: Network, rows: pd.DataFrame, reader: Reader, bar: Pro
 
 
 def durations(networks: Sequence[Network], contents: Sequence[bytes]) -> Mapping[int, Durations]:
-    """How long each network takes, on one thread of ours, by size.
+    """Time each network on one thread; return the durations by size.
 
-    The networks take turns on each image, so that whatever else the machine does meanwhile is
-    done to all of them; medians leave out what was done to one.
+    The networks take turns on each image, so that other load on the machine slows all of them
+    down; medians leave out a delay that hits only one.
 
     Parameters
     ----------
     networks : sequence of Network
         Of one batch.
     contents : sequence of bytes
-        Files of images.
+        Image files.
     """
     batch = networks[0].batch
     spent: dict[int, list[tuple[float, float]]] = {network.size: [] for network in networks}
@@ -121,3 +125,90 @@ def durations(networks: Sequence[Network], contents: Sequence[bytes]) -> Mapping
         size: Durations(*(1000 * float(value) for value in np.median(seconds, axis=0)))
         for size, seconds in spent.items()
     }
+
+
+@dataclass(frozen=True)
+class AtSize:
+    """The result of a classifier at one size.
+
+    Attributes
+    ----------
+    size : int
+        Side of the images in pixels.
+    correct, images : int
+        Test images that it classifies correctly, and all of them.
+    durations : Durations
+    paired : Paired or None
+        The trained size first, this one second; None at the trained size.
+    """
+
+    size: int
+    correct: int
+    images: int
+    durations: Durations
+    paired: Paired | None
+
+    def values(self, trained: AtSize) -> dict[str, Any]:
+        """Return the row for programs; entries that compare are None at the trained size."""
+        low, high = wilson_interval(self.correct, self.images)
+        accuracy, pairs = self.correct / self.images, self.paired
+        return {
+            "size": self.size,
+            "images": self.images,
+            "correct": self.correct,
+            "accuracy": accuracy,
+            "accuracy_low": low,
+            "accuracy_high": high,
+            "difference": pairs and accuracy - trained.correct / trained.images,
+            "only_trained_size_correct": pairs and pairs.first_only,
+            "only_this_size_correct": pairs and pairs.second_only,
+            "p": pairs and pairs.test.p,
+            "decoding_ms": self.durations.decoding,
+            "network_ms": self.durations.network,
+            "times_as_fast": trained.durations.total / self.durations.total,
+        }
+
+
+def values(found: Sequence[AtSize]) -> list[dict[str, Any]]:
+    """Return a mapping for each size, for programs; the first size is the trained one."""
+    return [each.values(found[0]) for each in found]
+
+
+def csv_text(found: Sequence[AtSize]) -> str:
+    """Return :func:`values` as CSV, without the last line's end."""
+    table = pd.DataFrame(values(found), dtype=object)
+    return str(table.to_csv(index=False, lineterminator="\n")).rstrip("\n")
+
+
+def table(found: Sequence[AtSize]) -> str:
+    """Return a row for each size, for the terminal; the first size is the trained one."""
+    rows = [
+        ("size", "accuracy", "95 % interval", "difference", f"only at {found[0].size}",
+         "only here", "p", "decoding", "network", "times as fast"),
+        *(_row(each) for each in values(found)),
+    ]  # fmt: skip
+    return columns(rows, "lrrrrrrrrr")
+
+
+def _row(value: dict[str, Any]) -> tuple[str, ...]:
+    compared = ("trained", "", "", "")
+    if value["p"] is not None:
+        compared = (
+            f"{100 * value['difference']:+.1f} points",
+            f"{value['only_trained_size_correct']:,}",
+            f"{value['only_this_size_correct']:,}",
+            p_text(value["p"]),
+        )
+    return (
+        f"{value['size']}",
+        _percent(value["accuracy"]),
+        f"{_percent(value['accuracy_low'])} to {_percent(value['accuracy_high'])}",
+        *compared,
+        f"{value['decoding_ms']:.2f} ms",
+        f"{value['network_ms']:.2f} ms",
+        f"{value['times_as_fast']:.1f}",
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

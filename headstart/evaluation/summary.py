@@ -1,82 +1,47 @@
-"""What an evaluation says at the terminal."""
+"""Metrics and passes as text for the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from headstart._utils.tables import columns, plain
-from headstart.evaluation.passes import by_stage
+from headstart.evaluation import metrics
+from headstart.evaluation.passes import by_stage, in_order
 
 _CLASSES_SHOWN = 12
-#: The run statistics does not know the graph. A stage that is not here stands at the end.
-_ORDER = (
-    "download", "split", "sample", "backbone", "extract_features", "train_head", "fine_tune",
-    "evaluate", "export", "make_report",
-)  # fmt: skip
+RANDOM = (
+    "*** THE BACKBONE HAS RANDOM WEIGHTS: these scores show that the pipeline works, and nothing "
+    "about transfer. ***\nSet `backbone.weights: imagenet` in params.yaml for a real model."
+)
 
 
-def scores_text(metrics: Mapping[str, Any]) -> str:
-    """Both models' accuracy with its interval, and the final model's classes."""
-    top = f"top {metrics['model']['top_k']}"
-    rows = [("", "accuracy", "95 % interval", "loss", top, "calibration error")]
-    final = "fine-tuned" if metrics["kind"] == "fine_tuned" else "the same"
+def scores_text(recorded: Mapping[str, Any]) -> str:
+    """Return ``evaluate.json`` for the terminal: both models, then the final model's classes."""
+    listed = metrics.listed("summary", recorded["model"])
+    headings = [metric.heading(recorded["model"]) for metric in listed]
+    rows = [("", headings[0], "95 % interval", *headings[1:])]
+    final = "fine-tuned" if recorded["kind"] == "fine_tuned" else "the same"
     for title, name in (("head only", "head"), (f"final model ({final})", "model")):
-        found = metrics[name]
-        rows.append(
-            (
-                title,
-                _percent(found["accuracy"]),
-                f"{_percent(found['accuracy_low'])} to {_percent(found['accuracy_high'])}",
-                f"{found['loss']:.4f}",
-                _percent(found["top_k_accuracy"]),
-                f"{found['expected_calibration_error']:.4f}",
-            )
-        )
-    counted = f"{metrics['test_images']:,} images, {len(metrics['classes'])} classes"
+        found = recorded[name]
+        first, *others = (metric.text(found[metric.key]) for metric in listed)
+        interval = f"{_percent(found['accuracy_low'])} to {_percent(found['accuracy_high'])}"
+        rows.append((title, first, interval, *others))
+    counted = f"{recorded['test_images']:,} images, {len(recorded['classes'])} classes"
     lines = [
-        f"Test split: {counted}; trained on {metrics['train_images']:,}.",
-        columns(rows, "lrrrrr"),
-        f"Chosen because: {plain(metrics['chosen_because'])}.",
+        f"Test split: {counted}; trained on {recorded['train_images']:,}.",
+        columns(rows, "l" + "r" * (len(rows[0]) - 1)),
+        f"Chosen because: {plain(recorded['chosen_because'])}.",
         "",
-        _classes(metrics["model"]["per_class"]),
+        _classes(recorded["model"]["per_class"]),
     ]
-    if metrics["random_weights"]:
+    if recorded["random_weights"]:
         lines += ["", RANDOM]
     return "\n".join(lines)
 
 
-RANDOM = (
-    "*** THE BASE HAS RANDOM WEIGHTS: these scores show that the pipeline works, and nothing about "
-    "transfer. ***\nSet `backbone.weights: imagenet` in params.yaml for a real model."
-)
-
-
-def passes_text(table: Mapping[str, Any]) -> str:
-    """The table of passes."""
-    rows = [("stage", "", "passes done", "cached", "seconds")]
-    found = by_stage(table)
-    for stage in in_order(found):
-        row = found[stage]
-        rows.append(_passes(stage, "ran" if row["ran"] else "recorded", row))
-    rows.append(_passes("together", "", table))
-    return columns(rows, "llrrr")
-
-
-def in_order(stages: Iterable[str]) -> list[str]:
-    """Names of stages in the order in which they run."""
-    names = set(stages)
-    known = [stage for stage in _ORDER if stage in names]
-    return known + sorted(names - set(known))
-
-
-def _passes(stage: str, state: str, row: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
-    done, cached = f"{row['passes_done']:,}", f"{row['passes_cached']:,}"
-    return stage, state, done, cached, f"{row['seconds']:.1f}"
-
-
 def _classes(per_class: list[dict[str, Any]]) -> str:
-    """A row a class; where there are many, those that are recognized worst."""
+    """One row per class; of many classes, those with the lowest F1."""
     shown, title = per_class, "class"
     if len(per_class) > _CLASSES_SHOWN:
         worst = sorted(per_class, key=lambda row: (row["f1"], row["label"]))
@@ -90,3 +55,18 @@ def _classes(per_class: list[dict[str, Any]]) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
+
+
+def passes_text(table: Mapping[str, Any]) -> str:
+    """Return the table for the terminal."""
+    found = by_stage(table)
+    rows = [("stage", "", "passes done", "cached", "seconds")]
+    for stage in in_order(found):
+        state = "ran" if found[stage]["ran"] else "recorded"
+        rows.append((stage, state, *_numbers(found[stage])))
+    rows.append(("total", "", *_numbers(table)))
+    return columns(rows, "llrrr")
+
+
+def _numbers(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return f"{row['passes_done']:,}", f"{row['passes_cached']:,}", f"{row['seconds']:.1f}"

@@ -14,7 +14,7 @@ from headstart._utils.errors import HeadstartError
 from headstart.export.formats import FORMATS, FormatName
 from headstart.export.parameters import ExportParams
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating[Any]]
 
 #: What the text of a difference that must not depend on the CPU's last bits begins with.
 _LEAST_POWER = -7

@@ -1,4 +1,4 @@
-"""What a page says of a run's cost, and of the files that were exported."""
+"""The sections of the page on the run's cost and on the exported files, as plain values."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from headstart.evaluation.passes import by_stage
-from headstart.evaluation.summary import in_order
+from headstart.evaluation.passes import by_stage, in_order
 
 _DIFFERENCE = "probability_differs_at_most"
 
@@ -15,55 +14,54 @@ _DIFFERENCE = "probability_differs_at_most"
 def cost(
     table: Mapping[str, Any], seconds_per_pass: float | None, cores: int, watts: float
 ) -> dict[str, Any]:
-    """Passes, seconds and an estimate of the energy of the latest run.
+    """Return passes, seconds and an estimate of the energy of the latest run.
 
     Parameters
     ----------
     table : mapping
         ``data/run_statistics/runtime.json``.
     seconds_per_pass : float or None
-        Wall-clock seconds that a pass took when passes were last made; None if that is not known.
+        Wall-clock seconds per pass when passes were last made; None if that is not known.
     cores : int
-        That were busy, by assumption all of the time.
+        Assumed to be busy all of the time.
     watts : float
-        That a busy core is assumed to draw.
+        Assumed power of a busy core.
     """
+
+    def energy(seconds: float) -> float:
+        return seconds * cores * watts / 3600  # watt-hours
+
     found = by_stage(table)
     rows = [
-        {**found[stage], "wh": _wh(float(found[stage]["seconds"]), cores, watts)}
-        for stage in in_order(found)
+        {**found[stage], "wh": energy(float(found[stage]["seconds"]))} for stage in in_order(found)
     ]
-    cached = None
+    saved = None
     if seconds_per_pass is not None and table["passes_cached"]:
         seconds = seconds_per_pass * table["passes_cached"]
-        cached = {"seconds": seconds, "wh": _wh(seconds, cores, watts)}
+        saved = {"seconds": seconds, "wh": energy(seconds)}
     return {
         "rows": rows,
         "done": table["passes_done"],
         "cached": table["passes_cached"],
         "seconds": table["seconds"],
-        "wh": _wh(float(table["seconds"]), cores, watts),
-        "saved": cached,
+        "wh": energy(float(table["seconds"])),
+        "saved": saved,
         "cores": cores,
         "watts": watts,
         "most": max((row["seconds"] for row in rows), default=0.0),
     }
 
 
-def _wh(seconds: float, cores: int, watts: float) -> float:
-    return seconds * cores * watts / 3600
-
-
 def exported(folder: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The files of the export with their sizes, and every comparison that is recorded of them.
+    """Return the exported files with their sizes, and every recorded comparison of them.
 
     Parameters
     ----------
     folder : Path
         ``data/export``.
     metrics : mapping
-        ``data/metrics/export.json``. Whatever in it holds a bound of a difference is a comparison,
-        however deep it stands: formats may be added without a change here.
+        ``data/metrics/export.json``. Every entry that holds a bound of a difference is a
+        comparison, however deep it is: a new export format needs no change here.
     """
     return {
         "files": files_of(folder),
@@ -74,7 +72,7 @@ def exported(folder: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def files_of(folder: Path) -> list[dict[str, Any]]:
-    """``name`` and ``bytes`` of what lies in the export folder; folders end with ``/``."""
+    """Return ``name`` and ``bytes`` of the entries of the export folder; folders end with ``/``."""
     files = []
     for path in sorted(folder.iterdir()):
         inside = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]

@@ -1,8 +1,8 @@
-"""The figures of a run as PNG files whose bytes follow from the numbers alone.
+"""The figures of a run as PNG files whose bytes depend on the numbers alone.
 
-Every figure is drawn twice, in inks for a light and for a dark page, over nothing. It holds digits
-and our own words only: class names are strangers' text in any script, for which there may be no
-font, and stand on the page instead.
+Every figure is drawn twice on a transparent background, in colors for a light and for a dark page.
+It holds digits and fixed words only: class names can be in any script, for which there may be no
+font, and are on the page instead.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ SQUARE = (4.4, 3.9)
 _LARGE = (8.8, 8.2)
 _LABELED = 20  # classes; with more, a number for each no longer fits
 _ANNOTATED = 30
+#: The rows and columns of a confusion matrix, as in scikit-learn and in the plots of dvc.yaml.
+CONFUSION_AXES = ("actual class, number", "predicted class, number")
 _STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 9.0,
@@ -77,7 +79,7 @@ def write(folder: Path, name: str, draw: Draw, size: tuple[float, float] = _INCH
     folder : Path
     name : str
     draw : callable
-        Draws on an empty figure in the inks that it is given.
+        Draws on an empty figure in the given inks.
     size : tuple of float
         Width and height in inches, at 200 pixels an inch.
     """
@@ -103,7 +105,7 @@ def write(folder: Path, name: str, draw: Draw, size: tuple[float, float] = _INCH
 def _style(inks: Inks) -> dict[Any, Any]:
     import matplotlib as mpl
 
-    # The defaults, too: a user's own matplotlibrc must not change bytes.
+    # The defaults, too: a user's matplotlibrc must not change bytes.
     defaults = {key: value for key, value in mpl.rcParamsDefault.items() if "backend" not in key}
     return {
         **defaults,
@@ -118,7 +120,7 @@ def _style(inks: Inks) -> dict[Any, Any]:
 
 
 def curves(column: str, head: pd.DataFrame, tuned: pd.DataFrame) -> Draw:
-    """Training and validation by epoch; fine-tuning goes on where the head ended.
+    """Return training and validation by epoch; fine-tuning continues where the head ended.
 
     Parameters
     ----------
@@ -157,7 +159,7 @@ def curves(column: str, head: pd.DataFrame, tuned: pd.DataFrame) -> Draw:
 
 
 def batches(table: pd.DataFrame) -> Draw:
-    """Loss of each batch of the head's training, and its running mean over an epoch."""
+    """Return the loss of each batch of the head's training, and its moving average."""
 
     def draw(figure: Figure, inks: Inks) -> None:
         axes = _axes(figure, inks, "loss", "batch")
@@ -178,7 +180,7 @@ def batches(table: pd.DataFrame) -> Draw:
 
 
 def calibration(table: pd.DataFrame) -> Draw:
-    """Accuracy over confidence with 95 % intervals, and how many images a bin has.
+    """Return accuracy over confidence with 95 % intervals, and the number of images per bin.
 
     Parameters
     ----------
@@ -188,8 +190,8 @@ def calibration(table: pd.DataFrame) -> Draw:
 
     def draw(figure: Figure, inks: Inks) -> None:
         top, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
-        _dress(top, inks, "how often it is right", "")
-        _dress(below, inks, "images", "probability of the first guess")
+        _dress(top, inks, "accuracy", "")
+        _dress(below, inks, "images", "probability of the predicted class")
         top.plot((0, 1), (0, 1), color=inks.text, linewidth=0.8, linestyle=":")
         right = (table["accuracy"] * table["count"]).round().astype(int)
         bounds = [wilson_interval(r, n) for r, n in zip(right, table["count"], strict=True)]
@@ -210,7 +212,7 @@ def calibration(table: pd.DataFrame) -> Draw:
 
 
 def sizes(width: pd.Series[int], height: pd.Series[int], image_size: int) -> Draw:
-    """Width and height of the images beside the square that the network sees."""
+    """Return width and height of the images with the square that the network sees."""
 
     def draw(figure: Figure, inks: Inks) -> None:
         from matplotlib.patches import Rectangle
@@ -236,7 +238,7 @@ def sizes(width: pd.Series[int], height: pd.Series[int], image_size: int) -> Dra
 
 
 def confusion(counts: npt.NDArray[np.int64]) -> Draw:
-    """Row: the class that it is; column: the class that was predicted; both by number.
+    """Return a confusion matrix: row = actual class, column = predicted class, both by number.
 
     Parameters
     ----------
@@ -247,11 +249,11 @@ def confusion(counts: npt.NDArray[np.int64]) -> Draw:
         from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
         n = len(counts)
-        axes = _axes(figure, inks, "is, class number", "predicted as, class number", grid=False)
+        axes = _axes(figure, inks, *CONFUSION_AXES, grid=False)
         rows = counts.sum(axis=1, keepdims=True)
         shares = np.divide(counts, rows, out=np.zeros(counts.shape), where=rows > 0)
         colors = LinearSegmentedColormap.from_list("scale", inks.scale)
-        # The root lets one mistake of a hundred be seen beside the diagonal.
+        # The square root makes one mistake in a hundred visible beside the diagonal.
         shown = axes.imshow(
             shares, cmap=colors, norm=PowerNorm(0.5, 0, 1), interpolation="nearest", aspect="equal"
         )
@@ -278,7 +280,7 @@ def confusion(counts: npt.NDArray[np.int64]) -> Draw:
 
 
 def confusion_size(classes: int) -> tuple[float, float]:
-    """Inches for a confusion matrix."""
+    """Return the size in inches of a confusion matrix."""
     return SQUARE if classes <= _LABELED else _LARGE
 
 
@@ -304,7 +306,7 @@ def _percent(axis: Any) -> None:
 
 
 def _plain(axes: Axes) -> None:
-    """Numbers as they are: matplotlib's own for a logarithmic scale need its mathematics."""
+    """Write plain numbers: matplotlib's labels of a logarithmic scale need its math font."""
     from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))

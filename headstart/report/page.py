@@ -1,8 +1,7 @@
-"""The page of a run: one file that needs nothing else and calls nobody.
+"""The page of a run: one self-contained file that makes no network requests.
 
-Class and file names are strangers' text, so every value goes through the template engine's
-escaping. The browser is told besides, by hash, which style and which script are ours, and that
-nothing may be fetched.
+Class and file names can hold any text, so the template engine escapes every value. A content
+security policy names the page's own style and script by hash and forbids everything else.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ def write(path: Path, content: Mapping[str, Any], figures: Path) -> None:
     path : Path
         The HTML file.
     content : mapping
-        What the template shows.
+        Values for the template.
     figures : Path
-        Folder of ``NAME-light.png`` and ``NAME-dark.png``; taken into the page.
+        Folder of ``NAME-light.png`` and ``NAME-dark.png``; embedded in the page.
     """
     environment = _environment()
     style, script = (_source(environment, name) for name in ("report.css", "report.js"))
@@ -62,19 +61,19 @@ def _data(file: Path) -> str:
 
 
 def _size(file: Path) -> tuple[int, int]:
-    """Pixels of a PNG on the page: half of its own, from its header."""
+    """Return the size of a PNG on the page: half of its own, from its header."""
     head = file.read_bytes()[16:24]
     return int.from_bytes(head[:4], "big") // 2, int.from_bytes(head[4:], "big") // 2
 
 
 def _hash(text: str) -> str:
-    """What a content security policy names an inline style or script by."""
+    """Return the hash by which a content security policy names an inline style or script."""
     digest = hashlib.sha256(text.encode()).digest()
     return "sha256-" + base64.b64encode(digest).decode("ascii")
 
 
 def _source(environment: Environment, name: str) -> str:
-    """A template's own text: style and script are inlined as they stand."""
+    """Return a template's own text: style and script are inlined unchanged."""
     return environment.loader.get_source(environment, name)[0] if environment.loader else ""
 
 
@@ -96,31 +95,31 @@ def _environment() -> Environment:
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """``0.9942`` as ``99.4 %``; what is not known as a dash."""
+    """Return ``0.9942`` as ``99.4 %``, and None as a dash."""
     if share is None:
         return "–"
     return f"{100 * share:.{digits}f}{_SPACE}%".replace("-", "\N{MINUS SIGN}")
 
 
 def points(change: float) -> str:
-    """A change of a share in percentage points, with its sign."""
+    """Return a change of a share in percentage points, with its sign."""
     return f"{100 * change:+.1f}{_SPACE}points".replace("-", "\N{MINUS SIGN}")
 
 
 def chance(probability: float) -> str:
-    """A probability of one image: never rounded to certainty."""
+    """Return a probability of one image, never rounded up to certainty."""
     if 0.9995 <= probability < 1:
         return f"> 99.9{_SPACE}%"
     return percent(probability)
 
 
-def number(value: float | None, form: str = ",") -> str:
-    """A number in a format of :func:`format`."""
-    return "–" if value is None else format(value, form).replace("-", "\N{MINUS SIGN}")
+def number(value: float | None, spec: str = ",") -> str:
+    """Return a number by a format specification, and None as a dash."""
+    return "–" if value is None else format(value, spec).replace("-", "\N{MINUS SIGN}")
 
 
 def size(count: int) -> str:
-    """Bytes as a person says them."""
+    """Return bytes with a readable unit."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
         if count >= scale:
             return f"{count / scale:,.1f}{_SPACE}{unit}"
@@ -128,7 +127,7 @@ def size(count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
+    """Return seconds with readable units."""
     if seconds < 120:
         return f"{seconds:.1f}{_SPACE}s"
     minutes, rest = divmod(round(seconds), 60)
@@ -138,24 +137,24 @@ def duration(seconds: float) -> str:
 
 
 def energy(wh: float) -> str:
-    """Watt-hours to two digits: they rest on an assumption."""
+    """Return watt-hours to two digits: they are an estimate."""
     if wh >= 1000:
         return f"{wh / 1000:,.2g}{_SPACE}kWh"
     return f"{wh:.2g}{_SPACE}Wh" if wh >= 0.01 else f"{1000 * wh:.2g}{_SPACE}mWh"
 
 
 def shown(value: object) -> str:
-    """A parameter as it stands in params.yaml."""
+    """Return a parameter as it is written in params.yaml."""
     if isinstance(value, (list, tuple)):
         return ", ".join(shown(item) for item in value) or "none"
     return f"{value:g}" if isinstance(value, float) else spelled(value)
 
 
 def short(name: str) -> str:
-    """A name that stands within a line; the page has the whole of it elsewhere."""
+    """Return a name shortened for a line; the page has all of it elsewhere."""
     return name if len(name) <= _SHORT else f"{name[: _SHORT - 1]}…"
 
 
 def breakable(name: str) -> Markup:
-    """A name with underscores that a line may break after."""
+    """Return a name with possible line breaks after underscores."""
     return Markup("_<wbr>").join(name.split("_"))

@@ -1,7 +1,9 @@
-"""A run as its files tell it: read, drawn, and rendered."""
+"""A run from its files: read them, draw the figures, render the page."""
 
 from __future__ import annotations
 
+import os
+import subprocess
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,23 +16,27 @@ from headstart._utils.machine import cores
 from headstart.backbones.record import BackboneRecord, read_backbone
 from headstart.datasets.csv_table import read_table
 from headstart.datasets.manifests import read_rejected, read_split
+from headstart.evaluation.environment import ENVIRONMENT
 from headstart.evaluation.passes import TABLE, passes_table
 from headstart.evaluation.predictions import Predictions, read_predictions
-from headstart.report import cost, dataset, figures, gallery, provenance, results
+from headstart.report import cost, figures, images, results
 from headstart.report import page as pages
 from headstart.report.parameters import MakeReportParams
-from headstart.report.thumbnails import kept
 from headstart.stage.page import Page
 from headstart.training.history import read_batches, read_epochs
 
 _CALIBRATION = {"bin": "int64", "confidence": "float64", "accuracy": "float64", "count": "int64"}
-#: A bound for releases: no stage watches it, so the page could not keep up with it.
+#: Bounds for releases: no stage depends on them, so the page could show outdated ones.
 _NOT_SHOWN = {"gate"}
+_SECONDS = 20  # for git on a slow disk; then the page does without a commit
+#: Paths that the run itself has written when the page is made.
+_WRITTEN = (":(exclude)data", ":(exclude)dvc.lock")
+_FILES_SHOWN = 12
 
 
 @dataclass(frozen=True)
 class Files:
-    """Where a run's files are."""
+    """The paths of a run's files."""
 
     images: Path
     manifest: Path
@@ -50,7 +56,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Run:
-    """What the files hold, checked by their readers.
+    """The contents of the files, checked by their readers.
 
     Attributes
     ----------
@@ -58,7 +64,7 @@ class Run:
     metrics : dict
         Scores of both models.
     images : DataFrame
-        The sample manifest: what was used.
+        The sample manifest: the images in use.
     predictions : Predictions
         Of the test split.
     backbone : BackboneRecord
@@ -80,7 +86,7 @@ class Run:
 
 
 def read(files: Files) -> Run:
-    """Read what the figures and the page are made of."""
+    """Read the files that the figures and the page are made of."""
     metrics = read_json(files.metrics)
     return Run(
         files=files,
@@ -128,7 +134,7 @@ def show(run: Run, drawn: Path, page: Page, seed: int, params: MakeReportParams)
     """
     classes = run.metrics["classes"]
     counts = results.confusion(run.predictions, classes)
-    chosen = gallery.choose(run.predictions, params.images, seed)
+    chosen = images.choose(run.predictions, params.images, seed)
     content: dict[str, Any] = {
         "metrics": run.metrics,
         "backbone": run.backbone,
@@ -138,23 +144,24 @@ def show(run: Run, drawn: Path, page: Page, seed: int, params: MakeReportParams)
         "classes": results.classes(run.metrics, run.images, counts),
         "trained": len(run.epochs) + len(run.tuned),
         "tuning": len(run.tuned) > 0,
-        "cards": gallery.cards(chosen, run.predictions, classes, run.files.images, run.images),
-        "data": dataset.counted(run.images),
-        "sizes": dataset.sized(run.images),
-        "aside": dataset.aside(
-            read_rejected(run.files.rejected), partial(kept, run.files.rejected_images)
+        "cards": images.cards(chosen, run.predictions, classes, run.files.images, run.images),
+        "data": images.counted(run.images),
+        "sizes": images.sized(run.images),
+        "rejected": images.rejected(
+            read_rejected(run.files.rejected),
+            partial(images.rejected_thumbnail, run.files.rejected_images),
         ),
         "exported": cost.exported(run.files.export_folder, read_json(run.files.export_metrics)),
-        "commit": provenance.commit(),
+        "commit": commit(),
         "params": {key: value for key, value in page.params.items() if key not in _NOT_SHOWN},
-        **_journal(run.files.run_statistics, params),
+        **_statistics(run.files.run_statistics, params),
     }
     pages.write(page.path, content, drawn)
 
 
-def _journal(folder: Path, params: MakeReportParams) -> dict[str, Any]:
-    """What the run cost, and the machine; features of others come without statistics."""
-    environment = _read(folder / "environment.json", {})
+def _statistics(folder: Path, params: MakeReportParams) -> dict[str, Any]:
+    """Return the run's cost and machine; features from elsewhere come without statistics."""
+    environment = _read(folder / ENVIRONMENT, {})
     table = _read(folder / TABLE, passes_table({}, 0))
     extraction = _read(folder / "extract_features.json", {})
     busy = int(environment.get("cores", cores()))
@@ -168,3 +175,53 @@ def _journal(folder: Path, params: MakeReportParams) -> dict[str, Any]:
 def _read(path: Path, otherwise: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = read_json(path) if path.exists() else otherwise
     return found
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit, and how the tree differed from it.
+
+    Attributes
+    ----------
+    sha : str
+        40 hexadecimal digits.
+    subject : str
+        First line of its message.
+    changed : tuple of str
+        Tracked files that differed from it, without the run's own outputs; at most 12.
+    more : int
+        Number of further ones.
+    """
+
+    sha: str
+    subject: str
+    changed: tuple[str, ...]
+    more: int
+
+
+def commit() -> Commit | None:
+    """Return the commit of the current folder; None without git, a repository, or a commit."""
+    head = _git("log", "-1", "--format=%H%n%s")
+    status = _git(
+        "status", "--porcelain=v1", "-z", "--untracked-files=no", "--no-renames", "--", ".",
+        *_WRITTEN,
+    )  # fmt: skip
+    if head is None or status is None:
+        return None
+    sha, _, subject = head.partition("\n")
+    changed = [line[3:] for line in status.split("\0") if line]
+    shown = tuple(changed[:_FILES_SHOWN])
+    return Commit(sha.strip(), subject.strip(), shown, len(changed) - len(shown))
+
+
+def _git(*words: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *words],
+            # Reading must not take the lock that somebody else's commit needs.
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+            capture_output=True, timeout=_SECONDS, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None

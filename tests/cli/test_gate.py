@@ -23,7 +23,7 @@ OPEN: dict[str, Any] = {
     "min_accuracy_low": None,
     "min_macro_f1": None,
     "max_loss": None,
-    "max_calibration_error": None,
+    "max_expected_calibration_error": None,
     "not_worse_than_release": False,
     "release_tags": "v*",
     "significance": 0.05,
@@ -48,7 +48,8 @@ stages:
 MAKE = f"""\
 import json
 answers = open("answers.txt").read().strip()
-rows = ["image_id,path,label,predicted,head_0,head_1,model_0,model_1"]
+rows = ["image_id,path,label,predicted,head_probability_0,head_probability_1"
+        ",model_probability_0,model_probability_1"]
 for i, answer in enumerate(answers):
     rows.append(f"{{i:064x}},{{i}}.png,a,{{'a' if answer == '1' else 'b'}},1,0,1,0")
 open("predictions.csv", "w").write("\\n".join(rows) + "\\n")
@@ -104,7 +105,7 @@ def project(released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("min_macro_f1", 0.89, False),
         ("max_loss", 0.3, True),
         ("max_loss", 0.2, False),
-        ("max_calibration_error", 0.01, False),
+        ("max_expected_calibration_error", 0.01, False),
     ],
 )
 def test_a_bound_holds_or_passes(bound: str, value: float, passed: bool) -> None:

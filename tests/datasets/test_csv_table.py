@@ -88,18 +88,12 @@ def test_predictions_round_trip_bit_for_bit(
     table = hnp.arrays(np.float32, (n, len(classes)), elements=st.floats(0, 1, width=32))
     labels = data.draw(st.lists(st.sampled_from(classes), min_size=n, max_size=n))
     paths = data.draw(st.lists(TEXT, min_size=n, max_size=n))
-    rows = pd.DataFrame(
-        {
-            "image_id": [f"{i:064x}" for i in range(n)],
-            "path": paths,
-            "label": labels,
-            "predicted": labels[::-1],
-        }
-    ).astype("str")
-    wanted = Predictions(rows, data.draw(table), data.draw(table))
+    columns = {"image_id": [f"{i:064x}" for i in range(n)], "path": paths, "label": labels}
+    images = pd.DataFrame(columns, dtype="str")
+    wanted = Predictions.record(images, classes, data.draw(table), data.draw(table))
     write_predictions(tmp_path / "p.csv", wanted)
     found = read_predictions(tmp_path / "p.csv", sorted(classes))
-    pd.testing.assert_frame_equal(found.rows, rows)
+    pd.testing.assert_frame_equal(found.rows, wanted.rows)
     assert found.head.tobytes() == wanted.head.tobytes()
     assert found.model.tobytes() == wanted.model.tobytes()
 
@@ -107,9 +101,9 @@ def test_predictions_round_trip_bit_for_bit(
 @pytest.mark.parametrize(
     ("change", "classes", "told"),
     [
-        ({"model": [[1.5, 0.0]]}, ["a", "b"], "no probabilities"),
+        ({"model": [[1.5, 0.0]]}, ["a", "b"], "not probabilities"),
         ({"model": [[np.nan, 0.0]]}, ["a", "b"], "could not convert"),
-        ({"label": ["z"]}, ["a", "b"], "'z' is no class"),
+        ({"label": ["z"]}, ["a", "b"], "'z' is not a class"),
         ({}, ["a", "b", "c"], "3 classes"),
     ],
 )
@@ -122,7 +116,7 @@ def test_spoiled_predictions_are_refused(
     )
     write_predictions(
         tmp_path / "p.csv",
-        Predictions(rows, np.array(values["head"], "f4"), np.array(values["model"], "f4")),
+        Predictions(rows, np.array(values["head"]), np.array(values["model"])),
     )
     with pytest.raises(CorruptFileError, match=told):
         read_predictions(tmp_path / "p.csv", classes)

@@ -7,13 +7,23 @@ import warnings
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from headstart.evaluation import metrics as measures
+from headstart.evaluation.metrics import Scored
+from headstart.evaluation.parameters import GateParams
+from headstart.evaluation.predictions import (
+    Predictions,
+    indices,
+    read_predictions,
+    write_predictions,
+)
 from headstart.training.head import activate
-from headstart.training.scores import mean_loss
+from tests.conftest import ROOT
 
 Case = tuple[npt.NDArray[np.float64], npt.NDArray[np.float32], npt.NDArray[np.int64]]
 
@@ -123,11 +133,85 @@ def test_calibration_counts_every_image_once(n: int, k: int, bins: int, seed: in
         assert edges[i] - 1e-9 <= found.confidence[i] <= edges[i + 1] + 1e-9
 
 
-def test_all_zero_sigmoids_are_no_success() -> None:
-    """102 sigmoids that all say no are right in 99 % of their outputs, and of no use at all."""
+@settings(max_examples=30, deadline=None)
+@given(n=st.integers(1, 30), k=st.integers(2, 6), seed=st.integers(0, 99), scale=st.integers(0, 40))
+def test_metrics_of_predictions_are_those_of_their_file(
+    n: int, k: int, seed: int, scale: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    generator = np.random.default_rng(seed)
+    classes = [f"class {i}" for i in range(k)]
+    labels = [classes[i] for i in generator.integers(0, k, n)]
+    images = pd.DataFrame({"image_id": map(str, range(n)), "path": map(str, range(n))})
+    head, model = (activate("softmax", generator.normal(0, scale, (n, k))) for _ in range(2))
+    made = Predictions.record(images.assign(label=labels), classes, head, model)
+    path = tmp_path_factory.mktemp("predictions") / "predictions.csv"
+    write_predictions(path, made)
+    found = read_predictions(path, classes)
+    assert np.array_equal(found.head, made.head)
+    assert np.array_equal(found.model, made.model)
+    pd.testing.assert_frame_equal(found.rows, made.rows)
+    for activation in ("softmax", "sigmoid"):
+        measured = [
+            measures.measure(
+                Scored(indices(each.rows["label"], classes), each.model, activation, 2), classes
+            )
+            for each in (made, found)
+        ]
+        assert measured[0] == measured[1]
+    guesses = [classes[i] for i in found.model.argmax(axis=1)]
+    assert guesses == list(found.rows["predicted"])
+
+
+def test_the_last_bits_of_a_probability_change_no_metric() -> None:
+    """Two CPUs whose matrix products differ in the last bits record the same."""
+    generator = np.random.default_rng(7)
+    exact = activate("softmax", generator.normal(0, 3, (200, 5))).astype(np.float64)
+    other = exact * (1 + generator.uniform(-1e-15, 1e-15, exact.shape))
+    assert (exact != other).any()
+    images = pd.DataFrame({"image_id": map(str, range(200)), "path": "", "label": "a"})
+    one, two = (Predictions.record(images, "abcde", each, each).model for each in (exact, other))
+    assert np.array_equal(one, two)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_losses_are_those_of_scikit_learn(activation: str) -> None:
+    from sklearn.metrics import log_loss
+
+    generator = np.random.default_rng(3)
+    logits, labels = generator.normal(0, 2, (300, 4)), generator.integers(0, 4, 300)
+    probabilities = activate(activation, logits).astype(np.float64)
+    if activation == "softmax":
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        wanted = log_loss(labels, probabilities, labels=range(4))
+    else:
+        each = [log_loss(labels == i, probabilities[:, i], labels=[False, True]) for i in range(4)]
+        wanted = float(np.mean(each))
+    found = measures.cross_entropy(Scored(labels, probabilities, activation))
+    assert found == pytest.approx(wanted, rel=1e-9)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_a_confident_mistake_has_a_finite_loss(activation: str) -> None:
+    scored = Scored(np.array([1]), np.array([[1.0, 0.0]]), activation)
+    assert measures.cross_entropy(scored) == pytest.approx(-math.log(1e-7), rel=1e-6)
+
+
+def test_the_table_names_each_metric_once_and_its_bounds() -> None:
+    keys = [metric.key for metric in measures.METRICS]
+    assert len(set(keys)) == len(keys)
+    bounds = {metric.bound for metric in measures.METRICS if metric.gate}
+    assert bounds <= set(GateParams.model_fields)
+    assert {"min_accuracy", "max_loss"} <= bounds
+    document = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    assert bounds <= set(document["gate"])
+
+
+def test_sigmoids_that_are_all_zero_are_not_a_success() -> None:
+    """102 sigmoids that are all negative are correct in 99 % of their outputs, and useless."""
     labels = np.arange(102)
     logits = np.full((102, 102), -4.6)
     probabilities = activate("sigmoid", logits)
     assert measures.binary_accuracy(probabilities, labels) == pytest.approx(101 / 102)
     assert measures.top_k_hits(probabilities, labels, 1) == 1
-    assert math.isclose(mean_loss(logits, labels, "sigmoid"), 0.05509, abs_tol=1e-3)
+    scored = Scored(labels, probabilities.astype(np.float64), "sigmoid")
+    assert math.isclose(measures.cross_entropy(scored), 0.05509, abs_tol=1e-3)

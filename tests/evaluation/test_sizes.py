@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import io
 import time
 from collections.abc import Callable
@@ -10,7 +11,20 @@ import pytest
 
 from headstart._utils.progress import Progress
 from headstart.evaluation import sizes
-from headstart.evaluation.sizes import Floats, Network, Pixels, durations, probabilities
+from headstart.evaluation.comparison import Paired, mcnemar
+from headstart.evaluation.metrics import wilson_interval
+from headstart.evaluation.sizes import (
+    AtSize,
+    Durations,
+    Floats,
+    Network,
+    Pixels,
+    csv_text,
+    durations,
+    probabilities,
+    table,
+    values,
+)
 from headstart.images.resize import pixels
 from tests.images.made import encoded
 from tests.stages.small_run import image
@@ -83,7 +97,7 @@ def test_sizes_take_turns_and_the_median_of_an_image_counts(
     found = durations([network(4), network(2)], [b""] * 10)
     assert order == [4, 2] * 11
     assert (found[4].decoding, found[4].network) == pytest.approx((4, 40))
-    assert found[2].together == pytest.approx(22)
+    assert found[2].total == pytest.approx(22)
 
 
 def test_time_of_a_batch_is_shared_by_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,3 +113,44 @@ def test_time_of_a_batch_is_shared_by_its_images(monkeypatch: pytest.MonkeyPatch
     found = durations([Network(8, run, run, 4, 1)], [stream.getvalue()] * 8)
     assert found[8].decoding == 0
     assert found[8].network == pytest.approx(100)
+
+
+FOUND = [
+    AtSize(224, 183, 198, Durations(1.0, 4.0), None),
+    AtSize(128, 168, 198, Durations(0.5, 2.0), Paired(198, 198, 163, 20, 5, 10, mcnemar(20, 5))),
+]
+
+
+def test_a_row_for_each_size_beside_the_trained_one() -> None:
+    head, trained, small = table(FOUND).splitlines()
+    assert "only at 224  only here" in head
+    assert " ".join(trained.split()) == ("224 92.4 % 87.9 % to 95.4 % trained 1.00 ms 4.00 ms 1.0")
+    assert " ".join(small.split()) == (
+        "128 84.8 % 79.2 % to 89.2 % -7.6 points 20 5 0.004 0.50 ms 2.00 ms 2.0"
+    )
+
+
+def test_the_same_for_programs() -> None:
+    trained, small = values(FOUND)
+    low, high = wilson_interval(168, 198)
+    assert small == {
+        "size": 128,
+        "images": 198,
+        "correct": 168,
+        "accuracy": 168 / 198,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "difference": pytest.approx(-15 / 198),
+        "only_trained_size_correct": 20,
+        "only_this_size_correct": 5,
+        "p": mcnemar(20, 5).p,
+        "decoding_ms": 0.5,
+        "network_ms": 2.0,
+        "times_as_fast": 2.0,
+    }
+    assert trained["p"] is None
+    assert trained["times_as_fast"] == 1
+    rows = list(csv.DictReader(io.StringIO(csv_text(FOUND))))
+    assert [row["size"] for row in rows] == ["224", "128"]
+    assert rows[0]["p"] == ""
+    assert float(rows[1]["accuracy"]) == small["accuracy"]

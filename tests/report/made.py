@@ -22,12 +22,11 @@ from headstart.backbones.record import (
 )
 from headstart.datasets.manifests import REJECTED, SPLIT, frame, write_rejected, write_split
 from headstart.datasets.shards import ShardWriter, shard_of
-from headstart.evaluation import evaluate
+from headstart.evaluation.evaluate import calibration_table, summarize
 from headstart.evaluation.parameters import EvaluateParams
-from headstart.evaluation.predictions import write_predictions
+from headstart.evaluation.predictions import Predictions, write_predictions
 from headstart.images.thumbnail_folder import Album
 from headstart.report.run import Files
-from headstart.training.classifier import Outputs
 from headstart.training.history import BATCHES, EPOCHS, write_batches, write_epochs
 from tests.training import models
 
@@ -60,7 +59,7 @@ class Plan:
     random_weights: bool = False
     epochs: int = 4
     tuning: int = 0
-    aside: Sequence[tuple[str, str, str]] = ()
+    rejected: Sequence[tuple[str, str, str]] = ()
     formats: Mapping[str, Any] = field(default_factory=dict)
     environment: bool = True
 
@@ -149,32 +148,26 @@ def _scores(files: Files, plan: Plan, images: pd.DataFrame) -> None:
     labels = np.array([classes.index(label) for label in test["label"]], np.int64)
     head = _outputs(labels, len(classes), plan.wrong, 1)
     model = _outputs(labels, len(classes), plan.wrong / 2, 2) if plan.tuned else head
+    predictions = Predictions.record(test, classes, head, model)
     params = EvaluateParams(top_k=2, calibration_bins=10)
-    facts = evaluate.facts(record, images)
-    facts |= {
+    facts = {
         "kind": "fine_tuned" if plan.tuned else "head",
         "random_weights": plan.random_weights,
         "chosen_because": "accuracy 0.5 -> 0.6",
     }
-    write_json(
-        files.metrics,
-        {
-            "head": evaluate.scores(head, labels, record, params),
-            "model": evaluate.scores(model, labels, record, params),
-            **facts,
-        },
-    )
-    write_predictions(files.predictions, evaluate.predicted(test, classes, head, model))
-    write_text(files.calibration, evaluate.calibration_csv(model, labels, 10))
+    write_json(files.metrics, summarize(predictions, images, record, record, params) | facts)
+    write_predictions(files.predictions, predictions)
+    calibration = calibration_table(predictions, classes, 10)
+    write_text(files.calibration, calibration.to_csv(index=False, lineterminator="\n"))
 
 
-def _outputs(labels: Any, classes: int, wrong: float, key: int) -> Outputs:
+def _outputs(labels: Any, classes: int, wrong: float, key: int) -> Any:
     generator = np.random.Generator(np.random.Philox(key=key))
     logits = generator.normal(size=(len(labels), classes))
     said = np.where(generator.random(len(labels)) < wrong, (labels + 1) % classes, labels)
     logits[np.arange(len(labels)), said] += generator.uniform(1, 9, len(labels))
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    return Outputs(logits, shares.astype(np.float32))
+    return shares.astype(np.float32)
 
 
 def _histories(files: Files, plan: Plan) -> None:
@@ -192,12 +185,12 @@ def _histories(files: Files, plan: Plan) -> None:
 
 
 def _rest(files: Files, plan: Plan) -> None:
-    rows = [dict(zip(REJECTED, row, strict=True)) for row in plan.aside]
+    rows = [dict(zip(REJECTED, row, strict=True)) for row in plan.rejected]
     write_rejected(files.rejected, frame(rows, REJECTED))
     files.rejected_images.mkdir()
     album, stream = Album(files.rejected_images), io.BytesIO()
     Image.new("RGB", (30, 20), (200, 30, 90)).save(stream, "JPEG")
-    for path, reason, _ in plan.aside:
+    for path, reason, _ in plan.rejected:
         if reason == "truncated":
             album.add(path, reason, stream.getvalue())
     files.backbone_folder.mkdir()
@@ -211,7 +204,7 @@ def _rest(files: Files, plan: Plan) -> None:
     formats = {"keras": {"pixels": {**agreement, "same_first_guess_share": 1.0}}, **plan.formats}
     write_json(files.export_metrics, {"formats": formats, "images": 9, "refused": 0})
     if plan.environment:
-        _journal(files.run_statistics)
+        _statistics(files.run_statistics)
 
 
 def _backbone(plan: Plan) -> BackboneRecord:
@@ -223,7 +216,7 @@ def _backbone(plan: Plan) -> BackboneRecord:
     )
 
 
-def _journal(folder: Path) -> None:
+def _statistics(folder: Path) -> None:
     entry = {"stage": "extract_features", "run": "another", "seconds": 3.0, "passes_done": 5}
     write_json(folder / "extract_features.json", {**entry, "seconds_per_pass": 0.01})
     row = {"stage": "extract_features", "ran": True, "passes_done": 5, "passes_cached": 20}

@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from ruamel.yaml import YAML
 
 from headstart.report import figures
 from headstart.training.history import BATCHES, EPOCHS
+from tests.conftest import ROOT
 
 
 def epochs(count: int) -> pd.DataFrame:
@@ -93,3 +95,11 @@ def test_text_is_as_dark_as_the_page_is_light() -> None:
 
     assert brightness(figures.LIGHT.text) < 100
     assert brightness(figures.DARK.text) > 150
+
+
+def test_confusion_has_the_same_axes_in_the_report_and_in_dvc() -> None:
+    plots = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
+    (plot,) = (values for entry in plots for name, values in entry.items() if "onfusion" in name)
+    (down,) = plot["y"].values()
+    assert [f"{axis} class, number" for axis in (down, plot["x"])] == [*figures.CONFUSION_AXES]
+    assert (plot["y_label"], plot["x_label"]) == ("actual class", "predicted class")

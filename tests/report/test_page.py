@@ -20,7 +20,7 @@ from headstart.stage.page import Page
 from headstart.stage.parameters import read_params
 from tests.report import made
 
-ASIDE = (
+REJECTED = (
     ("raw/cut.jpg", "truncated", "the jpeg ends too early, after 900 bytes"),
     ("raw/<img src=x onerror=alert(1)>.txt", "not_an_image", "it begins with b'<'"),
     ("raw/empty.png", "empty", "the file has no bytes"),
@@ -63,7 +63,7 @@ class Words(HTMLParser):
 def usual(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("usual")
     params = made.params_file(folder / "p.yaml", make_report={"watts_per_core": 12.5})
-    return render(folder, drawn, params, tuned=True, tuning=2, aside=ASIDE, each=12)
+    return render(folder, drawn, params, tuned=True, tuning=2, rejected=REJECTED, each=12)
 
 
 def test_the_page_needs_nothing_besides_itself(usual: str) -> None:
@@ -91,8 +91,8 @@ def test_only_our_style_and_script_may_run(usual: str) -> None:
 
 
 def test_strangers_names_are_text(tmp_path: Path, drawn: Path) -> None:
-    aside = [(f"raw/{name}", "truncated", "cut") for name in made.HOSTILE if "/" not in name]
-    text = render(tmp_path, drawn, classes=sorted(made.HOSTILE), each=3, aside=aside)
+    rejected = [(f"raw/{name}", "truncated", "cut") for name in made.HOSTILE if "/" not in name]
+    text = render(tmp_path, drawn, classes=sorted(made.HOSTILE), each=3, rejected=rejected)
     page = Words(text)
     assert [tag for tag, _ in page.tags].count("script") == 1
     for name in made.HOSTILE:
@@ -119,13 +119,13 @@ def test_what_was_run_is_said(usual: str) -> None:
         "A CPU <of> some kind", "XLA_FLAGS=<b>", "watts_per_core", "12.5", "learning_rate",
     ):  # fmt: skip
         assert said in text, said
-    assert "Both models on the same 36 test images. The validation split chose between" in text
+    assert "Both models on the same 36 test images. The choice between them was made on" in text
     assert "gate" not in re.findall(r"<h4>(.*?)</h4>", usual)
 
 
 def test_what_was_rejected_is_counted_named_and_shown(usual: str) -> None:
-    assert "3 files were not taken" in Words(usual).text
-    for path, reason, detail in ASIDE:
+    assert "3 files were rejected" in Words(usual).text
+    for path, reason, detail in REJECTED:
         assert all(said in Words(usual).text for said in (path, reason, detail))
     shown = [
         a for t, a in Words(usual).tags if t == "img" and (a["alt"] or "").startswith("rejected")
@@ -137,7 +137,7 @@ def test_the_energy_is_called_an_estimate_with_its_assumption(usual: str) -> Non
     text = " ".join(Words(usual).text.split()).replace("\N{NO-BREAK SPACE}", " ")
     # 36 s on 4 cores of 12.5 W each, and 20 cached passes of 0.01 s.
     assert "about 0.5 Wh, an estimate" in text
-    assert "Energy is an estimate, not a measurement: seconds × 4 cores × 12.5 W a core" in text
+    assert "Energy is an estimate, not a measurement: seconds × 4 cores × 12.5 W per core" in text
     assert "The 20 cached passes would have taken about 0.2 s" in text
 
 
@@ -153,7 +153,7 @@ def test_the_grid_is_drawn_by_the_seed_and_titled(tmp_path: Path, drawn: Path, u
     assert len(cards) == 30
     assert all(re.search(r"\d(\.\d)?\N{NO-BREAK SPACE}%", card) for card in cards)
     assert all(("✓" in card) != ("✗" in card) for card in cards)
-    again = render(tmp_path, drawn, tuned=True, tuning=2, aside=ASIDE, each=12)
+    again = render(tmp_path, drawn, tuned=True, tuning=2, rejected=REJECTED, each=12)
     assert (
         grid.split("figcaption")[1::2]
         == (
@@ -172,7 +172,7 @@ def test_few_classes_have_a_matrix_of_names_and_many_a_map_with_a_table(
     text = render(tmp_path, drawn, classes=classes, each=2, wrong=0.6, side=(8, 8))
     assert ('<table class="matrix' in text) == (count == 2)
     assert ("Confusion matrix of 21 classes" in text) == (count == 21)
-    assert "Most often mixed up" in text
+    assert "Most confused classes" in text
 
 
 def test_what_is_not_there_leaves_no_hole(tmp_path: Path, drawn: Path) -> None:
@@ -180,11 +180,11 @@ def test_what_is_not_there_leaves_no_hole(tmp_path: Path, drawn: Path) -> None:
         tmp_path, drawn, absent=["bee"], wrong=0.0, epochs=1, environment=False, side=(20, 20)
     )
     words = Words(text).text.replace("\N{NO-BREAK SPACE}", " ")
-    assert "None: every one of 12 test images was recognized." in words
-    assert "The head alone, on 12 test images. Chosen because" in words
+    assert "None: all 12 test images are classified correctly." in words
+    assert "The head-only model on 12 test images. Chosen because" in words
     assert "Both models" not in words
-    assert "No mistake among 12 test images." in words
-    assert "No file: all were usable images." in words
+    assert "No mistakes on 12 test images." in words
+    assert "None: all files were usable images." in words
     assert "Each has 20 × 20 pixels" in words
     row = next(row for row in text.split("<tr>") if 'data-value="bee"' in row)
     assert row.count("–") == 3  # precision, recall and F1
@@ -194,13 +194,13 @@ def test_what_is_not_there_leaves_no_hole(tmp_path: Path, drawn: Path) -> None:
 
 def test_a_fine_tuning_that_was_not_kept_is_said(tmp_path: Path, drawn: Path) -> None:
     text = render(tmp_path, drawn, tuning=2)
-    assert "chose between it and the fine-tuned one, never the test split." in text
+    assert "The choice between it and the fine-tuned model was made on the validation split" in text
 
 
 def test_a_run_without_epochs_is_shown(tmp_path: Path, drawn: Path) -> None:
     few = tmp_path / "figures"
     shutil.copytree(drawn, few, ignore=shutil.ignore_patterns("loss*", "accuracy*", "batches*"))
-    assert "No epoch was recorded." in render(tmp_path, few, epochs=0)
+    assert "No epochs were recorded." in render(tmp_path, few, epochs=0)
 
 
 def test_single_sigmoids_have_a_score_of_their_own(tmp_path: Path) -> None:
@@ -210,10 +210,10 @@ def test_single_sigmoids_have_a_score_of_their_own(tmp_path: Path) -> None:
     for name in ("head", "model"):
         metrics[name]["binary_accuracy"] = 0.75
     more = [row["title"] for row in results.scores(metrics)["rows"]]
-    assert more == [*titles, "Right outputs, each by itself"]
+    assert more == [*titles, "Accuracy of the single outputs"]
 
 
-def test_forms_of_any_name_and_depth_are_listed(tmp_path: Path, drawn: Path) -> None:
+def test_formats_of_any_name_and_depth_are_listed(tmp_path: Path, drawn: Path) -> None:
     agreement = {"probability_differs_at_most": 0.02, "same_first_guess": 8}
     text = render(tmp_path, drawn, formats={"tflite_int8": {"bytes": 5, "pixels": agreement}})
     assert "<td>tflite int8 · pixels</td><td>8</td><td>≤ 0.02</td>" in text

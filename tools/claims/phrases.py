@@ -19,7 +19,7 @@ def _run(result: Mapping[str, Any], which: str, claim: Claim) -> str:
     if claim.item == "3.9":
         said += f", loss {text.decimal(score['loss'], 3)}"
     if "binary_accuracy" in score:
-        no = text.decimal(score["binary_accuracy_of_saying_no"], 4)
+        no = text.decimal(score["binary_accuracy_all_negative"], 4)
         said += f"; binary accuracy {text.decimal(score['binary_accuracy'], 4)}, of saying no {no}"
     return said + _holds(claim, score, result)
 

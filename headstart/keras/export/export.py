@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 #: bit that another CPU or GPU gave may have been rounded the other way.
 _ROUNDED = 0.01
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating[Any]]
 Pixels = npt.NDArray[np.uint8]
 
 

@@ -1,7 +1,7 @@
-"""Raw images in a grid, each titled with its class and shape, as a PNG file.
+"""Grids of images as PNG files: raw images with class and shape, or with a prediction.
 
-Class names are strangers' text: they are drawn as they stand, shortened, and never read as
-formulas. The same images give the same bytes.
+Class names can hold any text: they are drawn literally, shortened, and never read as formulas. The
+same images give the same bytes.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from headstart.images.decode import INSPECTED
 
 _SIDE = 320  # pixels that a cell of the grid can show
 _INCHES, _DPI = 2.2, 150
-_LONGEST = 26  # letters of a class name over one cell
+_LABEL, _LINE = 26, 30  # letters of a class name, and of a line, over one cell
 
 
 @dataclass(frozen=True)
 class Raw:
-    """An image to be shown.
+    """An image to show.
 
     Attributes
     ----------
@@ -47,24 +47,60 @@ class Raw:
     @property
     def caption(self) -> str:
         """``label – shape``; the shape is that of the decoded array."""
-        name = plain(self.title)
-        short = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
-        return f"{short} – ({self.height}, {self.width}, 3)"
+        return f"{_short(self.title, _LABEL)} – ({self.height}, {self.width}, 3)"
 
 
-def reduced(content: bytes, side: int = _SIDE) -> npt.NDArray[np.uint8]:
-    """An image's pixels, RGB, upright, its proportions kept, no side longer than ``side``.
+@dataclass(frozen=True)
+class Guessed(Raw):
+    """An image and its most probable class; the title is the file's name.
+
+    Attributes
+    ----------
+    label : str
+    probability : float
+    """
+
+    label: str
+    probability: float
+
+    @property
+    def caption(self) -> str:
+        """The class, and below it the probability and the file."""
+        second = f"{100 * self.probability:.1f} % – {self.title}"
+        return f"{_short(self.label, _LINE)}\n{_short(second, _LINE)}"
+
+
+def guessed(content: bytes, file: str, label: str, probability: float) -> Guessed:
+    """Return an image file with its prediction.
 
     Raises
     ------
     ImageError
-        If the content is no image.
+        If the content is not an image.
+    """
+    pixels = reduced(content)
+    height, width, _ = pixels.shape
+    return Guessed(file, width, height, pixels, label, probability)
+
+
+def _short(text: str, longest: int) -> str:
+    shown = plain(text)
+    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
+
+
+def reduced(content: bytes, side: int = _SIDE) -> npt.NDArray[np.uint8]:
+    """Return an image's pixels, RGB, upright, in proportion, no side longer than ``side``.
+
+    Raises
+    ------
+    ImageError
+        If the content is not an image.
     """
     return np.asarray(thumbnails.reduced(content, INSPECTED, side))
 
 
 def draw_grid(images: Sequence[Raw], columns: int, target: Path) -> None:
-    """Write the grid, row by row; cells that are left stay empty.
+    """Write the grid, row by row; the remaining cells stay empty.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart.report.provenance import commit
+from headstart.report.run import commit
 
 
 def git(folder: Path, *words: str) -> str:
