@@ -266,6 +266,31 @@ def macro_f1(scored: Scored) -> float:
     return float(each.f1[each.support > 0].mean())
 
 
+def macro_auroc(scored: Scored) -> float | None:
+    """Return the mean area under the ROC curve of each class against the rest.
+
+    Undefined for a class without a test image, and for one that all test images have: such classes
+    do not count. None if no class is left. Equal probabilities count as half in order.
+
+    References
+    ----------
+    D. J. Hand, R. J. Till (2001), A simple generalisation of the area under the ROC curve for
+    multiple class classification problems. Machine Learning 45, 171-186.
+    """
+    import numpy as np
+
+    n, areas = len(scored.labels), []
+    for i, column in enumerate(scored.probabilities.T):
+        positive = scored.labels == i
+        count = int(positive.sum())
+        if 0 < count < n:
+            _, place, times = np.unique(column, return_inverse=True, return_counts=True)
+            ranks = (np.cumsum(times) - (times - 1) / 2)[place]
+            above = ranks[positive].sum() - count * (count + 1) / 2
+            areas.append(above / (count * (n - count)))
+    return float(np.mean(areas)) if areas else None
+
+
 def most_confused(confusion: npt.NDArray[np.int64], classes: Sequence[str]) -> list[dict[str, Any]]:
     """Return the most frequent pairs of an actual and another predicted class."""
     import numpy as np
@@ -347,6 +372,10 @@ METRICS = (
     Metric(
         "macro_f1", "Macro-averaged F1", macro_f1,
         gate=True, shown=frozenset(("report", "compare", "card")),
+    ),
+    Metric(
+        "macro_auroc", "Macro-averaged AUROC, one-vs-rest", macro_auroc,
+        style="decimal", gate=True, shown=frozenset(("report", "compare", "card")),
     ),
     Metric(
         "loss", "Loss", cross_entropy,

@@ -22,6 +22,7 @@ OPEN: dict[str, Any] = {
     "min_accuracy": None,
     "min_accuracy_low": None,
     "min_macro_f1": None,
+    "min_macro_auroc": None,
     "max_loss": None,
     "max_expected_calibration_error": None,
     "not_worse_than_release": False,
@@ -33,6 +34,7 @@ SCORES = {
     "accuracy_low": 0.85,
     "accuracy_high": 0.94,
     "macro_f1": 0.88,
+    "macro_auroc": 0.97,
     "loss": 0.3,
     "expected_calibration_error": 0.02,
 }
@@ -103,6 +105,7 @@ def project(released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("min_accuracy_low", 0.8, True),
         ("min_accuracy_low", 0.9, False),
         ("min_macro_f1", 0.89, False),
+        ("min_macro_auroc", 0.98, False),
         ("max_loss", 0.3, True),
         ("max_loss", 0.2, False),
         ("max_expected_calibration_error", 0.01, False),

@@ -82,6 +82,26 @@ def test_classes_are_measured_as_scikit_learn_does(case: Case) -> None:
     assert confusion.sum() == len(labels)
 
 
+def test_auroc_is_that_of_scikit_learn() -> None:
+    from sklearn.metrics import roc_auc_score
+
+    generator = np.random.default_rng(3)
+    labels = generator.integers(0, 6, 500)
+    probabilities = np.round(activate("softmax", generator.normal(0, 2, (500, 6))), 1)  # with ties
+    probabilities = (probabilities / probabilities.sum(axis=1, keepdims=True)).astype(np.float64)
+    wanted = roc_auc_score(labels, probabilities, multi_class="ovr", average="macro")
+    assert measures.macro_auroc(Scored(labels, probabilities)) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_classes_without_a_positive_do_not_count_in_auroc() -> None:
+    labels = np.array([0, 0, 1, 1])  # and no image of class 2
+    probabilities = np.array([[0.8, 0.1, 0.1], [0.4, 0.3, 0.3], [0.5, 0.4, 0.1], [0.1, 0.9, 0.0]])
+    assert measures.macro_auroc(Scored(labels, probabilities)) == (0.75 + 1.0) / 2
+    alone = Scored(np.zeros(4, np.int64), probabilities)
+    assert measures.macro_auroc(alone) is None
+    assert "macro_auroc" not in measures.measure(alone, ["a", "b", "c"])
+
+
 def test_top_k_is_scikit_learns_and_ends_at_all(case: Case) -> None:
     from sklearn.metrics import top_k_accuracy_score
 
