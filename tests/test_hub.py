@@ -14,7 +14,7 @@ from headstart.evaluation.predictions import read_predictions
 from headstart.export.formats import FORMATS, FormatName
 from headstart.export.parity_images import load, locate
 from headstart.export.record import read_exported
-from headstart.serving import classifier
+from headstart.serving.models import load_classifier
 from headstart.training.model_folder import read_model
 from tests.keras.networks import hub_modules
 from tests.stages import small_run
@@ -68,7 +68,7 @@ def test_the_exported_model_says_what_was_evaluated(run: SmallRun) -> None:
     rows = locate(told.rows, read_split(run.manifest))
     _, pixels = load(run.images, rows, 32)
     for form in RUN:
-        said = classifier.load(run.folder / "out", form)(pixels)
+        said = load_classifier(run.folder / "out", form)(pixels)
         np.testing.assert_allclose(said, told.model, atol=1e-5)
 
 

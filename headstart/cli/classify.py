@@ -23,10 +23,10 @@ from headstart.cli.reading import Reading, listed
 
 if TYPE_CHECKING:
     from headstart.report.grids import Guessed
-    from headstart.serving.imagenet import ImageNetClassifier
     from headstart.serving.inputs import Input, Listing
-    from headstart.serving.prediction import Floats, Outcome
-    from headstart.serving.rows import Format
+    from headstart.serving.models import Classifier, Floats
+    from headstart.serving.prediction import Outcome
+    from headstart.serving.results import Format
 
 _DRAWN, _COLUMNS = 100, 5  # images of the grid: with more, nobody looks at any
 _LARGEST_SIDE = 1024
@@ -82,7 +82,7 @@ def classify(
     if not imagenet:
         raise ParameterError(_WHICH)
     from headstart.images.decode import Limits
-    from headstart.serving.imagenet import choose, load
+    from headstart.serving.models import choose, load_imagenet
     from headstart.serving.prediction import predict as outcomes
     from headstart.serving.prediction import refusals
 
@@ -98,7 +98,7 @@ def classify(
         for _ in reading.of(refusals(listing.inputs, limits), "Reading", bar=False):
             pass
         reading.end()
-    classifier = load(choice)
+    classifier = load_imagenet(choice)
     terminal = sys.stdout.isatty()
     told = _Told(classifier, listing, form or ("table" if terminal else "jsonl"), top, target)
     found = outcomes(classifier, listing.inputs, limits, keep=target is not None)
@@ -149,29 +149,29 @@ class _Told:
 
     def __init__(
         self,
-        classifier: ImageNetClassifier,
+        classifier: Classifier,
         listing: Listing,
         form: Format,
         top: int,
         target: Path | None,
     ) -> None:
-        from headstart.serving.imagenet_rows import writer
+        from headstart.serving.results import writer
 
         self.classifier, self.top, self.target = classifier, top, target
         self.cells: list[Guessed] = []
-        head, self.write = writer(form, listing.inputs, classifier.names, top)
+        head, self.write = writer(form, listing.inputs, classifier.classes, top, classifier.names)
         if head and listing.inputs:
             typer.echo(head)
 
     def one(self, outcome: Outcome, probabilities: Floats) -> None:
         """Tell one input that could be read."""
-        from headstart.serving.answers import answer
+        from headstart.serving.results import answer
 
         said = answer(probabilities, self.classifier.classes, self.top)
         typer.echo(self.write(outcome.input, said))
         if self.target is not None and len(self.cells) < _DRAWN:
             from headstart.report.grids import guessed
-            from headstart.serving.imagenet_rows import spoken
+            from headstart.serving.results import spoken
 
             name = Path(outcome.input.name).name
             label = spoken(self.classifier.names[said.guesses[0].label])

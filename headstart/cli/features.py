@@ -57,14 +57,14 @@ def features(
         raise ParameterError(f"`--output` must end in .npy. Got {str(output)!r} instead.")
     from headstart._utils.disk import require_room
     from headstart.images.decode import Limits
-    from headstart.serving.feature_file import check_place, feature_file, names_beside
-    from headstart.serving.features import load
+    from headstart.serving.models import load_features
     from headstart.serving.prediction import predict as outcomes
+    from headstart.serving.results import check_place, feature_file, names_beside
 
     limits = Limits(tuple(accept), min_side, max_pixels, max_image_bytes)
     listing = listed(images)
     check_place(output)
-    extractor = load(model, form, layer)
+    extractor = load_features(model, form, layer)
     size = 4 * len(listing.inputs)
     for side in extractor.shape:
         size *= side

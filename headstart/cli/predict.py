@@ -28,10 +28,10 @@ from headstart.cli.reading import Reading, listed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from headstart.serving.classifier import Classifier
     from headstart.serving.inputs import Listing
-    from headstart.serving.prediction import Floats, Outcome
-    from headstart.serving.rows import Format
+    from headstart.serving.models import Classifier, Floats
+    from headstart.serving.prediction import Outcome
+    from headstart.serving.results import Format
 
 
 @command(
@@ -69,12 +69,12 @@ def predict(
 ) -> None:
     """Print a row for each image that could be read."""
     from headstart.images.decode import Limits
-    from headstart.serving.classifier import load
+    from headstart.serving.models import load_classifier
     from headstart.serving.prediction import predict as outcomes
 
     limits = Limits(tuple(accept), min_side, max_pixels, max_image_bytes)
     listing = listed(images)
-    classifier = load(model, form)
+    classifier = load_classifier(model, form)
     terminal = sys.stdout.isatty()
     chosen = output or ("table" if terminal else "jsonl")
     names = shown_names(classifier.classes, capitals=capitals)
@@ -100,7 +100,7 @@ class _Told:
         threshold: float,
         out_folder: Path | None,
     ) -> None:
-        from headstart.serving.rows import writer
+        from headstart.serving.results import writer
         from headstart.serving.sorting import Sorter
 
         self.classes, self.names = classifier.classes, names
@@ -112,7 +112,7 @@ class _Told:
 
     def one(self, outcome: Outcome, probabilities: Floats) -> None:
         """Tell one input that could be read."""
-        from headstart.serving.answers import answer
+        from headstart.serving.results import answer
 
         if self.sorter is not None:
             own = answer(probabilities, self.classes, self.top, self.threshold)

@@ -12,7 +12,8 @@ import typer
 
 if TYPE_CHECKING:
     from headstart.serving.inputs import Listing
-    from headstart.serving.prediction import Floats, Outcome
+    from headstart.serving.models import Floats
+    from headstart.serving.prediction import Outcome
 
 #: Exit codes besides those of errors.
 SOME_UNREADABLE = 3

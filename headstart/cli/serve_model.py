@@ -71,7 +71,7 @@ def serve_model(  # noqa: PLR0913, PLR0917 - an argument is an option of the com
 
     from headstart.images.decode import Limits
     from headstart.serving.app import build
-    from headstart.serving.classifier import load
+    from headstart.serving.models import load_classifier
     from headstart.serving.server import is_loopback, serve
     from headstart.serving.service import Settings
 
@@ -86,7 +86,7 @@ def serve_model(  # noqa: PLR0913, PLR0917 - an argument is an option of the com
         hosts=tuple(allow_host or ()),
         origins=tuple(allow_origin or ()),
     )
-    app = build(load(model, form), settings)
+    app = build(load_classifier(model, form), settings)
     if not is_loopback(host):
         typer.echo(
             f"Warning: {host} can be reached from other machines. Whoever reaches it can use the "

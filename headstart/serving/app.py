@@ -16,12 +16,11 @@ from starlette.middleware.cors import CORSMiddleware
 
 from headstart._utils.errors import ImageError
 from headstart.serving import rest
-from headstart.serving.answers import Answer, answer
-from headstart.serving.bodies import Upload, files
-from headstart.serving.classifier import Classifier
 from headstart.serving.guard import Guard
 from headstart.serving.metrics import CONTENT_TYPE, Measured
-from headstart.serving.refusals import RefusedError, status_of
+from headstart.serving.models import Classifier
+from headstart.serving.requests import RefusedError, Upload, files, status_of
+from headstart.serving.results import Answer, answer, guess_record
 from headstart.serving.service import Service, Settings
 
 _PAGE = {
@@ -36,7 +35,7 @@ _READS = ["GET", "HEAD"]
 
 
 def build(classifier: Classifier, settings: Settings) -> FastAPI:
-    """The application."""
+    """Return the application that serves a model."""
     service = Service(classifier, settings)
 
     @asynccontextmanager
@@ -71,13 +70,14 @@ def build(classifier: Classifier, settings: Settings) -> FastAPI:
 
 
 def _add_page(app: FastAPI, service: Service) -> None:
-    """The page, and what is said of the service itself."""
+    """Add the page, the description of the model, health and metrics."""
     for path, (name, kind) in _PAGE.items():
         content = (resources("headstart.serving") / "page" / name).read_bytes()
         app.add_api_route(path, _sends(content, kind), methods=_READS)
 
-    model = service.classifier.model
-    settings = service.settings
+    model, settings = service.classifier.record, service.settings
+    if model is None:
+        raise TypeError("only exported models are served")
 
     async def about() -> JSONResponse:
         return JSONResponse(
@@ -88,7 +88,7 @@ def _add_page(app: FastAPI, service: Service) -> None:
                 "kind": model.kind,
                 "activation": model.activation,
                 "backbone": model.backbone.name,
-                "form": service.classifier.form,
+                "export_format": service.classifier.format,
                 "formats": list(settings.limits.formats),
                 "max_image_bytes": min(settings.limits.max_bytes, settings.max_body),
                 "max_pixels": settings.limits.max_pixels,
@@ -108,7 +108,7 @@ def _add_page(app: FastAPI, service: Service) -> None:
 
 
 def _add_predict(app: FastAPI, service: Service) -> None:
-    """``POST /predict``."""
+    """Add ``POST /predict``."""
 
     async def predict(request: Request) -> JSONResponse:
         top, threshold = _options(request)
@@ -131,7 +131,7 @@ def _add_predict(app: FastAPI, service: Service) -> None:
 
 
 def _add_rest(app: FastAPI, service: Service) -> None:
-    """TensorFlow Serving's form."""
+    """Add TensorFlow Serving's routes."""
     settings, classifier = service.settings, service.classifier
 
     def understood(body: bytes) -> rest.Asked:
@@ -193,7 +193,7 @@ def _options(request: Request) -> tuple[int, float]:
 
 
 async def _uploads(request: Request, stream: Any, max_images: int) -> list[Upload]:
-    """The images of a body: multipart, or the bytes of one."""
+    """Return the images of a body: multipart, or the bytes of one image."""
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind == "multipart/form-data":
         return await files(request, stream, max_images)
@@ -201,8 +201,8 @@ async def _uploads(request: Request, stream: Any, max_images: int) -> list[Uploa
         return [Upload(None, b"".join([chunk async for chunk in stream]))]
     raise RefusedError(
         415,
-        f"The body is called {kind[:100]!r}. Send multipart/form-data (curl -F file=@photo.jpg) or "
-        "one image's bytes (curl -H 'Content-Type: image/jpeg' --data-binary @photo.jpg).",
+        f"The content type is {kind[:100]!r}. Send multipart/form-data (curl -F file=@photo.jpg) "
+        "or one image's bytes (curl -H 'Content-Type: image/jpeg' --data-binary @photo.jpg).",
     )
 
 
@@ -213,7 +213,7 @@ def _result(upload: Upload, said: Answer | ImageError) -> dict[str, Any]:
         "file": upload.name,
         "label": said.label,
         "probability": said.probability,
-        "top": [{"label": one.label, "probability": one.probability} for one in said.guesses],
+        "top": [guess_record(guess) for guess in said.guesses],
     }
 
 
@@ -230,4 +230,4 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 
 async def _internal_error(_: Request, error: Exception) -> Response:  # noqa: ARG001 - uvicorn logs it
-    return RefusedError(500, "Something failed here; the service's log says what.").response()
+    return RefusedError(500, "The service failed; its log says why.").response()

@@ -1,4 +1,4 @@
-"""What the service counts, in Prometheus' text form."""
+"""Counters of the service, in Prometheus' text format."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64)
 class Metrics:
     """Counters of one service; labels take few values, none of them a stranger's."""
 
-    def __init__(self, *, form: str, classes: int) -> None:
+    def __init__(self, *, export_format: str, classes: int) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "headstart_requests", "Answers by route and status.", ["route", "status"],
@@ -30,7 +30,7 @@ class Metrics:
             ["route"], buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
         self.images = Counter(
-            "headstart_images", "Images by what came of them: `classified`, or why not.",
+            "headstart_images", "Images by outcome: `classified`, or the reason why not.",
             ["outcome"], registry=self.registry,
         )  # fmt: skip
         self.batch = Histogram(
@@ -42,13 +42,13 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         info = Gauge(
-            "headstart_model", "1; the labels say which form runs and how many classes it knows.",
-            ["form", "classes"], registry=self.registry,
+            "headstart_model", "1; the labels name the export format and the number of classes.",
+            ["format", "classes"], registry=self.registry,
         )  # fmt: skip
-        info.labels(form, str(classes)).set(1)
+        info.labels(export_format, str(classes)).set(1)
 
     def text(self) -> bytes:
-        """All of it."""
+        """Return all metrics as text."""
         return generate_latest(self.registry)
 
 
@@ -59,7 +59,7 @@ class Measured:
         self.app, self.metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and count its answer."""
+        """Pass a request on and count its answer."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -74,7 +74,7 @@ class Measured:
         try:
             await self.app(scope, receive, counted)
         finally:
-            # The route's pattern, never what was asked for: that could take any value.
+            # The route's pattern, never the path itself, which could take any value.
             route = getattr(scope.get("route"), "path", "none")
             self.metrics.requests.labels(route, str(status)).inc()
             self.metrics.seconds.labels(route).observe(time.perf_counter() - start)

@@ -1,8 +1,7 @@
-"""Images through a model: read, decoded and passed in threads, answered in order.
+"""Run images through a model: read, decode and pass them in threads, in the order of the inputs.
 
-As in extraction, worker threads do everything that takes time and the thread that called takes the
-results, so that memory holds a few images however many there are; unlike there, the results come
-in the order of the inputs.
+Worker threads do everything that takes time and the calling thread takes the results, so memory
+holds a few images however many there are.
 """
 
 from __future__ import annotations
@@ -12,56 +11,33 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from headstart._utils.errors import ImageError
 from headstart._utils.machine import cores
 from headstart.images.decode import Limits
 from headstart.images.resize import pixels
 from headstart.serving.inputs import Input, read_file
+from headstart.serving.models import Floats, Model
 
-#: Threads where addresses are among the inputs: a server's answer is waited for, not computed.
+#: Threads if addresses are among the inputs: these wait for servers instead of computing.
 _REMOTE_WORKERS = 8
-
-Pixels = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
-
-
-class Function(Protocol):
-    """What images pass through: :class:`headstart.serving.classifier.Classifier`, for one."""
-
-    @property
-    def size(self) -> int:
-        """Side of the images in pixels."""
-
-    @property
-    def batch(self) -> int:
-        """Images that a call should have; 1 where more bring nothing."""
-
-    @property
-    def calls(self) -> int:
-        """Calls that run at the same time."""
-
-    def __call__(self, pixels: Pixels, /) -> Floats:
-        """uint8 (n, size, size, 3) to a row for each image; called from several threads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one input.
+    """The outcome of one input.
 
     Attributes
     ----------
     input : Input
     output : ndarray, float32, or None
-        What the function gave for it; None where it could not be read.
+        The model's output; None if the input could not be read.
     fault : ImageError or None
-        Why not.
+        The reason it could not be read.
     content : bytes
-        The file, if it was asked to be kept.
+        The file's bytes, if they were to be kept.
     """
 
     input: Input
@@ -71,34 +47,34 @@ class Outcome:
 
 
 def predict(
-    function: Function, inputs: Sequence[Input], limits: Limits, *, keep: bool = False
+    model: Model, inputs: Sequence[Input], limits: Limits, *, keep: bool = False
 ) -> Iterator[Outcome]:
-    """One outcome for each input, in their order.
+    """Yield one outcome for each input, in their order.
 
     Parameters
     ----------
-    function : Function
+    model : Model
     inputs : sequence of Input
     limits : Limits
-        What is accepted as an image.
+        Limits of accepted images.
     keep : bool
-        Whether the files' bytes come with the outcomes.
+        Whether outcomes carry the files' bytes.
     """
-    workers = max(cores(), function.calls)
+    workers = max(cores(), model.calls)
     if any(one.remote for one in inputs):
         workers = max(workers, _REMOTE_WORKERS)
     iterator = iter(inputs)
     waiting: deque[Future[list[Outcome]]] = deque()
     executor = ThreadPoolExecutor(workers, thread_name_prefix="predict")
     try:
-        # A few tasks a worker keep all of them busy although results are taken in order, and bound
-        # what is in memory.
+        # A few tasks per worker keep all of them busy although results are taken in order, and
+        # bound the memory.
         while True:
             while len(waiting) < 4 * workers:
-                chunk = list(islice(iterator, function.batch))
+                chunk = list(islice(iterator, model.batch))
                 if not chunk:
                     break
-                waiting.append(executor.submit(_run, function, chunk, limits, keep))
+                waiting.append(executor.submit(_run, model, chunk, limits, keep))
             if not waiting:
                 return
             yield from waiting.popleft().result()
@@ -106,27 +82,27 @@ def predict(
         executor.shutdown(cancel_futures=True)
 
 
-def _run(function: Function, chunk: Sequence[Input], limits: Limits, keep: bool) -> list[Outcome]:
+def _run(model: Model, chunk: Sequence[Input], limits: Limits, keep: bool) -> list[Outcome]:
     outcomes: list[Outcome] = []
     batch = []
     for one in chunk:
         try:
             content = read(one, limits)
-            batch.append(pixels(content, function.size, limits))
+            batch.append(pixels(content, model.size, limits))
         except ImageError as fault:
             outcomes.append(Outcome(one, fault=fault))
         else:
             outcomes.append(Outcome(one, content=content if keep else b""))
     if not batch:
         return outcomes
-    rows = iter(function(np.stack(batch)))
+    rows = iter(model(np.stack(batch)))
     return [
         one if one.fault else Outcome(one.input, next(rows), None, one.content) for one in outcomes
     ]
 
 
 def refusals(inputs: Sequence[Input], limits: Limits) -> Iterator[Outcome]:
-    """Those of the inputs whose bytes cannot be had, without any function."""
+    """Yield the inputs whose bytes cannot be read, without any model."""
     for one in inputs:
         try:
             read(one, limits)
@@ -135,12 +111,12 @@ def refusals(inputs: Sequence[Input], limits: Limits) -> Iterator[Outcome]:
 
 
 def read(one: Input, limits: Limits) -> bytes:
-    """The bytes of an input.
+    """Return the bytes of an input.
 
     Raises
     ------
     ImageError
-        If they cannot be had, or are too many.
+        If they cannot be read, or are too many.
     """
     if one.refusal:
         raise ImageError(*one.refusal)

@@ -1,6 +1,6 @@
-"""TensorFlow Serving's REST form: what it takes and how it answers, for the exported SavedModel.
+"""TensorFlow Serving's REST API for the exported SavedModel: requests and answers.
 
-https://www.tensorflow.org/tfx/serving/api_rest describes it. Two signatures, as the SavedModel has:
+https://www.tensorflow.org/tfx/serving/api_rest describes it. The signatures are the SavedModel's:
 ``serving_default`` takes encoded images (``{"b64": …}``), ``pixels`` uint8 arrays.
 """
 
@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headstart.serving.answers import shortest
-from headstart.serving.bodies import too_many
-from headstart.serving.refusals import RefusedError
+from headstart.serving.requests import RefusedError, too_many
+from headstart.serving.results import shortest
 
 ENCODED, PIXELS = "serving_default", "pixels"
 #: The input of each signature.
@@ -31,7 +30,7 @@ Item = bytes | npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Asked:
-    """A request, understood.
+    """A parsed request.
 
     Attributes
     ----------
@@ -45,14 +44,14 @@ class Asked:
 
 
 def understand(body: bytes, size: int, max_images: int) -> Asked:
-    """The images of a request.
+    """Return the images of a request.
 
     Raises
     ------
     RefusedError
-        400, saying what was expected; 413 if there are too many.
+        400 with what was expected; 413 if there are too many.
     """
-    # Lists and objects become many times their size in memory: no more than images can have.
+    # Lists and objects take many times their size in memory: accept no more than images can have.
     most = max_images * (size * size + size + 8) + 8
     if body.count(b"[") + body.count(b"{") > most:
         raise RefusedError(
@@ -87,7 +86,7 @@ def understand(body: bytes, size: int, max_images: int) -> Asked:
 
 
 def answered(rows: Sequence[Floats], classes: Sequence[str], *, columnar: bool) -> dict[str, Any]:
-    """The answer for rows of probabilities: the four outputs of the SavedModel."""
+    """Return the answer for rows of probabilities: the four outputs of the SavedModel."""
     predictions = [_outputs(row, classes) for row in rows]
     if not columnar:
         return {"predictions": predictions}
@@ -99,13 +98,13 @@ def answered(rows: Sequence[Floats], classes: Sequence[str], *, columnar: bool) 
 
 
 def status() -> dict[str, Any]:
-    """The answer of ``GET /v1/models/NAME``."""
+    """Return the answer of ``GET /v1/models/NAME``."""
     fine = {"error_code": "OK", "error_message": ""}
     return {"model_version_status": [{"version": VERSION, "state": "AVAILABLE", "status": fine}]}
 
 
 def metadata(name: str, size: int, classes: int) -> dict[str, Any]:
-    """The answer of ``GET /v1/models/NAME/metadata``."""
+    """Return the answer of ``GET /v1/models/NAME/metadata``."""
     outputs = {
         "label": _tensor("label", "DT_STRING", -1),
         "probability": _tensor("probability", "DT_FLOAT", -1),
@@ -135,7 +134,7 @@ def _parsed(body: bytes) -> dict[str, Any]:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise _wrong(f"the body is no JSON: {error}") from None
+        raise _wrong(f"the body is not JSON: {error}") from None
     if not isinstance(document, dict):
         raise _wrong("expected a JSON object")
     return document
@@ -154,7 +153,7 @@ def _encoded(value: Any, place: int, size: int) -> bytes:  # noqa: ARG001 - as _
 
 
 def _array(value: Any, place: int, size: int) -> npt.NDArray[np.uint8]:
-    # By hand: NumPy would make room for the longest of a million strings a million times.
+    # By hand: NumPy would allocate the longest of a million strings a million times.
     rows = [value] if _has(value, size) else []
     pixels = [pixel for row in rows for line in row if _has(line, size) for pixel in line]
     numbers = [number for pixel in pixels if _has(pixel, 3) for number in pixel]
@@ -189,4 +188,4 @@ def _tensor(name: str, dtype: str, *sizes: int) -> dict[str, Any]:
 
 
 def _wrong(message: str) -> RefusedError:
-    return RefusedError(400, f"The request cannot be understood: {message}.")
+    return RefusedError(400, f"The request is invalid: {message}.")

@@ -1,4 +1,4 @@
-"""What the service's routes share: the model, the threads that run it, and the bounds."""
+"""The state that the service's routes share: the model, its threads and the limits."""
 
 from __future__ import annotations
 
@@ -14,36 +14,35 @@ from headstart.images.decode import Limits
 from headstart.images.resize import pixels
 from headstart.serving import rest
 from headstart.serving.batcher import Batcher, BusyError
-from headstart.serving.bodies import Bodies
-from headstart.serving.classifier import Classifier, Floats
 from headstart.serving.metrics import Metrics
-from headstart.serving.refusals import busy
+from headstart.serving.models import Classifier, Floats
+from headstart.serving.requests import Bodies, busy
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How the service behaves.
+    """Settings of the service.
 
     Attributes
     ----------
     name : str
-        Of the model, in addresses.
+        Name of the model in addresses.
     limits : Limits
-        What is accepted as an image.
+        Limits of accepted images.
     max_body : int
-        Bytes of a request.
+        Largest body of a request, in bytes.
     max_images : int
-        Images of a request.
+        Most images per request.
     room : int
-        Images of all requests that wait or are worked on.
+        Most images of all requests that wait or are being classified.
     max_held : int
-        Bytes of all requests that are being answered.
+        Most bytes of all requests in progress.
     max_batch : int or None
-        Images of a batch; None: what the form that runs likes best.
+        Images per batch; None: the best for the export format that runs.
     max_wait : float or None
-        Seconds that an image waits for others; None: likewise.
+        Seconds that an image waits for others; None: the best for the format.
     hosts, origins : tuple of str
-        Further names of this service, and origins of pages that may use it.
+        More names of this service, and origins of other pages that may use it.
     """
 
     name: str = "headstart"
@@ -63,13 +62,13 @@ class Service:
 
     def __init__(self, classifier: Classifier, settings: Settings) -> None:
         self.classifier, self.settings = classifier, settings
-        # A model that cannot run is told now, and the first request does not wait for its start.
+        # A model that cannot run fails now, and the first request does not wait for its start.
         classifier(np.zeros((1, classifier.size, classifier.size, 3), np.uint8))
-        self.metrics = Metrics(form=classifier.form, classes=len(classifier.classes))
+        self.metrics = Metrics(export_format=classifier.format, classes=len(classifier.classes))
         self.bodies = Bodies(settings.max_body, settings.max_held)
         # JSON becomes Python objects of many times its size, and is parsed on one core anyway.
         self.parser = threading.Lock()
-        # TensorFlow does more images a second in a batch; LiteRT passes one after the other.
+        # TensorFlow classifies more images per second in batches; LiteRT runs them one by one.
         alone = classifier.batch == 1
         wait = (0.0 if alone else 0.005) if settings.max_wait is None else settings.max_wait
         self.batcher: Batcher[rest.Item, Floats] = Batcher(
@@ -99,7 +98,7 @@ class Service:
         return [next(rows) if result is None else result for result in results]
 
     async def classify(self, items: Sequence[rest.Item]) -> list[Floats | ImageError]:
-        """Probabilities of each image, or why it cannot be read.
+        """Return the probabilities of each image, or the reason why it cannot be read.
 
         Raises
         ------

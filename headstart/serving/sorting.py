@@ -12,9 +12,8 @@ from urllib.parse import unquote, urlsplit
 from headstart._utils.errors import HeadstartError
 from headstart.images.decode import Limits, sniff
 from headstart.images.formats import EXTENSIONS
-from headstart.serving.answers import Answer
 from headstart.serving.inputs import Input
-from headstart.serving.rows import UNSURE
+from headstart.serving.results import UNSURE, Answer
 
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)

@@ -19,8 +19,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from headstart.cli.app import app
-from headstart.serving import imagenet as classifying
-from headstart.serving.imagenet import Choice, ImageNetClassifier
+from headstart.serving import models as loading
+from headstart.serving.models import Choice, Classifier
 from tests.cli.running import first_guesses
 from tests.conftest import ROOT
 from tests.downloads.server import Request, serving
@@ -40,11 +40,14 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Choice]:
     """What was loaded: always a network of three classes."""
     found: list[Choice] = []
 
-    def load(choice: Choice) -> ImageNetClassifier:
+    def load(choice: Choice) -> Classifier:
         found.append(choice)
-        return ImageNetClassifier(16, tuple(NAMES), NAMES, "nowhere", 1, 2, colors)
+        return Classifier(
+            size=16, shape=(3,), run=colors, batch=1, calls=2, origin="", cure="",
+            classes=tuple(NAMES), names=NAMES,
+        )  # fmt: skip
 
-    monkeypatch.setattr(classifying, "load", load)
+    monkeypatch.setattr(loading, "load_imagenet", load)
     return found
 
 

@@ -20,7 +20,7 @@ from headstart.export.parity import compare
 from headstart.export.record import write_exported
 from headstart.features.folder import read_features
 from headstart.keras.networks.parity import difference_in_std
-from headstart.serving import features
+from headstart.serving import models as loading
 from headstart.training.model_folder import LOWER, UPPER, read_head, read_model
 from tests.cli.running import run
 from tests.serving import models
@@ -38,9 +38,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "export").mkdir()
     (tmp_path / "export" / FORMATS["keras"].path).write_bytes(b"not read here")
-    record = models.record(tmp_path / "export", ("keras",))
-    extractor = features.Extractor(record, "keras", (3,), colors)
-    monkeypatch.setattr(features, "load", lambda *asked: extractor)
+    extractor = loading.Model(16, (3,), colors, 32, 2, "The model", "Export it again.")
+    monkeypatch.setattr(loading, "load_features", lambda *asked: extractor)
     (tmp_path / "in").mkdir()
     for name in models.COLORS:
         (tmp_path / "in" / f"{name}.png").write_bytes(models.colored(name))
@@ -83,7 +82,7 @@ def test_the_output_is_an_array_of_numpy(here: Path) -> None:
 def test_what_is_in_the_way_is_told_before_anything_is_computed_and_left_as_it_is(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(features, "load", lambda *_: pytest.fail("loaded a model"))
+    monkeypatch.setattr(loading, "load_features", lambda *_: pytest.fail("loaded a model"))
     for name in ("folder.npy", "names.csv"):
         (here / name).mkdir()
         said = run("features", "in", "-o", str(Path(name).with_suffix(".npy")), code=1)

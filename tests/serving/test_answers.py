@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart.serving.answers import answer, shortest
+from headstart.serving.results import answer, shortest
 
 CLASSES = ("ant", "bee", "cat")
 

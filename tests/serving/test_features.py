@@ -10,8 +10,8 @@ from headstart._utils.errors import CorruptFileError, HeadstartError
 from headstart.backbones.hub_handles import HUB
 from headstart.export.formats import FORMATS, FormatName
 from headstart.export.record import write_exported
-from headstart.serving import features
-from headstart.serving.feature_file import feature_file, names_beside
+from headstart.serving.models import Model, load_features
+from headstart.serving.results import feature_file, names_beside
 from tests.serving import models
 
 
@@ -27,9 +27,9 @@ def exported(folder: Path, *names: FormatName) -> Path:
 def test_without_a_form_with_layers_it_is_said_which_to_add(tmp_path: Path) -> None:
     folder = exported(tmp_path / "export", "tflite_float32")
     with pytest.raises(HeadstartError, match=r"has tflite_float32\. Add keras to export\.formats"):
-        features.load(folder)
+        load_features(folder)
     with pytest.raises(HeadstartError, match=r"format h5 was not exported"):
-        features.load(folder, "h5")
+        load_features(folder, "h5")
 
 
 def test_a_module_of_tensorflow_hub_has_no_such_form(tmp_path: Path) -> None:
@@ -37,8 +37,8 @@ def test_a_module_of_tensorflow_hub_has_no_such_form(tmp_path: Path) -> None:
     record = models.record(folder, ("tflite_float32",))
     base = record.backbone.model_copy(update={"name": HUB})
     write_exported(folder, record.model_copy(update={"backbone": base}))
-    with pytest.raises(HeadstartError, match="cannot be written in either"):
-        features.load(folder)
+    with pytest.raises(HeadstartError, match="fits in neither"):
+        load_features(folder)
 
 
 def test_what_is_not_the_exported_file_is_not_loaded(
@@ -51,16 +51,16 @@ def test_what_is_not_the_exported_file_is_not_loaded(
 
     monkeypatch.setattr(exported_features, "load_features", lambda *given: loaded.append(given[0]))
     with pytest.raises(CorruptFileError, match="was not loaded"):
-        features.load(folder)
+        load_features(folder)
     assert not loaded
 
 
-def test_a_feature_that_is_no_number_is_no_feature(tmp_path: Path) -> None:
-    record = models.record(exported(tmp_path / "export", "keras"), ("keras",))
-    extractor = features.Extractor(
-        record, "keras", (2,), lambda pixels: np.full((len(pixels), 2), np.nan, np.float32)
-    )
-    with pytest.raises(CorruptFileError, match="no finite numbers"):
+def test_features_that_are_not_finite_are_an_error() -> None:
+    extractor = Model(
+        16, (2,), lambda pixels: np.full((len(pixels), 2), np.nan, np.float32), 32, 2,
+        "The export format keras", "Export it again.",
+    )  # fmt: skip
+    with pytest.raises(CorruptFileError, match="did not give finite numbers"):
         extractor(np.zeros((1, 16, 16, 3), np.uint8))
 
 

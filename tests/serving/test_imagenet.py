@@ -1,4 +1,4 @@
-"""Which network is meant, and what it says as a classifier."""
+"""Networks of ImageNet: the choice of one, and its answers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pytest
 from headstart._utils.errors import CorruptFileError, HeadstartError, ParameterError
 from headstart.backbones.registry import BACKBONES
 from headstart.images.resize import pixels
-from headstart.serving.answers import answer
-from headstart.serving.imagenet import Choice, ImageNetClassifier, choose, load
+from headstart.serving.models import Choice, Classifier, choose
+from headstart.serving.models import load_imagenet as load
+from headstart.serving.results import answer
 from tests.keras.networks.published import go_offline
 
 
@@ -60,10 +61,12 @@ def test_the_names_are_asked_for_before_the_weights(
 
 
 def test_what_is_no_number_is_no_answer() -> None:
-    broken = ImageNetClassifier(
-        8, ("n1",), {"n1": "one"}, "the file x.h5", 1, 1, lambda _: np.full((1, 1), np.nan, "f4")
-    )
-    with pytest.raises(CorruptFileError, match=r"no finite number, with the file x\.h5"):
+    broken = Classifier(
+        size=8, shape=(1,), run=lambda _: np.full((1, 1), np.nan, "f4"), batch=1, calls=1,
+        origin="The network with the file x.h5", cure="Use another one.",
+        classes=("n1",), names={"n1": "one"},
+    )  # fmt: skip
+    with pytest.raises(CorruptFileError, match=r"with the file x\.h5 did not give finite numbers"):
         broken(np.zeros((1, 8, 8, 3), np.uint8))
 
 

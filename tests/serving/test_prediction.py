@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 from headstart._utils.machine import cores
 from headstart.images.decode import Limits
 from headstart.serving import prediction
-from headstart.serving.classifier import Classifier, load
 from headstart.serving.inputs import Input, expand
+from headstart.serving.models import Classifier
+from headstart.serving.models import load_classifier as load
 from headstart.serving.prediction import predict
 from tests.downloads.server import serving
 from tests.serving import models
@@ -45,7 +47,7 @@ def test_outcomes_come_in_the_order_of_the_inputs(classifier: Classifier, tmp_pa
 def test_a_batch_with_broken_ones_gives_the_others_their_own_rows(
     classifier: Classifier, tmp_path: Path
 ) -> None:
-    batched = Classifier(classifier.model, classifier.form, 8, classifier.calls, classifier.run)
+    batched = replace(classifier, batch=8)
     names = ["red", "", "blue", "", "green", "red", "", "", "", "blue"]
     for number, name in enumerate(names):
         content = models.colored(name) if name else b"no image"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headstart.serving import rest
-from headstart.serving.refusals import RefusedError
+from headstart.serving.requests import RefusedError
 
 SIZE = 2
 B64 = {"b64": base64.b64encode(b"an image").decode()}

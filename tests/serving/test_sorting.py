@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headstart._utils.errors import HeadstartError
-from headstart.serving.answers import Answer, Guess
 from headstart.serving.inputs import Input
+from headstart.serving.results import Answer, Guess
 from headstart.serving.sorting import Sorter, file_name, folder_names
 from tests.images.made import jpeg, png
 

@@ -13,7 +13,7 @@ import pytest
 from headstart._utils.errors import CorruptFileError, HeadstartError
 from headstart.export.record import write_exported
 from headstart.serving import rest
-from headstart.serving.classifier import load
+from headstart.serving.models import load_classifier as load
 from tests.conftest import ROOT
 from tests.serving import models
 
@@ -23,13 +23,13 @@ SCRIPT = """
 import json, sys
 import numpy as np
 from pathlib import Path
-from headstart.serving.classifier import load
+from headstart.serving.models import load_classifier as load
 pixels = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8)
 lite = load(Path(sys.argv[1]))
-assert lite.form == "tflite_float32" and lite.batch == 1
+assert lite.format == "tflite_float32" and lite.batch == 1
 assert "tensorflow" not in sys.modules
 full = load(Path(sys.argv[2]))
-assert full.form == "saved_model" and full.batch > 1
+assert full.format == "saved_model" and full.batch > 1
 assert lite(pixels).shape == (40, 3) and lite(pixels).dtype == np.float32
 
 from tensorflow.core.framework.types_pb2 import DataType
@@ -76,7 +76,7 @@ def test_both_engines_say_the_same_and_litert_needs_no_tensorflow(told: dict[str
     assert told["difference"] < 1e-5
 
 
-def test_what_the_service_says_of_the_signatures_is_so(told: dict[str, Any]) -> None:
+def test_the_service_describes_the_signatures_of_the_saved_model(told: dict[str, Any]) -> None:
     said = rest.metadata("colors", models.SIZE, len(models.CLASSES))
     signatures = said["metadata"]["signature_def"]["signature_def"]
     described = {
@@ -117,5 +117,5 @@ def test_a_file_that_was_changed_is_not_loaded(colors: Path, tmp_path: Path) -> 
 def test_a_network_that_gives_no_probabilities_is_refused(colors: Path) -> None:
     classifier = load(colors)
     object.__setattr__(classifier, "run", lambda pixels: np.full((len(pixels), 3), np.nan))
-    with pytest.raises(CorruptFileError, match="no finite probability"):
+    with pytest.raises(CorruptFileError, match="did not give finite numbers"):
         classifier(np.zeros((1, 16, 16, 3), np.uint8))

@@ -6,9 +6,8 @@ import json
 
 import pytest
 
-from headstart.serving.answers import Answer, Guess
 from headstart.serving.inputs import Input
-from headstart.serving.rows import Format, writer
+from headstart.serving.results import Answer, Format, Guess, writer
 
 CLASSES = ("ant", "bee", 'c"at,\n')
 ODD = Input('x, "y".png', 'x, "y".png')

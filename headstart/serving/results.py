@@ -1,0 +1,293 @@
+"""Results of a model: the most likely classes of an image, as text; features, as files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart._utils.errors import HeadstartError
+from headstart._utils.files import atomic_file
+from headstart._utils.tables import plain
+from headstart.serving.inputs import Input
+
+Floats = npt.NDArray[np.float32]
+Format = Literal["table", "jsonl", "csv"]
+Write = Callable[[Input, "Answer"], str]
+Add = Callable[[str, Floats], None]
+
+#: Shown by a table instead of a class that does not reach the threshold.
+UNSURE = "unsure"
+_WIDEST = 60  # letters of the column of files; longer names push the others aside
+_FEATURE_COLUMNS = ["row", "file"]
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A class and its probability."""
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The classification of an image.
+
+    Attributes
+    ----------
+    guesses : tuple of Guess
+        The most likely classes, the first one first.
+    sure : bool
+        Whether the first one reaches the threshold.
+    """
+
+    guesses: tuple[Guess, ...]
+    sure: bool
+
+    @property
+    def label(self) -> str | None:
+        """The most likely class; None if it does not reach the threshold."""
+        return self.guesses[0].label if self.sure else None
+
+    @property
+    def probability(self) -> float:
+        """The probability of the most likely class."""
+        return self.guesses[0].probability
+
+
+def answer(row: Floats, classes: Sequence[str], top: int, threshold: float = 0.0) -> Answer:
+    """Return the ``top`` most likely classes; of equal ones, the first by position.
+
+    Parameters
+    ----------
+    row : ndarray of shape (n_classes,), float32
+        Probabilities.
+    classes : sequence of str
+    top : int
+        At least 1; more than there are classes: all.
+    threshold : float
+        The least probability of an accepted first guess.
+    """
+    order = np.argsort(-row, kind="stable")[:top]
+    guesses = tuple(Guess(classes[int(place)], shortest(row[place])) for place in order)
+    return Answer(guesses, bool(row[order[0]] >= np.float32(threshold)))
+
+
+def shortest(value: np.float32) -> float:
+    """Return the double whose text is the shortest that reads back as this float32."""
+    return float(str(value))
+
+
+def writer(
+    output: Format,
+    inputs: Sequence[Input],
+    classes: Sequence[str],
+    top: int,
+    names: Mapping[str, str] | None = None,
+) -> tuple[str, Write]:
+    """Return the first line ("" for none) and a function that makes the lines of an answer.
+
+    Lines come without their end. All inputs are known beforehand, so that a table's columns are as
+    wide as they need to be although its lines are written one by one.
+
+    Parameters
+    ----------
+    output : "table", "jsonl" or "csv"
+    inputs : sequence of Input
+    classes : sequence of str
+    top : int
+        Guesses per answer.
+    names : mapping of str to str, optional
+        From WordNet's numbers, which are the classes then, to names. JSON lines and CSV show the
+        names as Keras spells them (``tiger_cat``) with the number, because two names are shared by
+        two classes each; a table shows one line per guess.
+    """
+    top = min(top, len(classes))
+    if output == "jsonl":
+        return "", lambda one, said: _json(one, said, names)
+    if output == "csv":
+        extra = ["synset"] if names else []
+        columns = [
+            name if rank == 1 else f"{name}_{rank}"
+            for rank in range(1, top + 1)
+            for name in ("label", "probability", *extra)
+        ]
+        return _csv_row(["file", *columns]), lambda one, said: _csv(one, said, names)
+    return _table_of_names(inputs, names) if names else _table(inputs, classes, top)
+
+
+def guess_record(guess: Guess, names: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return a guess as JSON shows it."""
+    if not names:
+        return {"label": guess.label, "probability": guess.probability}
+    return {
+        "label": names[guess.label],
+        "probability": guess.probability,
+        "synset": guess.label,
+    }
+
+
+def _json(one: Input, said: Answer, names: Mapping[str, str] | None) -> str:
+    top = [guess_record(guess, names) for guess in said.guesses]
+    first = top[0] if said.sure else {**top[0], "label": None}
+    return json.dumps({"file": one.name, **first, "top": top}, ensure_ascii=False)
+
+
+def _csv(one: Input, said: Answer, names: Mapping[str, str] | None) -> str:
+    cells = [one.name]
+    for rank, guess in enumerate(said.guesses):
+        label = (names[guess.label] if names else guess.label) if rank or said.sure else ""
+        cells += [label, repr(guess.probability), *([guess.label] if names else [])]
+    return _csv_row(cells)
+
+
+def _csv_row(cells: Sequence[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(cells)
+    return text.getvalue()
+
+
+def _file_width(inputs: Sequence[Input]) -> int:
+    return max(min(max((len(plain(one.name)) for one in inputs), default=0), _WIDEST), len("file"))
+
+
+def _line(file: str, file_width: int, label: str, label_width: int, probability: str) -> str:
+    return f"{file:<{file_width}}  {label:<{label_width}}  {probability:>11}"
+
+
+def _table(inputs: Sequence[Input], classes: Sequence[str], top: int) -> tuple[str, Write]:
+    file_width = _file_width(inputs)
+    label_width = max(len(name) for name in (*map(plain, classes), UNSURE, "class"))
+
+    def line(file: str, label: str, probability: str, *more: str) -> str:
+        shown = _line(file, file_width, label, label_width, probability)
+        return "  ".join([shown, *more]).rstrip()
+
+    def write(one: Input, said: Answer) -> str:
+        label = UNSURE if said.label is None else plain(said.label)
+        # For an unsure image, the most likely class is listed as well.
+        others = said.guesses[1:] if said.sure else said.guesses
+        more = [f"{plain(guess.label)} {percent(guess.probability)}" for guess in others]
+        return line(plain(one.name), label, percent(said.probability), *more)
+
+    return line("file", "class", "probability", *(["then"] if top > 1 else [])), write
+
+
+def _table_of_names(inputs: Sequence[Input], names: Mapping[str, str]) -> tuple[str, Write]:
+    file_width = _file_width(inputs)
+    label_width = max(len(name) for name in (*names.values(), "class"))
+
+    def write(one: Input, said: Answer) -> str:
+        # One line per guess: five in one line would be wider than any terminal.
+        files = [plain(one.name), *[""] * (len(said.guesses) - 1)]
+        return "\n".join(
+            _line(
+                file, file_width, spoken(names[guess.label]), label_width,
+                percent(guess.probability),
+            )
+            for file, guess in zip(files, said.guesses, strict=True)
+        )  # fmt: skip
+
+    return _line("file", file_width, "class", label_width, "probability"), write
+
+
+def spoken(name: str) -> str:
+    """Return a name of ImageNet for people: ``tiger cat``."""
+    return name.replace("_", " ")
+
+
+def percent(probability: float) -> str:
+    """Return a probability for people."""
+    return f"{100 * probability:.1f} %"
+
+
+def names_beside(path: Path) -> Path:
+    """Return the path of the CSV that names the rows of a feature file."""
+    return path.with_suffix(".csv")
+
+
+def check_place(path: Path) -> None:
+    """Refuse a place for a feature file and its CSV before anything is computed.
+
+    Files of ours may be replaced. A CSV of the same name with other content, such as a list of
+    labels, was not named by the user and is never replaced.
+
+    Parameters
+    ----------
+    path : Path
+        The future ``.npy`` file.
+
+    Raises
+    ------
+    HeadstartError
+        If a folder is in the way, or another CSV.
+    """
+    names = names_beside(path)
+    for one in (path, names):
+        if one.is_dir():
+            raise HeadstartError(
+                f"{one} is a folder, and a file of that name would be written. Nothing was read. "
+                "Name another --output."
+            )
+    if not names.exists():
+        return
+    head = f"{','.join(_FEATURE_COLUMNS)}\n".encode()
+    with names.open("rb") as file:
+        ours = file.read(len(head)) == head
+    if not ours:
+        raise HeadstartError(
+            f"{names} exists and does not name rows of features: such a file begins with "
+            f"{','.join(_FEATURE_COLUMNS)!r}. It would have been overwritten. Nothing was read. "
+            "Name another --output, or move the file."
+        )
+
+
+@contextmanager
+def feature_file(path: Path, shape: Sequence[int]) -> Iterator[Add]:
+    """Yield a function that adds a row; both files exist when the block ends, or neither.
+
+    Rows are written one by one, so memory holds none of them.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.npy`` file: float32 of shape (rows, *shape).
+    shape : sequence of int
+        Shape of one row.
+    """
+    rows = 0
+    # The CSV is moved into place first, so that it exists when the array does.
+    with atomic_file(path) as array, atomic_file(names_beside(path)) as names:
+        text = io.TextIOWrapper(names, encoding="utf-8", newline="", write_through=True)
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(_FEATURE_COLUMNS)
+        array.write(_header(0, shape))
+
+        def add(name: str, row: Floats) -> None:
+            nonlocal rows
+            array.write(np.asarray(row, "<f4").reshape(shape).tobytes())
+            table.writerow([rows, name])
+            rows += 1
+
+        yield add
+        text.detach()
+        # NumPy pads the header for appended rows: it has the same length for any number of them.
+        array.seek(0)
+        array.write(_header(rows, shape))
+
+
+def _header(rows: int, shape: Sequence[int]) -> bytes:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f4", "fortran_order": False, "shape": (rows, *shape)}
+    )
+    return header.getvalue()
