@@ -239,7 +239,7 @@ def test_a_place_that_cannot_be_written_is_told_after_the_rows(here: Path) -> No
 
 REFUSED = """
 import sys
-from headstart import app
+from headstart.cli.app import app
 try:
     app(sys.argv[1:])
 finally:

@@ -89,7 +89,7 @@ def test_what_is_in_the_way_is_told_before_anything_is_computed_and_left_as_it_i
         assert f"Error: {name} is a folder" in said
     (here / "in.csv").write_text("file,label\nin/red.png,warm\n")
     said = run("features", "in", "-o", "in.npy", code=1)
-    assert "Error: in.csv exists, and is none that names rows" in said
+    assert "Error: in.csv exists and does not name rows" in said
     assert (here / "in.csv").read_text() == "file,label\nin/red.png,warm\n"
     assert [path.name for path in here.glob("*.npy")] == ["folder.npy"]
 

@@ -187,7 +187,7 @@ class Absent:
         if name.split(".")[0] in {"tensorflow", "keras", "dvc", "prefect", "sklearn", "fastapi"}:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Absent())
-from headstart import app
+from headstart.cli.app import app
 app(["predict", "in/red.png", "--format", "jsonl"])
 """
     environment = {**os.environ, "HOME": str(here), "PYTHONPATH": str(ROOT)}

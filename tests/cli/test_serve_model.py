@@ -88,7 +88,7 @@ def test_listening_elsewhere_is_warned_of(colors: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["predict", "serve-model"])
 def test_the_help_stays_cheap(command: str) -> None:
-    code = f"import sys\nfrom headstart import app\ntry: app(['{command}', '--help'])\n\
+    code = f"import sys\nfrom headstart.cli.app import app\ntry: app(['{command}', '--help'])\n\
 finally: print(*sys.modules, file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False

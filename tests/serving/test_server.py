@@ -301,7 +301,7 @@ def test_a_bad_request_line_ends_one_connection_and_nothing_else(
 
 def test_json_is_bounded_in_depth(http: httpx.Client) -> None:
     deep = b'{"instances": ' + b"[" * 10_000 + b"]" * 10_000 + b"}"
-    assert "no JSON" in error(http.post("/v1/models/colors:predict", content=deep), 400)
+    assert "not JSON" in error(http.post("/v1/models/colors:predict", content=deep), 400)
     assert json.loads(http.get("/healthz").text)
 
 

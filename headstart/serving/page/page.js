@@ -25,7 +25,7 @@ async function about() {
   byId("about").textContent = `This model tells ${model.classes.length} classes apart: ${shown}${more}`;
   const megabytes = Math.floor(model.max_image_bytes / 1e6);
   byId("details").textContent =
-    `Base: ${model.backbone}, ${model.image_size} pixels. Takes ${model.formats.join(", ")} of up ` +
+    `Backbone: ${model.backbone}, ${model.image_size} pixels. Takes ${model.formats.join(", ")} of up ` +
     `to ${megabytes} MB and ${Math.floor(model.max_pixels / 1e6)} megapixels.`;
 }
 
