@@ -14,22 +14,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.checkout import Checkout
 from headstart.evaluation.comparison import mcnemar
 from headstart.evaluation.metrics import wilson_interval
 from headstart.pipeline import recipes
 from headstart.stage.parameters import read_params
 from tests.conftest import ROOT
 from tools.claims import __main__ as command
-from tools.claims import imagenet, record, text, ways
-from tools.claims.intervals import paired_difference
-from tools.claims.items import CLAIMS, Claim
-from tools.claims.measure import Project
-from tools.claims.page import agrees, render, results, state
-from tools.claims.runs import PAIRS, RUNS, Run
+from tools.claims.measure import IMAGENET_FILES, Copy, Project, paired_difference
+from tools.claims.page import Page, agrees, render, share, signed
+from tools.claims.plan import CLAIMS, PAIRS, RUNS, Claim, Run
 
-RECORD: dict[str, Any] = json.loads(record.JSON.read_text())
-FOUND = results(RECORD["groups"])
+PAGE = command.JSON.with_suffix(".md")
+RECORD: dict[str, Any] = json.loads(command.JSON.read_text())
+FOUND = Page(RECORD["groups"]).found
 ALL_RUNS = [run for runs in RUNS.values() for run in runs]
 ALL_PAIRS = [pair for pairs in PAIRS.values() for pair in pairs]
 #: What the tutorials say in numbers, shapes and scores.
@@ -55,7 +52,7 @@ def rows(page: str, heading: str) -> list[list[str]]:
 
 
 def test_the_page_is_what_its_record_says() -> None:
-    assert record.PAGE.read_text() == render(RECORD), "run `python -m tools.claims --render`"
+    assert PAGE.read_text() == render(RECORD), "run `python -m tools.claims --render`"
 
 
 def test_every_claim_has_a_row_and_every_row_an_item() -> None:
@@ -74,7 +71,7 @@ def test_a_claim_is_measured_or_says_why_not_and_how_it_could_be() -> None:
     reasons = {item: row[1:] for row in told for item in row[0].split("; ")}
     assert set(reasons) == NOT_AT_HAND
     for claim in CLAIMS:
-        assert (claim.item in reasons) == (state(claim, FOUND) != "measured")
+        assert (claim.item in reasons) == (Page(RECORD["groups"]).state(claim) != "measured")
     for why, how in reasons.values():
         assert len(why.split()) > 3
         assert "it has not been run yet" not in why
@@ -170,7 +167,7 @@ def test_differences_follow_from_the_counts_and_belong_to_the_accuracies() -> No
 
 def test_no_score_rests_on_random_weights_and_no_path_of_a_machine_is_told() -> None:
     assert not any(FOUND[run.name]["random_weights"] for run in ALL_RUNS if run.name in FOUND)
-    told = record.JSON.read_text() + record.PAGE.read_text()
+    told = command.JSON.read_text() + PAGE.read_text()
     assert not re.search(r"(?<![\w.])/(?:home|tmp|work|root|Users|var)/", told)
 
 
@@ -233,7 +230,7 @@ def test_what_the_folder_lacks_is_told_and_nothing_else_is_touched(
 ) -> None:
     (tmp_path / "shared/datasets").mkdir(parents=True)
     target = tmp_path / "claims.json"
-    shutil.copy(record.JSON, target)
+    shutil.copy(command.JSON, target)
     command.main(
         ["--shared", str(tmp_path / "shared"), "--only", "alien", "imagenet", "ways"], target
     )
@@ -261,10 +258,10 @@ def test_without_a_folder_nothing_is_written(tmp_path: Path) -> None:
 
 def test_rendering_again_changes_nothing(tmp_path: Path) -> None:
     target = tmp_path / "claims.json"
-    shutil.copy(record.JSON, target)
+    shutil.copy(command.JSON, target)
     command.main(["--render"], target)
-    assert target.read_bytes() == record.JSON.read_bytes()
-    assert target.with_suffix(".md").read_text() == record.PAGE.read_text()
+    assert target.read_bytes() == command.JSON.read_bytes()
+    assert target.with_suffix(".md").read_text() == PAGE.read_text()
 
 
 @pytest.mark.parametrize(
@@ -298,18 +295,18 @@ def test_an_interval_holds_its_difference_and_turns_with_the_sides(
 
 def test_shares_are_written_with_as_many_digits_as_the_images_carry() -> None:
     few = {"right": 183, "accuracy": 183 / 198, "accuracy_low": 0.8788, "accuracy_high": 0.9536}
-    assert text.share(few, 198) == "183 of 198 right, .924 (.879 to .954)"
+    assert share(few, 198) == "183 of 198 right, .924 (.879 to .954)"
     all_right = {"right": 808, "accuracy": 1.0, "accuracy_low": 0.9953, "accuracy_high": 1.0}
-    assert text.share(all_right, 808) == "808 of 808 right, 1.0000 (.995 to 1.000)"
-    assert [text.signed(value) for value in (0.0125, -0.0025, 0.0)] == ["+.0125", "-.0025", ".0000"]
-    assert [text.signed(value) for value in (-1.0, -1e-5, 1.0)] == ["-1.0000", ".0000", "+1.0000"]
+    assert share(all_right, 808) == "808 of 808 right, 1.0000 (.995 to 1.000)"
+    assert [signed(value) for value in (0.0125, -0.0025, 0.0)] == ["+.0125", "-.0025", ".0000"]
+    assert [signed(value) for value in (-1.0, -1e-5, 1.0)] == ["-1.0000", ".0000", "+1.0000"]
 
 
 def test_every_file_of_weights_is_told_with_its_origin() -> None:
     told = {row[0]: row[1:] for row in rows(render(RECORD), "cores (")}
     used = {found["weights"]["file"]: found["weights"]["sha256"]
             for found in FOUND.values() if "weights" in found}  # fmt: skip
-    assert imagenet.WEIGHTS in used
+    assert IMAGENET_FILES["file"] in used
     for file, sha256 in used.items():
         assert told[f"`{file}`"] == [sha256, RECORD["origins"][sha256]]
 
@@ -326,12 +323,12 @@ def test_what_probabilities_differ_by_at_most_is_a_bound() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_both_ways_on_the_embedded_images(tmp_path: Path) -> None:
-    checkout = Checkout(tmp_path / "project", tmp_path / "store")
+    checkout = Copy(tmp_path / "project", tmp_path / "store")
     checkout.set(train_head__epochs=2, train_head__early_stopping_patience=None)
     checkout.repro("evaluate")
     there = Project(checkout, tmp_path)
     there.read("a")
-    found = ways.measure(there, "a")
+    found = there.ways("a")
     before, way_b = found["before_training"], found["way_b"]
     assert before["images"] == before["same_first_guess"] == 1797
     assert before["largest_difference"] < 1e-4

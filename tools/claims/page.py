@@ -2,135 +2,215 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from tools.claims import text
-from tools.claims.items import CLAIMS, Claim
-from tools.claims.phrases import PHRASES, WAYS
-from tools.claims.runs import PAIRS
-from tools.claims.sections import basis, recipes, ways
+import jinja2
 
-TITLE = """# The tutorials' claims, checked
+from headstart.export.parity import at_most
+from tools.claims.plan import CLAIMS, PAIRS, RUNS, Claim
 
-Written by `make claims` from [claims.json](claims.json), never by hand. It runs the recipes in a
-copy of the project, as a user would, on the images and weights of a folder (`SHARED`), and reads
-what the runs wrote. In brackets is the 95 % interval (Wilson's; of a difference Newcombe's for
-pairs, and p is McNemar's). The numbers of the items are those of
-[tutorial-items.md](tutorial-items.md).
-
-**measured**: what is claimed was measured (1.8 and 1.9 lay two ways over one another on one
-backbone,
-which any backbone can be). **in its place**: another backbone or other images took the place of
-what was not at hand, so it is no check of the claim. **not measured**: neither.
-"""
-
-
-def render(record: Mapping[str, Any]) -> str:
-    """The whole page, Markdown.
-
-    Parameters
-    ----------
-    record : mapping
-        The content of claims.json.
-    """
-    found = results(record["groups"])
-    rows = [(claim.item, claim.says, here(claim, found), state(claim, found)) for claim in CLAIMS]
-    lines = [TITLE, *text.table(("", "the tutorial", "here", ""), rows)]
-    lines += ["", "## What was not measured", "", *unmeasured(record["groups"])]
-    lines += ["", *recipes(found, lacking(record["groups"])), *ways(found), *basis(record, found)]
-    return "\n".join(lines) + "\n"
-
-
-def results(groups: Mapping[str, Any]) -> dict[str, Any]:
-    """Results of all groups by name; those of a group that was never measured are absent."""
-    return {
-        name: {**result, "commit": group["commit"]}
-        for group in groups.values()
-        for name, result in group["results"].items()
-        if "lacks" not in result
-    }
-
-
-def lacking(groups: Mapping[str, Any]) -> dict[str, str]:
-    """What each run that could not be made lacked, as a sentence."""
-    return {
-        name: result["lacks"]
-        for group in groups.values()
-        for name, result in group["results"].items()
-        if "lacks" in result
-    }
-
-
-def state(claim: Claim, found: Mapping[str, Any]) -> str:
-    """``measured``, ``in its place`` or ``not measured``."""
-    if not claim.lacks and shown(claim, claim.shows, found):
-        return "measured"
-    if claim.expected is not None and claim.item in found:
-        return "measured"
-    return "in its place" if shown(claim, claim.instead, found) else "not measured"
-
-
-def here(claim: Claim, found: Mapping[str, Any]) -> str:
-    """What was measured of a claim, in words."""
-    if claim.expected is not None:
-        if claim.item not in found:
-            return "not measured"
-        own = {key: found[claim.item][key] for key in claim.expected}
-        return f"{text.numbers(own)}{'' if agrees(claim, own) else ': **not as claimed**'}"
-    own_words = shown(claim, () if claim.lacks else claim.shows, found)
-    if own_words:
-        return "; ".join(own_words)
-    others = shown(claim, claim.instead, found)
-    return "; ".join(["not measured", *others])
-
-
-def agrees(claim: Claim, own: Mapping[str, Any]) -> bool:
-    """Whether numbers are those that are claimed, as far as these go."""
-    expected = claim.expected or {}
-    return all(
-        round(own[key], 4) == value if isinstance(value, float) else own[key] == value
-        for key, value in expected.items()
-    )
-
-
-def shown(claim: Claim, references: tuple[str, ...], found: Mapping[str, Any]) -> list[str]:
-    """A phrase for each reference whose result is there."""
-    said = []
-    for reference in references:
-        kind, _, rest = reference.partition(":")
-        name, _, which = rest.partition("/")
-        if kind == "ways" and "ways" in found:
-            said.append(WAYS[name](found))
-        elif name in found:
-            said.append(PHRASES[kind](found[name], which, claim))
-    return said
-
-
-def unmeasured(groups: Mapping[str, Any]) -> list[str]:
-    """Of the claims that were not checked: why, and how to do it elsewhere."""
-    found, lacks = results(groups), lacking(groups)
-    items: dict[tuple[str, str], list[str]] = {}
-    for claim in CLAIMS:
-        if state(claim, found) != "measured":
-            items.setdefault((_why(claim, lacks), claim.how or _AGAIN), []).append(claim.item)
-    rows = [("; ".join(own), why, how) for (why, how), own in items.items()]
-    return text.table(("", "why", "how to measure it"), rows)
-
-
+_FOUR_DIGITS = 400  # fewer images than this do not carry a fourth digit
 _AGAIN = "`make claims` with a folder that has it."
-#: Results that are made of others.
-_RESTS_ON = {
-    **{pair.name: (pair.first[0], pair.second[0]) for pairs in PAIRS.values() for pair in pairs},
-    "a": ("way-a",),
-    "b": ("way-a",),
+_ALL_PAIRS = [pair for pairs in PAIRS.values() for pair in pairs]
+#: Results that are made from the runs of others.
+_RESTS_ON = {pair.name: (pair.first[0], pair.second[0]) for pair in _ALL_PAIRS} | {
+    "ways": ("way-a",)
 }
 
 
-def _why(claim: Claim, lacks: Mapping[str, str]) -> str:
-    if claim.lacks:
-        return claim.lacks
-    names = [reference.partition(":")[2].partition("/")[0] for reference in claim.shows]
-    runs = [run for name in names for run in _RESTS_ON.get(name, (name,))]
-    told = dict.fromkeys(lacks[run] for run in runs if run in lacks)
-    return "; ".join(told) or "it has not been run yet"
+def render(record: Mapping[str, Any]) -> str:
+    """Return the page, Markdown, from the content of claims.json."""
+    page = Page(record["groups"])
+    groups = record["groups"]
+    order = {name: number for number, name in enumerate(RUNS)}
+    runs = [run for group in RUNS.values() for run in group]
+    known = page.found.keys() | page.lacks.keys()
+    return page.environment.get_template("page.md.j2").render(
+        found=page.found,
+        lacks=page.lacks,
+        claims=CLAIMS,
+        here=page.here,
+        state=page.state,
+        unmeasured=page.unmeasured(),
+        pairs=_ALL_PAIRS,
+        recipes={
+            recipe: [run for run in runs if run.recipe == recipe]
+            for recipe in dict.fromkeys(run.recipe for run in runs if run.name in known)
+        },
+        groups=sorted(groups.items(), key=lambda item: order.get(item[0], -1)),
+        machines=dict.fromkeys(
+            _machine(groups[name]["machine"])
+            for name in sorted(groups, key=lambda name: order.get(name, -1))
+        ),
+        files=_files(page.found, record["origins"]),
+    )
+
+
+class Page:
+    """The claims beside the results of all groups.
+
+    Attributes
+    ----------
+    found : dict
+        Results by name; those of a group that was never measured are absent.
+    lacks : dict of str to str
+        What each run that could not be made lacked, as a sentence.
+    """
+
+    def __init__(self, groups: Mapping[str, Any]) -> None:
+        results = [(g["commit"], *item) for g in groups.values() for item in g["results"].items()]
+        self.found = {
+            name: {**result, "commit": commit}
+            for commit, name, result in results
+            if "lacks" not in result
+        }
+        self.lacks = {name: result["lacks"] for _, name, result in results if "lacks" in result}
+        self.environment = jinja2.Environment(  # noqa: S701 - Markdown, not HTML
+            loader=jinja2.FileSystemLoader(Path(__file__).parent),
+            undefined=jinja2.ChainableUndefined,
+            keep_trailing_newline=True,
+        )
+        self.environment.filters.update(FILTERS)
+        phrases = self.environment.get_template("phrases.j2")
+        self._phrases = phrases.make_module({"found": self.found})
+
+    def state(self, claim: Claim) -> str:
+        """Return ``measured``, ``in its place`` or ``not measured``."""
+        if not claim.lacks and self._shown(claim, claim.shows):
+            return "measured"
+        if claim.expected is not None and claim.item in self.found:
+            return "measured"
+        return "in its place" if self._shown(claim, claim.instead) else "not measured"
+
+    def here(self, claim: Claim) -> str:
+        """Return what was measured of a claim, in words."""
+        if claim.expected is not None:
+            if claim.item not in self.found:
+                return "not measured"
+            own = {key: self.found[claim.item][key] for key in claim.expected}
+            return f"{_numbers(own)}{'' if agrees(claim, own) else ': **not as claimed**'}"
+        words = self._shown(claim, () if claim.lacks else claim.shows)
+        return "; ".join(words or ["not measured", *self._shown(claim, claim.instead)])
+
+    def unmeasured(self) -> dict[tuple[str, str], list[str]]:
+        """Return the items of the claims that were not checked, by why and how to check them."""
+        items: dict[tuple[str, str], list[str]] = {}
+        for claim in CLAIMS:
+            if self.state(claim) != "measured":
+                items.setdefault((self._why(claim), claim.how or _AGAIN), []).append(claim.item)
+        return items
+
+    def _shown(self, claim: Claim, references: Sequence[str]) -> list[str]:
+        """Return a phrase, written by the macro of its kind, for each result that exists."""
+        phrases = []
+        for reference in references:
+            kind, name, which = _parts(reference)
+            if name in self.found:
+                phrases.append(str(getattr(self._phrases, kind)(self.found[name], which, claim)))
+        return phrases
+
+    def _why(self, claim: Claim) -> str:
+        if claim.lacks:
+            return claim.lacks
+        names = [_parts(reference)[1] for reference in claim.shows]
+        runs = [run for name in names for run in _RESTS_ON.get(name, (name,))]
+        reasons = dict.fromkeys(self.lacks[run] for run in runs if run in self.lacks)
+        return "; ".join(reasons) or "it has not been run yet"
+
+
+def agrees(claim: Claim, own: Mapping[str, Any]) -> bool:
+    """Return True if numbers are those that are claimed, to the claimed digits."""
+    return all(
+        round(own[key], 4) == value if isinstance(value, float) else own[key] == value
+        for key, value in (claim.expected or {}).items()
+    )
+
+
+def _parts(reference: str) -> tuple[str, str, str]:
+    kind, _, rest = reference.partition(":")
+    name, _, which = rest.partition("/")
+    return kind, name, which
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
+    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    return (
+        f"{machine['cores']} cores ({machine['cpu']}), {machine['system']}, Python "
+        f"{machine['python']}, {packages}."
+    )
+
+
+def _files(found: Mapping[str, Any], origins: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    files = {}
+    for result in found.values():
+        if "weights" in result:
+            digest = result["weights"]["sha256"]
+            origin = origins.get(digest, "its origin is not known")
+            files[result["weights"]["file"]] = (digest, origin)
+        if "archive" in result:
+            size = f"{result['files']:,} files, {len(result['classes'])} classes"
+            files[result["archive"]["file"]] = (result["archive"]["sha256"], size)
+    return files
+
+
+def _decimal(value: float, digits: int) -> str:
+    """Return a share without its leading zero: ``.924``."""
+    text = f"{value:.{digits}f}"
+    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
+
+
+def _accuracy(score: Mapping[str, Any], n: int) -> str:
+    return _decimal(score["accuracy"], 4 if n >= _FOUR_DIGITS else 3)
+
+
+def _interval(score: Mapping[str, Any]) -> str:
+    return f"{_decimal(score['accuracy_low'], 3)} to {_decimal(score['accuracy_high'], 3)}"
+
+
+def share(score: Mapping[str, Any], n: int) -> str:
+    """Return ``183 of 198 right, .924 (.879 to .954)``."""
+    return f"{score['right']:,} of {n:,} right, {_accuracy(score, n)} ({_interval(score)})"
+
+
+def signed(value: float) -> str:
+    """Return a difference with its sign and four digits; a zero has no sign."""
+    near = round(value, 4) or 0.0  # no -.0000
+    return f"{'+' if near > 0 else ''}{_decimal(near, 4)}"
+
+
+def _brief(pair: Mapping[str, Any]) -> str:
+    p = _decimal(pair["p"], 3) if pair["p"] >= 0.001 else f"{pair['p']:.1e}"
+    low, high = signed(pair["low"]), signed(pair["high"])
+    return f"{signed(pair['difference'])} ({low} to {high}), p = {p}"
+
+
+def _numbers(found: Mapping[str, Any]) -> str:
+    parts = []
+    if "trainable" in found:
+        parts.append(f"{found['trainable']:,} of {found['parameters']:,} numbers learn")
+    elif "parameters" in found:
+        parts.append(f"{found['parameters']:,} numbers")
+    if "output" in found:
+        parts.append(f"output {tuple(found['output'])}")
+    if "steps" in found:
+        parts.append(" and ".join(f"{count:,}" for count in found["steps"]) + " steps")
+    if "binary_accuracy" in found:
+        parts.append(_decimal(found["binary_accuracy"], 4))
+    return ", ".join(parts)
+
+
+def _wrap(words: str, bullet: str = "") -> str:
+    return textwrap.fill(
+        " ".join(words.split()), 100, initial_indent=bullet, subsequent_indent=" " * len(bullet),
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+
+
+FILTERS: Mapping[str, Callable[..., str | float]] = {
+    "accuracy": _accuracy, "at_most": at_most, "brief": _brief, "decimal": _decimal,
+    "interval": _interval, "rounded": "{:.0f}".format, "scientific": "{:.0e}".format,
+    "share": share, "thousands": "{:,}".format, "wrap": _wrap,
+}  # fmt: skip
