@@ -160,7 +160,7 @@ def test_differences_follow_from_the_counts_and_belong_to_the_accuracies() -> No
         counts = [found[key] for key in ("both", "first_only", "second_only", "neither")]
         assert sum(counts) == found["shared"]
         assert (found["difference"], found["low"], found["high"]) == paired_difference(*counts)
-        assert found["p"] == mcnemar(*counts[1:3]).p
+        assert found["p"] == pytest.approx(mcnemar(*counts[1:3]).p, rel=1e-12)
         first, second = (FOUND[name][which] for name, which in (pair.first, pair.second))
         assert first["right"] - second["right"] == found["first_only"] - found["second_only"]
 

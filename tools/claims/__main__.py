@@ -87,7 +87,7 @@ def group(name: str, shared: Path, folder: Path) -> dict[str, Any]:
     start = time.perf_counter()
     machine = environment(versions.read(ROOT / "runtime.txt"))
     shown = ("cores", "cpu", "system", "machine", "python", "packages")
-    found = {"commit": commit(), "machine": {key: machine[key] for key in shown}}
+    found: dict[str, Any] = {"commit": commit(), "machine": {key: machine[key] for key in shown}}
     lacks = {run.name: run.lacks(shared) for run in RUNS.get(name, ())}
     if name == IMAGENET:
         lacks[IMAGENET] = lacking(shared, IMAGENET_FILES)

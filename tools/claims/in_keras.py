@@ -18,6 +18,7 @@ import json
 import math
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,11 @@ def train(project: Path, images: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     what, *paths = sys.argv[1:]
-    known = {"counts": counts, "compare": compare, "train": train}
+    known: dict[str, Callable[..., dict[str, Any]]] = {
+        "counts": counts,
+        "compare": compare,
+        "train": train,
+    }
     if what not in known:
         sys.exit(__doc__)
     print(json.dumps(known[what](*map(Path, paths))))
