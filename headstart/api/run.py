@@ -1,0 +1,269 @@
+"""The results of a run, as pandas and NumPy; dvc.yaml says where they lie."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from ruamel.yaml import YAML
+
+from headstart._utils.errors import HeadstartError
+from headstart._utils.files import read_json
+from headstart.api.model import Model, load_model
+from headstart.datasets.manifests import read_rejected, read_split
+from headstart.datasets.shards import ShardReader
+from headstart.evaluation.passes import TABLE
+from headstart.evaluation.predictions import Predictions, read_predictions
+from headstart.features.folder import Features, read_features
+from headstart.training.history import read_epochs
+
+Split = Literal["train", "validation", "test"]
+
+
+class Run:
+    """What a run of the pipeline left behind; made by :func:`load_run`.
+
+    Every attribute is read and checked when it is first used, and kept.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._options = _options(folder / "dvc.yaml")
+
+    def __repr__(self) -> str:
+        return f"<headstart run in {self.folder}>"
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the probabilities."""
+        return tuple(self._evaluation["classes"])
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """Scores on the test split: a row for the head and one for the final model."""
+        rows = {kind: self._evaluation[kind] for kind in ("head", "model")}
+        table = pd.DataFrame.from_dict(rows, orient="index")
+        return table[[name for name in table if pd.api.types.is_numeric_dtype(table[name])]]
+
+    @cached_property
+    def per_class(self) -> pd.DataFrame:
+        """Scores of the final model for each class, on the test split."""
+        return pd.DataFrame(self._evaluation["model"]["per_class"])
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """The test images: image_id, path, label, and the predicted class with its probability."""
+        found = self._predictions
+        return found.rows.assign(probability=found.model.max(axis=1))
+
+    def probabilities(self, of: Literal["head", "model"] = "model") -> npt.NDArray[np.float64]:
+        """Return the probabilities of all classes, in the order of ``predictions``.
+
+        Parameters
+        ----------
+        of : {"head", "model"}, default="model"
+            The head alone, or the final model.
+
+        Returns
+        -------
+        ndarray of shape (n_images, n_classes), float64
+        """
+        found: npt.NDArray[np.float64] = getattr(self._predictions, of)
+        return found
+
+    @cached_property
+    def images(self) -> pd.DataFrame:
+        """The images that were used, with label, size, and the split that each is assigned to."""
+        return read_split(self.path("evaluate", "manifest"))
+
+    @cached_property
+    def rejected(self) -> pd.DataFrame:
+        """The files of the source that were rejected: path, reason, detail."""
+        return read_rejected(self.path("download", "rejected"))
+
+    def features(self, split: Split) -> tuple[npt.NDArray[Any], pd.DataFrame]:
+        """Return the cached features of a split.
+
+        Parameters
+        ----------
+        split : {"train", "validation", "test"}
+
+        Returns
+        -------
+        X : ndarray of shape (n_rows, n_features) or (n_rows, height, width, channels)
+            A map of the file, which cannot be written to.
+        rows : DataFrame
+            ``image_id``, ``label``, and ``view``: 0 for an image as it is, 1 and up for its
+            augmented views.
+        """
+        found = self._features
+        return found.array(split), found.rows(split)
+
+    def files(self, rows: pd.DataFrame | None = None) -> Sequence[bytes]:
+        """Return the image files of a run, which are read from its shards one at a time.
+
+        Parameters
+        ----------
+        rows : DataFrame, optional
+            Some rows of ``images``. Default: all of them.
+
+        Returns
+        -------
+        sequence of bytes
+            In the order of the rows; :meth:`FeatureExtractor.transform` takes it.
+        """
+        return _Files(self.path("evaluate", "images"), self.images if rows is None else rows)
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """Loss and accuracy of each epoch; the column ``phase`` is ``head`` or ``fine_tune``."""
+        parts = [
+            read_epochs(self.path(stage, "epoch_history")).assign(phase=phase)
+            for stage, phase in (("train_head", "head"), ("fine_tune", "fine_tune"))
+        ]
+        return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+
+    @cached_property
+    def passes(self) -> pd.DataFrame:
+        """Forward passes through the frozen backbone and seconds of each stage, in the last run."""
+        path = self.path("evaluate", "run_statistics") / TABLE
+        return pd.DataFrame(read_json(_there(path))["stages"]).set_index("stage")
+
+    @cached_property
+    def model(self) -> Model:
+        """The exported model."""
+        return load_model(self.path("export", "export_folder"))
+
+    def path(self, stage: str, option: str) -> Path:
+        """Return where a stage's file or folder lies.
+
+        Parameters
+        ----------
+        stage : str
+            A stage of dvc.yaml.
+        option : str
+            An option of its command, with underscores: ``predictions``, ``export_folder``.
+
+        Raises
+        ------
+        HeadstartError
+            If dvc.yaml does not name it.
+        """
+        try:
+            return self.folder / self._options[stage][option]
+        except KeyError:
+            raise HeadstartError(
+                f"{self.folder / 'dvc.yaml'} has no stage `{stage}` that is called with "
+                f"`--{option.replace('_', '-')}`. It is the pipeline of another project."
+            ) from None
+
+    @cached_property
+    def _evaluation(self) -> dict[str, Any]:
+        found: dict[str, Any] = read_json(_there(self.path("evaluate", "metrics")))
+        return found
+
+    @cached_property
+    def _predictions(self) -> Predictions:
+        return read_predictions(self.path("evaluate", "predictions"), self.classes)
+
+    @cached_property
+    def _features(self) -> Features:
+        return read_features(self.path("train_head", "features"))
+
+
+class _Files(Sequence[bytes]):
+    """Files in shards."""
+
+    def __init__(self, folder: Path, rows: pd.DataFrame) -> None:
+        self._reader = ShardReader(folder)
+        columns = rows[["shard", "offset", "bytes", "image_id"]]
+        self._places = list(columns.itertuples(index=False, name=None))
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        if isinstance(index, slice):
+            return [self._reader.read(*place) for place in self._places[index]]
+        return self._reader.read(*self._places[index])
+
+    def __del__(self) -> None:
+        self._reader.close()
+
+
+def load_run(folder: str | os.PathLike[str] = ".") -> Run:
+    r"""Open the results of the run in a project's folder; nothing else is read yet.
+
+    Parameters
+    ----------
+    folder : path, default="."
+        The folder with dvc.yaml, or one below it.
+
+    Returns
+    -------
+    Run
+        With ``metrics``, ``per_class``, ``predictions``, ``images``, ``rejected``, ``history`` and
+        ``passes`` as data frames, ``features(split)`` and ``probabilities()`` as arrays,
+        ``files(rows)`` as bytes, and the exported ``model``.
+
+    Raises
+    ------
+    HeadstartError
+        If there is no dvc.yaml.
+
+    Examples
+    --------
+    >>> import headstart as hs
+    >>> run = hs.load_run(".")
+    >>> run.classes
+    ('blue bar', 'green bar', 'red bar')
+    >>> run.images["split"].value_counts().to_dict()
+    {'train': 24, 'validation': 12, 'test': 12}
+    >>> X, rows = run.features("train")
+    >>> len(X) == len(rows)
+    True
+    >>> run.files(run.images.head(1))[0][:4]
+    b'\x89PNG'
+    """
+    start = Path(folder).absolute()
+    for candidate in (start, *start.parents):
+        if (candidate / "dvc.yaml").is_file():
+            return Run(candidate)
+    raise HeadstartError(
+        f"There is no dvc.yaml in {start} or above it, so there is no run to load. Name the "
+        "folder of a project."
+    )
+
+
+def _options(path: Path) -> dict[str, dict[str, str]]:
+    """Return the options of every stage's command, by stage."""
+    document = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    return {
+        name: {
+            flag.removeprefix("--").replace("-", "_"): value
+            for flag, value in pairwise(shlex.split(str(entry.get("cmd", ""))))
+            if flag.startswith("--")
+        }
+        for name, entry in (document.get("stages") or {}).items()
+    }
+
+
+def _there(path: Path) -> Path:
+    if not path.exists():
+        raise HeadstartError(
+            f"There is no {path}. Run the pipeline first (`dvc repro`), or restore what was "
+            "recorded (`dvc checkout`)."
+        )
+    return path

@@ -1,0 +1,93 @@
+"""The results of a run, read from where dvc.yaml says that they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import headstart as hs
+from headstart._utils.errors import HeadstartError
+from headstart._utils.files import read_json, sha256_bytes
+from tests.api.project import REJECTED_FILE
+from tests.conftest import ROOT
+
+CLASSES = ("blue bar", "green bar", "red bar")
+
+
+def test_scores_and_predictions_belong_together(project: Path) -> None:
+    run = hs.load_run()
+    evaluation = read_json(project / "metrics.json")
+    assert run.classes == CLASSES
+    assert run.metrics.index.tolist() == ["head", "model"]
+    assert run.metrics.loc["model", "accuracy"] == evaluation["model"]["accuracy"]
+    assert "per_class" not in run.metrics
+    assert run.per_class["label"].tolist() == list(CLASSES)
+    table = run.predictions
+    right = (table["predicted"] == table["label"]).sum()
+    assert right == round(12 * evaluation["model"]["accuracy"])
+    np.testing.assert_array_equal(run.probabilities().max(axis=1), table["probability"])
+    assert run.probabilities("head").shape == (12, 3)
+
+
+def test_images_features_and_files_are_in_the_same_order(project: Path) -> None:
+    run = hs.load_run(project)
+    assert run.images.groupby("split").size().to_dict() == {
+        "train": 24, "validation": 12, "test": 12,
+    }  # fmt: skip
+    X, rows = run.features("test")
+    assert X.shape == (12, 576)
+    assert not X.flags.writeable
+    test = run.images[run.images["split"] == "test"]
+    assert list(test["image_id"]) == list(rows["image_id"]) == list(run.predictions["image_id"])
+    files = run.files(test)
+    assert len(files) == 12
+    assert [sha256_bytes(content) for content in files] == list(rows["image_id"])
+    assert files[:2] == [files[0], files[1]]
+    assert files[-1] == list(files)[11]
+    assert len(run.files()) == 48
+    with pytest.raises(IndexError):
+        files[12]
+
+
+def test_the_rest_of_a_run(project: Path) -> None:
+    run = hs.load_run(project / "data" / "export")
+    assert run.folder == project
+    assert str(project) in repr(run)
+    assert run.rejected.to_dict("records") == [REJECTED_FILE]
+    assert run.history["phase"].tolist() == ["head"] * 5
+    assert run.passes.loc["extract_features", "passes_cached"] == 48
+    assert run.model.labels == ("blue", "green", "red")
+
+
+def test_what_is_absent_is_named(tmp_path: Path) -> None:
+    with pytest.raises(HeadstartError, match=r"no dvc\.yaml"):
+        hs.load_run(tmp_path)
+    (tmp_path / "dvc.yaml").write_bytes((ROOT / "dvc.yaml").read_bytes())
+    run = hs.load_run(tmp_path)
+    with pytest.raises(HeadstartError, match=r"data/metrics/evaluate\.json.*dvc repro"):
+        run.metrics  # noqa: B018
+    with pytest.raises(HeadstartError, match="is no exported model"):
+        run.model  # noqa: B018
+    with pytest.raises(HeadstartError, match="no stage `evaluate` that is called with `--nothing`"):
+        run.path("evaluate", "nothing")
+
+
+@pytest.mark.parametrize(
+    ("stage", "option"),
+    [
+        ("download", "rejected"),
+        ("train_head", "features"),
+        ("train_head", "epoch_history"),
+        ("fine_tune", "epoch_history"),
+        ("evaluate", "images"),
+        ("evaluate", "manifest"),
+        ("evaluate", "metrics"),
+        ("evaluate", "predictions"),
+        ("evaluate", "run_statistics"),
+        ("export", "export_folder"),
+    ],
+)
+def test_the_pipeline_names_every_file_that_a_run_reads(stage: str, option: str) -> None:
+    assert str(hs.load_run(ROOT).path(stage, option)).startswith(str(ROOT / "data"))
