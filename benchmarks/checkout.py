@@ -1,18 +1,42 @@
-"""A throw-away copy of this project, with a DVC cache and a feature store of its own."""
+"""What the benchmarks share: a throw-away copy of this project, measured processes, good images."""
 
 from __future__ import annotations
 
+import argparse
+import io
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+import zipfile
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from ruamel.yaml import YAML
 
+from headstart._utils.files import read_json
+
 ROOT = Path(__file__).resolve().parent.parent
+_MEBIBYTE = 1 << 20 if sys.platform == "darwin" else 1024  # in the unit of ru_maxrss
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a process took, with the children that it waited for.
+
+    ``cpu`` is in seconds; on a machine with other work it says more than the clock's ``seconds``.
+    ``megabytes`` is the largest memory of any one of the processes.
+    """
+
+    seconds: float
+    cpu: float
+    megabytes: float
 
 
 class Checkout:
@@ -72,19 +96,89 @@ class Checkout:
         with path.open("w") as file:
             yaml.dump(document, file)
 
+    def measure(self, *arguments: str, check: bool = True) -> tuple[Cost, str]:
+        """Run a command in the copy to its end; return its cost and everything that it printed."""
+        start = time.perf_counter()
+        with tempfile.TemporaryFile("w+") as output:
+            process = subprocess.Popen(
+                arguments, cwd=self.folder, env=self.environment,
+                stdout=output, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+            _, status, usage = os.wait4(process.pid, 0)
+            seconds = time.perf_counter() - start
+            process.returncode = os.waitstatus_to_exitcode(status)
+            output.seek(0)
+            printed = output.read()
+        if check and process.returncode:
+            message = f"{shlex.join(arguments)} ended with {process.returncode}:\n{printed}"
+            raise RuntimeError(message)
+        cpu = usage.ru_utime + usage.ru_stime
+        return Cost(seconds, cpu, usage.ru_maxrss / _MEBIBYTE), printed
+
     def run(self, *arguments: str, check: bool = True) -> tuple[float, str]:
         """Run a command in the copy; return seconds and everything that it printed."""
-        start = time.perf_counter()
-        done = subprocess.run(
-            arguments, cwd=self.folder, env=self.environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
-        )  # fmt: skip
-        seconds = time.perf_counter() - start
-        if check and done.returncode:
-            message = f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}"
-            raise RuntimeError(message)
-        return seconds, done.stdout
+        cost, printed = self.measure(*arguments, check=check)
+        return cost.seconds, printed
 
     def repro(self, *arguments: str) -> tuple[float, str]:
-        """``dvc repro``."""
+        """Run ``dvc repro``."""
         return self.run("dvc", "repro", *arguments)
+
+    def stage(self, name: str) -> list[str]:
+        """Return the command by which dvc.yaml runs a stage."""
+        document = YAML(typ="safe").load((self.folder / "dvc.yaml").read_text(encoding="utf-8"))
+        python, *rest = shlex.split(document["stages"][name]["cmd"])
+        if python != "python":
+            raise ValueError(f"{name} is not run by python but by {python}")
+        return [sys.executable, *rest]
+
+    def statistics(self, name: str) -> dict[str, Any]:
+        """Return the run statistics of a stage, or of the run: ``runtime``."""
+        found: dict[str, Any] = read_json(self.folder / f"data/run_statistics/{name}.json")
+        return found
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser whose help shows the description as it is."""
+    return argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def keras_home() -> Path:
+    """Return the folder that KERAS_HOME names, or end the process with a sentence."""
+    home = os.environ.get("KERAS_HOME")
+    if not home:
+        sys.exit("KERAS_HOME must name the folder that has Keras' weights in `models`.")
+    return Path(home).resolve()
+
+
+def unpack(archive: Path, target: Path, per_class: int | None) -> list[Path]:
+    """Unpack the images that Pillow can decode into class folders; return them sorted.
+
+    One bad file stops Keras' loader, so no side of a comparison gets any.
+    """
+    counts: Counter[str] = Counter()
+    found = []
+    with zipfile.ZipFile(archive) as members:
+        for name in sorted(members.namelist()):
+            if name.endswith("/"):
+                continue
+            label, file = name.split("/")[-2:]
+            content = members.read(name) if counts[label] != per_class else b""
+            if content and decodes(content):
+                counts[label] += 1
+                found.append(target / label / file)
+                found[-1].parent.mkdir(parents=True, exist_ok=True)
+                found[-1].write_bytes(content)
+    return found
+
+
+def decodes(content: bytes) -> bool:
+    """Return True if Pillow can decode the image to the end."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return True

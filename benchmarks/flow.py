@@ -13,22 +13,20 @@ than the clock. The pipeline is the embedded default, run once beforehand by `dv
 
 from __future__ import annotations
 
-import argparse
 import os
-import resource
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from benchmarks.checkout import Checkout
+from benchmarks.checkout import Checkout, parser
 
 Rows = dict[str, list[tuple[float, float]]]
 
@@ -38,11 +36,9 @@ _START_S = 120.0
 
 def main() -> None:
     """Measure and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--repetitions", type=int, default=5)
-    options = parser.parse_args()
+    built = parser(__doc__)
+    built.add_argument("--repetitions", type=int, default=5)
+    options = built.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         checkout = Checkout(folder / "project", folder / "store")
@@ -56,14 +52,14 @@ def main() -> None:
 
 
 def measure(checkout: Checkout, address: str, repetitions: int) -> Rows:
-    """Seconds by the clock and of the processors, by the way's name."""
+    """Return seconds by the clock and of the processors, by the name of the way."""
     rows: Rows = {"dvc repro": [], "a server running": [], "a temporary one": []}
     for number in range(repetitions + 1):
-        took = {"dvc repro": timed(checkout.repro)}
+        took = {"dvc repro": timed(checkout, "dvc", "repro")}
         checkout.environment["PREFECT_API_URL"] = address
-        took["a server running"] = timed(lambda: checkout.run(HEADSTART, "run"))
+        took["a server running"] = timed(checkout, HEADSTART, "run")
         del checkout.environment["PREFECT_API_URL"]
-        took["a temporary one"] = timed(lambda: checkout.run(HEADSTART, "run"))
+        took["a temporary one"] = timed(checkout, HEADSTART, "run")
         if number:  # the first round fills caches of the disk, and makes the databases
             for name, seconds in took.items():
                 rows[name].append(seconds)
@@ -71,19 +67,17 @@ def measure(checkout: Checkout, address: str, repetitions: int) -> Rows:
     return rows
 
 
-def timed(command: Callable[[], tuple[float, str]]) -> tuple[float, float]:
-    """Seconds by the clock, and of the processors; nothing may run in it."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds, output = command()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+def timed(checkout: Checkout, *command: str) -> tuple[float, float]:
+    """Return seconds by the clock and of the processors; no stage may run in it."""
+    cost, output = checkout.measure(*command)
     if "Running stage" in output:
         raise RuntimeError(f"There was something to do:\n{output}")
-    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return cost.seconds, cost.cpu
 
 
 @contextmanager
 def server(folder: Path, environment: dict[str, str]) -> Iterator[str]:
-    """A Prefect server of our own; yields the address of its API."""
+    """Run a Prefect server of our own; yield the address of its API."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -104,7 +98,7 @@ def server(folder: Path, environment: dict[str, str]) -> Iterator[str]:
 
 
 def wait(address: str, process: subprocess.Popen[bytes]) -> None:
-    """Until the server answers."""
+    """Wait until the server answers."""
     end = time.monotonic() + _START_S
     while process.poll() is None and time.monotonic() < end:
         with suppress(URLError, OSError), urlopen(address, timeout=2):  # noqa: S310 - our own
@@ -114,7 +108,7 @@ def wait(address: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def show(rows: Rows) -> None:
-    """Print the middle one, what it is more than DVC alone, and the ratio."""
+    """Print the median, how much more it is than DVC alone, and the ratio."""
     plain = statistics.median(seconds for seconds, _ in rows["dvc repro"])
     print(f"\n{'nothing to do':20}{'seconds':>9}{'more':>8}{'ratio':>8}{'CPU s':>8}   all of them")
     for name, pairs in rows.items():

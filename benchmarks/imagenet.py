@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.checkout import keras_home, parser
 from headstart._utils.seeds import uniform
 from headstart.backbones.registry import BACKBONES
 from headstart.evaluation.metrics import wilson_interval
@@ -40,19 +40,15 @@ _TOP = 5
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--archive", type=Path, required=True, help="zip with folders Cat and Dog")
-    parser.add_argument("--each", type=int, default=200, help="images of each")
-    parser.add_argument("--seed", type=int, default=42)
-    parser.add_argument("--backbone", default="mobilenet_v2")
-    parser.add_argument("--alpha", type=float, default=1.0)
-    parser.add_argument("--image-size", type=int, default=224)
-    options = parser.parse_args()
-    if "KERAS_HOME" not in os.environ:
-        print("Skipped: KERAS_HOME must name a folder with Keras' weights.")
-        return
+    built = parser(__doc__)
+    built.add_argument("--archive", type=Path, required=True, help="zip with folders Cat and Dog")
+    built.add_argument("--each", type=int, default=200, help="images of each")
+    built.add_argument("--seed", type=int, default=42)
+    built.add_argument("--backbone", default="mobilenet_v2")
+    built.add_argument("--alpha", type=float, default=1.0)
+    built.add_argument("--image-size", type=int, default=224)
+    options = built.parse_args()
+    keras_home()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         count = draw(options.archive, folder, options.each, options.seed)
@@ -128,12 +124,12 @@ def report(letter: str, guesses: dict[str, list[str]]) -> None:
     for species, places in SPECIES.items():
         own = {synsets[place] for place in places}
         of = [row for file, row in guesses.items() if Path(file).parent.name == species]
-        told = []
+        shown = []
         for top in (1, _TOP):
             right = sum(bool(own & set(row[:top])) for row in of)
             low, high = wilson_interval(right, len(of))
-            told.append(f"{right}/{len(of)} = {right / len(of):.3f} ({low:.3f} to {high:.3f})")
-        print(f"{letter} {species}: first guess {told[0]}, among five {told[1]}")
+            shown.append(f"{right}/{len(of)} = {right / len(of):.3f} ({low:.3f} to {high:.3f})")
+        print(f"{letter} {species}: first guess {shown[0]}, among five {shown[1]}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ cores. Every client keeps one connection and sends whole files, one after the ot
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import io
 import json
@@ -24,21 +23,20 @@ from urllib.parse import urlsplit
 
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks.checkout import ROOT, parser
+
 _PATIENCE = 60.0
 
 
 def main() -> None:
     """Start the service, ask it, print, stop it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", type=Path, default=Path("data/export"))
-    parser.add_argument("--images", type=Path, required=True, help="folder of JPEG files")
-    parser.add_argument("--requests", type=int, default=1000)
-    parser.add_argument("--clients", type=int, default=16)
-    parser.add_argument("options", nargs="*", help="after --: further options of serve-model")
-    options = parser.parse_args()
+    built = parser(__doc__)
+    built.add_argument("--model", type=Path, default=Path("data/export"))
+    built.add_argument("--images", type=Path, required=True, help="folder of JPEG files")
+    built.add_argument("--requests", type=int, default=1000)
+    built.add_argument("--clients", type=int, default=16)
+    built.add_argument("options", nargs="*", help="after --: further options of serve-model")
+    options = built.parse_args()
     files = sorted(p for p in options.images.rglob("*") if p.suffix in {".jpg", ".png"})
     contents = [files[place % len(files)].read_bytes() for place in range(options.requests)]
     command = [

@@ -1,28 +1,25 @@
-"""What recorded views do for a head: accuracy, passes and seconds by their number an image.
+"""The effect of augmented views on a head: accuracy, passes and seconds by views per image.
 
     KERAS_HOME=/path/to/keras python -m benchmarks.views --archive cats-dogs.zip
 
-A small sample is trained on, where augmentation is said to help most, and the whole test split is
+A small sample is trained on, where augmentation should help most, and the whole test split is
 scored. Each seed draws another division and sample, which all rows share; a row is one `dvc repro`
 up to the evaluation in a copy of the project. "Passes" are those of an empty feature store, "live"
-what new views in every epoch would cost: a pass a training image and epoch, and the held-out
+what new views in every epoch would cost: a pass per training image and epoch, and the held-out
 images. The row "as many steps" trains on the plain images for as many steps as the row with
 most views, so that a longer training is not taken for the effect of the views.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.checkout import Checkout
+from benchmarks.checkout import Checkout, keras_home, parser
+from headstart._utils.files import read_json
 
 #: What the cats-and-dogs tutorial changes: 20 degrees, shifts, shear and zoom of 0.2, mirrored.
 AUGMENT = {
@@ -34,22 +31,17 @@ EPOCHS = 20
 
 def main() -> None:
     """Measure and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--archive", type=Path, required=True, help="archive of class folders")
-    parser.add_argument("--per-class", type=int, default=100, help="training images a class")
-    parser.add_argument("--shipped", action="store_true", help="headstart-small instead")
-    parser.add_argument("--size", type=int, default=224, help="pixels a side")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
-    parser.add_argument("--views", type=int, nargs="+", default=[0, 1, 4, 20])
-    options = parser.parse_args()
-    home = os.environ.get("KERAS_HOME", "")
-    if not home and not options.shipped:
-        sys.exit("KERAS_HOME must name the folder with models/mobilenet_v2_…_no_top.h5.")
+    built = parser(__doc__)
+    built.add_argument("--archive", type=Path, required=True, help="archive of class folders")
+    built.add_argument("--per-class", type=int, default=100, help="training images per class")
+    built.add_argument("--shipped", action="store_true", help="headstart-small instead")
+    built.add_argument("--size", type=int, default=224, help="pixels per side")
+    built.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
+    built.add_argument("--views", type=int, nargs="+", default=[0, 1, 4, 20])
+    options = built.parse_args()
+    home = None if options.shipped else keras_home()
     with tempfile.TemporaryDirectory() as folder:
-        keras = Path(home).resolve() if home else None
-        project = Checkout(Path(folder) / "project", Path(folder) / "store", keras)
+        project = Checkout(Path(folder) / "project", Path(folder) / "store", home)
         project.set(
             download__source="archive", download__location=str(options.archive.resolve()),
             sample__train_per_class=options.per_class,
@@ -75,17 +67,13 @@ def main() -> None:
 
 
 def measure(project: Checkout, views: int, epochs: int) -> dict[str, Any]:
-    """Run the pipeline with so many views; what it scored and cost."""
+    """Run the pipeline with so many views; return its scores and costs."""
     project.set(extract_features__views=views, train_head__epochs=epochs)
     seconds = project.repro("evaluate")[0]
-    folder = project.folder / "data"
-    scores = json.loads((folder / "metrics/evaluate.json").read_text())
-    extraction, head = (
-        json.loads((folder / f"journal/{stage}.json").read_text())
-        for stage in ("extract_features", "train_head")
-    )
-    # Not from the run statistics: DVC may have brought the features back without running the stage.
-    recorded = json.loads((folder / "journal/runtime.json").read_text())["feature_rows"]
+    scores = read_json(project.folder / "data/metrics/evaluate.json")
+    extraction, head = (project.statistics(name) for name in ("extract_features", "train_head"))
+    # Not from the stage's statistics: DVC may have restored the features without running the stage.
+    recorded = project.statistics("runtime")["feature_rows"]
     held_out = recorded - scores["train_images"] * (views + 1)
     return {
         "accuracy": scores["head"]["accuracy"],
@@ -101,7 +89,7 @@ def measure(project: Checkout, views: int, epochs: int) -> dict[str, Any]:
 
 
 def show(rows: dict[str, list[dict[str, Any]]]) -> None:
-    """The table: means over the seeds."""
+    """Print the table: means over the seeds."""
     print(f"\n{'':24}{'accuracy':>10}{'(each seed)':>26}{'loss':>8}{'passes':>8}{'live':>8}")
     for name, found in rows.items():
         each = " ".join(f"{row['accuracy']:.4f}" for row in found)
