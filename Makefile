@@ -1,5 +1,5 @@
 # make run    sets up the environment and runs the pipeline on the embedded images
-# make test   sets up the environment and passes the tests
+# make test   sets up the environment and runs the tests
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
@@ -16,7 +16,7 @@ run: $(STAMP)  ## run the pipeline, then show what came out
 	@$(BIN)/headstart summary
 	@echo
 	@echo 'Next: `. .venv/bin/activate` puts headstart, dvc and python on the path of this shell. Then:'
-	@echo '  headstart recipe my-photos    your own images, one folder a class under data/raw'
+	@echo '  headstart recipe my-photos    your own images, one folder per class under data/raw'
 	@echo '  headstart plan                what the next `dvc repro` would run, and why'
 
 # Three at a time on two cores: many tests wait for a server or a process.

@@ -1,1 +1,1 @@
-"""The stages of dvc.yaml, one module each under the same name."""
+"""The stages of dvc.yaml: one module per stage, under the same name."""

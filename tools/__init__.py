@@ -1,1 +1,1 @@
-"""What maintains the project: reference pages, the contract of dvc.yaml, the claims page."""
+"""Tools that maintain the project: reference pages, the contract of dvc.yaml, the claims page."""

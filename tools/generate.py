@@ -58,13 +58,13 @@ def contract_text() -> str:
 
 
 def parameters_page() -> str:
-    """docs/reference/parameters.md: every key of params.yaml with its comment and default."""
+    """Return docs/reference/parameters.md: the keys of params.yaml, comments and defaults."""
     lines = [
         "# Parameters",
         "",
-        "Made from `params.yaml` by `make docs`. A wrong value stops the run in under a second and",
-        "says the line, what was expected and what was got. `headstart params` checks without",
-        "running anything; `dvc exp run -S train_head.learning_rate=0.01` tries a value.",
+        "Generated from `params.yaml` by `make docs`. A wrong value stops the run in under a",
+        "second, with the line, the expectation and the value. `headstart params` checks the file",
+        "without running anything; `dvc exp run -S train_head.learning_rate=0.01` tries a value.",
     ]
     heading = None
     for section, key, value, comment in _commented_keys((ROOT / "params.yaml").read_text()):
@@ -83,7 +83,7 @@ def parameters_page() -> str:
 
 
 def _commented_keys(text: str) -> Iterator[tuple[str, str, str, str]]:
-    """Section, key, value and comment of every leaf; keys in a row share the comment above."""
+    """Yield section, key, value and comment of every leaf; adjacent keys share a comment."""
     document = YAML(typ="safe").load(text)
     sections: list[str] = []
     comment, fresh = "", False
@@ -107,11 +107,11 @@ def _commented_keys(text: str) -> Iterator[tuple[str, str, str, str]]:
 
 
 def stages_page() -> str:
-    """docs/reference/stages.md: what each stage reads and writes, from dvc.yaml and the code."""
+    """Return docs/reference/stages.md: what each stage reads and writes, from dvc.yaml."""
     lines = [
         "# Stages",
         "",
-        "Made from `dvc.yaml` by `make docs`. Every stage runs alone, with any paths:",
+        "Generated from `dvc.yaml` by `make docs`. Every stage runs by itself, with any paths:",
         "`python -m stages.split --help`.",
     ]
     for name, stage in declared().items():
@@ -125,10 +125,10 @@ def stages_page() -> str:
 
 
 def commands_page() -> str:
-    """docs/reference/commands.md: the help texts as they are printed."""
+    """Return docs/reference/commands.md: the help texts as they are printed."""
     from headstart.cli.app import app
 
-    lines = ["# Commands", "", "Made from the help texts by `make docs`.", ""]
+    lines = ["# Commands", "", "Generated from the help texts by `make docs`.", ""]
     lines += ["## headstart", "", "```", help_text(), "```"]
     for words in command_paths(app):
         lines += ["", f"## headstart {' '.join(words)}", "", "```", help_text(*words), "```"]
@@ -142,7 +142,7 @@ def command_names(app: typer.Typer) -> list[str]:
 
 
 def command_paths(app: typer.Typer) -> list[tuple[str, ...]]:
-    """Every subcommand, and those of the ones that have subcommands themselves."""
+    """Return every subcommand, and the subcommands of these."""
     group: Any = typer.main.get_command(app)
     found: list[tuple[str, ...]] = []
     for name, command in sorted(group.commands.items()):
@@ -152,7 +152,7 @@ def command_paths(app: typer.Typer) -> list[tuple[str, ...]]:
 
 
 def help_text(*command: str) -> str:
-    """What ``headstart COMMAND --help`` prints to a file 80 columns wide."""
+    """Return what ``headstart COMMAND --help`` prints at a width of 80 columns."""
     result = subprocess.run(
         [sys.executable, "-m", "headstart", *command, "--help"],
         cwd=ROOT, capture_output=True, text=True, check=True,

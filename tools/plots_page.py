@@ -1,4 +1,4 @@
-"""The page that ``dvc plots`` fills: it draws without a network.
+"""The page that ``dvc plots`` fills; it draws without a network.
 
 DVC's own page loads Vega from a content delivery network. This one carries it, as the locked
 ``vl-convert-python`` bundles it, and forbids the browser to fetch anything. It is committed as
@@ -22,7 +22,7 @@ _SNIPPET = "window.vegaEmbed = vegaEmbed;"
 
 
 def plots_page() -> str:
-    """The whole page, with the places that DVC fills and none for scripts of its own."""
+    """Return the page with the places that DVC fills, without those for its own scripts."""
     bundle = vl_convert.javascript_bundle(_SNIPPET, vl_version=VEGA_LITE)
     for taken in ("{refresh_tag}", "{plot_divs}", "{scripts}", "</script"):
         if taken in bundle:

@@ -1,1 +1,1 @@
-"""What every stage rests on: parameters, command line, files, errors, seeds. Starts in no time."""
+"""Utilities that every room may import and that import no room: files, locks, errors, seeds."""

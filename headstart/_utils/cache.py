@@ -1,4 +1,4 @@
-"""The folder outside of every project: recorded features, downloads, locks."""
+"""The cache folder outside of every project: features, downloads, locks, hashes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from headstart._utils.errors import HeadstartError
 
 
 def cache_folder() -> Path:
-    """``$HEADSTART_CACHE``, else the user's cache folder; absolute, and not made here.
+    """Return ``$HEADSTART_CACHE``, or else the user's cache folder, as an absolute path.
+
+    The folder is not created.
 
     Raises
     ------
     HeadstartError
-        If the user has no home folder and the variable names none.
+        If the user has no home folder and the variable is not set.
     """
     given = os.environ.get("HEADSTART_CACHE")
     if not given:

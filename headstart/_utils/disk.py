@@ -1,4 +1,4 @@
-"""Whether there is room for what is going to be written, asked before the work and not after it."""
+"""Free disk space, checked before the work and not after it."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from pathlib import Path
 
 from headstart._utils.errors import HeadstartError
 
-#: Room that is left to others: a tenth of what is needed, at least this.
+#: Space that is left to others: a tenth of what is needed, at least this.
 _LEAST_MARGIN = 32 << 20
 
 
 def require_room(needs: Mapping[Path, int], what: str, remedy: str) -> None:
-    """Refuse to begin what would fill a disk.
+    """Refuse to start work that would fill a disk.
 
     Parameters
     ----------
     needs : mapping of Path to int
-        Folders, which need not exist yet, and the bytes that come into each. Those on one disk
-        are taken together.
+        Folders, which need not exist yet, and the bytes to be written to each. Folders on one
+        disk are added up.
     what : str
-        What is written, for the message: "The activations …".
+        The subject of the message: "The activations …".
     remedy : str
-        A sentence: what to do where there is too little room.
+        A sentence: what to do if there is too little space.
 
     Raises
     ------
     HeadstartError
-        With what is needed, what is free, and where.
+        With the needed and the free space, and the folder.
     """
     disks: dict[int, tuple[Path, int]] = {}
     for folder, size in needs.items():
@@ -49,12 +49,12 @@ def require_room(needs: Mapping[Path, int], what: str, remedy: str) -> None:
 
 
 def amount(size: int) -> str:
-    """Bytes as a person says them."""
+    """Return a number of bytes for people: ``1.2 GB``."""
     return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.0f} MB"
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the first one above it that exists."""
+    """Return the folder, or the first one above it that exists."""
     folder = folder.absolute()
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent

@@ -1,8 +1,8 @@
-"""The one family of errors that a person is meant to read.
+"""Errors that are meant to be read by people.
 
 Anything raised as a :class:`HeadstartError` reaches the terminal as its message alone, without a
 traceback: it says what happened, what was expected, what was got, what was done and what to do
-next. Every other exception is a bug of ours and keeps its traceback.
+next. Every other exception is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class WiringError(HeadstartError):
 
 
 class UnfitError(ValueError):
-    """A value of the right kind that cannot be, or not with the values beside it.
+    """A value of the right type that is not allowed, or not together with other values.
 
-    For the validators of a section: :mod:`headstart.stage.parameters` makes the sentence of it.
+    Raised by the validators of a section; :mod:`headstart.stage.parameters` makes a sentence of it.
 
     Parameters
     ----------
     expected : str
-        Goes on after "The … parameter must be".
+        Continues "The … parameter must be".
     hint : str
         Sentences that follow "Got … instead."; "" for none.
     """
@@ -45,9 +45,9 @@ class UnfitError(ValueError):
         self.hint = hint
 
     def sentence(self, name: str, got: str) -> str:
-        """The whole of it, without the place in a file."""
-        said = f"The `{name}` parameter must be {self.expected}. Got {got} instead."
-        return f"{said} {self.hint}" if self.hint else said
+        """Return the complete sentence, without the place in a file."""
+        sentence = f"The `{name}` parameter must be {self.expected}. Got {got} instead."
+        return f"{sentence} {self.hint}" if self.hint else sentence
 
 
 class InputChangedError(HeadstartError):
@@ -55,19 +55,19 @@ class InputChangedError(HeadstartError):
 
 
 class CorruptFileError(HeadstartError):
-    """A file that we wrote does not hold what its own record says."""
+    """A file that we wrote does not match its own record."""
 
 
 class SourceError(HeadstartError):
-    """The images could not be obtained: a download, an archive or a folder is at fault."""
+    """The images could not be obtained, because of a download, an archive or a folder."""
 
 
 class UnsafeArchiveError(SourceError):
-    """An archive holds something that must never be written or read."""
+    """An archive contains something that must never be written or read."""
 
 
 class ImageError(HeadstartError):
-    """A file is no usable image. ``reason`` is a short stable slug, ``detail`` a sentence.
+    """A file is not a usable image. ``reason`` is a short stable slug, ``detail`` a sentence.
 
     The reasons are listed in :mod:`headstart.images.decode`.
     """

@@ -8,18 +8,18 @@ import platform
 _SAME = {"amd64": "x86_64", "aarch64": "arm64"}
 
 
-#: Images in a batch of the Keras engine. The number decides bits, so it is one for everybody.
+#: Images in a batch of the Keras engine. It decides bits, so it is the same everywhere.
 KERAS_BATCH = 32
 
 
 def cores() -> int:
-    """CPU cores that this process may use; unlike a container's quota, told by the system."""
+    """Return the number of CPU cores that this process may use; a container's quota is not seen."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def architecture() -> str:
-    """The processor's kind by one name, whichever the system has for it: ``x86_64``, ``arm64``."""
+    """Return the processor architecture by one name on all systems: ``x86_64``, ``arm64``."""
     name = platform.machine().lower()
     return _SAME.get(name, name)

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar at a terminal, a line now and then in a log."""
+"""Progress of long work: a bar on a terminal, occasional lines in a log."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from types import TracebackType
 from typing import Self
 
 _PERIOD = 10.0
-# Set by whoever reads the lines of a stage to draw a bar of its own.
+# Set by a program that reads the lines of a stage to draw its own bar.
 _ASKED = "HEADSTART_PROGRESS_S"
 
 
 class Progress:
-    """Counts units of work and shows count, rate and time left on standard error.
+    """A counter of units of work that shows count, rate and time left on standard error.
 
     Parameters
     ----------
     total : int
-        Units in all.
+        Number of units.
     desc, unit : str
-        What is done, and to what ("Extracting", "image").
+        Name of the work and of a unit ("Extracting", "image").
     every : float or None
-        Seconds between two lines when standard error is no terminal. None: 10; or what the
-        environment variable ``HEADSTART_PROGRESS_S`` says, counted over all bars of the process, so
-        that one is heard of many short epochs, too.
+        Seconds between two lines when standard error is not a terminal. None: 10, or the value
+        of the environment variable ``HEADSTART_PROGRESS_S``, counted over all bars of the process,
+        so that many short epochs give lines too.
     """
 
-    _told = 0.0  # when the latest line of any bar was printed
+    _printed = 0.0  # when the latest line of any bar was printed
 
     def __init__(self, total: int, desc: str, unit: str, every: float | None = None) -> None:
         asked = _asked() if every is None else None
@@ -37,7 +37,7 @@ class Progress:
         self.done = 0
         self._start = self._shown = time.monotonic()
         if asked is not None:
-            self._shown = Progress._told = Progress._told or self._start
+            self._shown = Progress._printed = Progress._printed or self._start
         self._bar = None
         if sys.stderr.isatty():
             from tqdm import tqdm
@@ -54,18 +54,18 @@ class Progress:
             return
         now = time.monotonic()
         if now - self._shown >= self.every:
-            self._shown = Progress._told = now
+            self._shown = Progress._printed = now
             print(self._line(now - self._start), file=sys.stderr, flush=True)
 
     def _line(self, seconds: float) -> str:
         rate = self.done / seconds if seconds else 0.0
         units = self.unit + ("es" if self.unit.endswith("ch") else "s")
         if not self.total:  # A server that names no length.
-            return f"{self.desc}: {self.done:,} {units}, {rate:,.1f} a second"
+            return f"{self.desc}: {self.done:,} {units}, {rate:,.1f} per second"
         left = _clock((self.total - self.done) / rate) if rate else "unknown time"
         return (
             f"{self.desc}: {self.done:,} of {self.total:,} {units}, "
-            f"{rate:,.1f} a second, {left} left"
+            f"{rate:,.1f} per second, {left} left"
         )
 
     def __enter__(self) -> Self:
@@ -89,7 +89,7 @@ def _asked() -> float | None:
 
 
 def progress(total: int, desc: str, unit: str) -> Progress:
-    """A :class:`Progress` to be used in a ``with`` block."""
+    """Return a :class:`Progress` for a ``with`` block."""
     return Progress(total, desc, unit)
 
 

@@ -1,7 +1,7 @@
-"""Native libraries write to file descriptor 2, past Python; this keeps their chatter away.
+"""Suppress what native libraries write to file descriptor 2, past Python.
 
-What was written is thrown away if the block succeeds and shown if it fails, so that no reason for
-a failure is ever lost.
+The text is discarded if the block succeeds and shown if it fails, so that the reason for a failure
+is never lost.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _LOCK = threading.RLock()
 def quiet_stderr() -> Iterator[None]:
     """Swallow what the block writes to descriptor 2 (C++ log lines); replay it on an exception.
 
-    Nothing of another thread gets lost that is not written in the meantime: keep blocks short.
+    What other threads write in the meantime is affected too: keep blocks short.
     """
     with _LOCK, tempfile.TemporaryFile() as sink:
         sys.stderr.flush()
         try:
             saved = os.dup(2)
-        except OSError:  # The process has no standard error; there is nothing to keep quiet.
+        except OSError:  # The process has no standard error; there is nothing to suppress.
             yield
             return
         os.dup2(sink.fileno(), 2)

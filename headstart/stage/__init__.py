@@ -1,1 +1,1 @@
-"""To be described."""
+"""The frame of a stage: command line, parameters, guarded inputs, run statistics, watchdog."""

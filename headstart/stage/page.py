@@ -1,7 +1,7 @@
-"""A page for people: what a run writes besides its outputs, and shows what no output may hold.
+"""A page for people that a stage writes in addition to its outputs.
 
 Commit, seconds and passes differ between two runs that give the same bytes, so a page that shows
-them is no output: DVC neither tracks nor restores it.
+them is not an output: DVC neither tracks nor restores it.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Page:
-    """Where the page goes, and the parameters that it shows.
+    """The path of a page, and the parameters that it shows.
 
     Attributes
     ----------
     path : Path
         Written; replaced if it exists.
     params : mapping
-        All of params.yaml by section, checked. A stage with a page watches every section, so that
-        the page never shows a value that is no longer so.
+        All of params.yaml by section, checked. A stage with a page depends on every section, so
+        that the page never shows an outdated value.
     """
 
     path: Path

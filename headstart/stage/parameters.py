@@ -1,6 +1,6 @@
-"""Reads params.yaml and reports every fault of it in one message.
+"""Read params.yaml and report all its faults in one message.
 
-Read with ruamel.yaml, as DVC does: PyYAML would make ``1e-3`` a string and ``no`` a False.
+It is read with ruamel.yaml, as DVC does: PyYAML would make ``1e-3`` a string and ``no`` False.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import headstart
 from headstart._utils.errors import ParameterError, UnfitError
 from headstart.stage.sections import Section, Seed
 
-#: What ruamel raises, besides its own errors, for a date such as 2020-99-99, a number of 5,000
-#: digits, brackets in brackets without end, or ``!!omap 1``.
+#: Raised by ruamel in addition to its own errors, for a date such as 2020-99-99, a number of 5,000
+#: digits, endlessly nested brackets, or ``!!omap 1``.
 BROKEN = (ValueError, RecursionError, AttributeError)
 
 
@@ -33,13 +33,12 @@ BROKEN = (ValueError, RecursionError, AttributeError)
 def sections() -> Mapping[str, type[Section]]:
     """Return the section classes by name: ``SplitParams`` configures the section ``split``.
 
-    Found in the modules ``parameters`` of the library's rooms. They are imported by name, so that
-    a stage statically imports its own sections alone, and DVC re-runs it for those alone.
+    They are found in the modules ``parameters`` of the library's rooms. These are imported by name,
+    so that a stage statically imports only its own sections, and DVC re-runs it only for those.
     """
     found: dict[str, type[Section]] = {}
-    for room in sorted(p.name for p in Path(headstart.__path__[0]).iterdir() if p.is_dir()):
-        if not Path(headstart.__path__[0], room, "parameters.py").is_file() or room == "stage":
-            continue
+    rooms = {file.parent.name for file in Path(headstart.__path__[0]).glob("*/parameters.py")}
+    for room in sorted(rooms - {"stage"}):
         module = importlib.import_module(f"headstart.{room}.parameters")
         for name, kind in vars(module).items():
             if (
@@ -73,7 +72,7 @@ def read_params(path: Path) -> Any:
     try:
         return model.model_validate(_plain(document))
     except ValidationError as error:
-        # A set: a value that fits no branch of a union is one fault, however pydantic counts.
+        # A set: pydantic reports one fault for each branch of a union.
         lines = {_sentence(fault, document, model, path.name) for fault in error.errors()}
         count = f"{len(lines)} fault{'s' if len(lines) > 1 else ''}"
         message = f"{path.name} has {count}; nothing was run.\n" + "\n".join(
@@ -110,7 +109,7 @@ def _parse(path: Path) -> CommentedMap:
 
 
 def _plain(value: Any) -> Any:
-    """Round-trip YAML types as the plain Python types that strict validation asks for."""
+    """Convert round-trip YAML types to the plain Python types that strict validation needs."""
     if isinstance(value, CommentedMap):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, CommentedSeq):
@@ -158,7 +157,7 @@ _UNION_MEMBER = frozenset({"none_required"})
 
 
 def _line_of(document: Any, place: tuple[Any, ...]) -> int:
-    """1-based line of the deepest part of ``place`` that the file has; 0 if there is none."""
+    """Return the 1-based line of the deepest part of ``place`` in the file; 0 if there is none."""
     line = 0
     node = document
     for part in place:
@@ -221,7 +220,7 @@ _TYPES = {
 
 
 def _describe(schema: dict[str, Any], root: dict[str, Any]) -> str:
-    """A JSON schema in the words of a sentence: ``an integer ≥ 1 or null``."""
+    """Describe a JSON schema in words: ``an integer ≥ 1 or null``."""
     schema = _resolve(schema, root)
     if "expected" in schema:
         return str(schema["expected"])

@@ -1,4 +1,4 @@
-"""What the sections of params.yaml share: a strict base class and common types."""
+"""The strict base class of the sections of params.yaml, and common types."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Section(BaseModel):
-    """A section of params.yaml: nothing unknown, nothing coerced, nothing changed later."""
+    """A section of params.yaml: no unknown keys, no coercion, immutable."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 

@@ -1,7 +1,7 @@
-"""runtime.txt: the versions that decide the bytes of the outputs.
+"""runtime.txt: the package versions that decide the bytes of the outputs.
 
-The file is a dependency of the stages that compute, so that a new TensorFlow runs them again and
-a new plotting library does not. It is generated from requirements.lock, never written by hand.
+The stages that compute depend on it, so that a new TensorFlow re-runs them and a new plotting
+library does not. It is generated from requirements.lock.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from headstart._utils.errors import HeadstartError
 
 
 def read(path: Path) -> dict[str, str]:
-    """Package name to version, from lines ``name==version``; ``#`` starts a comment."""
+    """Read lines ``name==version`` into a mapping; ``#`` starts a comment."""
     found = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         content = line.split("#", 1)[0].strip()

@@ -27,7 +27,7 @@ def test_short_bars_are_heard_of_when_somebody_asks(
 ) -> None:
     clock = iter(range(0, 1_000, 1))
     monkeypatch.setattr("headstart._utils.progress.time.monotonic", lambda: float(next(clock)))
-    monkeypatch.setattr(Progress, "_told", 0.0)
+    monkeypatch.setattr(Progress, "_printed", 0.0)
     monkeypatch.setenv("HEADSTART_PROGRESS_S", "5")
     for epoch in range(1, 11):  # two ticks each
         with Progress(1, f"Epoch {epoch} of 10", "batch") as bar:

@@ -12,9 +12,9 @@ from headstart.runs.progress import Listener, Progress
 @pytest.mark.parametrize(
     ("line", "percent", "what"),
     [
-        ("Extracting: 500 of 2,000 images, 10.0 a second, 2:30 left", 25.0, "Extracting"),
-        ("Epoch 3 of 10: 5 of 20 batches, 1.0 a second, 0:10 left", 22.5, "Epoch 3 of 10"),
-        ("Copying: 3 of 0 images, 1 a second, unknown time left", 0.0, "Copying"),
+        ("Extracting: 500 of 2,000 images, 10.0 per second, 2:30 left", 25.0, "Extracting"),
+        ("Epoch 3 of 10: 5 of 20 batches, 1.0 per second, 0:10 left", 22.5, "Epoch 3 of 10"),
+        ("Copying: 3 of 0 images, 1 per second, unknown time left", 0.0, "Copying"),
         ("Downloading:  40%|####      | 4/10 [00:01<00:02]", 40.0, "Downloading"),
         (" 7%|#", 7.0, ""),
         ("999%|#", 100.0, ""),
@@ -41,7 +41,7 @@ def test_what_our_stages_say_is_understood(
 ) -> None:
     for name, value in progress.ASKED.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(spoken.Progress, "_told", -1_000.0)
+    monkeypatch.setattr(spoken.Progress, "_printed", -1_000.0)
     with spoken.progress(4_000, "Epoch 2 of 4", "image") as bar:
         assert bar.every == 2.0
         bar.update(1_000)
