@@ -52,7 +52,7 @@ def contract_text() -> str:
             ", ".join(code_dependencies(name)), 100, initial_indent=" " * 6,
             subsequent_indent=" " * 6, break_long_words=False, break_on_hyphens=False,
         )  # fmt: skip
-        text, count = re.subn(rf" *stages/{name}\.py[^\]]*(?=\])", entries, text)
+        text, count = re.subn(rf"\s*stages/{name}\.py[^\]]*(?=\])", f"\n{entries}", text)
         assert count == 1, f"dvc.yaml: `deps` of {name} must be a list in brackets with its module"
     return text
 
