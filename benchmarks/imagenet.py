@@ -31,7 +31,7 @@ from benchmarks.checkout import keras_home, parser
 from headstart._utils.seeds import uniform
 from headstart.backbones.registry import BACKBONES
 from headstart.evaluation.metrics import wilson_interval
-from headstart.keras.networks.class_index import read_classes
+from headstart.keras.networks.keras_files import read_classes
 
 #: Places of ImageNet's classes, by the folders of the archive.
 SPECIES = {"Cat": range(281, 286), "Dog": range(151, 269)}

@@ -16,7 +16,7 @@ from headstart._utils.files import atomic_file
 from headstart._utils.progress import progress
 from headstart._utils.seeds import derive
 from headstart.keras.networks.pretrained import draw
-from headstart.keras.networks.small import build_small
+from headstart.keras.networks.headstart_small import build_small
 from headstart.keras.runtime import configure, fresh_names, keras, tf
 from pretraining.recipe import TrainParams, goes_on, rate_at
 from pretraining.views import Views, draw_views, targets, whole

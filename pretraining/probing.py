@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from headstart.backbones.registry import find
-from headstart.keras.networks.backbone import build_base, feature_model
-from headstart.keras.networks.convert import to_tflite
+from headstart.keras.networks.backbone import build_backbone, feature_model
+from headstart.keras.networks.conversion import to_tflite
 from headstart.keras.networks.pretrained import obtain
 
 
@@ -15,7 +15,7 @@ def network(name: str, alpha: float, image_size: int, weights: str, seed: int) -
     to be had, and the same numbers wherever it is measured.
     """
     backbone = find(name, alpha, image_size)
-    base = build_base(name, alpha, image_size)
+    base = build_backbone(name, alpha, image_size)
     source_size = backbone.default_size if weights == "imagenet" else image_size
     base.set_weights(obtain(name, alpha, source_size, weights, seed).base.get_weights())
     return to_tflite(feature_model(base, None, "avg", backbone.preprocessing))

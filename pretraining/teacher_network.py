@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from headstart.backbones.registry import find
-from headstart.keras.networks.backbone import build_base, feature_model
-from headstart.keras.networks.convert import to_tflite
+from headstart.keras.networks.backbone import build_backbone, feature_model
+from headstart.keras.networks.conversion import to_tflite
 from headstart.keras.networks.pretrained import obtain
 from pretraining.recipe import TeacherParams
 
@@ -16,7 +16,7 @@ def teacher_network(params: TeacherParams) -> bytes:
     images, not small ones.
     """
     backbone = find(params.name, params.alpha, params.image_size)
-    base = build_base(params.name, params.alpha, params.image_size)
+    base = build_backbone(params.name, params.alpha, params.image_size)
     given = obtain(params.name, params.alpha, backbone.default_size, params.weights, seed=0)
     base.set_weights(given.base.get_weights())
     return to_tflite(feature_model(base, None, "none", backbone.preprocessing))

@@ -19,7 +19,7 @@ def main() -> None:
         options.add_argument(f"--{name}", type=Path, required=True)
     given = options.parse_args()
     settings = read_settings(given.params)
-    from headstart.keras.networks.shipped import write_shipped
+    from headstart.keras.networks.headstart_small import write_shipped
     from pretraining.fitting import COLUMNS, Images, Row, pretrain
 
     def log(rows: list[Row]) -> None:

@@ -23,7 +23,7 @@ from headstart.features.folder import require_rows
 from headstart.features.parameters import ExtractFeaturesParams
 from headstart.features.store import FeatureStore
 from headstart.features.views import RecordedViews
-from headstart.keras.networks.engines import engine
+from headstart.keras.networks.engine import engine
 from headstart.stage import command_line
 from headstart.stage.command_line import In, LazyIn, Out, Runtime
 from headstart.stage.run_statistics import RunStatistics

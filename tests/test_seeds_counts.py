@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from headstart.backbones.registry import BACKBONES
-from headstart.keras.networks.backbone import build_base, call_application, feature_model
+from headstart.keras.networks.backbone import build_backbone, call_application, feature_model
 from headstart.keras.runtime import keras
 from headstart.keras.training.head import build_head, head_spec
 from tests.keras.training.test_head import params
@@ -26,7 +26,7 @@ def numbers(variables: list[Any]) -> int:
 
 def classifier(name: str, size: int, classes: int, **head: Any) -> Any:
     """A frozen backbone, average pooling and a single dense layer."""
-    base = build_base(name, 1.0, size)
+    base = build_backbone(name, 1.0, size)
     base.trainable = False
     features = feature_model(base, None, "avg", BACKBONES[name].preprocessing, dtype="float32")
     plain = params(batch_normalization=False, dropout=0.0, **head)
@@ -37,7 +37,7 @@ def classifier(name: str, size: int, classes: int, **head: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def mobilenet_v2() -> Any:
-    return build_base("mobilenet_v2", 1.0, 224)
+    return build_backbone("mobilenet_v2", 1.0, 224)
 
 
 def test_a_batch_and_its_features(mobilenet_v2: Any) -> None:
@@ -60,7 +60,7 @@ def test_dense_3_on_a_frozen_mobilenet_v2() -> None:
 
 def test_vgg16_at_150() -> None:
     """(1.7): 14,714,688 parameters, output (4, 4, 512); (1.8): flattened, 8,192 numbers."""
-    base = build_base("vgg16", 1.0, 150)
+    base = build_backbone("vgg16", 1.0, 150)
     assert base.count_params() == 14_714_688
     assert base.output_shape == (None, 4, 4, 512)
     features = feature_model(base, None, "none", "caffe")
@@ -78,7 +78,7 @@ def test_mobilenet_with_its_top_at_224() -> None:
 
 def test_mobilenet_frozen_at_128() -> None:
     """(4.6): 3,228,864 parameters without the top, output (4, 4, 1024), none of them trainable."""
-    base = build_base("mobilenet", 1.0, 128)
+    base = build_backbone("mobilenet", 1.0, 128)
     base.trainable = False
     assert base.count_params() == 3_228_864
     assert base.output_shape == (None, 4, 4, 1024)

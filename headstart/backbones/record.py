@@ -1,6 +1,6 @@
 """The backbone folder: the pretrained backbone as versioned files, and where they came from.
 
-``base.weights.h5``: weights of the headless, uncut base; or ``module``: the files of a TensorFlow
+``backbone.weights.h5``: weights of the headless, uncut base; or ``module``: the files of a TensorFlow
 Hub module, weights and all. ``backbone.tflite``: uint8 pixels to
 features, cut and pooled; absent with ``engine: keras``. ``backbone.json``: this record.
 """
@@ -20,7 +20,7 @@ from headstart.backbones.hub_handles import HUB
 FORMAT = 1
 RECORD = "backbone.json"
 NETWORK = "backbone.tflite"
-WEIGHTS = "base.weights.h5"
+WEIGHTS = "backbone.weights.h5"
 MODULE = "module"
 
 
@@ -53,7 +53,7 @@ class BackboneRecord:
     random_weights : bool
         No pretraining: the features hold no transfer.
     weights_sha256 : str
-        Of ``base.weights.h5``, or of the files in ``module``.
+        Of ``backbone.weights.h5``, or of the files in ``module``.
     origin : str
         Where the weights came from, for people.
     image_size : int

@@ -1,6 +1,6 @@
-"""What is known of each pretrained backbone, one record each, and what its parameters may be.
+"""The table of pretrained backbones, one record each, and checks of a backbone's parameters.
 
-In the core, so that a wrong name is told when params.yaml is read, not when its stage is reached.
+It needs no TensorFlow, so that a wrong name is reported when params.yaml is read.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from pathlib import Path
 from typing import Literal
 
 from headstart._utils.errors import ParameterError, UnfitError
-from headstart.backbones.hub_handles import HUB
 
-#: What pixels from 0 to 255 go through before the backbone. ``tf``: to -1 … 1. ``caffe``: blue,
-#: green,
-#: red, less ImageNet's means. ``torch``: to 0 … 1, less ImageNet's means, over its deviations.
-#: ``unit``: to 0 … 1. ``none``: the backbone does it itself.
+#: ``backbone.name`` and ``backbone.weights`` of a backbone that is a TensorFlow Hub module.
+HUB = "hub"
+
+#: How pixels from 0 to 255 are scaled before the backbone. ``tf``: to -1 … 1. ``caffe``: blue,
+#: green, red, minus ImageNet's means. ``torch``: to 0 … 1, minus ImageNet's means, divided by its
+#: deviations. ``unit``: to 0 … 1. ``none``: the backbone scales them itself.
 Preprocessing = Literal["tf", "caffe", "torch", "unit", "none"]
 
-#: Who builds the network. A family is one entry of
-#: ``headstart.keras.networks.backbone.BUILDERS``: a backbone of another origin is a record here
-#: and a builder there.
+#: Who builds the network: each is an entry of ``headstart.keras.networks.backbone.BUILDERS``,
+#: except ``hub``, whose modules bring their own.
 Family = Literal["keras.applications", "headstart", "hub"]
 
 
 @dataclass(frozen=True)
-class Backbone:
-    """A convolutional base without its classifier.
+class BackboneSpec:
+    """A row of the table: a convolutional network without its classifier.
 
     Attributes
     ----------
@@ -38,145 +38,108 @@ class Backbone:
     function : str
         Its constructor in the family.
     preprocessing : Preprocessing
-        What it was trained behind.
-    minimum_size, default_size : int
-        Side of the image in pixels: the least that it can take, and what it was trained on.
+        The scaling of pixels in its training.
+    default_size : int
+        Side in pixels of the images that it was trained on.
     width : int
         Channels of its last layer at alpha 1.
-    alphas : tuple of float
-        Width multipliers that there are ImageNet weights for.
-    weight_sizes : tuple of int
-        Sizes that have ImageNet weights of their own; every other size takes those of the default
-        one. Empty: one file serves all.
     license : str
-        Of the ImageNet weights, as their authors gave it; "" where we do not know.
+        Of the ImageNet weights, as their authors gave it; "" where it is unknown.
+    minimum_size : int
+        Side in pixels of the smallest images that it takes.
+    alphas : tuple of float
+        Width multipliers that have ImageNet weights.
+    weight_sizes : tuple of int
+        Sizes that have ImageNet weights of their own; every other size uses those of the default
+        one. Empty: one file serves all.
     repaired_variance : bool
-        Keras' weights file holds deviations where the network expects variances, and Keras adds a
-        layer that makes up for it when it loads ImageNet weights, and only then.
+        Whether Keras' weights file holds deviations where the network expects variances. Keras
+        adds a layer that makes up for it, but only when it loads ImageNet weights itself.
     family : Family
-        Who builds it. ``headstart``: it is this project's own, and its weights ship with it.
+        Who builds it. ``headstart``: this project, which ships its weights.
     """
 
     name: str
     function: str
     preprocessing: Preprocessing
-    minimum_size: int
     default_size: int
     width: int
+    license: str = ""
+    minimum_size: int = 32
     alphas: tuple[float, ...] = (1.0,)
     weight_sizes: tuple[int, ...] = ()
-    license: str = ""
     repaired_variance: bool = False
     family: Family = "keras.applications"
 
-    def width_at(self, alpha: float) -> int:
-        """Channels of the last layer with this width multiplier."""
-        if self.name == "mobilenet_v2":
-            # Narrow ones keep the full last layer; wide ones round to a multiple of 8.
-            return self.width if alpha <= 1 else int(self.width * alpha + 4) // 8 * 8
-        return int(self.width * alpha)
 
-
-def _efficientnets() -> list[Backbone]:
-    sizes = (224, 240, 260, 300, 380, 456, 528, 600)
-    widths = (1280, 1280, 1408, 1536, 1792, 2048, 2304, 2560)
-    first = [
-        Backbone(
-            f"efficientnet_b{index}", f"EfficientNetB{index}", "none", 32, size, width,
-            license="Apache-2.0", repaired_variance=True,
+_ROWS = (
+    BackboneSpec("densenet121", "DenseNet121", "torch", 224, 1024, "BSD-3-Clause"),
+    BackboneSpec("densenet169", "DenseNet169", "torch", 224, 1664, "BSD-3-Clause"),
+    BackboneSpec("densenet201", "DenseNet201", "torch", 224, 1920, "BSD-3-Clause"),
+    *(
+        BackboneSpec(
+            f"efficientnet_b{index}", f"EfficientNetB{index}", "none", size, width, "Apache-2.0",
+            repaired_variance=True,
         )
-        for index, (size, width) in enumerate(zip(sizes, widths, strict=True))
-    ]  # fmt: skip
-    second = {
-        "B0": (224, 1280),
-        "B1": (240, 1280),
-        "B2": (260, 1408),
-        "B3": (300, 1536),
-        "S": (384, 1280),
-        "M": (480, 1280),
-        "L": (480, 1280),
-    }
-    return first + [
-        Backbone(
-            f"efficientnet_v2_{key.lower()}", f"EfficientNetV2{key}", "none", 32, size, width,
-            license="Apache-2.0",
+        for index, size, width in (
+            (0, 224, 1280), (1, 240, 1280), (2, 260, 1408), (3, 300, 1536),
+            (4, 380, 1792), (5, 456, 2048), (6, 528, 2304), (7, 600, 2560),
         )
-        for key, (size, width) in second.items()
-    ]  # fmt: skip
+    ),
+    BackboneSpec("efficientnet_v2_b0", "EfficientNetV2B0", "none", 224, 1280, "Apache-2.0"),
+    BackboneSpec("efficientnet_v2_b1", "EfficientNetV2B1", "none", 240, 1280, "Apache-2.0"),
+    BackboneSpec("efficientnet_v2_b2", "EfficientNetV2B2", "none", 260, 1408, "Apache-2.0"),
+    BackboneSpec("efficientnet_v2_b3", "EfficientNetV2B3", "none", 300, 1536, "Apache-2.0"),
+    BackboneSpec("efficientnet_v2_l", "EfficientNetV2L", "none", 480, 1280, "Apache-2.0"),
+    BackboneSpec("efficientnet_v2_m", "EfficientNetV2M", "none", 480, 1280, "Apache-2.0"),
+    BackboneSpec("efficientnet_v2_s", "EfficientNetV2S", "none", 384, 1280, "Apache-2.0"),
+    BackboneSpec(
+        "headstart-small", "build_small", "tf", 64, 576, "non-commercial research",
+        family="headstart",
+    ),
+    BackboneSpec("inception_v3", "InceptionV3", "tf", 299, 2048, "MIT", minimum_size=75),
+    BackboneSpec(
+        "mobilenet", "MobileNet", "tf", 224, 1024, "Apache-2.0",
+        alphas=(0.25, 0.5, 0.75, 1.0), weight_sizes=(128, 160, 192, 224),
+    ),
+    BackboneSpec(
+        "mobilenet_v2", "MobileNetV2", "tf", 224, 1280, "Apache-2.0",
+        alphas=(0.35, 0.5, 0.75, 1.0, 1.3, 1.4), weight_sizes=(96, 128, 160, 192, 224),
+    ),
+    BackboneSpec("resnet101", "ResNet101", "caffe", 224, 2048, "MIT"),
+    BackboneSpec("resnet101_v2", "ResNet101V2", "tf", 224, 2048),
+    BackboneSpec("resnet152", "ResNet152", "caffe", 224, 2048, "MIT"),
+    BackboneSpec("resnet152_v2", "ResNet152V2", "tf", 224, 2048),
+    BackboneSpec("resnet50", "ResNet50", "caffe", 224, 2048, "MIT"),
+    BackboneSpec("resnet50_v2", "ResNet50V2", "tf", 224, 2048),
+    BackboneSpec("vgg16", "VGG16", "caffe", 224, 512, "CC-BY-4.0"),
+    BackboneSpec("vgg19", "VGG19", "caffe", 224, 512, "CC-BY-4.0"),
+    BackboneSpec("xception", "Xception", "tf", 299, 2048, minimum_size=71),
+)  # fmt: skip
 
+#: The table, by name.
+BACKBONES: dict[str, BackboneSpec] = {spec.name: spec for spec in _ROWS}
 
-def _resnets() -> list[Backbone]:
-    first = [
-        Backbone(f"resnet{depth}", f"ResNet{depth}", "caffe", 32, 224, 2048, license="MIT")
-        for depth in (50, 101, 152)
-    ]
-    return first + [
-        Backbone(f"resnet{depth}_v2", f"ResNet{depth}V2", "tf", 32, 224, 2048)
-        for depth in (50, 101, 152)
-    ]
+#: Any TensorFlow Hub module; ``backbone.hub`` says which one. By convention, all modules that take
+#: images take 0 … 1.
+HUB_MODULE = BackboneSpec(HUB, "", "unit", 224, 0, minimum_size=1, family="hub")
 
-
-def _densenets() -> list[Backbone]:
-    return [
-        Backbone(
-            f"densenet{depth}", f"DenseNet{depth}", "torch", 32, 224, width, license="BSD-3-Clause"
-        )
-        for depth, width in ((121, 1024), (169, 1664), (201, 1920))
-    ]
-
-
-#: Every base by name, in alphabetical order.
-BACKBONES: dict[str, Backbone] = {
-    record.name: record
-    for record in sorted(
-        [
-            Backbone(
-                "mobilenet", "MobileNet", "tf", 32, 224, 1024,
-                alphas=(0.25, 0.5, 0.75, 1.0), weight_sizes=(128, 160, 192, 224),
-                license="Apache-2.0",
-            ),
-            Backbone(
-                "mobilenet_v2", "MobileNetV2", "tf", 32, 224, 1280,
-                alphas=(0.35, 0.5, 0.75, 1.0, 1.3, 1.4), weight_sizes=(96, 128, 160, 192, 224),
-                license="Apache-2.0",
-            ),
-            Backbone(
-                "headstart-small", "build_small", "tf", 32, 64, 576, family="headstart",
-                license="non-commercial research",
-            ),
-            Backbone("vgg16", "VGG16", "caffe", 32, 224, 512, license="CC-BY-4.0"),
-            Backbone("vgg19", "VGG19", "caffe", 32, 224, 512, license="CC-BY-4.0"),
-            Backbone("inception_v3", "InceptionV3", "tf", 75, 299, 2048, license="MIT"),
-            Backbone("xception", "Xception", "tf", 71, 299, 2048),
-            *_resnets(),
-            *_efficientnets(),
-            *_densenets(),
-        ],
-        key=lambda record: record.name,
-    )
-}  # fmt: skip
-
-
-#: A module of TensorFlow Hub, whatever it holds: ``backbone.hub`` says which one. By the convention
-#: of all that take images, they take 0 … 1.
-HUB_MODULE = Backbone(HUB, "", "unit", 1, 224, 0, family="hub")
-
-#: Values of ``backbone.weights`` that are no path.
+#: Values of ``backbone.weights`` that are not paths.
 _WORDS = ("imagenet", "shipped", "random", HUB)
 
 
 def is_path(weights: str) -> bool:
-    """Whether ``backbone.weights`` names a file."""
+    """Return whether ``backbone.weights`` names a file."""
     return weights not in _WORDS
 
 
-def known(name: str) -> Backbone | None:
-    """The record of a name, :data:`HUB_MODULE` included; None if there is none."""
+def known(name: str) -> BackboneSpec | None:
+    """Return the row of a name, :data:`HUB_MODULE` included; None if there is none."""
     return HUB_MODULE if name == HUB else BACKBONES.get(name)
 
 
-def fit_name(name: str) -> Backbone:
-    """The record of a name.
+def fit_name(name: str) -> BackboneSpec:
+    """Return the row of a name.
 
     Raises
     ------
@@ -192,41 +155,41 @@ def fit_name(name: str) -> Backbone:
     )
 
 
-def fit_alpha(backbone: Backbone, alpha: float) -> None:
-    """Refuse a width multiplier that there are no weights for.
+def fit_alpha(spec: BackboneSpec, alpha: float) -> None:
+    """Refuse a width multiplier without weights.
 
     Raises
     ------
     UnfitError
-        With those that there are.
+        With those that have weights.
     """
-    if alpha not in backbone.alphas:
-        known = ", ".join(f"{value:g}" for value in backbone.alphas)
-        one_of = "one of " if len(backbone.alphas) > 1 else ""
-        raise UnfitError(f"{one_of}{known} with `name: {backbone.name}`")
+    if alpha not in spec.alphas:
+        alphas = ", ".join(f"{value:g}" for value in spec.alphas)
+        one_of = "one of " if len(spec.alphas) > 1 else ""
+        raise UnfitError(f"{one_of}{alphas} with `name: {spec.name}`")
 
 
-def fit_size(backbone: Backbone, image_size: int) -> None:
-    """Refuse images that leave nothing of the map.
+def fit_size(spec: BackboneSpec, image_size: int) -> None:
+    """Refuse images that are too small to leave a map.
 
     Raises
     ------
     UnfitError
-        With the least size.
+        With the minimum size.
     """
-    if image_size < backbone.minimum_size:
+    if image_size < spec.minimum_size:
         raise UnfitError(
-            f"an integer ≥ {backbone.minimum_size} with `name: {backbone.name}`",
-            f"{backbone.default_size} is what its weights were trained on.",
+            f"an integer ≥ {spec.minimum_size} with `name: {spec.name}`",
+            f"Its weights were trained on {spec.default_size}.",
         )
 
 
-def fit_weights(backbone: Backbone | None, weights: str) -> None:
-    """Refuse the word of another backbone, and a file that cannot be loaded or is not there.
+def fit_weights(spec: BackboneSpec | None, weights: str) -> None:
+    """Refuse a value meant for another backbone, and a file that is absent or cannot be loaded.
 
     Parameters
     ----------
-    backbone : Backbone or None
+    spec : BackboneSpec or None
         None if the name is wrong, too.
     weights : str
         A path is relative to the current folder.
@@ -234,22 +197,22 @@ def fit_weights(backbone: Backbone | None, weights: str) -> None:
     Raises
     ------
     UnfitError
-        With the nearest word, or the reason.
+        With the nearest value, or the reason.
     """
-    if backbone is HUB_MODULE:
+    if spec is HUB_MODULE:
         if weights != HUB:
             raise UnfitError(f"{HUB} with `name: {HUB}`", "The module brings its own weights.")
         return
-    if backbone is None:
+    if spec is None:
         words, whose = "imagenet, shipped", ""
     else:
-        words = "shipped" if backbone.family == "headstart" else "imagenet"
-        whose = f" with `name: {backbone.name}`"
+        words = "shipped" if spec.family == "headstart" else "imagenet"
+        whose = f" with `name: {spec.name}`"
     file = "the path of a .weights.h5, .h5 or .npz file"
     expected = f"{words}, random or {file}{whose}"
     if not is_path(weights):
         if weights not in {*words.split(", "), "random"}:
-            own = ", ".join(name for name, each in BACKBONES.items() if each.family == "headstart")
+            own = ", ".join(row.name for row in _ROWS if row.family == "headstart")
             raise UnfitError(
                 expected,
                 f"`shipped` is for {own}, whose weights come with this project, `imagenet` for all "
@@ -263,13 +226,13 @@ def fit_weights(backbone: Backbone | None, weights: str) -> None:
             expected,
             f"Did you mean `{near[0]}`?"
             if near
-            else "Of other formats nothing is loaded: .keras files and pickles can hold code. Load "
-            "them where you trust them, and save the weights with "
-            "`model.save_weights('base.weights.h5')`.",
+            else "Other formats are not loaded: .keras files and pickles can hold code. Load them "
+            "where you trust them, and save the weights with "
+            "`model.save_weights('backbone.weights.h5')`.",
         )
     try:
         there = path.is_file()
-    except OSError:  # a name that no file can have, or a folder that we may not enter
+    except OSError:  # an impossible file name, or a folder that we may not enter
         there = False
     if not there:
         raise UnfitError(
@@ -278,37 +241,27 @@ def fit_weights(backbone: Backbone | None, weights: str) -> None:
         )
 
 
-def find(name: str, alpha: float, image_size: int) -> Backbone:
-    """The record of a name, after a check that alpha and size are possible with it.
+def find(name: str, alpha: float, image_size: int, weights: str = "random") -> BackboneSpec:
+    """Return the row of a name, after checking the other parameters against it.
 
     Raises
     ------
     ParameterError
-        With the nearest names, the alphas, or the least size.
+        With the nearest names, the alphas, the minimum size, or the weights that fit.
     """
-    with _told("name", name):
-        backbone = fit_name(name)
-    with _told("alpha", alpha):
-        fit_alpha(backbone, alpha)
-    with _told("image_size", image_size):
-        fit_size(backbone, image_size)
-    return backbone
-
-
-def check_weights(backbone: Backbone, weights: str) -> None:
-    """Refuse weights that the backbone cannot take.
-
-    Raises
-    ------
-    ParameterError
-        Naming the value that is meant.
-    """
-    with _told("weights", weights):
-        fit_weights(backbone, weights)
+    with _reported("name", name):
+        spec = fit_name(name)
+    with _reported("alpha", alpha):
+        fit_alpha(spec, alpha)
+    with _reported("image_size", image_size):
+        fit_size(spec, image_size)
+    with _reported("weights", weights):
+        fit_weights(spec, HUB if spec is HUB_MODULE else weights)
+    return spec
 
 
 @contextmanager
-def _told(key: str, value: object) -> Iterator[None]:
+def _reported(key: str, value: object) -> Iterator[None]:
     try:
         yield
     except UnfitError as error:

@@ -210,12 +210,12 @@ def model(
     tuned = made is not None and made.kind == "fine_tuned"
     alone = made is not None and made.unfrozen_alone
     if layers or tuned:
-        from headstart.keras.networks.backbone import recorded_base
+        from headstart.keras.networks.backbone import rebuild_backbone
         from headstart.keras.training.layers import layers_of
 
         unfrozen = made.unfrozen_from if made is not None and tuned else None
         told = layers_of(
-            recorded_base(record, paths["backbone_folder"]), record.cut, unfrozen,
+            rebuild_backbone(record, paths["backbone_folder"]), record.cut, unfrozen,
             params.fine_tune.batch_norm, alone=alone,
         )  # fmt: skip
         base = [structure.LayerRow(*each) for each in told]

@@ -108,7 +108,7 @@ def _model(record: ModelRecord, backbone: BackboneRecord) -> dict[str, Any]:
         "image_size": backbone.image_size,
         "cut": backbone.cut,
         "pooling": backbone.pooling,
-        "parameters_of_the_base": backbone.parameters,
+        "parameters_of_the_backbone": backbone.parameters,
         "head": list(record.head),
         "trained_from_layer": record.unfrozen_from,
         "trained_that_layer_alone": record.unfrozen_alone,

@@ -1,7 +1,7 @@
 """A model folder: what the model is, its classes, its weights, and the sha256 of every file.
 
 Files: ``model.json`` (:class:`ModelRecord` and the sha256 of the others), ``labels.json``,
-``head.npz``; for a fine-tuned model also ``base.weights.h5`` (the whole backbone), ``upper.tflite``
+``head.npz``; for a fine-tuned model also ``backbone.weights.h5`` (the whole backbone), ``upper.tflite``
 and, unless the whole backbone was unfrozen, ``lower.tflite``.
 """
 
@@ -20,14 +20,14 @@ from headstart.training.head_layers import LayerSpec, check_spec, class_count, w
 from headstart.training.labels import read_labels, write_labels
 
 FORMAT = 1
-BASE_WEIGHTS = "base.weights.h5"
+BACKBONE_WEIGHTS = "backbone.weights.h5"
 LOWER = "lower.tflite"
 UPPER = "upper.tflite"
 _RECORD, _LABELS, _HEAD = "model.json", "labels.json", "head.npz"
 _MAX_RECORD_BYTES = 64 << 20
 _NEEDED = {
     "head": {_LABELS, _HEAD},
-    "fine_tuned": {_LABELS, _HEAD, BASE_WEIGHTS, UPPER},
+    "fine_tuned": {_LABELS, _HEAD, BACKBONE_WEIGHTS, UPPER},
 }
 _ALLOWED = {"head": _NEEDED["head"], "fine_tuned": _NEEDED["fine_tuned"] | {LOWER}}
 
@@ -118,7 +118,7 @@ class _File(ModelRecord):
 def write_model(folder: Path, record: ModelRecord, weights: Weights) -> None:
     """Write record, labels and head into an existing folder; to be called last.
 
-    The files that the model's kind needs besides (``base.weights.h5`` …) must lie there already:
+    The files that the model's kind needs besides (``backbone.weights.h5`` …) must lie there already:
     their sha256 goes into ``model.json``. Give it the folder of an ``atomic_folder`` block.
 
     Raises

@@ -17,11 +17,11 @@ from tests.conftest import ROOT
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from headstart.keras.networks.backbone import build_base, feature_model
-    from headstart.keras.networks.convert import to_tflite
+    from headstart.keras.networks.backbone import build_backbone, feature_model
+    from headstart.keras.networks.conversion import to_tflite
     from headstart.keras.networks.pretrained import draw
 
-    base = build_base("mobilenet", 0.25, 32)
+    base = build_backbone("mobilenet", 0.25, 32)
     draw(base, 1)
     path = tmp_path_factory.mktemp("network") / "network.tflite"
     path.write_bytes(to_tflite(feature_model(base, None, "avg", "tf")))

@@ -19,7 +19,7 @@ from headstart.export.metrics import describe_model, summarize_formats
 from headstart.export.parity import compare
 from headstart.export.record import write_exported
 from headstart.features.folder import read_features
-from headstart.keras.networks.parity import difference_in_std
+from headstart.keras.networks.conversion import difference_in_std
 from headstart.serving import models as loading
 from headstart.training.model_folder import LOWER, UPPER, read_head, read_model
 from tests.cli.running import run

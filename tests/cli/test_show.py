@@ -18,7 +18,7 @@ from headstart._utils.files import sha256_bytes
 from headstart.backbones.record import WEIGHTS, write_backbone
 from headstart.datasets.manifests import read_images
 from headstart.pipeline.recipes import overlay
-from headstart.training.model_folder import BASE_WEIGHTS, UPPER, ModelRecord, write_model
+from headstart.training.model_folder import BACKBONE_WEIGHTS, UPPER, ModelRecord, write_model
 from tests.cli import running
 from tests.conftest import ROOT
 from tests.images import made as make
@@ -251,7 +251,7 @@ def test_every_layer_of_a_cut_base_and_a_map_that_is_flattened(project: Path) ->
 def fine_tuned(project: Path, **changes: object) -> None:
     folder = project / "data/models/fine_tuned"
     folder.mkdir(parents=True)
-    for name in (BASE_WEIGHTS, UPPER):
+    for name in (BACKBONE_WEIGHTS, UPPER):
         (folder / name).write_bytes(b"not read here")
     record = models.record(
         kind="fine_tuned", feature_shape=(1280,), unfrozen_from="block_16_expand", **changes

@@ -41,8 +41,8 @@ def run(folder: Path, engine: str = "litert", seed: int = 42, **changes: Any) ->
 
 def test_writes_the_base_the_network_and_their_record(tmp_path: Path) -> None:
     from headstart.backbones.litert import LiteRTFunction
-    from headstart.keras.networks.backbone import feature_model, load_base
-    from headstart.keras.networks.parity import TOLERANCE, compare, images
+    from headstart.keras.networks.backbone import feature_model, load_backbone
+    from headstart.keras.networks.conversion import TOLERANCE, compare, images
 
     run_statistics = run(tmp_path / "backbone")
     folder = tmp_path / "backbone"
@@ -59,7 +59,7 @@ def test_writes_the_base_the_network_and_their_record(tmp_path: Path) -> None:
     )
     assert run_statistics.counters["conversion_seconds"] > 0
     # The rebuilt base is the network's function.
-    model = feature_model(load_base(record, folder), record.cut, "avg", record.preprocessing)
+    model = feature_model(load_backbone(record, folder), record.cut, "avg", record.preprocessing)
     assert compare(model, LiteRTFunction(folder / NETWORK), images(32)) <= TOLERANCE
     # Run again, the same bytes; another seed, others.
     before = sha256_tree(folder)
@@ -82,7 +82,7 @@ def test_engine_keras_writes_no_network(tmp_path: Path) -> None:
 def test_what_differs_from_keras_is_not_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from headstart.keras.networks import parity
+    from headstart.keras.networks import conversion
 
     def wrong(model: Any, function: Any, batch: np.ndarray) -> float:
         return parity.difference_in_std(function(batch), function(batch) * 1.01)
@@ -96,7 +96,7 @@ def test_what_differs_from_keras_is_not_accepted(
 def test_what_does_not_convert_names_the_other_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from headstart.keras.networks import convert
+    from headstart.keras.networks import conversion
 
     def broken(model: Any) -> bytes:
         raise ValueError("an operation is not supported")
@@ -114,10 +114,10 @@ def test_unknown_cut(tmp_path: Path) -> None:
 
 
 def test_a_file_of_weights_is_the_one_that_was_named(tmp_path: Path) -> None:
-    from headstart.keras.networks.backbone import build_base
+    from headstart.keras.networks.backbone import build_backbone
 
     path = tmp_path / "own.weights.h5"
-    build_base("mobilenet", 0.25, 32).save_weights(path)
+    build_backbone("mobilenet", 0.25, 32).save_weights(path)
     given: dict[str, Any] = {"weights": str(path), "weights_sha256": sha256_file(path)}
     run(tmp_path / "backbone", engine="keras", **given)
     record = read_backbone(tmp_path / "backbone")
@@ -135,10 +135,10 @@ def test_a_file_of_weights_that_changes_while_it_is_read_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from headstart.keras.networks import pretrained
-    from headstart.keras.networks.backbone import build_base
+    from headstart.keras.networks.backbone import build_backbone
 
     path = tmp_path / "own.weights.h5"
-    build_base("mobilenet", 0.25, 32).save_weights(path)
+    build_backbone("mobilenet", 0.25, 32).save_weights(path)
     given: dict[str, Any] = {"weights": str(path), "weights_sha256": sha256_file(path)}
     obtain = pretrained.obtain
 
@@ -170,8 +170,8 @@ HUB: dict[str, Any] = {
 
 def test_a_module_is_kept_with_its_network_and_its_record(tmp_path: Path) -> None:
     from headstart.backbones.litert import LiteRTFunction
-    from headstart.keras.networks.backbone import feature_model, load_base
-    from headstart.keras.networks.parity import TOLERANCE, compare, images
+    from headstart.keras.networks.backbone import feature_model, load_backbone
+    from headstart.keras.networks.conversion import TOLERANCE, compare, images
     from tests.keras.networks.hub_modules import reusable
 
     module = reusable(tmp_path / "own-module")
@@ -185,7 +185,7 @@ def test_a_module_is_kept_with_its_network_and_its_record(tmp_path: Path) -> Non
     assert (record.image_size, record.feature_shape, record.parameters) == (32, (24,), 1872)
     assert record.weights_sha256 == sha256_tree(folder / MODULE) == digest
     assert str(tmp_path) not in (folder / RECORD).read_text()
-    model = feature_model(load_base(record, folder), None, "none", "unit")
+    model = feature_model(load_backbone(record, folder), None, "none", "unit")
     assert compare(model, LiteRTFunction(folder / NETWORK), images(32)) <= TOLERANCE
     before = sha256_tree(folder)
     run(folder, **own)

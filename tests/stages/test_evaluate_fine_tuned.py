@@ -19,7 +19,7 @@ from headstart.evaluation.passes import by_stage
 from headstart.evaluation.predictions import read_predictions
 from headstart.training import activations
 from headstart.training.model_folder import (
-    BASE_WEIGHTS,
+    BACKBONE_WEIGHTS,
     LOWER,
     UPPER,
     read_head,
@@ -42,7 +42,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
 @pytest.fixture(scope="module")
 def doubling(run: SmallRun) -> bytes:
     """A network that doubles the features."""
-    from headstart.keras.networks.convert import to_tflite
+    from headstart.keras.networks.conversion import to_tflite
     from headstart.keras.runtime import keras
 
     width = read_model(run.head).feature_shape
@@ -54,7 +54,7 @@ def tuned(run: SmallRun, folder: Path, lower: bytes | None, upper: bytes) -> Pat
     """A fine-tuned model with the head of ``run`` on given networks."""
     record = read_model(run.head)
     with atomic_folder(folder) as beside:
-        (beside / BASE_WEIGHTS).write_bytes(b"not read by evaluate")
+        (beside / BACKBONE_WEIGHTS).write_bytes(b"not read by evaluate")
         (beside / UPPER).write_bytes(upper)
         if lower is not None:
             (beside / LOWER).write_bytes(lower)
@@ -135,7 +135,7 @@ def test_a_wholly_unfrozen_base_has_one_network(run: SmallRun, tmp_path: Path) -
 def test_networks_that_do_not_fit_the_head_are_refused(
     run: SmallRun, doubling: bytes, tmp_path: Path
 ) -> None:
-    from headstart.keras.networks.convert import to_tflite
+    from headstart.keras.networks.conversion import to_tflite
     from headstart.keras.runtime import keras
 
     inputs = keras.Input(read_model(run.head).feature_shape)

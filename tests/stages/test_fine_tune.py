@@ -191,9 +191,9 @@ def test_a_head_of_another_base_is_refused(run: SmallRun) -> None:
     from headstart.backbones.record import read_backbone
 
     record, backbone = read_model(run.head), read_backbone(run.backbone)
-    fine_tune.same_base(record, backbone)
+    fine_tune.same_backbone(record, backbone)
     other = record.model_copy(
         update={"backbone": record.backbone.model_copy(update={"image_size": 64})}
     )
     with pytest.raises(HeadstartError, match="image_size: 64 and 32"):
-        fine_tune.same_base(other, backbone)
+        fine_tune.same_backbone(other, backbone)

@@ -42,7 +42,7 @@ FLIP: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pixels to their double, as maps of 4 x 4 with 12 channels."""
-    from headstart.keras.networks.convert import to_tflite
+    from headstart.keras.networks.conversion import to_tflite
     from headstart.keras.runtime import keras
 
     entry = keras.Input((SIZE, SIZE, 3), dtype="uint8")

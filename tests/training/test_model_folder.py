@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from headstart._utils.errors import CorruptFileError
 from headstart._utils.files import atomic_folder
 from headstart.training.model_folder import (
-    BASE_WEIGHTS,
+    BACKBONE_WEIGHTS,
     LOWER,
     UPPER,
     ModelRecord,
@@ -34,11 +34,11 @@ def save(folder: Path, of: ModelRecord, *files: str) -> Path:
     ("of", "files"),
     [
         (record(), ()),
-        (record(kind="fine_tuned", unfrozen_from="block_15"), (BASE_WEIGHTS, LOWER, UPPER)),
-        (record(kind="fine_tuned", unfrozen_from="Conv1"), (BASE_WEIGHTS, UPPER)),
+        (record(kind="fine_tuned", unfrozen_from="block_15"), (BACKBONE_WEIGHTS, LOWER, UPPER)),
+        (record(kind="fine_tuned", unfrozen_from="Conv1"), (BACKBONE_WEIGHTS, UPPER)),
         (
             record(kind="fine_tuned", unfrozen_from="Conv1", unfrozen_alone=True),
-            (BASE_WEIGHTS, LOWER, UPPER),
+            (BACKBONE_WEIGHTS, LOWER, UPPER),
         ),
     ],
 )
@@ -56,7 +56,7 @@ def test_a_model_is_read_as_it_was_written(
 
 
 def test_a_fine_tuned_model_without_its_networks_is_not_written(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"base\.weights\.h5, upper\.tflite missing"):
+    with pytest.raises(ValueError, match=r"backbone\.weights\.h5, upper\.tflite missing"):
         save(tmp_path / "m", record(kind="fine_tuned", unfrozen_from="x"))
     assert not (tmp_path / "m").exists()
 
@@ -67,9 +67,9 @@ def test_weights_of_another_head_are_not_written(tmp_path: Path) -> None:
         write_model(tmp_path / "m", record(), weights(record(feature_shape=(7,))))
 
 
-@pytest.mark.parametrize("name", ["head.npz", "labels.json", BASE_WEIGHTS, UPPER])
+@pytest.mark.parametrize("name", ["head.npz", "labels.json", BACKBONE_WEIGHTS, UPPER])
 def test_a_changed_file_is_named(tmp_path: Path, name: str) -> None:
-    folder = save(tmp_path / "m", record(kind="fine_tuned"), BASE_WEIGHTS, LOWER, UPPER)
+    folder = save(tmp_path / "m", record(kind="fine_tuned"), BACKBONE_WEIGHTS, LOWER, UPPER)
     path = folder / name
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -121,7 +121,7 @@ def test_a_spoiled_record_says_where(tmp_path: Path, change: dict[str, Any], tol
 
 def test_a_record_of_before_a_layer_could_learn_alone_is_read(tmp_path: Path) -> None:
     of = record(kind="fine_tuned", unfrozen_from="block_15")
-    folder = save(tmp_path / "m", of, BASE_WEIGHTS, LOWER, UPPER)
+    folder = save(tmp_path / "m", of, BACKBONE_WEIGHTS, LOWER, UPPER)
     path = folder / "model.json"
     fields = json.loads(path.read_text())
     assert fields.pop("unfrozen_alone") is False

@@ -204,7 +204,7 @@ def unrounded(trained: Model, batch: Pixels, evaluated: Floats) -> Floats:
 
     record = trained.record
     weights = read_head(trained.folder, record)
-    features = base_features(trained.backbone, trained.backbone_folder, batch)
+    features = backbone_features(trained.backbone, trained.backbone_folder, batch)
     again = apply_head(record.head, weights, features.astype(np.float16))
     difference = compare(evaluated, again).difference
     if not difference <= _ROUNDED:
@@ -225,7 +225,7 @@ def rounding(evaluated: Floats, expected: Floats) -> dict[str, Any]:
     }
 
 
-def base_features(backbone: BackboneRecord, folder: Path, batch: Pixels) -> Floats:
+def backbone_features(backbone: BackboneRecord, folder: Path, batch: Pixels) -> Floats:
     """Features of images by the engine that recorded them, float32."""
     if backbone.engine == "keras":
         from headstart.keras.networks.engine import KerasFunction

@@ -2,7 +2,7 @@
 
 All take one uint8 image and give float32 probabilities. BatchNormalization is a scale and a shift
 before the converter sees it (see
-:mod:`headstart.keras.networks.convert`), which it joins with the layer before.
+:mod:`headstart.keras.networks.conversion`), which it joins with the layer before.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart._utils.quiet import quiet_stderr
-from headstart.keras.networks.convert import converter, run
+from headstart.keras.networks.conversion import make_converter, run_converter
 from headstart.keras.runtime import keras, tf
 
 Pixels = npt.NDArray[np.uint8]
@@ -24,15 +24,15 @@ Pixels = npt.NDArray[np.uint8]
 
 def to_float32(model: keras.Model) -> bytes:
     """A ``.tflite`` file with float32 weights."""
-    return run(converter(model, "uint8"))
+    return run_converter(make_converter(model, "uint8"))
 
 
 def to_float16(model: keras.Model) -> bytes:
     """A ``.tflite`` file with float16 weights, which LiteRT widens when it loads them."""
-    ready = converter(model, "uint8")
+    ready = make_converter(model, "uint8")
     ready.optimizations = [tf.lite.Optimize.DEFAULT]
     ready.target_spec.supported_types = [tf.float16]
-    return run(ready)
+    return run_converter(ready)
 
 
 def to_int8(model: keras.Model, calibration: Pixels) -> bytes:
@@ -53,7 +53,7 @@ def to_int8(model: keras.Model, calibration: Pixels) -> bytes:
         for image in calibration:
             yield [image[None]]
 
-    ready = converter(model, "uint8")
+    ready = make_converter(model, "uint8")
     ready.optimizations = [tf.lite.Optimize.DEFAULT]
     ready.representative_dataset = images
     last = _output(to_float32(model))

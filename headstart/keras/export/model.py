@@ -26,7 +26,7 @@ from headstart._utils.files import atomic_file, write_bytes
 from headstart._utils.quiet import quiet_stderr
 from headstart.backbones.record import BackboneRecord
 from headstart.keras.export.inputs import decode
-from headstart.keras.networks.backbone import feature_model, load_base
+from headstart.keras.networks.backbone import feature_model, load_backbone
 from headstart.keras.runtime import fresh_names, keras, tf
 from headstart.keras.training.head import build_head, load_head
 
@@ -62,7 +62,7 @@ def classifier(
     keras.Model
         (n, size, size, 3), 0 to 255, uint8 or float32 -> (n, n_classes), float32.
     """
-    base = load_base(record, backbone_folder, weights_folder)
+    base = load_backbone(record, backbone_folder, weights_folder)
     with fresh_names():
         features = feature_model(
             base, record.cut, record.pooling, record.preprocessing, dtype="float32"

@@ -11,47 +11,42 @@ from typing import Any
 import numpy as np
 
 from headstart._utils.errors import HeadstartError, ParameterError
-from headstart.backbones.hub_handles import HUB
 from headstart.backbones.record import MODULE, WEIGHTS, BackboneRecord
-from headstart.backbones.registry import BACKBONES, Backbone, Preprocessing
-from headstart.keras.networks.small import build_small
+from headstart.backbones.registry import BACKBONES, HUB, BackboneSpec, Preprocessing
+from headstart.keras.networks.headstart_small import build_small
 from headstart.keras.runtime import fresh_names, keras
 
 # ImageNet's means and deviations of red, green and blue, for pixels from 0 to 1; and the means that
-# the Caffe networks took, for pixels from 0 to 255, in their order: blue, green, red.
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# the Caffe networks subtract, for pixels from 0 to 255, in their order: blue, green, red.
+_MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CAFFE_MEAN = (103.939, 116.779, 123.68)
 
 
-def build_base(name: str, alpha: float, image_size: int) -> keras.Model:
-    """The backbone without classifier or pooling, with the weights that Keras starts from.
+def build_backbone(name: str, alpha: float, image_size: int) -> keras.Model:
+    """Build a backbone without classifier or pooling, with Keras' initial weights.
 
     The names of its layers do not depend on what this process built before.
 
     Parameters
     ----------
     name, alpha, image_size
-        As :func:`headstart.backbones.registry.find` accepted them.
+        As :func:`headstart.backbones.registry.find` accepts them.
 
     Returns
     -------
     keras.Model
         From preprocessed images, float32 (n, image_size, image_size, 3), to the last map.
     """
-    backbone = BACKBONES[name]
+    spec = BACKBONES[name]
     with fresh_names():
-        return BUILDERS[backbone.family](backbone, alpha, image_size)
-
-
-def _from_applications(backbone: Backbone, alpha: float, image_size: int) -> keras.Model:
-    return call_application(backbone, alpha, image_size, weights=None)
+        return BUILDERS[spec.family](spec, alpha, image_size)
 
 
 def call_application(
-    backbone: Backbone,
+    spec: BackboneSpec,
     alpha: float,
     image_size: int,
-    weights: str | None,
+    weights: str | None = None,
     *,
     include_top: bool = False,
 ) -> keras.Model:
@@ -60,16 +55,15 @@ def call_application(
     Parameters
     ----------
     weights : {"imagenet"} or None
-        None leaves Keras' own initial values.
+        None keeps Keras' initial values.
     include_top : bool
-        With the classifier of ImageNet's thousand classes.
+        Whether to add the classifier of ImageNet's thousand classes.
     """
-    options: dict[str, Any] = {"alpha": alpha} if len(backbone.alphas) > 1 else {}
+    options: dict[str, Any] = {"alpha": alpha} if len(spec.alphas) > 1 else {}
     with warnings.catch_warnings():
-        # Keras says that it takes the weights of 224 pixels for other sizes; our record of the
-        # origin says so, too.
+        # Keras warns that other sizes get the weights of 224 pixels; so does our record of origin.
         warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square")
-        return getattr(keras.applications, backbone.function)(
+        return getattr(keras.applications, spec.function)(
             include_top=include_top,
             weights=weights,
             input_shape=(image_size, image_size, 3),
@@ -77,41 +71,41 @@ def call_application(
         )
 
 
-#: Family of a backbone to what builds it: (record, alpha, image_size) -> headless Keras model.
-BUILDERS: dict[str, Callable[[Backbone, float, int], keras.Model]] = {
+#: Family of a backbone to its builder: (spec, alpha, image_size) -> headless Keras model.
+BUILDERS: dict[str, Callable[[BackboneSpec, float, int], keras.Model]] = {
     "headstart": lambda _, __, image_size: build_small(image_size),
-    "keras.applications": _from_applications,
+    "keras.applications": call_application,
 }
 
 
-def load_base(
+def load_backbone(
     record: BackboneRecord, folder: Path, weights_folder: Path | None = None
 ) -> keras.Model:
-    """Rebuild the uncut base of a backbone folder, with its weights or those of fine-tuning.
+    """Rebuild the uncut backbone of a backbone folder, with its weights or fine-tuned ones.
 
     Parameters
     ----------
     record : BackboneRecord
-        As :func:`headstart.backbones.record.read_backbone` returned it, which has compared
-        the files with their sha256.
+        From :func:`headstart.backbones.record.read_backbone`, which has compared the files with
+        their SHA-256.
     folder : Path
         The backbone folder.
     weights_folder : Path or None
-        One that holds other weights of this backbone as ``base.weights.h5`` (a fine-tuned model's).
+        A fine-tuned model's folder, with other weights of this backbone.
     """
-    base = recorded_base(record, folder)
+    backbone = rebuild_backbone(record, folder)
     if weights_folder is not None or record.name != HUB:
-        load_weights(base, (weights_folder or folder) / WEIGHTS)
-    return base
+        load_weights(backbone, (weights_folder or folder) / WEIGHTS)
+    return backbone
 
 
-def recorded_base(record: BackboneRecord, folder: Path) -> keras.Model:
-    """The uncut base of a backbone folder, before its weights are loaded (a module brings them)."""
+def rebuild_backbone(record: BackboneRecord, folder: Path) -> keras.Model:
+    """Rebuild the uncut backbone of a folder before its weights are loaded (a module has them)."""
     if record.name == HUB:
-        from headstart.keras.networks.hub import build_hub
+        from headstart.keras.networks.hub_layer import build_hub
 
         return build_hub(folder / MODULE, record.image_size)
-    return build_base(record.name, record.alpha, record.image_size)
+    return build_backbone(record.name, record.alpha, record.image_size)
 
 
 def load_weights(model: keras.Model, path: Path) -> None:
@@ -129,11 +123,12 @@ def load_weights(model: keras.Model, path: Path) -> None:
     try:
         model.load_weights(str(path))
     except Exception as error:
-        # Keras raises ValueError, KeyError, OSError or others, by what is wrong with the file.
+        # Keras raises ValueError, KeyError, OSError or others, depending on the fault.
+        reason = " ".join(str(error).split())[:400]
         raise HeadstartError(
             f"The weights in {path} are not those of a headless {model.name} with "
-            f"{model.count_params():,} parameters: {_first_lines(error)}\nA file of "
-            "`model.save_weights('….weights.h5')` from the same backbone is needed: same name and "
+            f"{model.count_params():,} parameters: {reason}\nExpected a file that "
+            "`model.save_weights('….weights.h5')` wrote for the same backbone: same name and "
             "alpha, `include_top=False`."
         ) from error
     empty = [weight.path for weight in floats if np.isnan(np.asarray(weight)).any()]
@@ -144,12 +139,8 @@ def load_weights(model: keras.Model, path: Path) -> None:
         )
 
 
-def _first_lines(error: Exception) -> str:
-    return " ".join(str(error).split())[:400]
-
-
 def cut_at(model: keras.Model, layer: str | None) -> keras.Model:
-    """The part of a model from its input to the output of a layer, sharing its weights.
+    """Return the part of a model from its input to the output of a layer, sharing its weights.
 
     Parameters
     ----------
@@ -175,7 +166,7 @@ def cut_at(model: keras.Model, layer: str | None) -> keras.Model:
 
 
 def preprocess(pixels: Any, kind: Preprocessing | str) -> Any:
-    """Pixels from 0 to 255, red, green, blue, as the backbone was trained on them.
+    """Scale pixels from 0 to 255 (red, green, blue) as in the backbone's training.
 
     Parameters
     ----------
@@ -186,14 +177,14 @@ def preprocess(pixels: Any, kind: Preprocessing | str) -> Any:
     -------
     keras tensor of the same shape, float32
     """
-    # Standard layers alone, so that a saved model loads without any code of ours.
+    # Standard layers only, so that a saved model loads without any code of ours.
     if kind == "tf":
         return keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="preprocessing")(pixels)
     if kind == "unit":
         return keras.layers.Rescaling(1 / 255, name="preprocessing")(pixels)
     if kind == "torch":
-        scale = [1 / (255 * deviation) for deviation in _DEVIATION]
-        shift = [-mean / deviation for mean, deviation in zip(_MEAN, _DEVIATION, strict=True)]
+        scale = [1 / (255 * deviation) for deviation in DEVIATION]
+        shift = [-mean / deviation for mean, deviation in zip(_MEAN, DEVIATION, strict=True)]
         return keras.layers.Rescaling(scale, offset=shift, name="preprocessing")(pixels)
     if kind == "caffe":
         shift = [-mean for mean in reversed(_CAFFE_MEAN)]
@@ -204,7 +195,7 @@ def preprocess(pixels: Any, kind: Preprocessing | str) -> Any:
 
 
 def _blue_first(pixels: Any) -> Any:
-    """Blue, green, red of red, green, blue: by ones and zeros, for no HDF5 file holds a flip."""
+    """Reorder red, green, blue to blue, green, red by a convolution: HDF5 files hold no flip."""
     layer = keras.layers.Conv2D(3, 1, use_bias=False, trainable=False, name="blue_first")
     layer.build((None, None, None, 3))
     layer.set_weights([np.eye(3, dtype=np.float32)[::-1].reshape(1, 1, 3, 3)])
@@ -212,7 +203,7 @@ def _blue_first(pixels: Any) -> Any:
 
 
 def pool(activations: Any, pooling: str) -> Any:
-    """One value a channel by average or maximum, or the map itself.
+    """Reduce each channel to its average or maximum, or return the map itself.
 
     Parameters
     ----------
@@ -227,20 +218,20 @@ def pool(activations: Any, pooling: str) -> Any:
 
 
 def feature_model(
-    base: keras.Model,
+    backbone: keras.Model,
     cut: str | None,
     pooling: str,
     preprocessing: Preprocessing | str,
     dtype: str = "uint8",
 ) -> keras.Model:
-    """The model from pixels to features, sharing the weights of the backbone.
+    """Return the model from pixels to features, sharing the weights of the backbone.
 
     Parameters
     ----------
-    base : keras.Model
+    backbone : keras.Model
         Headless and uncut.
     cut, pooling, preprocessing
-        As in the record of a backbone.
+        As in a backbone record.
     dtype : {"uint8", "float32"}
         Of the pixels, which go from 0 to 255 either way.
 
@@ -248,9 +239,9 @@ def feature_model(
     -------
     keras.Model
         (n, size, size, 3) of ``dtype`` -> (n, features) or (n, height, width, channels), float32.
-        The backbone is called for inference: BatchNorm and dropout never learn in it.
+        The backbone is called in inference mode: its BatchNorm and dropout never learn.
     """
-    lower = cut_at(base, cut)
-    pixels = keras.Input(shape=base.input_shape[1:], dtype=dtype, name="pixels")
+    lower = cut_at(backbone, cut)
+    pixels = keras.Input(shape=backbone.input_shape[1:], dtype=dtype, name="pixels")
     features = pool(lower(preprocess(pixels, preprocessing), training=False), pooling)
     return keras.Model(pixels, features, name="features")

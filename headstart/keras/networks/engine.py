@@ -1,33 +1,104 @@
-"""Extraction by TensorFlow: for what LiteRT cannot convert, and for a GPU.
+"""The engine that runs a backbone: LiteRT, or Keras for a GPU and for what does not convert.
 
-The backbone is a frozen graph of one fixed batch shape. A smaller batch is padded, because the
-number
-of images in a batch changes the bits of each; with it fixed, an image's features depend neither
-on its neighbors, nor on the process, nor on the number of threads.
+TensorFlow is imported when it is needed. With it, the backbone is a frozen graph of one fixed batch
+shape, and a smaller batch is padded: the batch's shape changes the bits of every image in it. With
+a fixed shape, an image's features depend neither on the images beside it, nor on the process, nor
+on the number of threads.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from headstart.backbones.record import BackboneRecord
-from headstart.keras.networks.backbone import feature_model, load_base
-from headstart.keras.runtime import configure, physical_gpus, tf
+from headstart._utils.machine import KERAS_BATCH, cores
+from headstart.backbones.record import NETWORK, BackboneRecord
+from headstart.features.extraction import interpreters
+from headstart.features.forward_passes import Function
 
 
-def device() -> str:
-    """``cpu``, or the kind of the first GPU: part of a fingerprint, because bits differ."""
+def engine(folder: Path, record: BackboneRecord) -> tuple[dict[str, Any], str]:
+    """Return the options with which an extraction runs a backbone, and the device that it uses.
+
+    Parameters
+    ----------
+    folder : Path
+        The backbone folder.
+    record : BackboneRecord
+        Its record.
+
+    Returns
+    -------
+    options : dict
+        ``make_function``, ``functions`` and, with Keras, ``batch``.
+    device : str
+        ``cpu``, or the kind of the first GPU.
+    """
+    make: Callable[[], Function]
+    if record.engine == "keras":
+        # Images and views share the one graph that is made.
+        make = cache(partial(KerasFunction, folder, record, KERAS_BATCH, cores()))
+        return {"make_function": make, "batch": KERAS_BATCH, "functions": 1}, keras_device()
+    from headstart.backbones.litert import LiteRTFunction
+
+    network = folder / NETWORK
+    count, threads = interpreters(network.stat().st_size, cores())
+    make = partial(LiteRTFunction, network, threads)
+    return {"make_function": make, "functions": count}, "cpu"
+
+
+def keras_device() -> str:
+    """Return ``cpu``, or the kind of the first GPU: part of a fingerprint, because bits differ."""
+    from headstart.keras.runtime import physical_gpus, tf
+
     if not physical_gpus():
         return "cpu"
     details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
     return f"gpu {details.get('device_name', 'unknown')}"
 
 
-class KerasFunction:
+class Frozen:
+    """A model as a graph of one batch shape, with its weights as constants.
+
+    Parameters
+    ----------
+    model : keras.Model
+        With one output, from pixels of shape (n, size, size, 3) as uint8 or float32.
+    batch : int
+        Images per call; fewer are padded.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of one image's output.
+    """
+
+    def __init__(self, model: Any, batch: int) -> None:
+        from headstart.keras.runtime import tf
+
+        # It is faster on a GPU, but right to three digits only.
+        tf.config.experimental.enable_tensor_float_32_execution(enabled=False)
+        self.batch = batch
+        self.shape = tuple(int(side) for side in model.output_shape[1:])
+        self._pixels = (batch, *model.input_shape[1:])
+        self._function = _frozen(model, self._pixels)
+
+    def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return the outputs of at most ``batch`` images, (n, *shape), float32."""
+        from headstart.keras.runtime import tf
+
+        padded = np.zeros(self._pixels, dtype=np.uint8)
+        padded[: len(pixels)] = pixels
+        outputs = np.asarray(self._function(tf.constant(padded))[0], dtype=np.float32)
+        return outputs[: len(pixels)]
+
+
+class KerasFunction(Frozen):
     """Pixels to features by the frozen backbone of a backbone folder.
 
     Parameters
@@ -37,68 +108,28 @@ class KerasFunction:
     record : BackboneRecord
         Its record.
     batch : int
-        Images that pass at once.
+        Images per call; fewer are padded.
     threads : int
         CPU threads.
     """
 
     def __init__(self, folder: Path, record: BackboneRecord, batch: int, threads: int) -> None:
+        from headstart.keras.networks.backbone import feature_model, load_backbone
+        from headstart.keras.runtime import configure
+
         configure(threads)
-        base = load_base(record, folder)
-        model = feature_model(base, record.cut, record.pooling, record.preprocessing)
-        self._function = Frozen(model, batch)
-
-    def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Run the backbone.
-
-        Parameters
-        ----------
-        pixels : ndarray of shape (n, size, size, 3), uint8
-            At most ``batch`` images.
-
-        Returns
-        -------
-        ndarray of shape (n, features) or (n, height, width, channels), float32
-        """
-        return self._function(pixels)
-
-
-class Frozen:
-    """A model as a graph of one batch shape, its weights as constants.
-
-    Parameters
-    ----------
-    model : keras.Model
-        With one output, from pixels of shape (n, size, size, 3) as uint8 or float32.
-    batch : int
-        Images that pass at once; fewer are padded.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        Of one image's output.
-    """
-
-    def __init__(self, model: Any, batch: int) -> None:
-        # Faster on a GPU, and right to three digits only.
-        tf.config.experimental.enable_tensor_float_32_execution(enabled=False)
-        self.batch = batch
-        self.shape = tuple(int(side) for side in model.output_shape[1:])
-        self._pixels = (batch, *model.input_shape[1:])
-        self._function = _frozen(model, self._pixels)
-
-    def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """The outputs of at most ``batch`` images, (n, *shape), float32."""
-        padded = np.zeros(self._pixels, dtype=np.uint8)
-        padded[: len(pixels)] = pixels
-        outputs = np.asarray(self._function(tf.constant(padded))[0], dtype=np.float32)
-        return outputs[: len(pixels)]
+        backbone = load_backbone(record, folder)
+        super().__init__(
+            feature_model(backbone, record.cut, record.pooling, record.preprocessing), batch
+        )
 
 
 def _frozen(model: Any, shape: tuple[int, ...]) -> Any:
-    """The model as a graph with its weights as constants: a third faster than ``predict``."""
+    """Return the model as a graph with constant weights: a third faster than ``predict``."""
     # Public by use, not by name: TensorFlow documents no other way to freeze a function.
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    from headstart.keras.runtime import tf
 
     dtype = model.inputs[0].dtype
     traced = tf.function(lambda pixels: model(tf.cast(pixels, dtype), training=False))

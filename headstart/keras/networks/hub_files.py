@@ -23,7 +23,7 @@ from headstart._utils.cache import cache_folder
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import atomic_folder, sha256_tree, write_text
 from headstart.backbones.hub_handles import GRAPH, is_address, short_name
-from headstart.keras.networks.fetch import DownloadError, download
+from headstart.keras.networks.keras_files import DownloadError, download
 
 #: Bytes and files that a module may hold: the largest on TensorFlow Hub have under 4 GB.
 MAX_BYTES = 8 << 30

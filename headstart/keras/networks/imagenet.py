@@ -12,7 +12,7 @@ import numpy.typing as npt
 from headstart._utils.errors import HeadstartError, ParameterError
 from headstart.backbones.registry import Backbone
 from headstart.keras.networks.backbone import call_application, load_weights, preprocess
-from headstart.keras.networks.fetch import AbsentFileError
+from headstart.keras.networks.keras_files import AbsentFileError
 from headstart.keras.networks.pretrained import from_keras, repair_variance
 from headstart.keras.runtime import fresh_names, keras, tf
 

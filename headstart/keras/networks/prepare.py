@@ -154,8 +154,8 @@ def convert(
         If it does not convert, or differs from Keras.
     """
     from headstart.backbones.litert import LiteRTFunction
-    from headstart.keras.networks.convert import to_tflite
-    from headstart.keras.networks.parity import accepted, compare, images
+    from headstart.keras.networks.conversion import to_tflite
+    from headstart.keras.networks.conversion import accepted, compare, images
 
     start = time.perf_counter()
     try:

@@ -1,6 +1,4 @@
-"""The weights of a backbone: ImageNet's through Keras, drawn from a seed, from a file or a
-module.
-"""
+"""The weights of a backbone: from Keras, a seed, a file, this project, or a TensorFlow Hub module."""
 
 from __future__ import annotations
 
@@ -17,16 +15,19 @@ import numpy as np
 from headstart._utils.errors import HeadstartError, ParameterError
 from headstart._utils.files import sha256_file
 from headstart._utils.seeds import derive
-from headstart.backbones.hub_handles import short_name
-from headstart.backbones.registry import Backbone, Preprocessing, check_weights, find
-from headstart.keras.networks.backbone import build_base, call_application, load_weights, preprocess
-from headstart.keras.networks.fetch import WeightsFile, find_or_download
-from headstart.keras.networks.parity import images
-from headstart.keras.networks.shipped import PATH as SHIPPED
-from headstart.keras.networks.shipped import SHA256, load_npz, load_shipped
+from headstart.backbones.parameters import handle_name
+from headstart.backbones.registry import BackboneSpec, Preprocessing, find
+from headstart.keras.networks.backbone import (
+    DEVIATION,
+    build_backbone,
+    call_application,
+    load_weights,
+    preprocess,
+)
+from headstart.keras.networks.conversion import images
+from headstart.keras.networks.headstart_small import SHIPPED, SHIPPED_SHA256, load_npz, load_shipped
+from headstart.keras.networks.keras_files import KerasFile, find_or_download
 from headstart.keras.runtime import fresh_names, keras, tf
-
-_DEVIATION = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -35,24 +36,24 @@ class Pretrained:
 
     Attributes
     ----------
-    base : keras.Model
+    backbone : keras.Model
         Headless and uncut.
     weights : str
         ``imagenet``, ``shipped``, ``random``, the name of the file, or the handle of the module.
     random_weights : bool
-        No pretraining at all.
+        Whether there was no pretraining at all.
     origin : str
-        Where they came from, for people: no path of this machine in it.
+        Where the weights came from, for people; without any path of this machine.
     """
 
-    base: keras.Model
+    backbone: keras.Model
     weights: str
     random_weights: bool
     origin: str
 
 
 def obtain(name: str, alpha: float, image_size: int, weights: str, seed: int) -> Pretrained:
-    """Build a backbone and give it its weights.
+    """Build a backbone and load its weights.
 
     Parameters
     ----------
@@ -64,49 +65,51 @@ def obtain(name: str, alpha: float, image_size: int, weights: str, seed: int) ->
     Raises
     ------
     ParameterError
-        If there is no such base.
+        If a value is impossible.
     HeadstartError
         If the weights cannot be had, or belong to another backbone.
     """
-    backbone = find(name, alpha, image_size)
-    check_weights(backbone, weights)
+    spec = find(name, alpha, image_size, weights)
     if weights == "imagenet":
-        return _imagenet(backbone, alpha, image_size)
-    base = build_base(name, alpha, image_size)
+        return _imagenet(spec, alpha, image_size)
+    backbone = build_backbone(name, alpha, image_size)
     if weights == "shipped":
-        load_shipped(base)
-        origin = f"shipped with Headstart, {SHIPPED.name}, sha256 {SHA256}"
-        return Pretrained(base, weights, False, origin)
+        load_shipped(backbone)
+        origin = f"shipped with Headstart, {SHIPPED.name}, sha256 {SHIPPED_SHA256}"
+        return Pretrained(backbone, weights, False, origin)
     if weights == "random":
         print(
-            "\n*** backbone.weights is `random`: this backbone was never trained. The "
-            "pipeline runs, but nothing is transferred, and accuracies say little. Set it to "
+            "\n*** backbone.weights is `random`: this backbone was never trained. The pipeline "
+            "runs, but nothing is transferred, and its accuracies mean little. Set it to "
             "`imagenet` for real work. ***\n",
             file=sys.stderr,
         )
-        draw(base, seed)
-        settle(base, backbone.preprocessing)
-        return Pretrained(base, weights, True, f"random numbers of seed {seed}: no pretraining")
+        draw(backbone, seed)
+        settle(backbone, spec.preprocessing)
+        origin = f"random numbers of seed {seed}: no pretraining"
+        return Pretrained(backbone, weights, True, origin)
     path = Path(weights)
     if path.suffix == ".npz":
-        load_npz(base, path)
+        load_npz(backbone, path)
     else:
-        load_weights(base, path)
-    if backbone.repaired_variance:
-        repair_variance(base)
-    return Pretrained(base, path.name, False, f"the file {path.name}, sha256 {sha256_file(path)}")
+        load_weights(backbone, path)
+    if spec.repaired_variance:
+        repair_variance(backbone)
+    origin = f"the file {path.name}, sha256 {sha256_file(path)}"
+    return Pretrained(backbone, path.name, False, origin)
 
 
 def from_hub(
     handle: str, sha256: str | None, image_size: int | None, pooling: str, folder: Path
 ) -> tuple[Pretrained, str]:
-    """A module of TensorFlow Hub as a backbone; its files go into a folder that does not exist yet.
+    """Copy a TensorFlow Hub module into a new folder and build a backbone from it.
 
     Parameters
     ----------
     handle, sha256, image_size, pooling
         The parameters of the section ``backbone``.
     folder : Path
+        Does not exist yet.
 
     Returns
     -------
@@ -117,49 +120,50 @@ def from_hub(
     Raises
     ------
     ParameterError
-        If size or pooling do not fit what the module takes and gives.
+        If size or pooling do not fit the module's input and output.
     HeadstartError
-        If it cannot be had, or is no module of image features.
+        If the module cannot be had, or gives no image features.
     """
-    from headstart.keras.networks.hub import build_hub
-    from headstart.keras.networks.hub_files import obtain_module
+    from headstart.keras.networks.hub_files import copy_module
+    from headstart.keras.networks.hub_layer import build_hub
 
-    found = obtain_module(handle, sha256, folder)
-    base = build_hub(folder, image_size)
-    if pooling != "none" and len(base.output_shape) == 2:
+    found = copy_module(handle, sha256, folder)
+    backbone = build_hub(folder, image_size)
+    if pooling != "none" and len(backbone.output_shape) == 2:
         raise ParameterError(
             "The `backbone.pooling` parameter must be none: this module gives a feature vector of "
-            f"{base.output_shape[1]:,}, with nothing left to pool. Got {pooling!r} instead."
+            f"{backbone.output_shape[1]:,}, with nothing left to pool. Got {pooling!r} instead."
         )
-    name = short_name(handle)
-    return Pretrained(base, name, False, f"the module {name}, sha256 {found}"), found
+    name = handle_name(handle)
+    return Pretrained(backbone, name, False, f"the module {name}, sha256 {found}"), found
 
 
-def draw(base: keras.Model, seed: int) -> None:
-    """Give every kernel random values; all else keeps the constants that Keras starts from.
+def draw(backbone: keras.Model, seed: int) -> None:
+    """Set every kernel to random values; the other weights keep Keras' initial constants.
 
     Uniform with a variance of 1 / fan-in (LeCun et al., "Efficient backprop", 1998), from one
-    Philox stream a variable: the same bits on every machine and in any order of layers.
+    Philox stream per variable: the same bits on every machine and in any order of layers.
     """
-    for layer in base.layers:
+    for layer in backbone.layers:
         for variable in layer.weights:
             if "kernel" not in variable.name:
                 continue
-            # The last axis holds the outputs, except in a depthwise kernel: every channel on its
-            # own.
-            apart = isinstance(layer, keras.layers.DepthwiseConv2D) or "depth" in variable.name
-            limit = math.sqrt(3 / math.prod(variable.shape[:2] if apart else variable.shape[:-1]))
+            # The last axis holds the outputs, except in a depthwise kernel, whose channels are
+            # separate.
+            depthwise = isinstance(layer, keras.layers.DepthwiseConv2D) or "depth" in variable.name
+            inputs = variable.shape[:2] if depthwise else variable.shape[:-1]
+            limit = math.sqrt(3 / math.prod(inputs))
             key = derive(seed, "backbone", variable.path)
             values = np.random.Generator(np.random.Philox(key=key)).random(variable.shape)
             variable.assign(((2 * values - 1) * limit).astype(np.float32))
 
 
-def settle(base: keras.Model, preprocessing: Preprocessing) -> None:
-    """Give every BatchNorm the variance that it meets on real images, as training would.
+def settle(backbone: keras.Model, preprocessing: Preprocessing) -> None:
+    """Set the variance of every BatchNorm to what it meets on real images, as training would.
 
-    At rest (variance 1) signals fade or grow with every block: features of 1e-7, or so wild that
-    two engines' roundings differ by 0.005 of a deviation. Powers of four alone are taken, so that
-    the result does not hang on the last bits of this CPU.
+    With the initial variance of 1, signals fade or grow with every block: features of 1e-7, or so
+    wild that the roundings of two engines differ by 0.005 of a deviation. Variances are rounded to
+    powers of four, so that the result does not depend on the last bits of this CPU.
     """
 
     def measuring(layer: Any) -> Any:
@@ -175,26 +179,26 @@ def settle(base: keras.Model, preprocessing: Preprocessing) -> None:
 
         return measured
 
-    pixels = tf.constant(images(base.input_shape[1])[::4], dtype="float32")
-    base._run_through_graph(  # noqa: SLF001 - the public ways do not stop at layers
+    pixels = tf.constant(images(backbone.input_shape[1])[::4], dtype="float32")
+    backbone._run_through_graph(  # noqa: SLF001 - the public ways do not stop at layers
         [preprocess(pixels, preprocessing)], operation_fn=measuring
     )
 
 
-def _imagenet(backbone: Backbone, alpha: float, image_size: int) -> Pretrained:
-    base, file = from_keras(backbone, alpha, image_size)
-    if backbone.repaired_variance:
-        weights, base = base.get_weights(), build_base(backbone.name, alpha, image_size)
-        base.set_weights(weights)
-        repair_variance(base)
+def _imagenet(spec: BackboneSpec, alpha: float, image_size: int) -> Pretrained:
+    backbone, file = from_keras(spec, alpha, image_size)
+    if spec.repaired_variance:
+        weights, backbone = backbone.get_weights(), build_backbone(spec.name, alpha, image_size)
+        backbone.set_weights(weights)
+        repair_variance(backbone)
     origin = f"Keras' ImageNet weights, {file.url}, sha256 {sha256_file(file.path)}"
-    return Pretrained(base, "imagenet", False, origin)
+    return Pretrained(backbone, "imagenet", False, origin)
 
 
 def from_keras(
-    backbone: Backbone, alpha: float, image_size: int, *, include_top: bool = False
-) -> tuple[keras.Model, WeightsFile]:
-    """A network of keras.applications with its ImageNet weights, and the file that they are from.
+    spec: BackboneSpec, alpha: float, image_size: int, *, include_top: bool = False
+) -> tuple[keras.Model, KerasFile]:
+    """Return a network of keras.applications with its ImageNet weights, and their file.
 
     Raises
     ------
@@ -203,28 +207,26 @@ def from_keras(
     """
     with fresh_names(), _own_get_file() as files:
         try:
-            network = call_application(
-                backbone, alpha, image_size, "imagenet", include_top=include_top
-            )
+            network = call_application(spec, alpha, image_size, "imagenet", include_top=include_top)
         except HeadstartError:
             raise
         except Exception as error:
             if not files:
                 raise
             raise HeadstartError(
-                f"{files[-1].path} does not hold the weights of {backbone.name}: {error} It is "
-                "damaged or another file of that name. Delete it; it is then fetched again from "
+                f"{files[-1].path} does not hold the weights of {spec.name}: {error} It is "
+                "damaged, or another file of that name. Delete it, and it is downloaded again from "
                 f"{files[-1].url}."
             ) from error
     return network, files[-1]
 
 
 @contextmanager
-def _own_get_file() -> Iterator[list[WeightsFile]]:
-    """Let Keras name the file, and get it our way; the list tells what was asked for."""
+def _own_get_file() -> Iterator[list[KerasFile]]:
+    """Let Keras name the file, and download it our way; yield the list of requested files."""
     from keras.src.utils import file_utils
 
-    files: list[WeightsFile] = []
+    files: list[KerasFile] = []
 
     def get_file(
         fname: str,
@@ -244,16 +246,16 @@ def _own_get_file() -> Iterator[list[WeightsFile]]:
         file_utils.get_file = original
 
 
-def repair_variance(base: keras.Model) -> None:
-    """Square what Keras' file holds in place of the input's variances.
+def repair_variance(network: keras.Model) -> None:
+    """Square the deviations that Keras' file holds in place of the input's variances.
 
-    EfficientNet's files hold the deviations, and keras.applications adds a layer that divides by
-    their roots, for ``weights="imagenet"`` alone. Mended in the weights, the network is one and the
-    same wherever its weights come from. A file that is right already is left as it is.
+    EfficientNet's files hold deviations, and keras.applications adds a layer that divides by their
+    roots, but only for ``weights="imagenet"``. With the weights repaired, the network is the same
+    wherever they come from. Correct weights are left as they are.
     """
-    for layer in base.layers:
+    for layer in network.layers:
         if isinstance(layer, keras.layers.Normalization) and layer.weights:
             held = np.asarray(layer.adapt_variance, dtype=np.float64)
-            if np.allclose(held, _DEVIATION, rtol=1e-3):
+            if np.allclose(held, DEVIATION, rtol=1e-3):
                 layer.adapt_variance.assign((held**2).astype(np.float32))
             layer.finalize_state()

@@ -21,7 +21,7 @@ from headstart._utils.errors import HeadstartError
 from headstart._utils.files import atomic_folder, write_bytes
 from headstart.stage.run_statistics import RunStatistics
 from headstart.training.model_folder import (
-    BASE_WEIGHTS,
+    BACKBONE_WEIGHTS,
     LOWER,
     UPPER,
     ModelRecord,
@@ -114,7 +114,7 @@ class Run:
         from headstart.backbones.record import read_backbone
 
         backbone = read_backbone(backbone_folder)
-        same_base(self.record, backbone)
+        same_backbone(self.record, backbone)
         from headstart.keras.runtime import configure  # isort: skip - before anything else of TensorFlow
         from headstart.keras.training.fine_tuning import Tuner
 
@@ -218,7 +218,7 @@ class Run:
                 self.folder, self.record.model_copy(update={"chosen_because": why}), self.weights
             )
             return
-        tuner.base.save_weights(str(self.folder / BASE_WEIGHTS))
+        tuner.base.save_weights(str(self.folder / BACKBONE_WEIGHTS))
         changes = {
             "kind": "fine_tuned",
             "validation": tuned,
@@ -229,7 +229,7 @@ class Run:
         write_model(self.folder, self.record.model_copy(update=changes), tuner.head_weights())
 
 
-def same_base(record: ModelRecord, backbone: BackboneRecord) -> None:
+def same_backbone(record: ModelRecord, backbone: BackboneRecord) -> None:
     """Refuse a head that was trained on another backbone than the one at hand.
 
     Raises

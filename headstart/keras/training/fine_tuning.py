@@ -21,8 +21,8 @@ import numpy.typing as npt
 from headstart._utils.errors import HeadstartError
 from headstart.backbones.record import BackboneRecord
 from headstart.backbones.weights import Weights
-from headstart.keras.networks.backbone import cut_at, feature_model, load_base, pool, preprocess
-from headstart.keras.networks.convert import to_tflite
+from headstart.keras.networks.backbone import cut_at, feature_model, load_backbone, pool, preprocess
+from headstart.keras.networks.conversion import to_tflite
 from headstart.keras.runtime import keras
 from headstart.keras.training.batches import BatchSource
 from headstart.keras.training.fitting import FitSettings, balanced_class_weights, fit
@@ -76,7 +76,7 @@ class Tuner:
         seed: int,
     ) -> None:
         self.record, self.params, self.loss = record, params, loss_of(head)
-        self.base = load_base(record, folder)
+        self.base = load_backbone(record, folder)
         used = cut_at(self.base, record.cut)
         self.base.trainable = True  # so that its layers show what they could learn
         nodes = nodes_of(used)

@@ -12,7 +12,7 @@ from headstart._utils.errors import HeadstartError, ParameterError
 from headstart.keras.export.features import cut, load_features
 from headstart.keras.export.model import load_keras, save_h5, save_keras
 from headstart.keras.networks.backbone import cut_at, feature_model, preprocess
-from headstart.keras.networks.parity import difference_in_std, images, run_keras
+from headstart.keras.networks.conversion import difference_in_std, images, run_keras
 from headstart.keras.runtime import keras
 from headstart.keras.training.head import build_head
 

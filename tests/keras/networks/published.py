@@ -9,7 +9,7 @@ import h5py
 import pytest
 from keras.src.legacy.saving import legacy_h5_format
 
-from headstart.keras.networks import fetch
+from headstart.keras.networks import keras_files
 
 
 def publish(model: Any, path: Path) -> bytes:

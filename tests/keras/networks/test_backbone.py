@@ -13,14 +13,14 @@ from headstart._utils.errors import HeadstartError, ParameterError
 from headstart.backbones.registry import BACKBONES
 from headstart.keras.export.model import load_keras, save_h5, save_keras
 from headstart.keras.networks.backbone import (
-    build_base,
+    build_backbone,
     cut_at,
     feature_model,
     load_weights,
     pool,
     preprocess,
 )
-from headstart.keras.networks.parity import images, run_keras
+from headstart.keras.networks.conversion import images, run_keras
 from headstart.keras.networks.pretrained import draw
 from headstart.keras.runtime import keras
 
@@ -50,7 +50,7 @@ MODULES = {
 def test_known_sizes(
     name: str, alpha: float, size: int, parameters: int, shape: tuple[int, ...]
 ) -> None:
-    base = build_base(name, alpha, size)
+    base = build_backbone(name, alpha, size)
     assert base.count_params() == parameters
     assert base.output_shape == (None, *shape)
 
@@ -60,16 +60,16 @@ def test_known_sizes(
 def test_every_record_builds(name: str) -> None:
     record = BACKBONES[name]
     for alpha in record.alphas:
-        base = build_base(name, alpha, record.minimum_size)
+        base = build_backbone(name, alpha, record.minimum_size)
         assert base.output_shape[-1] == record.width_at(alpha)
     if record.minimum_size > 32:
         with pytest.raises(ValueError, match="at least"):
-            build_base(name, 1.0, record.minimum_size - 1)
+            build_backbone(name, 1.0, record.minimum_size - 1)
 
 
 def test_layer_names_do_not_depend_on_what_was_built_before() -> None:
-    first = [layer.name for layer in build_base("inception_v3", 1.0, 75).layers]
-    second = [layer.name for layer in build_base("inception_v3", 1.0, 75).layers]
+    first = [layer.name for layer in build_backbone("inception_v3", 1.0, 75).layers]
+    second = [layer.name for layer in build_backbone("inception_v3", 1.0, 75).layers]
     assert first == second
     assert "conv2d" in first
 
@@ -104,7 +104,7 @@ def test_preprocessing_survives_every_file_of_keras(kind: str, tmp_path: Path) -
 
 @pytest.fixture(scope="module")
 def base() -> Any:
-    built = build_base("mobilenet_v2", 0.35, 64)
+    built = build_backbone("mobilenet_v2", 0.35, 64)
     draw(built, 1)
     return built
 
@@ -140,7 +140,7 @@ def test_weights_round_trip(base: Any, tmp_path: Path) -> None:
     for path in paths:
         base.save_weights(path)
     assert paths[0].read_bytes() == paths[1].read_bytes()
-    other = build_base("mobilenet_v2", 0.35, 64)
+    other = build_backbone("mobilenet_v2", 0.35, 64)
     load_weights(other, paths[0])
     for left, right in zip(base.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(left, right)
@@ -149,16 +149,16 @@ def test_weights_round_trip(base: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".weights.h5", ".h5"])
 def test_weights_of_another_base_are_refused(base: Any, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"wide{suffix}"
-    wide = build_base("mobilenet_v2", 0.5, 64)
+    wide = build_backbone("mobilenet_v2", 0.5, 64)
     wide.save_weights(path) if suffix == ".weights.h5" else _save_old(wide, path)
-    target = build_base("mobilenet_v2", 0.35, 64)
+    target = build_backbone("mobilenet_v2", 0.35, 64)
     with pytest.raises(HeadstartError, match=r"not those of a headless mobilenetv2_0\.35"):
         load_weights(target, path)
 
 
 def test_old_format_is_read(base: Any, tmp_path: Path) -> None:
     _save_old(base, tmp_path / "base.h5")
-    other = build_base("mobilenet_v2", 0.35, 64)
+    other = build_backbone("mobilenet_v2", 0.35, 64)
     load_weights(other, tmp_path / "base.h5")
     np.testing.assert_array_equal(base.get_weights()[0], other.get_weights()[0])
 
@@ -168,13 +168,13 @@ def test_damaged_and_incomplete_weights(base: Any, tmp_path: Path) -> None:
     base.save_weights(path)
     path.write_bytes(path.read_bytes()[:100_000])
     with pytest.raises(HeadstartError, match=r"cut\.weights\.h5"):
-        load_weights(build_base("mobilenet_v2", 0.35, 64), path)
-    broken = build_base("mobilenet_v2", 0.35, 64)
+        load_weights(build_backbone("mobilenet_v2", 0.35, 64), path)
+    broken = build_backbone("mobilenet_v2", 0.35, 64)
     kernel = broken.get_layer("Conv1").kernel
     kernel.assign(np.full(kernel.shape, np.nan, dtype=np.float32))
     broken.save_weights(tmp_path / "nan.weights.h5")
     with pytest.raises(HeadstartError, match=r"lacks 1 of .*Conv1/kernel"):
-        load_weights(build_base("mobilenet_v2", 0.35, 64), tmp_path / "nan.weights.h5")
+        load_weights(build_backbone("mobilenet_v2", 0.35, 64), tmp_path / "nan.weights.h5")
 
 
 def _save_old(model: Any, path: Path) -> None:

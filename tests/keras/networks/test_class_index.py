@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from headstart._utils.errors import HeadstartError
-from headstart.keras.networks import class_index
-from headstart.keras.networks.class_index import COUNT, FILE, MD5, URL, ImageNetClass, read_classes
+from headstart.keras.networks import keras_files
+from headstart.keras.networks.keras_files import COUNT, FILE, MD5, URL, ImageNetClass, read_classes
 from tests.downloads.server import serving
 from tests.keras.networks.published import go_offline
 

@@ -16,7 +16,7 @@ import pytest
 
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import sha256_tree
-from headstart.keras.networks import fetch, hub_files
+from headstart.keras.networks import keras_files, hub_files
 from headstart.keras.networks.hub_files import obtain_module
 from tests.conftest import ROOT
 

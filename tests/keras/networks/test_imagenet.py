@@ -13,9 +13,9 @@ import pytest
 from headstart._utils.errors import HeadstartError, ParameterError
 from headstart.backbones.registry import BACKBONES
 from headstart.images.resize import pixels
-from headstart.keras.networks.backbone import build_base
+from headstart.keras.networks.backbone import build_backbone
 from headstart.keras.networks.imagenet import function, whole
-from headstart.keras.networks.parity import images
+from headstart.keras.networks.conversion import images
 from headstart.keras.networks.pretrained import draw, settle
 from headstart.keras.runtime import keras
 from tests.downloads.server import serving
@@ -134,7 +134,7 @@ def test_a_damaged_file_in_keras_folder_is_named(
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    headless = build_base("mobilenet", 0.25, 128)
+    headless = build_backbone("mobilenet", 0.25, 128)
     publish(headless, tmp_path / "headless.h5")
     headless.save_weights(tmp_path / "headless.weights.h5")
     (tmp_path / "text.h5").write_bytes(b"no weights")

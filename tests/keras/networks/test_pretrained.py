@@ -12,9 +12,9 @@ import pytest
 
 from headstart._utils.errors import HeadstartError
 from headstart.backbones.registry import BACKBONES
-from headstart.keras.networks import fetch
-from headstart.keras.networks.backbone import build_base, call_application, preprocess
-from headstart.keras.networks.parity import images, run_keras
+from headstart.keras.networks import keras_files
+from headstart.keras.networks.backbone import build_backbone, call_application, preprocess
+from headstart.keras.networks.conversion import images, run_keras
 from headstart.keras.networks.pretrained import draw, obtain, repair_variance
 from headstart.keras.runtime import keras
 from tests.conftest import ROOT
@@ -39,9 +39,9 @@ def test_random_weights_are_said_and_belong_to_the_seed(
 @pytest.mark.slow
 def test_random_weights_of_two_processes_are_equal() -> None:
     script = (
-        "import hashlib; from headstart.keras.networks.backbone import build_base; "
+        "import hashlib; from headstart.keras.networks.backbone import build_backbone; "
         "from headstart.keras.networks.pretrained import draw; "
-        "base = build_base('mobilenet', 0.25, 32); "
+        "base = build_backbone('mobilenet', 0.25, 32); "
         "draw(base, 7); "
         "print(hashlib.sha256(b''.join(w.tobytes() for w in base.get_weights())).hexdigest())"
     )
@@ -130,7 +130,7 @@ def test_get_file_of_keras_is_put_back() -> None:
 
 
 def test_weights_of_a_file(tmp_path: Path) -> None:
-    source = build_base("mobilenet", 0.25, 32)
+    source = build_backbone("mobilenet", 0.25, 32)
     draw(source, 5)
     path = tmp_path / "mine.weights.h5"
     source.save_weights(path)
@@ -144,7 +144,7 @@ def test_efficientnet_is_the_network_that_keras_loads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A published weights file's likeness: deviations in place of the input's variances.
-    source = build_base("efficientnet_b0", 1.0, 64)
+    source = build_backbone("efficientnet_b0", 1.0, 64)
     draw(source, 5)
     normalization = source.get_layer("normalization")
     normalization.adapt_mean.assign([0.485, 0.456, 0.406])

@@ -10,7 +10,7 @@ import pytest
 from headstart._utils.errors import HeadstartError, ParameterError
 from headstart.backbones.litert import LiteRTFunction
 from headstart.backbones.record import WEIGHTS, BackboneRecord
-from headstart.keras.networks.backbone import build_base
+from headstart.keras.networks.backbone import build_backbone
 from headstart.keras.runtime import keras
 from headstart.keras.training import fine_tuning
 from headstart.keras.training.batches import BatchSource
@@ -51,7 +51,7 @@ def params(**changes: Any) -> FineTuneParams:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     keras.utils.set_random_seed(1)
     path = tmp_path_factory.mktemp("backbone")
-    build_base("mobilenet_v2", 0.35, SIZE).save_weights(str(path / WEIGHTS))
+    build_backbone("mobilenet_v2", 0.35, SIZE).save_weights(str(path / WEIGHTS))
     return path
 
 

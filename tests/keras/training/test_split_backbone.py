@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart._utils.errors import ParameterError
-from headstart.keras.networks.backbone import build_base
+from headstart.keras.networks.backbone import build_backbone
 from headstart.keras.training.split_backbone import (
     Cut,
     Node,
@@ -185,7 +185,7 @@ def test_inception_blocks_end_at_their_join() -> None:
     ],
 )
 def test_lower_and_upper_are_the_base(name: str, size: int, last_two: Cut) -> None:
-    base = build_base(name, 0.5 if "mobilenet" in name else 1.0, size)
+    base = build_backbone(name, 0.5 if "mobilenet" in name else 1.0, size)
     nodes = nodes_of(base)
     assert [node.name for node in nodes] == [layer.name for layer in base.layers]
     assert [node.name for node in nodes if node.learns] == [
@@ -206,7 +206,7 @@ def test_lower_and_upper_are_the_base(name: str, size: int, last_two: Cut) -> No
 
 @pytest.mark.slow
 def test_a_shortcut_without_a_block_name_belongs_to_its_block() -> None:
-    nodes = nodes_of(build_base("xception", 1.0, 71))
+    nodes = nodes_of(build_backbone("xception", 1.0, 71))
     cut = choose(nodes, "block", 2)
     assert cut == Cut("add_10", "block13_sepconv1_act", 0)
     names = [node.name for node in nodes]
@@ -214,7 +214,7 @@ def test_a_shortcut_without_a_block_name_belongs_to_its_block() -> None:
 
 
 def test_every_cut_of_a_residual_network_is_exact() -> None:
-    base = build_base("mobilenet_v2", 0.35, 32)
+    base = build_backbone("mobilenet_v2", 0.35, 32)
     nodes = nodes_of(base)
     pixels = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype(np.float32)
     whole = np.asarray(base(pixels, training=False))

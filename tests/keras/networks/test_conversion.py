@@ -12,9 +12,9 @@ import pytest
 
 from headstart.backbones.litert import LiteRTFunction
 from headstart.backbones.registry import BACKBONES
-from headstart.keras.networks.backbone import build_base, cut_at, feature_model, pool
-from headstart.keras.networks.convert import to_tflite
-from headstart.keras.networks.parity import (
+from headstart.keras.networks.backbone import build_backbone, cut_at, feature_model, pool
+from headstart.keras.networks.conversion import to_tflite
+from headstart.keras.networks.conversion import (
     TOLERANCE,
     compare,
     difference_in_std,
@@ -104,8 +104,8 @@ _CONVERT = """
 import hashlib
 from headstart.keras.runtime import keras
 {before}
-from headstart.keras.networks.backbone import build_base, feature_model
-from headstart.keras.networks.convert import to_tflite
+from headstart.keras.networks.backbone import build_backbone, feature_model
+from headstart.keras.networks.conversion import to_tflite
 from headstart.keras.networks.pretrained import obtain
 base = obtain("mobilenet_v2", 0.35, 64, "random", 42).base
 print(hashlib.sha256(to_tflite(feature_model(base, None, "avg", "tf"))).hexdigest())
@@ -163,7 +163,7 @@ def test_every_family_converts(name: str) -> None:
 
 
 def test_cut_model_of_a_drawn_base_converts() -> None:
-    base = build_base("mobilenet", 0.25, 32)
+    base = build_backbone("mobilenet", 0.25, 32)
     draw(base, 1)
     model = feature_model(base, "conv_pw_6_relu", "avg", "tf")
     assert cut_at(base, "conv_pw_6_relu").output_shape[-1] == model.output_shape[-1]

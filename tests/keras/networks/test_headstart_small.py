@@ -13,7 +13,7 @@ NAME = "headstart-small"
 
 
 def _build(size: int | None) -> Any:
-    from headstart.keras.networks.small import build_small
+    from headstart.keras.networks.headstart_small import build_small
 
     return build_small(size)
 
@@ -59,8 +59,8 @@ def _read(base: Any) -> Any:
 def test_it_converts_to_the_same_function() -> None:
     from headstart.backbones.litert import LiteRTFunction
     from headstart.keras.networks.backbone import feature_model
-    from headstart.keras.networks.convert import to_tflite
-    from headstart.keras.networks.parity import images
+    from headstart.keras.networks.conversion import to_tflite
+    from headstart.keras.networks.conversion import images
     from headstart.keras.networks.pretrained import draw
 
     base = _build(64)
@@ -73,7 +73,7 @@ def test_it_converts_to_the_same_function() -> None:
 
 
 def test_weights_go_through_a_file_in_half_precision(tmp_path: Path) -> None:
-    from headstart.keras.networks.shipped import load_npz, write_shipped
+    from headstart.keras.networks.headstart_small import load_npz, write_shipped
 
     base, other = _build(64), _build(32)
     write_shipped(tmp_path / "small.npz", base)
@@ -84,7 +84,7 @@ def test_weights_go_through_a_file_in_half_precision(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    from headstart.keras.networks.shipped import load_npz, write_shipped
+    from headstart.keras.networks.headstart_small import load_npz, write_shipped
     from headstart.keras.runtime import keras
 
     inputs = keras.Input((4,))

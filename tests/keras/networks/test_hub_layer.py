@@ -12,9 +12,9 @@ import pytest
 from headstart._utils.errors import HeadstartError, ParameterError
 from headstart.backbones.litert import LiteRTFunction
 from headstart.keras.networks.backbone import feature_model
-from headstart.keras.networks.convert import to_tflite
+from headstart.keras.networks.conversion import to_tflite
 from headstart.keras.networks.hub import HubLayer, build_hub, load_interface
-from headstart.keras.networks.parity import TOLERANCE, compare, images
+from headstart.keras.networks.conversion import TOLERANCE, compare, images
 from headstart.keras.runtime import keras, tf
 from tests.keras.networks import hub_modules
 

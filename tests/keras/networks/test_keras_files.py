@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from headstart._utils.errors import HeadstartError
-from headstart.keras.networks import fetch
-from headstart.keras.networks.fetch import find_or_download
+from headstart.keras.networks import keras_files
+from headstart.keras.networks.keras_files import find_or_download
 
 CONTENT = bytes(range(256)) * 8192  # 2 MiB
 MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
