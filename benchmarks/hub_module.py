@@ -16,12 +16,12 @@ from headstart._utils.files import sha256_tree
 from headstart.backbones.registry import find
 
 
-def write_module(base: Any, preprocessing: str, folder: Path) -> None:
+def write_module(backbone: Any, preprocessing: str, folder: Path) -> None:
     """Write a module.
 
     Parameters
     ----------
-    base : keras.Model
+    backbone : keras.Model
         Headless and uncut.
     preprocessing : str
         What pixels from 0 to 255 go through before it.
@@ -32,15 +32,15 @@ def write_module(base: Any, preprocessing: str, folder: Path) -> None:
     from headstart.keras.networks.backbone import pool, preprocess
     from headstart.keras.runtime import keras, tf
 
-    images = keras.Input(base.input_shape[1:], name="images")
+    images = keras.Input(backbone.input_shape[1:], name="images")
     pixels = keras.layers.Rescaling(255.0)(images)
-    model = keras.Model(images, pool(base(preprocess(pixels, preprocessing)), "avg"))
+    model = keras.Model(images, pool(backbone(preprocess(pixels, preprocessing)), "avg"))
 
     @tf.function  # type: ignore[untyped-decorator]  # TensorFlow
     def call(inputs: Any, training: bool = False) -> Any:
         return model(inputs, training=training)
 
-    specification = tf.TensorSpec((None, *base.input_shape[1:]), tf.float32, name="inputs")
+    specification = tf.TensorSpec((None, *backbone.input_shape[1:]), tf.float32, name="inputs")
     for training in (True, False):
         call.get_concrete_function(specification, training=training)
     saved = tf.train.Checkpoint()
@@ -65,8 +65,8 @@ def main() -> None:
     known = find(given.backbone, given.alpha, given.size)
     from headstart.keras.networks.pretrained import obtain
 
-    base = obtain(given.backbone, given.alpha, given.size, given.weights, seed=0).base
-    write_module(base, known.preprocessing, given.output)
+    backbone = obtain(given.backbone, given.alpha, given.size, given.weights, seed=0).backbone
+    write_module(backbone, known.preprocessing, given.output)
     print(f"{given.output}: sha256 {sha256_tree(given.output)}")
 
 

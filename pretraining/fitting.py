@@ -15,8 +15,8 @@ from headstart._utils.errors import CorruptFileError
 from headstart._utils.files import atomic_file
 from headstart._utils.progress import progress
 from headstart._utils.seeds import derive
-from headstart.keras.networks.pretrained import draw
 from headstart.keras.networks.headstart_small import build_small
+from headstart.keras.networks.pretrained import draw
 from headstart.keras.runtime import configure, fresh_names, keras, tf
 from pretraining.recipe import TrainParams, goes_on, rate_at
 from pretraining.views import Views, draw_views, targets, whole
@@ -202,11 +202,11 @@ class Trainer:
 
     def averaged(self) -> keras.Model:
         """The headless part of :meth:`averaged_with_heads`."""
-        base = build_small(None)
+        backbone = build_small(None)
         given = {weight.path: weight for weight in self.averaged_with_heads().weights}
-        for weight in base.weights:
+        for weight in backbone.weights:
             weight.assign(given[weight.path])
-        return base
+        return backbone
 
     def save(self, path: Path, rows: list[Row]) -> None:
         """Write everything that the next epoch depends on."""
@@ -296,10 +296,10 @@ def _right(logits: Any, labels: Any) -> Any:
 def _with_heads(classes: int, components: int, seed: int) -> keras.Model:
     """Logits of the classes and an imitation of the teacher, both linear in the pooled features."""
     with fresh_names():
-        base = build_small(None)
-        features = keras.layers.GlobalAveragePooling2D(name="pooling")(base.output)
+        backbone = build_small(None)
+        features = keras.layers.GlobalAveragePooling2D(name="pooling")(backbone.output)
         logits = keras.layers.Dense(classes, name="labels")(features)
         imitation = keras.layers.Dense(components, name="imitation")(features)
-        model = keras.Model(base.input, [logits, imitation], name="pretraining")
+        model = keras.Model(backbone.input, [logits, imitation], name="pretraining")
     draw(model, seed)
     return model

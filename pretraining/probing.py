@@ -14,8 +14,8 @@ def network(name: str, alpha: float, image_size: int, weights: str, seed: int) -
     ImageNet weights are those of the backbone's default size, whatever ``image_size``: one file
     to be had, and the same numbers wherever it is measured.
     """
-    backbone = find(name, alpha, image_size)
-    base = build_backbone(name, alpha, image_size)
-    source_size = backbone.default_size if weights == "imagenet" else image_size
-    base.set_weights(obtain(name, alpha, source_size, weights, seed).base.get_weights())
-    return to_tflite(feature_model(base, None, "avg", backbone.preprocessing))
+    spec = find(name, alpha, image_size)
+    backbone = build_backbone(name, alpha, image_size)
+    source_size = spec.default_size if weights == "imagenet" else image_size
+    backbone.set_weights(obtain(name, alpha, source_size, weights, seed).backbone.get_weights())
+    return to_tflite(feature_model(backbone, None, "avg", spec.preprocessing))

@@ -15,8 +15,8 @@ def teacher_network(params: TeacherParams) -> bytes:
     Its weights are those of its default size, which are the better ones: it is given enlarged
     images, not small ones.
     """
-    backbone = find(params.name, params.alpha, params.image_size)
-    base = build_backbone(params.name, params.alpha, params.image_size)
-    given = obtain(params.name, params.alpha, backbone.default_size, params.weights, seed=0)
-    base.set_weights(given.base.get_weights())
-    return to_tflite(feature_model(base, None, "none", backbone.preprocessing))
+    spec = find(params.name, params.alpha, params.image_size)
+    backbone = build_backbone(params.name, params.alpha, params.image_size)
+    given = obtain(params.name, params.alpha, spec.default_size, params.weights, seed=0)
+    backbone.set_weights(given.backbone.get_weights())
+    return to_tflite(feature_model(backbone, None, "none", spec.preprocessing))

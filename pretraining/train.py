@@ -32,8 +32,8 @@ def main() -> None:
         np.load(given.targets, allow_pickle=False),
         len(read_json(given.classes)),
     )
-    base = pretrain(data, settings.train, settings.seed, given.checkpoint, log)
-    write_shipped(given.weights, base)
+    backbone = pretrain(data, settings.train, settings.seed, given.checkpoint, log)
+    write_shipped(given.weights, backbone)
 
 
 if __name__ == "__main__":

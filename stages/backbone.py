@@ -1,14 +1,10 @@
-"""The pretrained backbone as one converted file, compared with Keras on real images.
-
-Obtains the weights, folds BatchNorm, cuts at the chosen layer, bakes preprocessing and pooling in,
-converts to LiteRT, runs the result and accepts it only if it agrees with Keras.
-"""
+"""Convert the pretrained backbone into one file and compare it with Keras on real images."""
 
 from __future__ import annotations
 
 from headstart.backbones.parameters import BackboneParams
 from headstart.features.parameters import ExtractFeaturesParams
-from headstart.keras.networks.prepare import write
+from headstart.keras.networks.prepare import prepare_backbone
 from headstart.stage import command_line
 from headstart.stage.run_statistics import RunStatistics
 
@@ -22,7 +18,7 @@ def main(
     run_statistics: RunStatistics,
 ) -> None:
     """Write the backbone folder."""
-    write(backbone_folder, backbone, extract_features.engine, seed, run_statistics)
+    prepare_backbone(backbone_folder, backbone, extract_features.engine, seed, run_statistics)
 
 
 if __name__ == "__main__":

@@ -102,7 +102,8 @@ def test_a_single_layer_learns_and_the_model_goes_to_the_export(tmp_path: Path) 
     assert (model.kind, model.unfrozen_from) == ("fine_tuned", "conv_pw_11"), model.chosen_because
     assert model.unfrozen_alone
     before, after = (
-        arrays(data / folder / "backbone.weights.h5") for folder in ("backbone", "models/fine_tuned")
+        arrays(data / folder / "backbone.weights.h5")
+        for folder in ("backbone", "models/fine_tuned")
     )
     moved = [name for name in before if not np.array_equal(before[name], after[name])]
     assert [before[name].shape for name in moved] == [(1, 1, 512, 512)]

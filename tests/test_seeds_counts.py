@@ -26,9 +26,9 @@ def numbers(variables: list[Any]) -> int:
 
 def classifier(name: str, size: int, classes: int, **head: Any) -> Any:
     """A frozen backbone, average pooling and a single dense layer."""
-    base = build_backbone(name, 1.0, size)
-    base.trainable = False
-    features = feature_model(base, None, "avg", BACKBONES[name].preprocessing, dtype="float32")
+    backbone = build_backbone(name, 1.0, size)
+    backbone.trainable = False
+    features = feature_model(backbone, None, "avg", BACKBONES[name].preprocessing, dtype="float32")
     plain = params(batch_normalization=False, dropout=0.0, **head)
     shape = tuple(features.output_shape[1:])
     top = build_head(head_spec(plain, shape, classes), shape)
@@ -60,10 +60,10 @@ def test_dense_3_on_a_frozen_mobilenet_v2() -> None:
 
 def test_vgg16_at_150() -> None:
     """(1.7): 14,714,688 parameters, output (4, 4, 512); (1.8): flattened, 8,192 numbers."""
-    base = build_backbone("vgg16", 1.0, 150)
-    assert base.count_params() == 14_714_688
-    assert base.output_shape == (None, 4, 4, 512)
-    features = feature_model(base, None, "none", "caffe")
+    backbone = build_backbone("vgg16", 1.0, 150)
+    assert backbone.count_params() == 14_714_688
+    assert backbone.output_shape == (None, 4, 4, 512)
+    features = feature_model(backbone, None, "none", "caffe")
     assert tuple(features.output_shape[1:]) == (4, 4, 512)
     spec = head_spec(params(hidden=[256]), (4, 4, 512), 2)
     assert spec[0] == {"kind": "flatten"}
@@ -78,11 +78,11 @@ def test_mobilenet_with_its_top_at_224() -> None:
 
 def test_mobilenet_frozen_at_128() -> None:
     """(4.6): 3,228,864 parameters without the top, output (4, 4, 1024), none of them trainable."""
-    base = build_backbone("mobilenet", 1.0, 128)
-    base.trainable = False
-    assert base.count_params() == 3_228_864
-    assert base.output_shape == (None, 4, 4, 1024)
-    assert numbers(base.trainable_weights) == 0
+    backbone = build_backbone("mobilenet", 1.0, 128)
+    backbone.trainable = False
+    assert backbone.count_params() == 3_228_864
+    assert backbone.output_shape == (None, 4, 4, 1024)
+    assert numbers(backbone.trainable_weights) == 0
 
 
 def test_102_sigmoids_on_a_frozen_mobilenet() -> None:
@@ -125,9 +125,9 @@ def test_the_bases_of_the_tutorials(name: str) -> None:
     """What Keras lists with its top, less the top: a dense layer of 1,000 on the last features."""
     headless, whole, shape = BASES[name]
     record = BACKBONES[name]
-    base = call_application(record, 1.0, record.default_size, weights=None)
-    assert base.count_params() == headless
-    assert tuple(base.output_shape[1:]) == shape
+    backbone = call_application(record, 1.0, record.default_size, weights=None)
+    assert backbone.count_params() == headless
+    assert tuple(backbone.output_shape[1:]) == shape
     # VGG has two hidden layers of 4,096 on the flattened map, the others pool it.
     if name.startswith("vgg"):
         top = 7 * 7 * 512 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 1000 + 1000

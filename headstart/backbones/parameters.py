@@ -1,15 +1,17 @@
-"""``backbone``: the pretrained backbone, where it is cut and how its map becomes a vector."""
+"""The section ``backbone``: the pretrained network, its cut, and how a map becomes a vector."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from headstart._utils.errors import UnfitError
-from headstart.backbones.hub_handles import HUB, fit_handle, is_address
 from headstart.backbones.registry import (
-    Backbone,
+    HUB,
+    BackboneSpec,
     fit_alpha,
     fit_name,
     fit_size,
@@ -19,12 +21,59 @@ from headstart.backbones.registry import (
 )
 from headstart.stage.sections import PositiveFloat, PositiveInt, Section, Sha256
 
+#: The file that makes a folder a TensorFlow Hub module.
+MODULE_GRAPH = "saved_model.pb"
+_ARCHIVES = (".tar.gz", ".tgz", ".tar")
+_EXPECTED = (
+    "an http(s) address of a module, a folder that holds saved_model.pb, or a .tar.gz of one"
+)
+
+
+def is_address(handle: str) -> bool:
+    """Return whether a module's handle is downloaded, and not read from this machine."""
+    return handle.startswith(("http://", "https://"))
+
+
+def handle_name(handle: str) -> str:
+    """Return a handle for people and records: without local folders, passwords and queries."""
+    if is_address(handle):
+        parts = urlsplit(handle)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return Path(handle).absolute().name
+
+
+def fit_handle(handle: str) -> None:
+    """Refuse a handle that cannot be a module, or is not there.
+
+    Raises
+    ------
+    UnfitError
+        With the kinds of handles, and the reason.
+    """
+    if is_address(handle):
+        if not urlsplit(handle).netloc:
+            raise UnfitError(_EXPECTED, "The address names no host.")
+        return
+    if "://" in handle:
+        raise UnfitError(_EXPECTED, "Download it with the tools of its store, and name the folder.")
+    path = Path(handle)
+    try:
+        folder, file = path.is_dir(), path.is_file()
+        graph = folder and (path / MODULE_GRAPH).is_file()
+    except OSError:  # an impossible file name, or a folder that we may not enter
+        folder = file = graph = False
+    if folder and not graph:
+        raise UnfitError(_EXPECTED, f"{path.absolute()} holds no {MODULE_GRAPH}.")
+    if file and not path.name.endswith(_ARCHIVES):
+        raise UnfitError(_EXPECTED, "Other files are not loaded.")
+    if not folder and not file:
+        raise UnfitError(_EXPECTED, f"There is nothing at {path.absolute()}.")
+
 
 class BackboneParams(Section):
-    """What the backbone is. ``weights_sha256`` is of the file or module that is named beside it.
+    """The backbone. ``weights_sha256`` is of the file or module that is named beside it.
 
-    DVC does not know that file, so its hash among the parameters is what makes another content
-    another run.
+    DVC does not track that file, so its hash among the parameters makes other content another run.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -61,36 +110,36 @@ class BackboneParams(Section):
     @field_validator("alpha")
     @classmethod
     def _has_weights(cls, alpha: float, info: ValidationInfo) -> float:
-        if backbone := _backbone(info):
-            fit_alpha(backbone, alpha)
+        if spec := _spec(info):
+            fit_alpha(spec, alpha)
         return alpha
 
     @field_validator("image_size")
     @classmethod
     def _is_large_enough(cls, image_size: int | None, info: ValidationInfo) -> int | None:
-        backbone = _backbone(info)
+        spec = _spec(info)
         if image_size is None:
-            if backbone is not None and backbone.name != HUB:
+            if spec is not None and spec.name != HUB:
                 raise UnfitError(
-                    f"an integer with `name: {backbone.name}`",
-                    f"{backbone.default_size} is what its weights were trained on; null is for "
-                    "modules of TensorFlow Hub, which say what they expect.",
+                    f"an integer with `name: {spec.name}`",
+                    f"Its weights were trained on {spec.default_size}; null is for TensorFlow Hub "
+                    "modules, which state their own size.",
                 )
-        elif backbone is not None:
-            fit_size(backbone, image_size)
+        elif spec is not None:
+            fit_size(spec, image_size)
         return image_size
 
     @field_validator("cut")
     @classmethod
     def _can_be_cut(cls, cut: str | None, info: ValidationInfo) -> str | None:
         if cut is not None and info.data.get("name") == HUB:
-            raise UnfitError(f"null with `name: {HUB}`", "A module shows no layers.")
+            raise UnfitError(f"null with `name: {HUB}`", "A module has no visible layers.")
         return cut
 
     @field_validator("weights")
     @classmethod
     def _can_be_loaded(cls, weights: str, info: ValidationInfo) -> str:
-        fit_weights(_backbone(info), weights)
+        fit_weights(_spec(info), weights)
         return weights
 
     @field_validator("weights_sha256")
@@ -101,17 +150,17 @@ class BackboneParams(Section):
             if sha256 is None and not is_address(hub):
                 raise UnfitError(
                     f"a sha256 of 64 hexadecimal digits with `hub: {hub}`",
-                    "Without it, another content of that module would pass unnoticed "
+                    "Without it, other content of that module would go unnoticed "
                     f"(`headstart show module {hub}` prints it).",
                 )
             return sha256
-        if info.data.get("name") == HUB:  # The handle is at fault, and that is said.
+        if info.data.get("name") == HUB:  # The handle is wrong, which is reported.
             return sha256
         weights = info.data.get("weights")
         if weights is not None and is_path(weights) and sha256 is None:
             raise UnfitError(
                 f"a sha256 of 64 hexadecimal digits with `weights: {weights}`",
-                "Without it, another content of that file would pass unnoticed "
+                "Without it, other content of that file would go unnoticed "
                 f"(`sha256sum {weights}` prints it).",
             )
         if weights is not None and not is_path(weights) and sha256 is not None:
@@ -119,6 +168,6 @@ class BackboneParams(Section):
         return sha256
 
 
-def _backbone(info: ValidationInfo) -> Backbone | None:
-    """The record of the section's name; None if that is at fault itself."""
+def _spec(info: ValidationInfo) -> BackboneSpec | None:
+    """Return the table's row of the section's name; None if the name itself is wrong."""
     return known(info.data.get("name", ""))

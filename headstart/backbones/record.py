@@ -1,8 +1,8 @@
-"""The backbone folder: the pretrained backbone as versioned files, and where they came from.
+"""The backbone folder: the pretrained backbone as versioned files, and their record.
 
-``backbone.weights.h5``: weights of the headless, uncut base; or ``module``: the files of a TensorFlow
-Hub module, weights and all. ``backbone.tflite``: uint8 pixels to
-features, cut and pooled; absent with ``engine: keras``. ``backbone.json``: this record.
+``backbone.weights.h5`` holds the weights of the headless, uncut backbone; a TensorFlow Hub module
+has its files in ``module`` instead. ``backbone.tflite`` goes from uint8 pixels to features, cut and
+pooled; it is absent with ``engine: keras``. ``backbone.json`` is the conversion record.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from headstart._utils.errors import CorruptFileError, HeadstartError
 from headstart._utils.files import read_json, sha256_tree, write_json
-from headstart.backbones.hub_handles import HUB
+from headstart.backbones.registry import HUB
 
 FORMAT = 1
 RECORD = "backbone.json"
@@ -68,7 +68,7 @@ class BackboneRecord:
     feature_shape : tuple of int
         Of one image's features.
     parameters : int
-        Of the headless, uncut base.
+        Of the headless, uncut backbone.
     engine : str
         ``litert`` or ``keras``: what extracts the features.
     tflite_sha256 : str or None

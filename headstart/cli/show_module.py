@@ -11,7 +11,7 @@ import typer
 from headstart.cli.front import command
 
 if TYPE_CHECKING:
-    from headstart.keras.networks.hub import Interface
+    from headstart.keras.networks.hub_module import Interface
 
 #: Images of this side are tried where a module takes any.
 _ANY = 224
@@ -30,7 +30,7 @@ def module(
     """Fetch or copy it, load it, tell."""
     from headstart._utils.errors import ParameterError, UnfitError
     from headstart._utils.tables import columns
-    from headstart.backbones.hub_handles import fit_handle
+    from headstart.backbones.parameters import fit_handle
 
     try:
         fit_handle(handle)
@@ -38,12 +38,13 @@ def module(
         raise ParameterError(
             f"HANDLE must be {error.expected}. Got {handle!r} instead. {error.hint}"
         ) from None
-    from headstart.keras.networks.hub import build_hub, load_interface
-    from headstart.keras.networks.hub_files import obtain_module
+    from headstart.keras.networks.hub_files import copy_module
+    from headstart.keras.networks.hub_layer import build_hub
+    from headstart.keras.networks.hub_module import load_interface
 
     with tempfile.TemporaryDirectory(prefix="headstart-module-") as folder:
         files = Path(folder) / "module"
-        digest = obtain_module(handle, None, files)
+        digest = copy_module(handle, None, files)
         interface = load_interface(files)
         base = build_hub(files, interface.size or _ANY)
         size = sum(path.stat().st_size for path in files.rglob("*") if path.is_file())

@@ -6,6 +6,7 @@ version in ``NAME.json``.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -76,7 +77,8 @@ def download_file(
             ) from error
         finally:
             if not keep_partial:
-                file.drop()
+                with contextlib.suppress(OSError):  # what went wrong before is what is reported
+                    file.drop()
 
 
 def kept_bytes(target: Path) -> int:

@@ -19,8 +19,7 @@ import numpy.typing as npt
 
 from headstart._utils.errors import CorruptFileError, HeadstartError, ParameterError, UnfitError
 from headstart._utils.machine import KERAS_BATCH, cores
-from headstart.backbones.hub_handles import HUB
-from headstart.backbones.registry import BACKBONES, Backbone, known
+from headstart.backbones.registry import BACKBONES, HUB, BackboneSpec, known
 from headstart.export.formats import FORMATS, FormatName
 from headstart.export.record import ExportedModel, format_path, read_exported
 
@@ -249,14 +248,14 @@ class Choice:
 
     Attributes
     ----------
-    backbone : Backbone
+    backbone : BackboneSpec
     alpha : float
     image_size : int
     weights : Path or None
         None: the weights that Keras downloads.
     """
 
-    backbone: Backbone
+    backbone: BackboneSpec
     alpha: float
     image_size: int
     weights: Path | None
@@ -296,7 +295,7 @@ def choose(name: str, alpha: float, image_size: int | None, weights: str) -> Cho
     return Choice(backbone, alpha, image_size or backbone.default_size, path)
 
 
-def _network(name: str) -> Backbone:
+def _network(name: str) -> BackboneSpec:
     whole = [each for each, record in BACKBONES.items() if record.family == "keras.applications"]
     if name in whole:
         return BACKBONES[name]
@@ -322,20 +321,20 @@ def load_imagenet(choice: Choice) -> Classifier:
     HeadstartError
         If they cannot be obtained, or belong to another network.
     """
-    from headstart.keras.networks.class_index import read_classes
+    from headstart.keras.networks.keras_files import read_classes
 
     classes = read_classes()  # Before TensorFlow, which takes seconds.
     from headstart.keras.runtime import configure, physical_gpus
 
     configure(cores())
-    from headstart.keras.networks.imagenet import function, whole
+    from headstart.keras.networks.imagenet import build_classifier, compiled
 
-    made = whole(choice.backbone, choice.alpha, choice.image_size, choice.weights)
+    made = build_classifier(choice.backbone, choice.alpha, choice.image_size, choice.weights)
     gpu = bool(physical_gpus())
     return Classifier(
         size=choice.image_size,
         shape=(len(classes),),
-        run=function(made.model),
+        run=compiled(made.model),
         batch=_TENSORFLOW_BATCH if gpu else 1,
         calls=2 if gpu else cores(),
         origin=f"The network with {made.origin}",

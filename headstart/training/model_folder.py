@@ -1,8 +1,8 @@
 """A model folder: what the model is, its classes, its weights, and the sha256 of every file.
 
 Files: ``model.json`` (:class:`ModelRecord` and the sha256 of the others), ``labels.json``,
-``head.npz``; for a fine-tuned model also ``backbone.weights.h5`` (the whole backbone), ``upper.tflite``
-and, unless the whole backbone was unfrozen, ``lower.tflite``.
+``head.npz``; for a fine-tuned model also ``backbone.weights.h5`` (the whole backbone),
+``upper.tflite`` and, unless the whole backbone was unfrozen, ``lower.tflite``.
 """
 
 from __future__ import annotations
@@ -118,8 +118,9 @@ class _File(ModelRecord):
 def write_model(folder: Path, record: ModelRecord, weights: Weights) -> None:
     """Write record, labels and head into an existing folder; to be called last.
 
-    The files that the model's kind needs besides (``backbone.weights.h5`` …) must lie there already:
-    their sha256 goes into ``model.json``. Give it the folder of an ``atomic_folder`` block.
+    The files that the model's kind needs besides (``backbone.weights.h5`` …) must lie there
+    already: their sha256 goes into ``model.json``. Give it the folder of an ``atomic_folder``
+    block.
 
     Raises
     ------

@@ -21,10 +21,10 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from headstart.keras.networks.conversion import to_tflite
     from headstart.keras.networks.pretrained import draw
 
-    base = build_backbone("mobilenet", 0.25, 32)
-    draw(base, 1)
+    backbone = build_backbone("mobilenet", 0.25, 32)
+    draw(backbone, 1)
     path = tmp_path_factory.mktemp("network") / "network.tflite"
-    path.write_bytes(to_tflite(feature_model(base, None, "avg", "tf")))
+    path.write_bytes(to_tflite(feature_model(backbone, None, "avg", "tf")))
     return path
 
 

@@ -62,17 +62,3 @@ def test_records_are_sound() -> None:
         assert 1.0 in record.alphas
         assert record.minimum_size <= record.default_size
         assert not record.weight_sizes or record.default_size in record.weight_sizes
-
-
-@pytest.mark.parametrize(
-    ("name", "alpha", "width"),
-    [
-        ("mobilenet_v2", 0.35, 1280),
-        ("mobilenet_v2", 1.3, 1664),
-        ("mobilenet_v2", 1.4, 1792),
-        ("mobilenet", 0.25, 256),
-        ("efficientnet_b7", 1.0, 2560),
-    ],
-)
-def test_width(name: str, alpha: float, width: int) -> None:
-    assert BACKBONES[name].width_at(alpha) == width

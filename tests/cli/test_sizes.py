@@ -12,7 +12,7 @@ import pytest
 
 from headstart._utils.errors import HeadstartError, ParameterError
 from headstart._utils.files import read_json
-from headstart.backbones.hub_handles import HUB
+from headstart.backbones.registry import HUB
 from headstart.cli.resizing import check_sizes, evaluated_rows
 from headstart.datasets.manifests import read_split
 from headstart.export.record import read_exported

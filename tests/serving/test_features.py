@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from headstart._utils.errors import CorruptFileError, HeadstartError
-from headstart.backbones.hub_handles import HUB
+from headstart.backbones.registry import HUB
 from headstart.export.formats import FORMATS, FormatName
 from headstart.export.record import write_exported
 from headstart.serving.models import Model, load_features

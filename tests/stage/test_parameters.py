@@ -223,7 +223,9 @@ def test_a_file_of_weights_needs_its_hash(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     (tmp_path / "backbone.weights.h5").write_bytes(b"weights")
     message = faults(path)
-    assert "must be a sha256 of 64 hexadecimal digits with `weights: backbone.weights.h5`" in message
+    assert (
+        "must be a sha256 of 64 hexadecimal digits with `weights: backbone.weights.h5`" in message
+    )
     assert "Got null instead" in message
     path.write_text(path.read_text().replace("weights_sha256: null", f"weights_sha256: {'a' * 64}"))
     assert read_params(path).backbone.weights_sha256 == "a" * 64

@@ -58,7 +58,7 @@ def test_writes_the_base_the_network_and_their_record(tmp_path: Path) -> None:
         run_statistics.counters["parity_difference_in_std"] <= record.parity.max_difference_in_std
     )
     assert run_statistics.counters["conversion_seconds"] > 0
-    # The rebuilt base is the network's function.
+    # The rebuilt backbone is the network's function.
     model = feature_model(load_backbone(record, folder), record.cut, "avg", record.preprocessing)
     assert compare(model, LiteRTFunction(folder / NETWORK), images(32)) <= TOLERANCE
     # Run again, the same bytes; another seed, others.
@@ -85,9 +85,9 @@ def test_what_differs_from_keras_is_not_accepted(
     from headstart.keras.networks import conversion
 
     def wrong(model: Any, function: Any, batch: np.ndarray) -> float:
-        return parity.difference_in_std(function(batch), function(batch) * 1.01)
+        return conversion.difference_in_std(function(batch), function(batch) * 1.01)
 
-    monkeypatch.setattr(parity, "compare", wrong)
+    monkeypatch.setattr(conversion, "compare", wrong)
     with pytest.raises(HeadstartError, match=r"differs by 0\.\d+.*`extract_features\.engine`"):
         run(tmp_path / "backbone")
     assert not (tmp_path / "backbone").exists()
@@ -101,7 +101,7 @@ def test_what_does_not_convert_names_the_other_engine(
     def broken(model: Any) -> bytes:
         raise ValueError("an operation is not supported")
 
-    monkeypatch.setattr(convert, "to_tflite", broken)
+    monkeypatch.setattr(conversion, "to_tflite", broken)
     with pytest.raises(HeadstartError, match=r"(?s)not supported.*`extract_features\.engine`"):
         run(tmp_path / "backbone")
     assert not (tmp_path / "backbone").exists()
@@ -160,7 +160,7 @@ def test_a_file_of_weights_that_is_gone(tmp_path: Path) -> None:
     params = BackboneParams(**{**SMALL, **given})
     path.unlink()
     with pytest.raises(HeadstartError, match="cannot be read: No such file"):
-        stage.check(params)
+        stage.check_weights_file(params)
 
 
 HUB: dict[str, Any] = {

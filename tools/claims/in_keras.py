@@ -34,7 +34,7 @@ from headstart.datasets.shards import ShardReader
 from headstart.evaluation.metrics import binary_accuracy
 from headstart.features.folder import Features, read_features
 from headstart.images.resize import pixels
-from headstart.keras.networks.backbone import build_base, feature_model
+from headstart.keras.networks.backbone import build_backbone, feature_model
 from headstart.keras.runtime import keras
 from headstart.keras.training.batches import filled
 from headstart.keras.training.head import build_head, dump_head, head_spec, set_statistics
@@ -48,7 +48,7 @@ def counts() -> dict[str, Any]:
     """Return parameters, shapes and steps by item."""
     narrow, pets = _parts("mobilenet_v2", 224, 3), _parts("mobilenet_v2", 224, 2)
     fruits = _parts("mobilenet", 128, 102, activation="sigmoid", loss="binary_crossentropy")
-    vgg, base = build_base("vgg16", 1.0, 150), build_base("mobilenet", 1.0, 128)
+    vgg, base = build_backbone("vgg16", 1.0, 150), build_backbone("mobilenet", 1.0, 128)
     base.trainable = False
     function = getattr(keras.applications, BACKBONES["mobilenet"].function)
     whole = function(weights=None, input_shape=(224, 224, 3))
@@ -70,7 +70,7 @@ def counts() -> dict[str, Any]:
 
 def _parts(name: str, size: int, classes: int, **changed: Any) -> tuple[Any, Any, Any]:
     """Return a frozen backbone with its pooling, a dense layer, and both as one model."""
-    base = build_base(name, 1.0, size)
+    base = build_backbone(name, 1.0, size)
     base.trainable = False
     features = feature_model(base, None, "avg", BACKBONES[name].preprocessing, dtype="float32")
     plain = {"batch_normalization": False, "dropout": 0.0, **changed}

@@ -19,8 +19,8 @@ import numpy.typing as npt
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import write_json, write_text
 from headstart._utils.machine import KERAS_BATCH, cores
-from headstart.backbones.hub_handles import HUB
 from headstart.backbones.record import NETWORK, BackboneRecord, read_backbone
+from headstart.backbones.registry import HUB
 from headstart.export.formats import FORMATS, FormatName
 from headstart.export.model_card import markdown
 from headstart.export.parity import Agreement, compare

@@ -22,8 +22,9 @@ from headstart._utils import locks
 from headstart._utils.cache import cache_folder
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import atomic_folder, sha256_tree, write_text
-from headstart.backbones.hub_handles import GRAPH, is_address, short_name
-from headstart.keras.networks.keras_files import DownloadError, download
+from headstart.backbones.parameters import MODULE_GRAPH, handle_name, is_address
+from headstart.downloads.client import DownloadError, RetryPolicy
+from headstart.downloads.file import download_file
 
 #: Bytes and files that a module may hold: the largest on TensorFlow Hub have under 4 GB.
 MAX_BYTES = 8 << 30
@@ -31,6 +32,7 @@ MAX_FILES = 10_000
 #: A module that unpacks to more than this, and to so many times its size, is a bomb.
 _SMALL, _MAX_RATIO = 10_000_000, 200
 _CHUNK = 1 << 20
+POLICY = RetryPolicy()
 
 
 def modules_folder() -> Path:
@@ -39,13 +41,13 @@ def modules_folder() -> Path:
     return Path(given).expanduser().absolute() if given else cache_folder() / "tfhub_modules"
 
 
-def obtain_module(handle: str, sha256: str | None, target: Path) -> str:
+def copy_module(handle: str, sha256: str | None, target: Path) -> str:
     """Copy a module's files into a folder that does not exist yet.
 
     Parameters
     ----------
     handle : str
-        As :func:`headstart.backbones.hub_handles.fit_handle` accepts it.
+        As :func:`headstart.backbones.parameters.fit_handle` accepts it.
     sha256 : str or None
         Of the module's files (:func:`headstart._utils.files.sha256_tree`); None: any.
     target : Path
@@ -69,7 +71,7 @@ def obtain_module(handle: str, sha256: str | None, target: Path) -> str:
     found = sha256_tree(target)
     if sha256 is not None and found != sha256:
         raise HeadstartError(
-            f"The module {short_name(handle)} is not the one that `backbone.weights_sha256` "
+            f"The module {handle_name(handle)} is not the one that `backbone.weights_sha256` "
             f"names: expected {sha256}, got {found}. Nothing was written. If it was changed on "
             f"purpose, set `backbone.weights_sha256` to {found}; if not, get the right one again"
             + (f" (delete {_place(handle)}; it is then fetched)." if is_address(handle) else ".")
@@ -84,19 +86,19 @@ def _place(handle: str) -> Path:
 def _cached(handle: str) -> Path:
     """The folder of a fetched module; fetched now if it is not there."""
     place = _place(handle)
-    if (place / GRAPH).is_file():
+    if (place / MODULE_GRAPH).is_file():
         return place
-    busy = f"Process {{holder}} is fetching {short_name(handle)}. Waiting for it."
+    busy = f"Process {{holder}} is fetching {handle_name(handle)}. Waiting for it."
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         # Not beside the folder: tensorflow_hub takes a file that is called so for its own lock.
         with locks.exclusive_lock(locks.lock_folder() / f"hub-{place.name}.lock", busy):
-            if not (place / GRAPH).is_file():  # another process may have fetched it meanwhile
+            if not (place / MODULE_GRAPH).is_file():  # fetched meanwhile?
                 _fetch(handle, place)
     except DownloadError as error:
         raise HeadstartError(
             f"The module could not be fetched: {error}\n"
-            f"  from    {short_name(handle)}\n"
+            f"  from    {handle_name(handle)}\n"
             f"  folder  {place}\n"
             "Nothing was kept. Without a network: fetch it elsewhere (its page has a download "
             "button; or add `?tf-hub-format=compressed` to the address), and either unpack the "
@@ -106,7 +108,7 @@ def _cached(handle: str) -> Path:
         ) from error
     except OSError as error:
         raise HeadstartError(
-            f"The module {short_name(handle)} could not be kept in {place.parent}: {error}. "
+            f"The module {handle_name(handle)} could not be kept in {place.parent}: {error}. "
             "Make room, or let TFHUB_CACHE_DIR name another folder; then run again."
         ) from error
     return place
@@ -117,7 +119,7 @@ def _fetch(handle: str, place: Path) -> None:
     # the next attempt clears away what a killed one left.
     archive = place.with_name(f"{place.name}.tar.gz")
     try:
-        download(_compressed(handle), archive, most=MAX_BYTES)
+        download_file(_compressed(handle), archive, max_bytes=MAX_BYTES, policy=POLICY)
         with atomic_folder(place) as folder:
             _unpack(archive, folder, handle)
     finally:
@@ -188,13 +190,13 @@ def _unpack(archive: Path, target: Path, handle: str) -> None:
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, OSError, ValueError,
             RecursionError) as error:  # fmt: skip
         raise HeadstartError(
-            f"{short_name(handle)} cannot be unpacked: {error}. Nothing was kept. It may be cut "
+            f"{handle_name(handle)} cannot be unpacked: {error}. Nothing was kept. It may be cut "
             "short, or a page in place of the file: open the address in a browser."
         ) from error
-    if not (target / GRAPH).is_file():
+    if not (target / MODULE_GRAPH).is_file():
         raise HeadstartError(
-            f"{short_name(handle)} is no module: there is no {GRAPH} in it. Nothing was kept. "
-            "A module is a folder with that file and a folder `variables`."
+            f"{handle_name(handle)} is no module: there is no {MODULE_GRAPH} in it. Nothing was "
+            "kept. A module is a folder with that file and a folder `variables`."
         )
 
 
@@ -246,7 +248,7 @@ def _write(members: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> Non
 
 def _unwrap(target: Path) -> None:
     """Leave out folders that hold nothing but one folder with the module, all within the target."""
-    while not (target / GRAPH).is_file():
+    while not (target / MODULE_GRAPH).is_file():
         inside = list(target.iterdir())
         if len(inside) != 1 or not inside[0].is_dir():
             return
@@ -266,6 +268,6 @@ def _check(handle: str, total: int, count: int) -> None:
 
 def _refused(handle: str, fault: str) -> HeadstartError:
     return HeadstartError(
-        f"The module {short_name(handle)} {fault}. Nothing was kept. If you trust where it comes "
+        f"The module {handle_name(handle)} {fault}. Nothing was kept. If you trust where it comes "
         "from, unpack it yourself and set `backbone.hub` to the folder."
     )

@@ -114,8 +114,8 @@ def _download(file: KerasFile, digest: str | None) -> None:
         )
     try:
         download_file(file.url, file.path, digest=digest, policy=POLICY, keep_partial=False)
-    except (DownloadError, OSError) as error:
-        advice = f" {error.advice}" if isinstance(error, DownloadError) and error.advice else ""
+    except DownloadError as error:
+        advice = f" {error.advice}" if error.advice else ""
         raise MissingFileError(
             f"could not be downloaded: {error}.{advice}\n"
             f"  from    {file.url}\n"

@@ -1,7 +1,7 @@
-"""The pretrained backbone as one converted file, compared with Keras on real images.
+"""The pretrained backbone as a folder: its weights, its converted network, and their record.
 
-Obtains the weights, folds BatchNorm, cuts at the chosen layer, bakes preprocessing and pooling in,
-converts to LiteRT, runs the result and accepts it only if it agrees with Keras.
+The backbone gets its weights, is cut, and is put between preprocessing and pooling. The result is
+converted to LiteRT and accepted only if it agrees with Keras on real images.
 """
 
 from __future__ import annotations
@@ -22,16 +22,18 @@ from headstart.backbones.record import (
     Parity,
     write_backbone,
 )
-from headstart.backbones.registry import HUB_MODULE, Backbone, find, is_path
+from headstart.backbones.registry import HUB_MODULE, BackboneSpec, find, is_path
 from headstart.stage.run_statistics import RunStatistics
 
 if TYPE_CHECKING:
     from headstart.keras.networks.pretrained import Pretrained
 
+_USE_KERAS = "Set `extract_features.engine` to `keras`: slower, but it runs every backbone."
 
-def write(
+
+def prepare_backbone(
     target: Path, params: BackboneParams, engine: str, seed: int, run_statistics: RunStatistics
-) -> None:
+) -> BackboneRecord:
     """Write the backbone folder.
 
     Parameters
@@ -44,25 +46,30 @@ def write(
     seed : int
         Draws random weights.
     run_statistics : RunStatistics
-        Notes seconds and the difference from Keras.
+        Receives seconds and the difference from Keras.
+
+    Returns
+    -------
+    BackboneRecord
+        As it was written.
 
     Raises
     ------
     HeadstartError
         If the weights cannot be obtained, or the backbone cannot be converted.
     """
-    known = check(params)  # before TensorFlow, which takes seconds
+    spec = check_weights_file(params)  # before TensorFlow, which takes seconds
     from headstart.keras.networks.backbone import feature_model
 
     start = time.perf_counter()
     with atomic_folder(target) as folder:
-        pretrained, weights_sha256 = obtain(params, seed, folder)
-        image_size = int(pretrained.base.input_shape[1])
-        model = feature_model(pretrained.base, params.cut, params.pooling, known.preprocessing)
+        pretrained, weights_sha256 = _obtain(params, seed, folder)
+        backbone = pretrained.backbone
+        model = feature_model(backbone, params.cut, params.pooling, spec.preprocessing)
         run_statistics.note(building_seconds=round(time.perf_counter() - start, 3))
         parity, digest = None, None
         if engine == "litert":
-            network, parity = convert(model, image_size, params.pooling, run_statistics)
+            network, parity = _convert(model, params.pooling, run_statistics)
             write_bytes(folder / NETWORK, network)
             digest = sha256_bytes(network)
         record = BackboneRecord(
@@ -72,44 +79,24 @@ def write(
             random_weights=pretrained.random_weights,
             weights_sha256=weights_sha256,
             origin=pretrained.origin,
-            image_size=image_size,
+            image_size=int(backbone.input_shape[1]),
             cut=params.cut,
             pooling=params.pooling,
-            preprocessing=known.preprocessing,
+            preprocessing=spec.preprocessing,
             feature_shape=tuple(model.output_shape[1:]),
-            parameters=pretrained.base.count_params(),
+            parameters=backbone.count_params(),
             engine=engine,
             tflite_sha256=digest,
             parity=parity,
         )
         write_backbone(folder, record)
+    return record
 
 
-def obtain(params: BackboneParams, seed: int, folder: Path) -> tuple[Pretrained, str]:
-    """The backbone, with its weights or its module in the folder, and their sha256.
+def check_weights_file(params: BackboneParams) -> BackboneSpec:
+    """Return the row of the backbone, after comparing a file of weights with its SHA-256.
 
-    Raises
-    ------
-    HeadstartError
-        If they cannot be had, or do not fit the other parameters.
-    """
-    from headstart.keras.networks import pretrained
-
-    if params.hub is not None:
-        return pretrained.from_hub(
-            params.hub, params.weights_sha256, params.image_size, params.pooling, folder / MODULE
-        )
-    size = required_size(params)
-    found = pretrained.obtain(params.name, params.alpha, size, params.weights, seed)
-    check(params)  # Read by path: what was loaded must be what was checked.
-    found.base.save_weights(str(folder / WEIGHTS))
-    return found, sha256_file(folder / WEIGHTS)
-
-
-def check(params: BackboneParams) -> Backbone:
-    """What the table holds of the name, once the file of weights is the one that was named.
-
-    The section itself refuses a name, alpha, size or path that cannot be.
+    The section itself refuses an impossible name, alpha, size or path.
 
     Raises
     ------
@@ -133,41 +120,45 @@ def check(params: BackboneParams) -> Backbone:
             )
     if params.hub is not None:
         return HUB_MODULE
-    return find(params.name, params.alpha, required_size(params))
+    return find(params.name, params.alpha, _image_size(params))
 
 
-def required_size(params: BackboneParams) -> int:
-    """The size of the images, which only a module may leave open."""
+def _image_size(params: BackboneParams) -> int:
     if params.image_size is None:
-        raise ValueError("only a module has no size of its own; the section refuses any other")
+        raise ValueError("only a module may have no size; the section refuses any other backbone")
     return params.image_size
 
 
-def convert(
-    model: Any, image_size: int, pooling: str, run_statistics: RunStatistics
-) -> tuple[bytes, Parity]:
-    """Convert the model from pixels to features, and accept the result only if it agrees.
+def _obtain(params: BackboneParams, seed: int, folder: Path) -> tuple[Pretrained, str]:
+    """Write the weights or the module into the folder; return the backbone and their SHA-256."""
+    from headstart.keras.networks import pretrained
 
-    Raises
-    ------
-    HeadstartError
-        If it does not convert, or differs from Keras.
-    """
+    if params.hub is not None:
+        return pretrained.from_hub(
+            params.hub, params.weights_sha256, params.image_size, params.pooling, folder / MODULE
+        )
+    found = pretrained.obtain(params.name, params.alpha, _image_size(params), params.weights, seed)
+    check_weights_file(params)  # Read by path: what was loaded must be what was checked.
+    found.backbone.save_weights(str(folder / WEIGHTS))
+    return found, sha256_file(folder / WEIGHTS)
+
+
+def _convert(model: Any, pooling: str, run_statistics: RunStatistics) -> tuple[bytes, Parity]:
+    """Convert the model from pixels to features, and accept the result only if it agrees."""
     from headstart.backbones.litert import LiteRTFunction
-    from headstart.keras.networks.conversion import to_tflite
-    from headstart.keras.networks.conversion import accepted, compare, images
+    from headstart.keras.networks import conversion
 
     start = time.perf_counter()
     try:
-        network = to_tflite(model)
+        network = conversion.to_tflite(model)
         function = LiteRTFunction(network)
     except Exception as error:
         raise HeadstartError(
-            f"This base does not convert to LiteRT: {error}\n{_USE_KERAS}"
+            f"This backbone does not convert to LiteRT: {error}\n{_USE_KERAS}"
         ) from error
     converted = time.perf_counter()
-    batch = images(image_size)
-    difference = compare(model, function, batch)
+    batch = conversion.images(model.input_shape[1])
+    difference = conversion.compare(model, function, batch)
     compared = time.perf_counter()
     function(batch)
     run_statistics.note(
@@ -176,22 +167,20 @@ def convert(
         parity_difference_in_std=difference if math.isfinite(difference) else None,
         litert_ms_per_image=round(1000 * (time.perf_counter() - compared) / len(batch), 3),
     )
-    if not difference <= accepted(pooling):
+    accepted = conversion.tolerance(pooling)
+    if not difference <= accepted:
         raise HeadstartError(
             f"The converted backbone is not the Keras model: on {len(batch)} real images a feature "
-            f"differs by {difference:.3g} of its standard deviation; {accepted(pooling):g} is "
-            f"accepted. It was thrown away. {_USE_KERAS}"
+            f"differs by {difference:.3g} of its standard deviation; {accepted:g} is accepted. The "
+            f"conversion was discarded. {_USE_KERAS}"
         )
-    return network, Parity(len(batch), _at_most(difference))
+    return network, Parity(len(batch), _next_power_of_ten(difference))
 
 
-_USE_KERAS = "Set `extract_features.engine` to `keras`: slower, and it runs every backbone."
+def _next_power_of_ten(difference: float) -> float:
+    """Return the next power of ten, at least 1e-6.
 
-
-def _at_most(difference: float) -> float:
-    """The next power of ten, at least 1e-6.
-
-    Keras' last bits depend on the CPU, and the record must not. The run statistics has the exact
+    Keras' last bits depend on the CPU, and the record must not; the run statistics have the exact
     figure.
     """
     power = -6

@@ -1,4 +1,4 @@
-"""The weights of a backbone: from Keras, a seed, a file, this project, or a TensorFlow Hub module."""
+"""The weights of a backbone: from Keras, a seed, a file, this project or TensorFlow Hub."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import h5py
 import pytest
 from keras.src.legacy.saving import legacy_h5_format
 
+from headstart.downloads.client import RetryPolicy
 from headstart.keras.networks import keras_files
 
 
@@ -22,7 +23,7 @@ def publish(model: Any, path: Path) -> bytes:
 def go_offline(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     """Keras' folder is empty, and nothing can be reached, wherever the test runs."""
     monkeypatch.setenv("KERAS_HOME", str(home))
-    monkeypatch.setattr(fetch, "PAUSES", ())
+    monkeypatch.setattr(keras_files, "POLICY", RetryPolicy(attempts=1))
     for name in ("HTTPS_PROXY", "https_proxy"):  # A proxy that refuses connections.
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("NO_PROXY", "no_proxy"):

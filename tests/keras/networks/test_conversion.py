@@ -13,13 +13,13 @@ import pytest
 from headstart.backbones.litert import LiteRTFunction
 from headstart.backbones.registry import BACKBONES
 from headstart.keras.networks.backbone import build_backbone, cut_at, feature_model, pool
-from headstart.keras.networks.conversion import to_tflite
 from headstart.keras.networks.conversion import (
     TOLERANCE,
     compare,
     difference_in_std,
     images,
     run_keras,
+    to_tflite,
 )
 from headstart.keras.networks.pretrained import draw, obtain
 from headstart.keras.runtime import keras
@@ -27,8 +27,8 @@ from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="module")
-def base() -> Any:
-    built = obtain("mobilenet_v2", 0.35, 64, "random", 1).base
+def backbone() -> Any:
+    built = obtain("mobilenet_v2", 0.35, 64, "random", 1).backbone
     # Statistics as training leaves them: none is the constant that it starts from.
     generator = np.random.Generator(np.random.Philox(key=1))
     for layer in built.layers:
@@ -44,35 +44,35 @@ def base() -> Any:
     ("cut", "pooling", "shape"),
     [(None, "avg", (1280,)), (None, "none", (2, 2, 1280)), ("block_5_add", "max", (16,))],
 )
-def test_parity(base: Any, cut: str | None, pooling: str, shape: tuple[int, ...]) -> None:
-    model = feature_model(base, cut, pooling, "tf")
+def test_parity(backbone: Any, cut: str | None, pooling: str, shape: tuple[int, ...]) -> None:
+    model = feature_model(backbone, cut, pooling, "tf")
     function = LiteRTFunction(to_tflite(model))
     assert function.output_shape == shape
     assert function.input_dtype == np.uint8
     assert compare(model, function, images(64)) <= TOLERANCE
 
 
-def test_halves_make_the_whole(base: Any) -> None:
+def test_halves_make_the_whole(backbone: Any) -> None:
     batch = images(64)
     cut = "block_12_add"
-    lower = feature_model(base, cut, "none", "tf")
-    activations = keras.Input(base.get_layer(cut).output.shape[1:])
-    rest = keras.Model(base.get_layer(cut).output, base.output)
+    lower = feature_model(backbone, cut, "none", "tf")
+    activations = keras.Input(backbone.get_layer(cut).output.shape[1:])
+    rest = keras.Model(backbone.get_layer(cut).output, backbone.output)
     upper = keras.Model(activations, pool(rest(activations, training=False), "avg"))
     halves = LiteRTFunction(to_tflite(upper))(LiteRTFunction(to_tflite(lower))(batch))
-    whole = run_keras(feature_model(base, None, "avg", "tf"), batch)
+    whole = run_keras(feature_model(backbone, None, "avg", "tf"), batch)
     assert difference_in_std(whole, halves) <= TOLERANCE
 
 
 @pytest.mark.parametrize("kind", ["caffe", "torch", "none"])
-def test_preprocessing_is_baked_in(base: Any, kind: str) -> None:
-    model = feature_model(base, "bn_Conv1", "none", kind)
+def test_preprocessing_is_baked_in(backbone: Any, kind: str) -> None:
+    model = feature_model(backbone, "bn_Conv1", "none", kind)
     assert compare(model, LiteRTFunction(to_tflite(model)), images(64)) <= TOLERANCE
 
 
-def test_a_wrong_conversion_is_noticed(base: Any) -> None:
-    model = feature_model(base, None, "avg", "tf")
-    other = feature_model(base, None, "avg", "none")
+def test_a_wrong_conversion_is_noticed(backbone: Any) -> None:
+    model = feature_model(backbone, None, "avg", "tf")
+    other = feature_model(backbone, None, "avg", "none")
     assert compare(model, LiteRTFunction(to_tflite(other)), images(64)) > 100 * TOLERANCE
 
 
@@ -90,13 +90,13 @@ def test_differences() -> None:
     assert difference_in_std(dead, dead) == 0
 
 
-def test_converting_leaves_the_model_as_it_was(base: Any) -> None:
-    model = feature_model(base, None, "avg", "tf")
-    names = [layer.name for layer in base.layers]
+def test_converting_leaves_the_model_as_it_was(backbone: Any) -> None:
+    model = feature_model(backbone, None, "avg", "tf")
+    names = [layer.name for layer in backbone.layers]
     before = run_keras(model, images(64)[:4])
     first = to_tflite(model)
     np.testing.assert_array_equal(run_keras(model, images(64)[:4]), before)
-    assert [layer.name for layer in base.layers] == names
+    assert [layer.name for layer in backbone.layers] == names
     assert to_tflite(model) == first
 
 
@@ -107,8 +107,8 @@ from headstart.keras.runtime import keras
 from headstart.keras.networks.backbone import build_backbone, feature_model
 from headstart.keras.networks.conversion import to_tflite
 from headstart.keras.networks.pretrained import obtain
-base = obtain("mobilenet_v2", 0.35, 64, "random", 42).base
-print(hashlib.sha256(to_tflite(feature_model(base, None, "avg", "tf"))).hexdigest())
+backbone = obtain("mobilenet_v2", 0.35, 64, "random", 42).backbone
+print(hashlib.sha256(to_tflite(feature_model(backbone, None, "avg", "tf"))).hexdigest())
 """
 
 
@@ -131,7 +131,7 @@ def test_fresh_processes_write_the_same_bytes() -> None:
 def test_imagenet_weights(imagenet_home: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_HOME", str(imagenet_home))
     found = obtain("mobilenet_v2", 1.0, 224, "imagenet", 0)
-    model = feature_model(found.base, None, "avg", "tf")
+    model = feature_model(found.backbone, None, "avg", "tf")
     assert compare(model, LiteRTFunction(to_tflite(model)), images(224)) <= TOLERANCE
 
 
@@ -152,8 +152,8 @@ def test_imagenet_weights(imagenet_home: Any, monkeypatch: pytest.MonkeyPatch) -
 )
 def test_every_family_converts(name: str) -> None:
     record = BACKBONES[name]
-    base = obtain(name, 1.0, record.default_size, "random", 42).base
-    model = feature_model(base, None, "avg", record.preprocessing)
+    backbone = obtain(name, 1.0, record.default_size, "random", 42).backbone
+    model = feature_model(backbone, None, "avg", record.preprocessing)
     start = time.perf_counter()
     function = LiteRTFunction(to_tflite(model))
     seconds = time.perf_counter() - start
@@ -163,8 +163,8 @@ def test_every_family_converts(name: str) -> None:
 
 
 def test_cut_model_of_a_drawn_base_converts() -> None:
-    base = build_backbone("mobilenet", 0.25, 32)
-    draw(base, 1)
-    model = feature_model(base, "conv_pw_6_relu", "avg", "tf")
-    assert cut_at(base, "conv_pw_6_relu").output_shape[-1] == model.output_shape[-1]
+    backbone = build_backbone("mobilenet", 0.25, 32)
+    draw(backbone, 1)
+    model = feature_model(backbone, "conv_pw_6_relu", "avg", "tf")
+    assert cut_at(backbone, "conv_pw_6_relu").output_shape[-1] == model.output_shape[-1]
     assert compare(model, LiteRTFunction(to_tflite(model)), images(32)) <= TOLERANCE

@@ -16,8 +16,9 @@ import pytest
 
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import sha256_tree
-from headstart.keras.networks import keras_files, hub_files
-from headstart.keras.networks.hub_files import obtain_module
+from headstart.downloads.client import RetryPolicy
+from headstart.keras.networks import hub_files
+from headstart.keras.networks.hub_files import copy_module
 from tests.conftest import ROOT
 
 FILES = {
@@ -64,16 +65,16 @@ def test_a_folder_and_its_archives_are_the_same_module(kind: str, tmp_path: Path
         deep = "mobilenet/mobilenet/" if "folders" in kind else "mobilenet/"
         prefix = deep if "folder" in kind else "./"
         source = archive_of(tmp_path / "source.tar.gz", prefix)
-    digest = obtain_module(str(source), None, tmp_path / "target")
+    digest = copy_module(str(source), None, tmp_path / "target")
     assert contents(tmp_path / "target") == FILES
     assert digest == sha256_tree(folder_of(tmp_path / "same"))
-    assert obtain_module(str(source), digest, tmp_path / "again") == digest
+    assert copy_module(str(source), digest, tmp_path / "again") == digest
 
 
 def test_another_module_than_the_sha256_names_is_refused(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "source")
     with pytest.raises(HeadstartError, match=f"expected {'0' * 64}, got {sha256_tree(source)}"):
-        obtain_module(str(source), "0" * 64, tmp_path / "target")
+        copy_module(str(source), "0" * 64, tmp_path / "target")
 
 
 def hostile(kind: str, path: Path) -> Path:
@@ -121,7 +122,7 @@ def crafted(kind: str, path: Path) -> Path:
 @pytest.mark.parametrize("kind", ["nul", "no text", "huge header", "chain"])
 def test_headers_that_no_program_writes_are_refused(kind: str, tmp_path: Path) -> None:
     with pytest.raises(HeadstartError, match=r"no name for every|cannot be unpacked"):
-        obtain_module(str(crafted(kind, tmp_path / "m.tar.gz")), None, tmp_path / "target")
+        copy_module(str(crafted(kind, tmp_path / "m.tar.gz")), None, tmp_path / "target")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_a_hostile_archive_writes_nothing_outside(kind: str, tmp_path: Path) -> 
     archive = hostile(kind, tmp_path / "module.tar.gz")
     (tmp_path / "inner").mkdir()
     with pytest.raises(HeadstartError):
-        obtain_module(str(archive), None, tmp_path / "inner/target")
+        copy_module(str(archive), None, tmp_path / "inner/target")
     assert not (tmp_path / "escaped").exists()
     assert not (tmp_path / "inner/escaped").exists()
 
@@ -142,7 +143,7 @@ def test_a_link_in_a_folder_is_not_followed(to: str, tmp_path: Path) -> None:
     source = folder_of(tmp_path / "source")
     (source / "assets/secret").symlink_to(to)
     with pytest.raises(HeadstartError, match="no plain file"):
-        obtain_module(str(source), None, tmp_path / "target")
+        copy_module(str(source), None, tmp_path / "target")
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,7 @@ def test_a_link_in_a_folder_is_not_followed(to: str, tmp_path: Path) -> None:
 def test_what_is_no_archive_is_told(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "module.tar.gz").write_bytes(content)
     with pytest.raises(HeadstartError, match=r"cannot be unpacked|is no module"):
-        obtain_module(str(tmp_path / "module.tar.gz"), None, tmp_path / "target")
+        copy_module(str(tmp_path / "module.tar.gz"), None, tmp_path / "target")
 
 
 class Server:
@@ -204,19 +205,19 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_an_address_is_fetched_once_where_tensorflow_hub_finds_it(
     server: Server, cache: Path, tmp_path: Path
 ) -> None:
-    digest = obtain_module(server.handle, None, tmp_path / "first")
+    digest = copy_module(server.handle, None, tmp_path / "first")
     assert contents(tmp_path / "first") == FILES
     name = hashlib.sha1(server.handle.encode(), usedforsecurity=False).hexdigest()
     assert contents(cache / name) == FILES
     assert sorted(path.name for path in cache.iterdir()) == [name, f"{name}.descriptor.txt"]
-    assert obtain_module(server.handle, digest, tmp_path / "second") == digest
+    assert copy_module(server.handle, digest, tmp_path / "second") == digest
     assert server.requests == ["/google/vector/1?tf-hub-format=compressed"]
 
 
 def test_what_an_address_asks_for_is_kept_and_nothing_asked_twice(
     server: Server, cache: Path, tmp_path: Path
 ) -> None:
-    obtain_module(f"{server.handle}/?a=&tf-hub-format=compressed", None, tmp_path / "target")
+    copy_module(f"{server.handle}/?a=&tf-hub-format=compressed", None, tmp_path / "target")
     assert server.requests == ["/google/vector/1/?a=&tf-hub-format=compressed"]
     assert len(list(cache.iterdir())) == 2
 
@@ -227,7 +228,7 @@ from headstart.keras.networks import hub_files
 if "killed" in sys.argv:
     import os, signal
     hub_files._unwrap = lambda _: os.kill(os.getpid(), signal.SIGKILL)
-hub_files.obtain_module(sys.argv[1], None, pathlib.Path(sys.argv[2]))
+hub_files.copy_module(sys.argv[1], None, pathlib.Path(sys.argv[2]))
 """
 
 
@@ -258,17 +259,17 @@ def test_a_module_placed_by_hand_needs_no_network(cache: Path, tmp_path: Path) -
     handle = "https://nowhere.invalid/google/vector/1"
     name = hashlib.sha1(handle.encode(), usedforsecurity=False).hexdigest()
     folder_of(cache / name)
-    obtain_module(handle, None, tmp_path / "target")
+    copy_module(handle, None, tmp_path / "target")
     assert contents(tmp_path / "target") == FILES
 
 
 def test_without_a_network_it_is_said_how_to_bring_it(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch, "PAUSES", ())
+    monkeypatch.setattr(hub_files, "POLICY", RetryPolicy(attempts=1))
     handle = "http://127.0.0.1:9/google/vector/1"
     with pytest.raises(HeadstartError) as caught:
-        obtain_module(handle, None, tmp_path / "target")
+        copy_module(handle, None, tmp_path / "target")
     said = str(caught.value)
     name = hashlib.sha1(handle.encode(), usedforsecurity=False).hexdigest()
     for wanted in (handle, str(cache / name), "TFHUB_CACHE_DIR", "headstart show module"):
@@ -281,9 +282,9 @@ def test_a_page_in_place_of_a_module_is_not_kept(
 ) -> None:
     page = server.handle + "/page.tar.gz"  # Asked for as it is: it seems to be the archive.
     with pytest.raises(HeadstartError, match="a page in place of the file"):
-        obtain_module(page, None, tmp_path / "target")
+        copy_module(page, None, tmp_path / "target")
     with pytest.raises(HeadstartError, match="404"):
-        obtain_module(server.handle.replace("google", "other"), None, tmp_path / "target")
+        copy_module(server.handle.replace("google", "other"), None, tmp_path / "target")
     assert list(cache.iterdir()) == []
 
 
@@ -291,7 +292,7 @@ def test_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     source = folder_of(tmp_path / "source")
     monkeypatch.setattr(hub_files, "MAX_FILES", 3)
     with pytest.raises(HeadstartError, match="more than 3 files"):
-        obtain_module(str(source), None, tmp_path / "a")
+        copy_module(str(source), None, tmp_path / "a")
     monkeypatch.setattr(hub_files, "MAX_BYTES", 100)
     with pytest.raises(HeadstartError, match="more than 100 bytes"):
-        obtain_module(str(archive_of(tmp_path / "m.tar.gz")), None, tmp_path / "b")
+        copy_module(str(archive_of(tmp_path / "m.tar.gz")), None, tmp_path / "b")

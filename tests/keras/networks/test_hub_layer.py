@@ -12,9 +12,9 @@ import pytest
 from headstart._utils.errors import HeadstartError, ParameterError
 from headstart.backbones.litert import LiteRTFunction
 from headstart.keras.networks.backbone import feature_model
-from headstart.keras.networks.conversion import to_tflite
-from headstart.keras.networks.hub import HubLayer, build_hub, load_interface
-from headstart.keras.networks.conversion import TOLERANCE, compare, images
+from headstart.keras.networks.conversion import TOLERANCE, compare, images, to_tflite
+from headstart.keras.networks.hub_layer import HubLayer, build_hub
+from headstart.keras.networks.hub_module import load_interface
 from headstart.keras.runtime import keras, tf
 from tests.keras.networks import hub_modules
 
@@ -34,8 +34,8 @@ def test_it_says_what_it_takes_and_what_can_learn(module: Path) -> None:
     assert [variable.name for variable in interface.trainable] == ["conv/kernel:0", "bn/gamma:0"]
     assert [variable.name for variable in interface.fixed] == ["bn/mean:0", "bn/variance:0"]
     assert len(interface.losses) == 1
-    base = build_hub(module, None)
-    assert (base.input_shape, base.output_shape) == ((None, 32, 32, 3), (None, 24))
+    backbone = build_hub(module, None)
+    assert (backbone.input_shape, backbone.output_shape) == ((None, 32, 32, 3), (None, 24))
 
 
 def test_its_features_are_those_of_the_module(module: Path) -> None:
@@ -56,12 +56,12 @@ def test_keras_holds_the_module_s_own_variables(module: Path) -> None:
 
 
 def test_statistics_move_in_training_alone(module: Path) -> None:
-    base = build_hub(module, 32)
-    mean = base.get_layer("module").non_trainable_weights[0]
+    backbone = build_hub(module, 32)
+    mean = backbone.get_layer("module").non_trainable_weights[0]
     before = np.asarray(mean)
-    base(UNIT, training=False)
+    backbone(UNIT, training=False)
     np.testing.assert_array_equal(mean, before)
-    base(UNIT, training=True)
+    backbone(UNIT, training=True)
     assert not np.array_equal(mean, before)
 
 
@@ -71,23 +71,23 @@ def test_its_regularization_joins_the_loss_and_its_gradient(
 ) -> None:
     # Fine-tuning calls the backbone as for inference unless batch normalization is to learn as
     # well.
-    base = build_hub(module, 32)
-    kernel = base.get_layer("module").trainable_weights[0]
+    backbone = build_hub(module, 32)
+    kernel = backbone.get_layer("module").trainable_weights[0]
     with tf.GradientTape() as tape:
-        base(UNIT, training=training)
-        (loss,) = base.losses
+        backbone(UNIT, training=training)
+        (loss,) = backbone.losses
     assert float(loss) == pytest.approx(0.005 * float(np.square(kernel).sum()), rel=1e-5)
     np.testing.assert_allclose(tape.gradient(loss, kernel.value), 0.01 * np.asarray(kernel), 1e-5)
-    base.trainable = False
-    base(UNIT, training=training)
-    assert base.losses == []
+    backbone.trainable = False
+    backbone(UNIT, training=training)
+    assert backbone.losses == []
 
 
 def test_one_that_was_never_traced_for_training_is_not_told(tmp_path: Path) -> None:
-    base = build_hub(hub_modules.called(tmp_path / "module", training=(False,)), None)
+    backbone = build_hub(hub_modules.called(tmp_path / "module", training=(False,)), None)
     assert not load_interface(tmp_path / "module").takes_training
-    np.testing.assert_array_equal(base(UNIT, training=True), base(UNIT, training=False))
-    assert len(base.trainable_weights) == 2
+    np.testing.assert_array_equal(backbone(UNIT, training=True), backbone(UNIT, training=False))
+    assert len(backbone.trainable_weights) == 2
 
 
 def test_one_that_names_few_of_its_variables_keeps_the_others(tmp_path: Path) -> None:
@@ -146,9 +146,9 @@ MADE: dict[str, Callable[[Path], Path]] = {
 
 @pytest.mark.parametrize("kind", list(MADE))
 def test_every_kind_converts_to_the_same_function(kind: str, tmp_path: Path) -> None:
-    base = build_hub(MADE[kind](tmp_path / "module"), 32)
+    backbone = build_hub(MADE[kind](tmp_path / "module"), 32)
     pooling = "avg" if kind == "map" else "none"
-    model = feature_model(base, None, pooling, "unit")
+    model = feature_model(backbone, None, pooling, "unit")
     assert model.output_shape == (None, 24)
     network = to_tflite(model)
     assert compare(model, LiteRTFunction(network), IMAGES) <= TOLERANCE

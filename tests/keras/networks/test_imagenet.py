@@ -14,8 +14,8 @@ from headstart._utils.errors import HeadstartError, ParameterError
 from headstart.backbones.registry import BACKBONES
 from headstart.images.resize import pixels
 from headstart.keras.networks.backbone import build_backbone
-from headstart.keras.networks.imagenet import function, whole
 from headstart.keras.networks.conversion import images
+from headstart.keras.networks.imagenet import build_classifier, compiled
 from headstart.keras.networks.pretrained import draw, settle
 from headstart.keras.runtime import keras
 from tests.downloads.server import serving
@@ -52,11 +52,11 @@ def test_keras_own_file_is_downloaded_once_and_gives_what_keras_gives(
     with serving(lambda request: request.serve(content)) as (url, seen):
         monkeypatch.setattr("keras.src.applications.mobilenet.BASE_WEIGHT_PATH", f"{url}/")
         for _ in range(2):
-            made = whole(NARROW, 0.25, 128, None)
+            made = build_classifier(NARROW, 0.25, 128, None)
             assert made.origin == f"Keras' ImageNet weights, {url}/{FILE}"
         assert [request.path for request in seen] == [f"/{FILE}"]
     assert (tmp_path / "home" / "models" / FILE).read_bytes() == content
-    got = function(made.model)(batch)
+    got = compiled(made.model)(batch)
     assert got.shape == (16, 1000)
     np.testing.assert_allclose(got.sum(axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(got, expected_of(network, batch), atol=1e-5)
@@ -65,7 +65,7 @@ def test_keras_own_file_is_downloaded_once_and_gives_what_keras_gives(
 
 def test_an_image_is_told_the_same_alone_and_among_others(network: Any, tmp_path: Path) -> None:
     publish(network, tmp_path / "own.h5")
-    run = function(whole(NARROW, 0.25, 128, tmp_path / "own.h5").model)
+    run = compiled(build_classifier(NARROW, 0.25, 128, tmp_path / "own.h5").model)
     batch = images(128)[:5]
     alone = np.concatenate([run(batch[place : place + 1]) for place in range(5)])
     np.testing.assert_allclose(run(batch), alone, atol=1e-6)
@@ -80,12 +80,12 @@ def test_a_file_of_ones_own_in_both_formats_and_at_another_size(
         publish(network, path)
     else:
         network.save_weights(path)
-    made = whole(NARROW, 0.25, 96, path)
+    made = build_classifier(NARROW, 0.25, 96, path)
     assert made.origin == f"the file {name}"
     other = keras.applications.MobileNet(alpha=0.25, weights=None, input_shape=(96, 96, 3))
     other.set_weights(network.get_weights())
     batch = images(96)
-    np.testing.assert_allclose(function(made.model)(batch), expected_of(other, batch), atol=1e-5)
+    np.testing.assert_allclose(compiled(made.model)(batch), expected_of(other, batch), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_without_a_network_the_file_is_named_and_what_helps_here(
 ) -> None:
     go_offline(monkeypatch, tmp_path)
     with pytest.raises(HeadstartError) as told:
-        whole(BACKBONES[name], alpha, size, None)
+        build_classifier(BACKBONES[name], alpha, size, None)
     said = str(told.value)
     assert said.startswith(f"The weights of {name} with its classifier could not be downloaded")
     for part in (f"{file}\n", str(tmp_path / "models"), "`--weights`", "`--backbone`"):
@@ -120,7 +120,7 @@ def test_every_network_is_one_that_keras_has_weights_of_with_its_classifier(
     go_offline(monkeypatch, tmp_path)
     # Refused by the machine, not by Keras: sizes and options are right.
     with pytest.raises(HeadstartError, match="could not be downloaded"):
-        whole(BACKBONES[name], 1.0, BACKBONES[name].default_size, None)
+        build_classifier(BACKBONES[name], 1.0, BACKBONES[name].default_size, None)
 
 
 def test_a_damaged_file_in_keras_folder_is_named(
@@ -130,7 +130,7 @@ def test_a_damaged_file_in_keras_folder_is_named(
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / FILE).write_bytes(b"half a file")
     with pytest.raises(HeadstartError, match=rf"{FILE} does not hold the weights.*Delete it"):
-        whole(NARROW, 0.25, 128, None)
+        build_classifier(NARROW, 0.25, 128, None)
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
@@ -140,9 +140,9 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.h5").write_bytes(b"no weights")
     for name in ("headless.h5", "headless.weights.h5", "text.h5"):
         with pytest.raises(
-            HeadstartError, match=rf"{name} are not those of a whole mobilenet"
+            HeadstartError, match=rf"{name} are not those of a mobilenet with its classifier"
         ) as e:
-            whole(NARROW, 0.25, 128, tmp_path / name)
+            build_classifier(NARROW, 0.25, 128, tmp_path / name)
         assert "`include_top=True`" in str(e.value)
         assert "include_top=False" not in str(e.value)
 
@@ -152,7 +152,7 @@ def test_a_classifier_of_flat_maps_takes_one_size(
 ) -> None:
     go_offline(monkeypatch, tmp_path)
     with pytest.raises(ParameterError, match=r"must be 224 with `--backbone vgg16`\. Got 64"):
-        whole(BACKBONES["vgg16"], 1.0, 64, None)
+        build_classifier(BACKBONES["vgg16"], 1.0, 64, None)
 
 
 @pytest.mark.slow
@@ -172,7 +172,9 @@ def test_efficientnet_is_the_network_that_keras_loads(
     theirs = keras.applications.EfficientNetB0()
     batch = images(224)[:4]
     expected = theirs.predict_on_batch(batch.astype(np.float32))
-    ours = function(whole(BACKBONES["efficientnet_b0"], 1.0, 224, tmp_path / "published.h5").model)
+    ours = compiled(
+        build_classifier(BACKBONES["efficientnet_b0"], 1.0, 224, tmp_path / "published.h5").model
+    )
     np.testing.assert_allclose(ours(batch), expected, rtol=1e-3, atol=1e-7)
 
 
@@ -188,7 +190,7 @@ def test_real_weights_on_real_images_say_what_keras_says(
             for number in range(8)
         ]
     batch = np.stack([pixels(content, 128) for content in contents])
-    got = function(whole(NARROW, 0.25, 128, None).model)(batch)
+    got = compiled(build_classifier(NARROW, 0.25, 128, None).model)(batch)
     file = str(imagenet_home / "models" / FILE)
     theirs = keras.applications.MobileNet(alpha=0.25, input_shape=(128, 128, 3), weights=file)
     expected = expected_of(theirs, batch)

@@ -1,4 +1,4 @@
-"""Downloads of weights against a real server that misbehaves."""
+"""Files of Keras: found, downloaded from a server that misbehaves, and read."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from headstart._utils.errors import HeadstartError
+from headstart.downloads.client import RetryPolicy
 from headstart.keras.networks import keras_files
 from headstart.keras.networks.keras_files import find_or_download
 
@@ -70,7 +71,7 @@ def server() -> Iterator[Server]:
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    monkeypatch.setattr(fetch, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(keras_files, "POLICY", RetryPolicy(attempts=3, pause=0.0, mismatches=3))
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path / "keras" / "models"
@@ -113,7 +114,8 @@ def test_not_found_is_not_tried_again(server: Server) -> None:
 
 
 def test_a_silent_server_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "TIMEOUT", (0.3, 0.3))
+    policy = RetryPolicy(attempts=2, pause=0.0, read=0.3)
+    monkeypatch.setattr(keras_files, "POLICY", policy)
     server.steps = ["stall", "fine"]
     assert find_or_download("base.h5", server.url, None).path.read_bytes() == CONTENT
     assert len(server.requests) == 2
@@ -155,4 +157,4 @@ def test_a_folder_that_cannot_be_written(
 
 def test_home_is_the_users_unless_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_HOME", "")
-    assert fetch.keras_home() == Path.home() / ".keras"
+    assert keras_files.keras_home() == Path.home() / ".keras"

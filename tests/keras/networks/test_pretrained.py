@@ -12,6 +12,7 @@ import pytest
 
 from headstart._utils.errors import HeadstartError
 from headstart.backbones.registry import BACKBONES
+from headstart.downloads.client import RetryPolicy
 from headstart.keras.networks import keras_files
 from headstart.keras.networks.backbone import build_backbone, call_application, preprocess
 from headstart.keras.networks.conversion import images, run_keras
@@ -29,9 +30,9 @@ def test_random_weights_are_said_and_belong_to_the_seed(
     assert "never trained" in capsys.readouterr().err
     assert first.random_weights
     assert "seed 1" in first.origin
-    again = obtain("mobilenet", 0.25, 32, "random", 1).base.get_weights()
-    other = obtain("mobilenet", 0.25, 32, "random", 2).base.get_weights()
-    for left, right in zip(first.base.get_weights(), again, strict=True):
+    again = obtain("mobilenet", 0.25, 32, "random", 1).backbone.get_weights()
+    other = obtain("mobilenet", 0.25, 32, "random", 2).backbone.get_weights()
+    for left, right in zip(first.backbone.get_weights(), again, strict=True):
         np.testing.assert_array_equal(left, right)
     assert not np.array_equal(again[0], other[0])
 
@@ -42,8 +43,8 @@ def test_random_weights_of_two_processes_are_equal() -> None:
         "import hashlib; from headstart.keras.networks.backbone import build_backbone; "
         "from headstart.keras.networks.pretrained import draw; "
         "base = build_backbone('mobilenet', 0.25, 32); "
-        "draw(base, 7); "
-        "print(hashlib.sha256(b''.join(w.tobytes() for w in base.get_weights())).hexdigest())"
+        "draw(backbone, 7); "
+        "print(hashlib.sha256(b''.join(w.tobytes() for w in backbone.get_weights())).hexdigest())"
     )
     outputs = {
         subprocess.run(
@@ -57,9 +58,9 @@ def test_random_weights_of_two_processes_are_equal() -> None:
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_b0"])
 def test_random_features_neither_vanish_nor_explode(name: str) -> None:
-    base = obtain(name, 1.0, 64, "random", 3).base
+    backbone = obtain(name, 1.0, 64, "random", 3).backbone
     pixels = keras.Input((64, 64, 3))
-    model = keras.Model(pixels, base(preprocess(pixels, BACKBONES[name].preprocessing)))
+    model = keras.Model(pixels, backbone(preprocess(pixels, BACKBONES[name].preprocessing)))
     features = run_keras(model, images(64))
     assert 0.05 < features.std() < 50
 
@@ -69,7 +70,7 @@ def test_imagenet_weights_in_keras_folder_need_no_network(
     imagenet_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KERAS_HOME", str(imagenet_home))
-    monkeypatch.setattr(fetch, "_download", _no_download)
+    monkeypatch.setattr(keras_files, "_download", _no_download)
     found = obtain("mobilenet_v2", 1.0, 224, "imagenet", 0)
     assert not found.random_weights
     assert found.weights == "imagenet"
@@ -77,7 +78,7 @@ def test_imagenet_weights_in_keras_folder_need_no_network(
     assert str(imagenet_home) not in found.origin
     # Another size takes the weights of 224 pixels, as Keras does.
     other = obtain("mobilenet_v2", 1.0, 64, "imagenet", 0)
-    np.testing.assert_array_equal(found.base.get_weights()[0], other.base.get_weights()[0])
+    np.testing.assert_array_equal(found.backbone.get_weights()[0], other.backbone.get_weights()[0])
 
 
 def _no_download(*_: object) -> None:
@@ -100,7 +101,7 @@ def test_without_a_network_the_file_is_named(
     name: str, alpha: float, size: int, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.setattr(fetch, "PAUSES", ())
+    monkeypatch.setattr(keras_files, "POLICY", RetryPolicy(attempts=1))
     # A proxy that refuses connections: an offline machine wherever the test runs.
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
@@ -137,7 +138,7 @@ def test_weights_of_a_file(tmp_path: Path) -> None:
     found = obtain("mobilenet", 0.25, 32, str(path), 0)
     assert found.weights == "mine.weights.h5"
     assert str(tmp_path) not in found.origin
-    np.testing.assert_array_equal(found.base.get_weights()[0], source.get_weights()[0])
+    np.testing.assert_array_equal(found.backbone.get_weights()[0], source.get_weights()[0])
 
 
 def test_efficientnet_is_the_network_that_keras_loads(
@@ -156,7 +157,7 @@ def test_efficientnet_is_the_network_that_keras_loads(
     theirs = call_application(BACKBONES["efficientnet_b0"], 1.0, 64, "imagenet")
     batch = images(64)[:4].astype(np.float32)
     expected = run_keras(theirs, batch)
-    ours = obtain("efficientnet_b0", 1.0, 64, str(path), 0).base
+    ours = obtain("efficientnet_b0", 1.0, 64, str(path), 0).backbone
     np.testing.assert_allclose(run_keras(ours, batch), expected, rtol=1e-3, atol=1e-6)
     assert not np.allclose(run_keras(source, batch), expected, rtol=1e-2)
     # Saved and loaded again, it is not mended twice.

@@ -24,7 +24,9 @@ def test_a_frozen_base(name: str, size: int, parameters: int, shape: tuple[int, 
 
 
 def test_what_learns_above_a_layer() -> None:
-    whole = layers_of(build_backbone("mobilenet_v2", 0.35, 64), None, "block_16_expand", "inference")
+    whole = layers_of(
+        build_backbone("mobilenet_v2", 0.35, 64), None, "block_16_expand", "inference"
+    )
     first = next(place for place, row in enumerate(whole) if row[4])
     assert whole[first][0] == "block_16_expand"
     assert all(not row[4] for row in whole if row[1] == "BatchNormalization")
@@ -35,7 +37,9 @@ def test_what_learns_above_a_layer() -> None:
 
 
 def test_a_layer_that_learns_alone() -> None:
-    rows = layers_of(build_backbone("mobilenet", 0.25, 64), None, "conv_pw_12", "inference", alone=True)
+    rows = layers_of(
+        build_backbone("mobilenet", 0.25, 64), None, "conv_pw_12", "inference", alone=True
+    )
     assert [(row[0], row[4]) for row in rows if row[4]] == [("conv_pw_12", 128 * 256)]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from headstart._utils.errors import UnfitError
-from headstart.backbones.hub_handles import fit_handle, is_address, short_name
+from headstart.backbones.parameters import fit_handle, handle_name, is_address
 
 ADDRESS = "https://tfhub.dev/google/imagenet/mobilenet_v2_100_224/feature_vector/5"
 
@@ -27,7 +27,7 @@ def test_what_a_handle_may_be(tmp_path: Path) -> None:
         ("https:///x", "names no host"),
         ("nowhere", "nothing at"),
         ("empty", "holds no saved_model.pb"),
-        ("model.h5", "nothing is loaded"),
+        ("model.h5", "not loaded"),
         ("x" * 5000, "nothing at"),
     ],
 )
@@ -42,7 +42,7 @@ def test_what_is_none(
 
 
 def test_a_name_for_people_keeps_secrets_and_folders_to_itself(tmp_path: Path) -> None:
-    assert short_name(ADDRESS) == ADDRESS
-    assert short_name("https://me:secret@host.org/a/b?key=secret") == "https://host.org/a/b"
-    assert short_name(str(tmp_path / "deep/module.tar.gz")) == "module.tar.gz"
-    assert short_name(str(tmp_path / "module/")) == "module"
+    assert handle_name(ADDRESS) == ADDRESS
+    assert handle_name("https://me:secret@host.org/a/b?key=secret") == "https://host.org/a/b"
+    assert handle_name(str(tmp_path / "deep/module.tar.gz")) == "module.tar.gz"
+    assert handle_name(str(tmp_path / "module/")) == "module"
