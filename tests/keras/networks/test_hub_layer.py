@@ -113,14 +113,14 @@ def test_features_of_half_precision_are_given_in_single(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"shape": (1, 32, 32, 3)}, r"float32 of shape \(1, 32, 32, 3\), and any number"),
-        ({"shape": (None, 32, 48, 3)}, r"shape \(None, 32, 48, 3\), and any number of square"),
+        ({"shape": (1, 32, 32, 3)}, r"float32 of shape \(1, 32, 32, 3\); any number"),
+        ({"shape": (None, 32, 48, 3)}, r"shape \(None, 32, 48, 3\); any number of square"),
         ({"takes": "uint8"}, "takes uint8 of shape"),
         ({"extra": "text"}, "holds the text extra:0"),
         ({"table": True}, "holds a lookup table"),
     ],
 )
-def test_what_can_be_no_base_is_told_before_it_runs(
+def test_unfit_modules_are_reported_before_they_run(
     options: dict[str, Any], told: str, tmp_path: Path
 ) -> None:
     with pytest.raises(HeadstartError, match=told):
@@ -192,7 +192,7 @@ def _never(*_: Any, **__: Any) -> None:
     raise AssertionError("it was loaded")
 
 
-def test_what_is_no_module_is_told(module: Path, tmp_path: Path) -> None:
+def test_folders_that_are_not_modules_are_reported(module: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "saved_model.pb").write_bytes(b"no protocol buffer \xff\xff")
@@ -204,7 +204,7 @@ def test_what_is_no_module_is_told(module: Path, tmp_path: Path) -> None:
     with pytest.raises(HeadstartError, match="cannot load"):
         load_interface(lonely)
     other = hub_modules.signature_alone(tmp_path / "other", name="classify")
-    with pytest.raises(HeadstartError, match="`default` or `serving_default`: classify"):
+    with pytest.raises(HeadstartError, match="`serving_default`; its signatures: classify"):
         load_interface(other)
 
 
