@@ -22,8 +22,7 @@ from headstart._utils import locks
 from headstart._utils.cache import cache_folder
 from headstart._utils.errors import CorruptFileError, HeadstartError
 from headstart._utils.files import sha256_bytes, sha256_file, sha256_tree, write_text
-from headstart.backbones.hub_handles import is_address
-from headstart.backbones.parameters import BackboneParams
+from headstart.backbones.parameters import BackboneParams, is_address
 from headstart.backbones.record import BackboneRecord, read_backbone
 from headstart.backbones.registry import is_path, known
 from headstart.stage.run_statistics import RunStatistics
@@ -151,12 +150,13 @@ def _make(folder: Path, params: BackboneParams, engine: Engine, seed: int) -> No
 
 
 def _main(task: dict[str, Any]) -> None:
-    from headstart.keras.networks.prepare import write
+    from headstart.keras.networks.prepare import prepare_backbone
 
     try:
         params = BackboneParams(**task["backbone"])
         nowhere = RunStatistics(Path(), "backbone")  # is never written
-        write(Path(task["folder"]), params, task["engine"], task["seed"], nowhere)
+        folder = Path(task["folder"])
+        prepare_backbone(folder, params, task["engine"], task["seed"], nowhere)
     except HeadstartError as error:
         write_text(Path(task["fault"]), str(error))
         sys.exit(error.exit_code)

@@ -19,7 +19,7 @@ from headstart.backbones.parameters import BackboneParams
 from headstart.backbones.record import BackboneRecord
 from headstart.features.extraction import extract, fingerprint_record
 from headstart.features.store import FeatureStore
-from headstart.keras.networks.engines import engine as running
+from headstart.keras.networks.engine import engine as running
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyped
