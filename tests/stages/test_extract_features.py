@@ -95,7 +95,7 @@ class World:
             "backbone-folder": backbone or self.backbone,
             "runtime": ROOT / "runtime.txt",
             "features": target,
-            "run_statistics": self.run_statistics,
+            "run-statistics": self.run_statistics,
             "params": params,
         }
         options = [f"--{name}={path}" for name, path in paths.items()]
@@ -406,12 +406,12 @@ for name, numbers, store, views in (
 ):
     os.environ["HEADSTART_CACHE"] = str(folder / store)
     world.write_images(list(numbers))
-    run statistics = RunStatistics(folder, name)
+    counted = RunStatistics(folder, name)
     extract_features.main(
         world.images, world.manifest, backbone, ROOT / "runtime.txt", folder / name,
-        extract_params(engine="keras", views=views), 42, run statistics,
+        extract_params(engine="keras", views=views), 42, counted,
     )
-    print(journal.counters["passes_done"], journal.counters["passes_cached"], file=sys.stderr)
+    print(counted.counters["passes_done"], counted.counters["passes_cached"], file=sys.stderr)
 """
 
 
@@ -470,6 +470,6 @@ def test_a_damaged_store_is_said_and_filled_again(world: World, tmp_path: Path) 
     process = world.start(tmp_path / "after")
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 0
-    assert "rejected" in said
+    assert "is damaged" in said
     assert store.with_name(f"{store.name}.damaged-1").exists()
     assert contents(tmp_path / "before") == contents(tmp_path / "after")

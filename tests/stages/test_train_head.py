@@ -101,7 +101,7 @@ def test_a_separable_problem_is_learned_and_recorded(
     )
     right = found.argmax(axis=1) == np.array(data.labels["validation"])
     assert right.mean() == model.validation.accuracy
-    entry = json.loads((tmp_path / "journal/train_head.json").read_text())
+    entry = json.loads((tmp_path / "run_statistics/train_head.json").read_text())
     assert entry["epochs"] == len(epochs)
     said = capsys.readouterr().out
     assert said.count("\nEpoch ") + said.startswith("Epoch") == len(epochs)
