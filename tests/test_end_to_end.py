@@ -75,7 +75,9 @@ def test_git_sees_the_lock_and_the_metrics_and_nothing_else(cold: tuple[Checkout
     new = checkout.git("status", "--porcelain", "--untracked-files=all").splitlines()
     for line in new:
         assert re.fullmatch(
-            r"(\?\?| M) (dvc\.lock|data/(metrics/\w+|run_statistics/(runtime|environment))\.json)", line
+            r"(\?\?| M) (dvc\.lock|data/(metrics/\w+|run_statistics/(runtime|environment))\.json)",
+            line,
+            line,
         ), line
 
 

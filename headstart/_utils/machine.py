@@ -8,8 +8,17 @@ import platform
 _SAME = {"amd64": "x86_64", "aarch64": "arm64"}
 
 
-#: Images in a batch of the Keras engine. It decides bits, so it is the same everywhere.
-KERAS_BATCH = 32
+def keras_batch(device: str) -> int:
+    """Return the images per call of the Keras engine, which decide the bits of a feature.
+
+    On a CPU an image runs alone: on some CPUs its bits depend on its place in a larger batch.
+
+    Parameters
+    ----------
+    device : str
+        ``cpu``, or the kind of a GPU.
+    """
+    return 1 if device == "cpu" else 32
 
 
 def cores() -> int:

@@ -131,12 +131,13 @@ def resized(trained: Model, size: int, shown: Pixels, folder: Path, most: float)
 
 
 def _by_keras(model: Any, size: int) -> Network:
-    from headstart._utils.machine import KERAS_BATCH
+    from headstart._utils.machine import keras_batch
     from headstart.evaluation.sizes import Network
-    from headstart.keras.networks.engine import Frozen
+    from headstart.keras.networks.engine import Frozen, keras_device
 
-    function = Frozen(model, KERAS_BATCH)
-    return Network(size, function, function, KERAS_BATCH, 2)
+    batch = keras_batch(keras_device())
+    function = Frozen(model, batch)
+    return Network(size, function, function, batch, 2)
 
 
 def write(target: Path, trained: Model, made: Resized) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from headstart._utils.disk import require_room
-from headstart._utils.machine import KERAS_BATCH, architecture, cores
+from headstart._utils.machine import architecture, cores, keras_batch
 from headstart._utils.progress import progress
 from headstart.backbones.record import BackboneRecord
 from headstart.features.forward_passes import (
@@ -118,7 +118,7 @@ def fingerprint_record(
         "engine_versions": versions,
         "machine": architecture(),
         "device": device,
-        "batch": KERAS_BATCH if keras else 1,
+        "batch": keras_batch(device) if keras else 1,
         "op_determinism": keras,
     }
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart._utils.errors import CorruptFileError, HeadstartError, ParameterError, UnfitError
-from headstart._utils.machine import KERAS_BATCH, cores
+from headstart._utils.machine import cores, keras_batch
 from headstart.backbones.registry import BACKBONES, HUB, BackboneSpec, known
 from headstart.export.formats import FORMATS, FormatName
 from headstart.export.record import ExportedModel, format_path, read_exported
@@ -215,13 +215,15 @@ def load_features(
 
     configure(cores())
     from headstart.keras.export import features
+    from headstart.keras.networks.engine import keras_device
 
-    function: Any = features.load_features(path, layer, KERAS_BATCH)
+    batch = keras_batch(keras_device())
+    function: Any = features.load_features(path, layer, batch)
     return Model(
         size=record.image_size,
         shape=function.shape,
         run=function,
-        batch=KERAS_BATCH,
+        batch=batch,
         calls=2,  # TensorFlow uses all cores for one; the other one decodes meanwhile.
         origin=f"The export format {name}",
         cure="The model itself is damaged: train and export it again (`dvc repro --force`).",

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import write_json, write_text
-from headstart._utils.machine import KERAS_BATCH, cores
+from headstart._utils.machine import cores, keras_batch
 from headstart.backbones.record import NETWORK, BackboneRecord, read_backbone
 from headstart.backbones.registry import HUB
 from headstart.export.formats import FORMATS, FormatName
@@ -228,11 +228,12 @@ def rounding(evaluated: Floats, expected: Floats) -> dict[str, Any]:
 def backbone_features(backbone: BackboneRecord, folder: Path, batch: Pixels) -> Floats:
     """Features of images by the engine that recorded them, float32."""
     if backbone.engine == "keras":
-        from headstart.keras.networks.engine import KerasFunction
+        from headstart.keras.networks.engine import KerasFunction, keras_device
 
-        run = KerasFunction(folder, backbone, KERAS_BATCH, cores())
-        starts = range(0, len(batch), KERAS_BATCH)
-        return np.concatenate([run(batch[start : start + KERAS_BATCH]) for start in starts])
+        count = keras_batch(keras_device())
+        run = KerasFunction(folder, backbone, count, cores())
+        starts = range(0, len(batch), count)
+        return np.concatenate([run(batch[start : start + count]) for start in starts])
     from headstart.backbones.litert import LiteRTFunction
 
     return LiteRTFunction(folder / NETWORK, cores())(batch)

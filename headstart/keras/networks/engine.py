@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headstart._utils.machine import KERAS_BATCH, cores
+from headstart._utils.machine import cores, keras_batch
 from headstart.backbones.record import NETWORK, BackboneRecord
 from headstart.features.extraction import interpreters
 from headstart.features.forward_passes import Function
@@ -42,8 +42,10 @@ def engine(folder: Path, record: BackboneRecord) -> tuple[dict[str, Any], str]:
     make: Callable[[], Function]
     if record.engine == "keras":
         # Images and views share the one graph that is made.
-        make = cache(partial(KerasFunction, folder, record, KERAS_BATCH, cores()))
-        return {"make_function": make, "batch": KERAS_BATCH, "functions": 1}, keras_device()
+        device = keras_device()
+        batch = keras_batch(device)
+        make = cache(partial(KerasFunction, folder, record, batch, cores()))
+        return {"make_function": make, "batch": batch, "functions": 1}, device
     from headstart.backbones.litert import LiteRTFunction
 
     network = folder / NETWORK
