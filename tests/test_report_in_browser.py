@@ -78,7 +78,7 @@ def test_light_and_dark_differ_in_figures_and_paper(chromium: Any, many: Path) -
             looks.append(
                 (
                     seen.page.evaluate("getComputedStyle(document.body).backgroundColor"),
-                    seen.page.evaluate("document.querySelector('image img').currentSrc"),
+                    seen.page.evaluate("document.querySelector('picture img').currentSrc"),
                 )
             )
     assert looks[0][0] != looks[1][0]

@@ -20,7 +20,7 @@ from headstart.runs import child
 _QUEUE_S = 15.0  # at most, between two tries
 _PATIENT = 3  # seconds for which a lock may be held before it is worth a word
 _SAID_MOST = 20  # lines of a stage that said nothing of an error
-_LEASH = Path(__file__).with_name("leash.py")
+_LEASH = Path(__file__).resolve().parent.parent / "pipeline" / "dvc_watchdog.py"
 
 
 class Outcome(StrEnum):

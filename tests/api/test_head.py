@@ -52,7 +52,7 @@ def test_it_works_in_a_pipeline_a_search_and_cross_validation(
     X, y = digits
     head = hs.HeadClassifier(learning_rate=0.01)
     scores = cross_val_score(make_pipeline(StandardScaler(), head), X, y, cv=3)
-    assert scores.min() > 0.9
+    assert scores.min() > 0.8
     grid = {"dropout": [0.0, 0.5], "learning_rate": np.logspace(-3, -2, 2), "hidden": [(), (8,)]}
     search = GridSearchCV(hs.HeadClassifier(epochs=3), grid, cv=2).fit(X, y)
     assert search.best_score_ > 0.8

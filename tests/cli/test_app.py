@@ -24,7 +24,7 @@ from tests.cli.running import run
 from tests.conftest import ROOT
 from tests.training import models
 
-LISTED = "import sys, headstart; sys.argv = ['headstart', *sys.argv[1:]]\n"
+LISTED = "import sys; from headstart.cli.app import app; sys.argv = ['headstart', *sys.argv[1:]]\n"
 LISTED += "try: app()\nfinally: print(' '.join(sys.modules), file=sys.stderr)"
 RECORD = models.backbone(feature_shape=(4,))
 VIEWS = {"views": 2, "augment": {"rotation": 20}}

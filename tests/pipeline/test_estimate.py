@@ -86,7 +86,7 @@ def test_views_are_counted_beside_the_images(tmp_path: Path) -> None:
     found = estimate.passes(plan, lambda _: Wanted(IDS, [f"{n}+" for n in range(2_000)]), outlook)
     assert found == Passes(2_012, 1_200, 2_000, seconds_each=0.5)
     assert str(found) == (
-        "Passes: 2,012 of 3,200 (1,200 images and 2,000 views of training wanted_images) need one "
+        "Passes: 2,012 of 3,200 (1,200 images and 2,000 views of training images) need one "
         "through the backbone."
     )
     plan = planned(tmp_path, backbone=Fate.RUN, extract_features=Fate.MAY)

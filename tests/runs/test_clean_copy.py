@@ -57,7 +57,7 @@ def test_the_commits_own_code_runs_there(project: Path, monkeypatch: pytest.Monk
             capture_output=True, text=True, check=True,
         )  # fmt: skip
     # Not even what the commit lacks comes from elsewhere.
-    assert done.stdout == "committed\nNo module named 'headstart.stage'\n"
+    assert done.stdout == "committed\nNo module named 'headstart'\n"
 
 
 def test_what_its_stages_leave_behind_goes_with_it(project: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_full_disk_is_told_before_anything_is_copied(
     usage = shutil.disk_usage(project)
     with clean_copy(git_history.commit(project, "HEAD")) as copy:
         monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=3))
-        with pytest.raises(FlowError, match=r"needs 7 bytes, and .* has room for 3"):
+        with pytest.raises(FlowError, match=r"needs 5 bytes, and .* has room for 3"):
             add_missing(copy, project, ["raw"])
 
 
