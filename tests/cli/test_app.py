@@ -90,7 +90,8 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("dvc.yaml", "params.yaml", "runtime.txt"):
         shutil.copy(ROOT / name, folder)
     ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "stages", folder / "stages", ignore=ignore)
+    for name in ("stages", "headstart"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
     (folder / "data" / "raw").mkdir(parents=True)
     (folder / ".dvcignore").write_text("__pycache__\n")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
