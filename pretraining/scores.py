@@ -25,14 +25,14 @@ import numpy.typing as npt
 from headstart._utils.errors import HeadstartError, ImageError
 from headstart._utils.files import sha256_bytes, write_text
 from headstart._utils.seeds import uniform
+from headstart.archives.members import ArchiveLimits
 from headstart.backbones.litert import LiteRTFunction
 from headstart.images.resize import pixels
-from headstart.sources.archive import open_archive
+from headstart.sources.archive import ArchiveSource
 from headstart.sources.embedded import EmbeddedSource
-from headstart.sources.entries import Place, Source
 from headstart.sources.folder import FolderSource
-from headstart.sources.inventory import Bounds
 from headstart.sources.layout import recognize, unwanted
+from headstart.sources.source import Place, Source
 
 Floats = npt.NDArray[np.float32]
 
@@ -59,7 +59,7 @@ def open_source(name: str) -> Source:
     path = Path(name)
     if path.is_dir():
         return FolderSource(path, _MAX_TOTAL)
-    return open_archive(path, None, Bounds(_MAX_TOTAL))
+    return ArchiveSource(path, None, ArchiveLimits(_MAX_TOTAL))
 
 
 def read(

@@ -15,8 +15,8 @@ from headstart._utils.files import sha256_bytes
 from headstart._utils.machine import cores
 from headstart.datasets.manifests import REJECTED, frame
 from headstart.images.decode import Limits, inspect
+from headstart.images.png import canonical_png
 from headstart.serving.inputs import read_file
-from headstart.sources.png import canonical_png
 
 LIMITS = Limits()
 _BLOCK = 1000  # tasks that wait at once, so that a million images need no million futures

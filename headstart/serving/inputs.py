@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headstart._utils.errors import ImageError
-from headstart.sources.entries import name_fault, shown
+from headstart._utils.names import name_fault, shown
 from headstart.sources.folder import FolderSource
 from headstart.sources.layout import unwanted
 

@@ -16,21 +16,21 @@ from typing import Any
 import pandas as pd
 
 from headstart._utils.errors import SourceError
+from headstart.archives.members import ArchiveLimits
 from headstart.datasets.manifests import (
     IMAGES,
     SPLITS,
     frame,
 )
 from headstart.datasets.shards import Place
-from headstart.sources.archive import open_archive
+from headstart.sources.archive import ArchiveSource
 from headstart.sources.embedded import EmbeddedSource
-from headstart.sources.entries import Source
 from headstart.sources.fetched import fetch_archive
 from headstart.sources.folder import FolderSource
 from headstart.sources.ingest import Aside, Taken
-from headstart.sources.inventory import Bounds
 from headstart.sources.kaggle import open_kaggle
 from headstart.sources.parameters import DownloadParams
+from headstart.sources.source import Source
 from headstart.sources.table import TableSource
 from headstart.sources.table_file import Columns
 from headstart.sources.tfds import TfdsSource
@@ -56,7 +56,7 @@ def _archive(params: DownloadParams, location: Path) -> Source:
         if params.sha256 is None:
             raise SourceError("`download.sha256` must be given with `download.url`.")
         location = fetch_archive(params.url, params.sha256, params.max_total_bytes)
-    return open_archive(location, params.sha256, Bounds(params.max_total_bytes))
+    return ArchiveSource(location, params.sha256, ArchiveLimits(params.max_total_bytes))
 
 
 def _table(params: DownloadParams, location: Path) -> Source:
@@ -92,7 +92,7 @@ def _tfds(params: DownloadParams, location: Path) -> Source:
 
 def _kaggle(params: DownloadParams, location: Path) -> Source:
     del location  # the name pins a version, which never changes
-    return open_kaggle(params.name or "", Bounds(params.max_total_bytes))
+    return open_kaggle(params.name or "", ArchiveLimits(params.max_total_bytes))
 
 
 _OPENERS: Mapping[str, Callable[[DownloadParams, Path], Source]] = {

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart._utils.errors import ImageError
-from headstart.sources.entries import Entry
-from headstart.sources.png import canonical_png
+from headstart.images.png import canonical_png
+from headstart.sources.source import Entry
 
 _LEVELS = 16  # a pixel counts the dark ones of a 4 × 4 block: 0 to 16
 

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from headstart._utils.errors import ImageError, SourceError
-from headstart.sources.entries import Entry, name_fault, shown
+from headstart._utils.names import name_fault, shown
+from headstart.sources.source import Entry
 
 
 class FolderSource:

@@ -14,8 +14,8 @@ from headstart.datasets.shards import ShardWriter
 from headstart.images.decode import ImageInfo, Limits, inspect
 from headstart.images.thumbnail_folder import Album
 from headstart.images.thumbnails import glimpse
-from headstart.sources.entries import Arrangement, Entry, Place, Source
 from headstart.sources.layout import recognize, unwanted
+from headstart.sources.source import Arrangement, Entry, Place, Source
 
 _WINDOW_BYTES = 128 << 20  # of images that wait for a thread; one bigger image is let through
 _WINDOW_FILES = 256

@@ -15,6 +15,7 @@ from typing import Any
 
 from headstart._utils import locks
 from headstart._utils.errors import SourceError
+from headstart.archives.members import ArchiveLimits
 from headstart.downloads.client import (
     ChecksumError,
     DownloadError,
@@ -23,11 +24,10 @@ from headstart.downloads.client import (
     innermost,
 )
 from headstart.downloads.file import download_file
-from headstart.sources.archive import open_archive
-from headstart.sources.entries import Source
+from headstart.sources.archive import ArchiveSource
 from headstart.sources.fetched import downloads_folder
 from headstart.sources.folder import FolderSource
-from headstart.sources.inventory import Bounds
+from headstart.sources.source import Source
 
 # How to say who one is; no token stands here.
 _TOKEN = (
@@ -39,14 +39,14 @@ _TOKEN = (
 )
 
 
-def open_kaggle(name: str, bounds: Bounds, policy: RetryPolicy | None = None) -> Source:
+def open_kaggle(name: str, bounds: ArchiveLimits, policy: RetryPolicy | None = None) -> Source:
     """The data set, from kagglehub's cache, from ours, or from Kaggle.
 
     Parameters
     ----------
     name : str
         ``OWNER/NAME/versions/N``.
-    bounds : Bounds
+    bounds : ArchiveLimits
     policy : RetryPolicy, optional
 
     Raises
@@ -74,7 +74,7 @@ def open_kaggle(name: str, bounds: Bounds, policy: RetryPolicy | None = None) ->
         if not archive.exists():
             _fetch(handle, archive, bounds.max_total_bytes, policy)
     print(f"Read from {archive}, as Kaggle sent it.", flush=True)
-    return open_archive(archive, None, bounds)
+    return ArchiveSource(archive, None, bounds)
 
 
 def _kagglehub() -> Any:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from headstart._utils.errors import SourceError
-from headstart.sources.entries import Place, label_of
+from headstart.sources.source import Place, label_of
 
 #: Names of splits, in lower case, and the split that they mean.
 SPLIT_NAMES: Mapping[str, str] = {

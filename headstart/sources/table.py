@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart._utils.errors import ImageError, SourceError
+from headstart._utils.names import name_fault, shown
 from headstart.downloads.client import RetryPolicy
-from headstart.sources.entries import Arrangement, Entry, Place, label_of, name_fault, shown
 from headstart.sources.fetched import Address, fetch_images
 from headstart.sources.folder import FolderSource
 from headstart.sources.layout import split_of
+from headstart.sources.source import Arrangement, Entry, Place, label_of
 from headstart.sources.table_file import Columns, read_columns
 
 if TYPE_CHECKING:

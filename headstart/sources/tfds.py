@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from headstart._utils.errors import ImageError, SourceError
-from headstart.sources.entries import Arrangement, Entry, Place, label_of, name_fault, shown
+from headstart._utils.names import name_fault, shown
+from headstart.images.png import canonical_png
 from headstart.sources.layout import split_of
-from headstart.sources.png import canonical_png
 from headstart.sources.records import read_records
+from headstart.sources.source import Arrangement, Entry, Place, label_of
 from headstart.sources.tfds_prepared import Features, chosen, find_prepared, opened, partly
 
 _MOST_EXAMPLES = 2_000_000

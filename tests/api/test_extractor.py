@@ -22,8 +22,8 @@ from sklearn.utils.estimator_checks import check_estimator
 import headstart as hs
 from headstart.api import backbones
 from headstart.api.checks import ArgumentError
+from headstart.images.png import canonical_png
 from headstart.images.resize import pixels
-from headstart.sources.png import canonical_png
 from tests.api.project import IMAGE_SIZE, NAME
 from tests.conftest import ROOT
 from tests.images.made import jpeg, png

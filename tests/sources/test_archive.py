@@ -16,15 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart._utils.errors import ImageError, SourceError, UnsafeArchiveError
-from headstart.sources.archive import open_archive
-from headstart.sources.inventory import Bounds
-from tests.sources.archives import HONEST, make_tar, make_zip
+from headstart.archives.members import ArchiveLimits
+from headstart.sources.archive import ArchiveSource
+from tests.archives.made import HONEST, make_tar, make_zip
 
-BOUNDS = Bounds(max_total_bytes=200_000_000)
+BOUNDS = ArchiveLimits(max_total_bytes=200_000_000)
 
 
-def opened(path: Path, bounds: Bounds = BOUNDS) -> dict[str, bytes | ImageError]:
-    source = open_archive(path, None, bounds)
+def opened(path: Path, bounds: ArchiveLimits = BOUNDS) -> dict[str, bytes | ImageError]:
+    source = ArchiveSource(path, None, bounds)
     contents = dict(source.contents({entry.path for entry in source.entries}))
     assert set(contents) == {entry.path for entry in source.entries}
     return contents
@@ -67,31 +67,31 @@ def test_several_compressed_streams_are_one_file(tmp_path: Path) -> None:
 def test_only_the_wanted_are_read(tmp_path: Path) -> None:
     wanted = {"Pets/dog/1.jpg"}
     for path in (make_zip(tmp_path / "a"), make_tar(tmp_path / "b", mode="w:gz")):
-        assert set(dict(open_archive(path, None, BOUNDS).contents(wanted))) == wanted
+        assert set(dict(ArchiveSource(path, None, BOUNDS).contents(wanted))) == wanted
 
 
 def test_the_sha256_is_checked_first(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "a.zip")
     right = hashlib.sha256(path.read_bytes()).hexdigest()
-    open_archive(path, right, BOUNDS)
+    ArchiveSource(path, right, BOUNDS)
     with pytest.raises(SourceError) as caught:
-        open_archive(path, "0" * 64, BOUNDS)
+        ArchiveSource(path, "0" * 64, BOUNDS)
     assert right in str(caught.value)
     assert "0" * 64 in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"", "no archive"), (b"hello", "no archive"), (b"Rar!\x1a\x07\x01\0", "rar"),
+    [(b"", "not an archive"), (b"hello", "not an archive"), (b"Rar!\x1a\x07\x01\0", "rar"),
      (b"7z\xbc\xaf\x27\x1c\0\4", "7z")],
 )  # fmt: skip
 def test_what_is_no_archive(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "a.zip"
     path.write_bytes(content)
     with pytest.raises(SourceError, match=said):
-        open_archive(path, None, BOUNDS)
-    with pytest.raises(SourceError, match="no file"):
-        open_archive(tmp_path, None, BOUNDS)
+        ArchiveSource(path, None, BOUNDS)
+    with pytest.raises(SourceError, match="not a file"):
+        ArchiveSource(tmp_path, None, BOUNDS)
 
 
 @pytest.mark.parametrize("kind", sorted(MAKERS))
@@ -158,14 +158,14 @@ def test_names_that_lead_out_are_refused(tmp_path: Path, name: str, kind: str) -
     maker = make_zip if kind == "zip" else make_tar
     path = maker(tmp_path / "a", {**HONEST, name: b"x"})
     with pytest.raises(UnsafeArchiveError, match="refused"):
-        open_archive(path, None, BOUNDS)
+        ArchiveSource(path, None, BOUNDS)
 
 
 def test_a_name_with_nul_is_refused(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "a", {**HONEST, "Pets/cat/hidden_jpg": b"x"})
     path.write_bytes(path.read_bytes().replace(b"hidden_jpg", b"hidden\0jpg"))
     with pytest.raises(UnsafeArchiveError, match="no usable name"):
-        open_archive(path, None, BOUNDS)
+        ArchiveSource(path, None, BOUNDS)
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -175,15 +175,15 @@ def test_the_same_member_twice_is_refused(tmp_path: Path, again: str) -> None:
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(again, b"another")
     with pytest.raises(UnsafeArchiveError, match="twice"):
-        open_archive(path, None, BOUNDS)
+        ArchiveSource(path, None, BOUNDS)
     member = tarfile.TarInfo(again)
     with pytest.raises(UnsafeArchiveError, match="twice"):
-        open_archive(make_tar(tmp_path / "a.tar", more=[(member, b"")]), None, BOUNDS)
+        ArchiveSource(make_tar(tmp_path / "a.tar", more=[(member, b"")]), None, BOUNDS)
 
 
 def test_names_that_no_manifest_can_hold_are_rejected(tmp_path: Path) -> None:
     odd = {**HONEST, "Pets/cat/a\nb.jpg": b"x", "Pets/cat/\udcff.jpg": b"x"}
-    source = open_archive(make_tar(tmp_path / "a", odd), None, BOUNDS)
+    source = ArchiveSource(make_tar(tmp_path / "a", odd), None, BOUNDS)
     refused = {entry.path: entry.refusal for entry in source.entries if entry.refusal}
     assert {path: refusal[0] for path, refusal in refused.items()} == {
         "Pets/cat/a\\x0ab.jpg": "bad_name",
@@ -205,8 +205,8 @@ def test_tar_members_that_are_no_files(tmp_path: Path, kind: bytes, mode: str) -
     member.type = kind
     member.linkname = "/etc/passwd"
     path = make_tar(tmp_path / "a", mode=mode, more=[(member, b"")])
-    with pytest.raises(UnsafeArchiveError, match=r"is a link|no plain file"):
-        open_archive(path, None, BOUNDS)
+    with pytest.raises(UnsafeArchiveError, match=r"is a link|not a regular file"):
+        ArchiveSource(path, None, BOUNDS)
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFSOCK])
@@ -217,7 +217,7 @@ def test_zip_members_that_are_no_files(tmp_path: Path, kind: int) -> None:
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(member, b"/etc/passwd")
     with pytest.raises(UnsafeArchiveError, match=r"is a link|neither a file"):
-        open_archive(path, None, BOUNDS)
+        ArchiveSource(path, None, BOUNDS)
 
 
 def test_folders_are_no_files(tmp_path: Path) -> None:
@@ -251,14 +251,14 @@ FLAGS, PACKED, UNPACKED, OFFSET, METHOD, CRC = 8, 20, 24, 42, 10, 16
 def test_encrypted_members(tmp_path: Path, flag: int) -> None:
     path = edited(make_zip(tmp_path / "a"), NAME, FLAGS, struct.pack("<H", flag))
     with pytest.raises(UnsafeArchiveError, match="encrypted"):
-        open_archive(path, None, BOUNDS)
+        ArchiveSource(path, None, BOUNDS)
 
 
 @pytest.mark.parametrize("size", [1, 100_000])
 def test_a_stored_member_with_two_sizes(tmp_path: Path, size: int) -> None:
     path = edited(make_zip(tmp_path / "a"), NAME, UNPACKED, struct.pack("<I", size))
     with pytest.raises(UnsafeArchiveError, match="sizes"):
-        open_archive(path, None, BOUNDS)
+        ArchiveSource(path, None, BOUNDS)
 
 
 def test_a_deflated_member_that_unpacks_to_more(tmp_path: Path) -> None:
@@ -287,19 +287,19 @@ def test_a_wrong_checksum_is_corrupt(tmp_path: Path) -> None:
 def test_an_unknown_method_is_said(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "a", method=zipfile.ZIP_LZMA)
     with pytest.raises(SourceError, match="method 14"):
-        open_archive(path, None, BOUNDS)
+        ArchiveSource(path, None, BOUNDS)
 
 
 def test_members_that_share_their_bytes(tmp_path: Path) -> None:
     path = edited(make_zip(tmp_path / "a"), NAME, OFFSET, struct.pack("<I", 0))
     with pytest.raises(UnsafeArchiveError, match="overlaps"):
-        open_archive(path, None, BOUNDS)
+        ArchiveSource(path, None, BOUNDS)
 
 
 def test_a_member_beyond_the_table(tmp_path: Path) -> None:
     path = edited(make_zip(tmp_path / "a"), NAME, OFFSET, struct.pack("<I", 900_000))
     with pytest.raises(SourceError, match="damaged"):
-        open_archive(path, None, BOUNDS)
+        ArchiveSource(path, None, BOUNDS)
 
 
 # Bombs
@@ -309,32 +309,32 @@ def test_a_zip_bomb_is_refused_unread(tmp_path: Path) -> None:
     files = {**HONEST, "Pets/cat/bomb.bmp": bytes(30_000_000)}
     path = make_zip(tmp_path / "a", files, zipfile.ZIP_DEFLATED)
     with pytest.raises(UnsafeArchiveError, match="bomb"):
-        open_archive(path, None, BOUNDS)
+        ArchiveSource(path, None, BOUNDS)
 
 
 def test_many_small_bombs_are_one(tmp_path: Path) -> None:
     files = {f"Pets/cat/{number}.bmp": bytes(2_000_000) for number in range(10)}
     path = make_zip(tmp_path / "a", files, zipfile.ZIP_DEFLATED)
     with pytest.raises(UnsafeArchiveError, match="bomb"):
-        open_archive(path, None, BOUNDS)
+        ArchiveSource(path, None, BOUNDS)
 
 
 @pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
 def test_a_compressed_tar_bomb(tmp_path: Path, mode: str) -> None:
     path = make_tar(tmp_path / "a", {"Pets/cat/bomb.bmp": bytes(30_000_000)}, mode)
     with pytest.raises(UnsafeArchiveError, match="bomb"):
-        open_archive(path, None, BOUNDS)
+        ArchiveSource(path, None, BOUNDS)
 
 
 @pytest.mark.parametrize("maker", [make_zip, make_tar])
 def test_the_sum_and_the_count_are_bounded(tmp_path: Path, maker: Callable[[Path], Path]) -> None:
     path = maker(tmp_path / "a")
     total = sum(len(content) for content in HONEST.values())
-    open_archive(path, None, Bounds(total))
+    ArchiveSource(path, None, ArchiveLimits(total))
     with pytest.raises(UnsafeArchiveError, match="max_total_bytes"):
-        open_archive(path, None, Bounds(total - 1))
+        ArchiveSource(path, None, ArchiveLimits(total - 1))
     with pytest.raises(UnsafeArchiveError, match="more than 5 files"):
-        open_archive(path, None, Bounds(total, max_files=5))
+        ArchiveSource(path, None, ArchiveLimits(total, max_files=5))
 
 
 def test_a_tar_header_that_would_fill_memory(tmp_path: Path) -> None:
@@ -343,7 +343,7 @@ def test_a_tar_header_that_would_fill_memory(tmp_path: Path) -> None:
     member.size = 5_000_000
     path = make_tar(tmp_path / "a", more=[(member, bytes(5_000_000))])
     with pytest.raises(UnsafeArchiveError, match="header"):
-        open_archive(path, None, BOUNDS)
+        ArchiveSource(path, None, BOUNDS)
 
 
 @pytest.mark.parametrize("kind", [b"L", b"K", b"x", b"g"])
@@ -356,4 +356,4 @@ def test_a_chain_of_headers_is_refused(tmp_path: Path, kind: bytes) -> None:
     path = tmp_path / "chain.tar"
     path.write_bytes(link * 3000 + make_tar(tmp_path / "a.tar").read_bytes())
     with pytest.raises(UnsafeArchiveError, match="a chain of more than"):
-        open_archive(path, None, BOUNDS)
+        ArchiveSource(path, None, BOUNDS)

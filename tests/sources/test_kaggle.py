@@ -13,14 +13,14 @@ pytest.importorskip("kagglehub", reason="needs the extra `kaggle`")
 from kagglesdk import kaggle_env
 
 from headstart._utils.errors import SourceError, UnsafeArchiveError
+from headstart.archives.members import ArchiveLimits
 from headstart.downloads.client import RetryPolicy
-from headstart.sources.inventory import Bounds
 from headstart.sources.kaggle import open_kaggle
+from tests.archives.made import HONEST, make_zip
 from tests.downloads.server import Request, serving
-from tests.sources.archives import HONEST, make_zip
 
 NAME = "some-one/pets/versions/3"
-BOUNDS = Bounds(10_000_000)
+BOUNDS = ArchiveLimits(10_000_000)
 QUICK = RetryPolicy(attempts=2, pause=0.01)
 NO_LENGTH = {"no_length": "1"}
 
@@ -39,7 +39,7 @@ def _nobodys_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def fetched(
     monkeypatch: pytest.MonkeyPatch,
     behave: Callable[[Request], None],
-    bounds: Bounds = BOUNDS,
+    bounds: ArchiveLimits = BOUNDS,
 ) -> tuple[dict[str, object], list[Request]]:
     """What Kaggle's data set holds, if Kaggle behaves so."""
     with serving(behave) as (url, seen):
@@ -137,7 +137,7 @@ def test_bounds_hold_with_and_without_a_length(
     content = make_zip(tmp_path / "a.zip").read_bytes()
     for headers in ({}, NO_LENGTH):
         with pytest.raises(SourceError, match="max_total_bytes"):
-            fetched(monkeypatch, honest(content, headers), Bounds(1000))
+            fetched(monkeypatch, honest(content, headers), ArchiveLimits(1000))
     assert not [path for path in private_store.rglob("*") if path.suffix in {".archive", ".part"}]
     got, _ = fetched(monkeypatch, honest(content, NO_LENGTH))
     assert got == HONEST
@@ -152,7 +152,7 @@ def test_a_hostile_archive_is_refused_whole(
     bomb = make_zip(tmp_path / "b.zip", {"a/b.jpg": bytes(20_000_000)}, zipfile.ZIP_DEFLATED)
     (next((tmp_path / "store").rglob("3.archive"))).unlink()
     with pytest.raises(UnsafeArchiveError):
-        fetched(monkeypatch, honest(bomb.read_bytes()), Bounds(100_000_000))
+        fetched(monkeypatch, honest(bomb.read_bytes()), ArchiveLimits(100_000_000))
 
 
 def test_a_cut_download_goes_on_where_it_stopped(

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headstart._utils.errors import SourceError
-from headstart.sources.entries import Place, label_of
 from headstart.sources.layout import recognize, split_of, unwanted
+from headstart.sources.source import Place, label_of
 
 CASES: dict[str, tuple[list[str], str, dict[str, tuple[str, str]]]] = {
     "class folders at the top": (

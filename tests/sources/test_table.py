@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from headstart._utils.errors import ImageError, SourceError
 from headstart.downloads.client import RetryPolicy
-from headstart.sources.entries import Place
+from headstart.sources.source import Place
 from headstart.sources.table import TableSource
 from headstart.sources.table_file import Columns
 from tests.downloads.server import Request, serving

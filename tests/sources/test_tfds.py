@@ -16,7 +16,7 @@ pytest.importorskip("tensorflow_datasets", reason="needs the extra `tfds`")
 
 from headstart._utils.errors import SourceError
 from headstart.datasets.manifests import read_images
-from headstart.sources.entries import Place
+from headstart.sources.source import Place
 from headstart.sources.tfds import TfdsSource
 from headstart.sources.tfds_prepared import Features, find_prepared
 from tests.conftest import ROOT

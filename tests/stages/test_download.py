@@ -20,9 +20,9 @@ from headstart.datasets.splits import split
 from headstart.sources.parameters import DownloadParams
 from headstart.stage.run_statistics import RunStatistics
 from stages.download import main
+from tests.archives.made import HONEST, make_tar, make_zip
 from tests.downloads.server import serving
 from tests.images import made as make
-from tests.sources.archives import HONEST, make_tar, make_zip
 
 OUTS = ("images", "images.csv", "rejected.csv", "rejected", "download.json")
 

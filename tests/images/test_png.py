@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from headstart.images.decode import Limits, inspect
-from headstart.sources.png import canonical_png
+from headstart.images.png import canonical_png
 
 SIDES = st.integers(1, 40)
 SHAPES = st.tuples(SIDES, SIDES) | st.tuples(SIDES, SIDES, st.sampled_from([1, 3, 4]))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from headstart._utils.errors import ImageError, SourceError
+from headstart._utils.names import name_fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,32 +91,3 @@ def label_of(name: str) -> str:
             "Rename it and run again."
         )
     return label
-
-
-def name_fault(path: str) -> str | None:
-    """Why a path cannot stand in a manifest; None if it can.
-
-    Control characters would break the lines of a CSV file and of a terminal; names that are no
-    UTF-8 could not be written to either.
-    """
-    if any(unicodedata.category(letter) == "Cc" for letter in path):
-        return "the name holds control characters"
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return "the name is not UTF-8"
-    return None
-
-
-def shown(path: str) -> str:
-    """A path with control characters and stray bytes written as escapes, safe to print."""
-    return "".join(
-        letter if unicodedata.category(letter) not in {"Cc", "Cs"} else _escaped(letter)
-        for letter in path
-    )
-
-
-def _escaped(letter: str) -> str:
-    code = ord(letter)
-    # A byte that is no UTF-8 reached us as a surrogate: say the byte.
-    return f"\\x{code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else code:02x}"

@@ -1,7 +1,7 @@
-"""Images of a tar file, plain or compressed, read forward and never unpacked to disk.
+"""Tar files, plain or compressed by gzip, bzip2 or xz, read forward under limits.
 
 Two passes: the first lists and checks every member, counting what really unpacks; the second
-reads the wanted ones at the places that the first has noted.
+reads the wanted ones at the offsets that the first has noted.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from headstart._utils.errors import ImageError, SourceError
-from headstart.sources.entries import Entry
-from headstart.sources.inventory import Bounds, Inventory, unsafe
+from headstart._utils.errors import SourceError, UnsafeArchiveError
+from headstart.archives.members import ArchiveLimits, Damaged, Member, MemberList
 
 _CHUNK = 1 << 20
 _HEADER = 1 << 20  # bytes; longer extended headers serve nothing but to fill memory
@@ -27,70 +26,96 @@ _HEADERS = 64  # reads of headers for one member; more are a chain, which the li
 _XZ_MEMORY = 256 << 20  # bytes of a dictionary; xz -9 needs 64 MiB
 
 
-class TarSource:
+class TarArchive:
     """The members of a tar file, checked as a whole before the first is read.
+
+    Parameters
+    ----------
+    path : Path
+    limits : ArchiveLimits
+    title : str, optional
+        The archive in words, for the beginning of a message; default: by its file name.
 
     Raises
     ------
     UnsafeArchiveError
-        If any member is a link or a device, leads out of the archive, stands there twice, or
-        unpacks to more than the bounds allow.
+        If any member is a link or a device, leads out of the archive, occurs twice, or unpacks to
+        more than the limits allow.
     SourceError
-        If it is no intact tar file.
+        If it is not an intact tar file.
     """
 
-    def __init__(self, path: Path, bounds: Bounds) -> None:
+    def __init__(self, path: Path, limits: ArchiveLimits, title: str | None = None) -> None:
+        self.title = title or f"The archive {path.name}"
         self._path = path
-        self._bounds = bounds
-        self._inventory = Inventory(self.origin, bounds)
-        self._places: dict[str, tuple[int, int]] = {}
+        self._limits = limits
+        self._list = MemberList(self.title, limits)
+        self._spans: dict[str, tuple[int, int]] = {}  # path to offset and size
         with self._forward() as stream:
-            self._list(stream)
+            self._list_members(stream)
 
     @property
-    def origin(self) -> str:
-        """The source in words."""
-        return f"The archive {self._path.name}"
-
-    @property
-    def entries(self) -> Sequence[Entry]:
+    def members(self) -> Sequence[Member]:
         """Every member that is a file."""
-        return list(self._inventory.entries.values())
+        return list(self._list.members.values())
 
-    @property
-    def arrangement(self) -> None:
-        """The folders tell."""
-
-    def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
-        """The bytes of each wanted member, in the order of the file."""
-        chosen = sorted((self._places[path], path) for path in self._places if path in wanted)
+    def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | Damaged]]:
+        """Yield the bytes of each wanted member, in the order of the file."""
         with self._forward() as stream:
-            for (offset, size), path in chosen:
-                stream.seek(offset)
+            for path, size in self._seek_each(stream, wanted):
                 content = stream.take(size)
                 if len(content) != size:
                     raise EOFError("a member ends early")
                 yield path, content
+
+    def extract(self, folder: Path) -> None:
+        """Write every member below an existing folder, under its own checked name, in pieces.
+
+        Raises
+        ------
+        UnsafeArchiveError
+            If a member's name cannot be written on every system.
+        SourceError
+            If the file is damaged or a member cannot be written.
+        """
+        for member in self.members:
+            if member.fault:
+                raise self._list.refused(member.path, f"cannot be unpacked: {member.fault}")
+        with self._forward() as stream:
+            for path, size in self._seek_each(stream, self._spans.keys()):
+                target = folder / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("xb") as file:
+                    for piece in stream.pieces(size):
+                        file.write(piece)
+                    if file.tell() != size:
+                        raise EOFError("a member ends early")
+
+    def _seek_each(self, stream: _Forward, wanted: Collection[str]) -> Iterator[tuple[str, int]]:
+        for (offset, size), path in sorted((self._spans[path], path) for path in self._spans):
+            if path in wanted:
+                stream.seek(offset)
+                yield path, size
 
     @contextmanager
     def _forward(self) -> Iterator[_Forward]:
         with self._path.open("rb") as file:
             packed = self._path.stat().st_size
             try:
-                yield _Forward(file, packed, self.origin, self._bounds)
+                yield _Forward(file, packed, self.title, self._limits)
             except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError,
                     ValueError) as error:  # fmt: skip
                 raise SourceError(
                     f"{self._path} cannot be read as a tar file: {error}. It may be cut short: "
-                    "compare its size or its sha256 with the original's, and fetch it again."
+                    "compare its size or its SHA-256 with the original's, and fetch it again."
                 ) from error
 
-    def _list(self, stream: _Forward) -> None:
+    def _list_members(self, stream: _Forward) -> None:
         with tarfile.open(fileobj=stream, mode="r:") as archive:  # type: ignore[call-overload]
             while (member := archive.next()) is not None:
                 archive.members.clear()  # the library would keep every header
                 stream.headers = 0
-                self._take(member)
+                self._add(member)
             # The library takes a damaged header, and an end that came too early, for the end; the
             # true one is a block of zeros.
             if stream.last != bytes(tarfile.BLOCKSIZE):
@@ -99,33 +124,38 @@ class TarSource:
             while stream.take(_CHUNK):
                 pass
 
-    def _take(self, member: tarfile.TarInfo) -> None:
+    def _add(self, member: tarfile.TarInfo) -> None:
         if member.isdir():
             if member.name.strip("./"):
-                self._inventory.checked(member.name)
+                self._list.checked(member.name)
             return
         if member.issym() or member.islnk():
-            raise self._inventory.refused(member.name, "is a link")
+            raise self._list.refused(member.name, "is a link")
         if member.issparse() or member.type not in tarfile.REGULAR_TYPES:
-            raise self._inventory.refused(member.name, "is no plain file")
-        entry = self._inventory.add(member.name, member.size)
-        self._places[entry.path] = (member.offset_data, member.size)
+            raise self._list.refused(member.name, "is not a regular file")
+        added = self._list.add(member.name, member.size)
+        self._spans[added.path] = (member.offset_data, member.size)
 
 
 class _Forward:
     """A stream that is read forward only and counted: what tarfile needs of a file, and no more."""
 
-    def __init__(self, file: io.BufferedReader, packed: int, origin: str, bounds: Bounds) -> None:
+    def __init__(
+        self, file: io.BufferedReader, packed: int, title: str, limits: ArchiveLimits
+    ) -> None:
         self._stream = _decompressed(file)
         self._plain = self._stream is file
         self._packed = packed
-        self._origin = origin
-        self._bounds = bounds
+        self._title = title
+        self._limits = limits
         # Headers and padding come on top of the members' bytes.
-        self._most = 2 * bounds.max_total_bytes + (64 << 20)
+        self._most = 2 * limits.max_total_bytes + (64 << 20)
         self._at = 0
         self.last = b""
         self.headers = 0
+
+    def _refusal(self, fault: str) -> UnsafeArchiveError:
+        return self._limits.refusal(self._title, fault)
 
     def tell(self) -> int:
         return self._at
@@ -141,30 +171,32 @@ class _Forward:
                 raise tarfile.ReadError("it ends in the middle of a member")
 
     def read(self, size: int) -> bytes:
-        """For headers."""
+        """Return up to ``size`` bytes of a header."""
         if size > _HEADER:
-            raise unsafe(self._origin, f"holds a header of {size:,} bytes")
+            raise self._refusal(f"holds a header of {size:,} bytes")
         self.headers += 1
         if self.headers > _HEADERS:
-            raise unsafe(self._origin, f"holds a chain of more than {_HEADERS} headers")
+            raise self._refusal(f"holds a chain of more than {_HEADERS} headers")
         self.last = self.take(size)
         return self.last
 
     def take(self, size: int) -> bytes:
-        """Up to ``size`` bytes; fewer at the end only."""
-        parts = []
-        while size and (part := self._counted(min(_CHUNK, size))):
-            parts.append(part)
-            size -= len(part)
-        return b"".join(parts)
+        """Return up to ``size`` bytes; fewer at the end only."""
+        return b"".join(self.pieces(size))
+
+    def pieces(self, size: int) -> Iterator[bytes]:
+        """Yield up to ``size`` bytes, in pieces that memory holds."""
+        while size and (piece := self._counted(min(_CHUNK, size))):
+            yield piece
+            size -= len(piece)
 
     def _counted(self, size: int) -> bytes:
         content = self._stream.read(size) or b""
         self._at += len(content)
         if not self._plain:
-            self._bounds.check_ratio(self._origin, self._at, self._packed)
+            self._limits.check_ratio(self._title, self._at, self._packed)
             if self._at > self._most:
-                raise unsafe(self._origin, f"unpacks to more than {self._most:,} bytes")
+                raise self._refusal(f"unpacks to more than {self._most:,} bytes")
         return content
 
 

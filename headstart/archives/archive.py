@@ -1,0 +1,58 @@
+"""Open a zip or tar file of a stranger: told apart by content, checked before a member is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from headstart._utils.errors import SourceError
+from headstart.archives.members import ArchiveLimits
+from headstart.archives.tar import TarArchive
+from headstart.archives.zip import ZipArchive
+
+_TAR_MAGIC = slice(257, 262)
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")
+_OTHERS = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!": "rar", b"\x28\xb5\x2f\xfd": "zstd"}
+
+
+def open_archive(
+    path: Path, limits: ArchiveLimits, title: str | None = None
+) -> ZipArchive | TarArchive:
+    """Check an archive as a whole and list it.
+
+    Parameters
+    ----------
+    path : Path
+        An existing file.
+    limits : ArchiveLimits
+        How much it may unpack to.
+    title : str, optional
+        The archive in words, for messages.
+
+    Raises
+    ------
+    SourceError
+        If it is not an intact archive.
+    UnsafeArchiveError
+        If it holds what no honest archive needs.
+    """
+    with path.open("rb") as file:
+        start = file.read(512)
+    if start.startswith((b"PK\3\4", b"PK\5\6")):
+        return ZipArchive(path, limits, title)
+    if start.startswith(_COMPRESSED) or start[_TAR_MAGIC] == b"ustar" or _old_tar(start):
+        return TarArchive(path, limits, title)
+    other = next((name for magic, name in _OTHERS.items() if start.startswith(magic)), None)
+    kind = f"a {other} file" if other else f"not an archive: it begins with {start[:8]!r}"
+    raise SourceError(
+        f"{path} is {kind}. Expected a zip file, or a tar file, plain or compressed by gzip, bzip2 "
+        f"or xz. Nothing was written. To go on, {limits.instead}."
+    )
+
+
+def _old_tar(block: bytes) -> bool:
+    """Return whether a block is a tar header from before ``ustar``, by its checksum."""
+    if len(block) < 512:
+        return False
+    stated = block[148:156].strip(b" \0")
+    total = sum(block[:148]) + 8 * 0x20 + sum(block[156:])
+    return stated.isdigit() and stated == f"{total:o}".encode().rjust(len(stated), b"0")
