@@ -4,29 +4,25 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from headstart.images import formats
 from headstart.images.formats import MOST_PIXELS
 
-
-class Format(StrEnum):
-    """Formats of images, by the names of `download.formats`."""
-
-    JPEG = "jpeg"
-    PNG = "png"
-    WEBP = "webp"
-    GIF = "gif"
-    BMP = "bmp"
-    TIFF = "tiff"
+if TYPE_CHECKING:
+    Format = str
+else:
+    #: The names of `download.formats`.
+    Format = StrEnum("Format", {name.upper(): name for name in formats.FORMATS})
 
 
 Form = Literal["tflite_float32", "saved_model", "tflite_float16", "tflite_int8"]
 
 # Defaults are those of `download` in params.yaml as it is shipped.
 EXPORT = Path("data/export")
-FORMATS = [Format.JPEG, Format.PNG, Format.WEBP, Format.GIF, Format.BMP]
+FORMATS = [Format(name) for name in formats.ACCEPTED]
 MIN_SIDE = 8
 MAX_PIXELS = 50_000_000
 MAX_IMAGE_BYTES = 50_000_000

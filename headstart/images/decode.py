@@ -29,17 +29,8 @@ from dataclasses import dataclass
 from PIL import Image, UnidentifiedImageError
 
 from headstart._utils.errors import ImageError
-from headstart.images.formats import EXTENSIONS, MOST_PIXELS
+from headstart.images.formats import EXTENSIONS, FORMATS, MOST_PIXELS, detect
 
-#: Accepted formats, by the names of params.yaml, and the decoders that Pillow has for them.
-DECODERS = {
-    "jpeg": "JPEG",
-    "png": "PNG",
-    "webp": "WEBP",
-    "gif": "GIF",
-    "bmp": "BMP",
-    "tiff": "TIFF",
-}
 #: Kinds of pixels with a defined way to 8-bit RGB (see :mod:`headstart.images.resize`). 32-bit
 #: integers and floats have no known range, so they would have to be guessed.
 MODES = frozenset(
@@ -63,28 +54,6 @@ MODES = frozenset(
     }
 )
 
-_SIGNATURES = (
-    (b"\xff\xd8\xff", "jpeg"),
-    (b"\x89PNG\r\n\x1a\n", "png"),
-    (b"GIF87a", "gif"),
-    (b"GIF89a", "gif"),
-    (b"BM", "bmp"),
-    (b"II*\0", "tiff"),
-    (b"MM\0*", "tiff"),
-    # Known, so that the reason is true, and never decoded.
-    (b"II+\0", "bigtiff"),
-    (b"MM\0+", "bigtiff"),
-    (b"%!PS", "eps"),
-    (b"\xc5\xd0\xd3\xc6", "eps"),
-    (b"%PDF", "pdf"),
-    (b"8BPS", "psd"),
-    (b"\0\0\1\0", "ico"),
-    (b"\0\0\0\x0cjP  ", "jpeg2000"),
-    (b"\xff\x4f\xff\x51", "jpeg2000"),
-    (b"\xff\x0a", "jpeg-xl"),
-    (b"\0\0\0\x0cJXL ", "jpeg-xl"),
-)
-_BRANDS = {b"avif": "avif", b"avis": "avif", b"heic": "heif", b"heix": "heif", b"mif1": "heif"}
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -110,7 +79,7 @@ class Limits:
     Parameters
     ----------
     formats : sequence of str
-        Names of :data:`DECODERS`.
+        Names of :data:`headstart.images.formats.FORMATS`.
     min_side : int
         Pixels of the shorter side.
     max_pixels : int
@@ -119,7 +88,7 @@ class Limits:
         Bytes of the file.
     """
 
-    formats: Sequence[str] = tuple(DECODERS)
+    formats: Sequence[str] = tuple(FORMATS)
     min_side: int = 1
     max_pixels: int = 50_000_000
     max_bytes: int = 50_000_000
@@ -166,7 +135,7 @@ def sniff(content: bytes, limits: Limits) -> str:
         raise ImageError(
             "too_large", f"{len(content):,} bytes; at most {limits.max_bytes:,} are accepted"
         )
-    name = _format(content)
+    name = detect(content)
     if name is None:
         raise ImageError("not_an_image", f"it begins with {content[:12]!r}, like no image format")
     if name not in limits.formats:
@@ -182,7 +151,7 @@ def opened(content: bytes, name: str, limits: Limits) -> Iterator[Image.Image]:
     """The image with its header read and checked, and no pixel decoded yet."""
     with quiet():
         try:
-            image = Image.open(io.BytesIO(content), formats=(DECODERS[name],))
+            image = Image.open(io.BytesIO(content), formats=(FORMATS[name].decoder,))
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise ImageError("too_large", _BEYOND) from error
         except Exception as error:  # a stranger's header can raise anything
@@ -247,7 +216,7 @@ def quiet() -> Iterator[None]:
         if _quiet_depth == 0:
             _quiet_filters = warnings.catch_warnings()
             _quiet_filters.__enter__()
-            warnings.filterwarnings("ignore", module=r"PIL\.|stages\.imaging\.")
+            warnings.filterwarnings("ignore", module=r"PIL\.|headstart\.images\.")
             warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
         _quiet_depth += 1
     try:
@@ -258,17 +227,6 @@ def quiet() -> Iterator[None]:
             if _quiet_depth == 0 and _quiet_filters is not None:
                 _quiet_filters.__exit__(None, None, None)
                 _quiet_filters = None
-
-
-def _format(content: bytes) -> str | None:
-    for signature, name in _SIGNATURES:
-        if content.startswith(signature):
-            return name
-    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
-        return "webp"
-    if content[4:8] == b"ftyp":
-        return _BRANDS.get(content[8:12])
-    return None
 
 
 def _check_header(image: Image.Image, limits: Limits) -> None:
@@ -292,28 +250,14 @@ def _broken(content: bytes, name: str, error: Exception) -> ImageError:
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, UnidentifiedImageError):
         text = f"the {name} header cannot be read"  # Pillow's text holds a memory address
-    if isinstance(error, EOFError) or "truncated" in text.lower() or _ends_early(content, name):
+    stated = isinstance(error, EOFError) or "truncated" in text.lower()
+    if stated or FORMATS[name].ends_early(content):
         return _truncated(content, name)
     return ImageError("corrupt", text)
 
 
 def _truncated(content: bytes, name: str) -> ImageError:
     return ImageError("truncated", f"the {name} ends too early, after {len(content):,} bytes")
-
-
-def _ends_early(content: bytes, name: str) -> bool:
-    """Whether the format's end marker is missing."""
-    if name == "jpeg":
-        return b"\xff\xd9" not in content[2:]
-    if name == "png":
-        return b"IEND" not in content[-64:]
-    if name == "gif":
-        return b"\x3b" not in content[-8:]
-    if name == "webp":
-        return int.from_bytes(content[4:8], "little") + 8 > len(content)
-    if name == "bmp":
-        return int.from_bytes(content[2:6], "little") > len(content)
-    return False
 
 
 def _png_ends_early(content: bytes) -> bool:

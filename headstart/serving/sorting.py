@@ -11,14 +11,15 @@ from urllib.parse import unquote, urlsplit
 
 from headstart._utils.errors import HeadstartError
 from headstart.images.decode import Limits, sniff
-from headstart.images.formats import EXTENSIONS
+from headstart.images.formats import EXTENSIONS, FORMATS
 from headstart.serving.inputs import Input
 from headstart.serving.results import UNSURE, Answer
 
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 _ANY = re.compile(r"\.[A-Za-z0-9]{1,5}")
-_IMAGES = re.compile(r"\.(jpe?g|jpe|jfif|png|webp|gif|bmp|dib|tiff?)", re.IGNORECASE)
+_KNOWN = "|".join(extension for row in FORMATS.values() for extension in row.extensions)
+_IMAGES = re.compile(rf"\.({_KNOWN})", re.IGNORECASE)
 _LONGEST = 200  # bytes; file systems take 255, and a number and an extension follow
 _MOST = 100_000
 

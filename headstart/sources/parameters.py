@@ -9,10 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from headstart._utils.errors import UnfitError
-from headstart.images.formats import MOST_PIXELS
-from headstart.stage.sections import PositiveInt, Section, Sha256
+from headstart.images.formats import FORMATS, MOST_PIXELS
+from headstart.stage.sections import OneOf, PositiveInt, Section, Sha256
 
-ImageFormat = Literal["jpeg", "png", "webp", "gif", "bmp", "tiff"]
 SPLITS = ("train", "validation", "test")
 
 #: Which sources a key is for, where it is not for all.
@@ -79,7 +78,7 @@ class DownloadParams(Section):
         ]
         | None
     )
-    formats: Annotated[list[ImageFormat], Field(min_length=1)]
+    formats: Annotated[list[Annotated[str, OneOf(FORMATS)]], Field(min_length=1)]
     min_side: PositiveInt
     max_pixels: Annotated[
         PositiveInt,

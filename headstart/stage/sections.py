@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 
 
 class Section(BaseModel):
     """A section of params.yaml: no unknown keys, no coercion, immutable."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Restrict a text to the keys of a table, as ``Literal`` would: ``Annotated[str, OneOf(T)]``.
+
+    Parameters
+    ----------
+    names : collection of str
+    """
+
+    names: Collection[str]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        """Return the schema of the literal, with its errors and its description."""
+        return handler.generate_schema(Literal[tuple(self.names)])
 
 
 PositiveInt = Annotated[int, Field(ge=1)]

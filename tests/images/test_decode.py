@@ -12,10 +12,11 @@ from PIL import Image
 
 from headstart._utils.errors import ImageError
 from headstart.images.decode import Limits, inspect, quiet
-from headstart.images.formats import MOST_PIXELS
+from headstart.images.formats import FORMATS, MOST_PIXELS, detect
 from tests.images import made as make
 
-LIMITS = Limits(formats=("jpeg", "png", "webp", "gif", "bmp", "tiff"), min_side=8)
+LIMITS = Limits(min_side=8)
+KINDS = [row.decoder for row in FORMATS.values()]
 
 
 def reason(content: bytes, limits: Limits = LIMITS) -> str:
@@ -35,6 +36,7 @@ def reason(content: bytes, limits: Limits = LIMITS) -> str:
         ("GIF", "gif", "gif"),
         ("BMP", "bmp", "bmp"),
         ("TIFF", "tiff", "tif"),
+        ("AVIF", "avif", "avif"),
     ],
 )
 def test_every_format_is_told_by_its_content(kind: str, name: str, ext: str) -> None:
@@ -44,9 +46,25 @@ def test_every_format_is_told_by_its_content(kind: str, name: str, ext: str) -> 
     assert reason(make.encoded(make.noise(40, 30), kind), others) == "refused_format"
 
 
+def test_the_table_of_formats_covers_what_the_tests_cover() -> None:
+    for name, row in FORMATS.items():
+        content = make.encoded(make.noise(), row.decoder)
+        assert detect(content) == name
+        assert [other for other in FORMATS.values() if other.magic.match(content)] == [row]
+        assert not row.ends_early(content)
+    assert {row.name for row in FORMATS.values() if not row.accepted} == {"tiff"}
+
+
+def test_an_avif_file_of_a_general_kind_is_told_by_its_compatible_brands() -> None:
+    content = bytearray(make.encoded(make.noise(), "AVIF"))
+    content[8:12] = b"mif1"
+    assert inspect(bytes(content), LIMITS).format == "avif"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "AVIF"])
 @pytest.mark.parametrize("value", range(1, 9))
-def test_width_and_height_are_those_after_turning(value: int) -> None:
-    info = inspect(make.turned(value), LIMITS)
+def test_width_and_height_are_those_after_turning(value: int, kind: str) -> None:
+    info = inspect(make.turned(value, kind), LIMITS)
     assert (info.width, info.height) == ((40, 30) if value < 5 else (30, 40))
 
 
@@ -58,7 +76,10 @@ def test_width_and_height_are_those_after_turning(value: int) -> None:
         (b"\0" * 100, "not_an_image"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "refused_format"),
         (b"8BPS\0\1" + b"\0" * 50, "refused_format"),
-        (b"\0\0\0\x1cftypavif\0\0\0\0", "refused_format"),
+        (b"\0\0\0\x1cftypheic\0\0\0\0", "refused_format"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1heic", "refused_format"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0", "truncated"),
+        (make.encoded(make.noise(200, 200), "AVIF")[:-300], "truncated"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not_an_image"),
         (make.jpeg()[:3], "truncated"),
         (make.jpeg(400, 300)[:900], "truncated"),
@@ -130,6 +151,8 @@ def test_kinds_of_pixels_that_are_accepted() -> None:
         make.animation("GIF"),
         make.animation("WEBP"),
         make.animation("PNG"),
+        make.animation("AVIF"),
+        make.encoded(make.noise().convert("RGBA"), "AVIF"),
     ):
         inspect(content, LIMITS)
 
@@ -172,7 +195,7 @@ def test_overlapping_threads_restore_the_filters() -> None:
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_whatever_the_bytes_only_an_image_error_comes_out(data: st.DataObject) -> None:
-    kind = data.draw(st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]))
+    kind = data.draw(st.sampled_from(KINDS))
     content = bytearray(make.encoded(make.noise(24, 16), kind))
     for _ in range(data.draw(st.integers(0, 6))):
         place = data.draw(st.integers(0, len(content) - 1))

@@ -101,7 +101,7 @@ def test_cmyk_jpeg_shows_the_same_colors() -> None:
     assert far(got, np.full((8, 8, 3), (200, 60, 30), np.uint8)) <= 4
 
 
-@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "AVIF"])
 def test_the_first_frame_of_an_animation(kind: str) -> None:
     got = pixels(make.animation(kind), 6)
     assert far(got, np.full((6, 6, 3), (255, 0, 0), np.uint8)) <= 2

@@ -30,7 +30,7 @@ def opened(content: bytes | None) -> Image.Image:
     return image
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF"])
 def test_an_image_of_a_refused_format_is_shown(kind: str) -> None:
     assert opened(glimpse(scene(kind))).size == (160, 120)
 
@@ -61,7 +61,7 @@ def test_an_image_beyond_the_bounds_is_not_decoded(monkeypatch: pytest.MonkeyPat
     assert glimpse(bytes(bomb)) is None
 
 
-@given(st.binary(max_size=300), st.sampled_from(["JPEG", "PNG", "GIF", "WEBP"]), st.data())
+@given(st.binary(max_size=300), st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "AVIF"]), st.data())
 def test_damage_never_raises(noise: bytes, kind: str, data: st.DataObject) -> None:
     content = bytearray(scene(kind, (40, 30)))
     place = data.draw(st.integers(0, len(content)))

@@ -12,17 +12,25 @@ from __future__ import annotations
 
 from typing import Any
 
+from headstart.images.formats import FORMATS
 from headstart.keras.runtime import tf
+
+
+def _listed(*, decoded: bool) -> str:
+    """Return the image formats that TensorFlow decodes, or that it does not, as words."""
+    *first, last = [row.title for row in FORMATS.values() if row.in_tensorflow == decoded]
+    return f"{', '.join(first)} and {last}" if first else last
+
 
 #: For the people who use an exported model.
 NOT_COVERED = (
     "Orientation is read from the EXIF data of JPEG files alone (not of PNG or WebP)",
-    "TIFF files, animated WebP files and BMP files of less than 24 bits a pixel are refused",
+    f"{_listed(decoded=False)} files, animated WebP files and BMP files below 24 bits are refused",
     "GIF files with transparency, or whose first frame does not fill the canvas, look different",
     "Embedded color profiles are ignored, here as in training",
 )
 
-_SUPPORTED = "JPEG, PNG, WebP, GIF and BMP"
+_SUPPORTED = _listed(decoded=True)
 # Where EXIF stands, it stands at the start; a segment is at most 64 KiB long.
 _EXIF_REACH = 1 << 17
 _JPEG_RATIOS = (1, 2, 4, 8)
