@@ -32,7 +32,7 @@ from headstart.sources.archive import ArchiveSource
 from headstart.sources.embedded import EmbeddedSource
 from headstart.sources.folder import FolderSource
 from headstart.sources.layout import recognize, unwanted
-from headstart.sources.source import Place, Source
+from headstart.sources.source import Assignment, Source
 
 Floats = npt.NDArray[np.float32]
 
@@ -77,8 +77,8 @@ def read(
     paths = [each.path for each in source.entries if not (each.refusal or unwanted(each.path))]
     layout = recognize(paths, None, source.origin)
     places = {path: layout.place(path) for path in paths}
-    wanted = {path: place for path, place in places.items() if isinstance(place, Place)}
-    splits = {place.given_split for place in wanted.values()}
+    wanted = {path: place for path, place in places.items() if isinstance(place, Assignment)}
+    splits = {place.predefined_split for place in wanted.values()}
     scored = "test" if "test" in splits else "validation"
     # By content: an image that stands in both parts is only trained on.
     found: dict[str, tuple[npt.NDArray[np.uint8], str, bool]] = {}
@@ -90,7 +90,7 @@ def read(
         except ImageError:
             continue
         key, place = sha256_bytes(content), wanted[path]
-        tested = place.given_split == scored if layout.splits else uniform(seed, key) < 0.2
+        tested = place.predefined_split == scored if layout.splits else uniform(seed, key) < 0.2
         if key not in found or not tested:
             found[key] = (image, place.label, tested)
     rows = [found[key] for key in sorted(found)]

@@ -1,4 +1,4 @@
-"""Divides the images into train, validation and test by a hash of their content.
+"""Split the images into train, validation and test by a hash of their content.
 
 Adding, renaming or moving an image never moves another one to another split; byte-identical
 images, and images of one group, share a split. The one exception is a class so small that the
@@ -10,7 +10,7 @@ from __future__ import annotations
 from headstart._utils.files import write_json
 from headstart.datasets.manifests import read_images, write_split
 from headstart.datasets.parameters import SplitParams
-from headstart.datasets.splits import divide, measures, report
+from headstart.datasets.splits import split as split_images
 from headstart.stage import command_line
 from headstart.stage.command_line import In, Out
 from headstart.stage.run_statistics import RunStatistics
@@ -24,12 +24,12 @@ def main(
     seed: int,
     run_statistics: RunStatistics,
 ) -> None:
-    """Read the image manifest, divide it, write the split manifest and its counts."""
-    division = divide(read_images(images), split, seed)
+    """Read the image manifest, split it, write the split manifest and its counts."""
+    division = split_images(read_images(images), split, seed)
     write_split(manifest, division.manifest)
-    write_json(metrics, measures(division))
+    write_json(metrics, division.metrics())
     run_statistics.note(images=len(division.manifest))
-    print(report(division))
+    print(division.describe())
 
 
 if __name__ == "__main__":

@@ -170,7 +170,7 @@ def _used(parameters: Any, images: Path) -> pd.DataFrame:
     from headstart.pipeline.estimate import UnknownError
 
     try:
-        manifest = split(read_images(images), parameters.split, parameters.seed)
+        manifest = split(read_images(images), parameters.split, parameters.seed).manifest
     except HeadstartError as error:
         raise UnknownError(f"they cannot be divided: {error}") from error
     return draw(manifest, parameters.sample, parameters.seed)

@@ -106,7 +106,7 @@ def image(
         ("class", row["label"]),
         ("shape", f"({row['height']}, {row['width']}, 3)"),
         ("file", f"{row['format']}, {row['bytes']:,} bytes"),
-        ("split", row.get("split") or row["given_split"] or "not divided yet"),
+        ("split", row.get("split") or row["predefined_split"] or "not divided yet"),
         ("group", row["group"] or "none"),
         ("image_id", row["image_id"]),
     ]

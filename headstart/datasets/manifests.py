@@ -1,7 +1,7 @@
-"""The manifests: one row an image, as CSV that is the same byte for byte for the same content.
+"""The manifests: one row per image, as CSV whose bytes follow from the content.
 
-Rows are sorted by ``path``, which is unique. Byte-identical images keep a row each and share an
-``image_id``; they are stored once.
+Rows are sorted by ``path``, which is unique. Byte-identical images have a row each and share an
+``image_id``; they are stored once. Text is text: "NA" is a name like any other.
 """
 
 from __future__ import annotations
@@ -14,19 +14,18 @@ import pandas as pd
 
 from headstart._utils.errors import CorruptFileError
 from headstart._utils.files import write_text
-from headstart.datasets.csv_table import read_table
 
 SPLITS = ("train", "validation", "test")
 
 #: Column to dtype. ``image_id``: hex sha256 of the file's bytes. ``path``: where the image stood
-#: in its source. ``width``, ``height``: pixels, orientation applied. ``bytes``: length of the file.
-#: ``group``: images of one subject, never divided between splits; "" for none. ``shard``,
-#: ``offset``: where its bytes stand.
+#: in its source. ``predefined_split``: its split there; "" for none. ``width``, ``height``: pixels,
+#: orientation applied. ``bytes``: length of the file. ``group``: images with the same group share a
+#: split; "" for none. ``shard``, ``offset``: where its bytes are stored.
 IMAGES: Mapping[str, str] = {
     "image_id": "str",
     "path": "str",
     "label": "str",
-    "given_split": "str",
+    "predefined_split": "str",
     "width": "int64",
     "height": "int64",
     "format": "str",
@@ -37,26 +36,64 @@ IMAGES: Mapping[str, str] = {
 }
 SPLIT: Mapping[str, str] = {**IMAGES, "split": "str"}
 
-#: Why a file is no image of the data set, and what that means.
+#: Reasons for the rejection of a file, with their meaning.
 REASONS: Mapping[str, str] = {
     "absent": "a table names it, but there is no such file",
-    "bad_name": "its name cannot be written down (not UTF-8, or with control characters)",
-    "bad_row": "a row of a table that cannot be used, or repeats another",
+    "bad_name": "its name cannot be written to a table (not UTF-8, or with control characters)",
+    "bad_row": "a row of a table that is unusable, or repeats another",
     "corrupt": "it cannot be decoded, or its archive says that it is damaged",
     "empty": "it has no bytes",
     "hidden": "a hidden file or folder",
-    "link": "a link; what it points to may lie anywhere",
-    "no_class": "it stands in no class folder, or its source gives it no class or no known split",
+    "link": "a link, which may point anywhere",
+    "no_class": "it is in no class folder, or its source states no class or an unknown split",
     "not_fetched": "its address does not deliver it",
-    "not_an_image": "its content is of no image format, whatever its name says",
-    "refused_format": "an image, but of no accepted format",
+    "not_an_image": "its content is not of an image format, whatever its name says",
+    "refused_format": "an image of a format that is not accepted",
     "special": "a device, a pipe or a socket",
     "too_large": "more pixels or bytes than the parameters allow",
-    "too_small": "fewer pixels than the parameters ask for",
+    "too_small": "fewer pixels than the parameters require",
     "truncated": "it ends too early",
     "unreadable": "it could not be opened",
 }
 REJECTED: Mapping[str, str] = {"path": "str", "reason": "str", "detail": "str"}
+
+
+def read_table(path: Path, columns: Mapping[str, str], what: str, mend: str = "") -> pd.DataFrame:
+    """Read a table whose columns and dtypes are known.
+
+    Parameters
+    ----------
+    path : Path
+    columns : mapping of str to str
+        Column to dtype, in the order of the file.
+    what : str
+        The kind of file, for the message: "a manifest".
+    mend : str
+        How to repair a damaged file, as a sentence; may be empty.
+
+    Raises
+    ------
+    CorruptFileError
+        If it cannot be read, or has other columns.
+    """
+    then = f" {mend}" if mend else ""
+    try:
+        table = pd.read_csv(
+            path,
+            dtype=dict(columns),
+            keep_default_na=False,
+            na_filter=False,
+            encoding="utf-8",
+            lineterminator="\n",
+        )
+    except (ValueError, OSError) as error:
+        raise CorruptFileError(f"{path} cannot be read as {what}: {error}.{then}") from error
+    if list(table.columns) != list(columns):
+        raise CorruptFileError(
+            f"{path}: expected the columns {', '.join(columns)}; "
+            f"got {', '.join(table.columns)}.{then}"
+        )
+    return table
 
 
 def read_images(path: Path) -> pd.DataFrame:
@@ -84,12 +121,12 @@ def write_split(path: Path, images: pd.DataFrame) -> None:
 
 
 def read_rejected(path: Path) -> pd.DataFrame:
-    """Read the table of files that were not taken, with the reason for each."""
+    """Read the table of rejected files, with the reason for each."""
     return read_table(path, REJECTED, "a manifest")
 
 
 def write_rejected(path: Path, rows: pd.DataFrame) -> None:
-    """Write the table of files that were not taken, sorted by path.
+    """Write the table of rejected files, sorted by path.
 
     Raises
     ------
@@ -103,12 +140,12 @@ def write_rejected(path: Path, rows: pd.DataFrame) -> None:
 
 
 def class_names(images: pd.DataFrame) -> list[str]:
-    """The classes in their one order: sorted by code point."""
+    """Return the classes in their order, which is by code point."""
     return sorted(images["label"].unique())
 
 
 def frame(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str]) -> pd.DataFrame:
-    """A data frame of ``rows`` with exactly these columns and dtypes, also when it is empty."""
+    """Return a data frame of ``rows`` with exactly these columns and dtypes, even without rows."""
     table = pd.DataFrame(list(rows), columns=list(columns))
     return table.astype(dict(columns))
 
@@ -116,12 +153,12 @@ def frame(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str]) -> p
 def _checked_images(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     if not table["path"].is_unique:
         twice = table.loc[table["path"].duplicated(), "path"].iloc[0]
-        raise CorruptFileError(f"{path}: the image {twice!r} stands in two rows.")
+        raise CorruptFileError(f"{path}: the image {twice!r} is in two rows.")
     if not table["path"].is_monotonic_increasing:
         raise CorruptFileError(f"{path}: the rows are not sorted by path.")
     bad = table.loc[~table["image_id"].str.fullmatch(r"[0-9a-f]{64}"), "path"]
     if len(bad):
-        raise CorruptFileError(f"{path}: the image_id of {bad.iloc[0]!r} is no sha256.")
+        raise CorruptFileError(f"{path}: the image_id of {bad.iloc[0]!r} is not a SHA-256.")
     return table
 
 

@@ -1,4 +1,4 @@
-"""``split`` and ``sample``: how the images are divided, and which of them are used."""
+"""The sections ``split`` and ``sample``: the shares of the splits, and the images in use."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from headstart.stage.sections import PositiveInt, Section, Share
 
 
 class SplitParams(Section):
-    """How the images are divided."""
+    """How the images are split."""
 
     validation: Share
     test: Share
-    given: Literal["keep", "ignore"]
+    predefined: Literal["keep", "ignore"]
 
     @field_validator("test")
     @classmethod
@@ -24,13 +24,13 @@ class SplitParams(Section):
         if validation + test >= 1:
             raise UnfitError(
                 f"< {1 - validation:g} with `validation: {validation:g}`",
-                "The two must be below 1 together, or nothing is left to train on.",
+                "Their sum must be below 1, or nothing is left to train on.",
             )
         return test
 
 
 class SampleParams(Section):
-    """Images a class; null means all of them. Nothing is copied if both are null."""
+    """Images per class; null means all of them. Nothing is copied if both are null."""
 
     train_per_class: PositiveInt | None
     validation_per_class: PositiveInt | None

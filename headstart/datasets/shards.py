@@ -43,7 +43,7 @@ def shard_name(shard: int) -> str:
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Where an image's data stands: shard, byte offset in its file, length in bytes."""
 
     shard: int
@@ -98,15 +98,15 @@ class ShardWriter:
                 spool.write(content)
         return image_id
 
-    def finish(self) -> dict[str, Place]:
+    def finish(self) -> dict[str, Location]:
         """Write all 64 shards and return the place of every image by its ``image_id``."""
-        places: dict[str, Place] = {}
+        places: dict[str, Location] = {}
         for shard in range(SHARDS):
             places.update(self._write(shard))
         self.close()
         return places
 
-    def _write(self, shard: int) -> dict[str, Place]:
+    def _write(self, shard: int) -> dict[str, Location]:
         places = {}
         known, spool = self._known[shard], self._spools[shard]
         # Images are far below 2 GiB, so no member gets the extra field of zip64.
@@ -119,7 +119,7 @@ class ShardWriter:
                 member.external_attr = _REGULAR_FILE
                 target.writestr(member, spool.read(entry.length))
                 offset = member.header_offset + _LOCAL_HEADER + len(member.filename)
-                places[image_id] = Place(shard, offset, entry.length)
+                places[image_id] = Location(shard, offset, entry.length)
         spool.close()
         (self._waiting / f"{shard:02}").unlink()  # a shard's images lie on the disk twice at most
         return places

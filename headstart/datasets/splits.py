@@ -1,4 +1,4 @@
-"""Divides the images into train, validation and test by a hash of their content.
+"""Split the images into train, validation and test by a hash of their content.
 
 Adding, renaming or moving an image never moves another one to another split; byte-identical
 images, and images of one group, share a split. The one exception is a class so small that the
@@ -13,59 +13,41 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from headstart._utils import tables
+from headstart._utils import seeds
 from headstart._utils.errors import HeadstartError
-from headstart._utils.tables import plain
+from headstart.datasets.division import Division
 from headstart.datasets.manifests import SPLITS, class_names
 from headstart.datasets.parameters import SplitParams
-from headstart.datasets.split_groups import Unit, make_units, unit_names
 
 
 @dataclass(frozen=True)
-class Division:
-    """A divided manifest, and what a person should know about how it came about.
+class SplitGroup:
+    """Images that must share a split: all copies of one image, or all images of a group.
 
     Attributes
     ----------
-    manifest : DataFrame
-        The image manifest with a column ``split``.
-    kept : tuple of str
-        The splits that stand as the source gave them.
-    held_out : str
-        Name that the source gave to the test split ("" if none was given).
-    leaked : int
-        Images that the source has in two splits; all their copies went to train.
-    two_labels : int
-        Images of which byte-identical copies stand under different labels.
-    repaired : dict of str to dict
-        For each class that the hash left without images in a split: units moved, by split.
-    absent : dict of str to list
-        Classes without an image in a given split, by split.
+    name : str
+        The group, or the image's id.
+    u : float
+        A hash of name and seed in [0, 1), which decides the split.
+    labels, predefined : frozenset of str
+        Classes and predefined splits of its images.
     """
 
-    manifest: pd.DataFrame
-    kept: tuple[str, ...]
-    held_out: str
-    leaked: int
-    two_labels: int
-    repaired: Mapping[str, Mapping[str, int]]
-    absent: Mapping[str, Sequence[str]]
+    name: str
+    u: float
+    labels: frozenset[str]
+    predefined: frozenset[str]
 
 
-def split(images: pd.DataFrame, params: SplitParams, seed: int) -> pd.DataFrame:
-    """``images`` with a column ``split``; see :func:`divide`."""
-    return divide(images, params, seed).manifest
-
-
-def divide(images: pd.DataFrame, params: SplitParams, seed: int) -> Division:
+def split(images: pd.DataFrame, params: SplitParams, seed: int) -> Division:
     """Assign every image to a split.
 
-    A unit's place ``u`` in [0, 1) is a hash of its name and the seed: below ``test`` it belongs to
-    test, below ``test + validation`` to validation, else to train. With ``given: keep``, a split
-    that the source gives stands, and only those that it does not give are cut, by the same
-    places, from the images that are given as train or not at all. A source with one held-out
-    part under the name "validation" has its test split there: what chooses the model must not be
-    what judges it.
+    A group's hash ``u`` is in [0, 1): below ``test`` the group belongs to test, below
+    ``test + validation`` to validation, else to train. With ``predefined: keep``, the splits that
+    the source defines are kept, and only the others are taken, by the same hash, from the images
+    that are predefined as train or not at all. If the source has one held-out part under the name
+    "validation", it becomes the test split: the images that choose the model must not judge it.
 
     Parameters
     ----------
@@ -77,149 +59,186 @@ def divide(images: pd.DataFrame, params: SplitParams, seed: int) -> Division:
     Raises
     ------
     HeadstartError
-        If there are no images, or a class has too few to be in every split that is cut.
+        If there are no images, or a class has too few to be in every split that is taken.
     """
     if images.empty:
-        raise HeadstartError("There are no images to divide: the image manifest has no rows.")
-    given, held_out = _given(images, params)
-    names = unit_names(images)
-    units = make_units(names, images["label"], given, seed)
-    kept = tuple(name for name in SPLITS[1:] if (given == name).any())
-    places = _intervals(params, kept)
-    assigned = {unit.name: _place(unit, places) for unit in units}
-    free = [unit for unit in units if unit.given <= {"train"}]
-    _refuse_small_classes(units, free, places, kept)
-    repaired = _repair(units, free, assigned, places)
+        raise HeadstartError("There are no images to split: the image manifest has no rows.")
+    predefined, held_out = _predefined(images, params)
+    names = group_names(images)
+    groups = _groups(names, images["label"], predefined, seed)
+    kept = tuple(name for name in SPLITS[1:] if (predefined == name).any())
+    intervals = _intervals(params, kept)
+    assigned = {group.name: _split_of(group, intervals) for group in groups}
+    free = [group for group in groups if group.predefined <= {"train"}]
+    _refuse_small_classes(groups, free, intervals, kept)
+    repaired = _repair(groups, free, assigned, intervals)
     manifest = images.assign(split=names.map(assigned).astype("str"))
-    labels_of = images.groupby("image_id")["label"].nunique()
+    labels = images.groupby("image_id")["label"].nunique()
+    several = {group.name for group in groups if len(group.predefined) > 1}
     return Division(
         manifest=manifest,
-        kept=("train", *kept) if (given == "train").any() and len(kept) == 2 else kept,
+        kept=("train", *kept) if (predefined == "train").any() and len(kept) == 2 else kept,
         held_out=held_out,
-        leaked=_leaked(images, names, units),
-        two_labels=int((labels_of > 1).sum()),
+        leaked=int(images.loc[names.isin(several), "image_id"].nunique()),
+        two_labels=int((labels > 1).sum()),
         repaired=repaired,
         absent=_absent(manifest, kept),
     )
 
 
-def _given(images: pd.DataFrame, params: SplitParams) -> tuple[pd.Series[str], str]:
-    """The given splits as they are used ("" for none), and the source's name for its test part."""
-    given = images["given_split"]
-    if params.given == "ignore":
+def group_names(images: pd.DataFrame) -> pd.Series[str]:
+    """Return for each row the name of its split group: the group, else the image.
+
+    Where copies of one image are in several groups (or in one and in none), all of these are one
+    split group, named by the first.
+    """
+    grouped = images.loc[images["group"] != "", ["image_id", "group"]].drop_duplicates()
+    parent: dict[str, str] = {}
+
+    def root(group: str) -> str:
+        while (above := parent.setdefault(group, group)) != group:
+            group = above
+        return group
+
+    group_of: dict[str, str] = {}
+    for image_id, group in grouped.itertuples(index=False):
+        one, other = root(group), root(group_of.setdefault(image_id, group))
+        parent[max(one, other)] = min(one, other)
+    names = {image_id: root(group) for image_id, group in group_of.items()}
+    return images["image_id"].map(lambda image_id: names.get(image_id, image_id)).astype("str")
+
+
+def _groups(
+    names: pd.Series[str], labels: pd.Series[str], predefined: pd.Series[str], seed: int
+) -> list[SplitGroup]:
+    """Return the split groups of a manifest, sorted by name."""
+    labels_of: dict[str, set[str]] = defaultdict(set)
+    predefined_of: dict[str, set[str]] = defaultdict(set)
+    for name, label, part in zip(names, labels, predefined, strict=True):
+        labels_of[name].add(label)
+        predefined_of[name].add(part)
+    return [
+        SplitGroup(
+            name=name,
+            u=seeds.uniform(seed, "split", name),
+            labels=frozenset(labels_of[name]),
+            predefined=frozenset(predefined_of[name] - {""}),
+        )
+        for name in sorted(labels_of)
+    ]
+
+
+def _predefined(images: pd.DataFrame, params: SplitParams) -> tuple[pd.Series[str], str]:
+    """Return the predefined splits to keep ("" for none), and the source's name for test."""
+    predefined = images["predefined_split"]
+    if params.predefined == "ignore":
         return pd.Series("", index=images.index, dtype="str"), ""
-    if (given == "test").any():
-        return given, "test"
-    if (given == "validation").any():
-        return given.replace("validation", "test"), "validation"
-    return given, ""
+    if (predefined == "test").any():
+        return predefined, "test"
+    if (predefined == "validation").any():
+        return predefined.replace("validation", "test"), "validation"
+    return predefined, ""
 
 
 def _intervals(params: SplitParams, kept: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """The places of each split that is cut; train takes every place that is left."""
+    """Return the interval of ``u`` of each split that is taken; train has all that is left."""
     low, high = params.test, params.test + params.validation
-    cut = {"test": (0.0, low), "validation": (low, high)}
-    cut = {name: bounds for name, bounds in cut.items() if name not in kept}
-    bounds = [end for pair in cut.values() for end in pair]
-    if not cut:
+    taken = {"test": (0.0, low), "validation": (low, high)}
+    taken = {name: bounds for name, bounds in taken.items() if name not in kept}
+    if not taken:
         return {"train": (0.0, 1.0)}
-    # With the test split given, validation is cut from the middle and train lies on both sides;
-    # its upper side is as near as any for a repair.
-    return {**cut, "train": (max(bounds), 1.0)}
+    # With a predefined test split, validation lies in the middle and train on both sides; its
+    # upper side is as near as any for a repair.
+    return {**taken, "train": (max(end for _, end in taken.values()), 1.0)}
 
 
-def _place(unit: Unit, places: Mapping[str, tuple[float, float]]) -> str:
-    if len(unit.given) > 1:
-        # In two given splits: out of what judges and chooses, so that these stay clean.
+def _split_of(group: SplitGroup, intervals: Mapping[str, tuple[float, float]]) -> str:
+    if len(group.predefined) > 1:
+        # Out of the splits that judge and choose, so that these stay clean.
         return "train"
-    held_out = unit.given - {"train"}
+    held_out = group.predefined - {"train"}
     if held_out:
         return next(iter(held_out))
-    for name, (low, high) in places.items():
-        if low <= unit.u < high:
-            return name
-    return "train"
+    inside = (name for name, (low, high) in intervals.items() if low <= group.u < high)
+    return next(inside, "train")
 
 
 def _refuse_small_classes(
-    units: Iterable[Unit],
-    free: Iterable[Unit],
-    places: Mapping[str, tuple[float, float]],
+    groups: Iterable[SplitGroup],
+    free: Iterable[SplitGroup],
+    intervals: Mapping[str, tuple[float, float]],
     kept: Sequence[str],
 ) -> None:
-    """Stop if a class has fewer units than there are splits to cut."""
-    needed = len(places)
-    counts = Counter(label for unit in free for label in unit.labels)
-    # One that leaks stays in train, and so fills that split and no other.
-    counts.update({label for unit in units if len(unit.given) > 1 for label in unit.labels})
-    every = {label for unit in units for label in unit.labels}
+    """Stop if a class has fewer split groups than there are splits to take."""
+    needed = len(intervals)
+    counts = Counter(label for group in free for label in group.labels)
+    # A group in several predefined splits stays in train, and so fills that split and no other.
+    counts.update(
+        {label for group in groups if len(group.predefined) > 1 for label in group.labels}
+    )
+    every = {label for group in groups for label in group.labels}
     small = {label: counts[label] for label in sorted(every) if counts[label] < needed}
     if not small:
         return
     shown = ", ".join(f"{label!r} ({count})" for label, count in list(small.items())[:10])
     more = f" and {len(small) - 10} more" if len(small) > 10 else ""
-    left = " outside of the given " + " and ".join(kept) if kept else ""
-    ways = "add images, join it with another class, or take its folder out of the source"
+    outside = f" outside of the predefined {' and '.join(kept)}" if kept else ""
     raise HeadstartError(
-        f"Too few different images{left} in {shown}{more}. Every class needs {needed} or more, "
-        f"one for each of {', '.join(name for name in SPLITS if name in places)} (copies of a "
-        f"image, and images of one group, count once). Nothing was divided. To go on: {ways}"
-        + ("; or divide anew with `split.given: ignore`." if kept else ".")
+        f"Too few different images{outside} in {shown}{more}. Every class needs {needed} or more, "
+        f"one for each of {', '.join(name for name in SPLITS if name in intervals)} (copies of an "
+        "image, and images of one group, count once). Nothing was split. To go on: add images, "
+        "merge the class with another one, or remove its folder from the source"
+        + ("; or split anew with `split.predefined: ignore`." if kept else ".")
     )
 
 
 def _repair(
-    units: Sequence[Unit],
-    free: Sequence[Unit],
+    groups: Sequence[SplitGroup],
+    free: Sequence[SplitGroup],
     assigned: dict[str, str],
-    places: Mapping[str, tuple[float, float]],
+    intervals: Mapping[str, tuple[float, float]],
 ) -> dict[str, dict[str, int]]:
     """Fill the splits that the hash left empty in a class; changes ``assigned``."""
-    counts = Counter((label, assigned[unit.name]) for unit in units for label in unit.labels)
-    members: dict[str, list[Unit]] = defaultdict(list)
-    for unit in free:
-        for label in unit.labels:
-            members[label].append(unit)
+    counts = Counter((label, assigned[group.name]) for group in groups for label in group.labels)
+    members: dict[str, list[SplitGroup]] = defaultdict(list)
+    for group in free:
+        for label in group.labels:
+            members[label].append(group)
     repaired: dict[str, dict[str, int]] = {}
     for label in sorted(members):
-        for name, bounds in places.items():
+        for name, bounds in intervals.items():
             if counts[label, name]:
                 continue
-            unit = _nearest(label, members[label], bounds, assigned, counts)
-            for each in unit.labels:
-                counts[each, assigned[unit.name]] -= 1
+            group = _nearest(label, members[label], bounds, assigned, counts)
+            for each in group.labels:
+                counts[each, assigned[group.name]] -= 1
                 counts[each, name] += 1
-            assigned[unit.name] = name
+            assigned[group.name] = name
             repaired.setdefault(label, {})[name] = 1
     return repaired
 
 
 def _nearest(
     label: str,
-    members: Iterable[Unit],
+    members: Iterable[SplitGroup],
     bounds: tuple[float, float],
     assigned: Mapping[str, str],
     counts: Mapping[tuple[str, str], int],
-) -> Unit:
-    """The unit nearest to an interval whose move empties no split of any of its classes."""
+) -> SplitGroup:
+    """Return the group nearest to an interval whose move empties no split of its classes."""
     low, high = bounds
     movable = [
-        (len(unit.labels) > 1, max(low - unit.u, unit.u - high), unit.name, unit)
-        for unit in members
-        if all(counts[each, assigned[unit.name]] > 1 for each in unit.labels)
+        (len(group.labels) > 1, max(low - group.u, group.u - high), group.name, group)
+        for group in members
+        if all(counts[each, assigned[group.name]] > 1 for each in group.labels)
     ]
     if not movable:
         raise HeadstartError(
-            f"The class {label!r} cannot be in every split: its images are tied to those of "
-            "other classes (copies under two labels, or groups over several classes). Nothing was "
-            "divided. Remove the copies from all classes but one, or add images to it."
+            f"The class {label!r} cannot be in every split: its images are tied to those of other "
+            "classes (copies under two labels, or groups over several classes). Nothing was split. "
+            "Remove the copies from all classes but one, or add images to it."
         )
     return min(movable, key=lambda entry: entry[:3])[3]
-
-
-def _leaked(images: pd.DataFrame, names: pd.Series[str], units: Iterable[Unit]) -> int:
-    leaking = {unit.name for unit in units if len(unit.given) > 1}
-    return int(images.loc[names.isin(leaking), "image_id"].nunique())
 
 
 def _absent(manifest: pd.DataFrame, kept: Iterable[str]) -> dict[str, list[str]]:
@@ -227,75 +246,3 @@ def _absent(manifest: pd.DataFrame, kept: Iterable[str]) -> dict[str, list[str]]
     found = {name: set(manifest.loc[manifest["split"] == name, "label"]) for name in kept}
     missing = {name: [label for label in every if label not in found[name]] for name in kept}
     return {name: labels for name, labels in missing.items() if labels}
-
-
-def counts(manifest: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Rows by split and class, zeros included."""
-    labels = class_names(manifest)
-    table = Counter(zip(manifest["split"], manifest["label"], strict=True))
-    return {name: {label: table[name, label] for label in labels} for name in SPLITS}
-
-
-def measures(division: Division) -> dict[str, object]:
-    """The division in numbers, for the metrics file."""
-    by_class = counts(division.manifest)
-    return {
-        "images": {name: sum(of.values()) for name, of in by_class.items()},
-        # A list, which DVC's tables of metrics leave out: three columns a class would fill them.
-        "classes": [
-            {"label": label, **{name: of[label] for name, of in by_class.items()}}
-            for label in class_names(division.manifest)
-        ],
-        "given_kept": list(division.kept),
-        "held_out_given_as": division.held_out,
-        "leaked_given": division.leaked,
-        "under_two_labels": division.two_labels,
-        "repaired": [{"label": label, **of} for label, of in division.repaired.items()],
-        "absent_from_given": {name: list(labels) for name, labels in division.absent.items()},
-    }
-
-
-def report(division: Division) -> str:
-    """The division for a terminal: a line for each class (20 at most), and the notes."""
-    by_class = counts(division.manifest)
-    labels = class_names(division.manifest)
-    shown = labels if len(labels) <= 20 else labels[:19]
-    blocks = [(label, [label]) for label in shown]
-    if len(shown) < len(labels):
-        blocks.append((f"{len(labels) - len(shown)} more classes", labels[len(shown) :]))
-    blocks.append(("all", labels))
-    rows = [
-        (title, *(f"{sum(by_class[name][label] for label in of):,}" for name in SPLITS))
-        for title, of in blocks
-    ]
-    return "\n".join([tables.columns([("", *SPLITS), *rows], "lrrr"), *_notes(division)])
-
-
-def _notes(division: Division) -> list[str]:
-    notes = []
-    if division.kept:
-        notes.append(f"Kept as the source gives them: {', '.join(division.kept)}.")
-    if division.held_out == "validation":
-        notes.append(
-            "The source's held-out part is called validation; it is the test split here, and a "
-            "validation split was cut from train, so that what chooses the model does not judge it."
-        )
-    if division.leaked:
-        notes.append(
-            f"Images in more than one given split: {division.leaked:,}; all their copies went to "
-            "train."
-        )
-    if division.two_labels:
-        notes.append(
-            f"Images under more than one label, byte for byte: {division.two_labels:,}; all but "
-            "one of the labels must be wrong."
-        )
-    notes += [
-        f"Class {plain(label)}: the hash left {' and '.join(of)} empty; the nearest image moved."
-        for label, of in division.repaired.items()
-    ]
-    notes += [
-        f"No image in the given {name} of: {', '.join(map(plain, labels))}."
-        for name, labels in division.absent.items()
-    ]
-    return notes

@@ -23,8 +23,7 @@ import pandas as pd
 
 from headstart._utils.errors import CorruptFileError, HeadstartError
 from headstart._utils.files import atomic_folder, sha256_file, write_json, write_text
-from headstart.datasets.csv_table import read_table
-from headstart.datasets.manifests import SPLITS
+from headstart.datasets.manifests import SPLITS, read_table
 from headstart.features.header import (
     BACKBONE,
     FORMAT,

@@ -14,8 +14,7 @@ import pandas as pd
 from headstart._utils.files import read_json
 from headstart._utils.machine import cores
 from headstart.backbones.record import BackboneRecord, read_backbone
-from headstart.datasets.csv_table import read_table
-from headstart.datasets.manifests import read_rejected, read_split
+from headstart.datasets.manifests import read_rejected, read_split, read_table
 from headstart.evaluation.environment import ENVIRONMENT
 from headstart.evaluation.passes import TABLE, passes_table
 from headstart.evaluation.predictions import Predictions, read_predictions

@@ -22,7 +22,7 @@ from headstart.datasets.manifests import (
     SPLITS,
     frame,
 )
-from headstart.datasets.shards import Place
+from headstart.datasets.shards import Location
 from headstart.sources.archive import ArchiveSource
 from headstart.sources.embedded import EmbeddedSource
 from headstart.sources.fetched import fetch_archive
@@ -105,14 +105,14 @@ _OPENERS: Mapping[str, Callable[[DownloadParams, Path], Source]] = {
 }
 
 
-def table(taken: Sequence[Taken], places: Mapping[str, Place]) -> pd.DataFrame:
+def table(taken: Sequence[Taken], places: Mapping[str, Location]) -> pd.DataFrame:
     """The image manifest of the kept images."""
     rows = [
         {
             "image_id": image.image_id,
             "path": image.path,
             "label": image.place.label,
-            "given_split": image.place.given_split,
+            "predefined_split": image.place.predefined_split,
             "width": image.info.width,
             "height": image.info.height,
             "format": image.info.format,
@@ -140,7 +140,7 @@ def conflicts(taken: Sequence[Taken]) -> dict[str, list[Taken]]:
 
 def measures(taken: Sequence[Taken], aside: Sequence[Aside]) -> dict[str, Any]:
     """The counts that the metrics record; ``files = kept + rejected``."""
-    splits = Counter(image.place.given_split for image in taken)
+    splits = Counter(image.place.predefined_split for image in taken)
     labels = Counter(image.place.label for image in taken)
     return {
         "files": len(taken) + len(aside),
@@ -151,7 +151,7 @@ def measures(taken: Sequence[Taken], aside: Sequence[Aside]) -> dict[str, Any]:
         "classes": [{"label": label, "images": labels[label]} for label in sorted(labels)],
         "duplicates": len(taken) - len({image.image_id for image in taken}),
         "label_conflicts": len(conflicts(taken)),
-        "given_splits": {name: splits[name] for name in SPLITS if splits[name]},
+        "predefined_splits": {name: splits[name] for name in SPLITS if splits[name]},
         "bytes": sum(image.bytes for image in taken),
     }
 
@@ -177,8 +177,8 @@ def report(counts: Mapping[str, Any], taken: Sequence[Taken], aside: Sequence[As
 def _grid(taken: Sequence[Taken], counts: Mapping[str, Any]) -> list[str]:
     """Images a class, by split where the source is divided."""
     most = 30
-    columns = list(counts["given_splits"])
-    cells = Counter((image.place.label, image.place.given_split) for image in taken)
+    columns = list(counts["predefined_splits"])
+    cells = Counter((image.place.label, image.place.predefined_split) for image in taken)
     width = max((len(row["label"]) for row in counts["classes"]), default=0)
     lines = []
     for row in counts["classes"][:most]:

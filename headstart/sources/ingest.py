@@ -15,7 +15,7 @@ from headstart.images.decode import ImageInfo, Limits, inspect
 from headstart.images.thumbnail_folder import Album
 from headstart.images.thumbnails import glimpse
 from headstart.sources.layout import recognize, unwanted
-from headstart.sources.source import Arrangement, Entry, Place, Source
+from headstart.sources.source import Arrangement, Assignment, Entry, Source
 
 _WINDOW_BYTES = 128 << 20  # of images that wait for a thread; one bigger image is let through
 _WINDOW_FILES = 256
@@ -26,7 +26,7 @@ class Taken:
     """An image that was kept."""
 
     path: str
-    place: Place
+    place: Assignment
     image_id: str
     info: ImageInfo
     bytes: int
@@ -50,7 +50,7 @@ class Plan:
     """
 
     layout: Arrangement
-    places: Mapping[str, Place]
+    places: Mapping[str, Assignment]
     aside: tuple[Aside, ...]
     bytes: int
 
@@ -86,11 +86,11 @@ def plan(
     layout = source.arrangement or recognize(
         (entry.path for entry in open_entries), root, source.origin, splits
     )
-    places: dict[str, Place] = {}
+    places: dict[str, Assignment] = {}
     total = 0
     for entry in open_entries:
         place = layout.place(entry.path)
-        if not isinstance(place, Place):
+        if not isinstance(place, Assignment):
             aside.append(Aside(entry.path, *place))
         elif entry.size > limits.max_bytes:
             detail = f"{entry.size:,} bytes; at most {limits.max_bytes:,} are accepted"

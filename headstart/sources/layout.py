@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from headstart._utils.errors import SourceError
-from headstart.sources.source import Place, label_of
+from headstart.sources.source import Assignment, label_of
 
 #: Names of splits, in lower case, and the split that they mean.
 SPLIT_NAMES: Mapping[str, str] = {
@@ -67,7 +67,7 @@ class Layout:
     classes: frozenset[str]
     beside: tuple[str, ...] = ()
 
-    def place(self, path: str) -> Place | tuple[str, str]:
+    def place(self, path: str) -> Assignment | tuple[str, str]:
         """The class and split of a file, or reason and detail why it has none."""
         prefix = f"{self.root}/" if self.root else ""
         if not path.startswith(prefix):
@@ -84,7 +84,7 @@ class Layout:
             return "no_class", "it stands in no class folder"
         if name not in self.classes:
             return "no_class", f"the folder {name} holds no image"
-        return Place(label_of(name), split)
+        return Assignment(label_of(name), split)
 
     def describe(self) -> str:
         """What was recognized, and how to overrule it."""

@@ -31,18 +31,18 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Assignment:
     """What a source says of a file: its class, its split or "", its group or ""."""
 
     label: str
-    given_split: str
+    predefined_split: str
     group: str = ""
 
 
 class Arrangement(Protocol):
     """Which class and split each file of a source belongs to."""
 
-    def place(self, path: str) -> Place | tuple[str, str]:
+    def place(self, path: str) -> Assignment | tuple[str, str]:
         """The place of a file, or reason and detail why it has none."""
 
     def describe(self) -> str:

@@ -21,7 +21,7 @@ from headstart.downloads.client import RetryPolicy
 from headstart.sources.fetched import Address, fetch_images
 from headstart.sources.folder import FolderSource
 from headstart.sources.layout import split_of
-from headstart.sources.source import Arrangement, Entry, Place, label_of
+from headstart.sources.source import Arrangement, Assignment, Entry, label_of
 from headstart.sources.table_file import Columns, read_columns
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class _Row:
     """A usable row: where the image is, and what the table says of it."""
 
     number: int
-    place: Place
+    place: Assignment
     path: str = ""
     address: Address | None = None
 
@@ -162,7 +162,7 @@ class TableSource:
         group = cells.get("group", "")
         if fault := name_fault(group):
             raise _Unusable(f"its group: {fault}")
-        place = Place(label, self._split(cells.get("split", "")), group)
+        place = Assignment(label, self._split(cells.get("split", "")), group)
         if path := cells.get("path", ""):
             return _Row(number, place, path=self._path(path))
         if url := cells.get("url", ""):
@@ -231,7 +231,7 @@ class _Told:
     rows: Mapping[str, _Row]
     total: int
 
-    def place(self, path: str) -> Place | tuple[str, str]:
+    def place(self, path: str) -> Assignment | tuple[str, str]:
         """The place that its row names."""
         return self.rows[path].place
 
@@ -242,7 +242,7 @@ class _Told:
         named = ", ".join(labels[:8]) + (", …" if len(labels) > 8 else "")
         said = f"Read {self.total:,} rows of {self.table}: {len(labels)} classes ({named})"
         said += f" from the column {self.columns.label!r}"
-        splits = Counter(place.given_split or "no split" for place in places)
+        splits = Counter(place.predefined_split or "no split" for place in places)
         if self.columns.split is not None:
             counts = ", ".join(f"{count:,} {name}" for name, count in sorted(splits.items()))
             said += f"; from {self.columns.split!r}: {counts}"

@@ -21,7 +21,7 @@ from headstart._utils.names import name_fault, shown
 from headstart.images.png import canonical_png
 from headstart.sources.layout import split_of
 from headstart.sources.records import read_records
-from headstart.sources.source import Arrangement, Entry, Place, label_of
+from headstart.sources.source import Arrangement, Assignment, Entry, label_of
 from headstart.sources.tfds_prepared import Features, chosen, find_prepared, opened, partly
 
 _MOST_EXAMPLES = 2_000_000
@@ -33,7 +33,7 @@ class _Split:
 
     name: str
     meaning: str | None
-    places: dict[str, Place] = field(default_factory=dict)
+    places: dict[str, Assignment] = field(default_factory=dict)
 
 
 class TfdsSource:
@@ -131,13 +131,13 @@ class TfdsSource:
             image = example[self._image]
             size = len(image) if isinstance(image, bytes) else int(image.nbytes)
             place = self._place(split, example)
-            if isinstance(place, Place):
+            if isinstance(place, Assignment):
                 split.places[path] = place
                 yield Entry(path, size)
             else:
                 yield Entry(path, size, place)
 
-    def _place(self, split: _Split, example: Mapping[str, Any]) -> Place | tuple[str, str]:
+    def _place(self, split: _Split, example: Mapping[str, Any]) -> Assignment | tuple[str, str]:
         feature, value = self._builder.info.features[self._label], example[self._label]
         if isinstance(value, bytes):
             label = value.decode("utf-8", "surrogateescape")
@@ -153,7 +153,7 @@ class TfdsSource:
             group = told.decode("utf-8", "replace") if isinstance(told, bytes) else str(told)
             if fault := name_fault(group):
                 return "bad_name", f"its group {shown(group)!r}: {fault}"
-        return Place(label_of(label), split.meaning or "", group)
+        return Assignment(label_of(label), split.meaning or "", group)
 
     def _examples(self, split: _Split, names: set[str]) -> Iterator[tuple[str, Any]]:
         """Path and decoded features of each example; None for one that is too large."""
@@ -211,7 +211,7 @@ class _Told:
     label: str
     splits: Sequence[_Split]
 
-    def place(self, path: str) -> Place | tuple[str, str]:
+    def place(self, path: str) -> Assignment | tuple[str, str]:
         """The place of an example."""
         name = path.rpartition("/")[0]
         return next(split for split in self.splits if split.name == name).places[path]

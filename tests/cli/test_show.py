@@ -28,7 +28,7 @@ from tools.contract import declared
 PARAMS = {
     "seed": 7,
     "download": {"source": "folder", "location": "data/raw"},
-    "split": {"validation": 0.2, "test": 0.3, "given": "keep"},
+    "split": {"validation": 0.2, "test": 0.3, "predefined": "keep"},
     "sample": {"train_per_class": 3, "validation_per_class": 1},
     "backbone": {"image_size": 48},
     "train_head": {"batch_size": 8},

@@ -16,7 +16,7 @@ class Image(NamedTuple):
 
     content: int
     label: str
-    given: str = ""
+    predefined: str = ""
     group: str = ""
     path: str | None = None
 
@@ -32,7 +32,7 @@ def manifest(images: Sequence[Image]) -> pd.DataFrame:
             "image_id": image_id(image.content),
             "path": image.path or f"{image.label}/{number:06}.png",
             "label": image.label,
-            "given_split": image.given,
+            "predefined_split": image.predefined,
             "width": 8,
             "height": 8,
             "format": "png",

@@ -17,7 +17,7 @@ from headstart._utils.errors import CorruptFileError
 from headstart.datasets import shards
 from headstart.datasets.shards import (
     SHARDS,
-    Place,
+    Location,
     ShardReader,
     ShardWriter,
     shard_name,
@@ -32,7 +32,7 @@ images = st.lists(
 )
 
 
-def written(folder: Path, contents: Sequence[tuple[bytes, str]]) -> dict[str, Place]:
+def written(folder: Path, contents: Sequence[tuple[bytes, str]]) -> dict[str, Location]:
     folder.mkdir(parents=True)
     with ShardWriter(folder) as writer:
         for content, ext in contents:

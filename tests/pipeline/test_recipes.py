@@ -106,8 +106,8 @@ def test_a_value_and_a_part_of_it_cannot_both_be_set(entries: list[str]) -> None
 
 
 def test_a_section_may_be_set_at_once_and_its_keys_besides() -> None:
-    entries = ["split={validation: 0.2}", "split.test=0.3", "split={given: keep}"]
-    expected = {"split": {"validation": 0.2, "test": 0.3, "given": "keep"}}
+    entries = ["split={validation: 0.2}", "split.test=0.3", "split={predefined: keep}"]
+    expected = {"split": {"validation": 0.2, "test": 0.3, "predefined": "keep"}}
     assert recipes.parse_assignments(entries) == expected
     assert recipes.parse_assignments(["seed=1", "seed=2"]) == {"seed": 2}
 

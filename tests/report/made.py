@@ -120,7 +120,7 @@ def _images(files: Files, plan: Plan) -> pd.DataFrame:
                             "image_id": image_id,
                             "path": f"data/{label}/{number:05}.png",
                             "label": label,
-                            "given_split": "",
+                            "predefined_split": "",
                             "width": plan.side[0],
                             "height": plan.side[1],
                             "format": "png",

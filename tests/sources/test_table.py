@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from headstart._utils.errors import ImageError, SourceError
 from headstart.downloads.client import RetryPolicy
-from headstart.sources.source import Place
+from headstart.sources.source import Assignment
 from headstart.sources.table import TableSource
 from headstart.sources.table_file import Columns
 from tests.downloads.server import Request, serving
@@ -44,12 +44,12 @@ def opened(folder: Path, columns: Columns = COLUMNS, **options: Any) -> TableSou
     return TableSource(folder, options.pop("table"), columns, **options)
 
 
-def places(source: TableSource) -> dict[str, Place]:
+def places(source: TableSource) -> dict[str, Assignment]:
     found = {}
     for entry in source.entries:
         if entry.refusal is None:
             place = source.arrangement.place(entry.path)
-            assert isinstance(place, Place)
+            assert isinstance(place, Assignment)
             found[entry.path] = place
     return found
 
@@ -71,9 +71,9 @@ def test_classes_splits_and_groups(folder: Path) -> None:
     )
     source = opened(folder, Columns("kind", "file", split="part", group="animal"))
     assert places(source) == {
-        "images/0.jpg": Place("cat", "train", "a"),
-        "images/1.jpg": Place("dog", "test", "b"),
-        "images/2.jpg": Place("NA", "", ""),
+        "images/0.jpg": Assignment("cat", "train", "a"),
+        "images/1.jpg": Assignment("dog", "test", "b"),
+        "images/2.jpg": Assignment("NA", "", ""),
     }
     contents = dict(source.contents({"images/1.jpg", "images/2.jpg"}))
     assert contents == {f"images/{n}.jpg": make.jpeg(seed=n) for n in (1, 2)}
@@ -88,13 +88,13 @@ def test_the_users_names_of_splits(folder: Path) -> None:
     write(folder / "images", rows)
     columns = Columns("kind", "file", split="fold")
     source = opened(folder, columns, table="images/labels.csv", splits={"1": "train", "2": "test"})
-    assert [place.given_split for place in places(source).values()] == ["train", "test"]
+    assert [place.predefined_split for place in places(source).values()] == ["train", "test"]
     assert refusals(source) == {
         "images/labels.csv:3": "bad_row: row 3: its split is '3', which `download.splits` does "
         "not name"
     }
     whole = opened(folder, columns, table="images/labels.csv", splits={})
-    assert {place.given_split for place in places(whole).values()} == {""}
+    assert {place.predefined_split for place in places(whole).values()} == {""}
 
 
 BAD_ROWS = [
@@ -140,7 +140,7 @@ def test_an_image_that_stands_twice(folder: Path) -> None:
     rows = [("images/0.jpg", "cat"), ("./images/0.jpg", "cat"), ("images/0.jpg", "dog")]
     write(folder, [("file", "kind"), *rows])
     source = opened(folder)
-    assert places(source) == {"images/0.jpg": Place("cat", "")}
+    assert places(source) == {"images/0.jpg": Assignment("cat", "")}
     refused = refusals(source)
     assert refused["labels.csv:2"] == "bad_row: row 2: it repeats images/0.jpg of row 1"
     assert refused["labels.csv:3"].endswith("of row 1, and says something else of it")
@@ -152,7 +152,7 @@ def test_blank_lines_and_quotes_keep_the_numbers(folder: Path) -> None:
         encoding="utf-8",
     )
     source = opened(folder)
-    assert places(source) == {"images/0.jpg": Place("cat, black", "")}
+    assert places(source) == {"images/0.jpg": Assignment("cat, black", "")}
     assert set(refusals(source)) == {"labels.csv:2", "images/9.jpg"}
     assert refusals(source)["images/9.jpg"].startswith("absent: row 3")
 
@@ -180,8 +180,8 @@ def test_every_kind_of_file_says_the_same(folder: Path, kind: str) -> None:
         write(folder, rows, f"labels{kind}")
     source = opened(folder, table=f"labels{kind}")
     assert places(source) == {
-        "images/0.jpg": Place("1", ""),
-        "images/1.jpg": Place("22", ""),
+        "images/0.jpg": Assignment("1", ""),
+        "images/1.jpg": Assignment("22", ""),
     }
 
 
@@ -197,7 +197,7 @@ def test_parquet_with_gaps_categories_and_fractions(folder: Path) -> None:
     )
     table.to_parquet(folder / "labels.parquet")
     source = opened(folder, Columns("kind", "file", group="age"), table="labels.parquet")
-    assert places(source) == {"images/0.jpg": Place("cat", "", "3")}
+    assert places(source) == {"images/0.jpg": Assignment("cat", "", "3")}
     assert set(refusals(source)) == {"labels.parquet:2", "labels.parquet:3"}
     with pytest.raises(SourceError, match="'score' holds double"):
         opened(folder, Columns("score", "file"), table="labels.parquet")
@@ -312,7 +312,7 @@ def test_images_by_address(
     digest = hashlib.sha256(make.jpeg(seed=7)).hexdigest()
     rows = [("a.jpg", "cat", digest), ("b.jpg", "dog", ""), ("c.jpg", "dog", digest.upper())]
     source = remote(folder, url, *rows)
-    assert places(source) == {f"{url}/{name}": Place(kind, "") for name, kind, _ in rows}
+    assert places(source) == {f"{url}/{name}": Assignment(kind, "") for name, kind, _ in rows}
     contents = dict(source.contents({entry.path for entry in source.entries}))
     assert set(contents.values()) == {make.jpeg(seed=7)}
     assert {entry.size for entry in source.entries} == {len(make.jpeg(seed=7))}

@@ -16,7 +16,7 @@ pytest.importorskip("tensorflow_datasets", reason="needs the extra `tfds`")
 
 from headstart._utils.errors import SourceError
 from headstart.datasets.manifests import read_images
-from headstart.sources.source import Place
+from headstart.sources.source import Assignment
 from headstart.sources.tfds import TfdsSource
 from headstart.sources.tfds_prepared import Features, find_prepared
 from tests.conftest import ROOT
@@ -77,7 +77,7 @@ def test_the_images_are_the_files_that_were_prepared(prepared: Path, kind: str) 
         seed = next(seed for seed in range(13) if jpeg(seed) == content)
         number = seed if seed < 9 else seed - 9
         split = path.split("/")[0]
-        assert source.arrangement.place(path) == Place(["cat", "dog"][number % 2], split)
+        assert source.arrangement.place(path) == Assignment(["cat", "dog"][number % 2], split)
     assert dict(source.contents({"test/00000002"})) == {"test/00000002": contents["test/00000002"]}
 
 
@@ -94,12 +94,12 @@ def test_what_has_no_class_and_what_no_known_split_is_rejected(prepared: Path) -
 def test_splits_are_what_the_user_says(prepared: Path) -> None:
     source = pets(prepared / "tfrecord", splits={"train": "train", "extra": "validation"})
     extra = source.arrangement.place("extra/00000000")
-    assert isinstance(extra, Place)
-    assert extra.given_split == "validation"
+    assert isinstance(extra, Assignment)
+    assert extra.predefined_split == "validation"
     assert {path.split("/")[0] for path in usable(source)} == {"train", "extra"}
     whole = pets(prepared / "tfrecord", splits={})
     places = [whole.arrangement.place(path) for path in usable(whole)]
-    assert {place.given_split for place in places if isinstance(place, Place)} == {""}
+    assert {place.predefined_split for place in places if isinstance(place, Assignment)} == {""}
     assert len(places) == 14
     with pytest.raises(SourceError, match=r"names tset; tiny_pets:1\.2\.0 has .* extra, test"):
         pets(prepared / "tfrecord", splits={"tset": "test"})
@@ -110,10 +110,10 @@ def test_other_features(prepared: Path) -> None:
     places = [source.arrangement.place(path) for path in usable(source)]
     # Named by another feature, the one without a class has one, too.
     assert len(places) == 13
-    assert {place.label for place in places if isinstance(place, Place)} == {
+    assert {place.label for place in places if isinstance(place, Assignment)} == {
         "black", "red", "white",
     }  # fmt: skip
-    assert {place.group for place in places if isinstance(place, Place)} == {"0", "1", "2"}
+    assert {place.group for place in places if isinstance(place, Assignment)} == {"0", "1", "2"}
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_arrays_become_png_files(prepared: Path, kind: str, tmp_path: Path) -> N
         (tmp_path / "x.png").write_bytes(content)
         with Image.open(tmp_path / "x.png") as image:
             assert image.format == "PNG"
-            assert source.arrangement.place(path) == Place(made.pop(image.tobytes()), "train")
+            assert source.arrangement.place(path) == Assignment(made.pop(image.tobytes()), "train")
     assert not made
     with pytest.raises(SourceError, match="no 'image'"):
         pets(prepared / kind, name="tiny_arrays:1.0.0")
@@ -260,7 +260,7 @@ def test_the_stage_reads_it(prepared: Path, tmp_path: Path) -> None:
     for kind in ("tfrecord", "array_record"):
         counts = download.run(prepared / kind, tmp_path / kind, **values)
         assert download.by_class(counts) == {"cat": 6, "dog": 6}
-        assert counts["given_splits"] == {"train": 8, "test": 4}
+        assert counts["predefined_splits"] == {"train": 8, "test": 4}
         assert counts["rejected_by_reason"] == {"no_class": 3}
         outputs.append(download.everything(tmp_path / kind))
     assert outputs[0].keys() == outputs[1].keys()

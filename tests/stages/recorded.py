@@ -66,7 +66,7 @@ def record(
                     "image_id": sha256_bytes(f"{n}".encode()),
                     "path": f"{n:06d}.png",
                     "label": classes[label],
-                    "given_split": "",
+                    "predefined_split": "",
                     "width": 8,
                     "height": 8,
                     "format": "png",

@@ -203,7 +203,7 @@ def _images(run: SmallRun, each: int = 16) -> None:
                     "image_id": image_id,
                     "path": f"{label}/{number:03}.{form}",
                     "label": label,
-                    "given_split": "",
+                    "predefined_split": "",
                     "width": 40,
                     "height": 40,
                     "format": form,

@@ -158,7 +158,7 @@ def test_the_manifest_says_what_the_images_are(tmp_path: Path) -> None:
     assert (turned["width"], turned["height"]) == (30, 40)
     assert images.loc["Pets/dog/moving.png", "format"] == "webp"
     assert palette["image_id"] == hashlib.sha256(files["Pets/dog/palette.jpg"]).hexdigest()
-    assert set(images["given_split"]) == {""}
+    assert set(images["predefined_split"]) == {""}
     assert set(images["group"]) == {""}
 
 
@@ -170,7 +170,7 @@ def test_the_same_images_from_any_source_are_the_same_bytes(tmp_path: Path) -> N
     assert everything(tmp_path / "1") == everything(tmp_path / "2") == everything(tmp_path / "3")
 
 
-def test_given_splits_and_copies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predefined_splits_and_copies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     same = make.jpeg(seed=50)
     files = {
         "d/Training/Apple/1.jpg": make.jpeg(seed=1),
@@ -181,7 +181,7 @@ def test_given_splits_and_copies(tmp_path: Path, capsys: pytest.CaptureFixture[s
         "d/Test/Pear/3.jpg": make.jpeg(seed=1),
     }
     counts = run(make_zip(tmp_path / "a.zip", files), tmp_path / "out")
-    assert counts["given_splits"] == {"train": 3, "test": 3}
+    assert counts["predefined_splits"] == {"train": 3, "test": 3}
     assert counts["duplicates"] == 2
     assert counts["label_conflicts"] == 1
     warned = capsys.readouterr().err
@@ -336,12 +336,12 @@ def test_images_of_one_group_share_a_split(tmp_path: Path) -> None:
     run(folder, tmp_path / "out", **TABLE)
     images = read_images(tmp_path / "out" / "images.csv")
     assert images["group"].nunique() == 30
-    params = SplitParams(validation=0.2, test=0.2, given="keep")
-    divided = split(images, params, seed=42)
+    params = SplitParams(validation=0.2, test=0.2, predefined="keep")
+    divided = split(images, params, seed=42).manifest
     assert set(divided["split"]) == {"train", "validation", "test"}
     assert (divided.groupby("group")["split"].nunique() == 1).all()
     # Without the groups, frames of one animal would fall on both sides.
-    alone = split(images.assign(group=""), params, seed=42)
+    alone = split(images.assign(group=""), params, seed=42).manifest
     assert (alone.groupby(images["group"])["split"].nunique() > 1).any()
 
 
@@ -354,7 +354,7 @@ def test_the_splits_that_the_user_names(tmp_path: Path) -> None:
     }
     path = make_zip(tmp_path / "a.zip", files)
     counts = run(path, tmp_path / "1", splits={"learn": "train", "judge": "test"})
-    assert counts["given_splits"] == {"train": 4, "test": 4}
+    assert counts["predefined_splits"] == {"train": 4, "test": 4}
     assert by_class(counts) == {"bird": 4, "cat": 4}
     assert by_class(run(path, tmp_path / "2")) == {"judge": 4, "learn": 4}
     with pytest.raises(SourceError, match=r"`download\.splits` names lern"):
@@ -385,31 +385,31 @@ def test_cats_and_dogs(shared: Path, tmp_path: Path) -> None:
 def test_alien_and_predator(shared: Path, tmp_path: Path) -> None:
     counts = run(shared / "datasets" / "alien-vs-predator.zip", tmp_path / "out")
     assert (counts["kept"], counts["rejected"]) == (894, 0)
-    assert counts["given_splits"] == {"train": 694, "validation": 200}
+    assert counts["predefined_splits"] == {"train": 694, "validation": 200}
     assert by_class(counts) == {"alien": 447, "predator": 447}
     images = read_images(tmp_path / "out" / "images.csv")
     mislabeled = images[images["path"].str.endswith(".jpg") & (images["format"] == "png")]
     assert len(mislabeled) == 5
-    assert (images.groupby("image_id")["given_split"].nunique() > 1).sum() == 2
+    assert (images.groupby("image_id")["predefined_split"].nunique() > 1).sum() == 2
 
 
 @pytest.mark.shared
 def test_fruits(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     archive = shared / "datasets" / "fruits360-10.zip"
     counts = run(archive, tmp_path / "1")
-    assert set(counts["given_splits"]) == {"train", "test"}
+    assert set(counts["predefined_splits"]) == {"train", "test"}
     assert len(counts["classes"]) == 10
-    assert counts["kept"] == sum(counts["given_splits"].values())
+    assert counts["kept"] == sum(counts["predefined_splits"].values())
     assert "(Test as test, Training as train) over 10 classes" in capsys.readouterr().out
     swapped = run(archive, tmp_path / "2", splits={"Training": "test", "Test": "train"})
-    assert swapped["given_splits"] == {
-        "train": counts["given_splits"]["test"],
-        "test": counts["given_splits"]["train"],
+    assert swapped["predefined_splits"] == {
+        "train": counts["predefined_splits"]["test"],
+        "test": counts["predefined_splits"]["train"],
     }
     alone = run(archive, tmp_path / "3", root="fruits-360/Test")
-    assert alone["kept"] == counts["given_splits"]["test"]
-    assert alone["given_splits"] == {}
-    assert alone["rejected_by_reason"]["no_class"] >= counts["given_splits"]["train"]
+    assert alone["kept"] == counts["predefined_splits"]["test"]
+    assert alone["predefined_splits"] == {}
+    assert alone["rejected_by_reason"]["no_class"] >= counts["predefined_splits"]["train"]
 
 
 @pytest.mark.shared

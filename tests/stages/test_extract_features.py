@@ -63,7 +63,7 @@ class World:
                         "image_id": image_id,
                         "path": f"{'ab'[number % 2]}/{name} {number:04}",
                         "label": "ab"[number % 2],
-                        "given_split": "",
+                        "predefined_split": "",
                         "width": 90,
                         "height": 70,
                         "format": kind,

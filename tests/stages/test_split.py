@@ -11,19 +11,19 @@ from hypothesis import strategies as st
 
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import read_json
-from headstart.datasets import splits as stage
 from headstart.datasets.manifests import SPLITS, read_split, write_images
 from headstart.datasets.parameters import SplitParams
+from headstart.datasets.splits import split
 from headstart.stage.run_statistics import RunStatistics
 from stages.split import main
 from tests.datasets.made import Image, image_id, manifest
 
-PARAMS = SplitParams(validation=0.1, test=0.1, given="keep")
-FRESH = SplitParams(validation=0.1, test=0.1, given="ignore")
+PARAMS = SplitParams(validation=0.1, test=0.1, predefined="keep")
+FRESH = SplitParams(validation=0.1, test=0.1, predefined="ignore")
 
 images = st.builds(
     Image,
-    given=st.just(""),
+    predefined=st.just(""),
     path=st.none(),
     content=st.integers(0, 400),
     label=st.sampled_from(["ant", "bee", "cat"]),
@@ -33,17 +33,17 @@ plain_images = st.builds(
     Image,
     content=st.integers(0, 10_000),
     label=st.sampled_from(["ant", "bee", "cat"]),
-    given=st.just(""),
+    predefined=st.just(""),
     group=st.just(""),
     path=st.none(),
 )
 shares = st.floats(0.02, 0.45)
-params_ = st.builds(SplitParams, validation=shares, test=shares, given=st.just("keep"))
+params_ = st.builds(SplitParams, validation=shares, test=shares, predefined=st.just("keep"))
 
 
-def many(classes: int, of_each: int, start: int = 0, given_split: str = "") -> list[Image]:
+def many(classes: int, of_each: int, start: int = 0, predefined: str = "") -> list[Image]:
     return [
-        Image(start + label * of_each + number, f"class{label}", given_split)
+        Image(start + label * of_each + number, f"class{label}", predefined)
         for label in range(classes)
         for number in range(of_each)
     ]
@@ -56,9 +56,13 @@ def by_id(frame: pd.DataFrame) -> dict[str, str]:
     return found
 
 
+def manifest_of(images: pd.DataFrame, params: SplitParams, seed: int) -> pd.DataFrame:
+    return split(images, params, seed).manifest
+
+
 def divided(rows: list[Image], params: SplitParams = PARAMS, seed: int = 42) -> pd.DataFrame:
     try:
-        return stage.split(manifest(rows), params, seed)
+        return manifest_of(manifest(rows), params, seed)
     except HeadstartError:
         assume(False)
         raise
@@ -85,7 +89,7 @@ def test_order_of_the_rows_does_not_matter(rows: list[Image], random: Random) ->
     table = manifest(rows)
     order = list(range(len(table)))
     random.shuffle(order)
-    again = stage.split(table.iloc[order], PARAMS, 42)
+    again = manifest_of(table.iloc[order], PARAMS, 42)
     pd.testing.assert_frame_equal(again.sort_values("path").reset_index(drop=True), first)
 
 
@@ -100,12 +104,12 @@ def test_adding_renaming_and_relabelling_move_no_other_image(
 ) -> None:
     names = itertools.cycle(["ant", "bee", "cat"])
     base = [Image(50_000 + number, next(names)) for number in range(180)]
-    before = stage.divide(manifest(base + rows), PARAMS, seed)
+    before = split(manifest(base + rows), PARAMS, seed)
     renamed = [
         image._replace(path=f"elsewhere/{number}.jpg", label="bee")
         for number, image in enumerate(rows)
     ]
-    after = stage.divide(manifest(more + base + renamed), PARAMS, seed)
+    after = split(manifest(more + base + renamed), PARAMS, seed)
     assume(not before.repaired)
     assume(not after.repaired)
     now = by_id(after.manifest)
@@ -113,8 +117,8 @@ def test_adding_renaming_and_relabelling_move_no_other_image(
 
 
 def test_shares_are_as_asked_in_every_class() -> None:
-    params = SplitParams(validation=0.2, test=0.1, given="keep")
-    result = stage.split(manifest(many(5, 2000)), params, 7)
+    params = SplitParams(validation=0.2, test=0.1, predefined="keep")
+    result = manifest_of(manifest(many(5, 2000)), params, 7)
     for _, of_class in result.groupby("label"):
         # Five standard deviations among 2,000.
         assert abs((of_class["split"] == "validation").mean() - 0.2) < 0.045
@@ -123,13 +127,13 @@ def test_shares_are_as_asked_in_every_class() -> None:
 
 def test_other_seed_gives_another_division() -> None:
     rows = manifest(many(2, 200))
-    one, two = (stage.split(rows, PARAMS, seed) for seed in (1, 2))
+    one, two = (manifest_of(rows, PARAMS, seed) for seed in (1, 2))
     assert (one["split"] != two["split"]).any()
 
 
 def test_division_is_the_recorded_one() -> None:
     # Would change with the hash, and with it every recorded result.
-    result = stage.split(manifest(many(1, 12)), PARAMS, 42)
+    result = manifest_of(manifest(many(1, 12)), PARAMS, 42)
     assert " ".join(name[:2] for name in result["split"]) == "va te tr te tr tr tr tr tr tr tr tr"
 
 
@@ -137,8 +141,8 @@ def test_division_is_the_recorded_one() -> None:
 def test_small_classes_are_repaired_and_nothing_else_moves(count: int) -> None:
     large = many(2, 300)
     small = [Image(9_000 + number, "rare") for number in range(count)]
-    before = by_id(stage.split(manifest(large), PARAMS, 42))
-    division = stage.divide(manifest(large + small), PARAMS, 42)
+    before = by_id(manifest_of(manifest(large), PARAMS, 42))
+    division = split(manifest(large + small), PARAMS, 42)
     now = by_id(division.manifest)
     assert {key: now[key] for key in before} == before
     of_rare = division.manifest.loc[division.manifest["label"] == "rare", "split"]
@@ -146,7 +150,7 @@ def test_small_classes_are_repaired_and_nothing_else_moves(count: int) -> None:
     assert set(division.repaired) <= {"rare"}
     if count == 3:
         assert sorted(of_rare) == sorted(SPLITS)
-        assert "rare" in stage.report(division)
+        assert "rare" in division.describe()
 
 
 def test_repair_takes_the_image_nearest_to_the_empty_split() -> None:
@@ -154,7 +158,7 @@ def test_repair_takes_the_image_nearest_to_the_empty_split() -> None:
 
     places = {content: uniform(42, "split", image_id(content)) for content in range(2_000)}
     train = [content for content, u in places.items() if u >= 0.2][:20]
-    division = stage.divide(manifest([Image(content, "only") for content in train]), PARAMS, 42)
+    division = split(manifest([Image(content, "only") for content in train]), PARAMS, 42)
     ordered = sorted(train, key=lambda content: places[content])
     now = by_id(division.manifest)
     assert division.repaired == {"only": {"test": 1, "validation": 1}}
@@ -168,7 +172,7 @@ def test_too_small_classes_are_named_with_counts_and_a_way_out() -> None:
     # Copies are no additional images.
     rows += [Image(902, "single")] * 5
     with pytest.raises(HeadstartError, match=r"'pair' \(2\), 'single' \(1\).*add images") as told:
-        stage.split(manifest(rows), PARAMS, 42)
+        manifest_of(manifest(rows), PARAMS, 42)
     assert "class0" not in str(told.value)
 
 
@@ -177,33 +181,33 @@ def test_class_of_images_tied_to_other_classes_is_refused_with_the_reason() -> N
     rows = [Image(10 + n, "a", group="all") for n in range(9)]
     rows += [Image(30 + n, "b") for n in range(2)] + shared[:2] + rows
     with pytest.raises(HeadstartError, match="'a'"):
-        stage.split(manifest(rows), PARAMS, 42)
+        manifest_of(manifest(rows), PARAMS, 42)
 
 
 def test_no_images_are_refused() -> None:
     with pytest.raises(HeadstartError, match="no images"):
-        stage.split(manifest([]), PARAMS, 42)
+        manifest_of(manifest([]), PARAMS, 42)
 
 
-def test_images_of_one_group_through_shared_copies_are_one_unit() -> None:
+def test_images_of_one_group_through_shared_copies_are_one_split_group() -> None:
     rows = [Image(n, "class0", group="left") for n in range(5)]
     rows += [Image(n, "class0", group="right") for n in range(4, 9)] + [Image(8, "class0")]
-    result = stage.split(manifest(rows + many(1, 60, start=100)), PARAMS, 3)
+    result = manifest_of(manifest(rows + many(1, 60, start=100)), PARAMS, 3)
     bound = result[(result["group"] != "") | (result["image_id"] == image_id(8))]
     assert len(set(bound["split"])) == 1
 
 
-def test_three_given_splits_are_kept() -> None:
+def test_three_predefined_splits_are_kept() -> None:
     rows = [
         *many(2, 20, 0, "train"),
         *many(2, 5, 100, "validation"),
         *many(2, 5, 200, "test"),
         Image(999, "class0"),
     ]
-    division = stage.divide(manifest(rows), PARAMS, 42)
+    division = split(manifest(rows), PARAMS, 42)
     result = division.manifest
-    stated = result[result["given_split"] != ""]
-    assert (stated["split"] == stated["given_split"]).all()
+    stated = result[result["predefined_split"] != ""]
+    assert (stated["split"] == stated["predefined_split"]).all()
     # What the source does not place cannot join what it already holds out.
     assert by_id(result)[image_id(999)] == "train"
     assert division.kept == ("train", "validation", "test")
@@ -212,69 +216,69 @@ def test_three_given_splits_are_kept() -> None:
 @pytest.mark.parametrize("held_out", ["test", "validation"])
 def test_validation_is_cut_from_train_when_one_part_is_held_out(held_out: str) -> None:
     rows = [*many(2, 200, 0, "train"), *many(2, 50, 1000, held_out)]
-    params = SplitParams(validation=0.2, test=0.3, given="keep")
-    division = stage.divide(manifest(rows), params, 42)
+    params = SplitParams(validation=0.2, test=0.3, predefined="keep")
+    division = split(manifest(rows), params, 42)
     result = division.manifest
-    assert (result.loc[result["given_split"] == held_out, "split"] == "test").all()
-    from_train = result.loc[result["given_split"] == "train", "split"]
+    assert (result.loc[result["predefined_split"] == held_out, "split"] == "test").all()
+    from_train = result.loc[result["predefined_split"] == "train", "split"]
     assert set(from_train) == {"train", "validation"}
     assert abs((from_train == "validation").mean() - 0.2) < 0.1
-    said = stage.report(division)
+    said = division.describe()
     assert ("called validation" in said) == (held_out == "validation")
 
 
 def test_train_alone_is_divided_in_three() -> None:
-    result = stage.split(manifest(many(2, 200, 0, "train")), PARAMS, 42)
-    unsaid = stage.split(manifest(many(2, 200)), PARAMS, 42)
+    result = manifest_of(manifest(many(2, 200, 0, "train")), PARAMS, 42)
+    unsaid = manifest_of(manifest(many(2, 200)), PARAMS, 42)
     assert list(result["split"]) == list(unsaid["split"])
 
 
 def test_ignore_divides_anew() -> None:
     rows = [*many(2, 100, 0, "train"), *many(2, 100, 1000, "test")]
-    result = stage.split(manifest(rows), FRESH, 42)
-    bare = stage.split(manifest([row._replace(given="") for row in rows]), FRESH, 42)
+    result = manifest_of(manifest(rows), FRESH, 42)
+    bare = manifest_of(manifest([row._replace(predefined="") for row in rows]), FRESH, 42)
     assert by_id(result) == by_id(bare)
 
 
 @pytest.mark.parametrize("splits", [("train", "test"), ("train", "validation", "test")])
-def test_images_in_two_given_splits_leave_what_is_held_out(splits: tuple[str, ...]) -> None:
+def test_images_in_two_predefined_splits_leave_what_is_held_out(splits: tuple[str, ...]) -> None:
     rows = [row for n, name in enumerate(splits) for row in many(2, 50, 1000 * n, name)]
     rows += [Image(0, "class0", "test"), Image(1000, "class1", "train")]
-    division = stage.divide(manifest(rows), PARAMS, 42)
+    division = split(manifest(rows), PARAMS, 42)
     now = by_id(division.manifest)
     assert now[image_id(0)] == now[image_id(1000)] == "train"
     assert division.leaked == 2
-    assert "Images in more than one given split: 2;" in stage.report(division)
+    assert "Images in more than one predefined split: 2;" in division.describe()
 
 
-def test_class_without_given_test_images_is_told_and_kept_out() -> None:
+def test_class_without_predefined_test_images_is_told_and_kept_out() -> None:
     rows = [*many(2, 50, 0, "train"), *many(1, 50, 1000, "test")]
-    division = stage.divide(manifest(rows), PARAMS, 42)
+    division = split(manifest(rows), PARAMS, 42)
     assert division.absent == {"test": ["class1"]}
-    assert "No image in the given test of: class1." in stage.report(division)
+    assert "No image in the predefined test of: class1." in division.describe()
 
 
-def test_class_that_is_only_in_the_given_test_is_refused() -> None:
+def test_class_that_is_only_in_the_predefined_test_is_refused() -> None:
     rows = [*many(1, 50, 0, "train"), *many(2, 50, 1000, "test")]
-    with pytest.raises(HeadstartError, match=r"'class1' \(0\).*`split.given: ignore`"):
-        stage.split(manifest(rows), PARAMS, 42)
+    with pytest.raises(HeadstartError, match=r"'class1' \(0\).*`split.predefined: ignore`"):
+        manifest_of(manifest(rows), PARAMS, 42)
 
 
 def test_copies_under_two_labels_share_a_split_and_are_told() -> None:
     rows = [*many(2, 100), Image(0, "class1")]
-    division = stage.divide(manifest(rows), PARAMS, 42)
+    division = split(manifest(rows), PARAMS, 42)
     by_id(division.manifest)
     assert division.two_labels == 1
-    assert "Images under more than one label, byte for byte: 1;" in stage.report(division)
+    assert "Images under more than one label, byte for byte: 1;" in division.describe()
 
 
 def test_labels_that_a_terminal_would_obey_are_printed_harmlessly() -> None:
     rows = [Image(n, "\x1b[2J") for n in range(3)] + many(1, 50)
-    assert "\x1b" not in stage.report(stage.divide(manifest(rows), PARAMS, 42))
+    assert "\x1b" not in split(manifest(rows), PARAMS, 42).describe()
 
 
 def test_many_classes_are_shown_in_few_lines() -> None:
-    lines = stage.report(stage.divide(manifest(many(50, 40)), PARAMS, 42)).splitlines()
+    lines = split(manifest(many(50, 40)), PARAMS, 42).describe().splitlines()
     assert len(lines) < 30
     assert any("31 more classes" in line for line in lines)
 
@@ -290,7 +294,7 @@ def test_main_writes_manifest_and_metrics_that_add_up(
     result, numbers = read_split(out), read_json(measured)
     assert numbers["images"]["test"] == 40
     assert sum(numbers["images"].values()) == len(result) == 240
-    assert numbers["given_kept"] == ["test"]
+    assert numbers["predefined_kept"] == ["test"]
     assert {row["label"]: row["train"] for row in numbers["classes"]} == dict(
         result.loc[result["split"] == "train", "label"].value_counts()
     )

@@ -119,6 +119,7 @@ def test_a_damaged_exif_record_is_no_orientation(orientation: Any) -> None:
         b"GI",
         b"no image",
         encoded(photo(), "TIFF"),
+        encoded(photo(), "AVIF"),
         *(encoded(photo().convert(mode), "BMP") for mode in ("P", "L", "1")),
     ],
 )

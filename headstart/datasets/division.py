@@ -1,0 +1,116 @@
+"""The result of splitting the images: the manifest, its counts, and what a person should know."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from headstart._utils import tables
+from headstart._utils.tables import plain
+from headstart.datasets.manifests import SPLITS, class_names
+
+_MOST_CLASSES = 20  # lines of a table in a terminal
+
+
+@dataclass(frozen=True)
+class Division:
+    """A split manifest and how it came about.
+
+    Attributes
+    ----------
+    manifest : DataFrame
+        The image manifest with a column ``split``.
+    kept : tuple of str
+        The splits that are those of the source.
+    held_out : str
+        The source's name for what is the test split here; "" if the source has none.
+    leaked : int
+        Images that the source has in two splits; all their copies went to train.
+    two_labels : int
+        Images with byte-identical copies under different labels.
+    repaired : mapping of str to mapping
+        For each class that the hash left without images in a split: groups moved, by split.
+    absent : mapping of str to sequence
+        Classes without an image in a predefined split, by split.
+    """
+
+    manifest: pd.DataFrame
+    kept: tuple[str, ...]
+    held_out: str
+    leaked: int
+    two_labels: int
+    repaired: Mapping[str, Mapping[str, int]]
+    absent: Mapping[str, Sequence[str]]
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return the number of rows per split and class, zeros included."""
+        found = Counter(zip(self.manifest["split"], self.manifest["label"], strict=True))
+        labels = class_names(self.manifest)
+        return {name: {label: found[name, label] for label in labels} for name in SPLITS}
+
+    def metrics(self) -> dict[str, object]:
+        """Return the numbers for the metrics file."""
+        per_split = self.counts()
+        return {
+            "images": {name: sum(of.values()) for name, of in per_split.items()},
+            # A list, which DVC's tables of metrics leave out: three columns per class fill them.
+            "classes": [
+                {"label": label, **{name: of[label] for name, of in per_split.items()}}
+                for label in class_names(self.manifest)
+            ],
+            "predefined_kept": list(self.kept),
+            "predefined_test": self.held_out,
+            "in_several_predefined_splits": self.leaked,
+            "under_two_labels": self.two_labels,
+            "repaired": [{"label": label, **of} for label, of in self.repaired.items()],
+            "absent_from_predefined": {name: list(of) for name, of in self.absent.items()},
+        }
+
+    def describe(self) -> str:
+        """Return a table of the counts for a terminal, with notes below."""
+        per_split = self.counts()
+        labels = class_names(self.manifest)
+        shown = labels if len(labels) <= _MOST_CLASSES else labels[: _MOST_CLASSES - 1]
+        blocks = [(label, [label]) for label in shown]
+        if len(shown) < len(labels):
+            blocks.append((f"{len(labels) - len(shown)} more classes", labels[len(shown) :]))
+        blocks.append(("all", labels))
+        rows = [
+            (title, *(f"{sum(per_split[name][label] for label in of):,}" for name in SPLITS))
+            for title, of in blocks
+        ]
+        return "\n".join([tables.columns([("", *SPLITS), *rows], "lrrr"), *self._notes()])
+
+    def _notes(self) -> list[str]:
+        notes = []
+        if self.kept:
+            notes.append(f"Predefined splits that are kept: {', '.join(self.kept)}.")
+        if self.held_out == "validation":
+            notes.append(
+                "The source's held-out part is called validation; it is the test split here, and "
+                "a validation split was taken from train, so that the images that choose the model "
+                "do not also judge it."
+            )
+        if self.leaked:
+            notes.append(
+                f"Images in more than one predefined split: {self.leaked:,}; all their copies went "
+                "to train."
+            )
+        if self.two_labels:
+            notes.append(
+                f"Images under more than one label, byte for byte: {self.two_labels:,}; all but "
+                "one of the labels must be wrong."
+            )
+        notes += [
+            f"Class {plain(label)}: the hash left {' and '.join(of)} empty; the nearest image "
+            "moved there."
+            for label, of in self.repaired.items()
+        ]
+        notes += [
+            f"No image in the predefined {name} of: {', '.join(map(plain, labels))}."
+            for name, labels in self.absent.items()
+        ]
+        return notes
