@@ -74,9 +74,9 @@ def read(
     tested : ndarray of shape (n,), bool
         No image is tested that is trained on.
     """
-    paths = [each.path for each in source.entries if not (each.refusal or unwanted(each.path))]
+    paths = [each.path for each in source.entries if not (each.rejection or unwanted(each.path))]
     layout = recognize(paths, None, source.origin)
-    places = {path: layout.place(path) for path in paths}
+    places = {path: layout.assign(path) for path in paths}
     wanted = {path: place for path, place in places.items() if isinstance(place, Assignment)}
     splits = {place.predefined_split for place in wanted.values()}
     scored = "test" if "test" in splits else "validation"

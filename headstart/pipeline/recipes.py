@@ -167,11 +167,11 @@ def _without_former_source(layers: Sequence[Mapping[str, Any]]) -> list[Mapping[
 
     Otherwise a recipe for a folder would be refused because of the Kaggle name that stood there.
     """
-    from headstart.sources.parameters import OF_A_SOURCE
+    from headstart.sources.parameters import SPECIFIC
 
     sections = [layer.get("download") for layer in layers]
     named = any(isinstance(section, Mapping) and "source" in section for section in sections)
-    return [{"download": dict.fromkeys(OF_A_SOURCE)}] if named else []
+    return [{"download": dict.fromkeys(SPECIFIC)}] if named else []
 
 
 def _leaves(node: Mapping[str, Any], place: str = "") -> dict[str, Any]:

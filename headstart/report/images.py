@@ -19,8 +19,7 @@ from headstart.datasets.manifests import REASONS, SPLITS
 from headstart.datasets.shards import ShardReader
 from headstart.evaluation.predictions import Predictions
 from headstart.images.decode import INSPECTED
-from headstart.images.thumbnail_folder import find
-from headstart.images.thumbnails import reduced
+from headstart.images.thumbnails import find_thumbnail, reduced
 
 _NAMED = 100  # rejected files that are listed by name
 _EACH = 12  # images of the worst mistakes, and of the most and the least certain predictions
@@ -66,7 +65,7 @@ def thumbnail(content: bytes) -> Thumbnail:
 
 def rejected_thumbnail(folder: Path, path: str) -> Thumbnail | None:
     """Return the thumbnail that was kept of a rejected file, if there is one."""
-    content = find(folder, path)
+    content = find_thumbnail(folder, path)
     if content is None:
         return None
     with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:

@@ -168,7 +168,7 @@ def _below(folder: Path) -> tuple[list[Input], int]:
             left_out += 1
             continue
         name = str(folder / entry.path)
-        found.append(Input(shown(name), name, entry.refusal))
+        found.append(Input(shown(name), name, entry.rejection))
     if not found and not left_out:
         return [Input(shown(str(folder)), str(folder), ("empty", "the folder has no files"))], 0
     return found, left_out

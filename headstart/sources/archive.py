@@ -55,8 +55,8 @@ class ArchiveSource:
         ]
 
     @property
-    def arrangement(self) -> None:
-        """The folders tell classes and splits."""
+    def assignments(self) -> None:
+        """None: classes and splits follow from the folders."""
 
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
         """Yield the bytes of each wanted member, in the order of the file."""

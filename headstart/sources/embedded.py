@@ -43,8 +43,8 @@ class EmbeddedSource:
         return self._entries
 
     @property
-    def arrangement(self) -> None:
-        """The folders tell."""
+    def assignments(self) -> None:
+        """None: classes and splits follow from the folders."""
 
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
         """The bytes of each wanted path."""

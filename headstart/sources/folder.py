@@ -54,8 +54,8 @@ class FolderSource:
         return self._entries
 
     @property
-    def arrangement(self) -> None:
-        """The folders tell."""
+    def assignments(self) -> None:
+        """None: classes and splits follow from the folders."""
 
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
         """The bytes of each wanted path, in sorted order."""

@@ -1,9 +1,9 @@
-"""Which folder holds the classes, and is the source divided into splits already?
+"""Recognize which folders are classes, and which are predefined splits.
 
 Recognized are class folders (``Cat/1.jpg``) and split folders over class folders
 (``train/Cat/1.jpg``), below any chain of single folders (``PetImages/Cat/1.jpg``; also inside of
 each split: ``seg_train/seg_train/street/1.jpg``). A file's class is the folder's name, in Unicode's
-composed form; files deeper inside belong to the same class. What was recognized is printed;
+composed form; files deeper inside belong to the same class. The layout is printed;
 ``download.root`` and ``download.splits`` overrule it.
 """
 
@@ -28,26 +28,26 @@ SPLIT_NAMES: Mapping[str, str] = {
     "test": "test",
     "testing": "test",
 }
-# Words that say nothing beside one of these: test_set, seg_train, train-images.
+# Words without a meaning of their own next to one of these: test_set, seg_train, train-images.
 _FILLERS = {"set", "data", "dataset", "images", "imgs", "seg", "split"}
 
 _SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini"}
-# A folder with nothing but these is no class. They decide which folders count, never which file
-# is an image: that is told by content.
+# A folder with nothing but these is not a class. They decide which folders count, never which file
+# is an image: that depends on the content.
 _DOCUMENTS = {
     "bib", "cfg", "csv", "db", "doc", "docx", "h5", "htm", "html", "ini", "ipynb", "json",
     "license", "log", "m", "mat", "md", "npy", "npz", "pdf", "py", "rst", "sh", "tsv", "txt",
     "xls", "xlsx", "xml", "yaml", "yml",
 }  # fmt: skip
 _EXPECTED = (
-    "Expected one folder a class with images in it (cat/1.jpg, dog/1.jpg), or train, validation "
+    "Expected one folder per class with images in it (cat/1.jpg, dog/1.jpg), or train, validation "
     "and test folders over class folders (train/cat/1.jpg), in either case below any single folder."
 )
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A recognized arrangement of folders.
+    """A recognized layout of folders.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class Layout:
         Folder below the root that holds a split's classes, to the split; empty if the source is
         not divided.
     classes : frozenset of str
-        Names of class folders, as they stand in the source.
+        Names of class folders, as the source spells them.
     beside : tuple of str
         Folders with images that belong to no split.
     """
@@ -67,27 +67,27 @@ class Layout:
     classes: frozenset[str]
     beside: tuple[str, ...] = ()
 
-    def place(self, path: str) -> Assignment | tuple[str, str]:
-        """The class and split of a file, or reason and detail why it has none."""
+    def assign(self, path: str) -> Assignment | tuple[str, str]:
+        """Return class and split of a file, or reason and detail why it has none."""
         prefix = f"{self.root}/" if self.root else ""
         if not path.startswith(prefix):
-            return "no_class", f"it stands outside of {self.root}/, which holds the classes"
+            return "no_class", f"it is outside of {self.root}/, which holds the classes"
         inside = path.removeprefix(prefix)
         split = ""
         if self.splits:
             folder = next((name for name in self.splits if inside.startswith(f"{name}/")), None)
             if folder is None:
-                return "no_class", f"it stands in none of {', '.join(sorted(self.splits))}"
+                return "no_class", f"it is in none of {', '.join(sorted(self.splits))}"
             split, inside = self.splits[folder], inside.removeprefix(f"{folder}/")
         name, _, rest = inside.partition("/")
         if not rest:
-            return "no_class", "it stands in no class folder"
+            return "no_class", "it is in no class folder"
         if name not in self.classes:
             return "no_class", f"the folder {name} holds no image"
         return Assignment(label_of(name), split)
 
     def describe(self) -> str:
-        """What was recognized, and how to overrule it."""
+        """Return the layout as a sentence, and how to overrule it."""
         where = f"in {self.root}/" if self.root else "at the top"
         labels = sorted({label_of(name) for name in self.classes})
         named = ", ".join(labels[:8]) + (", …" if len(labels) > 8 else "")
@@ -103,19 +103,19 @@ class Layout:
         left = f" Left out: {', '.join(self.beside)}." if self.beside else ""
         return (
             f"Recognized splits {where} ({parts}) over {len(labels)} classes ({named}).{left} "
-            "(`download.root` and `download.splits` say otherwise.)"
+            "(`download.root` and `download.splits` overrule this.)"
         )
 
 
 def split_of(name: str) -> str | None:
-    """The split that a name means, whatever its case: ``Training``, ``test_set``; else None."""
+    """Return the split that a name means, in any case: ``Training``, ``test_set``; else None."""
     words = [word for word in re.split(r"[\W_]+", name.lower()) if word]
     telling = [word for word in words if word not in _FILLERS]
     return SPLIT_NAMES.get(telling[0]) if len(telling) == 1 else None
 
 
 def unwanted(path: str) -> tuple[str, str] | None:
-    """Reason and detail for files that systems leave behind; None for all others."""
+    """Return reason and detail for files that systems leave behind; None for all others."""
     parts = path.split("/")
     for part in parts:
         if part.startswith(".") or part == "__MACOSX":
@@ -143,12 +143,12 @@ def recognize(
         The source in words.
     splits : mapping of str to str, optional
         Folder to split, if the user named them: relative to the root, or to the first folder
-        that has them all. Empty: it is not divided, whatever the names say.
+        that has them all. Empty: the source is not divided, whatever the names say.
 
     Raises
     ------
     SourceError
-        If there are fewer than two classes, or what the user named is not there.
+        If there are fewer than two classes, or a folder that the user named is absent.
     """
     tree = _Tree(paths)
     if root is not None:
@@ -210,7 +210,7 @@ class _Tree:
         return found
 
     def found(self, node: str) -> str:
-        """What stands in a folder, in one sentence."""
+        """Return the content of a folder, in one sentence."""
         where = f"{node}/" if node else "the top"
         names = sorted(self.folders[node])
         loose = self.files[node]
@@ -267,7 +267,7 @@ def _layout(tree: _Tree, node: str, splits: Mapping[str, str], origin: str) -> L
         if classes and all(split_of(name) for name in classes):
             raise SourceError(
                 f"{origin} is divided into {', '.join(sorted(classes))}, but the images lie in "
-                f"them without class folders, so nothing says what they show. {_EXPECTED} "
+                f"them without class folders, so their classes are unknown. {_EXPECTED} "
                 "Nothing was written."
             )
     if len({label_of(name) for name in classes}) < 2:

@@ -1,10 +1,15 @@
-"""``download``: where the images come from, and what is accepted as an image."""
+"""The section ``download``, and the table of sources that it chooses from.
+
+To add a source, write its module, and add its row, its keys and its opener here.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -12,51 +17,180 @@ from headstart._utils.errors import UnfitError
 from headstart.images.formats import FORMATS, MOST_PIXELS
 from headstart.stage.sections import OneOf, PositiveInt, Section, Sha256
 
+if TYPE_CHECKING:
+    from headstart.sources.source import Source
+
 SPLITS = ("train", "validation", "test")
 
-#: Which sources a key is for, where it is not for all.
-_FOR: Mapping[str, tuple[str, ...]] = {
-    "url": ("archive",),
-    "sha256": ("archive",),
-    "name": ("tfds", "kaggle"),
-    "table": ("table",),
-    "path_column": ("table", "tfds"),
-    "label_column": ("table", "tfds"),
-    "group_column": ("table", "tfds"),
-    "url_column": ("table",),
-    "sha256_column": ("table",),
-    "split_column": ("table",),
-    "root": ("folder", "archive", "table", "kaggle", "embedded"),
-    "splits": ("folder", "archive", "table", "tfds", "kaggle"),
+
+def _embedded(params: DownloadParams, location: Path) -> Source:
+    from headstart.sources.embedded import EmbeddedSource
+
+    del params, location
+    return EmbeddedSource()
+
+
+def _folder(params: DownloadParams, location: Path) -> Source:
+    from headstart.sources.folder import FolderSource
+
+    return FolderSource(location, params.max_total_bytes)
+
+
+def _archive(params: DownloadParams, location: Path) -> Source:
+    from headstart.archives.members import ArchiveLimits
+    from headstart.sources.archive import ArchiveSource
+    from headstart.sources.fetched import fetch_archive
+
+    if params.url is not None:
+        location = fetch_archive(params.url, params.sha256 or "", params.max_total_bytes)
+    return ArchiveSource(location, params.sha256, ArchiveLimits(params.max_total_bytes))
+
+
+def _table(params: DownloadParams, location: Path) -> Source:
+    from headstart.sources.table import TableSource
+    from headstart.sources.table_file import Columns
+
+    columns = Columns(
+        label=params.label_column or "",
+        path=params.path_column,
+        url=params.url_column,
+        split=params.split_column,
+        group=params.group_column,
+        sha256=params.sha256_column,
+    )
+    return TableSource(
+        location,
+        params.table or "",
+        columns,
+        params.root,
+        params.splits,
+        params.max_image_bytes,
+        params.max_total_bytes,
+    )
+
+
+def _tfds(params: DownloadParams, location: Path) -> Source:
+    from headstart.sources.tfds import TfdsSource
+    from headstart.sources.tfds_prepared import Features
+
+    return TfdsSource(
+        params.name or "",
+        location,
+        Features(params.path_column, params.label_column, params.group_column),
+        params.splits,
+        params.max_image_bytes,
+        params.max_total_bytes,
+    )
+
+
+def _kaggle(params: DownloadParams, location: Path) -> Source:
+    from headstart.archives.members import ArchiveLimits
+    from headstart.sources.kaggle import open_kaggle
+
+    del location  # the name pins a version, which never changes
+    return open_kaggle(params.name or "", ArchiveLimits(params.max_total_bytes))
+
+
+@dataclass(frozen=True)
+class Key:
+    """How a source uses a key that not every source has.
+
+    Parameters
+    ----------
+    required : str
+        What the value must be, for the message; "" if it may be null.
+    pattern : pattern, optional
+        Matches the values that are accepted.
+    hint : str
+        Sentences that end the message.
+    """
+
+    required: str = ""
+    pattern: re.Pattern[str] | None = None
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class SourceKind:
+    """A row of the table of sources.
+
+    Parameters
+    ----------
+    open : callable
+        Makes the source from the section and its location; imports what it needs when called.
+    keys : mapping of str to Key
+        The keys of the section that are for this source, of those that are not for all.
+    """
+
+    open: Callable[[DownloadParams, Path], Source]
+    keys: Mapping[str, Key] = field(default_factory=dict)
+
+
+def _version(words: str, pattern: str) -> Key:
+    hint = "Without the version, the commit would not say what it was trained on."
+    return Key(words, re.compile(pattern), hint)
+
+
+_FOLDERS = {"root": Key(), "splits": Key()}
+
+#: Name of a source in params.yaml to its row.
+SOURCES: Mapping[str, SourceKind] = {
+    "embedded": SourceKind(_embedded, {"root": Key()}),
+    "folder": SourceKind(_folder, _FOLDERS),
+    "archive": SourceKind(_archive, {"url": Key(), "sha256": Key(), **_FOLDERS}),
+    "table": SourceKind(
+        _table,
+        {
+            "table": Key("the .csv or .parquet file, relative to `location`,"),
+            "label_column": Key("the name of the column with the classes"),
+            "path_column": Key(),
+            "url_column": Key(),
+            "split_column": Key(),
+            "group_column": Key(),
+            "sha256_column": Key(),
+            **_FOLDERS,
+        },
+    ),
+    "tfds": SourceKind(
+        _tfds,
+        {
+            "name": _version(
+                "a data set with its version, as in cats_vs_dogs:4.0.1 or NAME/CONFIG:VERSION,",
+                r"[A-Za-z0-9_]+(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)?:\d+\.\d+\.\d+",
+            ),
+            "path_column": Key(),
+            "label_column": Key(),
+            "group_column": Key(),
+            "splits": Key(),
+        },
+    ),
+    "kaggle": SourceKind(
+        _kaggle,
+        {
+            "name": _version(
+                "owner, name and version, as in OWNER/NAME/versions/2,",
+                r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]+/versions/[1-9]\d*",
+            ),
+            **_FOLDERS,
+        },
+    ),
 }
 
-#: Keys that tell of one certain source: of no use, or refused, with another one.
-OF_A_SOURCE = tuple(_FOR)
-
-# A version belongs to each name: without it the commit would not say what it was trained on.
-_NAMES: Mapping[str, tuple[re.Pattern[str], str]] = {
-    "tfds": (
-        re.compile(r"[A-Za-z0-9_]+(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)?:\d+\.\d+\.\d+"),
-        "a data set with its version, as in cats_vs_dogs:4.0.1 or NAME/CONFIG:VERSION,",
-    ),
-    "kaggle": (
-        re.compile(r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]+/versions/[1-9]\d*"),
-        "owner, name and version, as in OWNER/NAME/versions/2,",
-    ),
-}
+#: The keys that are not for every source: recipes set them to null when they change the source.
+SPECIFIC = tuple(dict.fromkeys(key for kind in SOURCES.values() for key in kind.keys))
 
 Column = Annotated[str, Field(min_length=1)] | None
 
 
 class DownloadParams(Section):
-    """Source and bounds of the images.
+    """Source and limits of the images.
 
     ``location`` always names something that exists, because dvc.yaml watches it: that is how an
-    image added to a folder is noticed. The embedded source, a URL and a Kaggle data set leave it
-    unread; what they name is fixed by a hash or a version.
+    image added to a folder is noticed. The embedded source, a URL and a Kaggle data set do not
+    read it; their content is fixed by a hash or a version.
     """
 
-    source: Literal["embedded", "folder", "archive", "table", "tfds", "kaggle"]
+    source: Annotated[str, OneOf(SOURCES)]
     location: Annotated[str, Field(min_length=1)]
     url: Annotated[str, Field(pattern=r"^https?://")] | None
     sha256: Sha256 | None
@@ -100,20 +234,26 @@ class DownloadParams(Section):
         ):
             raise UnfitError(
                 f"names with their split ({', '.join(SPLITS)}), as in `{{dev: validation}}`; "
-                "{} (divided by nothing); or null (found by itself)"
+                "{} (not divided); or null (found automatically)"
             )
         return splits
 
-    @field_validator(*_FOR)
+    @field_validator(*SPECIFIC)
     @classmethod
-    def _is_for_this_source(cls, value: Any, info: ValidationInfo) -> Any:
-        owners = _FOR[str(info.field_name)]
-        source = info.data.get("source", owners[0])
-        if value is not None and source not in owners:
+    def _fits_the_source(cls, value: Any, info: ValidationInfo) -> Any:
+        name, source = str(info.field_name), info.data.get("source")
+        if source is None:  # a fault of its own
+            return value
+        key = SOURCES[source].keys.get(name)
+        if key is None and value is not None:
+            others = " | ".join(other for other, kind in SOURCES.items() if name in kind.keys)
             raise UnfitError(
-                f"null with `source: {source}`",
-                f"`{info.field_name}` is for `source: {' | '.join(owners)}`.",
+                f"null with `source: {source}`", f"`{name}` is for `source: {others}`."
             )
+        if key is not None and key.required:
+            unfit = key.pattern is not None and not key.pattern.fullmatch(value or "")
+            if value is None or unfit:
+                raise UnfitError(f"{key.required} with `source: {source}`", key.hint)
         return value
 
     @field_validator("sha256")
@@ -122,32 +262,10 @@ class DownloadParams(Section):
         if sha256 is None and info.data.get("url") is not None:
             raise UnfitError(
                 "a sha256 of 64 hexadecimal digits with a `url`",
-                "What a server sends may change, and the commit would not say what it was trained "
-                "on (`sha256sum FILE` prints it).",
+                "The file on the server may change, and the commit would not say what it was "
+                "trained on (`sha256sum FILE` prints it).",
             )
         return sha256
-
-    @field_validator("name")
-    @classmethod
-    def _names_a_version(cls, name: str | None, info: ValidationInfo) -> str | None:
-        pattern, words = _NAMES.get(info.data.get("source", ""), (None, ""))
-        if pattern is not None and not pattern.fullmatch(name or ""):
-            raise UnfitError(
-                f"{words} with `source: {info.data['source']}`",
-                "Without the version, the commit would not say what it was trained on.",
-            )
-        return name
-
-    @field_validator("table", "label_column")
-    @classmethod
-    def _is_needed_by_a_table(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is None and info.data.get("source") == "table":
-            what = {
-                "table": "the .csv or .parquet file, relative to `location`,",
-                "label_column": "the name of the column with the classes",
-            }[str(info.field_name)]
-            raise UnfitError(f"{what} with `source: table`")
-        return value
 
     @field_validator("table")
     @classmethod
@@ -158,20 +276,24 @@ class DownloadParams(Section):
 
     @field_validator("url_column")
     @classmethod
-    def _has_a_way_to_the_images(cls, url: str | None, info: ValidationInfo) -> str | None:
+    def _leads_to_the_images(cls, url: str | None, info: ValidationInfo) -> str | None:
         # A wrong path_column is a fault of its own, and absent here.
-        if url is None and info.data.get("path_column", "") is None:
-            source = info.data.get("source")
-            if source == "table":
-                raise UnfitError(
-                    "the name of a column with `source: table` and no `path_column`",
-                    "One of the two says where each image is; both may be given.",
-                )
+        without_path = info.data.get("path_column", "") is None
+        if url is None and without_path and info.data.get("source") == "table":
+            raise UnfitError(
+                "the name of a column with `source: table` and no `path_column`",
+                "One of the two says where each image is; both may be set.",
+            )
         return url
 
     @field_validator("sha256_column")
     @classmethod
     def _belongs_to_addresses(cls, sha256: str | None, info: ValidationInfo) -> str | None:
         if sha256 is not None and info.data.get("url_column", "") is None:
-            raise UnfitError("null without a `url_column`", "It pins what an address sends.")
+            raise UnfitError("null without a `url_column`", "It pins the content of an address.")
         return sha256
+
+
+def open_source(params: DownloadParams, location: Path) -> Source:
+    """Return the source that the section names, listed and checked as a whole."""
+    return SOURCES[params.source].open(params, location)

@@ -1,4 +1,4 @@
-"""What a source offers: its files by path, and their bytes one after the other."""
+"""The protocol of a source: its files by path, and their bytes one after the other."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ class Entry:
     Parameters
     ----------
     path : str
-        Where it stands in the source, with ``/`` between folders; unique.
+        Its path in the source, with ``/`` between folders; unique.
     size : int
         Bytes, as the source declares them.
-    refusal : tuple of (reason, detail), or None
+    rejection : tuple of (reason, detail), or None
         Why it is rejected without being read.
     """
 
     path: str
     size: int
-    refusal: tuple[str, str] | None = None
+    rejection: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What a source says of a file: its class, its split or "", its group or ""."""
+    """The class of a file, its predefined split or "", and its group or ""."""
 
     label: str
     predefined_split: str
     group: str = ""
 
 
-class Arrangement(Protocol):
-    """Which class and split each file of a source belongs to."""
+class Assignments(Protocol):
+    """The class and the predefined split of each file of a source."""
 
-    def place(self, path: str) -> Assignment | tuple[str, str]:
-        """The place of a file, or reason and detail why it has none."""
+    def assign(self, path: str) -> Assignment | tuple[str, str]:
+        """Return the assignment of a file, or reason and detail why it has none."""
 
     def describe(self) -> str:
-        """One sentence for the terminal."""
+        """Return one sentence for the terminal."""
 
 
 class Source(Protocol):
-    """Where images come from."""
+    """A source of images."""
 
     @property
     def origin(self) -> str:
@@ -58,31 +58,31 @@ class Source(Protocol):
 
     @property
     def entries(self) -> Sequence[Entry]:
-        """Every file, the refused ones too; nothing is left out."""
+        """Every file, including those that are rejected; nothing is left out."""
 
     @property
-    def arrangement(self) -> Arrangement | None:
-        """Classes and splits, where the source itself knows them; None: the folders tell."""
+    def assignments(self) -> Assignments | None:
+        """Classes and splits, if the source itself states them; None: by its folders."""
 
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
-        """The bytes of each wanted path, once, in the source's own order.
+        """Yield the bytes of each wanted path, once, in the source's own order.
 
-        A file that cannot be read comes as the reason instead of its bytes.
+        For a file that cannot be read, the reason comes instead of the bytes.
         """
 
 
 def label_of(name: str) -> str:
-    """The class that a name says, in Unicode's composed form (NFC).
+    """Return the class of a name, in Unicode's composed form (NFC).
 
     Raises
     ------
     SourceError
-        If it cannot be the name of a folder everywhere, as the sample's folders need.
+        If it cannot be the name of a folder everywhere, which the sample's folders need.
     """
     label = unicodedata.normalize("NFC", name)
     fault = name_fault(label)
     if not label.strip() or label in {".", ".."} or "/" in label or "\\" in label:
-        fault = "it is no name of a folder"
+        fault = "it cannot be the name of a folder"
     elif len(label.encode("utf-8", "replace")) > 255:
         fault = "it is longer than 255 bytes"
     if fault:

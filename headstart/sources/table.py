@@ -21,7 +21,7 @@ from headstart.downloads.client import RetryPolicy
 from headstart.sources.fetched import Address, fetch_images
 from headstart.sources.folder import FolderSource
 from headstart.sources.layout import split_of
-from headstart.sources.source import Arrangement, Assignment, Entry, label_of
+from headstart.sources.source import Assignment, Assignments, Entry, label_of
 from headstart.sources.table_file import Columns, read_columns
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class _Row:
     """A usable row: where the image is, and what the table says of it."""
 
     number: int
-    place: Assignment
+    assignment: Assignment
     path: str = ""
     address: Address | None = None
 
@@ -119,9 +119,9 @@ class TableSource:
         return self._entries
 
     @property
-    def arrangement(self) -> Arrangement:
+    def assignments(self) -> Assignments:
         """What the rows say."""
-        return _Told(self._table, self._columns, self._rows, len(self._entries))
+        return _RowAssignments(self._table, self._columns, self._rows, len(self._entries))
 
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
         """The bytes of each wanted row, files before addresses."""
@@ -139,7 +139,7 @@ class TableSource:
             cells = dict(zip(roles, (str(value) for value in values), strict=True))
             try:
                 row = self._row(number, cells)
-                self._refuse_second(row)
+                self._reject_repeated(row)
             except _Unusable as fault:
                 detail = f"row {number}: {fault}"
                 self._entries.append(Entry(f"{self._table}:{number}", 0, ("bad_row", detail)))
@@ -148,9 +148,9 @@ class TableSource:
             if row.path:
                 self._entries.append(self._entry(row))
 
-    def _refuse_second(self, row: _Row) -> None:
+    def _reject_repeated(self, row: _Row) -> None:
         if other := self._rows.get(row.name):
-            same = "" if other.place == row.place else ", and says something else of it"
+            same = "" if other.assignment == row.assignment else ", and says something else of it"
             raise _Unusable(f"it repeats {row.name} of row {other.number}{same}")
 
     def _row(self, number: int, cells: Mapping[str, str]) -> _Row:
@@ -162,11 +162,11 @@ class TableSource:
         group = cells.get("group", "")
         if fault := name_fault(group):
             raise _Unusable(f"its group: {fault}")
-        place = Assignment(label, self._split(cells.get("split", "")), group)
+        assignment = Assignment(label, self._split(cells.get("split", "")), group)
         if path := cells.get("path", ""):
-            return _Row(number, place, path=self._path(path))
+            return _Row(number, assignment, path=self._path(path))
         if url := cells.get("url", ""):
-            return _Row(number, place, address=_address(url, cells.get("sha256", "").lower()))
+            return _Row(number, assignment, address=_address(url, cells.get("sha256", "").lower()))
         raise _Unusable("it has neither path nor address" if "url" in cells else "it has no path")
 
     def _split(self, value: str) -> str:
@@ -190,12 +190,13 @@ class TableSource:
     def _entry(self, row: _Row) -> Entry:
         found = self._known.get(row.path)
         if found is not None:
-            if found.refusal is None:
+            if found.rejection is None:
                 return found
-            return Entry(row.path, 0, (found.refusal[0], f"row {row.number}: {found.refusal[1]}"))
+            reason, detail = found.rejection
+            return Entry(row.path, 0, (reason, f"row {row.number}: {detail}"))
         parts = row.path.split("/")
         above = (self._known.get("/".join(parts[:depth])) for depth in range(1, len(parts)))
-        reason = next((each.refusal[0] for each in above if each and each.refusal), "absent")
+        reason = next((each.rejection[0] for each in above if each and each.rejection), "absent")
         detail = "there is no such file" if reason == "absent" else "a folder in its path is a link"
         return Entry(row.path, 0, (reason, f"row {row.number}: {detail}"))
 
@@ -223,7 +224,7 @@ class TableSource:
 
 
 @dataclass(frozen=True)
-class _Told:
+class _RowAssignments:
     """What the rows say of each image."""
 
     table: str
@@ -231,23 +232,23 @@ class _Told:
     rows: Mapping[str, _Row]
     total: int
 
-    def place(self, path: str) -> Assignment | tuple[str, str]:
+    def assign(self, path: str) -> Assignment | tuple[str, str]:
         """The place that its row names."""
-        return self.rows[path].place
+        return self.rows[path].assignment
 
     def describe(self) -> str:
         """Rows, classes, and where they were read from."""
-        places = [row.place for row in self.rows.values()]
-        labels = sorted({place.label for place in places})
+        assignments = [row.assignment for row in self.rows.values()]
+        labels = sorted({each.label for each in assignments})
         named = ", ".join(labels[:8]) + (", …" if len(labels) > 8 else "")
         said = f"Read {self.total:,} rows of {self.table}: {len(labels)} classes ({named})"
         said += f" from the column {self.columns.label!r}"
-        splits = Counter(place.predefined_split or "no split" for place in places)
+        splits = Counter(each.predefined_split or "no split" for each in assignments)
         if self.columns.split is not None:
             counts = ", ".join(f"{count:,} {name}" for name, count in sorted(splits.items()))
             said += f"; from {self.columns.split!r}: {counts}"
         if self.columns.group is not None:
-            groups = {place.group for place in places if place.group}
+            groups = {each.group for each in assignments if each.group}
             said += f"; {len(groups):,} groups from {self.columns.group!r}"
         return f"{said}."
 

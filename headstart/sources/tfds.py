@@ -20,9 +20,15 @@ from headstart._utils.errors import ImageError, SourceError
 from headstart._utils.names import name_fault, shown
 from headstart.images.png import canonical_png
 from headstart.sources.layout import split_of
-from headstart.sources.records import read_records
-from headstart.sources.source import Arrangement, Assignment, Entry, label_of
-from headstart.sources.tfds_prepared import Features, chosen, find_prepared, opened, partly
+from headstart.sources.source import Assignment, Assignments, Entry, label_of
+from headstart.sources.tfds_prepared import (
+    Features,
+    chosen,
+    find_prepared,
+    opened,
+    partly,
+    read_records,
+)
 
 _MOST_EXAMPLES = 2_000_000
 
@@ -33,7 +39,7 @@ class _Split:
 
     name: str
     meaning: str | None
-    places: dict[str, Assignment] = field(default_factory=dict)
+    assignments: dict[str, Assignment] = field(default_factory=dict)
 
 
 class TfdsSource:
@@ -86,14 +92,14 @@ class TfdsSource:
         return self._entries
 
     @property
-    def arrangement(self) -> Arrangement:
+    def assignments(self) -> Assignments:
         """What the examples say."""
-        return _Told(self._name, self._label, self._splits)
+        return _ExampleAssignments(self._name, self._label, self._splits)
 
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
         """The image of each wanted example, in the order of the data set."""
         for split in self._splits:
-            if not any(path in wanted for path in split.places):
+            if not any(path in wanted for path in split.assignments):
                 continue
             for path, example in self._examples(split, {self._image}):
                 if path in wanted:
@@ -130,14 +136,16 @@ class TfdsSource:
                 continue
             image = example[self._image]
             size = len(image) if isinstance(image, bytes) else int(image.nbytes)
-            place = self._place(split, example)
-            if isinstance(place, Assignment):
-                split.places[path] = place
+            assignment = self._assignment(split, example)
+            if isinstance(assignment, Assignment):
+                split.assignments[path] = assignment
                 yield Entry(path, size)
             else:
-                yield Entry(path, size, place)
+                yield Entry(path, size, assignment)
 
-    def _place(self, split: _Split, example: Mapping[str, Any]) -> Assignment | tuple[str, str]:
+    def _assignment(
+        self, split: _Split, example: Mapping[str, Any]
+    ) -> Assignment | tuple[str, str]:
         feature, value = self._builder.info.features[self._label], example[self._label]
         if isinstance(value, bytes):
             label = value.decode("utf-8", "surrogateescape")
@@ -204,27 +212,27 @@ class TfdsSource:
 
 
 @dataclass(frozen=True)
-class _Told:
+class _ExampleAssignments:
     """What the examples say of themselves."""
 
     name: str
     label: str
     splits: Sequence[_Split]
 
-    def place(self, path: str) -> Assignment | tuple[str, str]:
+    def assign(self, path: str) -> Assignment | tuple[str, str]:
         """The place of an example."""
         name = path.rpartition("/")[0]
-        return next(split for split in self.splits if split.name == name).places[path]
+        return next(split for split in self.splits if split.name == name).assignments[path]
 
     def describe(self) -> str:
         """Splits and classes."""
         counts: Counter[str] = Counter()
         for split in self.splits:
-            counts.update(place.label for place in split.places.values())
+            counts.update(each.label for each in split.assignments.values())
         labels = sorted(counts)
         named = ", ".join(labels[:8]) + (", …" if len(labels) > 8 else "")
         parts = ", ".join(
-            f"{len(split.places):,} of {split.name}"
+            f"{len(split.assignments):,} of {split.name}"
             + (f" as {split.meaning}" if split.meaning not in {split.name, ""} else "")
             for split in self.splits
             if split.meaning is not None

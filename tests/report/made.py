@@ -25,7 +25,7 @@ from headstart.datasets.shards import ShardWriter, shard_of
 from headstart.evaluation.evaluate import calibration_table, summarize
 from headstart.evaluation.parameters import EvaluateParams
 from headstart.evaluation.predictions import Predictions, write_predictions
-from headstart.images.thumbnail_folder import Album
+from headstart.images.thumbnails import ThumbnailFolder
 from headstart.report.run import Files
 from headstart.training.history import BATCHES, EPOCHS, write_batches, write_epochs
 from tests.training import models
@@ -188,7 +188,7 @@ def _rest(files: Files, plan: Plan) -> None:
     rows = [dict(zip(REJECTED, row, strict=True)) for row in plan.rejected]
     write_rejected(files.rejected, frame(rows, REJECTED))
     files.rejected_images.mkdir()
-    album, stream = Album(files.rejected_images), io.BytesIO()
+    album, stream = ThumbnailFolder(files.rejected_images), io.BytesIO()
     Image.new("RGB", (30, 20), (200, 30, 90)).save(stream, "JPEG")
     for path, reason, _ in plan.rejected:
         if reason == "truncated":

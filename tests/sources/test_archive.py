@@ -184,7 +184,7 @@ def test_the_same_member_twice_is_refused(tmp_path: Path, again: str) -> None:
 def test_names_that_no_manifest_can_hold_are_rejected(tmp_path: Path) -> None:
     odd = {**HONEST, "Pets/cat/a\nb.jpg": b"x", "Pets/cat/\udcff.jpg": b"x"}
     source = ArchiveSource(make_tar(tmp_path / "a", odd), None, BOUNDS)
-    refused = {entry.path: entry.refusal for entry in source.entries if entry.refusal}
+    refused = {entry.path: entry.rejection for entry in source.entries if entry.rejection}
     assert {path: refusal[0] for path, refusal in refused.items()} == {
         "Pets/cat/a\\x0ab.jpg": "bad_name",
         "Pets/cat/\\xff.jpg": "bad_name",

@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
 
 def refusals(folder: Path) -> dict[str, str]:
     entries = FolderSource(folder, 10_000).entries
-    return {entry.path: entry.refusal[0] for entry in entries if entry.refusal}
+    return {entry.path: entry.rejection[0] for entry in entries if entry.rejection}
 
 
 def test_sorted_and_whole(folder: Path) -> None:

@@ -95,7 +95,7 @@ def test_recognized(case: str) -> None:
     layout = recognize(paths, None, "The folder x")
     assert layout.root == root
     for path, (label, split) in expected.items():
-        assert layout.place(path) == Assignment(label, split)
+        assert layout.assign(path) == Assignment(label, split)
     assert layout.describe()
 
 
@@ -111,7 +111,7 @@ def test_recognized(case: str) -> None:
     ],
 )
 def test_what_has_no_class_is_said(case: str, path: str) -> None:
-    got = recognize(CASES[case][0], None, "x").place(path)
+    got = recognize(CASES[case][0], None, "x").assign(path)
     assert not isinstance(got, Assignment)
     assert got[0] == "no_class"
 
@@ -129,7 +129,7 @@ def test_what_has_no_class_is_said(case: str, path: str) -> None:
 def test_fewer_than_two_classes(paths: list[str], said: str) -> None:
     with pytest.raises(SourceError, match=said) as caught:
         recognize(paths, None, "The folder x")
-    assert "Expected one folder a class" in str(caught.value)
+    assert "Expected one folder per class" in str(caught.value)
     assert "The folder x" in str(caught.value)
 
 
@@ -137,15 +137,15 @@ def test_a_root_of_the_users_choice() -> None:
     paths = ["v1/cat/1.jpg", "v1/dog/1.jpg", "v2/cat/2.jpg", "v2/dog/1.jpg"]
     for root in ("v2", "v2/", "./v2"):
         layout = recognize(paths, root, "x")
-        assert layout.place("v2/cat/2.jpg") == Assignment("cat", "")
-        assert not isinstance(layout.place("v1/cat/1.jpg"), Assignment)
+        assert layout.assign("v2/cat/2.jpg") == Assignment("cat", "")
+        assert not isinstance(layout.assign("v1/cat/1.jpg"), Assignment)
     with pytest.raises(SourceError, match=r"download\.root.*v3(.|\n)*v1, v2"):
         recognize(paths, "v3", "x")
 
 
 def test_a_root_may_be_divided() -> None:
     paths = ["v1/train/cat/1.jpg", "v1/train/dog/1.jpg", "v1/test/dog/2.jpg", "v2/x/1.jpg"]
-    assert recognize(paths, "v1", "x").place("v1/test/dog/2.jpg") == Assignment("dog", "test")
+    assert recognize(paths, "v1", "x").assign("v1/test/dog/2.jpg") == Assignment("dog", "test")
 
 
 @pytest.mark.parametrize(
@@ -172,9 +172,9 @@ JUDGED = ["a/learn/cat/1.jpg", "a/learn/dog/1.jpg", "a/judge/cat/2.jpg", "a/trai
 
 def test_the_user_says_which_folder_is_which_split() -> None:
     layout = recognize(JUDGED, None, "x", {"learn": "train", "judge/": "validation"})
-    assert layout.place("a/learn/dog/1.jpg") == Assignment("dog", "train")
-    assert layout.place("a/judge/cat/2.jpg") == Assignment("cat", "validation")
-    left = layout.place("a/train/steam/3.jpg")
+    assert layout.assign("a/learn/dog/1.jpg") == Assignment("dog", "train")
+    assert layout.assign("a/judge/cat/2.jpg") == Assignment("cat", "validation")
+    left = layout.assign("a/train/steam/3.jpg")
     assert not isinstance(left, Assignment)
     assert left[0] == "no_class"
     said = layout.describe()
@@ -185,10 +185,10 @@ def test_the_user_says_which_folder_is_which_split() -> None:
 
 def test_the_user_says_it_deeper_down() -> None:
     layout = recognize(JUDGED, "", "x", {"a/learn": "train", "a/judge": "test"})
-    assert layout.place("a/judge/cat/2.jpg") == Assignment("cat", "test")
-    assert recognize(JUDGED, "a", "x", {"learn": "train"}).place("a/learn/cat/1.jpg") == Assignment(
-        "cat", "train"
-    )
+    assert layout.assign("a/judge/cat/2.jpg") == Assignment("cat", "test")
+    assert recognize(JUDGED, "a", "x", {"learn": "train"}).assign(
+        "a/learn/cat/1.jpg"
+    ) == Assignment("cat", "train")
 
 
 def test_a_source_that_is_not_divided_whatever_its_folders_are_called() -> None:
@@ -197,8 +197,8 @@ def test_a_source_that_is_not_divided_whatever_its_folders_are_called() -> None:
     assert guessed.splits == {"train": "train"}
     assert "Left out: bus, car." in guessed.describe()
     layout = recognize(paths, None, "x", {})
-    assert layout.place("vehicles/train/steam/1.jpg") == Assignment("train", "")
-    assert layout.place("vehicles/bus/1.jpg") == Assignment("bus", "")
+    assert layout.assign("vehicles/train/steam/1.jpg") == Assignment("train", "")
+    assert layout.assign("vehicles/bus/1.jpg") == Assignment("bus", "")
 
 
 @pytest.mark.parametrize("splits", [{"learn": "train", "jugde": "test"}, {"cat": "test"}])
@@ -219,7 +219,7 @@ def test_leftovers_of_systems() -> None:
 def test_labels_are_composed() -> None:
     assert label_of("caf\N{LATIN SMALL LETTER E}\N{COMBINING ACUTE ACCENT}") == "café"
     layout = recognize(["cafe\u0301/1.jpg", "tea/1.jpg"], None, "x")
-    assert layout.place("cafe\u0301/1.jpg") == Assignment("café", "")
+    assert layout.assign("cafe\u0301/1.jpg") == Assignment("café", "")
 
 
 @pytest.mark.parametrize("name", ["", "  ", ".", "..", "a/b", "a\\b", "a\nb", "é" * 128, "\udcff"])
@@ -237,7 +237,7 @@ def test_every_file_has_a_class_or_a_reason(paths: list[str]) -> None:
         layout = recognize(paths, None, "x")
     except SourceError:
         return
-    placed = [layout.place(path) for path in paths]
+    placed = [layout.assign(path) for path in paths]
     labels = {place.label for place in placed if isinstance(place, Assignment)}
     assert len(labels) >= 2
     assert labels == {label_of(name) for name in layout.classes}

@@ -47,16 +47,16 @@ def opened(folder: Path, columns: Columns = COLUMNS, **options: Any) -> TableSou
 def places(source: TableSource) -> dict[str, Assignment]:
     found = {}
     for entry in source.entries:
-        if entry.refusal is None:
-            place = source.arrangement.place(entry.path)
+        if entry.rejection is None:
+            place = source.assignments.assign(entry.path)
             assert isinstance(place, Assignment)
             found[entry.path] = place
     return found
 
 
 def refusals(source: TableSource) -> dict[str, str]:
-    return {each.path: f"{each.refusal[0]}: {each.refusal[1]}" for each in source.entries
-            if each.refusal}  # fmt: skip
+    return {each.path: f"{each.rejection[0]}: {each.rejection[1]}" for each in source.entries
+            if each.rejection}  # fmt: skip
 
 
 def test_classes_splits_and_groups(folder: Path) -> None:
@@ -77,7 +77,7 @@ def test_classes_splits_and_groups(folder: Path) -> None:
     }
     contents = dict(source.contents({"images/1.jpg", "images/2.jpg"}))
     assert contents == {f"images/{n}.jpg": make.jpeg(seed=n) for n in (1, 2)}
-    said = source.arrangement.describe()
+    said = source.assignments.describe()
     assert "3 rows of labels.csv: 3 classes (NA, cat, dog) from the column 'kind'" in said
     assert "from 'part': 1 no split, 1 test, 1 train; 2 groups from 'animal'" in said
 
@@ -259,7 +259,7 @@ def test_every_row_is_an_entry(
     source = opened(folder)
     assert len(source.entries) == len(usable)
     assert len({entry.path for entry in source.entries}) == len(usable)
-    assert all(entry.refusal for entry in source.entries)
+    assert all(entry.rejection for entry in source.entries)
 
 
 # Addresses

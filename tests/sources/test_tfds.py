@@ -57,7 +57,7 @@ def pets(location: Path, **changes: Any) -> TfdsSource:
 
 
 def usable(source: TfdsSource) -> dict[str, Any]:
-    return dict(source.contents({each.path for each in source.entries if not each.refusal}))
+    return dict(source.contents({each.path for each in source.entries if not each.rejection}))
 
 
 @pytest.mark.parametrize("kind", ["tfrecord", "array_record"])
@@ -77,28 +77,28 @@ def test_the_images_are_the_files_that_were_prepared(prepared: Path, kind: str) 
         seed = next(seed for seed in range(13) if jpeg(seed) == content)
         number = seed if seed < 9 else seed - 9
         split = path.split("/")[0]
-        assert source.arrangement.place(path) == Assignment(["cat", "dog"][number % 2], split)
+        assert source.assignments.assign(path) == Assignment(["cat", "dog"][number % 2], split)
     assert dict(source.contents({"test/00000002"})) == {"test/00000002": contents["test/00000002"]}
 
 
 def test_what_has_no_class_and_what_no_known_split_is_rejected(prepared: Path) -> None:
     source = pets(prepared / "tfrecord")
-    refused = {each.path: each.refusal for each in source.entries if each.refusal}
+    refused = {each.path: each.rejection for each in source.entries if each.rejection}
     assert sorted(path.split("/")[0] for path in refused) == ["extra", "extra", "train"]
     assert {reason for reason, _ in filter(None, refused.values())} == {"no_class"}
-    said = source.arrangement.describe()
+    said = source.assignments.describe()
     assert "4 of test, 8 of train; 2 classes (cat, dog) from 'label'" in said
     assert "Left out: extra" in said
 
 
 def test_splits_are_what_the_user_says(prepared: Path) -> None:
     source = pets(prepared / "tfrecord", splits={"train": "train", "extra": "validation"})
-    extra = source.arrangement.place("extra/00000000")
+    extra = source.assignments.assign("extra/00000000")
     assert isinstance(extra, Assignment)
     assert extra.predefined_split == "validation"
     assert {path.split("/")[0] for path in usable(source)} == {"train", "extra"}
     whole = pets(prepared / "tfrecord", splits={})
-    places = [whole.arrangement.place(path) for path in usable(whole)]
+    places = [whole.assignments.assign(path) for path in usable(whole)]
     assert {place.predefined_split for place in places if isinstance(place, Assignment)} == {""}
     assert len(places) == 14
     with pytest.raises(SourceError, match=r"names tset; tiny_pets:1\.2\.0 has .* extra, test"):
@@ -107,7 +107,7 @@ def test_splits_are_what_the_user_says(prepared: Path) -> None:
 
 def test_other_features(prepared: Path) -> None:
     source = pets(prepared / "tfrecord", features=Features(label="color", group="animal"))
-    places = [source.arrangement.place(path) for path in usable(source)]
+    places = [source.assignments.assign(path) for path in usable(source)]
     # Named by another feature, the one without a class has one, too.
     assert len(places) == 13
     assert {place.label for place in places if isinstance(place, Assignment)} == {
@@ -145,7 +145,7 @@ def test_arrays_become_png_files(prepared: Path, kind: str, tmp_path: Path) -> N
         (tmp_path / "x.png").write_bytes(content)
         with Image.open(tmp_path / "x.png") as image:
             assert image.format == "PNG"
-            assert source.arrangement.place(path) == Assignment(made.pop(image.tobytes()), "train")
+            assert source.assignments.assign(path) == Assignment(made.pop(image.tobytes()), "train")
     assert not made
     with pytest.raises(SourceError, match="no 'image'"):
         pets(prepared / kind, name="tiny_arrays:1.0.0")
@@ -250,7 +250,7 @@ def test_bounds(prepared: Path) -> None:
     with pytest.raises(SourceError, match="max_total_bytes"):
         pets(prepared / "tfrecord", max_total_bytes=100)
     small = pets(prepared / "tfrecord", max_bytes=500)
-    refused = {each.refusal[0] for each in small.entries if each.refusal}
+    refused = {each.rejection[0] for each in small.entries if each.rejection}
     assert refused == {"too_large", "no_class"}
 
 
