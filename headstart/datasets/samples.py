@@ -1,8 +1,8 @@
 """A seeded subset of train and validation, copied into folders by class.
 
-The images of a class come in an order of their own, by a hash of seed and content; a sample of
-N is the first N. So samples are nested (100 are among 500), and adding an image changes one place
-at most. The test split stays whole, so that results with different samples compare.
+The images of a class are ordered by a hash of seed and content; a sample of N is the first N.
+Thus samples are nested (100 are among 500), and adding an image changes one position at most. The
+test split stays complete, so that results with different samples are comparable.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _DEVICES = {"con", "prn", "aux", "nul"} | _PORTS
 
 
 def draw(manifest: pd.DataFrame, params: SampleParams, seed: int) -> pd.DataFrame:
-    """The rows of the sample, in the order of ``manifest``.
+    """Return the rows of the sample, in the order of ``manifest``.
 
     Parameters
     ----------
     manifest : DataFrame
         Split manifest.
     params : SampleParams
-        Different images a class for train and validation. Of an image with byte-identical
-        copies in its class, the first path stands for all. ``None`` leaves a split as it is.
+        Different images per class for train and validation. An image with byte-identical copies
+        in its class counts once, by its first path. ``None`` leaves a split as it is.
     seed : int
 
     Returns
@@ -62,16 +62,15 @@ def _first(rows: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
 
 
 def limits(params: SampleParams) -> dict[str, int | None]:
-    """Images a class for each split that is sampled."""
+    """Return the number of images per class for each split that is sampled."""
     return {"train": params.train_per_class, "validation": params.validation_per_class}
 
 
 def folder_names(labels: Sequence[str]) -> dict[str, str]:
-    """A folder's name for each class: the class itself where every file system takes it.
+    """Return the name of the folder of each class: the class itself if every file system takes it.
 
-    Classes are named by strangers. A name that could leave the folder, hide, or meet another one
-    where upper and lower case are the same, is spelled with what is harmless and told apart by
-    eight digits of its hash.
+    Classes are named by strangers. A name that could leave the folder, hide, or equal another one
+    where case does not matter, is spelled with harmless characters and eight digits of its hash.
     """
     folded = Counter(_fold(name) for label in labels for name in (label, _spelled(label)))
     return {
@@ -101,9 +100,9 @@ def _spelled(label: str) -> str:
 
 
 def files(manifest: pd.DataFrame, params: SampleParams) -> pd.DataFrame:
-    """The files of the sample's folder: rows of train and validation with a column ``file``.
+    """Return the files of the sample's folder: rows of train and validation with a column ``file``.
 
-    ``file`` is relative, ``SPLIT/CLASS/NAME``; each stands once. Empty if nothing is to be copied.
+    ``file`` is relative, ``SPLIT/CLASS/NAME``, and unique. Empty if nothing is to be copied.
     """
     wanted = manifest["split"].isin(["train", "validation"])
     if all(most is None for most in limits(params).values()):
@@ -133,10 +132,10 @@ def copy(rows: pd.DataFrame, images: Path, folder: Path) -> None:
 
 
 def report(whole: pd.DataFrame, sampled: pd.DataFrame, params: SampleParams, folder: str) -> str:
-    """The sample for a terminal: counts by folder if there are any, and classes that fell short."""
+    """Return the sample for a terminal: counts per folder, and classes that fell short."""
     copied = files(sampled, params)
     if copied.empty:
-        return f"All {len(whole):,} images are used, none is copied: the sample has no limits."
+        return f"All {len(whole):,} images are used and none is copied: the sample has no limits."
     rows = [(folder, "")]
     for name, of_split in copied.groupby("split"):
         rows.append((f"  {name}", f"{len(of_split):,}"))
@@ -146,12 +145,12 @@ def report(whole: pd.DataFrame, sampled: pd.DataFrame, params: SampleParams, fol
 
 
 def _short(sampled: pd.DataFrame, params: SampleParams) -> list[str]:
-    """A line for each class that has fewer images than were asked for."""
+    """Return a line for each class with fewer images than the parameters say."""
     lines = []
     for name, most in limits(params).items():
         counts = Counter(sampled.loc[sampled["split"] == name, "label"])
         lines += [
-            f"{name}: {tables.plain(label)} has only {count:,} of {most:,}; all were taken."
+            f"{name}: {tables.plain(label)} has only {count:,} of {most:,}; all are used."
             for label, count in sorted(counts.items())
             if most is not None and count < most
         ]

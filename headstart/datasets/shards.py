@@ -1,8 +1,8 @@
-"""Images as they came, in 64 uncompressed zip files: ``00.zip`` to ``63.zip``.
+"""The original files of the images, in 64 uncompressed zip files: ``00.zip`` to ``63.zip``.
 
-An image's shard follows from its sha256 alone, and a shard's bytes from the images in it alone:
+An image's shard follows from its SHA-256 alone, and a shard's bytes from its images alone:
 members ``<sha256>.<ext>`` sorted by name, the date 1980-01-01, no extra fields. So two runs give
-the same files whatever the order of adding, and ten new images change at most ten shards. The
+the same files in any order of adding, and ten new images change at most ten shards. The
 manifest records where each image's data begins, so reading one is a single positioned read.
 """
 
@@ -33,18 +33,18 @@ _EXTENSION = re.compile(r"[a-z0-9]{1,8}")
 
 
 def shard_of(image_id: str) -> int:
-    """The shard of an image, from the first 32 bits of its sha256."""
+    """Return the shard of an image, from the first 32 bits of its SHA-256."""
     return int(image_id[:8], 16) % SHARDS
 
 
 def shard_name(shard: int) -> str:
-    """File name of a shard."""
+    """Return the file name of a shard."""
     return f"{shard:02}.zip"
 
 
 @dataclass(frozen=True)
 class Location:
-    """Where an image's data stands: shard, byte offset in its file, length in bytes."""
+    """The location of an image's data: shard, byte offset in its file, length in bytes."""
 
     shard: int
     offset: int
@@ -59,10 +59,10 @@ class _Spooled:
 
 
 class ShardWriter:
-    """Takes images one at a time, in any order and from any thread, and writes the shards.
+    """Writes shards of images that are added one at a time, in any order and from any thread.
 
-    Images wait in one unsorted file a shard, on the same disk, until :meth:`finish` puts them in
-    order; memory holds their names only, never their bytes.
+    Images wait in one unsorted file per shard, on the same disk, until :meth:`finish` sorts them;
+    memory holds their names only, never their bytes.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class ShardWriter:
             raise
 
     def add(self, content: bytes, ext: str) -> str:
-        """Take an image and return its ``image_id``; the same bytes are stored once."""
+        """Add an image and return its ``image_id``; the same bytes are stored once."""
         if not _EXTENSION.fullmatch(ext):
             raise ValueError(f"{ext!r} is no extension of a shard's member")
         image_id = sha256_bytes(content)
@@ -99,7 +99,7 @@ class ShardWriter:
         return image_id
 
     def finish(self) -> dict[str, Location]:
-        """Write all 64 shards and return the place of every image by its ``image_id``."""
+        """Write all 64 shards and return the location of every image by its ``image_id``."""
         places: dict[str, Location] = {}
         for shard in range(SHARDS):
             places.update(self._write(shard))
@@ -121,7 +121,7 @@ class ShardWriter:
                 offset = member.header_offset + _LOCAL_HEADER + len(member.filename)
                 places[image_id] = Location(shard, offset, entry.length)
         spool.close()
-        (self._waiting / f"{shard:02}").unlink()  # a shard's images lie on the disk twice at most
+        (self._waiting / f"{shard:02}").unlink()  # only one shard's images are on the disk twice
         return places
 
     def close(self) -> None:
@@ -143,7 +143,7 @@ class ShardWriter:
 
 
 class ShardReader:
-    """Reads single images by their place, from any number of threads at once.
+    """Reads single images by their location, from any number of threads at once.
 
     Parameters
     ----------
@@ -157,12 +157,12 @@ class ShardReader:
         self._lock = threading.Lock()
 
     def read(self, shard: int, offset: int, length: int, image_id: str) -> bytes:
-        """The image's bytes, checked against the sha256 that names it.
+        """Return the image's bytes, checked against the SHA-256 that names it.
 
         Raises
         ------
         CorruptFileError
-            If the shard is absent or short, or the bytes are not those of ``image_id``.
+            If the shard is absent or short, or the bytes do not match ``image_id``.
         """
         content = _read_at(self._open(shard), offset, length)
         if len(content) != length or sha256_bytes(content) != image_id:
@@ -183,7 +183,7 @@ class ShardReader:
                 except OSError as error:
                     raise CorruptFileError(
                         f"The shard {path} cannot be opened ({error.strerror}). `dvc checkout` or "
-                        "`dvc repro download` brings it back."
+                        "`dvc repro download` restores it."
                     ) from error
             return self._files[shard]
 
@@ -207,7 +207,7 @@ class ShardReader:
 
 
 def _read_at(file: int, offset: int, length: int) -> bytes:
-    """As much of ``length`` bytes as there is; one read may return less."""
+    """Read ``length`` bytes, or up to the end; one read may return less."""
     content = _read_once(file, length, offset)
     while content and len(content) < length:
         more = _read_once(file, length - len(content), offset + len(content))
@@ -218,7 +218,7 @@ def _read_at(file: int, offset: int, length: int) -> bytes:
 
 
 def _seek_and_read(file: int, length: int, offset: int) -> bytes:
-    """What ``os.pread`` does, where there is none (Windows)."""
+    """Do what ``os.pread`` does, on systems without it (Windows)."""
     with _seeking:
         os.lseek(file, offset, os.SEEK_SET)
         return os.read(file, length)

@@ -1,9 +1,9 @@
-"""Random views of a training image: recorded ones, and new ones in every epoch of fine-tuning.
+"""Augmented views of a training image: cached ones, and new ones in every epoch of fine-tuning.
 
-A view depends on (seed, image, number) alone: not on the order in which images are asked for,
-on how many workers make them, or on which other changes are switched on. Geometry is one affine map
-sampled by Pillow (bilinear); what it uncovers repeats the nearest edge. The conventions are those
-of Keras' ``ImageDataGenerator``, so that a tutorial's numbers mean here what they meant there.
+A view depends on (seed, image, number) alone: not on the order of the images, on the number of
+workers, or on the other changes that are switched on. Geometry is one affine map sampled by Pillow
+(bilinear); uncovered pixels repeat the nearest edge. The conventions are those of Keras'
+``ImageDataGenerator``, so that a tutorial's numbers keep their meaning.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from PIL import Image
 from headstart._utils import seeds
 from headstart.images.augmentation_parameters import AugmentParams
 
-#: Part of every record of how views were made; changed whenever their bytes change.
+#: Part of every record of the way views are made; changes whenever their bytes change.
 SPEC = "affine-bilinear-edge/1"
 
 
@@ -31,9 +31,9 @@ class View:
     rotation, shear : float
         Degrees.
     shift_x, shift_y : float
-        Shares of the side; positive takes pixels from further right and further down.
+        Shares of the side; positive values take pixels from further right and further down.
     zoom_x, zoom_y : float
-        Width and height of what is looked at, as a factor of the image's; 1 changes nothing.
+        Width and height of the visible part, as a factor of the image's; 1 changes nothing.
     flip_x, flip_y : bool
         Mirrored left to right, upside down.
     brightness, contrast : float
@@ -53,10 +53,10 @@ class View:
 
 
 def draw(params: AugmentParams, seed: int, image_id: str, number: int) -> View:
-    """One of the views of an image: in fine-tuning, the number is the epoch.
+    """Draw one of the views of an image: in fine-tuning, the number is the epoch.
 
-    All numbers are drawn in one fixed order, whether they are used or not, so that switching one
-    change on leaves the others as they were.
+    All random numbers are drawn in one fixed order, used or not, so that switching one change on
+    does not alter the others.
     """
     key = seeds.derive(seed, "augment", image_id, number)
     generator = np.random.Generator(np.random.Philox(key=key))
@@ -77,9 +77,9 @@ def draw(params: AugmentParams, seed: int, image_id: str, number: int) -> View:
 
 
 def first_alike(params: AugmentParams, seed: int, image_id: str, number: int) -> int:
-    """The first of the views 1 to ``number`` that is this one; 0 if it is the image as it is.
+    """Return the first of the views 1 to ``number`` that equals this one; 0 for the image itself.
 
-    Only flips repeat themselves: two draws of anything else are never equal.
+    Only flips repeat: two draws of any other change are never equal.
     """
     if not params.flips_alone:
         return number
@@ -90,7 +90,7 @@ def first_alike(params: AugmentParams, seed: int, image_id: str, number: int) ->
 def augment(
     pixels: NDArray[np.uint8], params: AugmentParams, seed: int, image_id: str, number: int
 ) -> NDArray[np.uint8]:
-    """One of the views of an image.
+    """Return one of the views of an image.
 
     Parameters
     ----------
@@ -98,20 +98,20 @@ def augment(
     params : AugmentParams
     seed : int
     image_id : str
-        Names the image, so that it has the same view wherever it stands in the data.
+        Identifies the image, so that it has the same view anywhere in the data.
     number : int
-        Which of its views: the epoch, in fine-tuning.
+        Number of the view: the epoch, in fine-tuning.
 
     Returns
     -------
     ndarray of the same shape, uint8
-        A new array; equal to ``pixels`` if nothing is asked for.
+        A new array; equal to ``pixels`` without any change.
     """
     return apply(pixels, draw(params, seed, image_id, number))
 
 
 def apply(pixels: NDArray[np.uint8], view: View) -> NDArray[np.uint8]:
-    """Geometry first, then flips, then tone; a part that changes nothing costs nothing."""
+    """Apply geometry, then flips, then tone; a part that changes nothing costs nothing."""
     changed = pixels
     matrix = affine(view, pixels.shape[1], pixels.shape[0])
     if matrix != _IDENTITY:
@@ -130,7 +130,7 @@ _IDENTITY: _Affine = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 def affine(view: View, width: int, height: int) -> _Affine:
-    """Where a target point (x, y) is taken from: (a·x + b·y + c, d·x + e·y + f).
+    """Return the map from a target point (x, y) to its source: (a·x + b·y + c, d·x + e·y + f).
 
     Rotation · shift · shear · zoom about the center, the product that ``keras.preprocessing``
     composes.
@@ -152,7 +152,7 @@ def affine(view: View, width: int, height: int) -> _Affine:
 
 
 def _sample(pixels: NDArray[np.uint8], matrix: _Affine) -> NDArray[np.uint8]:
-    """Bilinear samples at the mapped points.
+    """Return bilinear samples at the mapped points.
 
     Pillow has no fill that repeats the edge, so the image is padded as far as the map reaches:
     the corners of the target bound every point of it.
@@ -175,12 +175,12 @@ def _sample(pixels: NDArray[np.uint8], matrix: _Affine) -> NDArray[np.uint8]:
 
 
 def _beyond(low: float, high: float, size: int) -> tuple[int, int]:
-    """Whole pixels that [low, high] reaches beyond [0, size], and one more for the bilinear."""
+    """Return the pixels that [low, high] reaches beyond [0, size], plus one for the filter."""
     return max(0, math.ceil(-low)) + 1, max(0, math.ceil(high - size)) + 1
 
 
 def _tone(pixels: NDArray[np.uint8], brightness: float, contrast: float) -> NDArray[np.uint8]:
-    """Brightness, then contrast about the mean gray, by one table: rounding happens once."""
+    """Change brightness, then contrast about the mean gray, by one table: it rounds once."""
     mean = brightness * float(
         np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).convert("L")).mean()
     )

@@ -1,4 +1,4 @@
-"""``augment`` of two sections: random changes of a training image."""
+"""The key ``augment`` of two sections: random changes of a training image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from headstart.stage.sections import Probability, Section
 
 
 class AugmentParams(Section):
-    """Random changes of a training image; all zero and false means none.
+    """Random changes of a training image; none if all are zero and false.
 
     Degrees for ``rotation`` and ``shear``; shares of the side for the shifts; a factor of
     1 ± value for ``zoom``, ``brightness`` and ``contrast``. Uncovered pixels repeat the edge.
@@ -28,11 +28,11 @@ class AugmentParams(Section):
 
     @property
     def active(self) -> bool:
-        """Whether any change is asked for."""
+        """Whether there is any change."""
         return any(self.model_dump().values())
 
     @property
     def flips_alone(self) -> bool:
-        """Whether there are but a few different views, because nothing else than flips changes."""
+        """Whether flips are the only changes, so that there are only a few different views."""
         changes = self.model_dump(exclude={"horizontal_flip", "vertical_flip"})
         return not any(changes.values())

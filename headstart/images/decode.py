@@ -1,16 +1,16 @@
-"""Is this file a usable image? Decided once, by decoding all of it under limits.
+"""Decide once, by decoding all of it under limits, whether a file is a usable image.
 
-The format is told by the first bytes, never by the file's name, and only that one decoder of
-Pillow is let at the content. Reasons of a :class:`ImageError`:
+The format follows from the first bytes, never from the file's name, and only that one decoder of
+Pillow gets the content. Reasons of an :class:`ImageError`:
 
 =================  ===============================================================================
 ``empty``          no bytes
-``not_an_image``  the first bytes belong to no image format
-``refused_format`` an image, but of a format or kind of pixels that is not accepted
+``not_an_image``   the first bytes are not those of an image format
+``refused_format`` a format, or a kind of pixels, that is not accepted
 ``truncated``      the content ends too early
 ``corrupt``        the decoder gave up
 ``too_small``      shorter side below ``min_side``
-``too_large``      more bytes or pixels than accepted; told from the header, before decoding
+``too_large``      more bytes or pixels than accepted; known from the header, before decoding
 =================  ===============================================================================
 
 A JPEG whose middle was overwritten may decode without complaint: the format has no checksum.
@@ -34,25 +34,9 @@ from headstart.images.formats import EXTENSIONS, FORMATS, MOST_PIXELS, detect
 #: Kinds of pixels with a defined way to 8-bit RGB (see :mod:`headstart.images.resize`). 32-bit
 #: integers and floats have no known range, so they would have to be guessed.
 MODES = frozenset(
-    {
-        "1",
-        "L",
-        "LA",
-        "La",
-        "P",
-        "PA",
-        "RGB",
-        "RGBA",
-        "RGBa",
-        "RGBX",
-        "CMYK",
-        "YCbCr",
-        "I;16",
-        "I;16L",
-        "I;16B",
-        "I;16N",
-    }
-)
+    {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr",
+     "I;16", "I;16L", "I;16B", "I;16N"}
+)  # fmt: skip
 
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -68,13 +52,13 @@ _BIG = 16_000_000  # pixels; bigger images are decoded two at a time, however ma
 _BEYOND = f"it has more than {MOST_PIXELS:,} pixels; Pillow opens nothing larger"
 _BIG_SLOTS = threading.BoundedSemaphore(2)
 
-# What Pillow logs about odd files is said by our reasons; without a handler it goes to stderr.
+# Our reasons cover what Pillow logs about odd files; without a handler it goes to stderr.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What is accepted as an image.
+    """Limits of what is accepted as an image.
 
     Parameters
     ----------
@@ -83,7 +67,7 @@ class Limits:
     min_side : int
         Pixels of the shorter side.
     max_pixels : int
-        Width times height. Pillow's own bound (89 million) holds besides.
+        Width times height; Pillow's own bound (89 million) holds, too.
     max_bytes : int
         Bytes of the file.
     """
@@ -100,7 +84,7 @@ INSPECTED = Limits(max_bytes=1 << 31, max_pixels=1 << 62)
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """A usable image: pixels after orientation, format by the name of params.yaml, extension."""
+    """A usable image: its size after orientation, its format in params.yaml, its extension."""
 
     width: int
     height: int
@@ -109,7 +93,7 @@ class ImageInfo:
 
 
 def inspect(content: bytes, limits: Limits) -> ImageInfo:
-    """Decode all of an image and say what it is.
+    """Decode all of an image and describe it.
 
     Raises
     ------
@@ -128,7 +112,7 @@ def inspect(content: bytes, limits: Limits) -> ImageInfo:
 
 
 def sniff(content: bytes, limits: Limits) -> str:
-    """The format by the first bytes; refuses what is empty, too long or not accepted."""
+    """Return the format by the first bytes; refuse empty, too long and unaccepted content."""
     if not content:
         raise ImageError("empty", "the file has no bytes")
     if len(content) > limits.max_bytes:
@@ -137,7 +121,9 @@ def sniff(content: bytes, limits: Limits) -> str:
         )
     name = detect(content)
     if name is None:
-        raise ImageError("not_an_image", f"it begins with {content[:12]!r}, like no image format")
+        raise ImageError(
+            "not_an_image", f"it begins with {content[:12]!r}, unlike any image format"
+        )
     if name not in limits.formats:
         raise ImageError(
             "refused_format",
@@ -148,7 +134,7 @@ def sniff(content: bytes, limits: Limits) -> str:
 
 @contextmanager
 def opened(content: bytes, name: str, limits: Limits) -> Iterator[Image.Image]:
-    """The image with its header read and checked, and no pixel decoded yet."""
+    """Yield the image with its header read and checked, and no pixel decoded yet."""
     with quiet():
         try:
             image = Image.open(io.BytesIO(content), formats=(FORMATS[name].decoder,))
@@ -162,7 +148,7 @@ def opened(content: bytes, name: str, limits: Limits) -> Iterator[Image.Image]:
 
 
 def load(image: Image.Image, content: bytes, name: str) -> None:
-    """Decode every pixel of the first frame: ``verify`` calls a truncated JPEG fine.
+    """Decode every pixel of the first frame, since ``verify`` accepts a truncated JPEG.
 
     Raises
     ------
@@ -174,13 +160,13 @@ def load(image: Image.Image, content: bytes, name: str) -> None:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError("too_large", _BEYOND) from error
     except MemoryError as error:
-        raise ImageError("too_large", "there is not the memory to decode it") from error
+        raise ImageError("too_large", "the memory does not suffice to decode it") from error
     except Exception as error:  # a stranger's pixels can raise anything
         raise _broken(content, name, error) from error
 
 
 def orientation(image: Image.Image) -> int:
-    """EXIF orientation 1 to 8 of a loaded image; 1 where the record is absent or damaged."""
+    """Return the EXIF orientation of a loaded image, 1 to 8; 1 if it is absent or damaged."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # noqa: BLE001 - a damaged record says nothing; the pixels are still good
@@ -189,13 +175,13 @@ def orientation(image: Image.Image) -> int:
 
 
 def upright(image: Image.Image, record: Image.Image | None = None) -> Image.Image:
-    """``image`` turned the way that the EXIF record of ``record`` (default: its own) says."""
+    """Return ``image`` turned as the EXIF data of ``record`` (default: its own) says."""
     turn = _TURNS.get(orientation(image if record is None else record))
     return image if turn is None else image.transpose(turn)
 
 
 def big_slot(image: Image.Image) -> threading.BoundedSemaphore | nullcontext[None]:
-    """A place to decode in: memory must not grow with cores times the biggest image."""
+    """Return a slot to decode in: memory must not grow with cores times the biggest image."""
     return _BIG_SLOTS if image.size[0] * image.size[1] > _BIG else nullcontext()
 
 
@@ -261,9 +247,9 @@ def _truncated(content: bytes, name: str) -> ImageError:
 
 
 def _png_ends_early(content: bytes) -> bool:
-    """Whether there is no whole IEND chunk: other decoders refuse the file without it.
+    """Return whether the IEND chunk is incomplete: other decoders then refuse the file.
 
-    Walks from chunk to chunk, since anything may stand in and after the image.
+    Walks from chunk to chunk, since there may be anything in and after the image.
     """
     place = 8
     while place + 12 <= len(content):  # Length, kind and checksum, four bytes each.

@@ -1,12 +1,12 @@
-"""From an image's bytes to the pixels that a network sees: one way for all stages.
+"""Decode and resize an image to the pixels that a network sees: one way for all stages.
 
-RGB, 8 bits, squared to ``size`` with Pillow's bilinear filter, which is antialiased when it
-shrinks. Where several readings are possible, these are chosen:
+RGB, 8 bits, resized to a square of ``size`` with Pillow's bilinear filter, which is antialiased
+when it shrinks. Where several results are possible, these are chosen:
 
 * EXIF orientation is applied; of an animation the first frame is taken.
-* 16-bit images keep their high byte, as Pillow does for colors by itself and TensorFlow for all
+* 16-bit images keep their high byte, as Pillow does for colors and TensorFlow for all images
   (Pillow's own ``convert`` would saturate 16-bit grays to white).
-* Transparency is laid over white: what lies beneath it is often black, or noise.
+* Transparency is laid over white: the colors beneath it are often black, or noise.
 * A JPEG of more than twice the size is decoded at a half, a quarter or an eighth, never below
   2 × ``size``, and the exact part of the reduced image is taken. On photos this differs from the
   whole decode by 0.3 of 255 levels on average and takes a seventh of the time at 4000 × 3000.
@@ -21,7 +21,7 @@ from PIL import Image, __version__
 from headstart._utils.errors import ImageError
 from headstart.images.decode import INSPECTED, Limits, big_slot, load, opened, quiet, sniff, upright
 
-#: What decides the pixels besides the image itself; a part of the features' fingerprint.
+#: Everything but the image itself that decides the pixels; part of the fingerprint of features.
 SPEC = f"pillow-{__version__}/exif,first-frame,16>>8,over-white/draft-2x,bilinear/1"
 
 _WHITE = 255
@@ -37,7 +37,7 @@ def pixels(content: bytes, size: int, limits: Limits = INSPECTED) -> npt.NDArray
     size : int
         Side of the result in pixels.
     limits : Limits
-        Bounds for images that no stage has inspected yet.
+        For images that the stage download has not inspected.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def pixels(content: bytes, size: int, limits: Limits = INSPECTED) -> npt.NDArray
     Raises
     ------
     ImageError
-        If the content is no image within the limits.
+        If the content is not an image within the limits.
     """
     name = sniff(content, limits)
     with opened(content, name, limits) as image, big_slot(image):
@@ -65,7 +65,7 @@ def pixels(content: bytes, size: int, limits: Limits = INSPECTED) -> npt.NDArray
 
 
 def rgb(image: Image.Image) -> Image.Image:
-    """A loaded image as 8-bit RGB, transparency over white, not turned or resized."""
+    """Return a loaded image as 8-bit RGB, transparency over white, not turned or resized."""
     if image.mode.startswith("I;16"):
         high = np.asarray(image).astype(np.uint16) >> 8
         return Image.fromarray(high.astype(np.uint8)).convert("RGB")

@@ -1,8 +1,8 @@
-"""1,797 handwritten digits that come with scikit-learn: nothing to fetch, ten classes.
+"""1,797 handwritten digits of scikit-learn: nothing to download, ten classes.
 
 The images are 8 × 8 grays of 17 levels (E. Alpaydin and C. Kaynak, "Optical Recognition of
 Handwritten Digits", UCI Machine Learning Repository, 1998, its test part). They are written as PNG
-files without compression, so that their bytes depend on no version of any encoder.
+files without compression, so that their bytes do not depend on the version of an encoder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class EmbeddedSource:
     """The digits as ``digits/<digit>/<number in the data set>.png``, sorted by path."""
 
     def __init__(self) -> None:
-        from sklearn.datasets import load_digits  # 1 s that other sources need not pay
+        from sklearn.datasets import load_digits  # 1 s that other sources do not need
 
         digits = load_digits()
         self._files = {
@@ -47,13 +47,13 @@ class EmbeddedSource:
         """None: classes and splits follow from the folders."""
 
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
-        """The bytes of each wanted path."""
+        """Yield the bytes of each wanted path."""
         for entry in self._entries:
             if entry.path in wanted:
                 yield entry.path, self._files[entry.path]
 
 
 def to_gray(levels: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
-    """Levels 0 to 16 as grays 0 to 255, rounded half up."""
+    """Return levels 0 to 16 as grays 0 to 255, rounded half up."""
     exact = levels.astype(np.int64)
     return ((exact * 255 + _LEVELS // 2) // _LEVELS).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""A folder of images on this machine, read in place and left alone."""
+"""A folder of images on this machine, read in place and never changed."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class FolderSource:
     Raises
     ------
     SourceError
-        If it is no folder, or holds more than the bound.
+        If it is not a folder, or holds more than the bound.
     """
 
     def __init__(self, folder: Path, max_total_bytes: int) -> None:
         if not folder.is_dir():
             raise SourceError(
-                f"`download.location` is {folder}, which is no folder, but `download.source` is "
+                f"`download.location` is {folder}, which is not a folder, but `download.source` is "
                 "folder. Name a folder, or set the source to archive."
             )
         self._folder = folder
@@ -40,7 +40,7 @@ class FolderSource:
         if total > max_total_bytes:
             raise SourceError(
                 f"{folder} holds {total:,} bytes; `download.max_total_bytes` allows "
-                f"{max_total_bytes:,}. Nothing was written. Raise it if the images are wanted."
+                f"{max_total_bytes:,}. Nothing was written. Raise it if you want the images."
             )
 
     @property
@@ -58,7 +58,7 @@ class FolderSource:
         """None: classes and splits follow from the folders."""
 
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
-        """The bytes of each wanted path, in sorted order."""
+        """Yield the bytes of each wanted path, in sorted order."""
         for entry in self._entries:
             if entry.path in wanted:
                 yield entry.path, self._read(entry)
@@ -69,7 +69,7 @@ class FolderSource:
             flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
             descriptor = os.open(self._folder / entry.path, flags)
             with open(descriptor, "rb") as file:  # noqa: PTH123 - pathlib opens no descriptors
-                # One byte more than declared tells that the file grew; never more than that.
+                # One byte more than declared shows that the file grew; never more than that.
                 content = file.read(entry.size + 1)
         except OSError as error:
             return ImageError("unreadable", f"{error.strerror}")
@@ -79,7 +79,7 @@ class FolderSource:
 
 
 def _walk(folder: Path) -> Iterator[Entry]:
-    """All that is no folder, below ``folder``."""
+    """Yield everything below ``folder`` that is not a folder."""
     waiting = [""]
     while waiting:
         inside = waiting.pop()

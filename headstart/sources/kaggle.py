@@ -1,8 +1,8 @@
-"""A data set of Kaggle by owner, name and version, through kagglehub.
+"""A Kaggle data set by owner, name and version, through kagglehub.
 
-What kagglehub's cache holds already is read where it lies. Anything else is fetched as the one
-archive that Kaggle sends, kept in ``$HEADSTART_CACHE/downloads/kaggle`` (else in the user's cache
-folder), and read like any archive: under the same bounds, and never unpacked.
+A data set in kagglehub's cache is read there. Any other is downloaded as the one archive that
+Kaggle sends, kept in ``$HEADSTART_CACHE/downloads/kaggle`` (else in the user's cache folder), and
+read like any archive: under the same limits, and never unpacked.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from headstart.sources.fetched import downloads_folder
 from headstart.sources.folder import FolderSource
 from headstart.sources.source import Source
 
-# How to say who one is; no token stands here.
+# How to authenticate; this is not a token.
 _TOKEN = (
     "Kaggle asks who you are for private data sets and for those with rules to accept. Accept "  # noqa: S105 - as above
     "them on the data set's page; then make a token at https://www.kaggle.com/settings (API) and "
@@ -39,20 +39,20 @@ _TOKEN = (
 )
 
 
-def open_kaggle(name: str, bounds: ArchiveLimits, policy: RetryPolicy | None = None) -> Source:
-    """The data set, from kagglehub's cache, from ours, or from Kaggle.
+def open_kaggle(name: str, limits: ArchiveLimits, policy: RetryPolicy | None = None) -> Source:
+    """Return the data set, from kagglehub's cache, from ours, or from Kaggle.
 
     Parameters
     ----------
     name : str
         ``OWNER/NAME/versions/N``.
-    bounds : ArchiveLimits
+    limits : ArchiveLimits
     policy : RetryPolicy, optional
 
     Raises
     ------
     SourceError
-        If it cannot be had, or is larger than the bounds.
+        If it cannot be had, or is larger than the limits.
     UnsafeArchiveError
         If the archive holds what no archive of images needs.
     """
@@ -65,16 +65,16 @@ def open_kaggle(name: str, bounds: ArchiveLimits, policy: RetryPolicy | None = N
     cached = Cache().load_from_cache(handle)
     if cached is not None:
         print(f"Read from kagglehub's cache: {cached}", flush=True)
-        return FolderSource(Path(cached), bounds.max_total_bytes)
+        return FolderSource(Path(cached), limits.max_total_bytes)
     folder = downloads_folder() / "kaggle" / handle.owner / handle.dataset
     archive = folder / f"{handle.version}.archive"
     folder.mkdir(parents=True, exist_ok=True)
     busy = "Another run (process {holder}) is fetching the same data set. Waiting for it …"
     with locks.exclusive_lock(archive.with_suffix(".lock"), busy):
         if not archive.exists():
-            _fetch(handle, archive, bounds.max_total_bytes, policy)
+            _fetch(handle, archive, limits.max_total_bytes, policy)
     print(f"Read from {archive}, as Kaggle sent it.", flush=True)
-    return ArchiveSource(archive, None, bounds)
+    return ArchiveSource(archive, None, limits)
 
 
 def _kagglehub() -> Any:

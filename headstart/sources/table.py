@@ -1,7 +1,7 @@
-"""A CSV or Parquet file with a row an image: path or address, class, and split or group if told.
+"""A CSV or Parquet file with a row per image: path or address, class, optional split and group.
 
-Every row is an entry. One that cannot be used is rejected under ``TABLE:ROW`` (rows count from 1,
-the header not among them), and so is one whose file is not there; nothing is left out in silence.
+Every row is an entry. An unusable row is rejected under ``TABLE:ROW`` (rows count from 1, without
+the header), and so is one whose file is absent; nothing is left out silently.
 Paths are relative to the table's folder, or to ``download.root``, and never lead out of
 ``download.location``; links are not followed.
 """
@@ -32,7 +32,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class _Row:
-    """A usable row: where the image is, and what the table says of it."""
+    """A usable row: path or address of the image, and its assignment."""
 
     number: int
     assignment: Assignment
@@ -41,12 +41,12 @@ class _Row:
 
     @property
     def name(self) -> str:
-        """What stands for the image in the manifest: its path, else its address."""
+        """The image's path in the manifest: its path, else its address."""
         return self.path or (self.address.url if self.address else "")
 
 
 class _Unusable(Exception):  # noqa: N818 - a row's fault, which becomes an entry
-    """Why a row cannot be used."""
+    """The reason why a row cannot be used."""
 
 
 class TableSource:
@@ -55,7 +55,7 @@ class TableSource:
     Parameters
     ----------
     folder : Path
-        Holds the table and the images; nothing outside of it is read.
+        Folder of the table and the images; nothing outside of it is read.
     table : str
         The file, relative to the folder.
     columns : Columns
@@ -64,7 +64,7 @@ class TableSource:
     splits : mapping of str to str, or None
         Value of the split column to split; None: the usual names. Empty: the column is not read.
     max_bytes, max_total_bytes : int
-        Bounds on an image that is fetched, and on all images.
+        Bounds on an image that is downloaded, and on all images.
     policy : RetryPolicy, optional
         With servers.
 
@@ -87,7 +87,7 @@ class TableSource:
     ) -> None:
         if not folder.is_dir():
             raise SourceError(
-                f"`download.location` is {folder}, which is no folder. With `download.source: "
+                f"`download.location` is {folder}, which is not a folder. With `download.source: "
                 "table` it is the folder that holds the table and the images, so that both are "
                 "watched; `download.table` names the file in it."
             )
@@ -120,11 +120,11 @@ class TableSource:
 
     @property
     def assignments(self) -> Assignments:
-        """What the rows say."""
+        """The labels, splits and groups of the rows."""
         return _RowAssignments(self._table, self._columns, self._rows, len(self._entries))
 
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
-        """The bytes of each wanted row, files before addresses."""
+        """Yield the bytes of each wanted row, files before addresses."""
         files = {row.path: name for name, row in self._rows.items() if name in wanted and row.path}
         for path, content in self._files.contents(files.keys()):
             yield files[path], content
@@ -150,7 +150,7 @@ class TableSource:
 
     def _reject_repeated(self, row: _Row) -> None:
         if other := self._rows.get(row.name):
-            same = "" if other.assignment == row.assignment else ", and says something else of it"
+            same = "" if other.assignment == row.assignment else ", and contradicts it"
             raise _Unusable(f"it repeats {row.name} of row {other.number}{same}")
 
     def _row(self, number: int, cells: Mapping[str, str]) -> _Row:
@@ -207,8 +207,8 @@ class TableSource:
         loose = sum(not row.address.sha256 for row in remote.values() if row.address)
         if loose:
             print(
-                f"{loose:,} of {len(remote):,} addresses have no sha256: what their servers send "
-                "may be another file tomorrow. `download.sha256_column` pins it.",
+                f"{loose:,} of {len(remote):,} addresses have no sha256: their servers may send "
+                "another file tomorrow. `download.sha256_column` pins it.",
                 flush=True,
             )
         addresses = [row.address for row in remote.values() if row.address]
@@ -225,7 +225,7 @@ class TableSource:
 
 @dataclass(frozen=True)
 class _RowAssignments:
-    """What the rows say of each image."""
+    """The assignments of the rows."""
 
     table: str
     columns: Columns
@@ -233,11 +233,11 @@ class _RowAssignments:
     total: int
 
     def assign(self, path: str) -> Assignment | tuple[str, str]:
-        """The place that its row names."""
+        """Return the assignment of a row."""
         return self.rows[path].assignment
 
     def describe(self) -> str:
-        """Rows, classes, and where they were read from."""
+        """Return rows and classes in a sentence, with their columns."""
         assignments = [row.assignment for row in self.rows.values()]
         labels = sorted({each.label for each in assignments})
         named = ", ".join(labels[:8]) + (", …" if len(labels) > 8 else "")
@@ -254,7 +254,7 @@ class _RowAssignments:
 
 
 def _steps(path: str) -> str:
-    """A relative path without ``.`` steps; "" if it leads out or nowhere."""
+    """Return a relative path without ``.`` steps; "" if it leads out or nowhere."""
     parts = [part for part in path.split("/") if part not in {"", "."}]
     return "" if path.startswith("/") or ".." in parts else "/".join(parts)
 
@@ -265,8 +265,8 @@ def _base(table: str, root: str | None, folder: Path) -> str:
     base = _steps(root)
     if (not base and set(root.split("/")) - {"", "."}) or not (folder / base).is_dir():
         raise SourceError(
-            f"`download.root` is {root!r}, which is no folder in {folder}. Nothing was written. "
-            "Name the folder that the table's paths begin in, relative to `download.location`."
+            f"`download.root` is {root!r}, which is not a folder in {folder}. Nothing was written. "
+            "Name the folder from which the table's paths start, relative to `download.location`."
         )
     return base
 

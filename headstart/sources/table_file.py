@@ -1,4 +1,4 @@
-"""The columns of a CSV or Parquet file, as text: bounded, and nothing guessed of types."""
+"""Read columns of a CSV or Parquet file as text: bounded, and without guessing types."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MOST_ROWS = 2_000_000
-_MOST_BYTES = 1 << 30  # of a table, also of what a Parquet file unpacks to
+_MOST_BYTES = 1 << 30  # of a table, packed and unpacked
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns; None: the table has no such column."""
+    """Names of the columns; None if the table has no such column."""
 
     label: str
     path: str | None = None
@@ -31,20 +31,20 @@ class Columns:
 
     @property
     def named(self) -> dict[str, str]:
-        """Role to name, of those that there are."""
+        """Role to name, of the existing columns."""
         return {role: name for role, name in vars(self).items() if name is not None}
 
 
 def read_columns(path: Path, columns: Columns) -> pd.DataFrame:
-    """The named columns as text, under the names of their roles.
+    """Return the named columns as text, under the names of their roles.
 
     Raises
     ------
     SourceError
-        If the file is no table, too large, or lacks a column.
+        If the file is not a table, too large, or lacks a column.
     """
     if path.stat().st_size > _MOST_BYTES:
-        raise SourceError(f"{path} has more than {_MOST_BYTES:,} bytes; no table needs as many.")
+        raise SourceError(f"{path} has more than {_MOST_BYTES:,} bytes, the most that are read.")
     import pandas as pd
 
     try:
@@ -71,10 +71,10 @@ def _csv(path: Path, columns: Columns) -> pd.DataFrame:
     options |= {"encoding": "utf-8-sig", "index_col": False}
     _check_columns(path, columns, list(pd.read_csv(path, nrows=0, **options).columns))
     with warnings.catch_warnings():
-        # It would drop what stands beyond the last column of the header.
+        # It would drop cells beyond the last column of the header.
         warnings.simplefilter("error", pd.errors.ParserWarning)
-        # One row more than is read tells that there are more; blank lines count, so that the
-        # numbers of rows hold.
+        # One row beyond the limit shows that there are too many; blank lines count, so that the
+        # numbers of rows are right.
         frame: pd.DataFrame = pd.read_csv(
             path, nrows=_MOST_ROWS + 1, skip_blank_lines=False, **options
         )
@@ -115,7 +115,7 @@ def _parquet(path: Path, columns: Columns) -> pd.DataFrame:
 
 
 def _check_kinds(path: Path, schema: Any, types: Any) -> None:
-    """Numbers with fractions, dates and images have no one way to be a text."""
+    """Refuse numbers with fractions, dates and the like: they have no unique text."""
     for field in schema:
         kind = field.type.value_type if types.is_dictionary(field.type) else field.type
         tests = (types.is_string, types.is_large_string, types.is_integer, types.is_null)

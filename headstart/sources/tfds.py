@@ -1,9 +1,9 @@
-"""A data set that TensorFlow Datasets has prepared: read where it lies, without TensorFlow.
+"""A data set that TensorFlow Datasets has prepared, read in place and without TensorFlow.
 
-Nothing is downloaded or prepared here: TFDS' own downloader neither resumes nor bounds what it
-fetches. The images come as the encoded files that were prepared, so that an image's id is that
-of the original file; where a data set holds arrays, they are written as PNG without compression,
-whose bytes follow from the pixels alone. Its splits are taken by their names.
+Nothing is downloaded or prepared here: TFDS' own downloader neither resumes nor is bounded. The
+images are the encoded files that were prepared, so that an image's id is that of the original
+file; arrays are written as PNG without compression, whose bytes follow from the pixels alone.
+The splits are recognized by their names.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MOST_EXAMPLES = 2_000_000
 
 @dataclass
 class _Split:
-    """One split of the data set, and what its records said."""
+    """One split of the data set, with the assignments of its examples."""
 
     name: str
     meaning: str | None
@@ -43,24 +43,24 @@ class _Split:
 
 
 class TfdsSource:
-    """The examples of a prepared data set, as ``SPLIT/NUMBER``, numbered in their order.
+    """The examples of a prepared data set, as ``SPLIT/NUMBER`` in their order.
 
     Parameters
     ----------
     name : str
         ``NAME:VERSION`` or ``NAME/CONFIG:VERSION``.
     location : Path
-        Where to look first: a folder of prepared data sets, or the data set's own.
+        The first place to look: a folder of prepared data sets, or the data set's own.
     features : Features
     splits : mapping of str to str, or None
-        Split of the data set to ours; None: the usual names. Empty: it is not divided.
+        Split of the data set to ours; None: the usual names. Empty: not divided.
     max_bytes, max_total_bytes : int
         Bounds on an example and on all of them.
 
     Raises
     ------
     SourceError
-        If it is not prepared, or not one of images with classes.
+        If it is not prepared, or does not consist of images with classes.
     """
 
     def __init__(
@@ -93,11 +93,11 @@ class TfdsSource:
 
     @property
     def assignments(self) -> Assignments:
-        """What the examples say."""
+        """The labels, splits and groups of the examples."""
         return _ExampleAssignments(self._name, self._label, self._splits)
 
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
-        """The image of each wanted example, in the order of the data set."""
+        """Yield the image of each wanted example, in the order of the data set."""
         for split in self._splits:
             if not any(path in wanted for path in split.assignments):
                 continue
@@ -106,7 +106,7 @@ class TfdsSource:
                     yield path, _encoded(example[self._image])
 
     def _divided(self, splits: Mapping[str, str] | None) -> list[_Split]:
-        """The data set's splits, each with what it means to us."""
+        """Return the data set's splits, each with its meaning."""
         own = sorted(self._builder.info.splits)
         absent = sorted(set(splits or {}) - set(own))
         if absent:
@@ -119,7 +119,7 @@ class TfdsSource:
         return [_Split(name, splits.get(name) if splits else "") for name in own]
 
     def _list(self, split: _Split) -> Iterator[Entry]:
-        """Entries of a split; their labels are read, and their images measured."""
+        """Yield the entries of a split: this reads their labels and measures their images."""
         if split.meaning is None:
             for number in range(self._builder.info.splits[split.name].num_examples):
                 detail = (
@@ -157,14 +157,14 @@ class TfdsSource:
             label = str(int(value))
         group = ""
         if self._group:
-            told = example[self._group]
-            group = told.decode("utf-8", "replace") if isinstance(told, bytes) else str(told)
+            value = example[self._group]
+            group = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
             if fault := name_fault(group):
                 return "bad_name", f"its group {shown(group)!r}: {fault}"
         return Assignment(label_of(label), split.meaning or "", group)
 
     def _examples(self, split: _Split, names: set[str]) -> Iterator[tuple[str, Any]]:
-        """Path and decoded features of each example; None for one that is too large."""
+        """Yield path and decoded features of each example; None for one that is too large."""
         info = self._builder.info
         features, decoders = partly(info.features, names)
         files = [Path(path) for path in info.splits[split.name].filepaths]
@@ -191,12 +191,12 @@ class TfdsSource:
             )
 
     def _check_files(self, most: int) -> None:
-        """What the description says of files and numbers is a stranger's word."""
+        """Check the files and numbers of the description, which a stranger wrote."""
         splits = self._builder.info.splits.values()
         files = [Path(path) for split in splits for path in split.filepaths]
         outside = next((path for path in files if path.parent != self._folder), None)
         if outside is not None:
-            raise SourceError(f"{self._folder} names {outside}, which lies outside of it.")
+            raise SourceError(f"{self._folder} names {outside}, which is outside of it.")
         examples = sum(split.num_examples for split in splits)
         if examples > _MOST_EXAMPLES:
             raise SourceError(
@@ -207,25 +207,25 @@ class TfdsSource:
         if total > most:
             raise SourceError(
                 f"{self._folder} holds {total:,} bytes; `download.max_total_bytes` allows "
-                f"{most:,}. Nothing was written. Raise it if the images are wanted."
+                f"{most:,}. Nothing was written. Raise it if you want the images."
             )
 
 
 @dataclass(frozen=True)
 class _ExampleAssignments:
-    """What the examples say of themselves."""
+    """The assignments of the examples."""
 
     name: str
     label: str
     splits: Sequence[_Split]
 
     def assign(self, path: str) -> Assignment | tuple[str, str]:
-        """The place of an example."""
+        """Return the assignment of an example."""
         name = path.rpartition("/")[0]
         return next(split for split in self.splits if split.name == name).assignments[path]
 
     def describe(self) -> str:
-        """Splits and classes."""
+        """Return splits and classes in a sentence."""
         counts: Counter[str] = Counter()
         for split in self.splits:
             counts.update(each.label for each in split.assignments.values())

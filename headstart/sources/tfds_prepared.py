@@ -2,8 +2,9 @@
 
 TFRecord and ArrayRecord files are read without TensorFlow. A TFRecord file is a sequence of
 records: length (8 bytes, little endian), masked CRC-32C of the length, the bytes, masked CRC-32C
-of the bytes. The first checksum is compared, so that a damaged length leads nowhere; that of the bytes is
-left to the decoding of their content: in Python it would take longer than all the rest.
+of the bytes. The first checksum is compared, so that a damaged length leads nowhere; the second is
+not, because that would take longer than all the rest in Python, and decoding the content finds
+most damage.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _CLASS = ("pythonClassName", "type")  # the second in older descriptions
 
 @dataclass(frozen=True)
 class Features:
-    """Which features of the data set are read; None: those that it names itself."""
+    """The features that are read; None: those that the data set names itself."""
 
     image: str | None = None
     label: str | None = None
@@ -39,10 +40,10 @@ class Features:
 
 
 def find_prepared(name: str, location: Path) -> Path:
-    """The folder of a prepared data set.
+    """Return the folder of a prepared data set.
 
-    Looked for in ``location`` (which may be the data set's own folder), in ``$TFDS_DATA_DIR``, and
-    in ``~/tensorflow_datasets``.
+    It is searched in ``location`` (which may be the data set's own folder), ``$TFDS_DATA_DIR`` and
+    ``~/tensorflow_datasets``.
 
     Raises
     ------
@@ -64,13 +65,13 @@ def find_prepared(name: str, location: Path) -> Path:
     )
     there = f" Prepared is {', '.join(others)}: put that into the name." if others else ""
     target = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    # TFDS 4.9 imports it to prepare, and does not ask for it.
+    # TFDS 4.9 imports it to prepare, and does not depend on it.
     absent = importlib.util.find_spec("importlib_resources") is None
     first = "  pip install importlib_resources\n" if absent else ""
     raise SourceError(
         f"The data set {name} is not prepared in any of {', '.join(map(str, places))}.{there} "
-        "Headstart fetches no data set of TFDS by itself. Prepare it once, on a machine with a "
-        f"network and room for it:\n{first}"
+        "Headstart does not download data sets of TFDS. Prepare it once, on a machine with a "
+        f"network and enough space:\n{first}"
         f'  python -c "import tensorflow_datasets as tfds; tfds.builder({name!r}, '
         f'data_dir={target!r}).download_and_prepare()"\n'
         "Then run again; on another machine, copy the folder and name it in `download.location`."
@@ -78,7 +79,7 @@ def find_prepared(name: str, location: Path) -> Path:
 
 
 def opened(folder: Path) -> Any:
-    """The read-only builder of a prepared data set."""
+    """Return the read-only builder of a prepared data set."""
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -96,7 +97,7 @@ def opened(folder: Path) -> Any:
 
 
 def _check_classes_of_features(path: Path) -> None:
-    """TFDS imports whatever module the file names; only its own are let through."""
+    """Refuse classes that are not TFDS' own, since TFDS imports any module that the file names."""
     try:
         waiting: list[Any] = [json.loads(path.read_text(encoding="utf-8"))]
     except (OSError, ValueError) as error:
@@ -108,7 +109,7 @@ def _check_classes_of_features(path: Path) -> None:
             named = next((node[key] for key in _CLASS if isinstance(node.get(key), str)), _OWN)
             if not named.startswith(_OWN):
                 raise SourceError(
-                    f"{path} names the class {named!r}, which is none of TFDS' own. It was not "
+                    f"{path} names the class {named!r}, which is not one of TFDS' own. It was not "
                     "imported, since importing runs code. Nothing was written."
                 )
             waiting += node.values()
@@ -117,7 +118,7 @@ def _check_classes_of_features(path: Path) -> None:
 
 
 def chosen(info: Any, wanted: Features, name: str) -> tuple[str, str, str | None]:
-    """The names of image, label and group among the features."""
+    """Return the names of image, label and group among the features."""
     own = info.supervised_keys or (None, None)
     image = wanted.image or (own[0] if isinstance(own[0], str) else None) or "image"
     label = wanted.label or (own[1] if isinstance(own[1], str) else None) or "label"
@@ -126,12 +127,12 @@ def chosen(info: Any, wanted: Features, name: str) -> tuple[str, str, str | None
         if feature is not None and feature not in info.features:
             lines.append(f"  - there is no {feature!r} (`download.{key}_column`)")
     if not lines and not _is_image(info.features[image]):
-        lines.append(f"  - {image!r} is {info.features[image]}, no image")
+        lines.append(f"  - {image!r} is {info.features[image]}, not an image")
     if not lines and not _is_label(info.features[label]):
-        lines.append(f"  - {label!r} is {info.features[label]}, no class")
+        lines.append(f"  - {label!r} is {info.features[label]}, not a class")
     if lines:
         raise SourceError(
-            f"{name} is no data set of images with classes as it was asked for:\n"
+            f"{name} is not a data set of images with classes under these names:\n"
             + "\n".join(lines)
             + f"\nIts features: {info.features}. Nothing was written."
         )
@@ -152,7 +153,7 @@ def _is_label(feature: Any) -> bool:
 
 
 def partly(features: Any, names: set[str]) -> tuple[Any, Any]:
-    """These features alone, and how they are decoded: images stay the files that they are."""
+    """Return these features alone, and their decoders: images stay encoded files."""
     import tensorflow_datasets as tfds
 
     # (`tfds.decode.PartialDecoding` would do the same, and import TensorFlow.)
@@ -166,7 +167,7 @@ def partly(features: Any, names: set[str]) -> tuple[Any, Any]:
 
 
 def read_records(files: Sequence[Path], file_format: str, max_bytes: int) -> Iterator[bytes | None]:
-    """The records of files, in order; None for one that is longer than ``max_bytes``.
+    """Yield the records of files, in order; None for one that is longer than ``max_bytes``.
 
     Parameters
     ----------
@@ -188,7 +189,7 @@ def read_records(files: Sequence[Path], file_format: str, max_bytes: int) -> Ite
         )
     for path in files:
         if not path.is_file():
-            raise SourceError(f"{path} is absent. The data set is not whole: prepare it anew.")
+            raise SourceError(f"{path} is absent. The data set is incomplete: prepare it anew.")
         yield from readers[file_format](path, max_bytes)
 
 
@@ -233,7 +234,7 @@ def _damaged(path: Path, why: str) -> SourceError:
 
 
 def masked_crc32c(content: bytes) -> int:
-    """CRC-32C of a few bytes, rotated and shifted as TFRecord files hold it."""
+    """Return the CRC-32C of a few bytes, rotated and shifted as in TFRecord files."""
     crc = 0xFFFFFFFF
     for byte in content:
         crc ^= byte

@@ -77,7 +77,7 @@ def test_what_cannot_be_read_is_said(folder: Path) -> None:
 def test_bounds_and_wrong_kinds(folder: Path) -> None:
     with pytest.raises(SourceError, match="max_total_bytes"):
         FolderSource(folder, 10)
-    with pytest.raises(SourceError, match="no folder"):
+    with pytest.raises(SourceError, match="not a folder"):
         FolderSource(folder / "README.md", 10_000)
 
 

@@ -143,7 +143,7 @@ def test_an_image_that_stands_twice(folder: Path) -> None:
     assert places(source) == {"images/0.jpg": Assignment("cat", "")}
     refused = refusals(source)
     assert refused["labels.csv:2"] == "bad_row: row 2: it repeats images/0.jpg of row 1"
-    assert refused["labels.csv:3"].endswith("of row 1, and says something else of it")
+    assert refused["labels.csv:3"].endswith("of row 1, and contradicts it")
 
 
 def test_blank_lines_and_quotes_keep_the_numbers(folder: Path) -> None:
@@ -239,7 +239,7 @@ def test_what_is_not_there(folder: Path) -> None:
             opened(folder, table=table)
     write(folder, [("file", "kind")])
     assert list(opened(folder).entries) == []
-    with pytest.raises(SourceError, match="which is no folder"):
+    with pytest.raises(SourceError, match="which is not a folder"):
         opened(folder / "labels.csv")
 
 

@@ -121,9 +121,9 @@ def test_other_features(prepared: Path) -> None:
     [
         (Features(image="imgae"), "no 'imgae' .`download.path_column`"),
         (Features(label="lable", group="x"), "no 'lable'(.|\n)*no 'x'"),
-        (Features(image="label"), "no image"),
-        (Features(label="image"), "no class"),
-        (Features(label="boxes"), "no class"),
+        (Features(image="label"), "not an image"),
+        (Features(label="image"), "not a class"),
+        (Features(label="boxes"), "not a class"),
     ],
 )
 def test_features_that_do_not_serve(prepared: Path, features: Features, said: str) -> None:

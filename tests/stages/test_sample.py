@@ -179,7 +179,7 @@ def test_main_copies_the_bytes_into_folders_by_class(
         )
     printed = capsys.readouterr().out
     assert re.search(r"class0 +8\n", printed)
-    assert re.search(r"validation: class1 has only \d+ of 100; all were taken", printed)
+    assert re.search(r"validation: class1 has only \d+ of 100; all are used", printed)
     first = sha256_tree(stored / "sample")
     run(stored, limits(8, 100))
     assert sha256_tree(stored / "sample") == first
