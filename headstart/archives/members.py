@@ -32,7 +32,7 @@ class ArchiveLimits:
     small : int
         Bytes.
     too_large : str
-        Ends the sentence "… unpacks to more than the N bytes that": what allows so many.
+        Ends the sentence "… unpacks to more than N bytes,": whose limit that is.
     instead : str
         What a person can do with an archive that is refused, as the end of a sentence.
     """
@@ -41,7 +41,7 @@ class ArchiveLimits:
     max_files: int = 2_000_000
     max_ratio: int = 200
     small: int = 10_000_000
-    too_large: str = "`download.max_total_bytes` allows. Raise it if you want the images"
+    too_large: str = "the limit of `download.max_total_bytes`. Raise it if you want the images"
     instead: str = "unpack it yourself and use `download.source: folder`"
 
     def check_ratio(self, what: str, unpacked: int, packed: int) -> None:
@@ -128,7 +128,7 @@ class MemberList:
         if self._total > self._limits.max_total_bytes:
             raise self._limits.refusal(
                 self._archive,
-                f"unpacks to more than the {self._limits.max_total_bytes:,} bytes that "
+                f"unpacks to more than {self._limits.max_total_bytes:,} bytes, "
                 f"{self._limits.too_large}",
             )
         if len(self._members) > self._limits.max_files:

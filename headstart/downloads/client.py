@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from types import TracebackType
 from typing import Self, TypeVar
 
 import requests
@@ -137,12 +136,7 @@ class HttpClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._session.close()
 
     def deadline(self) -> float:
@@ -169,7 +163,9 @@ class HttpClient:
     def open(
         self, url: str, deadline: float, headers: Mapping[str, str] | None = None
     ) -> Iterator[requests.Response]:
-        """Yield the answer to one request, of status 200, 206 or 416, with its body unread.
+        """Yield the answer to one request, with its body unread.
+
+        Its status is 200, or 206 or 416 if ``headers`` ask for a range.
 
         Raises
         ------
@@ -180,7 +176,8 @@ class HttpClient:
         timeout = (min(self.policy.connect, left), min(self.policy.read, left))
         try:
             with self._session.get(url, headers=headers, stream=True, timeout=timeout) as answer:
-                if answer.status_code not in {200, 206, 416}:
+                ranged = {206, 416} if headers and "Range" in headers else set()
+                if answer.status_code not in {200, *ranged}:
                     raise _refused(answer)
                 yield answer
         except requests.TooManyRedirects as error:

@@ -65,7 +65,7 @@ def rejected_thumbnail(content: bytes) -> bytes | None:
     except Exception:  # noqa: BLE001 - a stranger's pixels can raise anything, and are not needed
         return None
     extrema = [band.getextrema() for band in small.split()]
-    if all(low == high for low, high in extrema):  # type: ignore[misc]  # of one band: a pair
+    if all(low == high for low, high in extrema):
         return None  # One color: nothing was decoded.
     stream = io.BytesIO()
     small.save(stream, "JPEG", quality=_QUALITY)

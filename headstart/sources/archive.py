@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from headstart._utils.errors import ImageError, SourceError
@@ -31,6 +31,8 @@ class ArchiveSource:
         If it holds what no archive of images needs.
     """
 
+    assignments = None
+
     def __init__(self, path: Path, sha256: str | None, limits: ArchiveLimits) -> None:
         if not path.is_file():
             raise SourceError(
@@ -45,18 +47,10 @@ class ArchiveSource:
             )
         self._archive = open_archive(path, limits)
         self.origin = self._archive.title
-
-    @property
-    def entries(self) -> Sequence[Entry]:
-        """Every member that is a file."""
-        return [
+        self.entries = [
             Entry(each.path, each.size, ("bad_name", each.fault) if each.fault else None)
             for each in self._archive.members
         ]
-
-    @property
-    def assignments(self) -> None:
-        """None: classes and splits follow from the folders."""
 
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
         """Yield the bytes of each wanted member, in the order of the file."""

@@ -7,7 +7,7 @@ files without compression, so that their bytes do not depend on the version of a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ _LEVELS = 16  # a pixel counts the dark ones of a 4 × 4 block: 0 to 16
 class EmbeddedSource:
     """The digits as ``digits/<digit>/<number in the data set>.png``, sorted by path."""
 
+    origin = "The embedded digits"
+    assignments = None
+
     def __init__(self) -> None:
         from sklearn.datasets import load_digits  # 1 s that other sources do not need
 
@@ -30,25 +33,11 @@ class EmbeddedSource:
             f"digits/{label}/{number:04}.png": canonical_png(to_gray(image))
             for number, (label, image) in enumerate(zip(digits.target, digits.images, strict=True))
         }
-        self._entries = [Entry(path, len(self._files[path])) for path in sorted(self._files)]
-
-    @property
-    def origin(self) -> str:
-        """The source in words."""
-        return "The embedded digits"
-
-    @property
-    def entries(self) -> Sequence[Entry]:
-        """All 1,797 images."""
-        return self._entries
-
-    @property
-    def assignments(self) -> None:
-        """None: classes and splits follow from the folders."""
+        self.entries = [Entry(path, len(self._files[path])) for path in sorted(self._files)]
 
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
         """Yield the bytes of each wanted path."""
-        for entry in self._entries:
+        for entry in self.entries:
             if entry.path in wanted:
                 yield entry.path, self._files[entry.path]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from headstart._utils.errors import ImageError, SourceError
@@ -28,6 +28,8 @@ class FolderSource:
         If it is not a folder, or holds more than the bound.
     """
 
+    assignments = None
+
     def __init__(self, folder: Path, max_total_bytes: int) -> None:
         if not folder.is_dir():
             raise SourceError(
@@ -35,31 +37,18 @@ class FolderSource:
                 "folder. Name a folder, or set the source to archive."
             )
         self._folder = folder
-        self._entries = sorted(_walk(folder), key=lambda entry: entry.path)
-        total = sum(entry.size for entry in self._entries)
+        self.origin = f"The folder {folder}"
+        self.entries = sorted(_walk(folder), key=lambda entry: entry.path)
+        total = sum(entry.size for entry in self.entries)
         if total > max_total_bytes:
             raise SourceError(
                 f"{folder} holds {total:,} bytes; `download.max_total_bytes` allows "
                 f"{max_total_bytes:,}. Nothing was written. Raise it if you want the images."
             )
 
-    @property
-    def origin(self) -> str:
-        """The source in words."""
-        return f"The folder {self._folder}"
-
-    @property
-    def entries(self) -> Sequence[Entry]:
-        """Every file below the folder."""
-        return self._entries
-
-    @property
-    def assignments(self) -> None:
-        """None: classes and splits follow from the folders."""
-
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
         """Yield the bytes of each wanted path, in sorted order."""
-        for entry in self._entries:
+        for entry in self.entries:
             if entry.path in wanted:
                 yield entry.path, self._read(entry)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,6 +92,7 @@ class TableSource:
                 "watched; `download.table` names the file in it."
             )
         self._folder, self._table, self._columns, self._splits = folder, table, columns, splits
+        self.origin = f"The table {folder / table}"
         self._files = FolderSource(folder, max_total_bytes)
         inside = _steps(table)
         if not inside or not (folder / inside).is_file():
@@ -102,26 +103,16 @@ class TableSource:
         self._base = _base(inside, root, folder)
         self._known = {entry.path: entry for entry in self._files.entries}
         self._rows: dict[str, _Row] = {}
-        self._entries: list[Entry] = []
+        self.entries: list[Entry] = []
         self._fetched: dict[str, Path] = {}
         self._read(read_columns(folder / inside, columns))
         self._fetch(max_bytes, max_total_bytes, policy)
-        self._entries.sort(key=lambda entry: entry.path)
-
-    @property
-    def origin(self) -> str:
-        """The source in words."""
-        return f"The table {self._folder / self._table}"
-
-    @property
-    def entries(self) -> Sequence[Entry]:
-        """One for each row."""
-        return self._entries
+        self.entries.sort(key=lambda entry: entry.path)
 
     @property
     def assignments(self) -> Assignments:
         """The labels, splits and groups of the rows."""
-        return _RowAssignments(self._table, self._columns, self._rows, len(self._entries))
+        return _RowAssignments(self._table, self._columns, self._rows, len(self.entries))
 
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
         """Yield the bytes of each wanted row, files before addresses."""
@@ -142,11 +133,11 @@ class TableSource:
                 self._reject_repeated(row)
             except _Unusable as fault:
                 detail = f"row {number}: {fault}"
-                self._entries.append(Entry(f"{self._table}:{number}", 0, ("bad_row", detail)))
+                self.entries.append(Entry(f"{self._table}:{number}", 0, ("bad_row", detail)))
                 continue
             self._rows[row.name] = row
             if row.path:
-                self._entries.append(self._entry(row))
+                self.entries.append(self._entry(row))
 
     def _reject_repeated(self, row: _Row) -> None:
         if other := self._rows.get(row.name):
@@ -217,10 +208,10 @@ class TableSource:
             got = found[row.address] if row.address else None
             if isinstance(got, Path):
                 self._fetched[name] = got
-                self._entries.append(Entry(name, got.stat().st_size))
+                self.entries.append(Entry(name, got.stat().st_size))
             elif got is not None:
                 fault = (got.reason, f"row {row.number}: {got.detail}")
-                self._entries.append(Entry(name, 0, fault))
+                self.entries.append(Entry(name, 0, fault))
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from headstart._utils.errors import ImageError, SourceError
 from headstart._utils.names import name_fault, shown
 from headstart.images.png import canonical_png
 from headstart.sources.layout import split_of
-from headstart.sources.source import Assignment, Assignments, Entry, label_of
+from headstart.sources.source import Assignment, Entry, label_of
 from headstart.sources.tfds_prepared import (
     Features,
     chosen,
@@ -73,28 +73,15 @@ class TfdsSource:
         max_total_bytes: int,
     ) -> None:
         self._name, self._max_bytes = name, max_bytes
+        self.origin = f"The data set {name}"
         self._folder = find_prepared(name, location)
         self._builder = opened(self._folder)
         self._check_files(max_total_bytes)
         self._image, self._label, self._group = chosen(self._builder.info, features, name)
         self._splits = self._divided(splits)
-        self._entries = [entry for split in self._splits for entry in self._list(split)]
+        self.assignments = _ExampleAssignments(name, self._label, self._splits)
+        self.entries = [entry for split in self._splits for entry in self._list(split)]
         print(f"Read from {self._folder}", flush=True)
-
-    @property
-    def origin(self) -> str:
-        """The source in words."""
-        return f"The data set {self._name}"
-
-    @property
-    def entries(self) -> Sequence[Entry]:
-        """One for each example."""
-        return self._entries
-
-    @property
-    def assignments(self) -> Assignments:
-        """The labels, splits and groups of the examples."""
-        return _ExampleAssignments(self._name, self._label, self._splits)
 
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
         """Yield the image of each wanted example, in the order of the data set."""

@@ -6,7 +6,8 @@ import socket
 import pytest
 
 from headstart._utils.errors import ImageError
-from headstart.serving.web import Patience, fetch
+from headstart.downloads.client import RetryPolicy
+from headstart.serving.web import POLICY, fetch
 from tests.downloads.server import Request, serving
 from tests.images.made import png
 
@@ -14,9 +15,9 @@ IMAGE = png()
 MOST = 10_000
 
 
-def fault(url: str, patience: Patience | None = None) -> str:
+def fault(url: str, policy: RetryPolicy = POLICY) -> str:
     with pytest.raises(ImageError) as error:
-        fetch(url, MOST, patience)
+        fetch(url, MOST, policy)
     return str(error.value)
 
 
@@ -35,7 +36,7 @@ def test_a_redirect_is_followed_a_few_times() -> None:
 
     with serving(behave) as (url, _):
         assert fetch(f"{url}/there", MOST) == IMAGE
-        assert "redirect to redirect" in fault(f"{url}/round")
+        assert "redirects more than 5 times" in fault(f"{url}/round")
 
 
 def test_a_redirect_to_a_file_is_refused() -> None:
@@ -46,6 +47,12 @@ def test_a_redirect_to_a_file_is_refused() -> None:
 def test_what_the_server_says_is_told() -> None:
     with serving(lambda request: request.answer(404)) as (url, _):
         assert fault(url) == "unreachable: the server answered 404 Not Found"
+
+
+@pytest.mark.parametrize("status", [206, 416])
+def test_a_part_that_nobody_asked_for_is_refused(status: int) -> None:
+    with serving(lambda request: request.answer(status, IMAGE)) as (url, _):
+        assert f"answered {status}" in fault(url)
 
 
 def test_what_a_terminal_would_obey_is_told_as_escapes() -> None:
@@ -60,13 +67,13 @@ def test_what_a_terminal_would_obey_is_told_as_escapes() -> None:
 
 def test_a_body_that_is_too_large_is_not_read() -> None:
     with serving(lambda request: request.answer(200, b"x" * (MOST + 1))) as (url, _):
-        assert fault(url) == "too_large: 10,001 bytes; at most 10,000"
+        assert fault(url) == "too_large: 10,001 bytes; at most 10,000 are accepted"
 
 
 def test_a_body_without_a_length_is_bounded_all_the_same() -> None:
     body = b"x" * 10 * MOST
     with serving(lambda request: request.answer(200, body, no_length="")) as (url, _):
-        assert fault(url) == "too_large: more than 10,000 bytes"
+        assert fault(url) == "too_large: more than 10,000 bytes, which is all that is accepted"
 
 
 def test_a_body_is_not_unpacked() -> None:
@@ -91,8 +98,8 @@ def test_a_server_that_says_nothing_is_left() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        patience = Patience(connect=5, read=0.2, total=5)
-        said = fault(f"http://127.0.0.1:{silent.getsockname()[1]}/", patience)
+        policy = RetryPolicy(attempts=1, connect=5, read=0.2, total=5)
+        said = fault(f"http://127.0.0.1:{silent.getsockname()[1]}/", policy)
     assert said.startswith("unreachable")
 
 

@@ -6,22 +6,18 @@ in a folder named by the sha1 of the handle, in ``$TFHUB_CACHE_DIR``.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import os
 import shutil
-import tarfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from headstart._utils import locks
 from headstart._utils.cache import cache_folder
-from headstart._utils.errors import HeadstartError
+from headstart._utils.errors import HeadstartError, SourceError, UnsafeArchiveError
 from headstart._utils.files import atomic_folder, sha256_tree, write_text
+from headstart.archives.members import ArchiveLimits
+from headstart.archives.tar import TarArchive
 from headstart.backbones.parameters import MODULE_GRAPH, handle_name, is_address
 from headstart.downloads.client import DownloadError, RetryPolicy
 from headstart.downloads.file import download_file
@@ -29,9 +25,6 @@ from headstart.downloads.file import download_file
 #: Bytes and files that a module may hold: the largest on TensorFlow Hub have under 4 GB.
 MAX_BYTES = 8 << 30
 MAX_FILES = 10_000
-#: A module that unpacks to more than this, and to so many times its size, is a bomb.
-_SMALL, _MAX_RATIO = 10_000_000, 200
-_CHUNK = 1 << 20
 POLICY = RetryPolicy()
 
 
@@ -166,84 +159,36 @@ def _raise(error: OSError) -> None:
 
 
 def _unpack(archive: Path, target: Path, handle: str) -> None:
-    """Unpack plain files under their own, checked names; a single folder around them is left out.
+    """Unpack a tar file, plain or compressed, without a single folder around the module.
 
     Raises
     ------
     HeadstartError
-        If a member is a link or a device, leads out of the folder or stands there twice, or too
-        much unpacks; nothing is left then.
+        If it is damaged, is no module, or holds what no module needs; nothing is left then.
     """
-    packed = archive.stat().st_size
-    total = 0
+    limits = ArchiveLimits(
+        MAX_BYTES,
+        MAX_FILES,
+        too_large="the most that a module may have",
+        instead="unpack it yourself and set `backbone.hub` to the folder",
+    )
     target.mkdir(exist_ok=True)
     try:
-        with _opened(archive) as members:
-            for count, member in enumerate(members, 1):
-                total += abs(member.size)
-                _check(handle, total, count)
-                if total > max(_SMALL, _MAX_RATIO * packed):
-                    raise _refused(handle, f"unpacks to more than {_MAX_RATIO} times its size")
-                if not member.isdir():
-                    _write(members, member, target / _path(member, handle))
+        TarArchive(archive, limits, f"The module {handle_name(handle)}").extract(target)
         _unwrap(target)
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, OSError, ValueError,
-            RecursionError) as error:  # fmt: skip
+    except UnsafeArchiveError:
+        raise
+    except (SourceError, OSError, RecursionError) as error:
         raise HeadstartError(
-            f"{handle_name(handle)} cannot be unpacked: {error}. Nothing was kept. It may be cut "
-            "short, or a page in place of the file: open the address in a browser."
+            f"{handle_name(handle)} cannot be unpacked: {error.__cause__ or error}. Nothing was "
+            "kept. It may be cut short, or a page in place of the file: open the address in a "
+            "browser."
         ) from error
     if not (target / MODULE_GRAPH).is_file():
         raise HeadstartError(
             f"{handle_name(handle)} is no module: there is no {MODULE_GRAPH} in it. Nothing was "
             "kept. A module is a folder with that file and a folder `variables`."
         )
-
-
-@contextmanager
-def _opened(archive: Path) -> Iterator[tarfile.TarFile]:
-    """A tar file, plain or of gzip, none of whose headers fills the memory."""
-    with archive.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-        file.seek(0)
-        stream: Any = gzip.GzipFile(fileobj=file) if packed else file
-        # "r:": what is read goes through the bound; the library would open the file by itself.
-        with tarfile.open(fileobj=_Bounded(stream), mode="r:") as members:  # type: ignore[call-overload]  # a reader
-            yield members
-
-
-class _Bounded:
-    """What tarfile needs of a stream; headers come in one read, and contents in chunks."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self.tell, self.seek = stream.tell, stream.seek
-
-    def read(self, size: int) -> bytes:
-        """At most a chunk."""
-        if size > _CHUNK:
-            raise tarfile.ReadError(f"it holds a header of {size:,} bytes")
-        return bytes(self._stream.read(size))
-
-
-def _path(member: tarfile.TarInfo, handle: str) -> PurePosixPath:
-    """The name under which a member is written."""
-    path = PurePosixPath(member.name)
-    if not member.isreg() or member.issparse() or member.size < 0:
-        raise _refused(handle, f"holds {member.name!r}, which is no plain file")
-    if path.is_absolute() or ".." in path.parts or "\\" in member.name:
-        raise _refused(handle, f"holds {member.name!r}, which leads out of it")
-    if not member.name.isprintable():
-        raise _refused(handle, f"holds {member.name!r}, which is no name for every system")
-    return path
-
-
-def _write(members: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    stream = members.extractfile(member)
-    assert stream is not None  # noqa: S101 - a plain file has one; tells mypy
-    with path.open("xb") as file:  # x: a name that stands there twice is no honest archive's
-        shutil.copyfileobj(stream, file, _CHUNK)
 
 
 def _unwrap(target: Path) -> None:

@@ -121,7 +121,9 @@ def crafted(kind: str, path: Path) -> Path:
 
 @pytest.mark.parametrize("kind", ["nul", "no text", "huge header", "chain"])
 def test_headers_that_no_program_writes_are_refused(kind: str, tmp_path: Path) -> None:
-    with pytest.raises(HeadstartError, match=r"no name for every|cannot be unpacked"):
+    with pytest.raises(
+        HeadstartError, match=r"no usable name|cannot be unpacked|holds a header|holds a chain"
+    ):
         copy_module(str(crafted(kind, tmp_path / "m.tar.gz")), None, tmp_path / "target")
 
 
