@@ -106,7 +106,7 @@ def test_interrupted_it_ends_the_stage_and_removes_the_copy(
         "time.sleep(600)\n"
     )
     toy.commit(project, "takes long")
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import headstart\n"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from headstart.cli.app import app\n"
     code += f"sys.argv = {['headstart', 'reproduce', 'HEAD', *words]!r}; app()"
     process = subprocess.Popen(
         [sys.executable, "-c", code],

@@ -24,9 +24,9 @@ from prefect.client.schemas.objects import Artifact, State, TaskRun
 from prefect.states import Cancelling
 from prefect.testing.utilities import prefect_test_harness
 
-from flows import pipeline as module
 from flows.pipeline import pipeline
 from headstart.pipeline import lockfile
+from headstart.runs import pipeline_run as module
 from headstart.runs import stage_tasks
 from headstart.runs.pipeline_run import Run, watching
 from headstart.runs.run_stage import Outcome

@@ -91,7 +91,7 @@ def test_the_recipe_is_sound_and_a_fault_is_named(tmp_path: Path) -> None:
 
 
 def test_the_shipped_card_says_what_the_shipped_files_say() -> None:
-    folder = ROOT / "stages" / "nets" / "weights"
+    folder = ROOT / "headstart/keras/networks/weights"
     settings = read_settings(ROOT / "pretraining" / "params.yaml")
     log, scores = (
         (folder / f"headstart-small.{kind}.csv").read_text(encoding="utf-8")

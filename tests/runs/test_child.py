@@ -155,7 +155,7 @@ def test_an_exception_of_the_listener_leaves_nothing_running(tmp_path: Path) -> 
 OWNER = """
 import sys
 from pathlib import Path
-from flows import child, run_stage
+from headstart.runs import child, run_stage
 words = [sys.executable, "-P", str(run_stage._LEASH), "{leash}", *sys.argv[1:]]
 child.run(words, folder=Path(), on_line=lambda line: print(line, flush=True), leash=True)
 """
