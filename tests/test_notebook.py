@@ -2,88 +2,69 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from headstart._utils.files import atomic_folder
-from headstart.training.model_folder import write_model
+from headstart._utils.files import read_json
+from tests.api import project as projects
 from tests.conftest import ROOT
-from tests.stages.recorded import RUNTIME, params, record, stage
-from tests.training.models import record as model_record
 
 nbformat = pytest.importorskip("nbformat", reason="needs the extra `notebook`")
 nbclient = pytest.importorskip("nbclient", reason="needs the extra `notebook`")
 
 NOTEBOOK = ROOT / "notebooks" / "look-at-a-run.ipynb"
-CLASSES = ["ant", "bee", "cat"]
-COUNTS = {"train": 30, "validation": 9, "test": 48}
+CLASSES = ["blue bar", "green bar", "red bar"]
+MAX_BYTES = 200_000
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A project's folder with what `evaluate` leaves of noisy features and a simple head."""
-    generator = np.random.Generator(np.random.Philox(key=5))
-    splits: dict[str, Any] = {}
-    for split, count in COUNTS.items():
-        labels = np.arange(count) % 3
-        features = 4 * np.eye(3)[labels] + 1.5 * generator.normal(size=(count, 3))
-        splits[split] = (features.astype(np.float32), labels.tolist())
-    data = record(tmp_path / "data", splits, CLASSES)
-    dense = {"kind": "dense", "units": 3, "activation": "softmax"}
-    of = model_record(classes=tuple(CLASSES), feature_shape=(3,), head=(dense,))
-    with atomic_folder(tmp_path / "head") as head:
-        weights = {"0.kernel": np.eye(3, dtype=np.float32), "0.bias": np.zeros(3, np.float32)}
-        write_model(head, of, weights)
-    done = stage(
-        "evaluate",
-        params=params(tmp_path / "params.yaml"),
-        images=data.images,
-        manifest=data.manifest,
-        features=data.features,
-        head=tmp_path / "head",
-        model=tmp_path / "head",
-        runtime=RUNTIME,
-        predictions=tmp_path / "data/reports/predictions.csv",
-        metrics=tmp_path / "data/metrics/evaluate.json",
-        confusion=tmp_path / "data/plots/confusion.csv",
-        calibration=tmp_path / "data/plots/calibration.csv",
-        run_statistics=tmp_path / "data/run_statistics",
-    )
-    assert done.returncode == 0, done.stderr
-    (tmp_path / "dvc.yaml").write_text("")
-    return tmp_path
+def shown(notebook: Any, kind: str) -> list[str]:
+    """What the cells show of one kind: ``image/png``, ``text/html``; ``stream`` is printed text."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    if kind == "stream":
+        return [output["text"] for output in outputs if output["output_type"] == kind]
+    return [output["data"][kind] for output in outputs if kind in output.get("data", {})]
 
 
-def test_it_is_committed_without_outputs() -> None:
+def test_it_is_committed_with_its_outputs() -> None:
+    """As one run from top to bottom left them, small, and without a path of that machine."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     nbformat.validate(notebook)
-    for cell in notebook.cells:
-        assert cell.get("outputs", []) == []
-        assert cell.get("execution_count") is None
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert all(cell.outputs for cell in code)
+    assert not [
+        output for cell in code for output in cell.outputs if output.get("name") == "stderr"
+    ]
+    assert not [output for cell in code for output in cell.outputs if "ename" in output]
+    assert len(shown(notebook, "image/png")) == 3
+    text = NOTEBOOK.read_text(encoding="utf-8")
+    assert len(text) < MAX_BYTES
+    for place in (str(Path.home()), "/tmp/", str(ROOT)):  # noqa: S108 - what must not be there
+        assert place not in text
 
 
-def test_it_runs_and_draws_the_map(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("IPYTHONDIR", str(project / "ipython"))
+def test_it_runs_and_writes_nothing(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = projects.shared(tmp_path_factory) / "project"
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    before = set((project / "data").rglob("*"))
+    before = set(project.rglob("*"))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     nbclient.NotebookClient(
         notebook, timeout=200, kernel_name="python3",
         resources={"metadata": {"path": str(project)}},
     ).execute()  # fmt: skip
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    texts = [output.get("data", {}).get("text/plain", "") for output in outputs]
-    images = [output for output in outputs if "image/png" in output.get("data", {})]
-    assert len(images) == 1
-    assert f"({COUNTS['test']}, 2)" in texts
-    metrics = json.loads((project / "data/metrics/evaluate.json").read_text())
-    assert 0 < metrics["model"]["correct"] < COUNTS["test"], "there must be a mistake to look at"
-    html = "".join(output.get("data", {}).get("text/html", "") for output in outputs)
-    assert f"{metrics['model']['accuracy']:.4f}" in html
+    model = read_json(project / "metrics.json")["model"]
+    assert 0 < model["accuracy"] < 1, "there must be a mistake to look at"
+    assert len(shown(notebook, "image/png")) == 3
+    assert "(12, 2)" in shown(notebook, "text/plain")
+    html = "".join(shown(notebook, "text/html"))
+    assert f"{model['accuracy']:.4f}" in html
     assert all(name in html for name in CLASSES)
-    assert set((project / "data").rglob("*")) == before
+    heads = "".join(shown(notebook, "stream"))
+    assert all(name in heads for name in ("softmax layer", "hidden layer", "logistic regression"))
+    assert set(project.rglob("*")) == before
