@@ -39,7 +39,7 @@ def test_scikit_learns_own_checks(estimator: Any, check: Any) -> None:
 @pytest.fixture(scope="module")
 def digits() -> tuple[np.ndarray, np.ndarray]:
     X, y = load_digits(n_class=3, return_X_y=True)
-    return X[:200], np.array(["zero", "one", "two"])[y[:200]]
+    return X[:500], np.array(["zero", "one", "two"])[y[:500]]
 
 
 def weights(head: Any) -> bytes:
