@@ -1,25 +1,26 @@
 """The top of the backbone, or one layer, trained with the head; kept only if validation improves.
 
-Starts from the trained head. Without augmentation the epochs run on recorded activations of the
+Starts from the trained head. Without augmentation the epochs run on cached activations of the
 frozen part, so that each image passes through it once, ever. The result is compared with the
-head-only model on the validation split, both computed the same way, and the better one goes on:
+head-only model on the validation split, both computed the same way, and the better one is kept:
 the higher accuracy, or with equal accuracy the lower loss. `epochs: 0` passes the head through.
 A backbone that LiteRT cannot run cannot be fine-tuned, with `engine: keras` either.
 """
 
 from __future__ import annotations
 
-from headstart._utils.files import atomic_folder, write_text
+from headstart._utils.files import atomic_folder
 from headstart._utils.seeds import derive
-from headstart.keras.training.fine_tune import OFF, Run, keep_head, read_images
+from headstart.backbones.record import read_backbone
 from headstart.stage import command_line
 from headstart.stage.command_line import In, LazyIn, Out, Runtime
 from headstart.stage.run_statistics import RunStatistics
-from headstart.training.model_folder import (
-    read_head,
-    read_model,
-)
+from headstart.training.history import write_epochs, write_no_epochs
+from headstart.training.inputs import check_backbone, read_tuning_images
+from headstart.training.model_folder import read_head, read_model, write_model
 from headstart.training.parameters import ComputeParams, FineTuneParams
+
+_OFF = "fine-tuning is off (epochs: 0)"
 
 
 def main(
@@ -36,33 +37,37 @@ def main(
     seed: int,
     compute: ComputeParams,
 ) -> None:
-    """Pass the head through, or train and keep the better of the two."""
+    """Pass the head through, or train and keep the better of the two models."""
     record = read_model(head)
     weights = read_head(head, record)
     if fine_tune.epochs == 0:
-        keep_head(model, record, weights, OFF)
-        # The module of histories needs pandas, which would take most of this stage's time.
-        write_text(epoch_history, "epoch,loss,accuracy,val_loss,val_accuracy,learning_rate\n")
+        with atomic_folder(model) as folder:
+            write_model(folder, record.model_copy(update={"chosen_because": _OFF}), weights)
+        write_no_epochs(epoch_history)
         run_statistics.note(epochs=0, epochs_asked=0, passes_done=0, passes_cached=0)
-        print(f"Model: the head alone, {OFF}")
+        print(f"Model: the head alone, {_OFF}")
         return
+    tuning = read_tuning_images(manifest, features, record)
+    backbone = read_backbone(backbone_folder)
+    check_backbone(record, backbone)
+    # TensorFlow, which a head that is passed through does not wait for.
     from headstart.datasets.shards import ShardReader
-    from headstart.training.history import write_epochs
+    from headstart.keras.training.fine_tune import fine_tune as train
 
-    rows = read_images(manifest, features, record)
     with ShardReader(images) as reader, atomic_folder(model) as folder:
-        run = Run(
-            record,
-            weights,
-            rows,
+        tuned = train(
+            folder,
+            (record, weights),
+            (backbone, backbone_folder),
+            tuning,
             reader,
             fine_tune,
             derive(seed, "fine_tune"),
-            folder,
-            run_statistics,
+            compute.threads,
         )
-        history = run(backbone_folder, compute.threads)
-    write_epochs(epoch_history, history.epochs)
+        run_statistics.note(**tuned.statistics)
+        print(tuned)
+    write_epochs(epoch_history, tuned.history.epochs)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,22 @@
-"""The classifier on the recorded features: no image is read, no base is run.
+"""The classifier on the cached features: no image is read, no backbone is run.
 
 Layers, optimizer and stopping come from the section `train_head` of params.yaml. The model folder
-gets the weights in a byte-stable file, the histories are plots of DVC.
+gets the weights in a byte-stable file; the histories are plots of DVC.
 """
 
 from __future__ import annotations
 
 from headstart._utils.files import atomic_folder
+from headstart._utils.seeds import derive
 from headstart.features.folder import read_features
-from headstart.keras.training.train_head import check_outputs, describe, train, warn
 from headstart.stage import command_line
 from headstart.stage.command_line import In, Out, Runtime
 from headstart.stage.run_statistics import RunStatistics
 from headstart.training.history import write_batches, write_epochs
+from headstart.training.inputs import check_classes
 from headstart.training.model_folder import write_model
 from headstart.training.parameters import ComputeParams, TrainHeadParams
+from headstart.training.scores import head_record
 
 
 def main(
@@ -28,12 +30,21 @@ def main(
     train_head: TrainHeadParams,
     run_statistics: RunStatistics,
 ) -> None:
-    """Read the features, train, write model and histories."""
+    """Read the features, train, and write model and histories."""
     recorded = read_features(features)
-    warn(recorded)
-    check_outputs(recorded.header.classes, train_head)
-    layers, weights, history = train(recorded, train_head, seed, compute.threads)
-    record = describe(recorded, layers, history, train_head)
+    check_classes(recorded, train_head)
+    # TensorFlow, which wrong classes need not wait for.
+    from headstart.keras.runtime import configure
+    from headstart.keras.training.train_head import fit_head
+
+    seed = derive(seed, "train_head")
+    configure(compute.threads, seed)
+    train, validation = (
+        (recorded.array(split), recorded.labels(split)) for split in ("train", "validation")
+    )
+    classes = recorded.header.classes
+    layers, weights, history = fit_head(train, validation, len(classes), train_head, seed)
+    record = head_record(recorded.header, layers, history, train_head)
     with atomic_folder(model) as folder:
         write_model(folder, record, weights)
     write_epochs(epoch_history, history.epochs)

@@ -22,7 +22,7 @@ from benchmarks.checkout import Checkout
 from headstart.backbones.record import read_backbone
 from headstart.datasets.manifests import read_images, read_rejected
 from headstart.features.extraction import fingerprint_record
-from headstart.features.store import FeatureStore, outlook
+from headstart.features.store import FeatureStore, estimate
 from tests.runs.server import until
 from tests.test_end_to_end import lock, stages_that_ran, table
 
@@ -118,7 +118,7 @@ def test_killed_at_random_moments_it_goes_on_to_the_same_bytes(
     chance = random.Random(7)
 
     def recorded() -> int:
-        return len(ids) - outlook(record, ids).missing
+        return len(ids) - estimate(record, ids).missing
 
     def reached(least: int) -> bool:
         return recorded() >= least
@@ -148,7 +148,7 @@ def test_killed_at_random_moments_it_goes_on_to_the_same_bytes(
     assert lock(checkout) == lock(project)
     backbone = read_backbone(checkout.folder / "data/backbone")
     assert fingerprint_record(backbone, "litert") == record
-    with FeatureStore.open(record, backbone.feature_shape) as store:
+    with FeatureStore(record, backbone.feature_shape) as store:
         assert store.passes == len(ids)
     assert recorded() == len(ids)
 

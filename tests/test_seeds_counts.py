@@ -14,7 +14,8 @@ import pytest
 from headstart.backbones.registry import BACKBONES
 from headstart.keras.networks.backbone import build_backbone, call_application, feature_model
 from headstart.keras.runtime import keras
-from headstart.keras.training.head import build_head, head_spec
+from headstart.keras.training.head import build_head
+from headstart.training.head import head_spec
 from tests.keras.training.test_head import params
 
 BATCH = 32

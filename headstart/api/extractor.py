@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,8 +18,8 @@ from headstart.api.checks import ArgumentError, section
 from headstart.api.images import Images
 from headstart.backbones.parameters import BackboneParams
 from headstart.backbones.record import BackboneRecord
-from headstart.features.extraction import extract, fingerprint_record
-from headstart.features.store import FeatureStore
+from headstart.features.extraction import extract, open_store
+from headstart.features.forward_passes import Image
 from headstart.keras.networks.engine import engine as running
 
 
@@ -158,24 +159,17 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         images = Images(X)
         folder, record = self._prepared()
         ids = [each or "" for each in images.identify()]
-        how, device = running(folder, record)
-        fingerprint = fingerprint_record(record, record.engine, device)
-        with FeatureStore.open(fingerprint, record.feature_shape) as store:
+        engine = running(folder, record)
+        with open_store(record, engine) as store:
             first = {image_id: position for position, image_id in enumerate(ids) if image_id}
             images.inspect([first[image_id] for image_id in store.missing(first)])
             images.require_usable()
-            self.passes_ = extract(
-                _rows(images, ids),
-                _Reader(images),
-                size=record.image_size,
-                store=store,
-                desc=f"Features by {record.name}",
-                **how,
-            )
-            features = np.empty((len(ids), _width(record)), np.float32)
-            for row, values in zip(features, store.rows(ids), strict=True):
-                row[:] = values.reshape(-1)
-        return features
+            asked = [
+                Image(image_id, images.name(position), partial(_read, images, position, image_id))
+                for position, image_id in enumerate(ids)
+            ]
+            self.passes_ = extract(asked, engine, store, f"Features by {record.name}")
+            return store.array(ids).reshape(len(ids), -1)
 
     def rejected(self, X: Any) -> pd.DataFrame:
         """Decode every image, and return those that :meth:`transform` would reject.
@@ -251,30 +245,12 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         return tags
 
 
-class _Reader:
-    """The reader of :func:`extract`, on images of a caller; ``offset`` is their position."""
-
-    def __init__(self, images: Images) -> None:
-        self._images = images
-
-    def read(self, shard: int, offset: int, length: int, image_id: str) -> bytes:  # noqa: ARG002
-        """Return the bytes of an image, if they are still those that were identified."""
-        content = self._images.read(offset)
-        if sha256_bytes(content) != image_id:
-            raise CorruptFileError(f"{self._images.name(offset)} was changed while it was read.")
-        return content
-
-
-def _rows(images: Images, ids: list[str]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "image_id": pd.Series(ids, dtype="str"),
-            "path": pd.Series([images.name(i) for i in range(len(images))], dtype="str"),
-            "shard": 0,
-            "offset": range(len(images)),
-            "bytes": 0,
-        }
-    )
+def _read(images: Images, position: int, image_id: str) -> bytes:
+    """Return the bytes of an image, if they are still those that were identified."""
+    content = images.read(position)
+    if sha256_bytes(content) != image_id:
+        raise CorruptFileError(f"{images.name(position)} was changed while it was read.")
+    return content
 
 
 def _width(record: BackboneRecord) -> int:

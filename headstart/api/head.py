@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from headstart._utils.seeds import derive
 from headstart.api.checks import ArgumentError, section
 from headstart.training.head import apply_head
-from headstart.training.parameters import Optimizer, TrainHeadParams
+from headstart.training.parameters import TrainHeadParams
 
 Labels = npt.NDArray[Any]
 Indices = npt.NDArray[np.int32]
@@ -95,7 +95,7 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # u
         batch_normalization: bool = True,
         dropout: float = 0.2,
         activation: Literal["softmax", "sigmoid"] = "softmax",
-        optimizer: Optimizer = "adam",
+        optimizer: str = "adam",
         learning_rate: float = 0.003,
         batch_size: int = 32,
         epochs: int = 20,

@@ -6,12 +6,22 @@ nor on the number of threads, and are equal on the common CPUs.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 
 from headstart._utils.errors import CorruptFileError, HeadstartError
+from headstart._utils.machine import cores
 from headstart._utils.quiet import quiet_stderr
+
+#: Memory that interpreters may take together: an eighth of the machine's, at least this.
+_LEAST_BUDGET = 1 << 30
+#: What an interpreter takes in addition to twice the size of its file (the weights as they are,
+#: and once more in the order in which its kernels read them): its activations.
+_ACTIVATIONS = 32 << 20
 
 
 class LiteRTFunction:
@@ -105,3 +115,51 @@ class LiteRTFunction:
             self._interpreter.invoke()
             results[index] = self._interpreter.get_tensor(self._output)[0]
         return results
+
+
+def interpreters(network_bytes: int, workers: int) -> tuple[int, int]:
+    """Return how many interpreters to run at once, and the threads of each.
+
+    One per core with one thread each handles most images per second. With a large network there
+    are fewer, so that their memory stays bounded, and they share the cores. The bits are the same.
+
+    Parameters
+    ----------
+    network_bytes : int
+        Size of the network's file.
+    workers : int
+        Threads that call the interpreters.
+    """
+    budget = _LEAST_BUDGET
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # Windows has no sysconf.
+        budget = max(budget, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 8)
+    count = max(1, min(workers, budget // (2 * network_bytes + _ACTIVATIONS)))
+    return count, max(1, workers // count)
+
+
+class LiteRTPool:
+    """A network that several threads may call at once.
+
+    Attributes
+    ----------
+    count : int
+        Calls that run at the same time.
+    output_shape : tuple of int
+        Shape of the output for one image.
+    """
+
+    def __init__(self, network: Path) -> None:
+        self.count, threads = interpreters(network.stat().st_size, cores())
+        self._free: SimpleQueue[LiteRTFunction] = SimpleQueue()
+        for _ in range(self.count):
+            function = LiteRTFunction(network, threads)
+            self.output_shape = function.output_shape
+            self._free.put(function)
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        """Return the network's output; wait while all interpreters are in use."""
+        function = self._free.get()
+        try:
+            return function(batch)
+        finally:
+            self._free.put(function)

@@ -11,7 +11,9 @@ import types
 import typing
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from headstart._utils.errors import CorruptFileError, HeadstartError
 from headstart._utils.files import read_json, sha256_tree, write_json
@@ -38,6 +40,26 @@ class Parity:
 
     images: int
     max_difference_in_std: float
+
+
+class BackboneSummary(BaseModel):
+    """What features and models record of the backbone that they rest on.
+
+    Attributes
+    ----------
+    name, alpha, weights, image_size, cut, pooling, random_weights
+        As in :class:`BackboneRecord`.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    name: str
+    alpha: float
+    weights: str
+    image_size: Annotated[int, Field(ge=1)]
+    cut: str | None
+    pooling: Literal["avg", "max", "none"]
+    random_weights: bool
 
 
 @dataclass(frozen=True)
@@ -92,6 +114,12 @@ class BackboneRecord:
     engine: str
     tflite_sha256: str | None
     parity: Parity | None
+
+    @property
+    def summary(self) -> BackboneSummary:
+        """The fields that features and models record."""
+        fields = {name: getattr(self, name) for name in BackboneSummary.model_fields}
+        return BackboneSummary.model_validate(fields)
 
 
 def write_backbone(folder: Path, record: BackboneRecord) -> None:

@@ -180,7 +180,7 @@ def _outlook(parameters: Any, folder: Path, wanted: Wanted) -> tuple[int, float 
     """Images and views that the feature stores lack, and seconds a pass."""
     from headstart.backbones.record import read_backbone
     from headstart.features.extraction import fingerprint_record
-    from headstart.features.store import outlook
+    from headstart.features.store import estimate
     from headstart.pipeline.estimate import UnknownError
 
     engine = parameters.extract_features.engine
@@ -188,8 +188,8 @@ def _outlook(parameters: Any, folder: Path, wanted: Wanted) -> tuple[int, float 
         raise UnknownError("what is recorded depends on the device, which only TensorFlow knows")
     try:
         record = fingerprint_record(read_backbone(folder), engine)
-        plain = outlook(record, wanted.images)
-        views = outlook(_views(parameters).record(record), wanted.views)
+        plain = estimate(record, wanted.images)
+        views = estimate(_views(parameters).record(record), wanted.views)
     except HeadstartError as error:
         raise UnknownError(str(error)) from error
     missing = plain.missing + views.missing

@@ -88,11 +88,10 @@ def resized(trained: Model, size: int, shown: Pixels, folder: Path, most: float)
         If the backbone cannot be rebuilt at this size, or the converted network is another one.
     """
     from headstart._utils.machine import cores
-    from headstart.backbones.litert import LiteRTFunction
+    from headstart.backbones.litert import LiteRTFunction, LiteRTPool
     from headstart.evaluation.sizes import Network
     from headstart.export.parity import compare
     from headstart.keras.export.export import may_lack
-    from headstart.training.activations import Pool
     from headstart.training.model_folder import read_head
     from headstart.keras.runtime import configure  # isort: skip - before anything else of TensorFlow
 
@@ -118,7 +117,7 @@ def resized(trained: Model, size: int, shown: Pixels, folder: Path, most: float)
         if not may_lack(FORM, trained.backbone):
             raise
         return Resized(_by_keras(model, size), None, None)
-    pool, single = Pool(file), LiteRTFunction(file)
+    pool, single = LiteRTPool(file), LiteRTFunction(file)
     agreement = compare(model_io.run_keras(model, shown), single(shown))
     if not agreement.difference <= most:
         raise HeadstartError(

@@ -23,7 +23,7 @@ from headstart.evaluation.predictions import Predictions, indices
 from headstart.features.extraction import Passes
 from headstart.features.folder import Features
 from headstart.training.classifier import Outputs, fine_tuned_outputs, head_outputs
-from headstart.training.head_layers import output_activation
+from headstart.training.head import output_activation
 from headstart.training.model_folder import ModelRecord, read_model
 
 
@@ -101,14 +101,12 @@ def check(features: Features, test: pd.DataFrame, record: ModelRecord, folder: P
         Naming the files and what differs.
     """
     header, rows = features.header, features.rows("test")
-    backbone = record.backbone.model_dump()
-    random_weights = backbone.pop("random_weights")
     same_rows = all(list(rows[name]) == list(test[name]) for name in ("image_id", "label"))
     faults = {
         f"the test rows of {features.folder} are not those of the manifest": not same_rows,
         f"{folder} has other classes than {features.folder}": record.classes != header.classes,
         f"{folder} has another backbone than {features.folder}": (
-            backbone != header.backbone or random_weights != header.random_weights
+            record.backbone != header.backbone
         ),
         f"the head of {folder} reads features of shape {record.feature_shape}, "
         f"{features.folder} has {header.feature_shape}": (

@@ -15,7 +15,7 @@ from headstart.export.record import (
     format_files,
 )
 from headstart.images.resize import SPEC
-from headstart.training.head_layers import output_activation
+from headstart.training.head import output_activation
 from headstart.training.model_folder import ModelRecord
 
 

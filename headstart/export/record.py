@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from headstart._utils.errors import CorruptFileError, HeadstartError
 from headstart._utils.files import sha256_file, write_json
+from headstart.backbones.record import BackboneSummary
 from headstart.export.formats import FORMATS, FormatName
-from headstart.training.model_folder import BackboneSummary
 
 FORMAT = 1
 RECORD = "model.json"

@@ -1,68 +1,49 @@
-"""One image, one pass: whatever the store lacks goes through the frozen backbone, nothing else
-does.
+"""Cached extraction: images that the feature store lacks go through the frozen backbone once.
 
-Worker threads read, decode and infer; the thread that called commits each result to the store as
-soon as it is there, so that a run that is killed at any moment loses only what was in flight. What
-is written afterwards comes from the store alone, in the order asked for, so it is the same bytes
-whether the features were computed now, last month, or in ten attempts.
+A run that is killed at any moment loses only the passes in flight. Features are read from the
+store afterwards, in the order asked for, so they are the same bytes whether they were computed
+now, last month, or in ten attempts.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from headstart._utils.disk import require_room
 from headstart._utils.machine import architecture, cores, keras_batch
 from headstart._utils.progress import progress
 from headstart.backbones.record import BackboneRecord
-from headstart.features.forward_passes import (
-    Function,
-    Pixels,
-    Reader,
-    ViewsOf,
-    Work,
-    images_of,
-    run,
-)
+from headstart.features.forward_passes import Engine, ForwardPasses, Function, Image, Pixels
 from headstart.features.npy import write_npy
-from headstart.features.store import FeatureStore
+from headstart.features.store import FeatureStore, Floats, row_bytes
+from headstart.features.views import RecordedViews
 from headstart.images.resize import SPEC, pixels
 
-#: Memory that interpreters may take together: an eighth of the machine's, at least this.
-_LEAST_BUDGET = 1 << 30
-#: What an interpreter takes besides twice the size of its file (the weights as they are, and once
-#: more in the order in which its kernels read them): its activations.
-_ACTIVATIONS = 32 << 20
 _ATTEMPTS = 3
 _PAGE = 4096
 _ROOM = (
-    "Free some room, or name a folder on another disk for what is recorded in the environment "
-    "variable HEADSTART_CACHE. What is recorded already is kept."
+    "Free some room, or name a folder on another disk for the feature store in the environment "
+    "variable HEADSTART_CACHE. The features that are cached already are kept."
 )
 _PACKAGES = {"litert": ("ai-edge-litert",), "keras": ("tensorflow", "keras")}
 
 
 @dataclass(frozen=True)
 class Passes:
-    """What an extraction did.
+    """The result of an extraction.
 
     Attributes
     ----------
     images : int
         Rows asked for; identical images count each.
     done, cached : int
-        Distinct images that were passed through the backbone now, and that the store had.
+        Distinct images that went through the backbone now, and that the store had.
     seconds : float
         Wall-clock time of the extraction.
     what : str
@@ -76,31 +57,29 @@ class Passes:
     what: str = "images"
 
     def __str__(self) -> str:
-        rate = f", {self.done / self.seconds:,.0f} a second" if self.done and self.seconds else ""
+        rate = f", {self.done / self.seconds:,.0f} per second" if self.done and self.seconds else ""
         twice = self.images - self.done - self.cached
         same = f" ({twice:,} identical to others)" if twice else ""
         return (
             f"{self.images:,} {self.what}{same}: {self.done:,} passed through the backbone, "
-            f"{self.cached:,} found in the store ({self.seconds:.1f} s{rate})"
+            f"{self.cached:,} cached ({self.seconds:.1f} s{rate})"
         )
 
 
 def fingerprint_record(
     backbone: BackboneRecord, engine: str, device: str = "cpu"
 ) -> dict[str, Any]:
-    """Everything that decides the bits of a feature besides the image; JSON values.
+    """Return everything but the image that decides the bits of a feature, as JSON values.
 
     The number format is not part of it: the store holds float32, whatever is written from it.
 
     Parameters
     ----------
     backbone : BackboneRecord
-    engine : str
-        ``litert`` or ``keras``.
+    engine : {"litert", "keras"}
     device : str
         ``cpu``, or the kind of GPU that the Keras engine runs on.
     """
-    versions = {name: metadata.version(name) for name in _PACKAGES[engine]}
     keras = engine == "keras"
     return {
         "backbone": backbone.name,
@@ -115,7 +94,7 @@ def fingerprint_record(
         "view": 0,
         "view_seed": None,
         "engine": engine,
-        "engine_versions": versions,
+        "engine_versions": {name: metadata.version(name) for name in _PACKAGES[engine]},
         "machine": architecture(),
         "device": device,
         "batch": keras_batch(device) if keras else 1,
@@ -123,103 +102,116 @@ def fingerprint_record(
     }
 
 
-def row_bytes(shape: Sequence[int]) -> int:
-    """Bytes of one image's float32 features."""
-    return 4 * int(np.prod(shape, dtype=np.int64))
+def open_store(
+    backbone: BackboneRecord, engine: Engine, views: RecordedViews | None = None
+) -> FeatureStore:
+    """Open the feature store of a backbone, or the one of its augmented views."""
+    record = fingerprint_record(backbone, backbone.engine, engine.device)
+    return FeatureStore(record if views is None else views.record(record), backbone.feature_shape)
 
 
-def interpreters(network_bytes: int, workers: int) -> tuple[int, int]:
-    """How many LiteRT interpreters to run at once, and the threads of each.
-
-    One a core with one thread each does most images a second; with a large network fewer, so
-    that their memory stays bounded, which then share the cores. The bits are the same.
-    """
-    budget = _LEAST_BUDGET
-    with contextlib.suppress(AttributeError, OSError, ValueError):  # Windows has no sysconf.
-        budget = max(budget, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 8)
-    count = max(1, min(workers, budget // (2 * network_bytes + _ACTIVATIONS)))
-    return count, max(1, workers // count)
-
-
-def extract(
-    rows: pd.DataFrame,
-    reader: Reader,
-    make_function: Callable[[], Function],
-    size: int,
-    store: FeatureStore,
-    desc: str,
-    *,
-    batch: int = 1,
-    workers: int | None = None,
-    functions: int | None = None,
-    decode: Callable[[bytes, int], Pixels] = pixels,
-    views: ViewsOf | None = None,
-) -> Passes:
-    """Record the features of every image, or of every view of it, that the store lacks.
+def cached_features(
+    images: Iterable[Image], backbone: BackboneRecord, engine: Engine, desc: str = "Features"
+) -> tuple[Floats, Passes]:
+    """Return the features of some images; each distinct one goes through the backbone once, ever.
 
     Parameters
     ----------
-    rows : DataFrame
-        Columns image_id, shard, offset, bytes; and path, for messages.
-    reader : ShardReader
-        Where the images' bytes are read from.
-    make_function : callable
-        Makes a function from pixels of shape (n, size, size, 3), uint8, n ≤ ``batch``, to features
-        of shape (n, ...) as the store's. Not called if nothing is missing.
-    size : int
-        Side of the decoded image in pixels.
+    images : iterable of Image
+        In the order of the result; iterated several times.
+    backbone : BackboneRecord
+    engine : Engine
+        Runs that backbone; see :func:`headstart.keras.networks.engine.engine`.
+    desc : str
+        Name of the progress bar.
+
+    Returns
+    -------
+    features : ndarray of shape (n_images, *backbone.feature_shape), float32
+    passes : Passes
+
+    Raises
+    ------
+    HeadstartError
+        As :func:`extract`.
+    """
+    with open_store(backbone, engine) as store:
+        passes = extract(images, engine, store, desc)
+        return store.array([image.image_id for image in images]), passes
+
+
+def extract(
+    images: Iterable[Image],
+    engine: Engine,
+    store: FeatureStore,
+    desc: str,
+    *,
+    views: RecordedViews | None = None,
+    workers: int | None = None,
+    decode: Callable[[bytes, int], Pixels] = pixels,
+) -> Passes:
+    """Compute the features of every image, or of every view of it, that the store lacks.
+
+    Parameters
+    ----------
+    images : iterable of Image
+        Iterated several times, so give it no generator.
+    engine : Engine
     store : FeatureStore
     desc : str
-        What is done, for the progress.
-    batch : int
-        Images a call, and a commit.
+        Name of the progress bar.
+    views : RecordedViews, optional
+        Cache these views of the images, and not the images themselves.
     workers : int, optional
-        Threads that decode and call; by default one a core.
-    functions : int, optional
-        Functions that are made and shared by the workers; by default one for each.
+        Threads that decode and call; by default one per core.
     decode : callable
-        From a file's bytes and ``size`` to pixels.
-    views : ViewsOf, optional
-        Record these views of the images, and not the images themselves.
+        From a file's bytes and the engine's size to pixels.
 
     Raises
     ------
     HeadstartError
         Naming the image that could not be read, decoded or passed. All others that were finished
-        are recorded. Or, before the first one, if the store's disk has no room for them.
+        are cached. Or, before the first pass, if the store's disk has no room for them.
     """
     start = time.perf_counter()
-    distinct = rows.drop_duplicates("image_id")
-    ids = _keys(distinct["image_id"], views)
-    workers = workers or cores()
-    pool: SimpleQueue[Function] = SimpleQueue()
+    everything = [image.image_id for image in images]
+    distinct = list(dict.fromkeys(everything))
+    keys = distinct if views is None else [key for name in distinct for key in views.keys(name)]
     done = 0
-    if store.missing(ids):
-        with store.filling():
-            # Asked again, because another process may have been filling it until now; and once
-            # more if the store was found damaged in the meantime, and lost rows that it had.
-            for _ in range(_ATTEMPTS):
-                repairs, missing = store.repairs, store.missing(ids)
-                # SQLite adds a page to a row at most, and its run statistics is emptied as it
-                # grows.
-                room = len(missing) * (row_bytes(store.shape) + _PAGE)
-                require_room({store.path.parent: room}, desc, _ROOM)
-                if pool.empty() and missing:
-                    count = min(functions or workers, -(-len(missing) // batch))
-                    # One after another: loading a network is not safe in several threads.
-                    for _ in range(count):
-                        pool.put(make_function())
-                work = Work(reader, pool, size, store.shape, decode, views, batch)
-                wanted = images_of(distinct, missing)
-                with progress(total=len(missing), desc=desc, unit="image") as bar:
-                    run(work, wanted, store, bar, batch=batch, workers=workers)
-                done += len(missing)
-                if store.repairs == repairs:
-                    break
-    seconds, cached = time.perf_counter() - start, max(0, len(ids) - done)
+    if store.missing(keys):
+        done = _fill(images, keys, engine, store, desc, views, workers or cores(), decode)
+    seconds, cached = time.perf_counter() - start, max(0, len(keys) - done)
     if views is not None:
-        return Passes(len(rows) * views.count, done, cached, seconds, "views of images")
-    return Passes(len(rows), done, cached, seconds)
+        return Passes(len(everything) * views.count, done, cached, seconds, "views of images")
+    return Passes(len(everything), done, cached, seconds)
+
+
+def _fill(
+    images: Iterable[Image], keys: Sequence[str], engine: Engine, store: FeatureStore, desc: str,
+    views: RecordedViews | None, workers: int, decode: Callable[[bytes, int], Pixels],
+) -> int:  # fmt: skip
+    """Compute what the store lacks while no other process does; return the number of passes."""
+    functions: SimpleQueue[Function] = SimpleQueue()
+    forward = ForwardPasses(engine, functions, store.shape, decode, views)
+    done = 0
+    with store.filling():
+        # Asked again, because another process may have been filling it until now; and once more if
+        # the store was found damaged in the meantime, and lost rows that it had.
+        for _ in range(_ATTEMPTS):
+            repairs, missing = store.repairs, store.missing(keys)
+            # SQLite adds a page to a row at most, and empties its log as that grows.
+            room = len(missing) * (row_bytes(store.shape) + _PAGE)
+            require_room({store.path.parent: room}, desc, _ROOM)
+            if functions.empty() and missing:
+                # One after another: loading a network is not safe in several threads.
+                for _ in range(min(engine.count or workers, -(-len(missing) // engine.batch))):
+                    functions.put(engine.make())
+            with progress(total=len(missing), desc=desc, unit="image") as bar:
+                forward.run(images, missing, store, bar, workers)
+            done += len(missing)
+            if store.repairs == repairs:
+                break
+    return done
 
 
 def assemble(ids: Sequence[str], store: FeatureStore, target: Path, dtype: str = "float32") -> str:
@@ -228,8 +220,3 @@ def assemble(ids: Sequence[str], store: FeatureStore, target: Path, dtype: str =
     One row is in memory at a time. Map the file to read it: ``np.load(target, mmap_mode="r")``.
     """
     return write_npy(target, len(ids), store.shape, dtype, store.rows(ids))
-
-
-def _keys(ids: pd.Series[str], views: ViewsOf | None) -> list[str]:
-    """Under which keys the store holds what is asked for of some images."""
-    return list(ids) if views is None else [key for name in ids for key in views.keys(name)]

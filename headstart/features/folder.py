@@ -1,49 +1,125 @@
-"""The features folder: what the heads learn from, and all that is needed to trust it.
+"""The features folder: what heads are trained on, with all that is needed to trust it.
 
-``train.npy``, ``validation.npy``, ``test.npy`` hold one row an image in the manifest's order;
-``train.csv`` and so on say which image and label each row belongs to; ``features.json`` names the
-base, the classes, the shapes and the sha256 of every file. Where augmented views are recorded, the
-rows of the training images as they are come first, then those of their view 1, and so on. Written
-row by row, read as a map of the file: neither needs memory for all images. The same content gives
-the same bytes.
+``train.npy``, ``validation.npy``, ``test.npy`` hold one row per image in the manifest's order;
+``train.csv`` and so on name image and label of each row; ``features.json`` names the backbone, the
+classes, the shapes and the sha256 of every file. With augmented views, the rows of the training
+images themselves come first, then those of their view 1, and so on. Files are written row by row
+and read as memory maps. The same content gives the same bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from headstart._utils.errors import CorruptFileError, HeadstartError
 from headstart._utils.files import atomic_folder, sha256_file, write_json, write_text
+from headstart.backbones.record import BackboneSummary
 from headstart.datasets.manifests import SPLITS, read_table
-from headstart.features.header import (
-    BACKBONE,
-    FORMAT,
-    HEADER,
-    MEND,
-    FeaturesHeader,
-    SplitEntry,
-    read_header,
-)
-from headstart.features.npy import DTYPES, npy_bytes, write_npy
+from headstart.features.npy import npy_bytes, write_npy
 from headstart.features.store import fingerprint
 
-#: Columns of a row table. ``view``: 0 is the image as it is.
+HEADER = "features.json"
+#: Columns of a row table. ``view``: 0 is the image itself.
 ROWS: Mapping[str, str] = {"image_id": "str", "label": "str", "view": "int64"}
+_MEND = "Delete the folder and run extract_features again: what is cached costs no pass."
 
 Array = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 
 
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class SplitEntry(_Part):
+    """Shape of a split's array, rows first, and the sha256 of its two files."""
+
+    shape: Annotated[
+        tuple[Annotated[int, Field(ge=1, description="a split has no rows")], ...],
+        Field(min_length=1),
+    ]
+    sha256_npy: str
+    sha256_rows: str
+
+
+class Fingerprinted(_Part):
+    """The record of what decides a feature's bits, JSON values, and its hex sha256."""
+
+    fingerprint: str
+    fingerprint_record: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> Self:
+        if fingerprint(self.fingerprint_record) != self.fingerprint:
+            raise ValueError("fingerprint is not that of fingerprint_record")
+        return self
+
+
+class ViewsEntry(Fingerprinted):
+    """Augmented views that are cached of each training image: their number, and their store."""
+
+    count: Annotated[int, Field(ge=1)]
+
+
+class FeaturesHeader(Fingerprinted):
+    """The content of features.json.
+
+    Attributes
+    ----------
+    backbone : BackboneSummary
+    classes : tuple of str
+        Sorted labels of the whole manifest.
+    dtype : {"float32", "float16"}
+    splits : dict of str to SplitEntry
+        Of train, validation and test.
+    views : ViewsEntry or None
+        None if no augmented views are cached.
+    """
+
+    format: Literal[1] = 1
+    backbone: BackboneSummary
+    classes: tuple[str, ...]
+    dtype: Literal["float32", "float16"]
+    splits: dict[str, SplitEntry]
+    views: ViewsEntry | None = None
+
+    @field_validator("classes")
+    @classmethod
+    def _are_sorted(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if not classes or list(classes) != sorted(set(classes)):
+            raise ValueError("classes are not sorted and distinct")
+        return classes
+
+    @field_validator("splits")
+    @classmethod
+    def _fit_together(cls, splits: dict[str, SplitEntry]) -> dict[str, SplitEntry]:
+        if sorted(splits) != sorted(SPLITS):
+            raise ValueError(f"the splits are {sorted(splits)}, expected {sorted(SPLITS)}")
+        if len({entry.shape[1:] for entry in splits.values()}) != 1:
+            raise ValueError("the splits have different feature shapes")
+        return splits
+
+    @property
+    def view_count(self) -> int:
+        """Augmented views that are cached of each training image."""
+        return 0 if self.views is None else self.views.count
+
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """Shape of one image's features."""
+        return self.splits["train"].shape[1:]
+
+
 def row_table(images: pd.DataFrame, views: int = 0) -> pd.DataFrame:
-    """The row table of manifest rows, in their order: first as they are, then each of the views."""
+    """Return the row table of manifest rows: the images in their order, then each of the views."""
     plain = images[["image_id", "label"]]
     parts = [plain.assign(view=view) for view in range(views + 1)]
     return pd.concat(parts, ignore_index=True).astype(dict(ROWS))
@@ -74,56 +150,38 @@ class FeaturesWriter:
     ----------
     folder : Path
         Where the features will stand.
-    fingerprint_record, backbone, random_weights, classes, dtype
-        As in :class:`FeaturesHeader`.
-    feature_shape : sequence of int
-        Shape of one image's features.
+    record : mapping
+        The fingerprint record of the features.
     views : int
         Augmented views that the training rows have of each image.
     views_record : mapping, optional
-        The fingerprint record of their store.
+        The fingerprint record of the views.
+    **fields
+        ``backbone``, ``classes`` and ``dtype`` of :class:`FeaturesHeader`.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        *,
-        fingerprint_record: Mapping[str, Any],
-        backbone: Mapping[str, Any],
-        random_weights: bool,
-        classes: Sequence[str],
-        dtype: str,
-        feature_shape: Sequence[int],
-        views: int = 0,
-        views_record: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.folder = folder
-        self.feature_shape = tuple(int(side) for side in feature_shape)
-        self._header: dict[str, Any] = {
-            "format": FORMAT,
-            "fingerprint": fingerprint(fingerprint_record),
-            "fingerprint_record": dict(fingerprint_record),
-            "backbone": {name: backbone[name] for name in BACKBONE},
-            "random_weights": bool(random_weights),
-            "classes": list(classes),
-            "dtype": dtype,
-        }
+        self, folder: Path, record: Mapping[str, Any], *, views: int = 0,
+        views_record: Mapping[str, Any] | None = None, **fields: Any,
+    ) -> None:  # fmt: skip
+        self._folder, self._beside = folder, folder
+        self._fields = {**fields, **_fingerprinted(record)}
         if views:
-            record = dict(views_record or {})
-            self._header["views"] = {
-                "count": views,
-                "fingerprint": fingerprint(record),
-                "fingerprint_record": record,
-            }
+            self._fields["views"] = {"count": views, **_fingerprinted(views_record or {})}
         self._splits: dict[str, SplitEntry] = {}
         self._stack = ExitStack()
-        self._beside = folder
 
     def __enter__(self) -> Self:
-        self._beside = self._stack.enter_context(atomic_folder(self.folder))
+        self._beside = self._stack.enter_context(atomic_folder(self._folder))
         return self
 
-    def split(self, name: str, rows: pd.DataFrame, vectors: Iterable[npt.ArrayLike]) -> None:
+    def split(
+        self,
+        name: str,
+        rows: pd.DataFrame,
+        shape: tuple[int, ...],
+        vectors: Iterable[npt.ArrayLike],
+    ) -> None:
         """Write one split.
 
         Parameters
@@ -132,7 +190,9 @@ class FeaturesWriter:
             train, validation or test.
         rows : DataFrame
             Columns of :data:`ROWS`, one row for each of ``vectors``, in the same order.
-        vectors : iterable of array of ``feature_shape``
+        shape : tuple of int
+            Of each vector.
+        vectors : iterable of array
             Read once, held one at a time.
 
         Raises
@@ -140,15 +200,13 @@ class FeaturesWriter:
         HeadstartError
             If there are no rows, or a value does not fit the dtype.
         """
-        if name not in SPLITS:
-            raise ValueError(f"no such split: {name}")
         require_rows(name, len(rows))
-        path = self._beside / f"{name}.npy"
-        digest = write_npy(path, len(rows), self.feature_shape, self._header["dtype"], vectors)
-        table = self._beside / f"{name}.csv"
+        array, table = self._beside / f"{name}.npy", self._beside / f"{name}.csv"
+        digest = write_npy(array, len(rows), shape, self._fields["dtype"], vectors)
         write_text(table, rows[list(ROWS)].to_csv(index=False, lineterminator="\n"))
-        shape = (len(rows), *self.feature_shape)
-        self._splits[name] = SplitEntry(shape, digest, sha256_file(table))
+        self._splits[name] = SplitEntry(
+            shape=(len(rows), *shape), sha256_npy=digest, sha256_rows=sha256_file(table)
+        )
 
     def __exit__(
         self,
@@ -160,11 +218,13 @@ class FeaturesWriter:
         with self._stack:
             if error is not None:
                 raise error
-            lacking = [name for name in SPLITS if name not in self._splits]
-            if lacking:
-                raise ValueError(f"these splits were not written: {lacking}")
-            splits = {name: asdict(entry) for name, entry in self._splits.items()}
-            write_json(self._beside / HEADER, {**self._header, "splits": splits})
+            header = FeaturesHeader.model_validate({**self._fields, "splits": self._splits})
+            leave_out = set() if header.views else {"views"}
+            write_json(self._beside / HEADER, header.model_dump(mode="json", exclude=leave_out))
+
+
+def _fingerprinted(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {"fingerprint": fingerprint(record), "fingerprint_record": dict(record)}
 
 
 class Features:
@@ -175,21 +235,26 @@ class Features:
         self.header = header
 
     def array(self, split: str) -> Array:
-        """Features of a split as a read-only map of its file, shape (rows, ...)."""
+        """Return the features of a split as a read-only memory map, shape (rows, ...)."""
         array: Array = np.lib.format.open_memmap(self.folder / f"{split}.npy", mode="r")
         return array
 
     def rows(self, split: str) -> pd.DataFrame:
-        """The row table of a split: image_id, label, view."""
-        return read_table(self.folder / f"{split}.csv", ROWS, "a row table", MEND)
+        """Return the row table of a split: image_id, label, view."""
+        return read_table(self.folder / f"{split}.csv", ROWS, "a row table", _MEND)
 
     def images(self, split: str) -> pd.DataFrame:
-        """Image_id and label of a split's images in the manifest's order, whatever their views.
+        """Return image_id and label of a split's images in the manifest's order, without views.
 
-        The features of the images as they are stand in the first rows of the array.
+        The features of the images themselves stand in the first rows of the array.
         """
         rows = self.rows(split)
         return rows.loc[rows["view"] == 0, ["image_id", "label"]].reset_index(drop=True)
+
+    def labels(self, split: str) -> npt.NDArray[np.int32]:
+        """Return the label of each row of a split as an index into the sorted classes."""
+        index = {name: number for number, name in enumerate(self.header.classes)}
+        return np.array([index[label] for label in self.rows(split)["label"]], np.int32)
 
 
 def read_features(folder: Path) -> Features:
@@ -200,47 +265,66 @@ def read_features(folder: Path) -> Features:
     CorruptFileError
         Naming the file and the place that differs.
     """
-    header = read_header(folder / HEADER)
-    features = Features(folder, header)
-    for split, entry in header.splits.items():
-        _check_hash(folder / f"{split}.npy", entry.sha256_npy, npy_bytes(entry.shape, header.dtype))
-        _check_hash(folder / f"{split}.csv", entry.sha256_rows)
-        array, rows = features.array(split), features.rows(split)
-        wanted = (entry.shape, np.dtype(DTYPES[header.dtype]))
-        if (array.shape, array.dtype) != wanted:
-            raise CorruptFileError(
-                f"{folder / split}.npy: expected shape and dtype {wanted[0]}, {wanted[1]}, as "
-                f"{HEADER} says; got {array.shape}, {array.dtype}. {MEND}"
-            )
-        if len(rows) != entry.shape[0]:
-            raise CorruptFileError(
-                f"{folder / split}.csv: expected {entry.shape[0]} rows, got {len(rows)}. {MEND}"
-            )
-        views = header.view_count if split == "train" else 0
-        if not rows.equals(row_table(rows[rows["view"] == 0], views)):
-            raise CorruptFileError(
-                f"{folder / split}.csv: expected every image once as it is and then once for "
-                f"each of {views} views, as {HEADER} says; got other rows. {MEND}"
-            )
-        strange = sorted(set(rows["label"]) - set(header.classes))
-        if strange:
-            raise CorruptFileError(
-                f"{folder / split}.csv: the labels {strange} are not among the classes of "
-                f"{HEADER}. {MEND}"
-            )
+    features = Features(folder, _read_header(folder / HEADER))
+    for split in SPLITS:
+        entry = features.header.splits[split]
+        array, table = folder / f"{split}.npy", folder / f"{split}.csv"
+        _check_hash(array, entry.sha256_npy, npy_bytes(entry.shape, features.header.dtype))
+        _check_hash(table, entry.sha256_rows)
+        _check_content(features, split, entry)
     return features
+
+
+def _read_header(path: Path) -> FeaturesHeader:
+    try:
+        return FeaturesHeader.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise CorruptFileError(f"{path} cannot be read: {error}. {_MEND}") from error
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc']) or 'the file'}: {fault['msg']}"
+            for fault in error.errors()[:5]
+        )
+        raise CorruptFileError(
+            f"{path} cannot be read as a features header: {faults}. {_MEND}"
+        ) from None
+
+
+def _check_content(features: Features, split: str, entry: SplitEntry) -> None:
+    header, path = features.header, features.folder / split
+    array, rows = features.array(split), features.rows(split)
+    if (array.shape, array.dtype) != (entry.shape, np.dtype(header.dtype)):
+        raise CorruptFileError(
+            f"{path}.npy: expected shape and dtype {entry.shape}, {header.dtype}, as "
+            f"{HEADER} says; got {array.shape}, {array.dtype}. {_MEND}"
+        )
+    if len(rows) != entry.shape[0]:
+        raise CorruptFileError(
+            f"{path}.csv: expected {entry.shape[0]} rows, got {len(rows)}. {_MEND}"
+        )
+    views = header.view_count if split == "train" else 0
+    if not rows.equals(row_table(rows[rows["view"] == 0], views)):
+        raise CorruptFileError(
+            f"{path}.csv: expected every image once without a view and then once for each of "
+            f"{views} views, as {HEADER} says; got other rows. {_MEND}"
+        )
+    unknown = sorted(set(rows["label"]) - set(header.classes))
+    if unknown:
+        raise CorruptFileError(
+            f"{path}.csv: the labels {unknown} are not among the classes of {HEADER}. {_MEND}"
+        )
 
 
 def _check_hash(path: Path, wanted: str, size: int | None = None) -> None:
     """Compare a file with its hash before anything in it is interpreted."""
     if not path.is_file():
-        raise CorruptFileError(f"{path} is missing, but {HEADER} names it. {MEND}")
+        raise CorruptFileError(f"{path} is missing, but {HEADER} names it. {_MEND}")
     got = path.stat().st_size
     if size is not None and got != size:
-        raise CorruptFileError(f"{path}: expected {size:,} bytes, got {got:,}. {MEND}")
+        raise CorruptFileError(f"{path}: expected {size:,} bytes, got {got:,}. {_MEND}")
     digest = sha256_file(path)
     if digest != wanted:
         raise CorruptFileError(
             f"{path}: expected sha256 {wanted}, got {digest}: its content was changed after it was "
-            f"written. {MEND}"
+            f"written. {_MEND}"
         )

@@ -1,6 +1,6 @@
-"""Images on their way through a backbone: read, decoded and passed by worker threads.
+"""Forward passes of images through a backbone, by worker threads that read, decode and infer.
 
-What a worker finishes is committed by the thread that called, as soon as it is there.
+The calling thread commits each result to the store as soon as it is there.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, islice
+from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple, Protocol
 
@@ -18,8 +21,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from headstart._utils.errors import HeadstartError
+from headstart._utils.machine import cores
 from headstart._utils.progress import Progress
+from headstart.backbones.litert import LiteRTFunction, interpreters
 from headstart.features.store import FeatureStore, Floats, split_key, view_key
+from headstart.features.views import RecordedViews
 
 Pixels = npt.NDArray[np.uint8]
 Function = Callable[[Pixels], Floats]
@@ -30,72 +36,128 @@ _VIEWS_AT_ONCE = 16
 
 
 class Reader(Protocol):
-    """What images are read from: :class:`headstart.datasets.shards.ShardReader`."""
+    """A source of images' bytes: :class:`headstart.datasets.shards.ShardReader`."""
 
     def read(self, shard: int, offset: int, length: int, image_id: str) -> bytes:
-        """Bytes of one image; called from several threads."""
-
-
-class ViewsOf(Protocol):
-    """Views that are recorded of an image: :class:`headstart.features.views.RecordedViews`."""
-
-    @property
-    def count(self) -> int:
-        """Views of each image."""
-
-    def keys(self, image_id: str) -> list[str]:
-        """Under which keys the store holds the different views of an image."""
-
-    def pixels(self, image: Pixels, image_id: str, view: int) -> Pixels:
-        """A view of a decoded image; called from several threads."""
+        """Return the bytes of one image; called from several threads."""
 
 
 class Image(NamedTuple):
-    """A row of the manifest, as far as extraction needs it, and which view of it is meant."""
+    """An image to extract the features of.
+
+    Attributes
+    ----------
+    image_id : str
+        Hex sha256 of the image's bytes.
+    name : str
+        Its path or another name, for messages.
+    read : callable
+        Returns its bytes; called from several threads.
+    """
 
     image_id: str
-    path: str
-    shard: int
-    offset: int
-    length: int
-    view: int = 0
+    name: str
+    read: Callable[[], bytes]
 
 
-class Work:
-    """What a worker thread does with some images; parameters as of ``extract``."""
+class ShardImages:
+    """The images of a manifest, in the order in which they lie on the disk.
 
-    def __init__(
-        self,
-        reader: Reader,
-        pool: SimpleQueue[Function],
-        size: int,
-        shape: tuple[int, ...],
-        decode: Callable[[bytes, int], Pixels],
-        views: ViewsOf | None,
-        batch: int,
-    ) -> None:
-        self.reader, self.pool, self.size, self.shape = reader, pool, size, shape
-        self.decode, self.views, self.batch = decode, views, batch
+    Parameters
+    ----------
+    rows : DataFrame
+        Columns image_id, shard, offset, bytes; and path, if messages are to name it.
+    reader : Reader
+    """
 
-    def __call__(self, images: Sequence[Image]) -> list[Result]:
-        """Key and features of each of them."""
+    def __init__(self, rows: pd.DataFrame, reader: Reader) -> None:
+        self._rows = rows.sort_values(["shard", "offset"], kind="stable")
+        self._reader = reader
+
+    def __iter__(self) -> Iterator[Image]:
+        rows = self._rows
+        names = rows["path"] if "path" in rows else rows["image_id"]
+        columns = (rows[column] for column in ("image_id", "shard", "offset", "bytes"))
+        for name, image_id, shard, offset, length in zip(names, *columns, strict=True):
+            read = partial(self._reader.read, int(shard), int(offset), int(length), image_id)
+            yield Image(str(image_id), str(name), read)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A backbone, ready to be run.
+
+    Attributes
+    ----------
+    make : callable
+        Makes a function from pixels of shape (n, size, size, 3), uint8, n ≤ ``batch``, to features
+        of shape (n, ...). Not called if nothing is missing.
+    size : int
+        Side of the decoded images in pixels.
+    batch : int
+        Images per call, and per commit.
+    count : int or None
+        Functions that are made and shared by the workers; None: one for each worker.
+    device : str
+        ``cpu``, or the kind of GPU.
+    """
+
+    make: Callable[[], Function]
+    size: int
+    batch: int = 1
+    count: int | None = None
+    device: str = "cpu"
+
+
+def litert_engine(network: Path, size: int) -> Engine:
+    """Return the engine of a converted network: as many interpreters as the memory allows."""
+    count, threads = interpreters(network.stat().st_size, cores())
+    return Engine(partial(LiteRTFunction, network, threads), size, count=count)
+
+
+@dataclass(frozen=True)
+class ForwardPasses:
+    """The work of a worker thread: from some images, and views of them, to features.
+
+    Attributes
+    ----------
+    engine : Engine
+    functions : SimpleQueue of callable
+        The engine's functions that are not in use.
+    shape : tuple of int
+        Shape of one image's features.
+    decode : callable
+        From a file's bytes and the engine's size to pixels.
+    views : RecordedViews or None
+        Makes the views of an image.
+    """
+
+    engine: Engine
+    functions: SimpleQueue[Function]
+    shape: tuple[int, ...]
+    decode: Callable[[bytes, int], Pixels]
+    views: RecordedViews | None
+
+    def __call__(self, wanted: Sequence[tuple[Image, int]]) -> list[Result]:
+        """Return key and features of each image and view number."""
+        images, batch = [image for image, _ in wanted], self.engine.batch
         inputs = [
-            view
-            for _, same in groupby(images, key=lambda image: image.image_id)
-            for view in self._pixels(list(same))
+            pixels
+            for _, same in groupby(wanted, key=lambda each: each[0].image_id)
+            for pixels in self._pixels(list(same))
         ]
-        function = self.pool.get()
+        function = self.functions.get()
         try:
             features = np.concatenate(
                 [
-                    function(np.stack(inputs[start : start + self.batch]))
-                    for start in range(0, len(inputs), self.batch)
+                    function(np.stack(inputs[start : start + batch]))
+                    for start in range(0, len(inputs), batch)
                 ]
             )
         except Exception as error:
             raise _failed(images, "the backbone could not be run on it", error) from error
         finally:
-            self.pool.put(function)
+            self.functions.put(function)
         if features.shape != (len(images), *self.shape):
             raise HeadstartError(
                 f"The backbone gave features of shape {features.shape[1:]}; its record says "
@@ -104,19 +166,78 @@ class Work:
         finite = np.isfinite(features.reshape(len(images), -1)).all(axis=1)
         if not finite.all():
             bad = images[int(np.argmin(finite))]
-            raise _failed([bad], "the backbone gave a value that is no finite number")
-        return [(view_key(p.image_id, p.view), f) for p, f in zip(images, features, strict=True)]
+            raise _failed([bad], "the backbone returned a value that is not a finite number")
+        keys = [view_key(image.image_id, view) for image, view in wanted]
+        return list(zip(keys, features, strict=True))
 
-    def _pixels(self, same: Sequence[Image]) -> list[Pixels]:
-        """What is asked for of one image, which is decoded once."""
-        image_id, _, shard, offset, length, _ = same[0]
+    def _pixels(self, same: Sequence[tuple[Image, int]]) -> list[Pixels]:
+        """Return the wanted views of one image, which is decoded once."""
+        image = same[0][0]
         try:
-            plain = self.decode(self.reader.read(shard, offset, length, image_id), self.size)
+            plain = self.decode(image.read(), self.engine.size)
             if self.views is None:
                 return [plain]
-            return [self.views.pixels(plain, image_id, image.view) for image in same]
+            return [self.views.pixels(plain, image.image_id, view) for _, view in same]
         except Exception as error:
-            raise _failed(same[:1], "it could not be read", error) from error
+            raise _failed([image], "it could not be read", error) from error
+
+    def run(
+        self, images: Iterable[Image], missing: Iterable[str], store: FeatureStore, bar: Progress,
+        workers: int,
+    ) -> None:  # fmt: skip
+        """Compute what is missing of ``images`` in worker threads; commit each result at once."""
+        last = time.perf_counter()
+
+        def commit(future: Future[list[Result]]) -> None:
+            nonlocal last
+            results = future.result()
+            now = time.perf_counter()
+            store.put_many(results, seconds=now - last)
+            last = now
+            bar.update(len(results))
+
+        chunks = _chunks(_wanted(images, missing), self.engine.batch)
+        pending: set[Future[list[Result]]] = set()
+        with ThreadPoolExecutor(workers, thread_name_prefix="extract") as executor:
+            try:
+                # Two tasks per worker are enough to keep it busy, and bound what is in memory.
+                pending.update(executor.submit(self, c) for c in islice(chunks, 2 * workers))
+                while pending:
+                    finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    pending.update(executor.submit(self, c) for c in islice(chunks, len(finished)))
+                    while finished:
+                        commit(finished.pop())
+            except BaseException:
+                # Interrupted, or an image failed: what the workers have begun is finished and kept.
+                executor.shutdown(cancel_futures=True)
+                for future in finished | pending:
+                    with contextlib.suppress(Exception):
+                        if not future.cancelled():
+                            commit(future)
+                raise
+
+
+def _wanted(images: Iterable[Image], missing: Iterable[str]) -> Iterator[tuple[Image, int]]:
+    """Yield each distinct image with each view that is missing, in the order of the images."""
+    lacking: dict[str, list[int]] = {}
+    for key in missing:
+        image_id, view = split_key(key)
+        lacking.setdefault(image_id, []).append(view)
+    for image in images:
+        for view in lacking.pop(image.image_id, ()):
+            yield image, view
+
+
+def _chunks(wanted: Iterable[tuple[Image, int]], batch: int) -> Iterator[list[tuple[Image, int]]]:
+    """Yield the work of one task: a batch or, if the backbone takes one, an image's views."""
+    if batch == 1:
+        for _, same in groupby(wanted, key=lambda each: each[0].image_id):
+            while chunk := list(islice(same, _VIEWS_AT_ONCE)):
+                yield chunk
+        return
+    iterator = iter(wanted)
+    while chunk := list(islice(iterator, batch)):
+        yield chunk
 
 
 def _failed(images: Sequence[Image], what: str, error: Exception | None = None) -> HeadstartError:
@@ -124,78 +245,8 @@ def _failed(images: Sequence[Image], what: str, error: Exception | None = None) 
     others = f" (or one of {len(images) - 1} others)" if len(images) > 1 else ""
     why = "" if error is None else f": {error or type(error).__name__}"
     return HeadstartError(
-        f"The image {first.path!r} ({first.image_id[:12]}…){others} has no features: {what}"
-        f"{why}. What was finished before is recorded. `download` had read this image, so the "
-        "shards or the manifest changed since, or the file is damaged: run "
+        f"The image {first.name!r} ({first.image_id[:12]}…){others} has no features: {what}"
+        f"{why}. The features that were finished before are kept. The image could be read when "
+        "it was ingested, so the shards or the manifest changed since, or a file is damaged: run "
         "`dvc repro --force download`, then this stage again."
     )
-
-
-def images_of(rows: pd.DataFrame, missing: Iterable[str]) -> Iterator[Image]:
-    """What is missing of distinct images, the views of each one after another."""
-    lacking: dict[str, list[int]] = {}
-    for key in missing:
-        image_id, view = split_key(key)
-        lacking.setdefault(image_id, []).append(view)
-    # In the order in which they lie on the disk; the order of recording does not matter.
-    ordered = rows[rows["image_id"].isin(lacking)].sort_values(["shard", "offset"], kind="stable")
-    paths = ordered["path"] if "path" in ordered else ordered["image_id"]
-    columns = (ordered[name] for name in ("shard", "offset", "bytes"))
-    for image_id, path, shard, offset, length in zip(
-        ordered["image_id"], paths, *columns, strict=True
-    ):
-        for view in lacking[image_id]:
-            yield Image(str(image_id), str(path), int(shard), int(offset), int(length), view)
-
-
-def _chunks(images: Iterable[Image], batch: int) -> Iterator[list[Image]]:
-    """What one task works on: a batch, or if the backbone takes one at a time, an image's views."""
-    if batch == 1:
-        for _, same in groupby(images, key=lambda image: image.image_id):
-            while chunk := list(islice(same, _VIEWS_AT_ONCE)):
-                yield chunk
-        return
-    iterator = iter(images)
-    while chunk := list(islice(iterator, batch)):
-        yield chunk
-
-
-def run(
-    work: Work,
-    images: Iterable[Image],
-    store: FeatureStore,
-    bar: Progress,
-    *,
-    batch: int,
-    workers: int,
-) -> None:
-    """Let ``workers`` threads do the work, and commit each result as soon as it is there."""
-    last = time.perf_counter()
-
-    def commit(future: Future[list[Result]]) -> None:
-        nonlocal last
-        results = future.result()
-        now = time.perf_counter()
-        store.put_many(results, seconds=now - last)
-        last = now
-        bar.update(len(results))
-
-    chunks = _chunks(images, batch)
-    pending: set[Future[list[Result]]] = set()
-    with ThreadPoolExecutor(workers, thread_name_prefix="extract") as executor:
-        try:
-            # Two tasks a worker are enough to keep it busy, and bound what is in memory.
-            pending.update(executor.submit(work, chunk) for chunk in islice(chunks, 2 * workers))
-            while pending:
-                finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-                pending.update(executor.submit(work, c) for c in islice(chunks, len(finished)))
-                while finished:
-                    commit(finished.pop())
-        except BaseException:
-            # Interrupted, or an image failed: what the workers have begun is finished and kept.
-            executor.shutdown(cancel_futures=True)
-            for future in finished | pending:
-                with contextlib.suppress(Exception):
-                    if not future.cancelled():
-                        commit(future)
-            raise

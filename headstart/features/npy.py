@@ -1,4 +1,4 @@
-"""``.npy`` files written one row at a time: whole or absent, and never all rows in memory.
+"""``.npy`` files written one row at a time, atomically: all rows are never in memory.
 
 A memory-mapped array of NumPy's own is a full-size file of zeros from the start, so that a writer
 that is killed leaves something that looks finished.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,23 @@ import numpy.typing as npt
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import atomic_file
 
-DTYPES: Mapping[str, str] = {"float32": "<f4", "float16": "<f2"}
-
 
 def write_npy(
     path: Path, rows: int, shape: Sequence[int], dtype: str, vectors: Iterable[npt.ArrayLike]
 ) -> str:
-    """Write a ``.npy`` of ``rows`` arrays, one at a time, whole or not at all.
+    """Write ``rows`` arrays of one shape as a ``.npy``, one at a time, atomically.
+
+    Parameters
+    ----------
+    path : Path
+    rows : int
+        Number of arrays.
+    shape : sequence of int
+        Of each array.
+    dtype : str
+        Such as ``float16``; written in little-endian order.
+    vectors : iterable of array
+        Read once, held one at a time.
 
     Returns
     -------
@@ -34,7 +44,7 @@ def write_npy(
     Raises
     ------
     HeadstartError
-        If a value is no finite number in ``dtype``.
+        If a value is not a finite number in ``dtype``.
     ValueError
         If ``vectors`` yields another number of arrays or another shape.
     """
@@ -50,15 +60,19 @@ def write_npy(
 
 
 def npy_bytes(shape: Sequence[int], dtype: str) -> int:
-    """Length of the file that :func:`write_npy` writes for an array of ``shape``, rows first."""
+    """Return the size of the file that :func:`write_npy` writes for ``shape``, rows first."""
     values = int(np.prod(shape, dtype=np.int64))
-    return len(_head(shape, dtype)) + np.dtype(DTYPES[dtype]).itemsize * values
+    return len(_head(shape, dtype)) + np.dtype(dtype).itemsize * values
+
+
+def _little_endian(dtype: str) -> np.dtype[Any]:
+    return np.dtype(dtype).newbyteorder("<")
 
 
 def _head(shape: Sequence[int], dtype: str) -> bytes:
     head = io.BytesIO()
     np.lib.format.write_array_header_1_0(
-        head, {"descr": DTYPES[dtype], "fortran_order": False, "shape": tuple(shape)}
+        head, {"descr": _little_endian(dtype).str, "fortran_order": False, "shape": tuple(shape)}
     )
     return head.getvalue()
 
@@ -67,10 +81,10 @@ def _row_bytes(vector: npt.NDArray[Any], shape: tuple[int, ...], dtype: str, whe
     if vector.shape != shape:
         raise ValueError(f"{where}: features of shape {vector.shape}, expected {shape}")
     with np.errstate(over="ignore", invalid="ignore"):
-        converted = vector.astype(DTYPES[dtype])
+        converted = vector.astype(_little_endian(dtype))
     if not np.isfinite(converted).all():
         hint = ""
         if np.isfinite(vector).all():
             hint = " It is too large for float16; set extract_features.dtype to float32."
-        raise HeadstartError(f"{where}: a feature is no finite number in {dtype}.{hint}")
+        raise HeadstartError(f"{where}: a feature is not a finite number in {dtype}.{hint}")
     return converted.tobytes()

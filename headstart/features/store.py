@@ -44,8 +44,8 @@ _SCHEMA = (
 
 
 @dataclass(frozen=True)
-class Outlook:
-    """What an extraction would find: images that need a pass, and seconds a pass took so far."""
+class Estimate:
+    """The images that need a pass, and the seconds that a pass took so far."""
 
     missing: int
     seconds_per_pass: float | None
@@ -73,17 +73,22 @@ def split_key(key: str) -> tuple[str, int]:
     return key[:_ID], int(key[_ID:] or "0", 16)
 
 
+def row_bytes(shape: Sequence[int]) -> int:
+    """Return the bytes of one image's float32 features."""
+    return 4 * int(np.prod(shape, dtype=np.int64))
+
+
 def store_folder() -> Path:
     """Where the stores lie: ``$HEADSTART_CACHE/features``, else in the user's cache folder."""
     return cache_folder() / "features"
 
 
-def outlook(record: Mapping[str, Any], ids: Iterable[str]) -> Outlook:
-    """How many distinct ``ids`` the store lacks. Creates, repairs and verifies nothing."""
+def estimate(record: Mapping[str, Any], ids: Iterable[str]) -> Estimate:
+    """Count the distinct ``ids`` that the store lacks. Creates, repairs and verifies nothing."""
     wanted = list(dict.fromkeys(ids))
     path = store_folder() / f"{fingerprint(record)}.sqlite"
     if not path.exists():
-        return Outlook(len(wanted), None)
+        return Estimate(len(wanted), None)
     address = f"{path.as_uri()}?mode=ro"
     try:
         with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
@@ -93,8 +98,8 @@ def outlook(record: Mapping[str, Any], ids: Iterable[str]) -> Outlook:
             )
             passes, seconds = (_counter(connection, name) for name in ("passes", "seconds"))
     except FAULTS:
-        return Outlook(len(wanted), None)
-    return Outlook(missing, seconds / passes if passes else None)
+        return Estimate(len(wanted), None)
+    return Estimate(missing, seconds / passes if passes else None)
 
 
 class FeatureStore:
@@ -126,13 +131,6 @@ class FeatureStore:
         self._salt = zlib.crc32(bytes.fromhex(self.fingerprint))
         self._file = StoreFile(self.path, meta, _SCHEMA, self._salvage)
         self._file.prepare()
-
-    @classmethod
-    def open(
-        cls, record: Mapping[str, Any], shape: Sequence[int], folder: Path | None = None
-    ) -> FeatureStore:
-        """Open the store of ``record``, or begin one."""
-        return cls(record, shape, folder)
 
     def missing(self, ids: Iterable[str], *, verify: bool = True) -> list[str]:
         """The ``ids`` without features that can be used, each once, in their order.
@@ -182,6 +180,13 @@ class FeatureStore:
         """The features of ``ids`` in their order, one after another, in bounded memory."""
         for image_id in ids:
             yield self.get(image_id)
+
+    def array(self, ids: Sequence[str]) -> Floats:
+        """Return the features of ``ids`` in their order, float32 of shape (len(ids), *shape)."""
+        found = np.empty((len(ids), *self.shape), np.float32)
+        for index, row in enumerate(self.rows(ids)):
+            found[index] = row
+        return found
 
     @property
     def passes(self) -> int:
@@ -236,7 +241,7 @@ class FeatureStore:
         return key, self._crc(key, value), value
 
     def _checked(self, key: bytes, crc: object, value: object) -> bytes | None:
-        size = 4 * int(np.prod(self.shape, dtype=np.int64))
+        size = row_bytes(self.shape)
         if not isinstance(value, bytes) or len(value) != size or crc != self._crc(key, value):
             return None
         return value

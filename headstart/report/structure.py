@@ -10,7 +10,7 @@ import pandas as pd
 
 from headstart._utils.tables import columns, plain
 from headstart.datasets.manifests import SPLITS, class_names
-from headstart.training.head_layers import weight_shapes
+from headstart.training.head import weight_shapes
 
 _FROZEN = ("moving_mean", "moving_variance")
 
@@ -101,7 +101,7 @@ def head_rows(
     Parameters
     ----------
     layers : sequence of mapping
-        See :mod:`headstart.training.head_layers`.
+        See :mod:`headstart.training.head`.
     feature_shape : sequence of int
         What the head reads.
     normalizes : bool

@@ -153,9 +153,9 @@ def load_classifier(folder: Path, chosen: FormatName | None = None) -> Classifie
         )
     path = format_path(folder, record, name)
     if FORMATS[name].library == "litert":
-        from headstart.training.activations import Pool
+        from headstart.backbones.litert import LiteRTPool
 
-        pool = Pool(path)
+        pool = LiteRTPool(path)
         function: Callable[[Pixels], Any] = pool
         batch, calls = 1, pool.count
     else:

@@ -1,19 +1,17 @@
-"""What the frozen lower part of a fine-tuned backbone says of images: once each, and never again.
+"""Activations of the frozen lower part of a fine-tuned backbone.
 
 The lower part is a converted network like the whole backbone, so its activations are features like
-any others: recorded by image, and never computed twice. (Augmented views pass through it live, see
-:mod:`headstart.training.views`.)
+any others: cached by image, and never computed twice. Augmented views of training images are new
+pixels in every epoch: they pass live, none is cached, and every pass is counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from importlib import metadata
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,31 +20,34 @@ import pandas as pd
 from headstart._utils.disk import amount, require_room
 from headstart._utils.files import sha256_file
 from headstart._utils.machine import architecture, cores
-from headstart.backbones.litert import LiteRTFunction
-from headstart.features.extraction import Passes, assemble, extract, interpreters, row_bytes
-from headstart.features.forward_passes import Reader
-from headstart.features.store import FeatureStore
+from headstart.backbones.litert import LiteRTFunction, LiteRTPool
+from headstart.features.extraction import Passes, assemble, extract
+from headstart.features.forward_passes import Reader, ShardImages, litert_engine
+from headstart.features.store import FeatureStore, row_bytes
+from headstart.images.augmentation import augment
+from headstart.images.augmentation_parameters import AugmentParams
 from headstart.images.resize import SPEC, pixels
 
 Array = npt.NDArray[Any]
-Function = Callable[[Array], Array]
 
 #: Rows that are read at once take at most this together, however large a row is.
 _BLOCK_BYTES = 64 << 20
-#: Recorded activations that are worth a word, because they fill a disk.
-_WORTH_A_WORD = 10**9
+#: Images that are decoded before they are written.
+_DECODED_AT_ONCE = 64
+#: Cached activations that are worth a message, because they fill a disk.
+_WORTH_A_MESSAGE = 10**9
 _ROOM = (
-    "Free some room, name a folder on another disk for what is recorded in the environment "
+    "Free some room, name a folder on another disk for the feature store in the environment "
     "variable HEADSTART_CACHE, or unfreeze fewer layers (`fine_tune.unfreeze`): mostly, the "
     "higher the cut, the smaller the activations."
 )
 
 
-def record(network: Path, size: int) -> dict[str, Any]:
-    """Everything that decides the bits of an activation besides the image; JSON values.
+def fingerprint_record(network: Path, size: int) -> dict[str, Any]:
+    """Return everything but the image that decides the bits of an activation, as JSON values.
 
-    The network's own bytes say which backbone, weights and cut it is, so that fine-tuning and
-    evaluation agree on the store without agreeing on anything else.
+    The network's own bytes identify backbone, weights and cut, so that fine-tuning and evaluation
+    use the same store without agreeing on anything else.
     """
     return {
         "network_sha256": sha256_file(network),
@@ -59,18 +60,23 @@ def record(network: Path, size: int) -> dict[str, Any]:
     }
 
 
+def open_store(network: Path, size: int) -> FeatureStore:
+    """Open the store of a converted network's output."""
+    return FeatureStore(fingerprint_record(network, size), LiteRTFunction(network).output_shape)
+
+
 def rows_at_once(row: int) -> int:
-    """How many rows of so many bytes to hold in memory: one at least."""
+    """Return how many rows of so many bytes to hold in memory: at least one."""
     return max(1, _BLOCK_BYTES // max(1, row))
 
 
 def check_room(store: FeatureStore, ids: Iterable[str], work: Path | None = None) -> None:
-    """Refuse activations for which there is no room on the disk; say so if they are large.
+    """Refuse activations for which the disk has no room; print their size if they are large.
 
     Parameters
     ----------
     store : FeatureStore
-        Where what it lacks of ``ids`` is going to be recorded.
+        Gets what it lacks of ``ids``.
     ids : iterable of str
         Of the images, as often as they are used.
     work : Path or None
@@ -86,7 +92,7 @@ def check_room(store: FeatureStore, ids: Iterable[str], work: Path | None = None
     needs = {store.path.parent: row * len(store.missing(rows, verify=False))}
     if work is not None:
         needs[work] = row * len(rows)
-    if row * len(rows) > _WORTH_A_WORD:
+    if row * len(rows) > _WORTH_A_MESSAGE:
         copied = "" if work is None else f", and as much in {work} while the stage runs"
         print(
             f"The activations of {len(rows):,} images take {amount(row * len(rows))} in "
@@ -99,13 +105,11 @@ def check_room(store: FeatureStore, ids: Iterable[str], work: Path | None = None
 def fill(
     store: FeatureStore, network: Path, rows: pd.DataFrame, reader: Reader, size: int, desc: str
 ) -> Passes:
-    """Record what the store lacks of a converted network's output for some images.
+    """Cache what the store lacks of a converted network's output for the images of a manifest.
 
-    Parameters, result and errors are those of :func:`headstart.features.extraction.extract`.
+    Result and errors are those of :func:`headstart.features.extraction.extract`.
     """
-    count, threads = interpreters(network.stat().st_size, cores())
-    make = partial(LiteRTFunction, network, threads)
-    return extract(rows, reader, make, size, store, desc, functions=count)
+    return extract(ShardImages(rows, reader), litert_engine(network, size), store, desc)
 
 
 def arrays(
@@ -115,16 +119,15 @@ def arrays(
     size: int,
     work: Path,
 ) -> tuple[dict[str, Array], Passes]:
-    """What the trained part reads of some images, as maps of files: memory stays bounded.
+    """Return what the trained part reads of some images, as memory maps of files.
 
     Parameters
     ----------
     network : Path or None
-        The frozen lower part, a ``.tflite`` file from uint8 pixels; its output is taken from the
+        The frozen lower part, a ``.tflite`` file from uint8 pixels; its output comes from the
         feature store, after what the store lacks was computed. None: the pixels themselves.
     parts : mapping of str to DataFrame
-        Images by the name of their array; columns as for
-        :func:`headstart.features.extraction.extract`.
+        Manifest rows by the name of their array.
     reader : Reader
     size : int
         Side of the decoded images.
@@ -147,12 +150,10 @@ def arrays(
     if network is None:
         count = sum(len(rows) for rows in parts.values())
         require_room({work: count * size * size * 3}, "The decoded images", _ROOM)
-        return {name: _pixels(rows, reader, size, work / name) for name, rows in parts.items()}, (
-            Passes(0, 0, 0, 0.0)
-        )
-    shape = LiteRTFunction(network).output_shape
+        decoded = {name: _pixels(rows, reader, size, work / name) for name, rows in parts.items()}
+        return decoded, Passes(0, 0, 0, 0.0)
     everything = pd.concat(parts.values(), ignore_index=True)
-    with FeatureStore.open(record(network, size), shape) as store:
+    with open_store(network, size) as store:
         check_room(store, everything["image_id"], work)
         passes = fill(store, network, everything, reader, size, "Activations of the frozen part")
         found: dict[str, Array] = {}
@@ -164,29 +165,22 @@ def arrays(
 
 
 def _pixels(rows: pd.DataFrame, reader: Reader, size: int, target: Path) -> Array:
-    shape = (len(rows), size, size, 3)
     found: Array = np.lib.format.open_memmap(
-        target.with_suffix(".npy"), mode="w+", dtype=np.uint8, shape=shape
+        target.with_suffix(".npy"), mode="w+", dtype=np.uint8, shape=(len(rows), size, size, 3)
     )
-    columns = (rows[name] for name in ("image_id", "shard", "offset", "bytes"))
-    places = list(enumerate(zip(*columns, strict=True)))
-
-    def decode(place: tuple[int, tuple[Any, ...]]) -> None:
-        index, (image_id, shard, offset, length) = place
-        found[index] = pixels(reader.read(shard, offset, length, image_id), size)
-
-    with ThreadPoolExecutor(cores(), thread_name_prefix="pixels") as pool:
-        for _ in pool.map(decode, places):
-            pass
+    with LiveViews(rows, reader, size) as images:
+        for start in range(0, len(rows), _DECODED_AT_ONCE):
+            stop = min(start + _DECODED_AT_ONCE, len(rows))
+            found[start:stop] = images.take(range(start, stop), 0)
     return found
 
 
-def run(functions: Pool, inputs: Array) -> Array:
-    """Output of a network for every row of an array, which may be memory-mapped.
+def run_network(functions: LiteRTPool, inputs: Array) -> Array:
+    """Return the output of a network for every row of an array, which may be memory-mapped.
 
     Parameters
     ----------
-    functions : Pool
+    functions : LiteRTPool
         The network.
     inputs : ndarray of shape (n, *input_shape)
         Few of its rows are read at once.
@@ -198,38 +192,76 @@ def run(functions: Pool, inputs: Array) -> Array:
     """
     found = np.empty((len(inputs), *functions.output_shape), np.float32)
 
-    def fill(index: int) -> None:
+    def fill_row(index: int) -> None:
         found[index] = functions(np.asarray(inputs[index : index + 1]))[0]
 
     with ThreadPoolExecutor(functions.count) as pool:
-        for _ in pool.map(fill, range(len(inputs))):
+        for _ in pool.map(fill_row, range(len(inputs))):
             pass
     return found
 
 
-class Pool:
-    """A network that several threads may call at once.
+class LiveViews:
+    """Training images as a model sees them in an epoch, made when they are asked for.
+
+    Use it in a ``with`` block, which ends the worker threads.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Manifest rows, in the order that indices refer to.
+    reader : Reader
+    size : int
+        Side of the decoded images.
+    params : AugmentParams or None
+        None, or all zero: the images without changes.
+    seed : int
+        Of the changes.
+    network : Path or None
+        Frozen lower part that every view passes through; None: the pixels themselves.
 
     Attributes
     ----------
-    count : int
-        Calls that run at the same time.
-    output_shape : tuple of int
-        Of one image.
+    passes : int
+        Views that went through the network so far.
     """
 
-    def __init__(self, network: Path) -> None:
-        self.count, threads = interpreters(network.stat().st_size, cores())
-        self._free: SimpleQueue[Function] = SimpleQueue()
-        for _ in range(self.count):
-            function = LiteRTFunction(network, threads)
-            self.output_shape = function.output_shape
-            self._free.put(function)
+    def __init__(
+        self,
+        rows: pd.DataFrame,
+        reader: Reader,
+        size: int,
+        params: AugmentParams | None = None,
+        seed: int = 0,
+        network: Path | None = None,
+    ) -> None:
+        self._columns = [rows[name].tolist() for name in ("image_id", "shard", "offset", "bytes")]
+        self._reader, self._size, self._params, self._seed = reader, size, params, seed
+        self._functions = None if network is None else LiteRTPool(network)
+        self._workers = ThreadPoolExecutor(cores(), thread_name_prefix="views")
+        self.passes = 0
 
-    def __call__(self, batch: Array) -> Array:
-        """The network's output; waits while all of them are in use."""
-        function = self._free.get()
-        try:
-            return function(batch)
-        finally:
-            self._free.put(function)
+    def take(self, indices: Iterable[int], epoch: int) -> Array:
+        """Return the views of some rows in an epoch, the same for the same arguments in any order.
+
+        Returns
+        -------
+        ndarray of shape (n, *output_shape of the network), float32, or (n, size, size, 3), uint8
+        """
+        views = list(self._workers.map(lambda index: self._view(int(index), epoch), indices))
+        if self._functions is not None:
+            self.passes += len(views)
+        return np.stack(views)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._workers.shutdown(cancel_futures=True)
+
+    def _view(self, index: int, epoch: int) -> Array:
+        image_id, shard, offset, length = (column[index] for column in self._columns)
+        image: Array = pixels(self._reader.read(shard, offset, length, image_id), self._size)
+        if self._params is not None and self._params.active:
+            image = augment(image, self._params, self._seed, image_id, epoch)
+        return image if self._functions is None else self._functions(image[None])[0]

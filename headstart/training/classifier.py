@@ -1,4 +1,4 @@
-"""A trained model on images: logits and probabilities by NumPy and LiteRT, no TensorFlow."""
+"""A trained model on images: logits and probabilities by NumPy and LiteRT, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ import pandas as pd
 
 from headstart._utils.errors import CorruptFileError
 from headstart._utils.progress import progress
-from headstart.backbones.litert import LiteRTFunction
+from headstart.backbones.litert import LiteRTPool
 from headstart.datasets.shards import ShardReader
-from headstart.features.extraction import Passes, row_bytes
-from headstart.features.store import FeatureStore
+from headstart.features.extraction import Passes
+from headstart.features.store import row_bytes
 from headstart.training import activations
-from headstart.training.head import activate, head_logits
-from headstart.training.head_layers import output_activation
+from headstart.training.head import activate, head_logits, output_activation
 from headstart.training.model_folder import LOWER, UPPER, ModelRecord, read_head
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model says of n images.
+    """A model's outputs for n images.
 
     Attributes
     ----------
@@ -42,7 +41,7 @@ class Outputs:
 def head_outputs(
     folder: Path, record: ModelRecord, features: npt.NDArray[np.floating[Any]]
 ) -> Outputs:
-    """A head-only model on recorded features of shape (n, *feature_shape)."""
+    """Run a head-only model on features of shape (n, *feature_shape)."""
     logits = head_logits(record.head, read_head(folder, record), features)
     return Outputs(logits, activate(output_activation(record.head), logits))
 
@@ -50,7 +49,7 @@ def head_outputs(
 def fine_tuned_outputs(
     folder: Path, record: ModelRecord, images: Path, rows: pd.DataFrame
 ) -> Outputs:
-    """A fine-tuned model on images, through the store.
+    """Run a fine-tuned model on images, through the feature store.
 
     Parameters
     ----------
@@ -71,40 +70,28 @@ def fine_tuned_outputs(
     weights = read_head(folder, record)
     lower, upper = folder / LOWER, folder / UPPER
     # Where all layers were trained, the upper network is the whole backbone. Its features are
-    # recorded all the same: a second evaluation then costs no pass.
+    # cached all the same: a second evaluation then costs no pass.
     first, second = (lower, upper) if lower.exists() else (upper, None)
     size, ids = record.backbone.image_size, list(rows["image_id"])
     blocks = []
-    shape = LiteRTFunction(first).output_shape
-    with FeatureStore.open(activations.record(first, size), shape) as store:
+    with activations.open_store(first, size) as store:
         activations.check_room(store, ids)
         with ShardReader(images) as reader:
             desc = "Activations of the test images"
             passes = activations.fill(store, first, rows, reader, size, desc)
-        block = activations.rows_at_once(row_bytes(shape))
-        top = None if second is None else activations.Pool(second)
+        block = activations.rows_at_once(row_bytes(store.shape))
+        top = None if second is None else LiteRTPool(second)
         with progress(len(rows), "Classifying", "image") as bar:
             for start in range(0, len(rows), block):
-                features = _recorded(store, ids[start : start + block])
+                features = store.array(ids[start : start + block])
                 if top is not None:
-                    features = activations.run(top, features)
-                _check_shape(folder, record, features.shape[1:])
+                    features = activations.run_network(top, features)
+                if features.shape[1:] != record.feature_shape:
+                    raise CorruptFileError(
+                        f"The networks of {folder} give features of shape {features.shape[1:]}, "
+                        f"its head reads {record.feature_shape}. Run the stage fine_tune again."
+                    )
                 blocks.append(head_logits(record.head, weights, features))
                 bar.update(len(features))
     logits = np.concatenate(blocks)
     return Outputs(logits, activate(output_activation(record.head), logits), passes)
-
-
-def _recorded(store: FeatureStore, ids: list[str]) -> npt.NDArray[np.float32]:
-    found = np.empty((len(ids), *store.shape), np.float32)
-    for index, row in enumerate(store.rows(ids)):
-        found[index] = row
-    return found
-
-
-def _check_shape(folder: Path, record: ModelRecord, got: tuple[int, ...]) -> None:
-    if got != record.feature_shape:
-        raise CorruptFileError(
-            f"The networks of {folder} give features of shape {got}, its head reads "
-            f"{record.feature_shape}. Run the stage fine_tune again."
-        )

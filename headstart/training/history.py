@@ -1,17 +1,20 @@
-"""Training histories as CSV: a row an epoch, a row a batch."""
+"""Training histories as CSV: one row per epoch, one row per batch."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from headstart._utils.errors import CorruptFileError
 from headstart._utils.files import write_text
+
+if TYPE_CHECKING:
+    # Costs a second, which a stage that only writes no epochs does not wait for.
+    import pandas as pd
 
 #: ``epoch`` counts from 1. Losses and accuracies are means over the epoch's images;
 #: the ones on train are measured while the weights change, with dropout on.
@@ -34,7 +37,7 @@ BATCHES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class History:
-    """What a training measured.
+    """The measurements of a training.
 
     Attributes
     ----------
@@ -55,8 +58,13 @@ class History:
 
 
 def write_epochs(path: Path, epochs: pd.DataFrame) -> None:
-    """Write the history of epochs; no row is fine (nothing was trained)."""
+    """Write the history of epochs."""
     _write(path, epochs, EPOCHS)
+
+
+def write_no_epochs(path: Path) -> None:
+    """Write the history of a training that was not run."""
+    write_text(path, ",".join(EPOCHS) + "\n")
 
 
 def read_epochs(path: Path) -> pd.DataFrame:
@@ -75,12 +83,13 @@ def read_batches(path: Path) -> pd.DataFrame:
 
 
 def _write(path: Path, table: pd.DataFrame, columns: Mapping[str, str]) -> None:
-    text = io.StringIO()
-    table[list(columns)].astype(dict(columns)).to_csv(text, index=False, lineterminator="\n")
-    write_text(path, text.getvalue())
+    table = table[list(columns)].astype(dict(columns))
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
 def _read(path: Path, columns: Mapping[str, str], counter: str) -> pd.DataFrame:
+    import pandas as pd
+
     try:
         table = pd.read_csv(
             path,

@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from headstart._utils.errors import CorruptFileError
 from headstart._utils.files import sha256_file, write_json
+from headstart.backbones.record import BackboneSummary
 from headstart.backbones.weights import Weights, read_npz, write_npz
-from headstart.training.head_layers import LayerSpec, check_spec, class_count, weight_shapes
+from headstart.training.head import LayerSpec, check_spec, class_count, weight_shapes
 from headstart.training.labels import read_labels, write_labels
 
 FORMAT = 1
@@ -34,18 +35,6 @@ _ALLOWED = {"head": _NEEDED["head"], "fine_tuned": _NEEDED["fine_tuned"] | {LOWE
 
 class _Record(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class BackboneSummary(_Record):
-    """The backbone that the features come from. ``weights``: imagenet, random or a file's name."""
-
-    name: str
-    alpha: float
-    weights: str
-    image_size: Annotated[int, Field(ge=1)]
-    cut: str | None
-    pooling: Literal["avg", "max", "none"]
-    random_weights: bool
 
 
 class Scores(_Record):
@@ -67,7 +56,7 @@ class ModelRecord(_Record):
     feature_shape : tuple of int
         What the head reads, without the batch.
     head : tuple of dict
-        Layers, see :mod:`headstart.training.head_layers`.
+        Layers, see :mod:`headstart.training.head`.
     chosen_because : str
         A sentence: why these weights and no others.
     unfrozen_from : str or None

@@ -16,8 +16,11 @@ from headstart.stage.sections import (
     Probability,
     Section,
 )
+from headstart.training.optimizers import OptimizerName
 
-Optimizer = Literal["adam", "rmsprop", "sgd"]
+UnfreezeBy = Literal["layer", "index", "count", "block", "only"]
+BatchNorm = Literal["inference", "train"]
+Loss = Literal["categorical_crossentropy", "binary_crossentropy"]
 
 
 class TrainHeadParams(Section):
@@ -28,8 +31,8 @@ class TrainHeadParams(Section):
     dropout: Probability
     outputs: Literal["classes", "one"]
     activation: Literal["softmax", "sigmoid"]
-    loss: Literal["categorical_crossentropy", "binary_crossentropy"]
-    optimizer: Optimizer
+    loss: Loss
+    optimizer: OptimizerName
     learning_rate: PositiveFloat
     batch_size: PositiveInt
     epochs: PositiveInt
@@ -64,10 +67,10 @@ class FineTuneParams(Section):
     """What is unfrozen and how it is trained; ``epochs: 0`` passes the head's model through."""
 
     epochs: Count
-    unfreeze_by: Literal["layer", "index", "count", "block", "only"]
+    unfreeze_by: UnfreezeBy
     unfreeze: str | int
-    batch_norm: Literal["inference", "train"]
-    optimizer: Optimizer
+    batch_norm: BatchNorm
+    optimizer: OptimizerName
     learning_rate: PositiveFloat
     weight_decay: NonNegativeFloat
     batch_size: PositiveInt

@@ -1,4 +1,4 @@
-"""Validation scores, and the choice between the fine-tuned model and the head alone.
+"""Validation scores, and the choices that they decide: the epoch, and the model that is kept.
 
 Loss and accuracy stand here, below :mod:`headstart.evaluation`, because they decide what is
 trained: a new metric of the evaluation must not train anything again.
@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.backbones.weights import Weights
-from headstart.training.head import head_logits
-from headstart.training.head_layers import output_activation
+from headstart.features.folder import FeaturesHeader
+from headstart.training.head import LayerSpec, head_logits, output_activation
+from headstart.training.history import History
 from headstart.training.model_folder import ModelRecord, Scores
+from headstart.training.parameters import TrainHeadParams
 
 
 def mean_loss(
@@ -87,3 +89,29 @@ def reason(tuned: Scores, head: Scores, best: int, epochs: int) -> str:
             f"{head.accuracy:.4f} as before {which}"
         )
     return f"fine-tuning improved the validation accuracy: {accuracy}, {loss} {which}"
+
+
+def head_record(
+    header: FeaturesHeader, layers: list[LayerSpec], history: History, params: TrainHeadParams
+) -> ModelRecord:
+    """Return the record of a trained head, with the scores of the epoch that was taken."""
+    patience = params.early_stopping_patience
+    best, epochs = history.best_epoch, len(history.epochs)
+    scores = history.epochs.iloc[best - 1]
+    if patience is None:
+        why = f"the last of {epochs} epochs"
+    else:
+        end = (
+            f"stopped after {patience} without improvement" if history.stopped_early else "all run"
+        )
+        why = f"the lowest validation loss, in epoch {best} of {epochs} ({end})"
+    return ModelRecord(
+        kind="head",
+        classes=header.classes,
+        feature_shape=header.feature_shape,
+        head=tuple(layers),
+        backbone=header.backbone,
+        validation=Scores(loss=float(scores["val_loss"]), accuracy=float(scores["val_accuracy"])),
+        chosen_because=why,
+        class_weights=params.class_weights,
+    )

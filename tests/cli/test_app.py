@@ -200,18 +200,18 @@ def test_what_the_stores_hold_needs_no_pass(
     wanted = Wanted(ids, [key for image_id in ids[:4] for key in views.keys(image_id)])
     record, shape = fingerprint_record(RECORD, "litert"), RECORD.feature_shape
 
-    def outlook(wanted: Wanted) -> tuple[int, float | None]:
+    def estimate(wanted: Wanted) -> tuple[int, float | None]:
         return planning._outlook(parameters, Path("backbone"), wanted)
 
-    assert outlook(Wanted(ids)) == (10, None)
-    assert outlook(wanted) == (18, None)
-    with FeatureStore.open(record, shape) as store:
+    assert estimate(Wanted(ids)) == (10, None)
+    assert estimate(wanted) == (18, None)
+    with FeatureStore(record, shape) as store:
         store.put(ids[3], np.zeros(4, np.float32), seconds=0.25)
-    assert outlook(Wanted(ids)) == (9, 0.25)
-    assert outlook(wanted) == (17, 0.25)
-    with FeatureStore.open(views.record(record), shape) as store:
+    assert estimate(Wanted(ids)) == (9, 0.25)
+    assert estimate(wanted) == (17, 0.25)
+    with FeatureStore(views.record(record), shape) as store:
         store.put_many([(key, np.zeros(4, np.float32)) for key in wanted.views[:5]], seconds=2.5)
-    assert outlook(wanted) == (12, (9 * 0.25 + 3 * 0.5) / 12)
+    assert estimate(wanted) == (12, (9 * 0.25 + 3 * 0.5) / 12)
 
 
 def test_recipes_are_listed_with_their_titles() -> None:

@@ -6,10 +6,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from headstart.backbones.record import BackboneSummary
 from headstart.export.metrics import activation_of
 from headstart.export.model_card import Data, card, markdown, text
 from headstart.export.summary import describe
-from headstart.training.model_folder import BackboneSummary, ModelRecord, Scores
+from headstart.training.model_folder import ModelRecord, Scores
 from tests.training import models
 
 CLASSES = ("<script>alert(1)</script>", "a | b", "c\nd")

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headstart._utils.errors import CorruptFileError, HeadstartError
+from headstart.backbones.record import BackboneSummary
 from headstart.export.formats import FORMATS
 from headstart.export.record import (
     RECORD,
@@ -20,7 +21,6 @@ from headstart.export.record import (
     read_exported,
     write_exported,
 )
-from headstart.training.model_folder import BackboneSummary
 
 BACKBONE = BackboneSummary(
     name="mobilenet_v2", alpha=0.35, weights="random", image_size=32, cut=None, pooling="avg",

@@ -22,9 +22,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headstart._utils.errors import HeadstartError
+from headstart.backbones.litert import interpreters
 from headstart.features import extraction
-from headstart.features.extraction import assemble, extract, fingerprint_record, interpreters
-from headstart.features.store import FeatureStore, outlook
+from headstart.features.extraction import assemble, cached_features, extract, fingerprint_record
+from headstart.features.forward_passes import Engine, Image, ShardImages
+from headstart.features.store import FeatureStore, estimate
+from headstart.images.resize import pixels
+from tests.images.made import png
 from tests.training.models import backbone
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +42,7 @@ def content_of(number: int) -> bytes:
 
 
 class Memory:
-    """Images in memory instead of shards."""
+    """A reader of images in memory instead of shards."""
 
     def __init__(self) -> None:
         self.reads: list[str] = []
@@ -102,12 +106,13 @@ def run(numbers: list[int], base: Counting | None = None, **options: Any) -> ext
     table = rows(numbers, reader)
     options = {"decode": decode, **options}
     make = options.pop("make", None) or (base or Counting()).make
-    with FeatureStore.open(RECORD, SHAPE) as store:
-        return extract(table, reader, make, SIZE, store, "Test", **options)
+    engine = Engine(make, SIZE, options.pop("batch", 1), options.pop("functions", None))
+    with FeatureStore(RECORD, SHAPE) as store:
+        return extract(ShardImages(table, reader), engine, store, "Test", **options)
 
 
 def assembled(numbers: list[int], folder: Path, dtype: str = "float32") -> bytes:
-    with FeatureStore.open(RECORD, SHAPE) as store:
+    with FeatureStore(RECORD, SHAPE) as store:
         target = folder / "assembled.npy"
         digest = assemble(list(rows(numbers)["image_id"]), store, target, dtype)
     content = target.read_bytes()
@@ -120,7 +125,7 @@ def expected(numbers: list[int]) -> np.ndarray:
 
 
 def recorded() -> int:
-    with FeatureStore.open(RECORD, SHAPE) as store:
+    with FeatureStore(RECORD, SHAPE) as store:
         return store.passes
 
 
@@ -215,9 +220,9 @@ def test_the_store_keeps_float32_so_that_another_dtype_costs_no_pass(tmp_path: P
 def test_the_report_says_what_happened() -> None:
     text = str(run([1, 2, 2, 3]))
     assert text.startswith(
-        "4 images (1 identical to others): 3 passed through the backbone, 0 found in the store ("
+        "4 images (1 identical to others): 3 passed through the backbone, 0 cached ("
     )
-    assert str(run([1, 2])).startswith("2 images: 0 passed through the backbone, 2 found")
+    assert str(run([1, 2])).startswith("2 images: 0 passed through the backbone, 2 cached")
 
 
 def test_an_image_that_fails_is_named_and_the_others_are_kept() -> None:
@@ -238,7 +243,7 @@ def test_a_feature_that_is_not_finite_is_refused_by_name() -> None:
     def make() -> Callable[[np.ndarray], np.ndarray]:
         return lambda batch: np.where(batch.reshape(len(batch), -1)[:, :6] > -1, np.nan, 0)
 
-    with pytest.raises(HeadstartError, match=r"class/7\.png.*no finite number"):
+    with pytest.raises(HeadstartError, match=r"class/7\.png.*not a finite number"):
         run([7], make=make)
     assert recorded() == 0
 
@@ -266,9 +271,9 @@ def test_ctrl_c_keeps_what_was_finished(tmp_path: Path) -> None:
                 raise KeyboardInterrupt
 
     reader = Memory()
-    table = rows(list(range(40)), reader)
-    with Interrupting.open(RECORD, SHAPE) as store, pytest.raises(KeyboardInterrupt):
-        extract(table, reader, base.make, SIZE, store, "Test", workers=2, decode=decode)
+    images = ShardImages(rows(list(range(40)), reader), reader)
+    with Interrupting(RECORD, SHAPE) as store, pytest.raises(KeyboardInterrupt):
+        extract(images, Engine(base.make, SIZE), store, "Test", workers=2, decode=decode)
     assert recorded() == base.passes < 40
     run(list(range(40)), base)
     assert base.passes == recorded() == 40
@@ -297,8 +302,15 @@ def test_memory_holds_a_few_images_whatever_their_number() -> None:
 
     reader = Tracked()
     table = rows(list(range(200)), reader)
-    with Slow.open(RECORD, SHAPE) as store:
-        extract(table, reader, Counting().make, SIZE, store, "Test", workers=2, decode=decode)
+    with Slow(RECORD, SHAPE) as store:
+        extract(
+            ShardImages(table, reader),
+            Engine(Counting().make, SIZE),
+            store,
+            "Test",
+            workers=2,
+            decode=decode,
+        )
     # Two tasks a worker in flight, and as many finished ones that wait for their commit.
     assert most <= 8
 
@@ -308,6 +320,7 @@ import sys, time
 from pathlib import Path
 from headstart.features.store import FeatureStore
 from headstart.features.extraction import assemble, extract
+from headstart.features.forward_passes import Engine, ShardImages
 from tests.features.test_extraction import *
 numbers, target, batch = list(range(int(sys.argv[1]))), Path(sys.argv[2]), int(sys.argv[3])
 def slow():
@@ -317,8 +330,9 @@ def slow():
     return function
 reader = Memory()
 table = rows(numbers, reader)
-with FeatureStore.open(RECORD, SHAPE) as store:
-    extract(table, reader, slow, SIZE, store, "Test", decode=decode, batch=batch, workers=2)
+with FeatureStore(RECORD, SHAPE) as store:
+    engine = Engine(slow, SIZE, batch)
+    extract(ShardImages(table, reader), engine, store, "Test", decode=decode, workers=2)
     assemble(list(table["image_id"]), store, target)
 """
 
@@ -343,7 +357,7 @@ def test_killed_at_random_moments_it_goes_on_and_gives_the_same_bytes(
     done = [0]
     for _ in range(5):
         process = driver(count, target, batch)
-        while count - outlook(RECORD, ids).missing <= done[-1]:
+        while count - estimate(RECORD, ids).missing <= done[-1]:
             assert process.poll() is None, "it ended before it could be killed"
             time.sleep(0.002)
         time.sleep(chance.uniform(0, 0.05))
@@ -392,13 +406,42 @@ def test_a_store_that_is_found_damaged_in_mid_run_is_filled_again(
 
     reader = Memory()
     table = rows(list(range(60)), reader)
-    with Damaged.open(RECORD, SHAPE) as store:
-        extract(table, reader, Counting().make, SIZE, store, "Test", decode=decode)
+    with Damaged(RECORD, SHAPE) as store:
+        extract(
+            ShardImages(table, reader), Engine(Counting().make, SIZE), store, "Test", decode=decode
+        )
         assert store.missing(table["image_id"]) == []
     assembled(list(range(60)), tmp_path)
     array = np.load(tmp_path / "assembled.npy", allow_pickle=False)
     assert array.tobytes() == expected(list(range(60))).tobytes()
     assert "is damaged" in capsys.readouterr().err
+
+
+def test_features_of_any_images_in_the_order_asked_for() -> None:
+    record, base = backbone(feature_shape=SHAPE, image_size=SIZE), Counting()
+    reads: list[int] = []
+
+    def image(number: int) -> Image:
+        def read() -> bytes:
+            reads.append(number)
+            return png(SIZE, SIZE, seed=number)
+
+        content = png(SIZE, SIZE, seed=number)
+        return Image(hashlib.sha256(content).hexdigest(), f"image {number}", read)
+
+    asked = [image(number) for number in (5, 3, 5, 4)]
+    engine = Engine(base.make, SIZE)
+    features, passes = cached_features(asked, record, engine)
+    assert (passes.images, passes.done, passes.cached) == (4, 3, 0)
+    assert sorted(reads) == [3, 4, 5]
+    assert features.shape == (4, *SHAPE)
+    for row, number in zip(features, (5, 3, 5, 4), strict=True):
+        expected = network(pixels(png(SIZE, SIZE, seed=number), SIZE)[None])[0]
+        assert row.tobytes() == expected.tobytes()
+    again, passes = cached_features(asked[::-1], record, engine)
+    assert (passes.done, passes.cached) == (0, 3)
+    assert again.tobytes() == features[::-1].tobytes()
+    assert base.passes == 3
 
 
 MEMORY = """
@@ -407,6 +450,7 @@ from pathlib import Path
 from tests.features.test_extraction import Memory, decode, rows
 from headstart.features.store import FeatureStore
 from headstart.features.extraction import assemble, extract
+from headstart.features.forward_passes import Engine, ShardImages
 import numpy as np
 class Anything(Memory):
     def read(self, shard, offset, length, image_id):
@@ -414,8 +458,9 @@ class Anything(Memory):
 def network():
     return lambda batch: np.full((len(batch), 7, 7, 160), batch[0, 0, 0, 0], np.float32)
 table = rows(list(range(int(sys.argv[1]))))
-with FeatureStore.open({}, (7, 7, 160)) as store:
-    extract(table, Anything(), network, 4, store, "Test", decode=decode, workers=2)
+with FeatureStore({}, (7, 7, 160)) as store:
+    images = ShardImages(table, Anything())
+    extract(images, Engine(network, 4), store, "Test", decode=decode, workers=2)
     assemble(list(table["image_id"]), store, Path(sys.argv[2]))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

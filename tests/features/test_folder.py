@@ -16,15 +16,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from headstart._utils.errors import CorruptFileError, HeadstartError
+from headstart.backbones.record import BackboneSummary
 from headstart.datasets.manifests import SPLITS
 from headstart.features.folder import FeaturesWriter, read_features, row_table
 from headstart.features.npy import npy_bytes, write_npy
 from headstart.features.store import fingerprint
 
-BACKBONE = {
-    "name": "mobilenet_v2", "alpha": 0.35, "weights": "random", "image_size": 64, "cut": None,
-    "pooling": "avg", "something_else": 1,
-}  # fmt: skip
+BACKBONE = BackboneSummary(
+    name="mobilenet_v2", alpha=0.35, weights="random", image_size=64, cut=None, pooling="avg",
+    random_weights=True,
+)  # fmt: skip
 CLASSES = ["NA", 'a, "b"', "ä"]
 
 
@@ -46,18 +47,16 @@ def write(
     record = {"view": "seeded"} if views else None
     with FeaturesWriter(
         folder,
-        fingerprint_record={"engine": "litert"},
+        {"engine": "litert"},
         backbone=BACKBONE,
-        random_weights=True,
-        classes=classes or CLASSES,
+        classes=tuple(classes or CLASSES),
         dtype=dtype,
-        feature_shape=shape,
         views=views,
         views_record=record,
     ) as writer:
         for offset, split in enumerate(SPLITS):
             rows = row_table(table(count + offset), views if split == "train" else 0)
-            writer.split(split, rows, iter(vectors(len(rows), shape)))
+            writer.split(split, rows, shape, iter(vectors(len(rows), shape)))
 
 
 def vectors(count: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -75,9 +74,8 @@ def test_it_comes_back_as_it_was_written(
     header = features.header
     assert header.feature_shape == shape
     assert header.classes == tuple(CLASSES)
-    assert header.random_weights is True
     assert header.dtype == dtype
-    assert header.backbone == {k: v for k, v in BACKBONE.items() if k != "something_else"}
+    assert header.backbone == BACKBONE
     for offset, split in enumerate(SPLITS):
         array = features.array(split)
         assert array.dtype == np.dtype(dtype)
@@ -102,15 +100,13 @@ def test_labels_of_any_text_come_back(labels: list[str], tmp_path: Path) -> None
     with tempfile.TemporaryDirectory(dir=tmp_path) as fresh:
         with FeaturesWriter(
             Path(fresh) / "features",
-            fingerprint_record={},
+            {},
             backbone=BACKBONE,
-            random_weights=False,
-            classes=sorted(set(labels)),
+            classes=tuple(sorted(set(labels))),
             dtype="float32",
-            feature_shape=(1,),
         ) as writer:
             for split in SPLITS:
-                writer.split(split, table(len(labels), labels), np.ones((len(labels), 1)))
+                writer.split(split, table(len(labels), labels), (1,), np.ones((len(labels), 1)))
         features = read_features(Path(fresh) / "features")
         assert list(features.rows("test")["label"]) == labels
         assert features.header.classes == tuple(sorted(set(labels)))
@@ -196,11 +192,10 @@ def test_a_writer_that_fails_leaves_the_old_folder_and_nothing_else(tmp_path: Pa
     with (
         pytest.raises(HeadstartError, match="in the middle"),
         FeaturesWriter(
-            tmp_path / "features", fingerprint_record={}, backbone=BACKBONE, random_weights=True,
-            classes=CLASSES, dtype="float32", feature_shape=(4,),
+            tmp_path / "features", {}, backbone=BACKBONE, classes=tuple(CLASSES), dtype="float32"
         ) as writer,
     ):  # fmt: skip
-        writer.split("train", table(2), broken())
+        writer.split("train", table(2), (4,), broken())
     assert (tmp_path / "features" / "features.json").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["features"]
 
@@ -215,8 +210,7 @@ def test_a_split_that_is_forgotten_is_a_bug(tmp_path: Path) -> None:
     with (
         pytest.raises(ValueError, match="train"),
         FeaturesWriter(
-            tmp_path / "features", fingerprint_record={}, backbone=BACKBONE, random_weights=True,
-            classes=CLASSES, dtype="float32", feature_shape=(4,),
+            tmp_path / "features", {}, backbone=BACKBONE, classes=tuple(CLASSES), dtype="float32"
         ),
     ):  # fmt: skip
         pass
@@ -284,15 +278,15 @@ def as_maps(content: dict[str, Any]) -> None:
         (header(lambda h: h.pop("classes")), r"cannot be read.*classes"),
         (header(lambda h: h["backbone"].pop("cut")), r"cannot be read.*cut"),
         (header(lambda h: h["splits"].pop("test")), r"cannot be read.*test"),
-        (header(lambda h: h.update(format=2)), "expected format 1, got 2"),
-        (header(lambda h: h.update(dtype="float64")), "dtype is none of float32, float16"),
+        (header(lambda h: h.update(format=2)), "format: Input should be 1"),
+        (header(lambda h: h.update(dtype="float64")), "dtype: Input should be 'float32'"),
         (header(lambda h: h.update(dtype="float16")), r"train\.npy: expected 168 bytes"),
-        (header(lambda h: h.update(random_weights="no")), "neither true nor false"),
+        (header(lambda h: h["backbone"].update(random_weights="no")), "valid boolean"),
         (header(lambda h: h.update(classes=["b", "a"])), "not sorted"),
         (header(lambda h: h.update(classes=["NA", "ä"])), r"train\.csv: the labels"),
         (header(lambda h: h["fingerprint_record"].update(engine="keras")), "fingerprint"),
         (header(lambda h: h["splits"]["test"].update(shape=[14, 2])), "different feature shapes"),
-        (header(lambda h: h["splits"]["test"].update(shape=[0, 4])), "no rows"),
+        (header(lambda h: h["splits"]["test"].update(shape=[0, 4])), r"test\.shape\.0: .* greater"),
         (
             header(as_maps),
             r"train\.npy: expected shape and dtype \(5, 2, 2\), float32.*got \(5, 4\)",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from headstart.features.extraction import Passes, extract
+from headstart.features.forward_passes import Engine, ShardImages
 from headstart.features.store import FeatureStore, split_key, view_key
 from headstart.features.views import RecordedViews
 from headstart.images.augmentation import augment
@@ -31,10 +32,10 @@ PARAMS = extract_params(views=3)
 def run(numbers: list[int], views: RecordedViews, base: Counting, **options: Any) -> Passes:
     reader = Memory()
     table = rows(numbers, reader)
-    with FeatureStore.open(views.record(RECORD), SHAPE) as store:
-        passes = extract(
-            table, reader, base.make, SIZE, store, "Test", decode=decode, views=views, **options
-        )
+    engine = Engine(base.make, SIZE, options.pop("batch", 1))
+    images = ShardImages(table, reader)
+    with FeatureStore(views.record(RECORD), SHAPE) as store:
+        passes = extract(images, engine, store, "Test", decode=decode, views=views, **options)
     assert len(reader.reads) <= max(passes.done, 0)
     return passes
 
@@ -57,7 +58,7 @@ def test_each_view_is_the_network_of_its_pixels(options: dict[str, int]) -> None
     assert (passes.done, passes.cached, passes.images) == (60, 0, 60)
     assert base.passes == 60
     assert str(passes).startswith("60 views of images: 60 passed through the backbone")
-    with FeatureStore.open(views.record(RECORD), SHAPE) as store:
+    with FeatureStore(views.record(RECORD), SHAPE) as store:
         assert store.passes == 60
         for number, name in enumerate(rows(list(range(20)))["image_id"]):
             plain = decode(content_of(number), SIZE)
@@ -70,8 +71,9 @@ def test_each_view_is_the_network_of_its_pixels(options: dict[str, int]) -> None
 def test_an_image_is_read_once_for_all_of_its_views() -> None:
     reader, views = Memory(), RecordedViews.of(PARAMS, 42)
     table = rows(list(range(10)), reader)
-    with FeatureStore.open(views.record(RECORD), SHAPE) as store:
-        extract(table, reader, Counting().make, SIZE, store, "Test", decode=decode, views=views)
+    with FeatureStore(views.record(RECORD), SHAPE) as store:
+        engine = Engine(Counting().make, SIZE)
+        extract(ShardImages(table, reader), engine, store, "Test", decode=decode, views=views)
     assert sorted(reader.reads) == sorted(table["image_id"])
 
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from headstart._utils.locks import exclusive_lock
+from headstart.backbones.record import BackboneSummary
 from headstart.export.formats import FORMATS, FormatName
 from headstart.export.record import (
     ExportedFormat,
@@ -21,7 +22,6 @@ from headstart.export.record import (
     write_exported,
 )
 from headstart.images.resize import SPEC
-from headstart.training.model_folder import BackboneSummary
 from tests.conftest import ROOT
 from tests.images.made import encoded
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ruamel.yaml import YAML
 
 from headstart._utils.files import sha256_bytes
+from headstart.backbones.record import BackboneSummary
 from headstart.datasets.manifests import SPLIT, SPLITS, frame, write_split
 from headstart.features.folder import FeaturesWriter, row_table
 from tests.training.models import BACKBONE
@@ -80,24 +81,22 @@ def record(
     table = frame(rows, SPLIT)
     write_split(folder / "split.csv", table)
     values: dict[str, Any] = {
-        "fingerprint_record": {"made": "by hand"},
-        "backbone": BACKBONE,
-        "random_weights": True,
-        "classes": classes,
+        "backbone": BackboneSummary(**BACKBONE, random_weights=True),
+        "classes": tuple(classes),
         "dtype": "float32",
         **header,
     }
     shape = splits["train"][0].shape[1:]
     count = 0 if views is None else len(views)
     with FeaturesWriter(
-        folder / "features", feature_shape=shape, views=count, views_record={}, **values
+        folder / "features", {"made": "by hand"}, views=count, views_record={}, **values
     ) as writer:
         for split in SPLITS:
             vectors = splits[split][0]
             if split == "train" and views is not None:
                 vectors = np.concatenate([vectors, *views])
             part = row_table(table[table["split"] == split], count if split == "train" else 0)
-            writer.split(split, part, vectors)
+            writer.split(split, part, shape, vectors)
     return Recorded(folder, list(classes), {split: splits[split][1] for split in SPLITS})
 
 

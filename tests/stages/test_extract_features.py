@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from headstart.datasets import manifests
 from headstart.datasets.shards import ShardReader, ShardWriter
 from headstart.features.extraction import extract, fingerprint_record
 from headstart.features.folder import read_features
-from headstart.features.store import FeatureStore, outlook
+from headstart.features.forward_passes import Engine, ShardImages
+from headstart.features.store import FeatureStore, estimate
 from headstart.features.views import RecordedViews
 from headstart.images.augmentation_parameters import AugmentParams
 from headstart.pipeline.recipes import overlay
@@ -108,7 +110,7 @@ class World:
         )
 
     def run(self, target: Path, backbone: Path | None = None, **changes: Any) -> dict[str, Any]:
-        """Run the stage and return its journal."""
+        """Run the stage and return its run statistics."""
         process = self.start(target, backbone, **changes)
         said, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
@@ -167,15 +169,15 @@ def test_the_features_and_what_the_run_says(world: World, tmp_path: Path) -> Non
     found = world.run(tmp_path / "features")
     assert re.match(
         rf"{COUNT + 1} images \(1 identical to others\): {COUNT} passed through the backbone, "
-        r"0 found in the store \(\d+\.\d s, [\d,]+ a second\)\n",
+        r"0 cached \(\d+\.\d s, [\d,]+ per second\)\n",
         found["said"],
     )
     assert found["passes_done"] == found["passes_total_ever"] == COUNT
     assert (found["passes_cached"], found["images"]) == (0, COUNT + 1)
     features = read_features(tmp_path / "features")
-    assert features.header.random_weights is True
+    assert features.header.backbone.random_weights is True
     assert features.header.classes == ("a", "b")
-    assert features.header.backbone["name"] == "mobilenet_v2"
+    assert features.header.backbone.name == "mobilenet_v2"
     rows = manifests.read_split(world.manifest)
     network = LiteRTFunction(world.backbone / NETWORK)
     for split in manifests.SPLITS:
@@ -223,13 +225,13 @@ def test_killed_at_random_moments_and_run_again(
     done = [0]
     for _ in range(4):
         process = world.start(tmp_path / "features")
-        while 400 - outlook(record, ids).missing <= done[-1]:
+        while 400 - estimate(record, ids).missing <= done[-1]:
             assert process.poll() is None, "it ended before it could be killed"
             time.sleep(0.002)
         time.sleep(chance.uniform(0.0, 0.05))
         process.kill()
         process.communicate()
-        with FeatureStore.open(record, (1280,)) as store:
+        with FeatureStore(record, (1280,)) as store:
             done.append(store.passes)
             assert store.passes == 400 - len(store.missing(ids))
     assert done[-1] < 400
@@ -321,12 +323,12 @@ def test_killed_among_the_views_it_goes_on(
     ids = rows.loc[rows["split"] == "train", "image_id"].drop_duplicates()
     keys = [key for image_id in ids for key in views.keys(image_id)]
     process = world.start(tmp_path / "features", **setting)
-    while outlook(record, keys).missing > len(keys) * 3 // 4:
+    while estimate(record, keys).missing > len(keys) * 3 // 4:
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.002)
     process.kill()
     process.communicate()
-    missing = outlook(record, keys).missing
+    missing = estimate(record, keys).missing
     assert 0 < missing < len(keys)
     assert not (tmp_path / "features").exists()
     last = world.run(tmp_path / "features", **setting)
@@ -356,13 +358,12 @@ def test_the_bytes_of_litert_do_not_depend_on_threads(
     found = set()
     for workers, threads, functions in ((1, 1, 1), (2, 1, 2), (4, 1, 4), (2, 2, 1), (2, 4, 2)):
         with (
-            FeatureStore.open({"n": 1}, (1280,), tmp_path / f"{workers}{threads}") as store,
+            FeatureStore({"n": 1}, (1280,), tmp_path / f"{workers}{threads}") as store,
             ShardReader(world.images) as reader,
         ):
-            extract(
-                rows, reader, lambda n=threads: LiteRTFunction(network, n), SIZE, store, "Test",  # type: ignore[misc]
-                workers=workers, functions=functions, views=views,
-            )  # fmt: skip
+            engine = Engine(partial(LiteRTFunction, network, threads), SIZE, count=functions)
+            images = ShardImages(rows, reader)
+            extract(images, engine, store, "Test", workers=workers, views=views)
             found.add(sha256_bytes(b"".join(row.tobytes() for row in store.rows(keys))))
     assert len(found) == 1
 

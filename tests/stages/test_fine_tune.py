@@ -13,8 +13,8 @@ import pytest
 
 from headstart._utils.files import sha256_tree
 from headstart.keras.training import fine_tune
-from headstart.stage.run_statistics import RunStatistics
 from headstart.training.history import read_epochs
+from headstart.training.inputs import check_backbone, read_tuning_images
 from headstart.training.model_folder import read_model
 from tests.images.made import encoded
 from tests.stages import recorded, small_run
@@ -107,9 +107,7 @@ def test_recorded_views_are_no_images_to_tune_on(tmp_path: Path) -> None:
     x = np.eye(4, dtype=np.float32)
     splits = {"train": (x, [0, 0, 1, 1]), "validation": (x[:2], [0, 1]), "test": (x[:2], [0, 1])}
     data = recorded.record(tmp_path, splits, ["a", "b"], views=np.stack([x, x]))
-    found = fine_tune.read_images(
-        data.manifest, data.features, record(classes=("a", "b"), head=ONE)
-    )
+    found = read_tuning_images(data.manifest, data.features, record(classes=("a", "b"), head=ONE))
     assert len(found.train) == 4
     assert found.features.array("train").shape == (12, 4)
     assert found.labels(found.train).tolist() == [0, 0, 1, 1]
@@ -150,7 +148,7 @@ def test_zero_epochs_pass_the_head_through_without_tensorflow(run: SmallRun) -> 
         ({"unfreeze_by": "block", "unfreeze": "two"}, "must be an integer"),
     ],
 )
-def test_a_wrong_kind_of_value_is_told_before_tensorflow(
+def test_a_wrong_kind_of_value_is_reported_before_tensorflow(
     run: SmallRun, params: dict[str, Any], expected: str
 ) -> None:
     done = tune(run, "wrong", {**TRAINS, **params})
@@ -160,10 +158,13 @@ def test_a_wrong_kind_of_value_is_told_before_tensorflow(
 
 
 @pytest.mark.parametrize("weights", ["none", "balanced"])
-def test_training_goes_on_with_the_class_weights_of_the_head(tmp_path: Path, weights: str) -> None:
+def test_training_continues_with_the_class_weights_of_the_head(
+    tmp_path: Path, weights: str
+) -> None:
     given: list[Any] = []
 
     class Learner:
+        record = SimpleNamespace(image_size=8)
         check_convertible = lower_network = trained_parameters = lambda _: None
 
         def fit(self, *arguments: Any) -> None:
@@ -171,29 +172,24 @@ def test_training_goes_on_with_the_class_weights_of_the_head(tmp_path: Path, wei
 
     content = encoded(small_run.image(0, 0), "PNG")
     rows = pd.DataFrame({"image_id": ["0" * 64] * 2, "shard": 0, "offset": 0, "bytes": 0})
-    made: dict[str, Any] = {
-        "record": record(class_weights=weights),
-        "weights": None,
-        "images": SimpleNamespace(train=rows, validation=rows, labels=lambda r: np.zeros(len(r))),
-        "reader": SimpleNamespace(read=lambda *_: content),
-        "params": SimpleNamespace(augment=SimpleNamespace(active=False)),
-        "seed": 1,
-        "folder": tmp_path,
-        "run_statistics": RunStatistics(tmp_path, "fine_tune"),
-    }
     learner: Any = Learner()
-    fine_tune.Run(**made)._train(learner, 8, tmp_path)
+    images: Any = SimpleNamespace(
+        train=rows, validation=rows, labels=lambda rows: np.zeros(len(rows))
+    )
+    reader: Any = SimpleNamespace(read=lambda *_: content)
+    params: Any = SimpleNamespace(augment=SimpleNamespace(active=False))
+    fine_tune.train(learner, images, reader, params, 1, weights, tmp_path, tmp_path)
     assert given[-1] == weights
 
 
-def test_a_head_of_another_base_is_refused(run: SmallRun) -> None:
+def test_a_head_of_another_backbone_is_refused(run: SmallRun) -> None:
     from headstart._utils.errors import HeadstartError
     from headstart.backbones.record import read_backbone
 
     record, backbone = read_model(run.head), read_backbone(run.backbone)
-    fine_tune.same_backbone(record, backbone)
+    check_backbone(record, backbone)
     other = record.model_copy(
         update={"backbone": record.backbone.model_copy(update={"image_size": 64})}
     )
     with pytest.raises(HeadstartError, match="image_size: 64 and 32"):
-        fine_tune.same_backbone(other, backbone)
+        check_backbone(other, backbone)

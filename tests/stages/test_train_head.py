@@ -253,7 +253,7 @@ def test_one_output_for_three_classes_is_refused(tmp_path: Path) -> None:
         train_head__loss="binary_crossentropy",
     )  # fmt: skip
     assert done.returncode == 1
-    assert "`train_head.outputs: one` tells two classes apart, and there are 3" in done.stderr
+    assert "`train_head.outputs: one` distinguishes two classes, and there are 3" in done.stderr
     assert "Traceback" not in done.stderr
 
 

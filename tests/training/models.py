@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from headstart.backbones.record import BackboneRecord, Parity
+from headstart.backbones.record import BackboneRecord, BackboneSummary, Parity
 from headstart.backbones.weights import Weights
-from headstart.training.model_folder import BackboneSummary, ModelRecord, Scores
+from headstart.training.model_folder import ModelRecord, Scores
 
 BACKBONE: dict[str, Any] = {
     "name": "mobilenet_v2",

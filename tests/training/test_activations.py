@@ -13,16 +13,22 @@ import pandas as pd
 import pytest
 
 from headstart._utils.errors import HeadstartError
+from headstart.backbones.litert import LiteRTPool
 from headstart.features.store import FeatureStore
 from headstart.images.augmentation_parameters import AugmentParams
 from headstart.images.resize import pixels
 from headstart.training import activations
-from headstart.training.activations import Pool, arrays, check_room, rows_at_once, run
-from headstart.training.views import Views
+from headstart.training.activations import (
+    LiveViews,
+    arrays,
+    check_room,
+    rows_at_once,
+    run_network,
+)
 from tests.features.test_extraction import Memory
 from tests.images.made import encoded
 from tests.stages.small_run import ROOT, image
-from tools.contract import imported_files
+from tools.contract import code_dependencies
 
 SIZE = 8
 COUNT = 11
@@ -70,7 +76,7 @@ def test_recorded_ones_are_the_network_on_the_images(
 ) -> None:
     reader, rows = images
     parts = {"train": rows[:8], "validation": rows[8:]}
-    expected = run(Pool(network), decoded(images))
+    expected = run_network(LiteRTPool(network), decoded(images))
     for done in (COUNT, 0):
         found, passes = arrays(network, parts, reader, SIZE, tmp_path)
         assert (passes.done, passes.cached) == (done, COUNT - done)
@@ -91,10 +97,9 @@ def test_views_without_changes_are_the_images_and_each_pass_counts(
     network: Path, images: tuple[Memory, pd.DataFrame]
 ) -> None:
     reader, rows = images
-    views = Views(rows, reader, SIZE, network=network)
-    taken = views.take([3, 1, 3], 1)
-    views.close()
-    assert np.array_equal(taken, run(Pool(network), decoded(images)[[3, 1, 3]]))
+    with LiveViews(rows, reader, SIZE, network=network) as views:
+        taken = views.take([3, 1, 3], 1)
+    assert np.array_equal(taken, run_network(LiteRTPool(network), decoded(images)[[3, 1, 3]]))
     assert views.passes == 3
 
 
@@ -102,9 +107,8 @@ def test_augmented_views_are_the_same_for_the_same_epoch(
     images: tuple[Memory, pd.DataFrame],
 ) -> None:
     reader, rows = images
-    views = Views(rows, reader, SIZE, AugmentParams(**FLIP), seed=1)
-    first, again, next_epoch = (views.take(range(COUNT), epoch) for epoch in (1, 1, 2))
-    views.close()
+    with LiveViews(rows, reader, SIZE, AugmentParams(**FLIP), seed=1) as views:
+        first, again, next_epoch = (views.take(range(COUNT), epoch) for epoch in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, next_epoch)
 
@@ -141,7 +145,7 @@ def test_no_room_is_said_before_the_first_pass(
 
 def test_what_is_recorded_needs_no_room_in_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [f"{n:064x}" for n in range(3)]
-    with FeatureStore.open({"made": "for this"}, (4,)) as store:
+    with FeatureStore({"made": "for this"}, (4,)) as store:
         for image_id in ids:
             store.put(image_id, np.zeros(4))
         short_of_room(monkeypatch, 0)
@@ -154,25 +158,27 @@ def test_what_fills_a_disk_is_said(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     ids = [f"{n:064x}" for n in range(3)]
-    with FeatureStore.open({"made": "for this, too"}, (4,)) as store:
+    with FeatureStore({"made": "for this, too"}, (4,)) as store:
         short_of_room(monkeypatch, 1 << 40)
         check_room(store, ids, tmp_path)
         assert not capsys.readouterr().out
-        monkeypatch.setattr(activations, "_WORTH_A_WORD", 47)
+        monkeypatch.setattr(activations, "_WORTH_A_MESSAGE", 47)
         check_room(store, ids, tmp_path)
     said = capsys.readouterr().out
     assert "The activations of 3 images take" in said
     assert str(tmp_path) in said
 
 
-def test_evaluation_does_not_depend_on_augmentation() -> None:
-    augmentation = ROOT / "headstart/images/augmentation.py"
-    assert augmentation not in imported_files("evaluate")
-    assert augmentation in imported_files("fine_tune")
+def test_only_evaluation_and_what_follows_depends_on_metrics() -> None:
+    before = ("download", "split", "sample", "backbone", "extract_features", "train_head")
+    for stage in (*before, "fine_tune"):
+        rooms = code_dependencies(stage)
+        assert not {"headstart/evaluation", "headstart/report"} & set(rooms)
+    assert "headstart/evaluation" in code_dependencies("evaluate")
 
 
 def test_the_module_needs_no_tensorflow() -> None:
-    code = "import sys, headstart.training.views; print(*sys.modules)"
+    code = "import sys, headstart.training.activations; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from headstart._utils.errors import HeadstartError
-from headstart.training.head import activate, apply_head
-from headstart.training.head_layers import check_spec, weight_shapes
+from headstart.training.head import activate, apply_head, check_spec, weight_shapes
 
 DENSE: dict[str, Any] = {"kind": "dense", "units": 3, "activation": "softmax"}
 LOGITS = hnp.arrays(

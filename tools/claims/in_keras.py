@@ -36,9 +36,10 @@ from headstart.features.folder import Features, read_features
 from headstart.images.resize import pixels
 from headstart.keras.networks.backbone import build_backbone, feature_model
 from headstart.keras.runtime import keras
-from headstart.keras.training.batches import filled
-from headstart.keras.training.head import build_head, dump_head, head_spec, set_statistics
+from headstart.keras.training.head import build_head, dump_head, set_statistics
 from headstart.stage.parameters import read_params
+from headstart.training.batches import filled
+from headstart.training.head import head_spec
 from tools.contract import ROOT
 
 _BATCH = 32

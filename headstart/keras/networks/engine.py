@@ -8,7 +8,6 @@ on the number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,11 @@ import numpy.typing as npt
 
 from headstart._utils.machine import cores, keras_batch
 from headstart.backbones.record import NETWORK, BackboneRecord
-from headstart.features.extraction import interpreters
-from headstart.features.forward_passes import Function
+from headstart.features.forward_passes import Engine, litert_engine
 
 
-def engine(folder: Path, record: BackboneRecord) -> tuple[dict[str, Any], str]:
-    """Return the options with which an extraction runs a backbone, and the device that it uses.
+def engine(folder: Path, record: BackboneRecord) -> Engine:
+    """Return the engine that runs a backbone.
 
     Parameters
     ----------
@@ -31,27 +29,14 @@ def engine(folder: Path, record: BackboneRecord) -> tuple[dict[str, Any], str]:
         The backbone folder.
     record : BackboneRecord
         Its record.
-
-    Returns
-    -------
-    options : dict
-        ``make_function``, ``functions`` and, with Keras, ``batch``.
-    device : str
-        ``cpu``, or the kind of the first GPU.
     """
-    make: Callable[[], Function]
     if record.engine == "keras":
         # Images and views share the one graph that is made.
         device = keras_device()
         batch = keras_batch(device)
         make = cache(partial(KerasFunction, folder, record, batch, cores()))
-        return {"make_function": make, "batch": batch, "functions": 1}, device
-    from headstart.backbones.litert import LiteRTFunction
-
-    network = folder / NETWORK
-    count, threads = interpreters(network.stat().st_size, cores())
-    make = partial(LiteRTFunction, network, threads)
-    return {"make_function": make, "functions": count}, "cpu"
+        return Engine(make, record.image_size, batch, 1, device)
+    return litert_engine(folder / NETWORK, record.image_size)
 
 
 def keras_device() -> str:

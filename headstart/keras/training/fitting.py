@@ -1,6 +1,6 @@
-"""Training with Keras' layers, losses and optimizers in a loop of our own.
+"""Training and scoring with Keras' layers, losses and optimizers in a loop of our own.
 
-``Model.fit`` spends most of an epoch on recorded features between the batches, and hides their
+``Model.fit`` spends most of an epoch on cached features between the batches, and hides their
 losses where several run in one call. Here hundreds of batches run in one graph, in an order drawn
 by NumPy, and all batches have one shape: nothing is traced twice, no bit depends on a remainder.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +19,18 @@ import pandas as pd
 from headstart._utils.errors import HeadstartError
 from headstart._utils.progress import progress
 from headstart.keras.runtime import keras, tf
-from headstart.keras.training.batches import Batch, BatchSource, Indices, Mask, epoch_batches
-from headstart.keras.training.scoring import Loss, Scorer, loss_of_each, right_guesses
+from headstart.training.batches import Batch, BatchSource, Indices, Mask, epoch_batches, filled
 from headstart.training.history import BATCHES, EPOCHS, History
+from headstart.training.optimizers import OPTIMIZERS
+from headstart.training.parameters import Loss
 
-# Batches in one call of the graph: an interrupt is heard between two calls.
+#: Batches in one call of the graph: an interrupt takes effect between two calls.
 _STEPS_A_CALL = 256
+#: Rows that are scored at once: at most so many, and so many bytes of float32 before the model (34
+#: images at 224 pixels), because large rows have large activations.
+_SCORED_AT_ONCE = 256
+_SCORED_BYTES = 20 << 20
+_SCORED_OF_UNKNOWN_SIZE = 32
 _MEASURES = ("loss", "accuracy")
 
 
@@ -40,7 +46,7 @@ class FitSettings:
         Of the order of images.
     steps_per_epoch : int or None
         Batches an epoch; None: every image once. See
-        :func:`headstart.keras.training.batches.epoch_batches`.
+        :func:`headstart.training.batches.epoch_batches`.
     patience : int or None
         Stop when the validation loss has not improved for so many epochs, and restore the best
         weights. None: all epochs, the last weights.
@@ -52,7 +58,7 @@ class FitSettings:
 
     epochs: int
     batch_size: int
-    optimizer: Literal["adam", "rmsprop", "sgd"]
+    optimizer: str
     learning_rate: float
     loss: Loss
     seed: int
@@ -122,18 +128,6 @@ def fit(
         best_epoch=last if settings.patience is None else best,
         stopped_early=last < settings.epochs,
     )
-
-
-def balanced_class_weights(labels: npt.NDArray[Any], n_classes: int) -> npt.NDArray[np.float64]:
-    """Images / (classes × images of the class), for the classes that have any; else 0.
-
-    The mean weight of an image is 1, so that the learning rate means what it means without them.
-    """
-    counts = np.bincount(labels, minlength=n_classes).astype(np.float64)
-    present = counts > 0
-    weights = np.zeros(n_classes)
-    weights[present] = len(labels) / (present.sum() * counts[present])
-    return weights
 
 
 class _Trainer:
@@ -234,17 +228,91 @@ class _Trainer:
 
 
 def _optimizer(settings: FitSettings, variables: list[Any]) -> Any:
-    kinds = {
-        "adam": keras.optimizers.Adam,
-        "rmsprop": keras.optimizers.RMSprop,
-        "sgd": keras.optimizers.SGD,
-    }
-    decay = settings.weight_decay or None
-    optimizer = kinds[settings.optimizer](settings.learning_rate, weight_decay=decay)
+    kind, decay = OPTIMIZERS[settings.optimizer], settings.weight_decay or None
+    make = getattr(keras.optimizers, kind.keras_class)
+    optimizer = make(settings.learning_rate, weight_decay=decay)
     if decay is not None:
         optimizer.exclude_from_weight_decay([v for v in variables if len(v.shape) < 2])
     optimizer.build(variables)
     return optimizer
+
+
+def score(model: Any, source: BatchSource, loss: Loss) -> tuple[float, float]:
+    """Return mean loss and accuracy (share of right first guesses) of a model that gives logits."""
+    return Scorer(model, source, loss)()
+
+
+class Scorer:
+    """Loss and accuracy over a whole source, in batches of one shape."""
+
+    def __init__(self, model: Any, source: BatchSource, loss: Loss) -> None:
+        self.model, self.source, self.loss = model, source, loss
+        order = np.arange(len(source), dtype=np.int32)
+        self.rows, self.mask = filled(order, min(at_once(source), len(source)))
+        self.inputs = None if source.array is None else tf.constant(source.array)
+        self.labels = tf.constant(source.labels)
+        self.many = tf.function(self._many, autograph=False)
+        self.one = tf.function(self._one, autograph=False, reduce_retracing=True)
+
+    def __call__(self) -> tuple[float, float]:
+        """Return mean loss and accuracy."""
+        if self.inputs is not None:
+            found = [value.numpy() for value in self.many(self.rows, self.mask)]
+        else:
+            pairs = []
+            for step, inputs in enumerate(self.source.ahead(self.rows, self.mask, 0)):
+                labels = tf.constant(self.source.labels[self.rows[step]])
+                pair = self.one(tf.constant(inputs), labels, tf.constant(self.mask[step]))
+                pairs.append([value.numpy() for value in pair])
+            found = list(np.array(pairs).T)
+        loss, accuracy = (
+            float(np.sum(value, dtype=np.float64)) / len(self.source) for value in found
+        )
+        return loss, accuracy
+
+    def _many(self, rows: Any, mask: Any) -> Any:
+        def one(step: tuple[Any, Any]) -> tuple[Any, Any]:
+            x, y = tf.gather(self.inputs, step[0]), tf.gather(self.labels, step[0])
+            return self._one(x, y, step[1])
+
+        return tf.map_fn(one, (rows, mask), fn_output_signature=(tf.float32, tf.float32))
+
+    def _one(self, x: Any, y: Any, mask: Any) -> tuple[Any, Any]:
+        logits = self.model(tf.cast(x, tf.float32), training=False)
+        loss = tf.reduce_sum(mask * loss_of_each(self.loss, y, logits))
+        return loss, tf.reduce_sum(mask * right_guesses(y, logits))
+
+
+def at_once(source: BatchSource) -> int:
+    """Return how many rows of a source a model can take together in little memory; at least 1."""
+    if source.row_values is None:
+        return _SCORED_OF_UNKNOWN_SIZE
+    return max(1, min(_SCORED_AT_ONCE, _SCORED_BYTES // (4 * max(1, source.row_values))))
+
+
+def loss_of_each(loss: Loss, y: Any, logits: Any) -> Any:
+    """Return the loss of each image, from logits: finite however confident a mistake is.
+
+    A single column of logits is that of class 1 against class 0.
+    """
+    if logits.shape[-1] == 1:
+        wanted = tf.cast(y, logits.dtype)[:, None]
+        return keras.losses.binary_crossentropy(wanted, logits, from_logits=True)
+    if loss == "categorical_crossentropy":
+        return keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
+    wanted = tf.one_hot(y, logits.shape[-1])
+    return keras.losses.binary_crossentropy(wanted, logits, from_logits=True)
+
+
+def right_guesses(y: Any, logits: Any) -> Any:
+    """Return 1 where the first guess is the label, else 0.
+
+    Never the share of right outputs of a sigmoid head: with 102 classes, "none of them" for every
+    image would score 99 %.
+    """
+    if logits.shape[-1] == 1:  # Class 1 where its logit is above 0; a tie goes to the first class.
+        return tf.cast(tf.equal(tf.cast(logits[:, 0] > 0, y.dtype), y), tf.float32)
+    return tf.cast(tf.equal(tf.argmax(logits, axis=-1, output_type=y.dtype), y), tf.float32)
 
 
 def _diverged(where: str, settings: FitSettings) -> HeadstartError:

@@ -11,43 +11,14 @@ import numpy.typing as npt
 from headstart._utils.seeds import derive
 from headstart.backbones.weights import Weights
 from headstart.keras.runtime import keras
-from headstart.keras.training.scoring import Loss
-from headstart.training.head_layers import LayerSpec, check_spec, one_output, weight_shapes
-from headstart.training.parameters import TrainHeadParams
+from headstart.training.head import check_spec, one_output, weight_shapes
 
 LOGITS = "head_logits"
-_EPSILON = 1e-3
 _ROWS = 4096
 _WEIGHTS = {
     "BatchNormalization": ("gamma", "beta", "moving_mean", "moving_variance"),
     "Dense": ("kernel", "bias"),
 }
-
-
-def head_spec(
-    params: TrainHeadParams, feature_shape: Sequence[int], n_classes: int
-) -> list[LayerSpec]:
-    """Layers of a head: flatten a map; normalize; (dropout, dense relu) …; dropout; dense.
-
-    Parameters
-    ----------
-    params : TrainHeadParams
-        Hidden layers, batch normalization, dropout and activation.
-    feature_shape : sequence of int
-        Of one image's features: (1280,) pooled, (4, 4, 512) as a map.
-    n_classes : int
-        Units of the last layer, unless one output tells two classes apart.
-    """
-    outputs = 1 if params.outputs == "one" else n_classes
-    layers: list[LayerSpec] = [{"kind": "flatten"}] if len(feature_shape) > 1 else []
-    if params.batch_normalization:
-        layers.append({"kind": "batch_normalization", "epsilon": _EPSILON})
-    dense = [(units, "relu") for units in params.hidden] + [(outputs, params.activation)]
-    for units, activation in dense:
-        if params.dropout > 0:
-            layers.append({"kind": "dropout", "rate": params.dropout})
-        layers.append({"kind": "dense", "units": units, "activation": activation})
-    return layers
 
 
 def build_head(spec: Sequence[Mapping[str, Any]], input_shape: Sequence[int], seed: int = 0) -> Any:
@@ -59,7 +30,7 @@ def build_head(spec: Sequence[Mapping[str, Any]], input_shape: Sequence[int], se
     Parameters
     ----------
     spec : sequence of dict
-        Layers, see :mod:`headstart.training.head_layers`.
+        Layers, see :mod:`headstart.training.head`.
     input_shape : sequence of int
         Of one image's features.
     seed : int
@@ -97,12 +68,6 @@ def probabilities_of(head: Any, logits: Any) -> Any:
     for layer in head.layers[names.index(LOGITS) + 1 :]:
         logits = layer(logits)
     return logits
-
-
-def loss_of(spec: Sequence[Mapping[str, Any]]) -> Loss:
-    """The loss that belongs to the last layer's activation."""
-    softmax = spec[-1]["activation"] == "softmax"
-    return "categorical_crossentropy" if softmax else "binary_crossentropy"
 
 
 def dump_head(head: Any) -> Weights:

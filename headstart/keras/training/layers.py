@@ -1,29 +1,96 @@
-"""The layers of a backbone as Keras builds it, with what each holds and what learns."""
+"""The layers of a Keras backbone: their graph, the cut between two parts, and what is trained."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from headstart.keras.networks.backbone import cut_at
 from headstart.keras.runtime import keras
-from headstart.keras.training.fine_tuning import freeze
-from headstart.keras.training.split_backbone import nodes_of, unfrozen
+from headstart.training.parameters import BatchNorm
+from headstart.training.unfreezing import Cut, Node, unfrozen
 
 #: Name, kind, output for one image, parameters, those that are trained.
 Layer = tuple[str, str, tuple[int, ...], int, int]
+
+
+def nodes_of(base: Any) -> list[Node]:
+    """Return the layers of a functional model, in its order, with what each reads and can learn.
+
+    What can learn is read from what is trainable: ask before anything is frozen.
+    """
+    parents: dict[str, list[str]] = {}
+    waiting = list(base.outputs)
+    while waiting:
+        history = waiting.pop()._keras_history  # noqa: SLF001 - Keras has no public way to the graph
+        operation = history.operation
+        if operation.name in parents:
+            continue
+        tensors = operation._inbound_nodes[history.node_index].input_tensors  # noqa: SLF001 - as above
+        parents[operation.name] = [tensor._keras_history.operation.name for tensor in tensors]  # noqa: SLF001 - as above
+        waiting.extend(tensors)
+    # Operations are the layers and, in a few networks (MobileNetV3), sums that are no layer.
+    return [
+        Node(
+            operation.name,
+            tuple(parents[operation.name]),
+            learns=bool(getattr(operation, "trainable_weights", ())),
+            normalizes=isinstance(operation, keras.layers.BatchNormalization),
+        )
+        for operation in base.operations
+        if operation.name in parents
+    ]
+
+
+def split(base: Any, cut: Cut) -> tuple[Any | None, Any]:
+    """Return lower and upper part as models that share the layers of ``base``; nothing is copied.
+
+    Returns
+    -------
+    lower : keras.Model or None
+        Input of the backbone to the cut; None if the whole backbone lies above.
+    upper : keras.Model
+        The cut to the output of the backbone.
+    """
+    if cut.after is None:
+        return None, base
+    tensor = next(op for op in base.operations if op.name == cut.after).output
+    return keras.Model(base.input, tensor, name="lower"), keras.Model(
+        tensor, base.output, name="upper"
+    )
+
+
+def freeze(base: Any, unfrozen: Sequence[str], batch_norm: BatchNorm) -> None:
+    """Make exactly these layers trainable (of BatchNormalization, only if it trains)."""
+    names = set(unfrozen)
+    base.trainable = True
+    for layer in base.layers:
+        normalizes = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = layer.name in names and (batch_norm == "train" or not normalizes)
+
+
+def stop_dropout(base: Any, unfrozen: Sequence[str]) -> None:
+    """Stop the dropout of all layers but these in training; inference never has any.
+
+    A single layer may need to be called as in training (``batch_norm: train``), and Keras passes
+    that flag to the whole upper part. Frozen batch normalization ignores it, dropout does not.
+    """
+    for layer in base.layers:
+        if isinstance(layer, keras.layers.Dropout) and layer.name not in unfrozen:
+            layer.rate = 0.0
 
 
 def layers_of(
     base: keras.Model,
     cut: str | None,
     unfrozen_from: str | None,
-    batch_norm: Literal["inference", "train"],
+    batch_norm: BatchNorm,
     *,
     alone: bool = False,
 ) -> list[Layer]:
-    """Every layer of a backbone up to its cut.
+    """List every layer of a backbone up to its cut, for ``headstart show model --layers``.
 
     Parameters
     ----------

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from headstart._utils.errors import HeadstartError
 from headstart.keras.runtime import keras
-from headstart.keras.training.batches import BatchSource, epoch_batches
-from headstart.keras.training.fitting import FitSettings, balanced_class_weights, fit
+from headstart.keras.training.fitting import FitSettings, at_once, fit, score
 from headstart.keras.training.head import build_head, dump_head, logits_model
-from headstart.keras.training.scoring import score
+from headstart.training.batches import BatchSource, balanced_class_weights, epoch_batches
 
 WIDTH, CLASSES = 12, 3
 Data = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
@@ -421,3 +420,18 @@ def test_a_source_needs_a_row_and_a_label_for_each() -> None:
         BatchSource.of_array(np.zeros((0, 2), np.float32), np.zeros(0))
     with pytest.raises(ValueError, match="3 rows with 2 labels"):
         BatchSource.of_array(np.zeros((3, 2), np.float32), np.zeros(2))
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows"),
+    [((1280,), 256), ((224, 224, 3), 34), ((28, 28, 1024), 6), ((4096, 4096, 3), 1)],
+)
+def test_large_rows_are_scored_few_at_once(shape: tuple[int, ...], rows: int) -> None:
+    array = np.broadcast_to(np.float32(0), (1, *shape))
+    source = BatchSource.of_array(array, np.zeros(1), resident_bytes=0)
+    assert at_once(source) == rows
+
+
+def test_rows_of_unknown_size_are_scored_few_at_once() -> None:
+    source = BatchSource.of_function(lambda rows, _: np.zeros((len(rows), 9)), np.zeros(99))
+    assert at_once(source) == 32

@@ -12,14 +12,12 @@ from headstart.keras.runtime import keras
 from headstart.keras.training.head import (
     build_head,
     dump_head,
-    head_spec,
     load_head,
     logits_model,
     probabilities_of,
     set_statistics,
 )
-from headstart.training.head import apply_head, head_logits
-from headstart.training.head_layers import weight_shapes
+from headstart.training.head import apply_head, head_logits, head_spec, weight_shapes
 from headstart.training.parameters import TrainHeadParams
 
 

@@ -1,15 +1,15 @@
-"""Where a backbone is divided for fine-tuning: frozen layers below, trained ones above.
+"""The choice of what fine-tuning unfreezes, and of the cut between the frozen and trained parts.
 
 The two parts meet in a single tensor: the output of one layer, through which everything above must
-pass. In a residual network that is a join (``block_14_add``), never the inside of a block. When the
-place that was asked for is none, the cut moves *down* to the next one that is; the layers in
-between run with the upper part and stay frozen, so exactly the layers that were asked for learn.
-Where a single layer was asked for (``only``), so do those above it.
+pass. In a residual network that is a join (``block_14_add``), never the inside of a block. Where
+there is no such layer below the first trained one, the cut moves *down* to the next; the layers in
+between run with the upper part and stay frozen, so exactly the requested layers learn. With a
+single layer (``only``), those above it stay frozen, too.
 
-Blocks are told by the names that ``keras.applications`` gives to layers, see :func:`block_of`. A
-block begins right above the last valid cut below its first layer, so that a shortcut's convolution
-that carries no block name (Xception) belongs to it as well. What follows the last block up to the
-end of the backbone (MobileNetV2's ``Conv_1``) is unfrozen with it.
+Blocks are recognized by the names that ``keras.applications`` gives to layers, see
+:func:`block_of`. A block begins right above the last valid cut below its first layer, so that a
+shortcut's convolution without a block name (Xception) belongs to it as well. The layers after the
+last block (MobileNetV2's ``Conv_1``) are unfrozen with it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,10 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
 from headstart._utils.errors import ParameterError
+from headstart.training.parameters import BatchNorm, UnfreezeBy
 
-UnfreezeBy = Literal["layer", "index", "count", "block", "only"]
-BatchNorm = Literal["inference", "train"]
 #: Layers with something to learn that are named in place of one without.
 _NEAREST = 3
 
@@ -69,7 +67,7 @@ class Cut:
 
 
 def unfrozen(names: Sequence[str], first: str, *, alone: bool) -> list[str]:
-    """The layers that are trained, of ``names`` in the order of the backbone."""
+    """Return the layers that are trained, of ``names`` in the order of the backbone."""
     return [first] if alone else list(names[names.index(first) :])
 
 
@@ -87,11 +85,11 @@ _BLOCK_ENDS = re.compile(r"mixed\d+")  # InceptionV3: all layers since the previ
 
 
 def block_of(name: str) -> str | None:
-    """The block that a layer's name tells of: ``block_14_expand`` is of ``block_14``.
+    """Return the block that a layer's name belongs to: ``block_14`` of ``block_14_expand``.
 
     Known: ``block_N_``, ``convN_blockM_``, ``blockN_M_``, ``blockN_``, ``blockNa_``,
     ``expanded_conv_N_``, ``conv_dw_N`` and ``conv_pw_N`` (block ``conv_N``),
-    ``stage_N_block_M_``. (``mixedN`` ends a block and is seen to by :func:`blocks`.)
+    ``stage_N_block_M_``. (``mixedN`` ends a block; :func:`blocks` handles it.)
     """
     match = _BLOCK_STARTS.match(name)
     if match is None:
@@ -101,7 +99,7 @@ def block_of(name: str) -> str | None:
 
 
 def blocks(nodes: Sequence[Node]) -> dict[str, int]:
-    """Each block, in order, and the position of its first layer."""
+    """Return each block, in order, and the position of its first layer."""
     first: dict[str, int] = {}
     start = 0
     for position, node in enumerate(nodes):
@@ -115,7 +113,7 @@ def blocks(nodes: Sequence[Node]) -> dict[str, int]:
 
 
 def valid_cuts(nodes: Sequence[Node]) -> list[int]:
-    """Positions whose layer's output alone separates what is below from what is above.
+    """Return the positions whose layer's output alone separates what is below from what is above.
 
     Parameters
     ----------
@@ -145,7 +143,7 @@ def valid_cuts(nodes: Sequence[Node]) -> list[int]:
 def choose(
     nodes: Sequence[Node], by: UnfreezeBy, what: str | int, batch_norm: BatchNorm = "inference"
 ) -> Cut:
-    """The cut for what ``fine_tune`` asks to unfreeze.
+    """Return the cut for what ``fine_tune`` asks to unfreeze.
 
     Parameters
     ----------
@@ -169,7 +167,7 @@ def choose(
         wanted = starts[-_number(by, what, len(starts), "blocks", names)]
         first = max((cut for cut in cuts if cut < wanted), default=0) + 1
     elif by == "layer" or (by == "only" and isinstance(what, str)):
-        first = _position(by, names, what)
+        first = _position(names, what)
     elif by in {"index", "only"}:
         first = _number(by, what, len(names) - 1, "layers, counted from 0", names)
     else:
@@ -181,43 +179,12 @@ def choose(
     return Cut(names[cut] if cut else None, names[first], first - cut - 1, alone=by == "only")
 
 
-def check_kind(by: UnfreezeBy, what: str | int) -> None:
-    """Refuse a name where a number is needed and the other way round; needs no network.
-
-    Raises
-    ------
-    ParameterError
-        With what was expected.
-    """
-    if by == "layer":
-        if not isinstance(what, str):
-            raise ParameterError(
-                "The `fine_tune.unfreeze` parameter must be the name of a layer with "
-                f"`unfreeze_by: layer`. Got {what!r} instead."
-            )
-        return
-    if by == "only":
-        if what == "" or (isinstance(what, int) and what < 0):
-            raise ParameterError(
-                "The `fine_tune.unfreeze` parameter must be the name of a layer or an integer ≥ 0 "
-                f"with `unfreeze_by: only`. Got {what!r} instead."
-            )
-        return
-    least = 0 if by == "index" else 1
-    if isinstance(what, str) or what < least:
-        raise ParameterError(
-            f"The `fine_tune.unfreeze` parameter must be an integer ≥ {least} with "
-            f"`unfreeze_by: {by}`. Got {what!r} instead."
-        )
-
-
 def _number(by: UnfreezeBy, what: str | int, most: int, things: str, names: list[str]) -> int:
-    check_kind(by, what)
     number = int(what)
     if not most:
         raise ParameterError(
             f"`fine_tune.unfreeze_by: {by}`: no {things} are recognized among the layers of this "
-            f"base ({names[1]} … {names[-1]}). Use `unfreeze_by: layer`, `index` or `count`."
+            f"backbone ({names[1]} … {names[-1]}). Use `unfreeze_by: layer`, `index` or `count`."
         )
     if number > most:
         raise ParameterError(
@@ -228,8 +195,7 @@ def _number(by: UnfreezeBy, what: str | int, most: int, things: str, names: list
     return number
 
 
-def _position(by: UnfreezeBy, names: list[str], what: str | int) -> int:
-    check_kind(by, what)
+def _position(names: list[str], what: str | int) -> int:
     if what in names:
         return names.index(str(what))
     near = difflib.get_close_matches(str(what), names, n=3)
@@ -263,54 +229,4 @@ def _check_learns(
         "The `fine_tune.unfreeze` parameter must be a layer that can learn with `unfreeze_by: "
         f"only`. Got {what!r} instead: {node.name} {why}. The nearest layers that can, with their "
         f"index: {listed}. Nothing was trained."
-    )
-
-
-def nodes_of(base: Any) -> list[Node]:
-    """The layers of a Keras functional model, in its order, with what each reads and can learn.
-
-    What can learn is read from what is trainable: ask before anything is frozen.
-    """
-    parents: dict[str, list[str]] = {}
-    waiting = list(base.outputs)
-    while waiting:
-        history = waiting.pop()._keras_history  # noqa: SLF001 - Keras has no public way to the graph
-        operation = history.operation
-        if operation.name in parents:
-            continue
-        tensors = operation._inbound_nodes[history.node_index].input_tensors  # noqa: SLF001 - as above
-        parents[operation.name] = [tensor._keras_history.operation.name for tensor in tensors]  # noqa: SLF001 - as above
-        waiting.extend(tensors)
-    from headstart.keras.runtime import keras
-
-    # Operations are the layers and, in a few networks (MobileNetV3), sums that are no layer.
-    return [
-        Node(
-            operation.name,
-            tuple(parents[operation.name]),
-            learns=bool(getattr(operation, "trainable_weights", ())),
-            normalizes=isinstance(operation, keras.layers.BatchNormalization),
-        )
-        for operation in base.operations
-        if operation.name in parents
-    ]
-
-
-def split(base: Any, cut: Cut) -> tuple[Any | None, Any]:
-    """Lower and upper part as models that share the layers of ``base``; exact, nothing is copied.
-
-    Returns
-    -------
-    lower : keras.Model or None
-        Input of the backbone to the cut; None if the whole backbone lies above.
-    upper : keras.Model
-        The cut to the output of the backbone.
-    """
-    from headstart.keras.runtime import keras
-
-    if cut.after is None:
-        return None, base
-    tensor = next(op for op in base.operations if op.name == cut.after).output
-    return keras.Model(base.input, tensor, name="lower"), keras.Model(
-        tensor, base.output, name="upper"
     )

@@ -1,11 +1,11 @@
-"""The top of a backbone and its head as one model that learns, and its parts as converted networks.
+"""The top of a backbone and its head as one trainable model, and its parts as converted networks.
 
-BatchNormalization stays as it is unless asked otherwise, in base and head: every such layer is
-frozen *and* the backbone is called with ``training=False``, because Keras lets statistics move,
-and the backbone's dropout act, where only one of the two is said.
+Batch normalization keeps its statistics by default, in backbone and head: every such layer is
+frozen *and* the backbone is called with ``training=False``, because with only one of the two Keras
+lets statistics move and the backbone's dropout act.
 
 Both parts are converted for LiteRT, whatever ``extract_features.engine`` says: activations are
-recorded, and evaluation runs without TensorFlow. A backbone that does not convert can be used with
+cached, and evaluation runs without TensorFlow. A backbone that does not convert can be used with
 ``engine: keras`` and its head alone, and cannot be fine-tuned.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,19 +24,20 @@ from headstart.backbones.weights import Weights
 from headstart.keras.networks.backbone import cut_at, feature_model, load_backbone, pool, preprocess
 from headstart.keras.networks.conversion import to_tflite
 from headstart.keras.runtime import keras
-from headstart.keras.training.batches import BatchSource
-from headstart.keras.training.fitting import FitSettings, balanced_class_weights, fit
+from headstart.keras.training.fitting import FitSettings, fit
 from headstart.keras.training.head import (
     build_head,
     dump_head,
     load_head,
     logits_model,
-    loss_of,
     probabilities_of,
 )
-from headstart.keras.training.split_backbone import Cut, choose, nodes_of, split, unfrozen
+from headstart.keras.training.layers import freeze, nodes_of, split, stop_dropout
+from headstart.training.batches import BatchSource, balanced_class_weights
+from headstart.training.head import loss_of
 from headstart.training.history import History
 from headstart.training.parameters import FineTuneParams
+from headstart.training.unfreezing import Cut, choose, unfrozen
 
 
 class Tuner:
@@ -58,8 +59,10 @@ class Tuner:
 
     Attributes
     ----------
-    base : keras.Model
-        Whole and uncut, headless.
+    backbone : keras.Model
+        The whole backbone, uncut and headless.
+    head_layers : sequence of dict
+        Layers of the head.
     cut : Cut
         Where the lower part ends.
     model : TopModel
@@ -75,18 +78,18 @@ class Tuner:
         weights: Mapping[str, npt.NDArray[np.float32]],
         seed: int,
     ) -> None:
-        self.record, self.params, self.loss = record, params, loss_of(head)
-        self.base = load_backbone(record, folder)
-        used = cut_at(self.base, record.cut)
-        self.base.trainable = True  # so that its layers show what they could learn
+        self.record, self.params, self.head_layers = record, params, head
+        self.backbone = load_backbone(record, folder)
+        used = cut_at(self.backbone, record.cut)
+        self.backbone.trainable = True  # so that its layers show what they could learn
         nodes = nodes_of(used)
         self.cut: Cut = choose(nodes, params.unfreeze_by, params.unfreeze, params.batch_norm)
         names = [node.name for node in nodes]
         learning = unfrozen(names, self.cut.unfrozen_from, alone=self.cut.alone)
-        freeze(self.base, learning, params.batch_norm)
+        freeze(self.backbone, learning, params.batch_norm)
         if self.cut.alone:
-            still(self.base, learning)
-        if not self.base.trainable_weights:
+            stop_dropout(self.backbone, learning)
+        if not self.backbone.trainable_weights:
             raise HeadstartError(
                 f"Nothing of {record.weights} can be trained from {self.cut.unfrozen_from} up: it "
                 "gives features only. Nothing was written. Set `fine_tune.epochs: 0` to go on with "
@@ -114,19 +117,18 @@ class Tuner:
         train: BatchSource,
         validation: BatchSource,
         seed: int,
-        class_weights: Literal["none", "balanced"] = "none",
+        class_weights: str = "none",
     ) -> History:
         """Train in place; the weights of the best epoch stay.
 
-        ``class_weights`` are those of the head's training: without them the trained part would
-        unlearn what they were asked for.
+        ``class_weights``: ``none`` or ``balanced``, as in the section train_head.
         """
         settings = FitSettings(
             epochs=self.params.epochs,
             batch_size=self.params.batch_size,
             optimizer=self.params.optimizer,
             learning_rate=self.params.learning_rate,
-            loss=self.loss,
+            loss=loss_of(self.head_layers),
             seed=seed,
             patience=self.params.early_stopping_patience,
             weight_decay=self.params.weight_decay,
@@ -139,20 +141,20 @@ class Tuner:
         return fit(self.model, train, validation, settings)
 
     def trained_parameters(self) -> int:
-        """How many numbers are trained, head included."""
+        """Return how many numbers are trained, including the head."""
         return sum(int(np.prod(v.shape)) for v in self.model.trainable_variables)
 
     def describe(self) -> str:
-        """What learns and where the frozen part ends, in a sentence."""
+        """Return a sentence: what is trained, and where the frozen part ends."""
         cut = self.cut
         frozen = (
             "the whole backbone runs in every epoch"
             if cut.after is None
-            else f"what lies up to {cut.after} is frozen and recorded"
+            else f"the layers up to {cut.after} are frozen and their output is cached"
         )
         moved = (
-            f" (right below it is no single cut: {cut.frozen_above} layers in between stay frozen "
-            "and run in every epoch)"
+            f" (a cut right below it is not possible: {cut.frozen_above} layers in between stay "
+            "frozen and run in every epoch)"
             if cut.frozen_above
             else ""
         )
@@ -167,23 +169,23 @@ class Tuner:
         )
 
     def head_weights(self) -> Weights:
-        """The head's weights as they are now."""
+        """Return the current weights of the head."""
         return dump_head(self.head)
 
     def lower_network(self) -> bytes | None:
-        """uint8 pixels to activations at the cut, converted; None if nothing lies below it."""
+        """Convert uint8 pixels to activations at the cut; None if nothing lies below it."""
         if self.cut.after is None:
             return None
         return _converted(
-            feature_model(self.base, self.cut.after, "none", self.record.preprocessing),
+            feature_model(self.backbone, self.cut.after, "none", self.record.preprocessing),
             f"frozen part (up to {self.cut.after})",
         )
 
     def upper_network(self) -> bytes:
-        """Activations (or uint8 pixels) to features with the weights as they are now, converted."""
+        """Convert activations (or uint8 pixels) to features, with the current weights."""
         if self.cut.after is None:
             record = self.record
-            whole = feature_model(self.base, record.cut, record.pooling, record.preprocessing)
+            whole = feature_model(self.backbone, record.cut, record.pooling, record.preprocessing)
             return _converted(whole, "whole backbone")
         entry = keras.Input(self._upper.input_shape[1:], name="activations")
         features = pool(self._upper(entry, training=False), self.record.pooling)
@@ -193,22 +195,22 @@ class Tuner:
         )
 
     def check_convertible(self) -> None:
-        """Convert the trained part once, where nobody has converted this backbone before.
+        """Convert the trained part once, if this backbone was not converted before.
 
-        With ``engine: litert`` the whole backbone was. With ``engine: keras`` it was not, and to
-        find out after the training would be late.
+        With ``engine: litert`` the whole backbone was. With ``engine: keras`` it was not, and an
+        error after the training would come late.
         """
         if self.record.engine == "keras":
             self.upper_network()
 
     def probabilities(self, inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """What the Keras model says of a batch of activations (or pixels), for inference."""
+        """Return the Keras model's probabilities for a batch of activations (or pixels)."""
         logits = self.model(np.asarray(inputs, np.float32), training=False)
         return np.asarray(probabilities_of(self.head, logits), np.float32)
 
 
 class TopModel(keras.layers.Layer):  # type: ignore[misc]
-    """Upper part of a backbone, pooling and head, with the say of who is in training.
+    """Upper part of a backbone, pooling and head; decides which of them run as in training.
 
     Parameters
     ----------
@@ -243,18 +245,18 @@ class TopModel(keras.layers.Layer):  # type: ignore[misc]
         self.exit = keras.Model(last, pool(last, record.pooling))
 
     def build(self, input_shape: Any) -> None:  # noqa: ARG002 - Keras' signature
-        """Nothing to make: the parts have their weights."""
+        """Build nothing: the parts have their weights."""
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Logits of shape (n, n_classes)."""
+        """Return logits of shape (n, n_classes)."""
         x = inputs if self.entry is None else self.entry(inputs)
         x = self.upper(x, training=bool(training) and self.learns_statistics)
         return self.head(self.exit(x), training=training)
 
 
 def _converted(model: Any, part: str) -> bytes:
-    """The network, or an error that a person can act upon.
+    """Convert a network, or raise an error that a person can act upon.
 
     Raises
     ------
@@ -271,23 +273,3 @@ def _converted(model: Any, part: str) -> bytes:
             "and the trained head are kept. Set `fine_tune.epochs: 0` to go on with the head "
             "alone, or take another backbone (`headstart backbones`)."
         ) from error
-
-
-def freeze(base: Any, unfrozen: Sequence[str], batch_norm: Literal["inference", "train"]) -> None:
-    """Make exactly these layers trainable (of BatchNormalization, only if it trains)."""
-    names = set(unfrozen)
-    base.trainable = True
-    for layer in base.layers:
-        normalizes = isinstance(layer, keras.layers.BatchNormalization)
-        layer.trainable = layer.name in names and (batch_norm == "train" or not normalizes)
-
-
-def still(base: Any, unfrozen: Sequence[str]) -> None:
-    """Stop the dropout of all layers but these, for training; inference never has any.
-
-    A single layer may need to be called as in training (``batch_norm: train``), and Keras can say
-    that to the whole upper part alone. Frozen batch normalization does not listen, dropout does.
-    """
-    for layer in base.layers:
-        if isinstance(layer, keras.layers.Dropout) and layer.name not in unfrozen:
-            layer.rate = 0.0

@@ -12,10 +12,11 @@ from headstart.backbones.litert import LiteRTFunction
 from headstart.backbones.record import WEIGHTS, BackboneRecord
 from headstart.keras.networks.backbone import build_backbone
 from headstart.keras.runtime import keras
-from headstart.keras.training import fine_tuning
-from headstart.keras.training.batches import BatchSource
-from headstart.keras.training.fine_tuning import Tuner
+from headstart.keras.training import tuner as tuning
 from headstart.keras.training.head import build_head, dump_head
+from headstart.keras.training.layers import freeze, stop_dropout
+from headstart.keras.training.tuner import Tuner
+from headstart.training.batches import BatchSource
 from headstart.training.head import apply_head
 from headstart.training.parameters import FineTuneParams
 from tests.stages.sections import augment
@@ -78,7 +79,7 @@ def test_the_class_weights_of_the_head_go_on(folder: Path) -> None:
         inputs = rng.normal(size=(16, *made.model.upper.input_shape[1:])).astype(np.float32)
         source = BatchSource.of_array(inputs, labels)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(fine_tuning, "fit", lambda *_: _[-1])
+            patch.setattr(tuning, "fit", lambda *_: _[-1])
             found[weights] = made.fit(source, source, 5, weights)
     assert found["none"].class_weights is None
     assert found["balanced"].class_weights == pytest.approx(16 / (3 * np.array([13, 2, 1])))
@@ -110,7 +111,7 @@ def test_a_part_that_does_not_convert_is_said(
     def refuse(_: object) -> bytes:
         raise RuntimeError("no such operation: FlexErfc\nand many lines more")
 
-    monkeypatch.setattr(fine_tuning, "to_tflite", refuse)
+    monkeypatch.setattr(tuning, "to_tflite", refuse)
     made = tuner(folder)
     convert = made.lower_network if part == "frozen part" else made.upper_network
     with pytest.raises(HeadstartError) as caught:
@@ -125,7 +126,7 @@ def test_a_base_that_nobody_converted_is_tried_before_the_training(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[object] = []
-    monkeypatch.setattr(fine_tuning, "to_tflite", tried.append)
+    monkeypatch.setattr(tuning, "to_tflite", tried.append)
     tuner(folder).check_convertible()
     assert not tried
     tuner(folder, dataclasses.replace(RECORD, engine="keras")).check_convertible()
@@ -147,7 +148,7 @@ def test_the_order_of_colors_is_no_weight_that_learns(folder: Path) -> None:
 
 
 def values(tuner: Tuner) -> dict[str, np.ndarray[Any, Any]]:
-    return {weight.path: np.array(weight.numpy()) for weight in tuner.base.weights}
+    return {weight.path: np.array(weight.numpy()) for weight in tuner.backbone.weights}
 
 
 def changed(tuner: Tuner) -> set[str]:
@@ -202,9 +203,9 @@ def test_dropout_of_frozen_layers_is_still_beside_a_single_one_that_learns() -> 
     inputs = np.ones((1, 4, 4, 3), np.float32)
     names = [weight.path for weight in base.weights]
     expected = np.asarray(base(inputs, training=False))
-    fine_tuning.freeze(base, ["one"], "train")
+    freeze(base, ["one"], "train")
     assert not np.array_equal(np.asarray(base(inputs, training=True)), expected)
-    fine_tuning.still(base, ["one"])
+    stop_dropout(base, ["one"])
     np.testing.assert_array_equal(np.asarray(base(inputs, training=True)), expected)
     assert [weight.path for weight in base.weights] == names
 
@@ -221,8 +222,8 @@ def test_dropout_of_frozen_layers_is_still_beside_a_single_one_that_learns() -> 
 def test_what_is_unfrozen(folder: Path, by: str, what: str | int, first: str) -> None:
     chosen = tuner(folder, unfreeze_by=by, unfreeze=what)
     assert chosen.cut.unfrozen_from == first
-    names = [layer.name for layer in chosen.base.layers]
-    for layer in chosen.base.layers:
+    names = [layer.name for layer in chosen.backbone.layers]
+    for layer in chosen.backbone.layers:
         expected = names.index(layer.name) >= names.index(first)
         normalizes = isinstance(layer, keras.layers.BatchNormalization)
         assert layer.trainable == (expected and not normalizes)

@@ -125,6 +125,18 @@ def filled(order: Indices, batch: int) -> tuple[Indices, Mask]:
     return np.resize(order, steps * batch).reshape(steps, batch), mask.reshape(steps, batch)
 
 
+def balanced_class_weights(labels: npt.NDArray[Any], n_classes: int) -> npt.NDArray[np.float64]:
+    """Images / (classes × images of the class), for the classes that have any; else 0.
+
+    The mean weight of an image is 1, so that the learning rate means what it means without them.
+    """
+    counts = np.bincount(labels, minlength=n_classes).astype(np.float64)
+    present = counts > 0
+    weights = np.zeros(n_classes)
+    weights[present] = len(labels) / (present.sum() * counts[present])
+    return weights
+
+
 def _permutation(seed: int, k: int, n: int) -> Indices:
     generator = np.random.Generator(np.random.Philox(key=derive(seed, "order", k)))
     return generator.permutation(n).astype(np.int32)
