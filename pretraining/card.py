@@ -5,20 +5,19 @@ Run by hand when the scores are taken; what ships changes by decision, not by a 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from string import Template
 
 from headstart._utils.files import sha256_file, write_bytes, write_text
-from pretraining.settings import Settings, read_settings
+from pretraining.settings import Settings, parse_paths, read_settings
 
 _NAME = "headstart-small"
 _TEMPLATE = Path(__file__).with_name("card.md")
 
 
 def card(settings: Settings, log: str, scores: str, weights: Path) -> str:
-    """The model card in Markdown.
+    """Return the model card in Markdown.
 
     Parameters
     ----------
@@ -58,7 +57,7 @@ def _sides(values: list[int]) -> str:
 
 
 def table(scores: str) -> str:
-    """Scores as a Markdown table: a line for each backbone and size, a column for each source."""
+    """Return the scores as a Markdown table: a line per backbone and size, a column per source."""
     header, *rows = [line.split(",") for line in scores.splitlines()]
     found = [dict(zip(header, row, strict=True)) for row in rows]
     sources = sorted({row["images"] for row in found})
@@ -81,14 +80,7 @@ def table(scores: str) -> str:
 
 def main() -> None:
     """Read the options and publish."""
-    options = argparse.ArgumentParser(
-        prog="python -m pretraining.card",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    for name in ("params", "weights", "log", "scores", "folder"):
-        options.add_argument(f"--{name}", type=Path, required=True)
-    given = options.parse_args()
+    given = parse_paths("card", __doc__, "params", "weights", "log", "scores", "folder")
     published = {".npz": given.weights, ".log.csv": given.log, ".scores.csv": given.scores}
     for suffix, source in published.items():
         if not source.is_file():
@@ -96,7 +88,7 @@ def main() -> None:
         target = given.folder / f"{_NAME}{suffix}"
         if source.resolve() != target.resolve():
             write_bytes(target, source.read_bytes())
-    print(f"SHA256 in headstart/keras/networks/shipped.py: {sha256_file(given.weights)}")
+    print(f"SHA256 in headstart/keras/networks/headstart_small.py: {sha256_file(given.weights)}")
     text = card(
         read_settings(given.params),
         given.log.read_text(encoding="utf-8"),

@@ -6,7 +6,6 @@ without the folder ``images``. Only what lies under ``train`` is used.
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 import zipfile
@@ -20,8 +19,9 @@ from headstart._utils.errors import HeadstartError, SourceError
 from headstart._utils.files import atomic_file, sha256_file, write_json
 from headstart._utils.progress import progress
 from headstart._utils.seeds import derive
+from headstart.features.npy import write_npy
 from headstart.images.resize import pixels
-from pretraining.settings import SourceParams, read_settings
+from pretraining.settings import SourceParams, parse_paths, read_settings
 
 _MEMBER = re.compile(
     r"(?:.*/)?train/(?P<label>n\d+)/(?:images/)?[^/]+\.(?:jpe?g|png|webp)", re.IGNORECASE
@@ -69,12 +69,10 @@ def prepare(
                 "archive. See `source` in pretraining/params.yaml."
             )
         names = sorted({label for _, label in found})
-        with atomic_file(images) as out:
-            shape = (len(found), source.image_size, source.image_size, 3)
-            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(out, header)
-            for content in _contents(file, [name for name, _ in found]):
-                out.write(pixels(content, source.image_size).tobytes())
+        size = source.image_size
+        contents = _contents(file, [name for name, _ in found])
+        decoded = (pixels(content, size) for content in contents)
+        write_npy(images, len(found), (size, size, 3), "uint8", decoded)
     with atomic_file(labels) as out:
         index = {name: number for number, name in enumerate(names)}
         np.save(out, np.array([index[label] for _, label in found], np.int32))
@@ -132,14 +130,7 @@ def _fetch(url: str, path: Path) -> None:
 
 def main() -> None:
     """Read the options and the parameters, then prepare."""
-    options = argparse.ArgumentParser(
-        prog="python -m pretraining.prepare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    for name in ("params", "downloads", "images", "labels", "classes"):
-        options.add_argument(f"--{name}", type=Path, required=True)
-    given = options.parse_args()
+    given = parse_paths("prepare", __doc__, "params", "downloads", "images", "labels", "classes")
     settings = read_settings(given.params)
     try:
         archive = obtain(settings.source.location, settings.source.sha256, given.downloads)

@@ -1,12 +1,11 @@
-r"""What a backbone's features are worth on images that it never saw: a linear probe.
+r"""Measure a backbone's features on images that it never saw, by a linear probe.
 
     python -m pretraining.scores --images embedded cats-dogs.zip --image-size 64 \
         --backbone headstart-small --weights shipped --scores scores.csv
 
-The backbone is frozen and the classifier one dense layer. A source that is divided is taken as it
-is
-(``test``, or else ``validation``, is scored); any other one is divided 80 to 20 by a hash of each
-image's bytes. The layer's regularization is chosen on a fifth of the training images.
+The backbone is frozen and the classifier is one dense layer. A source with predefined splits keeps
+them (``test``, or else ``validation``, is scored); any other one is divided 80 to 20 by a hash of
+each image's bytes. The layer's regularization is chosen on a fifth of the training images.
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ from headstart.sources.embedded import EmbeddedSource
 from headstart.sources.folder import FolderSource
 from headstart.sources.layout import recognize, unwanted
 from headstart.sources.source import Assignment, Source
+from pretraining.teacher import converted
 
 Floats = npt.NDArray[np.float32]
 
@@ -65,7 +65,7 @@ def open_source(name: str) -> Source:
 def read(
     source: Source, size: int, seed: int
 ) -> tuple[npt.NDArray[np.uint8], list[str], npt.NDArray[np.bool_]]:
-    """Pixels, labels, and which images are tested; what is no image is left out.
+    """Return pixels, labels, and which images are tested; unusable files are left out.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def read(
 
 
 def features(images: npt.NDArray[np.uint8], network: bytes, workers: int) -> Floats:
-    """Features of all images, a network each in every worker."""
+    """Return the features of all images; every worker has a network of its own."""
     parts = [part for part in np.array_split(images, workers) if len(part)]
     with ThreadPoolExecutor(workers) as pool:
         functions = [LiteRTFunction(network) for _ in parts]
@@ -109,7 +109,7 @@ def features(images: npt.NDArray[np.uint8], network: bytes, workers: int) -> Flo
 
 
 def accuracy(probe: Probe) -> float:
-    """Of a dense layer with softmax, trained to the end, on the tested images."""
+    """Return the accuracy of a dense layer with softmax on the tested images."""
     from sklearn.model_selection import train_test_split
 
     mean, deviation = probe.train.mean(axis=0), probe.train.std(axis=0) + 1e-6
@@ -134,14 +134,12 @@ def _fit(features: Floats, labels: list[str], strength: float):  # type: ignore[
 def score(
     names: Iterable[str], backbone: str, alpha: float, weights: str, size: int, seed: int
 ) -> list[dict[str, str | int | float]]:
-    """One row of :data:`COLUMNS` for each source."""
-    from pretraining.probing import network
-
-    converted = network(backbone, alpha, size, weights, seed)
+    """Return one row of :data:`COLUMNS` for each source."""
+    network = converted(backbone, alpha, size, weights, seed, "avg")
     rows: list[dict[str, str | int | float]] = []
     for name in names:
         images, labels, tested = read(open_source(name), size, seed)
-        found = features(images, converted, os.cpu_count() or 1)
+        found = features(images, network, os.cpu_count() or 1)
         given = np.array(labels)
         probe = Probe(
             found[~tested], given[~tested].tolist(), found[tested], given[tested].tolist()

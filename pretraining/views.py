@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart._utils.seeds import derive
-from pretraining.recipe import TrainParams
+from pretraining.settings import TrainParams
 
 Floats = npt.NDArray[np.float32]
 

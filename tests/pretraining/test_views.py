@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pretraining.views import draw_views, targets, whole
-from tests.pretraining.test_fitting import RECIPE
+from tests.pretraining.test_train import RECIPE
 
 
 def test_a_view_depends_on_seed_and_epoch_alone() -> None:

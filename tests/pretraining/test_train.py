@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from headstart._utils.errors import CorruptFileError
-from pretraining.recipe import TrainParams, rate_at
+from pretraining.settings import TrainParams, rate_at
 
 RECIPE = TrainParams(
     epochs=2,
@@ -35,7 +35,7 @@ Train = Callable[..., tuple[list[dict[str, float]], list[npt.NDArray[np.generic]
 
 
 def _images() -> Any:
-    from pretraining.fitting import Images
+    from pretraining.train import Images
 
     generator = np.random.Generator(np.random.Philox(key=1))
     return Images(
@@ -48,10 +48,10 @@ def _images() -> Any:
 
 @pytest.fixture
 def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
-    from pretraining import fitting
+    from pretraining import train as training
 
     # The process of the tests keeps its own threads.
-    monkeypatch.setattr(fitting, "configure", lambda threads, seed: None)
+    monkeypatch.setattr(training, "configure", lambda threads, seed: None)
 
     def run(
         name: str, recipe: TrainParams = RECIPE
@@ -61,14 +61,14 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
         def log(given: list[dict[str, float]]) -> None:
             rows[:] = given
 
-        base = fitting.pretrain(_images(), recipe, 7, tmp_path / name, log)
+        base = training.pretrain(_images(), recipe, 7, tmp_path / name, log)
         return rows, [np.asarray(weight) for weight in base.weights]
 
     return run
 
 
 @pytest.mark.slow
-def test_two_epochs_are_finite_and_the_same_again_and_after_a_cut(
+def test_two_epochs_are_finite_and_the_same_again_and_after_an_interruption(
     train: Train,
 ) -> None:
     rows, weights = train("a.npz")
@@ -97,7 +97,7 @@ def test_the_rate_rises_stays_and_falls() -> None:
 
 
 def test_every_class_is_measured_and_learned() -> None:
-    from pretraining.fitting import held_out
+    from pretraining.train import held_out
 
     labels = np.repeat(np.arange(5, dtype=np.int32), 20)
     apart = held_out(labels, 0.1, seed=3)
