@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from benchmarks.checkout import Checkout
 from headstart._utils.files import write_json
 from headstart.evaluation.predictions import read_predictions
-from headstart.pipeline.dotted import leaves
+from headstart._utils.tables import leaves
 from tests.browser import browser, look
 from tests.conftest import ROOT
 from tests.report import made

@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.checkout import Checkout
 from headstart.pipeline import recipes
-from headstart.pipeline.dotted import leaves
+from headstart._utils.tables import leaves
 from headstart.pipeline.recipes import header, load, names, read_text
 from headstart.stage.parameters import read_params
 from tests.conftest import ROOT

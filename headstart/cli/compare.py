@@ -111,9 +111,8 @@ def _values(sides: Sequence[Side], pairs: Sequence[tuple[Side, Side, Paired | No
 
 
 def _tables(sides: Sequence[Side]) -> str:
-    from headstart._utils.tables import columns
+    from headstart._utils.tables import columns, leaves
     from headstart.evaluation.metrics import listed
-    from headstart.pipeline.dotted import leaves
 
     names = [side.name for side in sides]
     # Lists of metrics have an entry a class, and are no scores.

@@ -10,7 +10,6 @@ from typing import ParamSpec
 import typer
 
 from headstart._utils.errors import HeadstartError
-from headstart.pipeline.errors import FlowError
 
 P = ParamSpec("P")
 
@@ -25,7 +24,7 @@ def command(*, says: str, epilog: str) -> Callable[[Callable[P, None]], Callable
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
             try:
                 function(*args, **kwargs)
-            except (HeadstartError, FlowError) as error:
+            except HeadstartError as error:
                 typer.echo(f"Error: {error}", err=True)
                 raise typer.Exit(error.exit_code) from None
 

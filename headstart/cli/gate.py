@@ -96,10 +96,10 @@ def _against_release(root: Path, here: Side, bounds: GateParams, storage: Any) -
     """The paired test, and what it says; what cannot be tested does not pass."""
     from headstart.cli.compare import sentence, together
     from headstart.cli.predictions import side
-    from headstart.pipeline.git_history import nearest_tag
+    from headstart.pipeline.git import Repository
 
     name = "not worse than the last release"
-    tag = nearest_tag(root, bounds.release_tags)
+    tag = Repository(root).nearest_tag(bounds.release_tags)
     if tag is None:
         return (
             Check(name, "no release", "", passed=True),

@@ -46,7 +46,7 @@ def side(root: Path, name: str, storage: Storage) -> Side:
 
     Raises
     ------
-    HeadstartError, FlowError
+    HeadstartError
         If the revision is unknown, or has no metrics.
     """
     return _workspace(root) if name == WORKSPACE else _of_commit(root, name, storage)
@@ -69,19 +69,20 @@ def _workspace(root: Path) -> Side:
 def _of_commit(root: Path, name: str, storage: Storage) -> Side:
     import tempfile
 
-    from headstart.pipeline import git_history, recorded
+    from headstart.pipeline import recorded
+    from headstart.pipeline.git import Repository
 
-    commit = git_history.commit(root, name)
+    commit = Repository(root).commit(name)
     records = recorded.records_of(commit)
     metrics, table = _paths(records, name)
-    text = git_history.content(commit, metrics)
+    text = commit.content(metrics)
     if text is None:
         raise HeadstartError(
             f"Commit {commit} has no {metrics}, so there is nothing to compare. `git log -- "
             f"{metrics}` lists the commits that have."
         )
     values = _json(text, f"{metrics} of commit {commit}")
-    parameters = _yaml(git_history.content(commit, "params.yaml") or b"")
+    parameters = _yaml(commit.content("params.yaml") or b"")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "predictions.csv"
         md5 = _md5(records, table)

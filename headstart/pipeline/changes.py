@@ -16,7 +16,7 @@ from typing import Any
 from dvc.exceptions import DvcException
 from dvc_data.hashfile.hash_info import HashInfo
 
-from headstart.pipeline.dotted import leaves
+from headstart._utils.tables import leaves
 from headstart.pipeline.dvc_project import name_of, opened, path_of
 
 

@@ -16,10 +16,10 @@ from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.lock import LockError
 from dvc.repo import Repo
 
-from headstart.pipeline.errors import FlowError
+from headstart._utils.errors import HeadstartError
 
 
-class GraphError(FlowError):
+class GraphError(HeadstartError):
     """DVC cannot read the project."""
 
 

@@ -1,9 +1,9 @@
-"""DVC's command line on a leash: it ends, with all that it started, when its starter is gone.
+"""DVC's command line with a process watchdog: both end when the process that started them is gone.
 
-Run as a script: ``python -P leash.py DESCRIPTOR ARGUMENT…``. The starter holds the other end of
-the pipe ``DESCRIPTOR`` and never writes; that it is closed means that the starter ended, however it
-did. Only the standard library and DVC are imported: the folder that it runs in may hold another
-version of the project.
+Run as a script: ``python -P dvc_watchdog.py DESCRIPTOR ARGUMENT…``. The starter holds the other end
+of the pipe ``DESCRIPTOR`` and never writes to it; once it is closed, the starter has ended. Only
+the standard library and DVC are imported: the folder that this runs in may hold another version of
+the project.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def watch(descriptor: int) -> None:
     while os.read(descriptor, 64):
         pass
     # The stage's own handling of an interrupt comes first; this process has to outlive its signals
-    # to send the next one, and a group is told as a whole.
+    # to send the next one, and a group is signaled as a whole.
     for number in SIGNALS:
         os.killpg(os.getpgrp(), number)
         time.sleep(GRACE_S)

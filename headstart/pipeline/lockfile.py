@@ -14,10 +14,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from headstart._utils.errors import HeadstartError
+from headstart._utils.files import atomic_file
 from headstart.pipeline import graph
-from headstart.pipeline.atomic_write import replace
 from headstart.pipeline.dvc_project import locked
-from headstart.pipeline.errors import FlowError
 
 if sys.platform != "win32":
     import fcntl
@@ -43,7 +43,7 @@ def in_order(root: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with contextlib.suppress(FlowError):  # who is ended does not wait for the lock
+        with contextlib.suppress(HeadstartError):  # who is ended does not wait for the lock
             _sort(root, order, wait=False)
         raise
     _sort(root, order, wait=True)
@@ -54,7 +54,7 @@ def _sort(root: Path, order: Mapping[str, Sequence[str]], *, wait: bool) -> None
         return
     with locked(root, wait=wait):
         for path, arranged in _to_write(root, order):
-            replace(path, arranged)
+            _rewrite(path, arranged)
 
 
 def _to_write(root: Path, order: Mapping[str, Sequence[str]]) -> Iterator[tuple[Path, str]]:
@@ -64,6 +64,14 @@ def _to_write(root: Path, order: Mapping[str, Sequence[str]]) -> Iterator[tuple[
         arranged = arrange(text, wanted)
         if arranged != text:
             yield root / file, arranged
+
+
+def _rewrite(path: Path, text: str) -> None:
+    """Replace a file atomically; it keeps its mode."""
+    mode = path.stat().st_mode & 0o777
+    with atomic_file(path) as file:
+        file.write(text.encode())
+        Path(file.name).chmod(mode)
 
 
 def names(text: str) -> list[str]:
@@ -136,7 +144,7 @@ def alone(
 
     Raises
     ------
-    FlowError
+    HeadstartError
         If the lock cannot be used, or the waiting was ended.
     """
     if sys.platform == "win32":
@@ -148,12 +156,12 @@ def alone(
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(path, flags, 0o666)
     except FileNotFoundError:
-        raise FlowError(
+        raise HeadstartError(
             f"{root} is no DVC project. Nothing was run. Run from the project's folder; in a new "
             "copy without a .dvc folder, run `dvc init` first."
         ) from None
     except OSError as error:
-        raise FlowError(
+        raise HeadstartError(
             f"The lock {path} cannot be opened: {error.strerror}. Nothing was run. Make the "
             "project's .dvc folder writable, then run again."
         ) from error
@@ -177,7 +185,9 @@ def _take(descriptor: int, say: Callable[[str], None], stop: threading.Event) ->
                 say(f"Another run is at work here ({holder or 'unknown'}). Waiting for its end …")
                 told = True
             if stop.wait(0.5):
-                raise FlowError("Stopped while waiting for another run. Nothing was run.") from None
+                raise HeadstartError(
+                    "Stopped while waiting for another run. Nothing was run."
+                ) from None
         else:
             return
 

@@ -15,7 +15,7 @@ from ruamel.yaml.error import YAMLError
 
 from headstart._utils.errors import ParameterError
 from headstart._utils.files import write_text
-from headstart._utils.tables import spelled
+from headstart._utils.tables import leaves, spelled
 from headstart.stage.parameters import BROKEN, read_params
 
 
@@ -153,7 +153,7 @@ def apply(params: Path, layers: Sequence[Mapping[str, Any]]) -> list[str]:
         raise ParameterError(str(error).replace(trial.name, f"the new {params.name}")) from None
     finally:
         trial.unlink(missing_ok=True)
-    before, after = (_leaves(YAML(typ="safe").load(t)) for t in (params.read_text("utf-8"), text))
+    before, after = (leaves(YAML(typ="safe").load(t)) for t in (params.read_text("utf-8"), text))
     write_text(params, text)
     return [
         f"{key}: {spelled(before.get(key))} -> {spelled(value)}"
@@ -172,16 +172,6 @@ def _without_former_source(layers: Sequence[Mapping[str, Any]]) -> list[Mapping[
     sections = [layer.get("download") for layer in layers]
     named = any(isinstance(section, Mapping) and "source" in section for section in sections)
     return [{"download": dict.fromkeys(SPECIFIC)}] if named else []
-
-
-def _leaves(node: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            found |= _leaves(value, f"{place}{key}.")
-        else:
-            found[f"{place}{key}"] = value
-    return found
 
 
 def load(text: str) -> Mapping[str, Any]:

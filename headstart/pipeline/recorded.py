@@ -23,15 +23,15 @@ from dvc.repo import Repo
 from dvc.scm import SCM
 from dvc.utils.hydra import apply_overrides
 
+from headstart._utils.errors import HeadstartError
 from headstart.pipeline.dvc_project import name_of, path_of
-from headstart.pipeline.errors import FlowError
-from headstart.pipeline.git_history import Commit
+from headstart.pipeline.git import Commit
 
 _CHUNK = 1 << 20
 FOLDER = ".dir"  # ends the hash of a folder
 
 
-class RecordError(FlowError):
+class RecordError(HeadstartError):
     """What a commit says of its pipeline cannot be read."""
 
 

@@ -10,8 +10,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from headstart.pipeline.atomic_write import replace
-from headstart.pipeline.dotted import leaves
+from headstart._utils.files import write_text
+from headstart._utils.tables import leaves
 from headstart.runs.verdict import FileVerdict, Kind, Verdict
 
 _SHOWN = 60  # files that are named in the text; the JSON has all
@@ -228,7 +228,7 @@ def write(certificate: Certificate, folder: Path) -> tuple[Path, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = folder / "certificate.json", folder / "certificate.md"
     for path, text in zip(paths, (as_json(certificate), as_markdown(certificate)), strict=True):
-        replace(path, text)
+        write_text(path, text)
     return paths
 
 

@@ -51,7 +51,7 @@ def run(
     stop: threading.Event | None = None,
     timeout_s: float | None = None,
     environment: Mapping[str, str] | None = None,
-    leash: bool = False,
+    watchdog: bool = False,
     meanwhile: Callable[[], None] | None = None,
 ) -> Ended:
     """Run a command to its end, and hand on its lines (both streams, in the order of printing).
@@ -70,8 +70,8 @@ def run(
         Seconds after which it is ended in the same way.
     environment : mapping or None
         Variables over those of this process.
-    leash : bool
-        Let it know when this process ends: ``{leash}`` in ``command`` becomes the number of a
+    watchdog : bool
+        Let it know when this process ends: ``{watchdog}`` in ``command`` becomes the number of a
         descriptor, see :mod:`headstart.pipeline.dvc_watchdog`.
     meanwhile : callable or None
         Called now and then in this thread, between lines.
@@ -82,7 +82,7 @@ def run(
         If it cannot be started.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    with _started(command, folder, environment, leash=leash) as process:
+    with _started(command, folder, environment, watchdog=watchdog) as process:
         lines = _lines(process)
         stopped = timed_out = False
         try:
@@ -108,14 +108,14 @@ def run(
 
 @contextlib.contextmanager
 def _started(
-    command: Sequence[str], folder: Path, environment: Mapping[str, str] | None, *, leash: bool
+    command: Sequence[str], folder: Path, environment: Mapping[str, str] | None, *, watchdog: bool
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The process in a session of its own; the leash is let go when the block ends."""
+    """The process in a session of its own; the watchdog is released when the block ends."""
     ours = theirs = -1
     words = list(command)
-    if leash:
+    if watchdog:
         theirs, ours = os.pipe()
-        words = [word.replace("{leash}", str(theirs)) for word in words]
+        words = [word.replace("{watchdog}", str(theirs)) for word in words]
     try:
         process = subprocess.Popen(
             words,
@@ -125,9 +125,9 @@ def _started(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            pass_fds=(theirs,) if leash else (),
+            pass_fds=(theirs,) if watchdog else (),
         )
-        if leash:
+        if watchdog:
             os.close(theirs)
             theirs = -1
         with process:

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from headstart.pipeline.errors import FlowError
-from headstart.pipeline.git_history import Commit, git
+from headstart._utils.errors import HeadstartError
+from headstart.pipeline.git import Commit, Repository
 from headstart.pipeline.settings import quoted
 
 # The copy's own settings go before those of the commit and of the user.
@@ -77,7 +77,7 @@ def clean_copy(commit: Commit, *, keep: bool = False) -> Iterator[Copy]:
 
     Raises
     ------
-    FlowError
+    HeadstartError
         If git cannot bring the commit's files.
     """
     folder = Path(tempfile.mkdtemp(prefix="headstart-reproduce-")).resolve()
@@ -115,21 +115,22 @@ def ended_by_signals() -> Iterator[None]:
 
 def _check_out(commit: Commit, top: Path) -> None:
     """The commit's files, from the objects of the repository that it was found in."""
-    objects = Path(git(commit.root, "rev-parse", "--git-path", "objects").strip())
-    kind = git(commit.root, "rev-parse", "--show-object-format").strip()
-    git(top, "init", "--quiet", f"--object-format={kind}", "--initial-branch=copy")
+    source, copy = Repository(commit.root), Repository(top)
+    objects = Path(source.git("rev-parse", "--git-path", "objects").strip())
+    kind = source.git("rev-parse", "--show-object-format").strip()
+    copy.git("init", "--quiet", f"--object-format={kind}", "--initial-branch=copy")
     alternates = top / ".git" / "objects" / "info" / "alternates"
     alternates.parent.mkdir(parents=True, exist_ok=True)
     alternates.write_text(f"{(commit.root / objects).resolve()}\n", encoding="utf-8")
     try:
-        git(top, "-c", "advice.detachedHead=false", "checkout", "--quiet", commit.sha)
+        copy.git("-c", "advice.detachedHead=false", "checkout", "--quiet", commit.sha)
         # Of a file that is missing, git says so, leaves it out, and may end well.
-        amiss = git(top, "ls-files", "--deleted").splitlines()
+        amiss = copy.git("ls-files", "--deleted").splitlines()
         why = f"git has lost the content of {len(amiss)} files ({amiss[0]}, …)." if amiss else ""
-    except FlowError as error:
+    except HeadstartError as error:
         why = str(error)
     if why:
-        raise FlowError(
+        raise HeadstartError(
             f"The files of commit {commit} could not be brought into a clean copy: {why} (In a "
             "partial clone, `git fetch --refetch --no-filter` brings what is missing.)"
         )
@@ -163,11 +164,11 @@ def add_missing(made: Copy, root: Path, paths: Iterable[str]) -> tuple[str, ...]
 
     Raises
     ------
-    FlowError
+    HeadstartError
         If they need more room than there is.
     """
     planned: dict[str, list[tuple[Path, Path]]] = {}
-    tracked = set(git(root, "ls-files", "-z", "--", ".").split("\0"))
+    tracked = set(Repository(root).git("ls-files", "-z", "--", ".").split("\0"))
     for path in paths:
         if Path(path).is_absolute():
             continue  # the copy's stages read it where it is
@@ -181,7 +182,7 @@ def add_missing(made: Copy, root: Path, paths: Iterable[str]) -> tuple[str, ...]
     needed = sum(source.stat().st_size for pairs in planned.values() for source, _ in pairs)
     free = shutil.disk_usage(made.folder).free
     if needed > free:
-        raise FlowError(
+        raise HeadstartError(
             f"A clean copy of {', '.join(planned)} needs {needed:,} bytes, and {made.folder} has "
             f"room for {free:,}. Nothing was run. Make room, or name another place in TMPDIR."
         )

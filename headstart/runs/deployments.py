@@ -17,8 +17,8 @@ from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_se
 from prefect.types.entrypoint import EntrypointType
 from pydantic import ValidationError
 
+from headstart._utils.errors import HeadstartError
 from headstart.pipeline import graph
-from headstart.pipeline.errors import FlowError
 from headstart.runs.project_flows import project_flow
 
 USUAL_URL = "http://127.0.0.1:4200/api"
@@ -42,9 +42,9 @@ class Timetable:
     timezone: str = "UTC"
 
     def check(self) -> None:
-        """Raise FlowError if it is no timetable."""
+        """Raise HeadstartError if it is no timetable."""
         if self.nightly is None and self.weekly is None:
-            raise FlowError("There is nothing to serve: both schedules are off.")
+            raise HeadstartError("There is nothing to serve: both schedules are off.")
         for option, line in (("--nightly", self.nightly), ("--weekly", self.weekly)):
             if line is not None:
                 self._check(option, line)
@@ -53,14 +53,14 @@ class Timetable:
         try:
             CronSchedule(cron=line, timezone="UTC")
         except ValidationError as error:
-            raise FlowError(
+            raise HeadstartError(
                 f"{option} is {line!r}; a cron line was expected: minute, hour, day, month, day of "
                 'the week, as in "0 2 * * *" (every day at 2:00) or "30 4 * * 1-5".'
             ) from error
         try:
             CronSchedule(cron=line, timezone=self.timezone)
         except ValidationError as error:
-            raise FlowError(
+            raise HeadstartError(
                 f"--timezone is {self.timezone!r}; the name of a time zone was expected, such as "
                 '"Europe/Berlin", "America/New_York" or "UTC".'
             ) from error
@@ -71,7 +71,7 @@ def server_url() -> str:
 
     Raises
     ------
-    FlowError
+    HeadstartError
         If none answers.
     """
     told = get_current_settings().api.url
@@ -80,7 +80,7 @@ def server_url() -> str:
         httpx.get(f"{url}/health", timeout=_PATIENCE_S).raise_for_status()
     except httpx.HTTPError as error:
         whence = "PREFECT_API_URL says so" if told else "where one is by default"
-        raise FlowError(
+        raise HeadstartError(
             f"No Prefect server answers at {url} ({whence}): {error or type(error).__name__}. "
             "Nothing was scheduled. Start one in another terminal, from the project's folder, and "
             "leave it running:\n"
@@ -142,7 +142,7 @@ def serve(
 
     Raises
     ------
-    FlowError
+    HeadstartError
         If there is no project, no server, or no such schedule.
     """
     timetable.check()

@@ -17,9 +17,9 @@ from urllib.parse import urlparse
 import platformdirs
 from prefect.logging import get_logger
 
-from headstart.pipeline.errors import FlowError
+from headstart._utils.errors import HeadstartError
+from headstart.pipeline.git import GitError, Repository
 from headstart.pipeline.settings import plain, quoted
-from headstart.runs.repository import GitError, Repository
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,7 +32,7 @@ def told(step: Callable[P, T]) -> Callable[P, T]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return step(*args, **kwargs)
-        except FlowError as error:
+        except HeadstartError as error:
             run = os.environ.get("PREFECT__FLOW_RUN_ID")
             if run:
                 names = {"flow_run_id": run, "flow_run_name": run}  # the server has a better one
@@ -55,11 +55,11 @@ def expect(repository: str = "", branch: str = "") -> None:
 
     Raises
     ------
-    FlowError
+    HeadstartError
         If it is not named, cannot be read, or has no such branch.
     """
     if not repository.strip():
-        raise FlowError(
+        raise HeadstartError(
             "The worker does not know which git repository to clone: HEADSTART_REPOSITORY is not "
             "set in its environment. Nothing was run. Stop the worker and start it again with "
             "`HEADSTART_REPOSITORY=ADDRESS prefect worker start …` (docs/scheduling.md)."
@@ -68,13 +68,13 @@ def expect(repository: str = "", branch: str = "") -> None:
     try:
         found = Repository(Path.cwd()).git("ls-remote", "--", repository, wanted)
     except GitError as error:
-        raise FlowError(
+        raise HeadstartError(
             f"The repository that HEADSTART_REPOSITORY names cannot be read by the worker. Nothing "
             f"was run. {error}"
         ) from error
     if not found:
         what = f"no branch {branch} (HEADSTART_BRANCH)" if branch else "no commit"
-        raise FlowError(f"The repository {repository} has {what}. Nothing was run.")
+        raise HeadstartError(f"The repository {repository} has {what}. Nothing was run.")
 
 
 @told
@@ -102,7 +102,7 @@ def prepare(directory: str, cache: str = "", remote: str = "") -> dict[str, str]
     folder = Path(directory).resolve()
     stays = Path(cache).expanduser() if cache.strip() else _cache_folder()
     if not stays.is_absolute():
-        raise FlowError(
+        raise HeadstartError(
             f"HEADSTART_DVC_CACHE is {cache!r}; a folder from the root on was expected, because "
             "every run has a clone somewhere else. Nothing was run."
         )
@@ -130,8 +130,7 @@ def _reachable(folder: Path, address: str) -> str:
     """The address as it has to be said in a clone; "" if it leads nowhere."""
     if not address or urlparse(address).scheme or Path(address).is_absolute():
         return address
-    asked = Repository(folder).git("config", "remote.origin.url")
-    origin = Path(asked.strip().removeprefix("file://"))
+    origin = Path(Repository(folder).ask("config", "remote.origin.url").removeprefix("file://"))
     if not origin.is_dir():
         return ""
     return os.path.normpath(origin.resolve() / ".dvc" / address)

@@ -10,9 +10,8 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from headstart.pipeline import git_history
-from headstart.pipeline.errors import FlowError
-from headstart.pipeline.git_history import Commit
+from headstart._utils.errors import HeadstartError
+from headstart.pipeline.git import Commit
 from headstart.runs import child
 
 LOCK = "lock"
@@ -48,7 +47,7 @@ def choose(
 
     Raises
     ------
-    FlowError
+    HeadstartError
         If there is none, it cannot be made, or its packages are others.
     """
     if python == LOCK:
@@ -57,7 +56,7 @@ def choose(
         # Not resolved: a link is what makes the Python of an environment that environment's.
         found = Path(python or sys.executable).expanduser().absolute()
         if not found.is_file() or not os.access(found, os.X_OK):
-            raise FlowError(
+            raise HeadstartError(
                 f"There is no Python at {found}. Nothing was run. --python takes the path of one, "
                 "as .venv/bin/python, or the word lock."
             )
@@ -73,9 +72,9 @@ def path_variable(python: Path) -> Mapping[str, str]:
 def _make(
     commit: Commit, folder: Path, say: Callable[[str], None], stop: threading.Event | None
 ) -> Path:
-    text = git_history.content(commit, _REQUIREMENTS)
+    text = commit.content(_REQUIREMENTS)
     if text is None:
-        raise FlowError(
+        raise HeadstartError(
             f"Commit {commit} has no {_REQUIREMENTS} to make an environment from. Nothing was run. "
             "Make one by hand, and name its Python with --python."
         )
@@ -94,7 +93,7 @@ def _make(
         if ended.stopped:
             raise KeyboardInterrupt
         if ended.code != 0:
-            raise FlowError(
+            raise HeadstartError(
                 f"The environment of commit {commit} could not be made with Python "
                 f"{sys.version.split()[0]}. Nothing was run. The last lines:\n"
                 + "\n".join(f"  {line}" for line in said[-8:])
@@ -105,7 +104,7 @@ def _make(
 def _check(commit: Commit, python: Path) -> None:
     """Its stages would refuse; said here before the first one runs, and for all at once."""
     wanted = {}
-    for line in (git_history.content(commit, _RUNTIME) or b"").decode().splitlines():
+    for line in (commit.content(_RUNTIME) or b"").decode().splitlines():
         name, _, version = (part.strip() for part in line.split("#")[0].partition("=="))
         if name:
             wanted[name] = version
@@ -116,7 +115,7 @@ def _check(commit: Commit, python: Path) -> None:
         if got.get(name) != version
     ]
     if wrong:
-        raise FlowError(
+        raise HeadstartError(
             f"Commit {commit} was made with other versions of what decides the bytes, and its "
             f"stages refuse to run with those of {python}. Nothing was run.\n"
             + "\n".join(wrong)
@@ -132,7 +131,7 @@ def _versions(python: Path, names: list[str]) -> Mapping[str, str]:
         found: Mapping[str, str] = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.CalledProcessError) as error:
         said = getattr(error, "stderr", None) or error
-        raise FlowError(
+        raise HeadstartError(
             f"{python} is no Python that could say which packages it has: {said}. Nothing was run."
         ) from error
     return found

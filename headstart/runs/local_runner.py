@@ -17,7 +17,7 @@ import httpx
 from prefect.settings import get_current_settings
 from prefect.utilities.urls import url_for
 
-from headstart.pipeline.errors import FlowError
+from headstart._utils.errors import HeadstartError
 from headstart.runs.pipeline_run import Run, watching
 from headstart.runs.project_flows import project_flow
 from headstart.runs.stage_tasks import HELD, HELD_CODE
@@ -73,7 +73,7 @@ def run_here(
 
     Raises
     ------
-    FlowError
+    HeadstartError
         If no stage could be started, because there is no server.
     """
     logging.getLogger("prefect._internal.concurrency").addFilter(_short)
@@ -190,9 +190,9 @@ def _refuses() -> bool:
     return False
 
 
-def _unreachable(error: Exception) -> FlowError:
+def _unreachable(error: Exception) -> HeadstartError:
     where = f"Prefect's server at {server()}" if server() else "Prefect's temporary server"
-    return FlowError(
+    return HeadstartError(
         f"{where} cannot be used: {type(error).__name__}: {error}. No stage was run. "
         "`prefect server start` starts a lasting one; without PREFECT_API_URL, each run has a "
         "temporary one; `dvc repro` needs none."

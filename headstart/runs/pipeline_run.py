@@ -19,9 +19,9 @@ from prefect import get_run_logger
 from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed
 
+from headstart._utils.errors import HeadstartError
 from headstart.pipeline import graph, lockfile
 from headstart.pipeline.changes import changes
-from headstart.pipeline.errors import FlowError
 from headstart.pipeline.plan import Fate, plan
 from headstart.runs import recording
 from headstart.runs.artifacts import Board
@@ -56,7 +56,7 @@ def run_pipeline(
     """
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
-        raise FlowError("The pipeline runs as a flow: call `pipeline`, not the function inside.")
+        raise HeadstartError("The pipeline runs as a Prefect flow: call the flow `pipeline`.")
     folder = Path(root or Path.cwd()).resolve()
     run = Run(folder, context.flow_run, get_run_logger(), gate=gate, commit=commit, push=push)
     watching = _WATCHING.get()
@@ -130,7 +130,7 @@ class Run:
                 self.result = self._recorded()
             except KeyboardInterrupt:
                 self.result = Cancelled(message="Interrupted. What was finished is recorded.")
-            except FlowError as error:
+            except HeadstartError as error:
                 self.result = Failed(message=str(error))
             except Exception as error:  # a fault of ours: Prefect shows where
                 self.result = Failed(message=f"Not by a stage: {type(error).__name__}: {error}")

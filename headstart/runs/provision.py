@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from headstart._utils.errors import HeadstartError
 from headstart.pipeline.changes import changes
-from headstart.pipeline.errors import FlowError
-from headstart.pipeline.git_history import Commit
+from headstart.pipeline.git import Commit
 from headstart.pipeline.recorded import Input, Record, Storage, md5_file, md5_tree
 from headstart.runs.clean_copy import Copy, add_missing
 from headstart.runs.verdict import FileVerdict, Kind, Verdict
@@ -21,11 +21,11 @@ def check(records: Mapping[str, Record], commit: Commit) -> None:
 
     Raises
     ------
-    FlowError
+    HeadstartError
         Naming the stages without a record.
     """
     if not records:
-        raise FlowError(f"dvc.yaml of commit {commit} has no stages. Nothing was run.")
+        raise HeadstartError(f"dvc.yaml of commit {commit} has no stages. Nothing was run.")
     missing = [
         f"{name} ({out.path})"
         for name, record in records.items()
@@ -33,7 +33,7 @@ def check(records: Mapping[str, Record], commit: Commit) -> None:
         if not out.md5
     ]
     if missing:
-        raise FlowError(
+        raise HeadstartError(
             f"dvc.lock of commit {commit} does not belong to its dvc.yaml: it has no hash for "
             f"{', '.join(missing[:4])}{' and more' if len(missing) > 4 else ''}, so there is "
             "nothing to compare with. Nothing was run. The stage was added or renamed after the "
@@ -70,7 +70,7 @@ def data(
 
     Raises
     ------
-    FlowError
+    HeadstartError
         If neither the outputs nor what they are made of is there.
     """
     restored: dict[str, str] = {}
@@ -111,7 +111,7 @@ def _provide(copy: Copy, record: Record, root: Path, *, from_source: bool, note:
         least, now = then.files or 1, _count(copy.project / path)
         if now < least:
             nor = ", and what was made of it is neither in DVC's cache nor in the remote"
-            raise FlowError(
+            raise HeadstartError(
                 f"The data of the commit is missing: {record.name} read {path} with "
                 f"{_files(least)}; now it has {_files(now)}{'' if from_source else nor}. Nothing "
                 f"was run. Put them back to {root / path}, or bring what {record.name} wrote into "

@@ -24,17 +24,17 @@ from prefect.exceptions import MissingContextError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from headstart._utils.errors import HeadstartError
 from headstart.pipeline import graph
-from headstart.pipeline.errors import FlowError
+from headstart.pipeline.git import GitError, Repository
 from headstart.pipeline.graph import Kept
 from headstart.runs.headline_metrics import measured
-from headstart.runs.repository import GitError, Repository
 
 BRANCHES = "headstart/runs"
 _MARK = "unfinished-run"
 
 
-class RecordingError(FlowError):
+class RecordingError(HeadstartError):
     """The results cannot be recorded as asked; the message says where they are."""
 
 
@@ -175,7 +175,7 @@ def _branch(
         _fetch(repository)
     former = repository.branches(BRANCHES)
     if changed:
-        made = repository.commit(report.commit, changed, report.text(repository, kept))
+        made = repository.store(report.commit, changed, report.text(repository, kept))
         known = {"HEAD": report.commit, **former}
         same = next((ref for ref, at in known.items() if _same(repository, at, made, kept)), None)
         if same is None:
@@ -234,14 +234,14 @@ def _check_untouched(repository: Repository, commit: str, own: tuple[str, ...]) 
 
 def _fetch(repository: Repository) -> None:
     """Get to know what former runs pushed. Without a connection, pushing will say so."""
-    shallow = repository.git("rev-parse", "--is-shallow-repository").strip() == "true"
     try:
         known = f"refs/heads/{BRANCHES}/*"
         if not repository.git("ls-remote", "origin", known):
             return  # which a shallow fetch takes for an error
         repository.git(
             "fetch", "--quiet", "--no-tags", "--no-write-fetch-head",
-            *(["--depth=1"] if shallow else []),  # else the whole history of those runs comes along
+            # Else the whole history of those runs comes along.
+            *(["--depth=1"] if repository.shallow else []),
             "origin", f"+{known}:refs/remotes/origin/{BRANCHES}/*",
         )  # fmt: skip
     except GitError as error:

@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed
 
-from headstart.pipeline.errors import FlowError
+from headstart._utils.errors import HeadstartError
 from headstart.runs.cancelling import cancellation
 from headstart.runs.certificate import as_markdown, write
 from headstart.runs.rerun import Request, rerun
@@ -57,7 +57,7 @@ def run_reproduction(
     """
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
-        raise FlowError("The reproduction runs as a flow; `headstart.runs.rerun` has the function.")
+        raise HeadstartError("The reproduction runs as a Prefect flow: call the flow `reproduce`.")
     folder = Path(root or Path.cwd()).resolve()
     log = get_run_logger()
     try:
@@ -73,11 +73,11 @@ def run_reproduction(
         with cancellation(context.flow_run.id, stop, log.warning) as cancelled:
             try:
                 made = rerun(folder, request, say=log.info, stop=stop)
-            except FlowError:
+            except HeadstartError:
                 if cancelled.is_set():
                     return Cancelled(message=f"The reproduction of {rev} was cancelled.")
                 raise
-    except FlowError as error:
+    except HeadstartError as error:
         return Failed(message=str(error))
     paths = write(made, folder / CERTIFICATES / made.commit[:12])
     said = f"{made.commit[:12]}: {made.line()}"
@@ -92,7 +92,9 @@ def run_reproduction(
 def _verdict(require: str) -> Verdict:
     known = [verdict.value for verdict in Verdict if verdict is not Verdict.DIFFERENT]
     if require not in known:
-        raise FlowError(f"`require` must be one of {', '.join(known)}. Got {require!r} instead.")
+        raise HeadstartError(
+            f"`require` must be one of {', '.join(known)}. Got {require!r} instead."
+        )
     return Verdict(require)
 
 
@@ -104,5 +106,5 @@ def _store() -> Path:
         cwd=CODE, env=dict(os.environ), capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
-        raise FlowError(f"The feature store cannot be found: {done.stderr.strip()[-500:]}")
+        raise HeadstartError(f"The feature store cannot be found: {done.stderr.strip()[-500:]}")
     return Path(done.stdout.strip())

@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from headstart.pipeline import git_history, graph, recorded
-from headstart.pipeline.errors import FlowError
-from headstart.pipeline.git_history import Commit
+from headstart._utils.errors import HeadstartError
+from headstart._utils.tables import plain
+from headstart.pipeline import graph, recorded
+from headstart.pipeline.git import Commit, Repository
 from headstart.pipeline.plan import options
 from headstart.pipeline.recorded import Record, Storage
 from headstart.runs import certificate as certificates
@@ -93,10 +94,10 @@ def rerun(
 
     Raises
     ------
-    FlowError
+    HeadstartError
         If there is no verdict: the revision or its data are unknown, a stage fails.
     """
-    commit = git_history.commit(root, request.rev)
+    commit = Repository(root).commit(request.rev)
     _check_format(commit)
     run = _Run(root, request, commit, say, stop)
     run.note_uncommitted()
@@ -109,7 +110,7 @@ def rerun(
             run.note_python()
             return run.whole(copy)
     except OSError as error:  # a full disk, mostly
-        raise FlowError(
+        raise HeadstartError(
             f"There is no verdict on commit {commit}: a file of the clean copy could not be "
             f"written or read: {error}. TMPDIR names another place for it."
         ) from error
@@ -138,7 +139,7 @@ class _Run:
         self.files += contradictions(records) + stale(copy, records, restored, note=self._note)
         self._prepare(copy)
         where = _environment_path(records)
-        then = _environment(git_history.content(self.commit, where)) if where else None
+        then = _environment(self.commit.content(where)) if where else None
         if where:
             (copy.project / where).unlink(missing_ok=True)
         start = time.perf_counter()
@@ -181,12 +182,10 @@ class _Run:
 
     def note_uncommitted(self) -> None:
         """A commit is run again, not what lies in the folder: say so where the two differ."""
-        changed = git_history.uncommitted(self.root)
+        changed = [path for path in Repository(self.root).changed() if not path.startswith("..")]
         if changed:
-            named = ", ".join(changed[:3]) + (", …" if len(changed) > 3 else "")
-            self._note(
-                f"Changes in {len(changed)} files are not committed, so no part of this: {named}."
-            )
+            named = ", ".join(map(plain, changed[:3])) + (", …" if len(changed) > 3 else "")
+            self._note(f"{len(changed)} changed files are not committed and left out: {named}.")
 
     def _note(self, text: str) -> None:
         self.notes.append(text)
@@ -231,16 +230,16 @@ class _Run:
             )
         except StageFailedError as error:
             kept = "" if self.request.keep else " (--keep leaves it)"
-            raise FlowError(
+            raise HeadstartError(
                 f"There is no verdict on commit {self.commit}: {stage.name} failed in the clean "
                 f"copy{kept}. {error}"
             ) from error
 
 
 def _check_format(commit: Commit) -> None:
-    missing = [path for path in _NEEDED if git_history.content(commit, path) is None]
+    missing = [path for path in _NEEDED if commit.content(path) is None]
     if missing:
-        raise FlowError(
+        raise HeadstartError(
             f"Commit {commit} cannot be run again: it has no {', '.join(missing)}. It is from "
             "before the project was a DVC pipeline, or from before its first run was committed. "
             "Nothing was run. `git log -- dvc.lock` lists the commits that recorded a run."

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from headstart._utils.errors import HeadstartError
 from headstart.pipeline import lockfile
-from headstart.pipeline.errors import FlowError
 from headstart.runs import child
 
 _QUEUE_S = 15.0  # at most, between two tries
 _PATIENT = 3  # seconds for which a lock may be held before it is worth a word
 _SAID_MOST = 20  # lines of a stage that said nothing of an error
-_LEASH = Path(__file__).resolve().parent.parent / "pipeline" / "dvc_watchdog.py"
+_WATCHDOG = Path(__file__).resolve().parent.parent / "pipeline" / "dvc_watchdog.py"
 
 
 class Outcome(StrEnum):
@@ -31,7 +31,7 @@ class Outcome(StrEnum):
     UNCHANGED = "Unchanged"
 
 
-class StageFailedError(FlowError):
+class StageFailedError(HeadstartError):
     """A stage did not end well. The message is in the stage's own words.
 
     Parameters
@@ -189,7 +189,7 @@ def run_stage(
             stop=stop,
             timeout_s=left,
             environment={**surroundings(), **(environment or {})},
-            leash=os.name == "posix",
+            watchdog=os.name == "posix",
             meanwhile=_Doorman(root, talk).look,
         )
         if ended.stopped:
@@ -223,7 +223,7 @@ def surroundings() -> dict[str, str]:
 
 def _command(stage: str, arguments: Sequence[str]) -> list[str]:
     # -P: nothing in the project's folder can stand in for a module of DVC's.
-    start = [str(_LEASH), "{leash}"] if os.name == "posix" else ["-m", "dvc"]
+    start = [str(_WATCHDOG), "{watchdog}"] if os.name == "posix" else ["-m", "dvc"]
     words = ["--wait-for-lock", "repro", "--single-item", stage, *arguments]
     return [sys.executable, "-P", *start, *words]
 

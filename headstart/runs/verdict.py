@@ -11,8 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from headstart.pipeline.errors import FlowError
-from headstart.pipeline.git_history import Commit, content
+from headstart._utils.errors import HeadstartError
+from headstart.pipeline.git import Commit
 from headstart.pipeline.recorded import FOLDER, Output, Record, Storage, md5_file, md5_tree
 
 CODE = Path(__file__).resolve().parent.parent
@@ -207,7 +207,7 @@ class Comparison:
 
     def _recorded(self, entry: FileVerdict, target: Path, *, in_git: bool) -> bool:
         """Bring the recorded bytes of a file to ``target``, if they are anywhere."""
-        kept = content(self.commit, entry.path) if in_git else None
+        kept = self.commit.content(entry.path) if in_git else None
         if kept is not None:
             target.write_bytes(kept)
             if md5_file(target) == entry.recorded:
@@ -230,7 +230,7 @@ def likeness(pairs: Sequence[tuple[Path, Path]]) -> Sequence[Mapping[str, Any]]:
 
     Raises
     ------
-    FlowError
+    HeadstartError
         If the readers fail as a whole.
     """
     asked = json.dumps([[str(first), str(second)] for first, second in pairs])
@@ -239,6 +239,6 @@ def likeness(pairs: Sequence[tuple[Path, Path]]) -> Sequence[Mapping[str, Any]]:
         cwd=CODE, input=asked, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
-        raise FlowError(f"The contents of files could not be compared: {done.stderr.strip()}")
+        raise HeadstartError(f"The contents of files could not be compared: {done.stderr.strip()}")
     answers: list[Mapping[str, Any]] = json.loads(done.stdout)
     return answers

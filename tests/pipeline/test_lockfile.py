@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from headstart._utils.errors import HeadstartError
 from headstart.pipeline import graph, lockfile
 from headstart.pipeline.dvc_project import GraphError, locked
-from headstart.pipeline.errors import FlowError
 from tests.conftest import ROOT
 from tests.runs import projects
 from tests.runs.server import until
@@ -104,8 +104,10 @@ def test_new_records_are_put_in_order_and_old_ones_keep_their_places(project: Pa
     lock.unlink()
     with pytest.raises(KeyboardInterrupt), lockfile.in_order(project):
         lock.write_text(lockfile.arrange(text, ["last", "a", "b"]))
+        lock.chmod(0o640)
         raise KeyboardInterrupt
     assert lock.read_text() == text
+    assert lock.stat().st_mode & 0o777 == 0o640
 
 
 def test_a_second_run_says_who_is_at_work_and_waits(project: Path) -> None:
@@ -135,12 +137,12 @@ def test_waiting_can_be_ended(project: Path) -> None:
     stop = threading.Event()
     with lockfile.alone(project, "a", print, stop):
         stop.set()
-        with pytest.raises(FlowError, match="Nothing was run"):
+        with pytest.raises(HeadstartError, match="Nothing was run"):
             lockfile.alone(project, "b", lambda _: None, stop).__enter__()
 
 
 def test_a_folder_that_is_no_project_stays_one(tmp_path: Path) -> None:
-    with pytest.raises(FlowError, match="no DVC project"):
+    with pytest.raises(HeadstartError, match="no DVC project"):
         lockfile.alone(tmp_path, "a", print, threading.Event()).__enter__()
     assert not any(tmp_path.iterdir())
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart.pipeline import git_history
+from headstart.pipeline.git import Repository
 from headstart.pipeline.recorded import (
     RecordError,
     Storage,
@@ -40,7 +40,7 @@ def cached(project: Path, md5: str) -> Path:
 
 def test_a_commit_says_the_same_as_its_checkout_and_nothing_is_written(project: Path) -> None:
     before = toy.state(project)
-    found = records_of(git_history.commit(project, "HEAD"))
+    found = records_of(Repository(project).commit("HEAD"))
     assert toy.state(project) == before
     assert found == records(project)
     assert list(found) == ["fetch", "train"]

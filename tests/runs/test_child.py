@@ -156,8 +156,8 @@ OWNER = """
 import sys
 from pathlib import Path
 from headstart.runs import child, run_stage
-words = [sys.executable, "-P", str(run_stage._LEASH), "{leash}", *sys.argv[1:]]
-child.run(words, folder=Path(), on_line=lambda line: print(line, flush=True), leash=True)
+words = [sys.executable, "-P", str(run_stage._WATCHDOG), "{watchdog}", *sys.argv[1:]]
+child.run(words, folder=Path(), on_line=lambda line: print(line, flush=True), watchdog=True)
 """
 
 

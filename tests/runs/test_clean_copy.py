@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from headstart.pipeline import git_history
-from headstart.pipeline.errors import FlowError
+from headstart._utils.errors import HeadstartError
+from headstart.pipeline.git import Repository
 from headstart.runs.clean_copy import add_missing, clean_copy, ended_by_signals, warm_up
 from tests.runs import projects, toy
 
@@ -48,21 +48,23 @@ def test_the_commits_own_code_runs_there(project: Path, monkeypatch: pytest.Monk
         "try: import headstart.stage\n"
         "except ModuleNotFoundError as error: print(error)\n"
     )
-    projects.git(project, "add", "probe.py")
-    projects.git(project, "commit", "-q", "-m", "probe", "--", "probe.py")
-    with clean_copy(git_history.commit(project, "HEAD")) as copy:
+    (project / "headstart").mkdir()
+    (project / "headstart/__init__.py").touch()
+    projects.git(project, "add", "probe.py", "headstart")
+    projects.git(project, "commit", "-q", "-m", "probe", "--", "probe.py", "headstart")
+    with clean_copy(Repository(project).commit("HEAD")) as copy:
         done = subprocess.run(
             [sys.executable, "-m", "probe"],
             cwd=copy.project, env={**os.environ, **copy.environment()},
             capture_output=True, text=True, check=True,
         )  # fmt: skip
     # Not even what the commit lacks comes from elsewhere.
-    assert done.stdout == "committed\nNo module named 'headstart'\n"
+    assert done.stdout == "committed\nNo module named 'headstart.stage'\n"
 
 
 def test_what_its_stages_leave_behind_goes_with_it(project: Path) -> None:
     code = "import tempfile; print(tempfile.mkdtemp())"
-    with clean_copy(git_history.commit(project, "HEAD")) as copy:
+    with clean_copy(Repository(project).commit("HEAD")) as copy:
         done = subprocess.run(
             [sys.executable, "-c", code],
             env={**os.environ, **copy.environment()}, capture_output=True, text=True, check=True,
@@ -71,16 +73,16 @@ def test_what_its_stages_leave_behind_goes_with_it(project: Path) -> None:
     assert left() == []
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, FlowError, SystemExit])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, HeadstartError, SystemExit])
 def test_it_is_removed_however_the_block_ends(project: Path, error: type[BaseException]) -> None:
-    with pytest.raises(error), clean_copy(git_history.commit(project, "HEAD")) as copy:
+    with pytest.raises(error), clean_copy(Repository(project).commit("HEAD")) as copy:
         assert copy.project.is_dir()
         raise error
     assert left() == []
 
 
 def test_it_can_be_kept(project: Path) -> None:
-    with clean_copy(git_history.commit(project, "HEAD"), keep=True) as copy:
+    with clean_copy(Repository(project).commit("HEAD"), keep=True) as copy:
         pass
     assert projects.git(copy.project, "status", "--porcelain") == ""
 
@@ -89,7 +91,7 @@ def test_a_commit_that_no_branch_has_is_found(project: Path) -> None:
     (project / "raw/README").write_text("second")
     sha = toy.commit(project, "second")
     projects.git(project, "reset", "-q", "--hard", "HEAD~1")
-    with clean_copy(git_history.commit(project, sha)) as copy:
+    with clean_copy(Repository(project).commit(sha)) as copy:
         assert (copy.project / "raw/README").read_text() == "second"
 
 
@@ -101,18 +103,18 @@ def test_its_settings_hold_in_a_folder_of_any_name(
     monkeypatch.setattr(tempfile, "tempdir", str(odd))
     projects.call(project, "dvc", "init", "-q")
     toy.commit(project, "with DVC")
-    with clean_copy(git_history.commit(project, "HEAD")) as copy:
+    with clean_copy(Repository(project).commit("HEAD")) as copy:
         told = projects.call(copy.project, "dvc", "cache", "dir").strip()
         assert Path(told) == copy.folder / "cache"
 
 
 def test_objects_that_are_missing_are_told(project: Path) -> None:
-    commit = git_history.commit(project, "HEAD")
+    commit = Repository(project).commit("HEAD")
     blob = projects.git(project, "rev-parse", "HEAD:raw/README").strip()
     file = project / ".git/objects" / blob[:2] / blob[2:]
     file.unlink()
     with (
-        pytest.raises(FlowError, match="could not be brought into a clean copy"),
+        pytest.raises(HeadstartError, match="could not be brought into a clean copy"),
         clean_copy(commit),
     ):
         pass
@@ -126,7 +128,7 @@ def test_only_what_git_does_not_know_is_added(project: Path) -> None:
     outside = project.parent / "outside"
     outside.mkdir()
     (outside / "2.png").write_text("other")
-    with clean_copy(git_history.commit(project, "HEAD")) as copy:
+    with clean_copy(Repository(project).commit("HEAD")) as copy:
         wanted = ["raw", "../outside", str(outside), "not-there"]
         assert add_missing(copy, project, wanted) == ("raw", "../outside")
         assert (copy.project / "raw/README").read_text() == "kept"
@@ -140,9 +142,9 @@ def test_a_full_disk_is_told_before_anything_is_copied(
 ) -> None:
     (project / "raw/1.png").write_text("image")
     usage = shutil.disk_usage(project)
-    with clean_copy(git_history.commit(project, "HEAD")) as copy:
+    with clean_copy(Repository(project).commit("HEAD")) as copy:
         monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=3))
-        with pytest.raises(FlowError, match=r"needs 5 bytes, and .* has room for 3"):
+        with pytest.raises(HeadstartError, match=r"needs 5 bytes, and .* has room for 3"):
             add_missing(copy, project, ["raw"])
 
 
@@ -160,7 +162,7 @@ def test_recorded_features_are_copied_and_the_store_stays_as_it_is(
     if not open_elsewhere:
         writer.close()
     before = toy.state(tmp_path / "store")
-    with clean_copy(git_history.commit(project, "HEAD")) as copy:
+    with clean_copy(Repository(project).commit("HEAD")) as copy:
         assert warm_up(copy, tmp_path / "store") == 1
         assert toy.state(tmp_path / "store").keys() == before.keys()
         assert toy.state(tmp_path / "store")["features/a.sqlite"] == before["features/a.sqlite"]

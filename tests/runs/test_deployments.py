@@ -13,8 +13,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
+from headstart._utils.errors import HeadstartError
 from headstart.cli.app import app
-from headstart.pipeline.errors import FlowError
 from headstart.runs.deployments import Timetable, deployments, serve, server_url
 from headstart.runs.fresh_clone import expect, prepare
 from tests.conftest import ROOT
@@ -64,15 +64,15 @@ def test_prefect_yaml_names_nobodys_repository_and_its_variables_are_explained()
 def test_a_worker_that_cannot_clone_says_why(made: Path, tmp_path: Path) -> None:
     expect(str(made))
     expect(str(made), "main")
-    with pytest.raises(FlowError, match="HEADSTART_REPOSITORY is not set"):
+    with pytest.raises(HeadstartError, match="HEADSTART_REPOSITORY is not set"):
         expect(" ")
-    with pytest.raises(FlowError, match="cannot be read by the worker") as caught:
+    with pytest.raises(HeadstartError, match="cannot be read by the worker") as caught:
         expect(str(tmp_path / "nowhere"))
     assert "does not appear to be a git repository" in str(caught.value)
-    with pytest.raises(FlowError, match=r"no branch nights \(HEADSTART_BRANCH\)"):
+    with pytest.raises(HeadstartError, match=r"no branch nights \(HEADSTART_BRANCH\)"):
         expect(str(made), "nights")
     git(tmp_path, "init", "--quiet", "empty")
-    with pytest.raises(FlowError, match="has no commit"):
+    with pytest.raises(HeadstartError, match="has no commit"):
         expect(str(tmp_path / "empty"))
 
 
@@ -111,7 +111,7 @@ def test_places_of_any_name_hold(clone: Path, tmp_path: Path) -> None:
 
 
 def test_a_cache_that_would_lie_in_each_clone_is_refused(clone: Path) -> None:
-    with pytest.raises(FlowError, match="HEADSTART_DVC_CACHE is 'cache'"):
+    with pytest.raises(HeadstartError, match="HEADSTART_DVC_CACHE is 'cache'"):
         prepare(str(clone), cache="cache")
 
 
@@ -125,15 +125,15 @@ def test_a_cache_that_would_lie_in_each_clone_is_refused(clone: Path) -> None:
     ],
 )
 def test_a_timetable_that_is_none(timetable: Timetable, words: str) -> None:
-    with pytest.raises(FlowError, match=re.escape(words)):
+    with pytest.raises(HeadstartError, match=re.escape(words)):
         timetable.check()
 
 
 def test_without_a_server_one_is_told_how_to_start_it(made: Path) -> None:
     with temporary_settings(updates={PREFECT_API_URL: NOWHERE}):
-        with pytest.raises(FlowError, match=f"{NOWHERE} .PREFECT_API_URL says so") as caught:
+        with pytest.raises(HeadstartError, match=f"{NOWHERE} .PREFECT_API_URL says so") as caught:
             server_url()
-        with pytest.raises(FlowError, match="Nothing was scheduled"):
+        with pytest.raises(HeadstartError, match="Nothing was scheduled"):
             serve(
                 made, Timetable("0 2 * * *", None), commit=True, push=False, pause_on_shutdown=True
             )

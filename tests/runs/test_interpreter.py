@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from headstart.pipeline import git_history
-from headstart.pipeline.errors import FlowError
-from headstart.pipeline.git_history import Commit
+from headstart._utils.errors import HeadstartError
+from headstart.pipeline.git import Commit, Repository
 from headstart.runs import interpreter
 from tests.runs import projects, toy
 
@@ -26,7 +25,7 @@ def commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commit:
     version = metadata.version("numpy")
     (folder / "runtime.txt").write_text(f"# what decides\nnumpy=={version}  # here\n\n")
     toy.commit(folder, "first")
-    return git_history.commit(folder, "HEAD")
+    return Repository(folder).commit("HEAD")
 
 
 def choose(python: str | None, commit: Commit, folder: Path) -> Path:
@@ -42,7 +41,7 @@ def test_another_one_is_asked_itself(commit: Commit, tmp_path: Path) -> None:
         [sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True
     )
     bare = tmp_path / "bare/bin/python"
-    with pytest.raises(FlowError) as caught:
+    with pytest.raises(HeadstartError) as caught:
         choose(str(bare), commit, tmp_path)
     assert f"numpy: {metadata.version('numpy')} then, none installed now" in str(caught.value)
     assert str(bare) in str(caught.value)
@@ -55,12 +54,14 @@ def test_its_folder_comes_first_on_the_path(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["no/such/python", "/etc/hostname", "/bin/false", "/bin/echo"])
 def test_what_is_no_python_is_told(commit: Commit, tmp_path: Path, name: str) -> None:
-    with pytest.raises(FlowError, match=r"There is no Python at|is no Python that could say"):
+    with pytest.raises(HeadstartError, match=r"There is no Python at|is no Python that could say"):
         choose(name, commit, tmp_path)
 
 
 def test_a_commit_without_a_lock_is_told(commit: Commit, tmp_path: Path) -> None:
-    with pytest.raises(FlowError, match=r"has no requirements\.lock to make an environment from"):
+    with pytest.raises(
+        HeadstartError, match=r"has no requirements\.lock to make an environment from"
+    ):
         choose("lock", commit, tmp_path)
 
 
@@ -70,7 +71,7 @@ def test_a_lock_that_cannot_be_installed_is_told_with_pips_words(
 ) -> None:
     (commit.root / "requirements.lock").write_text("./no-such-folder\n")  # asks no network
     toy.commit(commit.root, "lock")
-    with pytest.raises(FlowError) as caught:
-        choose("lock", git_history.commit(commit.root, "HEAD"), tmp_path)
+    with pytest.raises(HeadstartError) as caught:
+        choose("lock", Repository(commit.root).commit("HEAD"), tmp_path)
     assert "could not be made with Python" in str(caught.value)
     assert "no-such-folder" in str(caught.value)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from headstart.pipeline.errors import FlowError
+from headstart._utils.errors import HeadstartError
 from headstart.runs.certificate import Certificate
 from headstart.runs.rerun import Request, rerun
 from headstart.runs.verdict import Kind, Verdict
@@ -44,5 +44,5 @@ def test_data_outside_of_the_project_are_read_where_they_are_or_brought_along(
     assert named == [place]
     shutil.rmtree(outside)
     assert again(project).verdict is Verdict.BIT_EXACT
-    with pytest.raises(FlowError, match="The data of the commit is missing"):
+    with pytest.raises(HeadstartError, match="The data of the commit is missing"):
         again(project, from_source=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from headstart.pipeline.errors import FlowError
+from headstart._utils.errors import HeadstartError
+from headstart.pipeline.git import GitError, Repository
 from headstart.runs.headline_metrics import measured
 from headstart.runs.recording import RecordingError, before, record
-from headstart.runs.repository import GitError, Repository
 from tests.runs.projects import dvc, git, make
 
 RECORDED = ["data/figures/words.svg", "data/metrics.json", "data/seconds.json", "dvc.lock"]
@@ -215,7 +215,7 @@ def test_a_dirty_tree_is_refused_before_anything_runs(project: Path, staged: boo
     with pytest.raises(RecordingError, match=r"params\.yaml differs from commit") as caught:
         before(project)
     assert "Nothing was run" in str(caught.value)
-    assert isinstance(caught.value, FlowError)
+    assert isinstance(caught.value, HeadstartError)
 
 
 def test_results_of_somebody_that_were_never_committed_are_refused(project: Path) -> None:

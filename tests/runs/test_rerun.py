@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from headstart.pipeline.errors import FlowError
+from headstart._utils.errors import HeadstartError
 from headstart.runs.certificate import Certificate
 from headstart.runs.rerun import Request, rerun
 from headstart.runs.verdict import FileVerdict, Kind, Verdict
@@ -47,7 +47,7 @@ def again(
 
 
 def refused(home: Path, rev: str = "HEAD", **asked: Any) -> str:
-    with pytest.raises(FlowError) as caught:
+    with pytest.raises(HeadstartError) as caught:
         again(home, rev, **asked)
     return str(caught.value)
 
@@ -207,7 +207,7 @@ def test_a_stage_that_fails_gives_no_verdict_and_leaves_nothing(home: Path) -> N
 def test_it_can_be_stopped_and_leaves_nothing(home: Path) -> None:
     stop = threading.Event()
     stop.set()
-    with pytest.raises(FlowError, match="stopped"):
+    with pytest.raises(HeadstartError, match="stopped"):
         again(home, stop=stop)
     assert left(home) == []
 
@@ -253,7 +253,7 @@ def test_a_revision_that_cannot_be_is_told(home: Path, rev: str, words: str) -> 
 
 
 def test_what_git_does_not_know_is_told(tmp_path: Path) -> None:
-    with pytest.raises(FlowError, match="is in no git repository"):
+    with pytest.raises(HeadstartError, match="is in no git repository"):
         rerun(tmp_path, Request("HEAD"), say=print)
 
 
@@ -266,7 +266,7 @@ def test_a_shallow_clone_is_run_again_and_tells_why_it_lacks_older_ones(home: Pa
     shutil.move(home / "project/raw", shallow / "raw")
     made = rerun(shallow, Request("HEAD"), say=lambda _: None)
     assert made.verdict is Verdict.BIT_EXACT
-    with pytest.raises(FlowError, match="This clone is shallow"):
+    with pytest.raises(HeadstartError, match="This clone is shallow"):
         rerun(shallow, Request("HEAD~1"), say=lambda _: None)
 
 
@@ -289,7 +289,7 @@ def test_another_python_runs_the_stages_and_is_told(home: Path, tmp_path: Path) 
     other.parent.mkdir()
     other.write_text(f'#!/bin/sh\necho "called here"\nexec {sys.executable} "$@"\n')
     other.chmod(0o755)
-    with pytest.raises(FlowError, match="is no Python that could say"):
+    with pytest.raises(HeadstartError, match="is no Python that could say"):
         again(home, python=str(other))  # it says too much
     other.write_text(
         f'#!/bin/sh\n[ "$1" = -I ] || echo "called here"\nexec {sys.executable} "$@"\n'

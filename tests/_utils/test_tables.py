@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from headstart.pipeline.dotted import leaves
+from headstart._utils.tables import leaves
 
 
 def test_mappings_become_dotted_names_and_lists_stay() -> None:
