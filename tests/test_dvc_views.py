@@ -13,8 +13,8 @@ from ruamel.yaml import YAML
 
 from benchmarks.checkout import Checkout
 from headstart._utils.files import write_json
-from headstart.evaluation.predictions import read_predictions
 from headstart._utils.tables import leaves
+from headstart.evaluation.predictions import read_predictions
 from tests.browser import browser, look
 from tests.conftest import ROOT
 from tests.report import made

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from benchmarks.checkout import Checkout
-from headstart.pipeline import recipes
 from headstart._utils.tables import leaves
+from headstart.pipeline import recipes
 from headstart.pipeline.recipes import header, load, names, read_text
 from headstart.stage.parameters import read_params
 from tests.conftest import ROOT

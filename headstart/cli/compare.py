@@ -32,7 +32,7 @@ def compare(
     import json
 
     from headstart.cli.predictions import WORKSPACE, side
-    from headstart.pipeline.recorded import Storage
+    from headstart.pipeline.storage import Storage
 
     root = Path.cwd()
     storage = Storage(root)

@@ -46,7 +46,7 @@ def gate() -> None:
         return
 
     from headstart.cli.predictions import WORKSPACE, side
-    from headstart.pipeline.recorded import Storage
+    from headstart.pipeline.storage import Storage
 
     storage = Storage(root)
     here = side(root, WORKSPACE, storage)

@@ -131,7 +131,7 @@ def _option(stages: Mapping[str, Stage], stage: str, option: str) -> str:
 
 def _planned() -> tuple[Planned, ...]:
     from headstart.pipeline import graph
-    from headstart.pipeline.changes import changes
+    from headstart.pipeline.plan import changes
     from headstart.pipeline.plan import plan as decide
 
     root = Path.cwd()

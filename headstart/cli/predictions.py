@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from headstart.pipeline.plan import Commanded
-    from headstart.pipeline.recorded import Record, Storage
+    from headstart.pipeline.recorded import Record
+    from headstart.pipeline.storage import Storage
 
 WORKSPACE = "workspace"
 

@@ -1,21 +1,99 @@
-"""DVC's graph as plain records: the stages, the order that it runs them in, what a run leaves.
+"""DVC's graph as plain records: the stages, the order that DVC runs them in, what a run leaves.
 
-Reads in-process and takes no lock, so that it answers while a run is going on.
+Reads in this process and takes no lock, so that it answers while a run is going on. Outside of this
+room nobody imports DVC.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from dvc.dependency import ParamsDependency
+from dvc.exceptions import DvcException, NotDvcRepoError
+from dvc.lock import LockError
+from dvc.repo import Repo
 from dvc.repo.reproduce import get_active_graph, plan_repro
 
-from headstart.pipeline.dvc_project import lock_of, name_of, opened, path_of
+from headstart._utils.errors import HeadstartError
+
+
+class GraphError(HeadstartError):
+    """DVC cannot read the project."""
+
+
+def not_a_project(root: Path) -> GraphError:
+    """Return the error that a folder without a .dvc folder deserves."""
+    return GraphError(
+        f"{root} is not a DVC project: it has no .dvc folder. Nothing was run. Run from the "
+        "project's folder; `headstart init` makes a new project, and `dvc init` restores the "
+        "folder in a copy that lacks it."
+    )
+
+
+@contextmanager
+def opened(root: Path) -> Iterator[Any]:
+    """Open a project without a lock. Raises GraphError if DVC cannot read it."""
+    # What DVC logs about an empty folder belongs to a run, not to a question.
+    notes = logging.getLogger("dvc")
+    level = notes.level
+    notes.setLevel(logging.ERROR)
+    try:
+        with Repo(os.fspath(root)) as repo:
+            yield repo
+    except NotDvcRepoError:
+        raise not_a_project(root) from None
+    except DvcException as error:
+        causes = f" ({error.__cause__})" if error.__cause__ else ""
+        raise GraphError(
+            f"DVC cannot read the pipeline of {root}: {error}{causes}. Nothing was run. `dvc dag` "
+            "shows the same fault in DVC's own words."
+        ) from error
+    finally:
+        notes.setLevel(level)
+
+
+@contextmanager
+def locked(root: Path, *, wait: bool) -> Iterator[None]:
+    """Hold DVC's lock of the project, as any DVC command does.
+
+    Raises
+    ------
+    GraphError
+        If another command holds it for more than three seconds, and ``wait`` is False.
+    """
+    with Repo(os.fspath(root), _wait_for_lock=wait) as repo:
+        try:
+            repo.lock.lock()
+        except LockError as error:
+            raise GraphError(str(error)) from error
+        try:
+            yield
+        finally:
+            repo.lock.unlock()
+
+
+def name_of(repo: Any, stage: Any) -> str:
+    """Return a stage's name as ``dvc repro`` takes it in the project's folder."""
+    file = Path(os.path.relpath(stage.path, repo.root_dir)).as_posix()
+    return str(stage.name) if file == "dvc.yaml" else f"{file}:{stage.name}"
+
+
+def lock_of(repo: Any, stage: Any) -> str:
+    """Return the lock file that records a stage."""
+    file = Path(os.path.relpath(stage.path, repo.root_dir))
+    return file.with_suffix(".lock").as_posix()
+
+
+def path_of(repo: Any, item: Any) -> str:
+    """Return the path of a dependency or output, relative to the project, with ``/``."""
+    return Path(os.path.relpath(item.fs_path, repo.root_dir)).as_posix()
 
 
 @dataclass(frozen=True)
@@ -54,12 +132,12 @@ class Stage:
 
     @property
     def written(self) -> tuple[str, ...]:
-        """Everything that it writes."""
+        """Return the paths of everything that it writes."""
         return self.outs + self.metrics + self.plots
 
 
 def stages(root: Path) -> tuple[Stage, ...]:
-    """The stages of a project, each after all that it depends on.
+    """Return the stages of a project, each after all that it depends on.
 
     Where the dependencies leave a choice, the order is that of dvc.yaml.
 
@@ -71,10 +149,15 @@ def stages(root: Path) -> tuple[Stage, ...]:
     Raises
     ------
     GraphError
-        If it is no DVC project, or its files are invalid.
+        If it is not a DVC project, has no dvc.yaml, or its files are invalid.
     """
     with opened(root) as repo:
         parents = _parents(repo)
+        if not parents and not (root / "dvc.yaml").exists():
+            raise GraphError(
+                f"{root} has no dvc.yaml, so there is no pipeline to run. Nothing was run. Run "
+                "from the project's folder; `headstart init` makes a new project."
+            )
         found = {name_of(repo, stage): stage for stage in repo.index.stages if stage.cmd}
         order = _ordered(parents)
         place = {name: number for number, name in enumerate(order)}
@@ -110,7 +193,7 @@ class Kept:
 
 
 def kept(root: Path) -> Kept:
-    """What a run leaves for git to keep. Errors as in :func:`stages`."""
+    """Return the files of a run that git keeps. Errors as in :func:`stages`."""
     with opened(root) as repo:
         stages = [stage for stage in repo.index.stages if stage.cmd]
         outs = {path_of(repo, out): out.use_cache for stage in stages for out in stage.outs}
@@ -131,7 +214,7 @@ def kept(root: Path) -> Kept:
 
 
 def sequence(root: Path) -> Mapping[str, tuple[str, ...]]:
-    """The order in which ``dvc repro`` goes through the stages, by the file that records them.
+    """Return the order in which ``dvc repro`` goes through the stages, by lock file.
 
     Not that of :func:`stages`: DVC starts from the last ones and looks for what they need.
 
@@ -151,7 +234,7 @@ def sequence(root: Path) -> Mapping[str, tuple[str, ...]]:
 
 
 def _parents(repo: Any) -> dict[str, set[str]]:
-    """For each stage with a command, those that it reads from; in the order of dvc.yaml."""
+    """Return the stages that each stage reads from, in the order of dvc.yaml."""
     graph = repo.index.graph  # edges lead from a stage to those that it depends on
     return {
         name_of(repo, stage): {
@@ -163,7 +246,7 @@ def _parents(repo: Any) -> dict[str, set[str]]:
 
 
 def _ordered(parents: Mapping[str, set[str]]) -> list[str]:
-    """Topological order that keeps the given one wherever it can. DVC refuses cycles."""
+    """Return the topological order that keeps the given one where it can. DVC refuses cycles."""
     order: list[str] = []
     waiting = list(parents)
     while waiting:

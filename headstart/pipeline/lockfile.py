@@ -1,7 +1,7 @@
-"""dvc.lock in one order, whatever finished first; and one run at a time in a folder.
+"""dvc.lock in one order, whichever stage finished first; and one run at a time in a folder.
 
-DVC appends a stage's first record where it finds the end of the file: with stages side by side, the
-order of the records would be that of their ends, and two runs of one commit would differ in it.
+DVC appends a stage's first record to the file. With stages side by side, the order of the records
+would be the order in which they ended, and two runs of one commit would differ in it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from pathlib import Path
 
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import atomic_file
+from headstart._utils.locks import exclusive_lock
 from headstart.pipeline import graph
-from headstart.pipeline.dvc_project import locked
+from headstart.pipeline.graph import locked
 
 if sys.platform != "win32":
     import fcntl
@@ -43,7 +44,9 @@ def in_order(root: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with contextlib.suppress(HeadstartError):  # who is ended does not wait for the lock
+        with contextlib.suppress(
+            HeadstartError
+        ):  # a run that is being ended does not wait for the lock
             _sort(root, order, wait=False)
         raise
     _sort(root, order, wait=True)
@@ -58,7 +61,7 @@ def _sort(root: Path, order: Mapping[str, Sequence[str]], *, wait: bool) -> None
 
 
 def _to_write(root: Path, order: Mapping[str, Sequence[str]]) -> Iterator[tuple[Path, str]]:
-    """The files that are not in their order, with what they should hold."""
+    """Yield the files that are not in their order, with what they should hold."""
     for file, wanted in order.items():
         text = _read(root / file)
         arranged = arrange(text, wanted)
@@ -75,12 +78,12 @@ def _rewrite(path: Path, text: str) -> None:
 
 
 def names(text: str) -> list[str]:
-    """The stages in a dvc.lock, in its order."""
+    """Return the stages in a dvc.lock, in its order."""
     return [_name(block) for block in _blocks(text)[1]]
 
 
 def arrange(text: str, order: Sequence[str]) -> str:
-    """The same records in the given order, byte for byte; those not in it stay behind, as they are.
+    """Return the same records in the given order, byte for byte; the others follow as they are.
 
     Parameters
     ----------
@@ -96,7 +99,7 @@ def arrange(text: str, order: Sequence[str]) -> str:
 
 
 def _blocks(text: str) -> tuple[str, list[str], str]:
-    """What stands before the stages, each stage's lines, and what stands after them."""
+    """Return what stands before the stages, each stage's lines, and what stands after them."""
     lines = text.splitlines(keepends=True)
     start = next((i + 1 for i, line in enumerate(lines) if line.rstrip() == "stages:"), len(lines))
     end = next((i for i in range(start, len(lines)) if re.match(r"\S", lines[i])), len(lines))
@@ -107,7 +110,7 @@ def _blocks(text: str) -> tuple[str, list[str], str]:
         elif blocks:
             blocks[-1] += line
         else:
-            return text, [], ""  # not as DVC writes it: nothing is moved
+            return text, [], ""  # not DVC's own layout: nothing is moved
     return "".join(lines[:start]), blocks, "".join(lines[end:])
 
 
@@ -123,77 +126,44 @@ def _read(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def alone(
+def exclusive_run(
     root: Path, who: str, say: Callable[[str], None], stop: threading.Event
 ) -> Iterator[None]:
-    """Hold the project for one run; if another has it, say which, and wait.
-
-    The kernel frees it however its holder ends. On Windows nobody waits: there, DVC's own locks
-    have to do.
+    """Hold the project for one run; if another run holds it, say which, and wait.
 
     Parameters
     ----------
     root : Path
         The project's folder.
     who : str
-        What another run is told of this one.
+        What another run reads about this one.
     say : callable
-        Called once with a sentence, if there is something to wait for.
+        Called once with a sentence if there is something to wait for.
     stop : threading.Event
         Ends the waiting.
 
     Raises
     ------
     HeadstartError
-        If the lock cannot be used, or the waiting was ended.
+        If the folder is not a project, the lock cannot be used, or the waiting was ended.
     """
-    if sys.platform == "win32":
-        yield
-        return
-    path = root / ".dvc" / "tmp" / "headstart-run.lock"
+    folder = root / ".dvc" / "tmp"
     try:
-        path.parent.mkdir(exist_ok=True)  # not .dvc itself: that would make a project of any folder
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(path, flags, 0o666)
+        folder.mkdir(exist_ok=True)  # not .dvc itself: that would make a project of any folder
     except FileNotFoundError:
-        raise HeadstartError(
-            f"{root} is no DVC project. Nothing was run. Run from the project's folder; in a new "
-            "copy without a .dvc folder, run `dvc init` first."
-        ) from None
-    except OSError as error:
-        raise HeadstartError(
-            f"The lock {path} cannot be opened: {error.strerror}. Nothing was run. Make the "
-            "project's .dvc folder writable, then run again."
-        ) from error
-    try:
-        _take(descriptor, say, stop)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()}, {who}".encode()[:_HOLDER_BYTES], 0)
+        raise graph.not_a_project(root) from None
+    with exclusive_lock(
+        folder / "headstart-run.lock",
+        "Another run is at work here ({holder}). Waiting for it to end …",
+        holder=f"process {os.getpid()}, {who}",
+        say=say,
+        cancelled=stop.is_set,
+    ):
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _take(descriptor: int, say: Callable[[str], None], stop: threading.Event) -> None:
-    told = False
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not told:
-                holder = os.pread(descriptor, _HOLDER_BYTES, 0).decode("utf-8", "replace")
-                say(f"Another run is at work here ({holder or 'unknown'}). Waiting for its end …")
-                told = True
-            if stop.wait(0.5):
-                raise HeadstartError(
-                    "Stopped while waiting for another run. Nothing was run."
-                ) from None
-        else:
-            return
 
 
 def holder(root: Path) -> int | None:
-    """The process that holds DVC's lock of the project now; None: nobody does, or knows."""
+    """Return the process that holds DVC's lock of the project; None if nobody does, or knows."""
     path = root / ".dvc" / "tmp" / "lock"
     if sys.platform == "win32":
         return None

@@ -1,4 +1,4 @@
-"""The proof of a reproduction, for programs (JSON) and for people (Markdown)."""
+"""The certificate of a reproduction, for programs (JSON) and for people (Markdown)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ALIKE = 8  # of those, files of one folder that are bit-exact
 
 @dataclass(frozen=True)
 class StageRun:
-    """What became of a stage: ``how`` is "ran", or where its outputs were brought from."""
+    """How a stage went: ``how`` is "ran", or where its outputs were restored from."""
 
     name: str
     how: str
@@ -29,7 +29,7 @@ class StageRun:
 
 @dataclass(frozen=True)
 class Difference:
-    """A fact of the environment that is not what it was; "" if there was none."""
+    """A fact of the environment that changed; "" if it was not recorded."""
 
     name: str
     then: str
@@ -38,12 +38,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class Certificate:
-    """Everything that is certified.
+    """Everything that a reproduction certifies.
 
     Attributes
     ----------
     revision, commit, subject, committed : str
-        What was asked for, and the commit that it is.
+        The revision that was asked for, and the commit that it names.
     made : str
         When this was written, ISO 8601 in UTC.
     command : str
@@ -53,7 +53,7 @@ class Certificate:
     then, now : mapping or None
         The environments; None: not known.
     differences : sequence of Difference
-        In what the two differ.
+        Facts in which the two differ.
     changed : sequence of str
         Parameters that were set, as ``key=value``.
     warm : bool
@@ -87,124 +87,73 @@ class Certificate:
 
     @property
     def reached(self) -> bool:
-        """Whether the verdict is the one that was asked for, or better."""
+        """Whether the verdict is the required one, or better."""
         return self.verdict.reaches(self.required)
 
     def line(self) -> str:
-        """The verdict in a sentence or two."""
+        """Return the verdict in a sentence or two."""
         files = [entry for entry in self.files if entry.kind in {Kind.OUTPUT, Kind.METRIC}]
         counts = Counter(entry.verdict for entry in files)
-        said = ", ".join(f"{counts[kind]:,} {kind}" for kind in Verdict if counts[kind])
-        asked = "" if self.reached else f", where {self.required} was asked for"
-        amiss = (entry.path for entry in self.files if entry.verdict is Verdict.DIFFERENT)
-        named = list(dict.fromkeys(amiss))
+        counted = ", ".join(f"{counts[kind]:,} {kind}" for kind in Verdict if counts[kind])
+        missed = "" if self.reached else f", where {self.required} was required"
+        differing = (entry.path for entry in self.files if entry.verdict is Verdict.DIFFERENT)
+        named = list(dict.fromkeys(differing))
         more = f" and {len(named) - 3:,} more" if len(named) > 3 else ""
         which = f" Different: {', '.join(named[:3])}{more}." if named else ""
-        what = ": the scores are equal, not all else is" if self.verdict is Verdict.METRIC else ""
-        return f"{self.verdict}{asked}{what} ({len(files):,} output files: {said}).{which}"
+        what = (
+            ": the scores are equal, other files are not" if self.verdict is Verdict.METRIC else ""
+        )
+        return f"{self.verdict}{missed}{what} ({len(files):,} output files: {counted}).{which}"
 
 
 def as_json(certificate: Certificate) -> str:
-    """The whole of it."""
+    """Return the whole certificate as canonical JSON."""
     values = {"format": 1, "reached": certificate.reached, **asdict(certificate)}
     return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def as_markdown(certificate: Certificate) -> str:
-    """One page: the verdict, what differs, how it was made, and on what."""
-    c = certificate
-    lines = [
-        f"# {c.verdict}: commit {c.commit[:12]}",
-        "",
-        f"{_text(c.line())}",
-        "",
-        "| | |",
-        "|---|---|",
-        f"| commit | `{c.commit}` {_text(c.subject)} |",
-        f"| committed | {c.committed} |",
-        f"| run again | {c.made}, {c.seconds:,.1f} s |",
-        f"| asked for | {c.required}: {'reached' if c.reached else 'NOT reached'} |",
-        f"| command | `{_text(c.command)}` |",
-        f"| recorded features | {'used (warm)' if c.warm else 'not used (cold)'} |",
-    ]
-    if c.changed:
-        lines.append(f"| **parameters changed** | {_text(', '.join(c.changed))} |")
-    lines += _notes(c) + _files(c) + _stages(c) + _environment(c)
-    return "\n".join(lines) + "\n"
+    """Return one page: the verdict, what differs, how it was made, and on what."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-
-def _notes(c: Certificate) -> list[str]:
-    return ["", "## Notes", "", *(f"- {_text(note)}" for note in c.notes)] if c.notes else []
-
-
-def _files(c: Certificate) -> list[str]:
-    amiss = [entry for entry in c.files if entry.verdict is not Verdict.BIT_EXACT]
     order = [Verdict.DIFFERENT, Verdict.NUMERICAL]
-    amiss.sort(key=lambda entry: order.index(entry.verdict))
-    lines: list[str] = []
-    if amiss:
-        lines += ["", "## What is not bit-exact", ""]
-        lines += ["| verdict | file | of | recorded | now | why |", "|---|---|---|---|---|---|"]
-        for entry in amiss[:_SHOWN]:
-            why = entry.why
-            if entry.largest is not None:
-                why = f"largest difference {entry.largest:.3g}{'; ' if why else ''}{why}"
-            cells = (f"`{_text(entry.path)}`", _of(entry), f"`{entry.recorded}`", f"`{entry.got}`")
-            lines.append(f"| {entry.verdict} | {' | '.join(cells)} | {_text(why)} |")
-        if len(amiss) > _SHOWN:
-            lines.append(f"\nand {len(amiss) - _SHOWN:,} more, in the JSON.")
-        lines += [
-            "",
-            f"({c.tolerance[0].upper()}{c.tolerance[1:]}; whole numbers must be the same.)",
-        ]
-    exact = [entry for entry in c.files if entry.verdict is Verdict.BIT_EXACT]
-    if exact:
-        lines += ["", "## What is bit-exact", "", "| file | of | md5 |", "|---|---|---|"]
-    for (folder, _), group in groupby(
-        exact, lambda entry: (str(Path(entry.path).parent), _of(entry))
-    ):
-        together = list(group)
-        lines += [f"| `{_text(e.path)}` | {_of(e)} | `{e.got}` |" for e in together[:_ALIKE]]
-        if len(together) > _ALIKE:
-            more = f"`{_text(folder)}`: {len(together) - _ALIKE:,} more"
-            lines.append(f"| {more} | {_of(together[0])} | in the JSON |")
-    return lines
+    files = certificate.files
+    exact = [entry for entry in files if entry.verdict is Verdict.BIT_EXACT]
+    groups = groupby(exact, lambda entry: (str(Path(entry.path).parent), _origin(entry)))
+    pages = Environment(
+        loader=PackageLoader("headstart.runs"), undefined=StrictUndefined,
+        autoescape=select_autoescape(), keep_trailing_newline=True,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    pages.filters |= {"cell": _cell, "origin": _origin, "reason": _reason}
+    return pages.get_template("certificate.md").render(
+        c=certificate,
+        differing=sorted(
+            (entry for entry in files if entry.verdict is not Verdict.BIT_EXACT),
+            key=lambda entry: order.index(entry.verdict),
+        ),
+        exact=[(folder, list(entries)) for (folder, _), entries in groups],
+        facts=flat(certificate.now or {}),
+        shown=_SHOWN,
+        alike=_ALIKE,
+    )
 
 
-def _of(entry: FileVerdict) -> str:
+def _origin(entry: FileVerdict) -> str:
     kind = "" if entry.kind is Kind.OUTPUT else f" ({entry.kind})"
-    return f"{_text(entry.stage)}{kind}{', restored' if entry.restored else ''}"
+    return f"{_cell(entry.stage)}{kind}{', restored' if entry.restored else ''}"
 
 
-def _stages(c: Certificate) -> list[str]:
-    rows = [f"| {_text(run.name)} | {_text(run.how)} | {run.seconds:.1f} |" for run in c.stages]
-    return ["", "## Stages", "", "| stage | | seconds |", "|---|---|---|", *rows]
-
-
-def _environment(c: Certificate) -> list[str]:
-    lines = ["", "## Environment", ""]
-    if c.then is None or c.now is None:
-        which = "the commit's run" if c.then is None else "this run"
-        return [*lines, f"What {which} was made on is not recorded."]
-    if not c.differences:
-        return [*lines, "The same as the recorded one:", "", *_facts(c.now)]
-    lines += ["What differs:", "", "| | then | now |", "|---|---|---|"]
-    lines += [
-        f"| **{_text(d.name)}** | {_text(d.then or 'none')} | {_text(d.now or 'none')} |"
-        for d in c.differences
-    ]
-    return [*lines, "", "Now:", "", *_facts(c.now)]
-
-
-def _facts(environment: Mapping[str, Any]) -> list[str]:
-    rows = [f"| {_text(name)} | {_text(value)} |" for name, value in flat(environment).items()]
-    return ["| | |", "|---|---|", *rows]
+def _reason(entry: FileVerdict) -> str:
+    if entry.largest is None:
+        return entry.why
+    return f"largest difference {entry.largest:.3g}{'; ' if entry.why else ''}{entry.why}"
 
 
 def differences(
     then: Mapping[str, Any] | None, now: Mapping[str, Any] | None
 ) -> tuple[Difference, ...]:
-    """In what two environments differ; nothing if one is not known."""
+    """Return the facts in which two environments differ; none if one is not known."""
     if then is None or now is None:
         return ()
     one, two = flat(then), flat(now)
@@ -216,7 +165,7 @@ def differences(
 
 
 def flat(values: Mapping[str, Any]) -> dict[str, str]:
-    """By dotted names; lists as words."""
+    """Return nested values by dotted names, lists as words."""
     return {
         name: " ".join(map(str, value if isinstance(value, list) else [value]))
         for name, value in leaves(values).items()
@@ -232,8 +181,8 @@ def write(certificate: Certificate, folder: Path) -> tuple[Path, Path]:
     return paths
 
 
-def _text(text: str) -> str:
-    """On one line of a table, and nothing that a viewer would obey."""
+def _cell(text: str) -> str:
+    """Return a text on one line of a table, with nothing that a viewer would obey."""
     line = " ".join(text.split())
     for sign, shown in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|")):
         line = line.replace(sign, shown)

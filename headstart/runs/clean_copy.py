@@ -12,7 +12,7 @@ import signal
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,21 +20,11 @@ from uuid import uuid4
 
 from headstart._utils.errors import HeadstartError
 from headstart.pipeline.git import Commit, Repository
-from headstart.pipeline.settings import quoted
+from headstart.pipeline.recorded import Record, md5_file
+from headstart.pipeline.storage import Storage, set_locally
 
-# The copy's own settings go before those of the commit and of the user.
-_CONFIG = """\
-[core]
-    analytics = false
-    autostage = false
-    check_update = false
-    site_cache_dir = {site}
-[cache]
-    dir = {cache}
-    type = copy
-"""
-# Where our own project is installed as a link, Python finds in a package of the copy also modules
-# that only the user's folder has.
+# Where the library is installed as a link to the user's checkout, Python would find modules there
+# that the library of the commit lacks.
 _GUARD = """\
 import sys
 sys.meta_path[:] = [
@@ -42,6 +32,7 @@ sys.meta_path[:] = [
     if not getattr(finder, "__module__", "").startswith("__editable__")
 ]
 """
+Note = Callable[[str], None]
 _DEEP = 8  # folders above the copy, so that `../..` of its settings stays inside of ours
 
 
@@ -88,8 +79,9 @@ def clean_copy(commit: Commit, *, keep: bool = False) -> Iterator[Copy]:
             (folder / name).mkdir()
         for place in (top, made.store, made.scratch):
             place.mkdir(parents=True)
-        (folder / "guard" / "sitecustomize.py").write_text(_GUARD, encoding="utf-8")
         _check_out(commit, top)
+        if (made.project / "headstart").is_dir():  # else the stages use the installed library
+            (folder / "guard" / "sitecustomize.py").write_text(_GUARD, encoding="utf-8")
         _settle(made)
         yield made
     finally:
@@ -138,11 +130,14 @@ def _check_out(commit: Commit, top: Path) -> None:
 
 def _settle(made: Copy) -> None:
     """Give DVC in the copy a cache and notes of its own."""
-    settings = made.project / ".dvc"
-    if settings.is_dir():
-        places = {name: quoted(str(made.folder / name)) for name in ("site", "cache")}
-        text = _CONFIG.format(**places)
-        (settings / "config.local").write_text(text, encoding="utf-8")
+    if (made.project / ".dvc").is_dir():
+        (made.project / ".dvc" / "config.local").unlink(missing_ok=True)
+        quiet = dict.fromkeys(("analytics", "autostage", "check_update"), "false")
+        settings = {
+            "core": {**quiet, "site_cache_dir": str(made.folder / "site")},
+            "cache": {"dir": str(made.folder / "cache"), "type": "copy"},
+        }
+        set_locally(made.project, settings)
 
 
 def add_missing(made: Copy, root: Path, paths: Iterable[str]) -> tuple[str, ...]:
@@ -215,3 +210,92 @@ def warm_up(made: Copy, store: Path) -> int:
             one.backup(two)
         count += 1
     return count
+
+
+def bring_data(
+    copy: Copy,
+    records: Mapping[str, Record],
+    storage: Storage,
+    *,
+    from_source: bool,
+    note: Note,
+) -> dict[str, str]:
+    """Bring the data: the outputs of stages with ``source: true`` in their ``meta``.
+
+    Parameters
+    ----------
+    copy : Copy
+    records : mapping of str to Record
+    storage : Storage
+        Of the user's project: where recorded outputs are looked for.
+    from_source : bool
+        Look for none: run these stages.
+    note : callable
+        Called with what a reader of the result should know.
+
+    Returns
+    -------
+    dict of str to str
+        Each stage that need not run, to where its outputs came from.
+
+    Raises
+    ------
+    HeadstartError
+        If neither the outputs nor what they are made of is there.
+    """
+    restored: dict[str, str] = {}
+    for name, record in records.items():
+        if not record.meta.get("source"):
+            continue
+        place = None if from_source else _restore(copy, record, storage, note)
+        if place is None:
+            _provide(copy, record, storage.root, from_source=from_source, note=note)
+        else:
+            restored[name] = place
+    return restored
+
+
+def _restore(copy: Copy, record: Record, storage: Storage, note: Note) -> str | None:
+    places: dict[str, None] = {}
+    for out in record.outs:
+        target = copy.project / out.path
+        if target.is_file() and md5_file(target) == out.md5:
+            continue  # git has it
+        place = storage.restore(out, copy.project, copy.scratch / "listing")
+        if place is None:
+            note(
+                f"{record.name} runs from its source: {out.path} as recorded is neither in DVC's "
+                "cache nor in the remote."
+            )
+            return None
+        places[place] = None
+    return f"restored from {' and '.join(places)}"
+
+
+def _provide(copy: Copy, record: Record, root: Path, *, from_source: bool, note: Note) -> None:
+    """Bring what the stage reads and git does not have; refuse if it is not there."""
+    copied = add_missing(copy, root, record.deps)
+    if copied:
+        note(f"{record.name} reads {', '.join(copied)} of {root}, copied.")
+    for path, then in record.deps.items():
+        least, now = then.files or 1, count_files(copy.project / path)
+        if now < least:
+            nor = ", and what was made of it is neither in DVC's cache nor in the remote"
+            raise HeadstartError(
+                f"The data of the commit is missing: {record.name} read {path} with "
+                f"{_files(least)}; now it has {_files(now)}{'' if from_source else nor}. Nothing "
+                f"was run. Put them back to {root / path}, or bring what {record.name} wrote into "
+                "DVC's cache (`dvc fetch` at that commit) or the remote (`dvc push` where it was "
+                "made)."
+            )
+
+
+def count_files(path: Path) -> int:
+    """How many files there are at a path."""
+    if path.is_dir():
+        return sum(len(names) for _, _, names in os.walk(path))
+    return int(path.is_file())
+
+
+def _files(count: int) -> str:
+    return f"{count:,} file{'' if count == 1 else 's'}"

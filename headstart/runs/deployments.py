@@ -14,7 +14,6 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.schedules import Cron
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
-from prefect.types.entrypoint import EntrypointType
 from pydantic import ValidationError
 
 from headstart._utils.errors import HeadstartError
@@ -111,13 +110,11 @@ def deployments(
         ("reproduce", "weekly-reproduce", timetable.weekly, {"rev": "HEAD"}),
     ]
     return tuple(
-        project_flow(flow).to_deployment(
+        project_flow(root, flow).to_deployment(
             name=f"{root.name}-{name}",
             schedule=Cron(line, timezone=timetable.timezone),
             parameters={"root": os.fspath(root), **parameters},
             description=f"In {root}: {line} ({timetable.timezone})",
-            # By module: the project's own, wherever the environment was installed from.
-            entrypoint_type=EntrypointType.MODULE_PATH,
         )
         for flow, name, line, parameters in wanted
         if line is not None

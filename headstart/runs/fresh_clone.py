@@ -1,32 +1,31 @@
-"""Steps of prefect.yaml around the clone that a scheduled run gets: what it needs to be useful.
+"""Pull steps of prefect.yaml around the clone of a scheduled run.
 
-A worker makes a clone for each run and deletes it afterwards. A cache that outlives the clone is
-what keeps every run from computing everything again.
+A worker makes a clone for each run and deletes it afterwards. A DVC cache that outlives the clone
+keeps every run from computing everything again.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from configparser import ConfigParser
 from functools import wraps
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 from urllib.parse import urlparse
 
-import platformdirs
 from prefect.logging import get_logger
 
+from headstart._utils.cache import cache_folder
 from headstart._utils.errors import HeadstartError
 from headstart.pipeline.git import GitError, Repository
-from headstart.pipeline.settings import plain, quoted
+from headstart.pipeline.storage import default_remote, set_locally
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def told(step: Callable[P, T]) -> Callable[P, T]:
-    """Let a step's error reach the run's page; Prefect leaves it to the worker's terminal."""
+def reported(step: Callable[P, T]) -> Callable[P, T]:
+    """Log a step's error on the run's page, too; Prefect prints it in the worker's terminal."""
 
     @wraps(step)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -42,9 +41,9 @@ def told(step: Callable[P, T]) -> Callable[P, T]:
     return wrapper
 
 
-@told
+@reported
 def expect(repository: str = "", branch: str = "") -> None:
-    """Say what is missing, before a clone fails.
+    """Check that the repository can be cloned, and say what is missing.
 
     Parameters
     ----------
@@ -56,7 +55,7 @@ def expect(repository: str = "", branch: str = "") -> None:
     Raises
     ------
     HeadstartError
-        If it is not named, cannot be read, or has no such branch.
+        If no repository is named, it cannot be read, or it has no such branch.
     """
     if not repository.strip():
         raise HeadstartError(
@@ -77,9 +76,9 @@ def expect(repository: str = "", branch: str = "") -> None:
         raise HeadstartError(f"The repository {repository} has {what}. Nothing was run.")
 
 
-@told
+@reported
 def prepare(directory: str, cache: str = "", remote: str = "") -> dict[str, str]:
-    """Give a clone a DVC cache that stays, and a remote that is there from where it lies.
+    """Give a clone a DVC cache that outlives it, and a remote that can be reached from it.
 
     Written to the clone's ``.dvc/config.local``, which git ignores: its tree stays clean.
 
@@ -100,58 +99,27 @@ def prepare(directory: str, cache: str = "", remote: str = "") -> dict[str, str]
         ``directory``, ``cache`` and ``remote``, absolute.
     """
     folder = Path(directory).resolve()
-    stays = Path(cache).expanduser() if cache.strip() else _cache_folder()
+    stays = Path(cache).expanduser() if cache.strip() else cache_folder() / "dvc"
     if not stays.is_absolute():
         raise HeadstartError(
-            f"HEADSTART_DVC_CACHE is {cache!r}; a folder from the root on was expected, because "
-            "every run has a clone somewhere else. Nothing was run."
+            f"HEADSTART_DVC_CACHE is {cache!r}; an absolute folder was expected, because every "
+            "run has a clone in another folder. Nothing was run."
         )
     stays.mkdir(parents=True, exist_ok=True)
-    project = _read(folder / ".dvc" / "config")
-    name = _get(project, "core", "remote")
-    address = remote.strip() or _reachable(folder, _get(project, _section(name), "url"))
-    own = _read(folder / ".dvc" / "config.local")
-    _set(own, "cache", "dir", os.fspath(stays))
-    _set(own, "core", "remote", (name or "storage") if address else "")
-    if address:
-        _set(own, _section(name or "storage"), "url", address)
-    with (folder / ".dvc" / "config.local").open("w", encoding="utf-8") as file:
-        own.write(file)
+    name, declared = default_remote(folder)
+    address = remote.strip() or _reachable(folder, declared)
+    name = name or "storage"
+    settings = {"core": {"remote": name if address else ""}, "cache": {"dir": os.fspath(stays)}}
+    set_locally(folder, settings | ({f'remote "{name}"': {"url": address}} if address else {}))
     print(f"Clone: {folder}; DVC's cache: {stays}; its remote: {address or 'none'}")
     return {"directory": os.fspath(folder), "cache": os.fspath(stays), "remote": address}
 
 
-def _cache_folder() -> Path:
-    given = os.environ.get("HEADSTART_CACHE") or platformdirs.user_cache_dir("headstart")
-    return Path(given).expanduser().absolute() / "dvc"
-
-
 def _reachable(folder: Path, address: str) -> str:
-    """The address as it has to be said in a clone; "" if it leads nowhere."""
+    """Return the address as seen from a clone; "" if it leads nowhere."""
     if not address or urlparse(address).scheme or Path(address).is_absolute():
         return address
     origin = Path(Repository(folder).ask("config", "remote.origin.url").removeprefix("file://"))
     if not origin.is_dir():
         return ""
     return os.path.normpath(origin.resolve() / ".dvc" / address)
-
-
-def _read(file: Path) -> ConfigParser:
-    """DVC's configuration as it is written; DVC's own answers have other paths than the file."""
-    parser = ConfigParser(interpolation=None)
-    parser.read(file, encoding="utf-8")
-    return parser
-
-
-def _section(remote: str) -> str:
-    return f"'remote \"{remote}\"'"
-
-
-def _get(parser: ConfigParser, section: str, key: str) -> str:
-    return plain(parser.get(section, key, fallback=""))
-
-
-def _set(parser: ConfigParser, section: str, key: str, value: str) -> None:
-    if not parser.has_section(section):
-        parser.add_section(section)
-    parser.set(section, key, quoted(value))

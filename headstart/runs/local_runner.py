@@ -77,13 +77,14 @@ def run_here(
         If no stage could be started, because there is no server.
     """
     logging.getLogger("prefect._internal.concurrency").addFilter(_short)
+    pipeline = project_flow(root, "pipeline")
     returned = threading.Event()
     with watching() as runs, _termination():
         guard = threading.Thread(target=_guard, args=(runs, returned, on_lost), daemon=True)
         guard.start()
         lost = False
         try:
-            project_flow("pipeline")(str(root), gate=gate, commit=commit, return_state=True)
+            pipeline(str(root), gate=gate, commit=commit, return_state=True)
         except KeyboardInterrupt:
             if not _ended(runs):
                 return Finished(

@@ -1,9 +1,4 @@
-"""How alike two files of one format are: by their numbers, where their bytes differ.
-
-As a program, for what must not import this project's code:
-``python -m headstart.runs.numerical_comparison`` reads a JSON list of pairs of paths from its
-input, and writes a list of answers.
-"""
+"""The numerical comparison of two files of one format whose bytes differ."""
 
 from __future__ import annotations
 
@@ -12,10 +7,9 @@ import io
 import json
 import math
 import re
-import sys
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,23 +19,23 @@ import numpy.typing as npt
 
 #: Two numbers count as equal if they differ by no more than ABSOLUTE + RELATIVE · |recorded|.
 RELATIVE, ABSOLUTE = 1e-4, 1e-5
-_ROWS = 1 << 20  # numbers that are looked at together
+_ROWS = 1 << 20  # numbers that are compared at a time
 _MOST = 4 << 30  # bytes that an archive may unpack to
 _DIGEST = re.compile(r"[0-9a-f]{32}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
-class Likeness:
-    """An answer.
+class NumericalComparison:
+    """The result of a comparison.
 
     Attributes
     ----------
     equal : bool
-        All that is no number is the same, and all numbers are, within the tolerance.
+        Whether all numbers are equal within the tolerance, and everything else is the same.
     largest : float or None
-        Largest difference of two numbers; None if there are none to compare.
+        Largest difference of two numbers; None if there are none to compare, or it is infinite.
     why : str
-        The first place where they differ by more; or what was left out; "" for nothing.
+        The first place that differs by more, or what was left out; "" for nothing.
     """
 
     equal: bool
@@ -54,7 +48,7 @@ class _DifferentError(Exception):
 
 
 class _Numbers:
-    """Compares numbers, and remembers the largest difference and the first that is too large."""
+    """Compare numbers; keep the largest difference and the first place that differs too much."""
 
     def __init__(self) -> None:
         self.largest: float | None = None
@@ -69,7 +63,7 @@ class _Numbers:
             )
         if first.dtype.kind not in "biufc":
             if not np.array_equal(first, second):
-                raise _DifferentError(f"{place}: other values, which are no numbers")
+                raise _DifferentError(f"{place}: the values differ, and they are not numbers")
             return
         one, two = first.reshape(-1), second.reshape(-1)
         for start in range(0, one.size, _ROWS):
@@ -98,32 +92,38 @@ class _Numbers:
                 raise _DifferentError(f"{place}: {first} was recorded, now {second}") from None
 
 
-def likeness(first: Path, second: Path) -> Likeness:
+def compare_files(first: Path, second: Path) -> NumericalComparison:
     """Compare a recorded file with one that was made again.
 
-    Knows .npy, .npz, .csv, .json, .h5 and .keras; of any other format only the bytes. Nothing in
-    the files is executed.
+    Reads .npy, .npz, .csv, .json, .h5 and .keras; files of any other format are different if their
+    bytes are. Nothing in the files is executed.
 
     Parameters
     ----------
     first, second : Path
-        The recorded file, and the other one. The format is told by the name of the second.
+        The recorded file, and the other one, whose suffix decides the format.
     """
     compare = _FORMATS.get(second.suffix)
     if compare is None:
-        return Likeness(
-            equal=False, why="the bytes differ, and its format holds no numbers to read"
+        return NumericalComparison(
+            equal=False, why="the bytes differ, and the format has no numbers to compare"
         )
     numbers = _Numbers()
     try:
         with first.open("rb") as one, second.open("rb") as two:
             compare(one, two, "", numbers)
     except _DifferentError as error:
-        return Likeness(equal=False, largest=numbers.largest, why=str(error).removeprefix(": "))
+        return NumericalComparison(
+            equal=False, largest=_finite(numbers.largest), why=str(error).removeprefix(": ")
+        )
     except Exception as error:  # noqa: BLE001 - whatever a reader says of a file that is damaged
-        return Likeness(equal=False, why=f"one of the two cannot be read: {error}")
+        return NumericalComparison(equal=False, why=f"one of the two cannot be read: {error}")
     over = numbers.over.removeprefix(": ")
-    return Likeness(not over, numbers.largest, over or numbers.left_out)
+    return NumericalComparison(not over, _finite(numbers.largest), over or numbers.left_out)
+
+
+def _finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None
 
 
 def _npy(first: BinaryIO, second: BinaryIO, place: str, numbers: _Numbers) -> None:
@@ -132,7 +132,7 @@ def _npy(first: BinaryIO, second: BinaryIO, place: str, numbers: _Numbers) -> No
 
 
 def _zip(first: BinaryIO, second: BinaryIO, place: str, numbers: _Numbers) -> None:
-    """An archive, member by member: .npz and .keras."""
+    """Compare archives member by member: .npz and .keras."""
     with zipfile.ZipFile(first) as one, zipfile.ZipFile(second) as two:
         _same(sorted(one.namelist()), sorted(two.namelist()), f"{place}: members")
         for archive in (one, two):
@@ -184,8 +184,8 @@ def _values(first: Any, second: Any, place: str, numbers: _Numbers) -> None:
     elif _number(first) and _number(second):
         numbers.scalars(first, second, place)
     elif first != second and _digests(first, second, place):
-        # They follow from the files that they are of, which are compared themselves.
-        numbers.left_out = f"hashes of other files, as {place}, were left out"
+        # The files that were hashed are compared themselves.
+        numbers.left_out = f"hashes of other files, such as {place}, were left out"
     else:
         _same(first, second, place)
 
@@ -204,7 +204,7 @@ def _csv(first: BinaryIO, second: BinaryIO, place: str, numbers: _Numbers) -> No
     readers = [csv.reader(io.StringIO(file.read().decode(), "")) for file in (first, second)]
     for line, (one, two) in enumerate(zip_longest(*readers), start=1):
         if one is None or two is None:
-            raise _DifferentError(f"{place}: other numbers of rows")
+            raise _DifferentError(f"{place}: the number of rows differs")
         _same(len(one), len(two), f"{place}: cells in row {line}")
         for column, (cell, there) in enumerate(zip(one, two, strict=True), start=1):
             if cell != there:
@@ -218,7 +218,7 @@ def _csv(first: BinaryIO, second: BinaryIO, place: str, numbers: _Numbers) -> No
 
 
 def _decimal(cell: str) -> float | None:
-    """The number that a cell holds; None if it is none. A hash of digits is no number."""
+    """Return the number in a cell; None if there is none. A hash of digits is not a number."""
     if re.fullmatch(r"[+-]?\d{1,18}", cell):
         return int(cell)
     try:
@@ -241,16 +241,3 @@ _FORMATS: Mapping[str, Callable[[BinaryIO, BinaryIO, str, _Numbers], None]] = {
     ".json": _json,
     ".csv": _csv,
 }
-
-
-def answers(pairs: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
-    """The likeness of each pair of paths, as JSON values; a difference without end is null."""
-    found = [asdict(likeness(Path(first), Path(second))) for first, second in pairs]
-    for entry in found:
-        if entry["largest"] is not None and not math.isfinite(entry["largest"]):
-            entry["largest"] = None
-    return found
-
-
-if __name__ == "__main__":
-    json.dump(answers(json.load(sys.stdin)), sys.stdout, allow_nan=False)

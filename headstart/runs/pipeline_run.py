@@ -16,16 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import get_run_logger
-from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed
 
 from headstart._utils.errors import HeadstartError
 from headstart.pipeline import graph, lockfile
-from headstart.pipeline.changes import changes
-from headstart.pipeline.plan import Fate, plan
+from headstart.pipeline.plan import Fate, changes, plan
 from headstart.runs import recording
 from headstart.runs.artifacts import Board
-from headstart.runs.cancelling import cancellation
+from headstart.runs.flow_run import cancellation, current_flow_run
 from headstart.runs.run_stage import Outcome
 from headstart.runs.stage_tasks import HELD, StageTasks
 
@@ -54,11 +52,9 @@ def run_pipeline(
     State
         The flow's: Completed; Failed with the stages' messages; Held; Cancelled.
     """
-    context = FlowRunContext.get()
-    if context is None or context.flow_run is None:
-        raise HeadstartError("The pipeline runs as a Prefect flow: call the flow `pipeline`.")
+    flow_run = current_flow_run("pipeline")
     folder = Path(root or Path.cwd()).resolve()
-    run = Run(folder, context.flow_run, get_run_logger(), gate=gate, commit=commit, push=push)
+    run = Run(folder, flow_run, get_run_logger(), gate=gate, commit=commit, push=push)
     watching = _WATCHING.get()
     if watching is not None:
         watching.append(run)
@@ -126,7 +122,9 @@ class Run:
                     cancellation(self.flow_run.id, self.stop, self.log.warning)
                 )
                 stack.callback(self.board.close, _SHOW_S)
-                stack.enter_context(lockfile.alone(self.root, who, self.log.warning, self.stop))
+                stack.enter_context(
+                    lockfile.exclusive_run(self.root, who, self.log.warning, self.stop)
+                )
                 self.result = self._recorded()
             except KeyboardInterrupt:
                 self.result = Cancelled(message="Interrupted. What was finished is recorded.")

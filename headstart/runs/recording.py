@@ -11,6 +11,7 @@ are therefore no outputs: they go into a commit that something else calls for, a
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -25,13 +26,14 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from headstart._utils.errors import HeadstartError
+from headstart._utils.tables import leaves
 from headstart.pipeline import graph
 from headstart.pipeline.git import GitError, Repository
 from headstart.pipeline.graph import Kept
-from headstart.runs.headline_metrics import measured
 
 BRANCHES = "headstart/runs"
 _MARK = "unfinished-run"
+_HEADLINES = 30
 
 
 class RecordingError(HeadstartError):
@@ -155,8 +157,8 @@ class _Report:
         lines += [f"{outcome}: {', '.join(stages)}" for outcome, stages in by_outcome.items()]
         for path in kept.outs:
             now = repository.root / path
-            new = measured(now.read_text(errors="replace") if now.is_file() else None)
-            old = measured(repository.text(self.commit, path))
+            new = headline_numbers(now.read_text(errors="replace") if now.is_file() else None)
+            old = headline_numbers(repository.text(self.commit, path))
             values = [_value(key, old.get(key), value) for key, value in new.items()]
             lines += ["", path, *values] if values else []
         return "\n".join(lines) + "\n"
@@ -165,6 +167,24 @@ class _Report:
 def _value(key: str, old: str | None, new: str) -> str:
     was = f"  (was {old})" if old is not None and old != new else ""
     return f"  {key}: {new}{was}"
+
+
+def headline_numbers(text: str | None) -> dict[str, str]:
+    """Return the first 30 numbers near the top of a JSON file, by dotted key; none without one.
+
+    ``model.accuracy`` is near the top; a number for each class is not.
+    """
+    try:
+        content = json.loads(text or "")
+    except ValueError:
+        return {}
+    found = leaves(content) if isinstance(content, dict) else {}
+    numbers = {
+        key: f"{value:.6g}"
+        for key, value in found.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and key.count(".") < 2
+    }
+    return dict(list(numbers.items())[:_HEADLINES])
 
 
 def _branch(

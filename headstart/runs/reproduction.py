@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,14 +10,14 @@ from typing import Any
 from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
-from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed
 
+from headstart._utils.cache import cache_folder
 from headstart._utils.errors import HeadstartError
-from headstart.runs.cancelling import cancellation
 from headstart.runs.certificate import as_markdown, write
+from headstart.runs.flow_run import cancellation, current_flow_run
 from headstart.runs.rerun import Request, rerun
-from headstart.runs.verdict import CODE, Verdict
+from headstart.runs.verdict import Verdict
 
 CERTIFICATES = Path("data/certificates")
 ARTIFACT = "reproduction"
@@ -55,22 +52,20 @@ def run_reproduction(
     State
         Completed; Failed with the verdict, or with why there is none; Cancelled.
     """
-    context = FlowRunContext.get()
-    if context is None or context.flow_run is None:
-        raise HeadstartError("The reproduction runs as a Prefect flow: call the flow `reproduce`.")
+    flow_run = current_flow_run("reproduce")
     folder = Path(root or Path.cwd()).resolve()
     log = get_run_logger()
     try:
         request = Request(
             rev,
             require=_verdict(require),
-            warm=_store() if warm else None,
+            warm=cache_folder() if warm else None,
             from_source=from_source,
             changed=tuple(changed or ()),
             command=shlex.join(["prefect", "flow", "reproduce", rev]),
         )
         stop = threading.Event()
-        with cancellation(context.flow_run.id, stop, log.warning) as cancelled:
+        with cancellation(flow_run.id, stop, log.warning) as cancelled:
             try:
                 made = rerun(folder, request, say=log.info, stop=stop)
             except HeadstartError:
@@ -96,15 +91,3 @@ def _verdict(require: str) -> Verdict:
             f"`require` must be one of {', '.join(known)}. Got {require!r} instead."
         )
     return Verdict(require)
-
-
-def _store() -> Path:
-    """The user's feature store, as the stages know it."""
-    code = "from headstart._utils.cache import cache_folder; print(cache_folder())"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=CODE, env=dict(os.environ), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise HeadstartError(f"The feature store cannot be found: {done.stderr.strip()[-500:]}")
-    return Path(done.stdout.strip())

@@ -17,20 +17,20 @@ from headstart._utils.tables import plain
 from headstart.pipeline import graph, recorded
 from headstart.pipeline.git import Commit, Repository
 from headstart.pipeline.plan import options
-from headstart.pipeline.recorded import Record, Storage
+from headstart.pipeline.recorded import Record
+from headstart.pipeline.storage import Storage
 from headstart.runs import certificate as certificates
 from headstart.runs import interpreter
 from headstart.runs.certificate import Certificate, StageRun
-from headstart.runs.clean_copy import Copy, clean_copy, warm_up
-from headstart.runs.provision import check, data, stale
+from headstart.runs.clean_copy import Copy, bring_data, clean_copy, warm_up
 from headstart.runs.run_stage import StageFailedError, run_stage
 from headstart.runs.verdict import (
     Comparison,
     FileVerdict,
     Verdict,
     contradictions,
-    likeness,
     overall,
+    stale,
 )
 
 ENVIRONMENT = "environment.json"
@@ -131,12 +131,14 @@ class _Run:
     def whole(self, copy: Copy) -> Certificate:
         """Check, run, compare, certify."""
         records = recorded.records(copy.project, f"commit {self.commit}")
-        check(records, self.commit)
+        _check_records(records, self.commit)
         storage = Storage(self.root)
-        restored = data(
+        restored = bring_data(
             copy, records, storage, from_source=self.request.from_source, note=self._note
         )
-        self.files += contradictions(records) + stale(copy, records, restored, note=self._note)
+        self.files += contradictions(records) + stale(
+            copy.project, records, restored, note=self._note
+        )
         self._prepare(copy)
         where = _environment_path(records)
         then = _environment(self.commit.content(where)) if where else None
@@ -147,7 +149,7 @@ class _Run:
         seconds = time.perf_counter() - start
         now = _environment(_read(copy.project / where)) if where else None
         self.say("Comparing with dvc.lock …")
-        compare = Comparison(self.commit, copy.project, storage, copy.scratch, likeness)
+        compare = Comparison(self.commit, copy.project, storage, copy.scratch)
         for name, record in records.items():
             self.files += compare.verdicts(record, restored=name in restored)
         self.notes += dict.fromkeys(storage.faults)
@@ -184,8 +186,9 @@ class _Run:
         """A commit is run again, not what lies in the folder: say so where the two differ."""
         changed = [path for path in Repository(self.root).changed() if not path.startswith("..")]
         if changed:
-            named = ", ".join(map(plain, changed[:3])) + (", …" if len(changed) > 3 else "")
-            self._note(f"{len(changed)} changed files are not committed and left out: {named}.")
+            more = f", … ({len(changed):,} files)" if len(changed) > 3 else ""
+            named = ", ".join(map(plain, changed[:3])) + more
+            self._note(f"Changes that are not committed are not part of this run: {named}.")
 
     def _note(self, text: str) -> None:
         self.notes.append(text)
@@ -243,6 +246,32 @@ def _check_format(commit: Commit) -> None:
             f"Commit {commit} cannot be run again: it has no {', '.join(missing)}. It is from "
             "before the project was a DVC pipeline, or from before its first run was committed. "
             "Nothing was run. `git log -- dvc.lock` lists the commits that recorded a run."
+        )
+
+
+def _check_records(records: Mapping[str, Record], commit: Commit) -> None:
+    """Refuse a commit of which nothing, or not everything, is recorded.
+
+    Raises
+    ------
+    HeadstartError
+        Naming the stages without a record.
+    """
+    if not records:
+        raise HeadstartError(f"dvc.yaml of commit {commit} has no stages. Nothing was run.")
+    missing = [
+        f"{name} ({out.path})"
+        for name, record in records.items()
+        for out in record.outs
+        if not out.md5
+    ]
+    if missing:
+        raise HeadstartError(
+            f"dvc.lock of commit {commit} does not belong to its dvc.yaml: it has no hash for "
+            f"{', '.join(missing[:4])}{' and more' if len(missing) > 4 else ''}, so there is "
+            "nothing to compare with. Nothing was run. The stage was added or renamed after the "
+            "last run, or the lock is of another format; a commit made after `dvc repro` can be "
+            "reproduced."
         )
 
 

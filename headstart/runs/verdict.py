@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
-from headstart._utils.errors import HeadstartError
 from headstart.pipeline.git import Commit
-from headstart.pipeline.recorded import FOLDER, Output, Record, Storage, md5_file, md5_tree
+from headstart.pipeline.plan import changes
+from headstart.pipeline.recorded import FOLDER, Input, Output, Record, md5_file, md5_tree
+from headstart.pipeline.storage import Storage
+from headstart.runs.clean_copy import Note, count_files
+from headstart.runs.numerical_comparison import compare_files
 
-CODE = Path(__file__).resolve().parent.parent
 NOWHERE = (
     "the recorded bytes are neither in DVC's cache nor in the remote, so that only the hash could "
     "be compared (`dvc push` where they were made, or `dvc pull`, brings them)"
 )
-Likeness = Callable[[Sequence[tuple[Path, Path]]], Sequence[Mapping[str, Any]]]
 
 
 class Verdict(StrEnum):
@@ -117,6 +115,58 @@ def contradictions(records: Mapping[str, Record]) -> list[FileVerdict]:
     return list(found.values())
 
 
+def stale(
+    project: Path,
+    records: Mapping[str, Record],
+    restored: Mapping[str, str],
+    *,
+    note: Note,
+) -> list[FileVerdict]:
+    """What the commit holds and dvc.lock records otherwise: the lock was not made by it.
+
+    Parameters
+    ----------
+    project : Path
+        The clean copy with its data, before any stage has run.
+    records : mapping of str to Record
+    restored : mapping
+        Stages that will not run.
+    note : callable
+        Called with what a reader of the certificate should know.
+    """
+    made = {out.path for record in records.values() for out in record.outs}
+    found = []
+    for name, change in changes(project).items():
+        deps = records[name].deps
+        for named in change.deps:
+            # DVC's own is relative to the copy, also where dvc.yaml has an absolute path.
+            path = named if named in deps else os.path.normpath(project / named)
+            then, there = deps.get(path, Input("", None)), project / path
+            # Of where restored data came from, only what git has, and has all of, is the commit's.
+            apart = Path(path).is_absolute() or count_files(there) != (then.files or 1)
+            if path not in made and not (name in restored and apart):
+                got = md5_tree(there)[0] if there.exists() else ""
+                found.append(_input(name, path, then.md5, got))
+        for param in change.params:
+            entry = _input(name, f"params.yaml: {param.name}", param.old or "", param.new or "")
+            found.append(entry)
+        if change.command:
+            found.append(_input(name, "dvc.yaml: cmd", "", ""))
+    if found:
+        note(
+            "dvc.lock is not current at this commit: it records other inputs "
+            f"({', '.join(list(dict.fromkeys(entry.path for entry in found))[:4])}"
+            f"{' and more' if len(found) > 4 else ''}). `dvc repro` before the commit keeps the "
+            "two together."
+        )
+    return found
+
+
+def _input(stage: str, path: str, then: str, now: str) -> FileVerdict:
+    why = "dvc.lock records another one than the commit holds"
+    return FileVerdict(path, stage, Kind.INPUT, Verdict.DIFFERENT, then, now, why=why)
+
+
 @dataclass
 class Comparison:
     """Compares the outputs in a project's folder with the records of a commit.
@@ -130,21 +180,18 @@ class Comparison:
         Where recorded bytes are looked for.
     scratch : Path
         A folder for them.
-    likeness : callable
-        Pairs of a recorded and a new file to their likeness.
     """
 
     commit: Commit
     project: Path
     storage: Storage
     scratch: Path
-    likeness: Likeness
 
     def verdicts(self, record: Record, *, restored: bool = False) -> list[FileVerdict]:
         """Of all outputs of a stage."""
         found = [entry for out in record.outs for entry in self._output(record.name, out)]
         by_path = {out.path: out for out in record.outs}
-        return [replace(entry, restored=restored) for entry in self._closer(found, by_path)]
+        return [replace(self._contents(entry, by_path), restored=restored) for entry in found]
 
     def _output(self, stage: str, out: Output) -> list[FileVerdict]:
         """By hashes alone."""
@@ -177,33 +224,21 @@ class Comparison:
             for name in sorted({*recorded, *files})
         ]
 
-    def _closer(
-        self, found: Sequence[FileVerdict], outs: Mapping[str, Output]
-    ) -> Sequence[FileVerdict]:
-        """Compare the contents of what has another hash, where the recorded bytes are known."""
-        entries = list(found)
-        pairs: dict[int, tuple[Path, Path]] = {}
-        for number, entry in enumerate(entries):
-            if entry.verdict is Verdict.BIT_EXACT or not entry.recorded or not entry.got:
-                continue
-            if entry.recorded.endswith(FOLDER) or entry.got.endswith(FOLDER):
-                continue
-            target = self.scratch / f"{number}{Path(entry.path).suffix}"
-            out = outs.get(entry.path)
-            if self._recorded(entry, target, in_git=out is not None and not out.cached):
-                pairs[number] = (target, self.project / entry.path)
-            else:
-                entries[number] = replace(entry, why=NOWHERE)
-        answers = self.likeness(list(pairs.values())) if pairs else []
-        for number, answer in zip(pairs, answers, strict=True):
-            entries[number] = replace(
-                entries[number],
-                verdict=Verdict.NUMERICAL if answer["equal"] else Verdict.DIFFERENT,
-                largest=answer["largest"],
-                why=str(answer["why"]),
-            )
-            pairs[number][0].unlink()
-        return entries
+    def _contents(self, entry: FileVerdict, outs: Mapping[str, Output]) -> FileVerdict:
+        """Compare the contents of a file with another hash, where the recorded bytes are known."""
+        hashes = entry.recorded, entry.got
+        if entry.verdict is Verdict.BIT_EXACT or not all(hashes):
+            return entry
+        if any(found.endswith(FOLDER) for found in hashes):
+            return entry
+        target = self.scratch / f"recorded{Path(entry.path).suffix}"
+        out = outs.get(entry.path)
+        if not self._recorded(entry, target, in_git=out is not None and not out.cached):
+            return replace(entry, why=NOWHERE)
+        found = compare_files(target, self.project / entry.path)
+        target.unlink()
+        verdict = Verdict.NUMERICAL if found.equal else Verdict.DIFFERENT
+        return replace(entry, verdict=verdict, largest=found.largest, why=found.why)
 
     def _recorded(self, entry: FileVerdict, target: Path, *, in_git: bool) -> bool:
         """Bring the recorded bytes of a file to ``target``, if they are anywhere."""
@@ -223,22 +258,3 @@ def _same(entry: FileVerdict, recorded: str, got: str) -> FileVerdict:
     elif not got:
         why = "it was not made this time"
     return replace(entry, recorded=recorded, got=got, verdict=verdict, why=why)
-
-
-def likeness(pairs: Sequence[tuple[Path, Path]]) -> Sequence[Mapping[str, Any]]:
-    """The likeness of files, by this project's own readers, in a process of their own.
-
-    Raises
-    ------
-    HeadstartError
-        If the readers fail as a whole.
-    """
-    asked = json.dumps([[str(first), str(second)] for first, second in pairs])
-    done = subprocess.run(
-        [sys.executable, "-m", "headstart.runs.numerical_comparison"],
-        cwd=CODE, input=asked, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise HeadstartError(f"The contents of files could not be compared: {done.stderr.strip()}")
-    answers: list[Mapping[str, Any]] = json.loads(done.stdout)
-    return answers

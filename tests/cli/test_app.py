@@ -80,7 +80,7 @@ def test_plan_outside_of_a_project_is_told(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     assert "no parameter file" in run("plan", code=2)
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    assert "no DVC project" in run("plan", code=1)
+    assert "is not a DVC project" in run("plan", code=1)
 
 
 @pytest.fixture(scope="module")

@@ -26,8 +26,7 @@ from prefect.testing.utilities import prefect_test_harness
 
 from flows.pipeline import pipeline
 from headstart.pipeline import lockfile
-from headstart.runs import pipeline_run as module
-from headstart.runs import stage_tasks
+from headstart.runs import pipeline_run, stage_tasks
 from headstart.runs.pipeline_run import Run, watching
 from headstart.runs.run_stage import Outcome
 from tests.runs import projects
@@ -330,7 +329,7 @@ def test_a_second_run_waits_for_the_first(
     inside = threading.Event()
 
     def first() -> None:
-        with lockfile.alone(folder, "flow run 'tidy-owl'", print, threading.Event()):
+        with lockfile.exclusive_run(folder, "flow run 'tidy-owl'", print, threading.Event()):
             inside.set()
             until(lambda: "flow run 'tidy-owl'" in caplog.text, 60, "the second run says it waits")
 
@@ -340,7 +339,7 @@ def test_a_second_run_waits_for_the_first(
     state, _ = go(folder)
     thread.join()
     assert state.is_completed(), state.message
-    assert "Waiting for its end" in caplog.text
+    assert "Waiting for it to end" in caplog.text
 
 
 TAMPERED = """
@@ -364,14 +363,14 @@ def test_results_that_are_not_as_recorded_fail_the_run(project: Callable[[str], 
 def test_what_is_no_project_is_told_as_a_failure(tmp_path: Path) -> None:
     state, _ = go(tmp_path)
     assert state.is_failed()
-    assert "no DVC project" in (state.message or "")
+    assert "is not a DVC project" in (state.message or "")
 
 
 def test_a_fault_of_ours_is_no_end_from_outside(
     project: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = project("stages: {one: {cmd: echo 1 > one.txt, outs: [one.txt]}}")
-    monkeypatch.setattr(module, "plan", None)
+    monkeypatch.setattr(pipeline_run, "plan", None)
     state, run = go(folder)
     assert state.is_failed()
     assert run.result is not None

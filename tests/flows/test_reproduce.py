@@ -76,7 +76,7 @@ def test_the_verdict_is_the_state_and_the_certificate_an_artifact(project: Path)
 def test_a_worse_verdict_fails_the_flow_and_names_what_differs(project: Path) -> None:
     state = run(project, changed=["noise=0.1"])
     assert state.is_failed()
-    assert "metric-equal, where bit-exact was asked for" in str(state.message)
+    assert "metric-equal, where bit-exact was required" in str(state.message)
     assert "weights.csv" in str(state.message)
     assert run(project, changed=["noise=0.1"], require="metric-equal").is_completed()
 

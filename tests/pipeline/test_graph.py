@@ -7,8 +7,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from headstart.pipeline import graph as dag
-from headstart.pipeline.changes import changes
-from headstart.pipeline.dvc_project import GraphError
+from headstart.pipeline.graph import GraphError
+from headstart.pipeline.plan import changes
 from tests.runs.projects import dvc, git
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from headstart._utils.errors import HeadstartError
 from headstart.pipeline import graph, lockfile
-from headstart.pipeline.dvc_project import GraphError, locked
+from headstart.pipeline.graph import GraphError, locked
 from tests.conftest import ROOT
 from tests.runs import projects
 from tests.runs.server import until
@@ -115,7 +116,7 @@ def test_a_second_run_says_who_is_at_work_and_waits(project: Path) -> None:
     stop, inside, leave = threading.Event(), threading.Event(), threading.Event()
 
     def first() -> None:
-        with lockfile.alone(project, "flow run 'tidy-owl'", said.append, stop):
+        with lockfile.exclusive_run(project, "flow run 'tidy-owl'", said.append, stop):
             inside.set()
             leave.wait(60)
 
@@ -127,23 +128,30 @@ def test_a_second_run_says_who_is_at_work_and_waits(project: Path) -> None:
         said.append(sentence)
         leave.set()
 
-    with lockfile.alone(project, "flow run 'b'", second_may_go, stop):
+    with lockfile.exclusive_run(project, "flow run 'b'", second_may_go, stop):
         thread.join()
     who = f"process {os.getpid()}, flow run 'tidy-owl'"
-    assert said == [f"Another run is at work here ({who}). Waiting for its end …"]
+    assert said == [f"Another run is at work here ({who}). Waiting for it to end …"]
+
+
+def wait_in_another_thread(project: Path, stop: threading.Event) -> None:
+    """Try to hold the project, as another run would; a thread that holds a lock may not wait."""
+    with ThreadPoolExecutor() as pool:
+        second = lockfile.exclusive_run(project, "b", lambda _: None, stop)
+        pool.submit(second.__enter__).result()
 
 
 def test_waiting_can_be_ended(project: Path) -> None:
     stop = threading.Event()
-    with lockfile.alone(project, "a", print, stop):
+    with lockfile.exclusive_run(project, "a", print, stop):
         stop.set()
         with pytest.raises(HeadstartError, match="Nothing was run"):
-            lockfile.alone(project, "b", lambda _: None, stop).__enter__()
+            wait_in_another_thread(project, stop)
 
 
 def test_a_folder_that_is_no_project_stays_one(tmp_path: Path) -> None:
-    with pytest.raises(HeadstartError, match="no DVC project"):
-        lockfile.alone(tmp_path, "a", print, threading.Event()).__enter__()
+    with pytest.raises(HeadstartError, match="is not a DVC project"):
+        lockfile.exclusive_run(tmp_path, "a", print, threading.Event()).__enter__()
     assert not any(tmp_path.iterdir())
 
 

@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from headstart.pipeline.changes import Changes, ParamChange
 from headstart.pipeline.graph import Stage
-from headstart.pipeline.plan import Fate, module, options, plan
+from headstart.pipeline.plan import Changes, Fate, ParamChange, module, options, plan
 
 WHOLE = Changes()
 

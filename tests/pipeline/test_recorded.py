@@ -11,12 +11,12 @@ import pytest
 from headstart.pipeline.git import Repository
 from headstart.pipeline.recorded import (
     RecordError,
-    Storage,
     md5_file,
     md5_tree,
     records,
     records_of,
 )
+from headstart.pipeline.storage import Storage
 from tests.runs import projects, toy
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.conftest import ROOT
 
 PIPELINE = """
 stages:
@@ -84,6 +87,7 @@ def make(folder: Path) -> Path:
     (folder / ".gitignore").write_text(
         "__pycache__/\nbegan.txt\nenough\n/data/prepared.txt\n/data/model.txt\n"
     )
+    shutil.copytree(ROOT / "flows", folder / "flows", ignore=shutil.ignore_patterns("__pycache__"))
     git(folder, "init", "--quiet", "--initial-branch=main")
     dvc(folder, "init", "--quiet")
     dvc(folder, "config", "core.analytics", "false")

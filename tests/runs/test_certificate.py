@@ -61,12 +61,12 @@ write(MADE, Path(sys.argv[1]))
 
 def test_the_line_names_what_is_different() -> None:
     assert MADE.line() == (
-        "metric-equal, where bit-exact was asked for: the scores are equal, not all else is "
+        "metric-equal, where bit-exact was required: the scores are equal, other files are not "
         "(4 output files: 2 bit-exact, 1 numerically-equal, 1 different). Different: a|b<i>.pb."
     )
     reached = replace(MADE, required=Verdict.METRIC)
     assert reached.reached
-    assert "asked for" not in reached.line()
+    assert "required" not in reached.line()
 
 
 def test_environments_are_compared_leaf_by_leaf() -> None:
@@ -109,7 +109,7 @@ def test_many_alike_files_are_counted() -> None:
     assert page.count(".zip`") == 8
 
 
-def test_an_environment_that_is_not_known_is_said() -> None:
+def test_an_unknown_environment_is_reported() -> None:
     assert "is not recorded" in as_markdown(replace(MADE, then=None, differences=()))
     assert "The same as the recorded one" in as_markdown(replace(MADE, now=THEN, differences=()))
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import shutil
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -141,13 +142,18 @@ def test_without_a_server_one_is_told_how_to_start_it(made: Path) -> None:
     assert "PREFECT_SERVER_UI_API_URL" in str(caught.value)
 
 
-def test_served_deployments_run_in_the_folder_and_in_its_time_zone(tmp_path: Path) -> None:
+def test_served_deployments_run_in_the_folder_and_in_its_time_zone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(ROOT / "flows", tmp_path / "flows")
+    monkeypatch.chdir(tmp_path)
     timetable = Timetable("30 1 * * *", "0 3 * * 6", "America/New_York")
     nightly, weekly = deployments(tmp_path, timetable, commit=True, push=False)
     assert nightly.full_name == f"pipeline/{tmp_path.name}-nightly"
     assert weekly.full_name == f"reproduce/{tmp_path.name}-weekly-reproduce"
     assert nightly.parameters == {"root": os.fspath(tmp_path), "commit": True, "push": False}
     assert weekly.parameters == {"root": os.fspath(tmp_path), "rev": "HEAD"}
+    assert nightly.entrypoint == "flows/pipeline.py:pipeline"  # relative to the folder
     for one, cron in ((nightly, "30 1 * * *"), (weekly, "0 3 * * 6")):
         (entry,) = one.schedules or []
         assert isinstance(entry.schedule, CronSchedule)
@@ -163,4 +169,4 @@ def test_the_command_shows_a_fault_as_its_message_alone(
     assert done.output.startswith("Error: There is nothing to serve")
     done = CliRunner().invoke(app, ["serve"])
     assert done.exit_code == 1
-    assert "is no DVC project" in done.output
+    assert "is not a DVC project" in done.output

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart.runs.numerical_comparison import ABSOLUTE, RELATIVE, Likeness, likeness
-from tests.conftest import ROOT
+from headstart.runs.numerical_comparison import (
+    ABSOLUTE,
+    RELATIVE,
+    NumericalComparison,
+    compare_files,
+)
 
 Writer = Callable[[Path, Any], None]
+Compare = Callable[[Any], NumericalComparison]
 VALUES = np.array([[0.25, -3.0], [1e-3, 100.0]], np.float32)
 
 
@@ -66,27 +69,27 @@ WRITERS = {
 
 
 @pytest.fixture(params=WRITERS)
-def compare(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Any], Likeness]:
+def compare(request: pytest.FixtureRequest, tmp_path: Path) -> Compare:
     """Compare VALUES as a file of each format with other values."""
     suffix: str = request.param
 
-    def made(values: Any) -> Likeness:
+    def made(values: Any) -> NumericalComparison:
         first, second = tmp_path / f"first{suffix}", tmp_path / f"second{suffix}"
         WRITERS[suffix](first, VALUES)
         WRITERS[suffix](second, values)
-        return likeness(first, second)
+        return compare_files(first, second)
 
     return made
 
 
-def test_the_same_numbers_are_equal(compare: Callable[[Any], Likeness]) -> None:
+def test_the_same_numbers_are_equal(compare: Compare) -> None:
     found = compare(VALUES.copy())
     assert found.equal
     assert found.largest in {None, 0.0}  # None: no member had other bytes
 
 
 def test_numbers_within_the_tolerance_are_equal_and_the_largest_difference_is_told(
-    compare: Callable[[Any], Likeness],
+    compare: Compare,
 ) -> None:
     near = VALUES.copy()
     near[1, 1] += 0.004
@@ -95,7 +98,9 @@ def test_numbers_within_the_tolerance_are_equal_and_the_largest_difference_is_to
     assert found.largest == pytest.approx(0.004, rel=1e-2)
 
 
-def test_another_number_is_named_with_its_place(compare: Callable[[Any], Likeness]) -> None:
+def test_another_number_is_named_with_its_place(
+    compare: Compare,
+) -> None:
     far = VALUES.copy()
     far[0, 1] = -3.5
     found = compare(far)
@@ -104,14 +109,14 @@ def test_another_number_is_named_with_its_place(compare: Callable[[Any], Likenes
     assert "0.5" in found.why
 
 
-def test_not_a_number_is_like_itself_alone(compare: Callable[[Any], Likeness]) -> None:
+def test_not_a_number_is_like_itself_alone(compare: Compare) -> None:
     strange = VALUES.copy()
     strange[0, 0] = np.nan
     found = compare(strange)
     assert not found.equal
 
 
-def test_another_shape_is_different(compare: Callable[[Any], Likeness]) -> None:
+def test_another_shape_is_different(compare: Compare) -> None:
     found = compare(VALUES[:1])
     assert not found.equal
     assert found.why
@@ -122,7 +127,7 @@ def test_a_damaged_file_is_an_answer_and_no_crash(suffix: str, tmp_path: Path) -
     first, second = tmp_path / f"first{suffix}", tmp_path / f"second{suffix}"
     WRITERS[suffix](first, VALUES)
     second.write_bytes(first.read_bytes()[:-7] + b"\xff\xfe")
-    found = likeness(first, second)
+    found = compare_files(first, second)
     assert not found.equal
     assert found.why
 
@@ -131,14 +136,14 @@ def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
     first, second = tmp_path / "a.npy", tmp_path / "b.npy"
     for path in (first, second):
         np.save(path, np.array([{"code": 1}], dtype=object), allow_pickle=True)
-    assert "cannot be read" in likeness(first, second).why
+    assert "cannot be read" in compare_files(first, second).why
 
 
 def test_another_format_is_told_by_its_bytes_alone(tmp_path: Path) -> None:
     first, second = tmp_path / "a.pb", tmp_path / "b.pb"
     first.write_bytes(b"1")
     second.write_bytes(b"2")
-    assert not likeness(first, second).equal
+    assert not compare_files(first, second).equal
 
 
 @pytest.mark.parametrize(
@@ -163,7 +168,7 @@ def test_json_counts_are_exact_and_hashes_of_files_follow_the_files(
 ) -> None:
     for name, value in (("first", first), ("second", second)):
         (tmp_path / f"{name}.json").write_text(json.dumps(value))
-    found = likeness(tmp_path / "first.json", tmp_path / "second.json")
+    found = compare_files(tmp_path / "first.json", tmp_path / "second.json")
     assert found.equal == equal
     assert equal or found.why
 
@@ -175,7 +180,7 @@ def test_json_counts_are_exact_and_hashes_of_files_follow_the_files(
 def test_cells(first: str, second: str, equal: bool, tmp_path: Path) -> None:
     for name, cell in (("first", first), ("second", second)):
         (tmp_path / f"{name}.csv").write_text(f"x\n{cell}\n")
-    assert likeness(tmp_path / "first.csv", tmp_path / "second.csv").equal == equal
+    assert compare_files(tmp_path / "first.csv", tmp_path / "second.csv").equal == equal
 
 
 @given(
@@ -189,22 +194,17 @@ def test_the_tolerance_is_what_is_said(first: float, second: float) -> None:
         paths = [Path(folder, name) for name in ("a.npy", "b.npy")]
         for path, value in zip(paths, (first, second), strict=True):
             np.save(path, np.array([value]))
-        found = likeness(*paths)
+        found = compare_files(*paths)
     assert found.largest == abs(first - second)
     assert found.equal == (abs(first - second) <= ABSOLUTE + RELATIVE * abs(first))
 
 
-def test_as_a_program_it_answers_in_order(tmp_path: Path) -> None:
+def test_an_infinite_difference_and_a_missing_file_are_answers(tmp_path: Path) -> None:
     paths = [tmp_path / "a.npy", tmp_path / "b.npy"]
     np.save(paths[0], VALUES)
     np.save(paths[1], np.full_like(VALUES, np.inf))
-    asked = [[str(paths[0])] * 2, list(map(str, paths)), [str(tmp_path / "none.npy")] * 2]
-    done = subprocess.run(
-        [sys.executable, "-m", "headstart.runs.numerical_comparison"],
-        cwd=ROOT, input=json.dumps(asked), capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    same, other, missing = json.loads(done.stdout)
-    assert same == {"equal": True, "largest": 0.0, "why": ""}
-    assert not other["equal"]
-    assert other["largest"] is None
-    assert "cannot be read" in missing["why"]
+    assert compare_files(paths[0], paths[0]) == NumericalComparison(equal=True, largest=0.0)
+    found = compare_files(*paths)
+    assert not found.equal
+    assert found.largest is None  # JSON has no word for it
+    assert "cannot be read" in compare_files(tmp_path / "none.npy", paths[1]).why

@@ -11,8 +11,7 @@ import pytest
 
 from headstart._utils.errors import HeadstartError
 from headstart.pipeline.git import GitError, Repository
-from headstart.runs.headline_metrics import measured
-from headstart.runs.recording import RecordingError, before, record
+from headstart.runs.recording import RecordingError, before, headline_numbers, record
 from tests.runs.projects import dvc, git, make
 
 RECORDED = ["data/figures/words.svg", "data/metrics.json", "data/seconds.json", "dvc.lock"]
@@ -269,10 +268,10 @@ def test_a_tree_that_changes_during_the_run_is_not_recorded(project: Path) -> No
 
 
 def test_a_folder_without_a_commit(tmp_path: Path) -> None:
-    with pytest.raises(GitError, match="has no git commit"):
+    with pytest.raises(GitError, match="is not in a git repository"):
         before(tmp_path)
     git(tmp_path, "init", "--quiet")
-    with pytest.raises(GitError, match="has no git commit"):
+    with pytest.raises(GitError, match="has no commit yet"):
         before(tmp_path)
 
 
@@ -355,6 +354,6 @@ def test_a_push_that_fails_says_that_the_commit_exists(project: Path) -> None:
 
 def test_numbers_that_a_message_names() -> None:
     text = '{"a": {"b": 0.25, "c": {"d": 1}, "e": true}, "f": 3, "g": [1], "h": null}'
-    assert measured(text) == {"a.b": "0.25", "f": "3"}
-    assert measured("[1]") == measured("no JSON") == measured(None) == {}
-    assert len(measured(json.dumps(dict.fromkeys(map(str, range(99)), 1)))) == 30
+    assert headline_numbers(text) == {"a.b": "0.25", "f": "3"}
+    assert headline_numbers("[1]") == headline_numbers("no JSON") == headline_numbers(None) == {}
+    assert len(headline_numbers(json.dumps(dict.fromkeys(map(str, range(99)), 1)))) == 30

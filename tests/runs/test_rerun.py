@@ -78,7 +78,7 @@ def test_the_commit_is_bit_exact_and_nothing_of_the_user_is_touched(home: Path) 
         ("train", "ran"),
     ]
     assert "  trained on 3 words" in said
-    assert "Changes in 1 files are not committed" in said
+    assert "Changes that are not committed are not part of this run: stages/train.py." in said
     assert made.then == made.now != None  # noqa: E711 - both known
     assert made.differences == ()
 

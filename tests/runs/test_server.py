@@ -60,6 +60,7 @@ def night(prefect: Prefect, tmp_path_factory: pytest.TempPathFactory) -> Night:
     make(folder / "made")
     git(folder, "clone", "--quiet", "--bare", "made", "origin.git")
     origin, cache = folder / "origin.git", folder / "cache"
+    shutil.copytree(ROOT / "flows", folder / "flows")
     yard = {"prefect.deployments.steps.set_working_directory": {"directory": str(folder)}}
     deploy(
         prefect, folder / "deploying",
@@ -92,16 +93,12 @@ def worker(prefect: Prefect, tmp_path: Path) -> Iterator[Kept]:
 
 
 def deploy(prefect: Prefect, folder: Path, *entries: dict[str, Any]) -> None:
-    """`prefect deploy` with the nightly deployment of the project's prefect.yaml, changed a bit.
-
-    The flow is addressed by its module, because the small project does not contain it.
-    """
+    """Run `prefect deploy` with the nightly deployment of prefect.yaml, changed a bit."""
     yaml = YAML(typ="safe")
     content = yaml.load((ROOT / "prefect.yaml").read_text())
     nightly = next(one for one in content["deployments"] if one["name"] == "nightly")
-    nightly["entrypoint"] = "flows.pipeline.pipeline"
     content["deployments"] = [{**nightly, **entry} for entry in entries]
-    folder.mkdir()
+    shutil.copytree(ROOT / "flows", folder / "flows")
     with (folder / "prefect.yaml").open("w") as file:
         yaml.dump(content, file)
     for one in content["deployments"]:

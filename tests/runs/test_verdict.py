@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headstart.pipeline.recorded import Input, Output, Record
-from headstart.runs.verdict import FileVerdict, Kind, Verdict, contradictions, likeness, overall
+from headstart.runs.verdict import FileVerdict, Kind, Verdict, contradictions, overall
 
 EXACT, NUMERICAL, METRIC, DIFFERENT = Verdict
 KINDS = st.sampled_from([EXACT, NUMERICAL, DIFFERENT])
@@ -77,12 +76,3 @@ def test_a_lock_that_contradicts_itself() -> None:
     (found,) = contradictions(records("2" * 32))
     assert (found.path, found.stage, found.kind) == ("a.csv", "first", Kind.RECORD)
     assert "first wrote this, second read the other" in found.why
-
-
-def test_contents_are_compared_by_a_child(tmp_path: Path) -> None:
-    paths = [tmp_path / name for name in ("a.json", "b.json")]
-    paths[0].write_text('{"loss": 0.5}')
-    paths[1].write_text('{"loss": 0.500001}')
-    (answer,) = likeness([(paths[0], paths[1])])
-    assert answer["equal"]
-    assert answer["largest"] == pytest.approx(1e-6)

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from headstart.pipeline import graph as dag
-from headstart.pipeline.changes import Changes, ParamChange, changes
-from headstart.pipeline.plan import Fate, plan
+from headstart.pipeline.plan import Changes, Fate, ParamChange, changes, plan
 from tests.runs.projects import dvc
 
 

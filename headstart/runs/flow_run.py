@@ -1,4 +1,4 @@
-"""A run that is cancelled in Prefect's pages, or by its API, ends; whoever started it."""
+"""What both flows ask Prefect: which run this is, and whether it was cancelled."""
 
 from __future__ import annotations
 
@@ -9,15 +9,33 @@ from contextvars import copy_context
 from uuid import UUID
 
 from prefect import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext
+
+from headstart._utils.errors import HeadstartError
 
 _EVERY_S = 2.0
+
+
+def current_flow_run(flow: str) -> FlowRun:
+    """Return the flow run of this call.
+
+    Raises
+    ------
+    HeadstartError
+        If the caller is not inside the flow named ``flow``.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        raise HeadstartError(f"This runs inside of a Prefect flow only: call the flow `{flow}`.")
+    return context.flow_run
 
 
 @contextmanager
 def cancellation(
     flow_run: UUID, stop: threading.Event, say: Callable[[str], None], every_s: float = _EVERY_S
 ) -> Iterator[threading.Event]:
-    """Set ``stop`` as soon as the server says that the flow run is to be cancelled.
+    """Set ``stop`` as soon as the server has a request to cancel the flow run.
 
     A runner or worker also sends SIGTERM; where the flow was called directly, nobody does. A server
     that does not answer is asked again.
@@ -31,8 +49,8 @@ def cancellation(
 
     def watch() -> None:
         while not over.wait(every_s):
-            if _asked(flow_run):
-                say("The run is being cancelled: ending its stages …")
+            if _cancelled(flow_run):
+                say("The run is being canceled: its stages are ended …")
                 cancelled.set()
                 stop.set()
                 return
@@ -46,7 +64,7 @@ def cancellation(
         over.set()
 
 
-def _asked(flow_run: UUID) -> bool:
+def _cancelled(flow_run: UUID) -> bool:
     try:
         with get_client(sync_client=True) as client:
             state = client.read_flow_run(flow_run).state
