@@ -1,7 +1,7 @@
-"""What is to be classified: files, folders, patterns, addresses and lists, put into one order.
+"""Inputs of a model: files, folders, patterns, addresses and lists, in one order.
 
-Nothing is read here. What cannot be read later is known by its reason already where the name alone
-tells it: a file that is not there, a link in a folder, a pattern without a match.
+Listing reads no image. An input that is known to be unreadable by its name alone carries the
+reason: a missing file, a link inside a folder, a pattern without a match.
 """
 
 from __future__ import annotations
@@ -13,11 +13,16 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headstart._utils.errors import ImageError
 from headstart._utils.names import name_fault, shown
 from headstart.sources.folder import FolderSource
 from headstart.sources.layout import unwanted
+
+if TYPE_CHECKING:
+    from headstart.downloads.client import RetryPolicy
+    from headstart.images.decode import Limits
 
 _ADDRESSES = ("http://", "https://")
 _PATTERN = frozenset("*?[")
@@ -25,16 +30,16 @@ _PATTERN = frozenset("*?[")
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One image to be.
+    """A candidate image.
 
     Attributes
     ----------
     name : str
-        As it is shown: the path as it was reached, or the address. No control characters.
+        Shown name: the path as given, or the address. Without control characters.
     place : str
         The path or the address itself.
     refusal : tuple of (reason, detail), or None
-        Why it cannot be read.
+        The reason it cannot be read.
     """
 
     name: str
@@ -43,19 +48,19 @@ class Input:
 
     @property
     def remote(self) -> bool:
-        """Whether it is an address."""
+        """Whether it is a web address."""
         return self.place.startswith(_ADDRESSES)
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Inputs in the order in which they were asked for.
+    """Inputs in the order of the request.
 
     Attributes
     ----------
     inputs : tuple of Input
     left_out : int
-        Hidden files and files of the operating system in the folders: nobody meant them.
+        Hidden files and files of the operating system in the folders, which nobody asked for.
     """
 
     inputs: tuple[Input, ...]
@@ -63,7 +68,7 @@ class Listing:
 
 
 def expand(words: Sequence[str], lines: Iterable[str] = ()) -> Listing:
-    """Files for folders and patterns; everything else stays what it is.
+    """Return the files that words name: folders and patterns are expanded, others kept.
 
     Parameters
     ----------
@@ -71,7 +76,7 @@ def expand(words: Sequence[str], lines: Iterable[str] = ()) -> Listing:
         A file, a folder (everything below it, sorted by path), a pattern (sorted), an http or https
         address; ``-`` stands for ``lines``.
     lines : iterable of str
-        One such word a line; empty ones are passed over.
+        One such word per line; empty lines are skipped.
     """
     found: list[Input] = []
     left_out = 0
@@ -82,8 +87,23 @@ def expand(words: Sequence[str], lines: Iterable[str] = ()) -> Listing:
     return Listing(tuple(found), left_out)
 
 
+def read(one: Input, limits: Limits) -> bytes:
+    """Return the bytes of an input.
+
+    Raises
+    ------
+    ImageError
+        If they cannot be read, or are too many.
+    """
+    if one.refusal:
+        raise ImageError(*one.refusal)
+    if one.remote:
+        return fetch(one.place, limits.max_bytes)
+    return read_file(one.place, limits.max_bytes)
+
+
 def read_file(path: str, max_bytes: int, *, follow: bool = True) -> bytes:
-    """The bytes of a regular file of at most ``max_bytes``.
+    """Return the bytes of a regular file of at most ``max_bytes``.
 
     Raises
     ------
@@ -93,7 +113,7 @@ def read_file(path: str, max_bytes: int, *, follow: bool = True) -> bytes:
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
     flags |= 0 if follow else getattr(os, "O_NOFOLLOW", 0)
     try:
-        # Not blocking: what is a pipe by now must not hold us.
+        # Without blocking: a file that has become a pipe must not stop the program.
         descriptor = os.open(path, flags)
         with open(descriptor, "rb") as file:  # noqa: PTH123 - pathlib opens no descriptors
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -104,6 +124,27 @@ def read_file(path: str, max_bytes: int, *, follow: bool = True) -> bytes:
     if len(content) > max_bytes:
         raise ImageError("too_large", f"more than {max_bytes:,} bytes")
     return content
+
+
+def fetch(url: str, max_bytes: int, policy: RetryPolicy | None = None) -> bytes:
+    """Return the body of a web address, which is not kept anywhere.
+
+    Raises
+    ------
+    ImageError
+        ``unreachable``, with the words of the server or the network; ``too_large``.
+    """
+    from headstart.downloads.client import DownloadError, HttpClient, RetryPolicy, TooLargeError
+
+    # One attempt: an image that does not arrive is reported like any other unreadable one.
+    policy = policy or RetryPolicy(attempts=1, connect=10.0, read=20.0, total=60.0)
+    try:
+        with HttpClient(policy) as client:
+            return client.read(url, max_bytes)
+    except TooLargeError as error:
+        raise ImageError("too_large", str(error)) from error
+    except DownloadError as error:
+        raise ImageError("unreachable", str(error)) from error
 
 
 def _with_lines(words: Sequence[str], lines: Iterable[str]) -> Iterable[str]:
@@ -129,13 +170,13 @@ def _expanded(word: str) -> tuple[list[Input], int]:
             return _below(path)
         if not path.exists() and _PATTERN & set(word):
             return _matches(word)
-    except (OSError, ValueError):  # A name that is too long, or holds a zero.
+    except (OSError, ValueError):  # A name that is too long, or contains NUL.
         pass
     return [_file(word)], 0
 
 
 def _file(word: str) -> Input:
-    # Named by the user, so links are followed; a name that no file can have fails when it is read.
+    # The user named it, so links are followed. A name that no file can have fails when read.
     fault = name_fault(word)
     if fault:
         return Input(shown(word), word, ("bad_name", fault))
@@ -143,7 +184,7 @@ def _file(word: str) -> Input:
 
 
 def _matches(pattern: str) -> tuple[list[Input], int]:
-    # The shell's own patterns come expanded; these were quoted, or the shell has none.
+    # The shell expands its own patterns; these were quoted, or the shell has none.
     found: list[Input] = []
     left_out = 0
     for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207 - of any path

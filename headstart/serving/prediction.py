@@ -18,7 +18,7 @@ from headstart._utils.errors import ImageError
 from headstart._utils.machine import cores
 from headstart.images.decode import Limits
 from headstart.images.resize import pixels
-from headstart.serving.inputs import Input, read_file
+from headstart.serving.inputs import Input, read
 from headstart.serving.models import Floats, Model
 
 #: Threads if addresses are among the inputs: these wait for servers instead of computing.
@@ -108,20 +108,3 @@ def refusals(inputs: Sequence[Input], limits: Limits) -> Iterator[Outcome]:
             read(one, limits)
         except ImageError as fault:
             yield Outcome(one, fault=fault)
-
-
-def read(one: Input, limits: Limits) -> bytes:
-    """Return the bytes of an input.
-
-    Raises
-    ------
-    ImageError
-        If they cannot be read, or are too many.
-    """
-    if one.refusal:
-        raise ImageError(*one.refusal)
-    if one.remote:
-        from headstart.serving.web import fetch
-
-        return fetch(one.place, limits.max_bytes)
-    return read_file(one.place, limits.max_bytes)

@@ -7,7 +7,7 @@ import pytest
 
 from headstart._utils.errors import ImageError
 from headstart.downloads.client import RetryPolicy
-from headstart.serving.web import POLICY, fetch
+from headstart.serving.inputs import fetch
 from tests.downloads.server import Request, serving
 from tests.images.made import png
 
@@ -15,7 +15,7 @@ IMAGE = png()
 MOST = 10_000
 
 
-def fault(url: str, policy: RetryPolicy = POLICY) -> str:
+def fault(url: str, policy: RetryPolicy | None = None) -> str:
     with pytest.raises(ImageError) as error:
         fetch(url, MOST, policy)
     return str(error.value)
@@ -44,18 +44,18 @@ def test_a_redirect_to_a_file_is_refused() -> None:
         assert fault(url).startswith("unreachable")
 
 
-def test_what_the_server_says_is_told() -> None:
+def test_the_words_of_the_server_are_reported() -> None:
     with serving(lambda request: request.answer(404)) as (url, _):
         assert fault(url) == "unreachable: the server answered 404 Not Found"
 
 
 @pytest.mark.parametrize("status", [206, 416])
-def test_a_part_that_nobody_asked_for_is_refused(status: int) -> None:
+def test_a_part_that_nobody_requested_is_refused(status: int) -> None:
     with serving(lambda request: request.answer(status, IMAGE)) as (url, _):
         assert f"answered {status}" in fault(url)
 
 
-def test_what_a_terminal_would_obey_is_told_as_escapes() -> None:
+def test_control_characters_are_escaped() -> None:
     def behave(request: Request) -> None:
         request.raw(b"HTTP/1.0 404 Gone \x1b[2J" + b"x" * 5000 + b"\r\n\r\n")
 
@@ -70,10 +70,10 @@ def test_a_body_that_is_too_large_is_not_read() -> None:
         assert fault(url) == "too_large: 10,001 bytes; at most 10,000 are accepted"
 
 
-def test_a_body_without_a_length_is_bounded_all_the_same() -> None:
+def test_a_body_without_a_length_is_limited_too() -> None:
     body = b"x" * 10 * MOST
     with serving(lambda request: request.answer(200, body, no_length="")) as (url, _):
-        assert fault(url) == "too_large: more than 10,000 bytes, which is all that is accepted"
+        assert fault(url).startswith("too_large: more than 10,000 bytes")
 
 
 def test_a_body_is_not_unpacked() -> None:
@@ -82,9 +82,9 @@ def test_a_body_is_not_unpacked() -> None:
         assert fetch(url, MOST) == packed
 
 
-def test_a_body_that_ends_early_is_told() -> None:
+def test_a_body_that_ends_early_is_reported() -> None:
     with serving(lambda request: request.answer(200, IMAGE, cut=100)) as (url, _):
-        assert fault(url).startswith(("truncated", "unreachable"))
+        assert fault(url).startswith("unreachable: the connection ended after")
 
 
 def test_nobody_answers() -> None:
@@ -94,7 +94,7 @@ def test_nobody_answers() -> None:
     assert fault(f"http://127.0.0.1:{port}/").startswith("unreachable: ConnectionRefusedError")
 
 
-def test_a_server_that_says_nothing_is_left() -> None:
+def test_a_silent_server_times_out() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -103,5 +103,5 @@ def test_a_server_that_says_nothing_is_left() -> None:
     assert said.startswith("unreachable")
 
 
-def test_an_address_without_a_host_is_told() -> None:
+def test_an_address_without_a_host_is_reported() -> None:
     assert fault("http://").startswith("unreachable")
