@@ -18,6 +18,11 @@ def spelled(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """Return a number with its unit: ``1 class``, ``2,000 classes``."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
 def columns(rows: Sequence[Sequence[str]], align: str) -> str:
     """Return rows of equally many cells as lines.
 

@@ -1,4 +1,4 @@
-"""The ``headstart`` command: the list of its subcommands, one module each."""
+"""The ``headstart`` command, with the list of its subcommands."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from headstart.cli import (
     features,
     gate,
     init,
-    planning,
+    plan,
     predict,
-    report,
     reproduce,
     run,
     serve,
     serve_model,
     show,
     sizes,
+    summary,
     values,
 )
 from headstart.cli.front import register
 
 app = typer.Typer(
     name="headstart",
-    help="A folder of labeled images in, a verified image classifier out.",
-    epilog="`dvc repro` runs the pipeline; `headstart plan` says first what it would do.",
+    help="Turn a folder of labeled images into a verified image classifier.",
+    epilog="`headstart plan` shows what the next run would do, and `dvc repro` runs the pipeline.",
     no_args_is_help=True,
     add_completion=True,
-    rich_markup_mode=None,  # plain help starts faster, and is the same in every terminal
+    rich_markup_mode=None,  # Plain help starts faster, and looks the same in every terminal.
     pretty_exceptions_enable=False,
 )
 
 
 @app.callback()
 def _main() -> None:
-    """Keep the subcommands' names, however many there are."""
+    """Keep the names of subcommands, even of a single one."""
 
 
 register(
     app,
     init.init,
-    planning.plan,
+    plan.plan,
     run.run,
     serve.serve,
     reproduce.reproduce,
@@ -52,8 +52,8 @@ register(
     values.params,
     values.backbones,
     values.recipe,
-    planning.summary,
-    report.report,
+    summary.summary,
+    summary.report,
     predict.predict,
     features.features,
     classify.classify,

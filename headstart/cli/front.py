@@ -1,37 +1,156 @@
-"""What all subcommands share: their help, and how an error reaches a person."""
+"""Parts that all commands share: help, errors, the project's files, and the browser."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec
+from typing import Literal, ParamSpec
 
 import typer
 
-from headstart._utils.errors import HeadstartError
+from headstart._utils.errors import HeadstartError, WiringError
+from headstart.pipeline.errors import FlowError
 
 P = ParamSpec("P")
 
 PARAMS = Path("params.yaml")
 
 
-def command(*, says: str, epilog: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """Give a subcommand its help, and show a person's error as its message alone."""
+def command(
+    *, says: str, epilog: str, needs: Literal["project", "commits"] | None = None
+) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Decorate a subcommand with its help, its errors as plain messages, and its needs.
+
+    Parameters
+    ----------
+    says : str
+        The help. Its first sentence fits into the list of ``headstart --help``.
+    epilog : str
+        Examples.
+    needs : "project", "commits" or None
+        The current folder must be a project, or a project under git with at least one commit.
+    """
 
     def decorator(function: Callable[P, None]) -> Callable[P, None]:
         @wraps(function)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
             try:
+                if needs is not None:
+                    require_project(Path.cwd(), commits=needs == "commits")
                 function(*args, **kwargs)
-            except HeadstartError as error:
+            except (HeadstartError, FlowError) as error:
                 typer.echo(f"Error: {error}", err=True)
                 raise typer.Exit(error.exit_code) from None
 
-        vars(wrapper).update(help=says, epilog=epilog)
+        vars(wrapper).update(help=says, epilog=epilog, needs=needs)
         return wrapper
 
     return decorator
+
+
+def register(app: typer.Typer, *functions: Callable[..., None]) -> None:
+    """Add functions decorated with :func:`command` as subcommands named after them."""
+    for function in functions:
+        app.command(help=vars(function)["help"], epilog=vars(function)["epilog"])(function)
+
+
+def require_project(folder: Path, *, commits: bool = False) -> None:
+    """Refuse a folder that is not a project, or not under git if commits are needed.
+
+    Raises
+    ------
+    HeadstartError
+        In one sentence, with a second one that names the next step.
+    """
+    for name in ("dvc.yaml", PARAMS.name):
+        if not (folder / name).is_file():
+            raise HeadstartError(
+                f"{folder} is not a Headstart project: there is no {name}. Change to a project's "
+                "folder, or create a project with `headstart init my-project`."
+            )
+    if not any((parent / ".dvc").is_dir() for parent in (folder, *folder.parents)):
+        raise HeadstartError(
+            f"DVC is not initialized in {folder}: there is no .dvc folder. Run `dvc init`, or "
+            "`dvc init --no-scm` for a project without git."
+        )
+    if commits:
+        _require_commits(folder)
+
+
+def _require_commits(folder: Path) -> None:
+    from headstart.pipeline.git_history import git
+
+    if shutil.which("git") is None:
+        raise HeadstartError(
+            "This command reads commits, and there is no `git` on the path. Install git: "
+            "https://git-scm.com/downloads."
+        )
+    if not git(folder, "rev-parse", "--show-toplevel", check=False):
+        raise HeadstartError(
+            f"This command reads commits, and {folder} is not in a git repository. Run "
+            '`git init`, then `git add --all` and `git commit -m "Start"`.'
+        )
+    if not git(folder, "rev-parse", "--verify", "--quiet", "HEAD", check=False):
+        raise HeadstartError(
+            f"This command reads commits, and the git repository of {folder} has none. Run "
+            '`git add --all` and `git commit -m "Start"`.'
+        )
+
+
+class StageFiles:
+    """Paths of the stages' files, by the options of their commands in dvc.yaml."""
+
+    def __init__(self, root: Path) -> None:
+        from headstart.pipeline import graph
+        from headstart.pipeline.plan import options
+
+        self._options = {stage.name: options(stage) for stage in graph.stages(root)}
+
+    def __call__(self, stage: str, option: str) -> Path:
+        """Return the path of an option: ``files("evaluate", "metrics")``.
+
+        Raises
+        ------
+        WiringError
+            If dvc.yaml has no such stage or option.
+        """
+        return Path(self._of(stage, option)[option])
+
+    def of(self, stage: str) -> Mapping[str, Path]:
+        """Return the paths of all options of a stage."""
+        return {name: Path(value) for name, value in self._of(stage).items()}
+
+    def existing(self, stage: str, *options: str) -> list[Path]:
+        """Return the paths of some options, which must exist.
+
+        Raises
+        ------
+        HeadstartError
+            If one of them does not exist yet.
+        """
+        paths = [self(stage, option) for option in options]
+        for path in paths:
+            if not path.exists():
+                raise HeadstartError(
+                    f"There is no {path} yet. Run the pipeline first: `dvc repro`."
+                )
+        return paths
+
+    def _of(self, stage: str, *needed: str) -> Mapping[str, str]:
+        found = self._options.get(stage)
+        if found is None:
+            raise WiringError(
+                f"dvc.yaml has no stage `{stage}`, and this command looks for its files. Stages "
+                f"of this pipeline: {', '.join(self._options)}."
+            )
+        if missing := [name for name in needed if name not in found]:
+            raise WiringError(
+                f"The command of the stage `{stage}` in dvc.yaml lacks "
+                f"--{missing[0].replace('_', '-')}, which names a file that this command needs."
+            )
+        return found
 
 
 def browse(path: Path) -> None:
@@ -40,7 +159,7 @@ def browse(path: Path) -> None:
     Raises
     ------
     HeadstartError
-        If there is none that could be started.
+        If no browser can be started.
     """
     import webbrowser
 
@@ -48,8 +167,8 @@ def browse(path: Path) -> None:
         raise HeadstartError(f"No browser could be started. Open {path.resolve()} yourself.")
 
 
-def register(app: typer.Typer, *functions: Callable[..., None]) -> None:
-    """Make subcommands of functions that :func:`command` decorated, named after them."""
-    for function in functions:
-        told = vars(function)
-        app.command(help=told["help"], epilog=told["epilog"])(function)
+def written(path: Path, *, show: bool) -> None:
+    """Report a file that was written, and open it in the browser if ``show`` is set."""
+    typer.echo(f"Written: {path}")
+    if show:
+        browse(path)

@@ -1,39 +1,217 @@
-"""Options that `predict` and `serve-model` share: which model, and what is taken as an image."""
+"""Parts that the commands over images share: options, reading with its report, and rows."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from headstart.images import formats
-from headstart.images.formats import MOST_PIXELS
+from headstart.export.formats import RunnableFormat
+from headstart.images.formats import ACCEPTED, FORMATS, MOST_PIXELS
 
 if TYPE_CHECKING:
-    Format = str
-else:
-    #: The names of `download.formats`.
-    Format = StrEnum("Format", {name.upper(): name for name in formats.FORMATS})
+    from headstart.images.decode import Limits
+    from headstart.serving.inputs import Input
+    from headstart.serving.models import Floats, Model
+    from headstart.serving.prediction import Outcome
+    from headstart.serving.results import Answer, Format
 
-
-Form = Literal["tflite_float32", "saved_model", "tflite_float16", "tflite_int8"]
+    ImageFormat = str
+else:  # Typer makes a choice of an enumeration, and the table of formats makes this one.
+    ImageFormat = StrEnum("ImageFormat", {name.upper(): name for name in FORMATS})
 
 # Defaults are those of `download` in params.yaml as it is shipped.
 EXPORT = Path("data/export")
-FORMATS = [Format(name) for name in formats.ACCEPTED]
 MIN_SIDE = 8
 MAX_PIXELS = 50_000_000
 MAX_IMAGE_BYTES = 50_000_000
 
-Model = Annotated[Path, typer.Option(help="The export folder.")]
-FormOption = Annotated[
-    Form | None, typer.Option(help="What runs; default: the first of these that was exported.")
+Images = Annotated[
+    list[str],
+    typer.Argument(metavar="IMAGE...", help="Files, folders, patterns, URLs, or - for stdin."),
 ]
-Accept = Annotated[list[Format], typer.Option(help="Accepted formats; once for each.")]
-MinSide = Annotated[int, typer.Option(min=1, help="Pixels of the shorter side.")]
+ModelFolder = Annotated[Path, typer.Option("--model", help="The export folder.")]
+ExportFormat = Annotated[
+    RunnableFormat | None,
+    typer.Option(help="The export format to run. Default: the first of these that exists."),
+]
+OutputFormat = Annotated[
+    Literal["table", "jsonl", "csv"] | None,
+    typer.Option("--format", help="Format of the rows. Default: table at a terminal, else jsonl."),
+]
+Top = Annotated[int, typer.Option(min=1, help="Number of most likely classes to show.")]
+Capitals = Annotated[
+    bool,
+    typer.Option(
+        "--capitals",
+        help="Show class names with capitals, granny_smith as Granny Smith. Files and folders "
+        "keep the names.",
+    ),
+]
+Accept = Annotated[list[ImageFormat], typer.Option(help="Accepted image format; repeatable.")]
+MinSide = Annotated[int, typer.Option(min=1, help="Least pixels of the shorter side.")]
 MaxPixels = Annotated[
-    int, typer.Option(min=1, max=MOST_PIXELS, help="Width × height, told before decoding.")
+    int, typer.Option(min=1, max=MOST_PIXELS, help="Most pixels (width × height) of an image.")
 ]
-MaxImageBytes = Annotated[int, typer.Option(min=1, help="Larger files are not read.")]
+MaxImageBytes = Annotated[int, typer.Option(min=1, help="Most bytes of an image file.")]
+
+SOME_UNREADABLE, NONE_READ = 3, 1  # exit codes
+_NAMED = 200  # unreadable files that are named one by one
+
+
+def limits_of(
+    accept: Sequence[str], min_side: int, max_pixels: int, max_image_bytes: int
+) -> Limits:
+    """Return the limits that the four options set."""
+    from headstart.images.decode import Limits
+
+    return Limits(tuple(accept), min_side, max_pixels, max_image_bytes)
+
+
+def shown_names(names: Sequence[str], *, capitals: bool) -> list[str]:
+    """Return class names as they are, or with capitals, in the same order."""
+    from headstart.training.labels import with_capitals
+
+    return with_capitals(names) if capitals else list(names)
+
+
+class Reading:
+    """Inputs of a command on their way through a model, with a report of the unreadable ones.
+
+    Parameters
+    ----------
+    words : sequence of str
+        The arguments of the command; ``-`` reads standard input.
+    limits : Limits
+
+    Attributes
+    ----------
+    inputs : tuple of Input
+    read, unreadable : int
+        Inputs so far that could be read, and that could not.
+    """
+
+    def __init__(self, words: Sequence[str], limits: Limits) -> None:
+        from headstart.serving.inputs import expand
+
+        # Bytes, because names of files need not be UTF-8.
+        lines = (os.fsdecode(line) for line in sys.stdin.buffer) if "-" in words else ()
+        listing = expand(words, lines)
+        self.inputs, self.left_out, self.limits = listing.inputs, listing.left_out, limits
+        self.read = self.unreadable = 0
+
+    def through(
+        self, model: Model, desc: str, *, bar: bool, keep: bool = False
+    ) -> Iterator[tuple[Outcome, Floats]]:
+        """Yield the inputs that could be read, with the model's output.
+
+        Parameters
+        ----------
+        model : Model
+        desc : str
+            Title of the progress bar.
+        bar : bool
+            Whether to show progress. Rows at a terminal show it themselves.
+        keep : bool
+            Whether outcomes carry the files' bytes.
+        """
+        from headstart.serving.prediction import predict
+
+        return self._counted(predict(model, self.inputs, self.limits, keep=keep), desc, bar=bar)
+
+    def require_one(self) -> None:
+        """End the command if no input can exist, before a model is loaded or downloaded.
+
+        Raises
+        ------
+        typer.Exit
+            After each input has been reported.
+        """
+        from headstart.serving.inputs import exists
+        from headstart.serving.prediction import refusals
+
+        if not any(map(exists, self.inputs)):
+            for _ in self._counted(refusals(self.inputs, self.limits), "Reading", bar=False):
+                pass
+            self.end()
+
+    def _counted(
+        self, outcomes: Iterable[Outcome], desc: str, *, bar: bool
+    ) -> Iterator[tuple[Outcome, Floats]]:
+        from headstart._utils.progress import progress
+
+        total = len(self.inputs)
+        with progress(total, desc, "image") if bar else contextlib.nullcontext() as shown:
+            for outcome in outcomes:
+                if outcome.output is None:
+                    self.unreadable += 1
+                    if self.unreadable <= _NAMED:
+                        _report(f"Not read: {outcome.input.name}: {outcome.fault}")
+                else:
+                    self.read += 1
+                    yield outcome, outcome.output
+                if shown is not None:
+                    shown.update()
+
+    def end(self, *more: str) -> None:
+        """Report what was not read, then ``more``; say nothing if there is nothing to report.
+
+        Raises
+        ------
+        typer.Exit
+            If some inputs, or all of them, could not be read.
+        """
+        sentences = []
+        if self.unreadable:
+            unnamed = self.unreadable - _NAMED
+            rest = f" ({unnamed:,} of them are not named above)" if unnamed > 0 else ""
+            sentences.append(
+                f"Read: {self.read:,} of {len(self.inputs):,} images; not read: "
+                f"{self.unreadable:,}{rest}."
+            )
+        if self.left_out:
+            sentences.append(f"Skipped: {self.left_out:,} hidden files and files of the system.")
+        sentences += more
+        if sentences:
+            typer.echo(" ".join(sentences), err=True)
+        if self.read < len(self.inputs) or not self.inputs:
+            raise typer.Exit(SOME_UNREADABLE if self.read else NONE_READ)
+
+
+def print_rows(
+    output: Format | None,
+    inputs: Sequence[Input],
+    classes: Sequence[str],
+    top: int,
+    names: Mapping[str, str] | None = None,
+) -> Callable[[Input, Answer], None]:
+    """Print the first line, and return a function that prints the rows of an answer.
+
+    See :func:`headstart.serving.results.writer`.
+    """
+    from headstart.serving.results import writer
+
+    head, write = writer(output or _default_format(), inputs, classes, top, names)
+    if head and inputs:
+        typer.echo(head)
+    return lambda one, found: typer.echo(write(one, found))
+
+
+def _default_format() -> Format:
+    return "table" if sys.stdout.isatty() else "jsonl"
+
+
+def _report(text: str) -> None:
+    """Print a line on standard error, above the bar if there is one."""
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        tqdm.write(text, file=sys.stderr)
+    else:
+        typer.echo(text, err=True)

@@ -11,7 +11,7 @@ from headstart.cli.front import command
 
 
 @command(
-    says="Create a project: pipeline, parameters, stages and flows, ready for `dvc repro`.",
+    says="Create a project, ready for `dvc repro`. Writes pipeline, parameters, stages and flows.",
     epilog="Examples: headstart init my-flowers | headstart init --upgrade my-flowers",
 )
 def init(

@@ -1,4 +1,4 @@
-"""`headstart reproduce`: a commit run again in a clean copy, with a certificate."""
+"""`headstart reproduce`: run a commit again in a clean copy, and write a certificate."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ _CERTIFICATES = Path("data/certificates")  # ignored by git, as all of data
 
 
 @command(
-    says="Run a commit again in a clean copy (its own code, no cache, no recorded features) and "
-    "compare every output with its dvc.lock: bit-exact, numerically-equal, metric-equal or "
-    "different. Your checkout, cache and store stay as they are. Exit code 0: the verdict that was "
-    "asked for, or a better one; 4: a worse one; 1 or 2: there is no verdict.",
+    says="Run a commit again in a clean copy, and compare every output. The copy has the commit's "
+    "own code, no cache and no recorded features; your checkout, cache and store stay unchanged. "
+    "Compared with its dvc.lock, the outputs are bit-exact, numerically-equal, metric-equal or "
+    "different. Exit code: 0 the required verdict or a better one, 4 a worse one, 1 or 2 no "
+    "verdict.",
     epilog="Examples: headstart reproduce HEAD | headstart reproduce v1.0 --require metric-equal | "
     "headstart reproduce HEAD --set compute.threads=4",
+    needs="commits",
 )
 def reproduce(
     rev: Annotated[str, typer.Argument(help="The commit: HEAD, a tag, a branch, a hash.")],
     require: Annotated[
         str,
-        typer.Option(help="bit-exact | numerically-equal | metric-equal: what counts as success."),
+        typer.Option(help="Required verdict: bit-exact, numerically-equal or metric-equal."),
     ] = "bit-exact",
     warm: Annotated[
         bool, typer.Option("--warm", help="Use the features that your store has recorded.")
@@ -35,20 +37,20 @@ def reproduce(
     from_source: Annotated[
         bool,
         typer.Option(
-            "--from-source", help="Fetch the data anew, also if DVC's cache or remote has it."
+            "--from-source", help="Download the data again, even if DVC's cache or remote has it."
         ),
     ] = False,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the copy, to look at.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the copy for inspection.")] = False,
     certificate: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Where the certificate goes (default: data/certificates/COMMIT).",
+            help="Folder for the certificate. Default: data/certificates/COMMIT.",
         ),
     ] = None,
     changed: Annotated[
         list[str] | None,
-        typer.Option("--set", "-S", metavar="KEY=VALUE", help="Run it with another parameter."),
+        typer.Option("--set", "-S", metavar="KEY=VALUE", help="Run with another parameter value."),
     ] = None,
     python: Annotated[
         str | None,
@@ -59,7 +61,7 @@ def reproduce(
         ),
     ] = None,
 ) -> None:
-    """Print progress and the verdict, write the certificate."""
+    """Print progress and the verdict, and write the certificate."""
     from headstart._utils.errors import HeadstartError, ParameterError
 
     verdicts = ("bit-exact", "numerically-equal", "metric-equal")
@@ -86,8 +88,8 @@ def reproduce(
         with ended_by_signals():
             made = rerun(Path.cwd(), request, say=typer.echo)
     except KeyboardInterrupt:
-        copy = "is left" if keep else "was removed"
-        typer.echo(f"\nInterrupted: the stages were ended and the copy {copy}.", err=True)
+        copy = "was kept" if keep else "was removed"
+        typer.echo(f"\nInterrupted: the stages were stopped and the copy {copy}.", err=True)
         raise typer.Exit(INTERRUPTED) from None
     typer.echo(f"\nVerdict: {made.line()}")
     folder = certificate or _CERTIFICATES / made.commit[:12]
@@ -95,8 +97,8 @@ def reproduce(
         paths = write(made, folder)
     except OSError as error:
         raise HeadstartError(
-            f"The certificate could not be written to {folder}: {error}. --certificate names "
-            "another folder; the stages have to run again for it."
+            f"The certificate could not be written to {folder}: {error}. Name another folder with "
+            "--certificate; the stages have to run again."
         ) from error
     typer.echo(f"Certificate: {paths[1]} (and {paths[0].name})")
     if not made.reached:

@@ -1,4 +1,4 @@
-"""`headstart run`: the stages by Prefect, in this terminal."""
+"""`headstart run`: run the stages with Prefect, in this terminal."""
 
 from __future__ import annotations
 
@@ -10,37 +10,38 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from headstart.cli.front import PARAMS, command
-from headstart.cli.planning import summary
+from headstart.cli.summary import summary
 
 if TYPE_CHECKING:
     from headstart.runs.local_runner import Finished
 
 _INTERRUPTED = 130
 _LOST = (
-    "Prefect's server went away during the run, so its pages do not tell the end of it. The stages "
-    "are not concerned: DVC has recorded what they made (`dvc status` shows it)."
+    "Prefect's server stopped during the run, so its pages do not show how the run ended. The "
+    "stages are not affected: DVC has recorded their outputs (`dvc status` shows it)."
 )
 
 
 @command(
-    says="Run what changed, as `dvc repro` does, by Prefect: independent stages side by side, with "
-    "retries, time limits and a gate. Without PREFECT_API_URL, a temporary server is started. "
-    "Exit code 0; 1: a stage failed; 5: held by the gate; 130: interrupted.",
-    epilog="Example: headstart run | with pages to look at: `prefect server start` in another "
-    "terminal, then `PREFECT_API_URL=http://127.0.0.1:4200/api headstart run`",
+    says="Run the changed stages with Prefect, as `dvc repro` would. Independent stages run side "
+    "by side, with retries, time limits and a gate. Without PREFECT_API_URL, a temporary server is "
+    "started. Exit code: 0 success, 1 a stage failed, 5 held by the gate, 130 interrupted.",
+    epilog="Example: headstart run | with a web page: `prefect server start` in another terminal, "
+    "then `PREFECT_API_URL=http://127.0.0.1:4200/api headstart run`",
+    needs="project",
 )
 def run(
     gate: Annotated[
-        bool, typer.Option("--gate/--no-gate", help="Hold back a model that fails its gate.")
+        bool, typer.Option("--gate/--no-gate", help="Hold a model that fails the gate.")
     ] = True,
     commit: Annotated[
-        bool, typer.Option("--commit", help="Commit what is new to a branch of its own.")
+        bool, typer.Option("--commit", help="Commit new results to a branch of the run.")
     ] = False,
 ) -> None:
     """Run the pipeline's flow in the current folder."""
     from headstart.stage.parameters import read_params
 
-    read_params(PARAMS)  # before Prefect, which takes seconds to say anything
+    read_params(PARAMS)  # Before Prefect, which takes seconds to start.
     os.environ.setdefault("DO_NOT_TRACK", "1")
 
     from headstart.runs.local_runner import run_here
@@ -54,7 +55,7 @@ def run(
 
 
 def _leave(finished: Finished) -> None:
-    """End at once: Prefect would wait for its server with what it has still to tell."""
+    """End at once: Prefect would wait for its server to report the rest."""
     from headstart.runs.local_runner import end_temporary_server
 
     try:
@@ -67,7 +68,7 @@ def _leave(finished: Finished) -> None:
 
 
 def _show(finished: Finished) -> None:
-    """What came out, and where to look."""
+    """Print how the run ended, and where its results are."""
     if finished.code:
         typer.echo(f"Error: {finished.message}", err=True)
     else:

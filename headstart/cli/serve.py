@@ -1,4 +1,4 @@
-"""`headstart serve`: runs on a schedule, on one machine."""
+"""`headstart serve`: run the pipeline on a schedule, on one machine."""
 
 from __future__ import annotations
 
@@ -14,33 +14,34 @@ OFF = "off"
 
 
 @command(
-    says="Run the pipeline and the reproduction of the newest commit on a schedule, in the current "
-    "folder, until interrupted. Needs a Prefect server (`prefect server start`), no worker. New "
-    "results become a commit on a branch headstart/runs/NAME; the checkout stays as it is, and has "
-    "to be clean.",
+    says="Run and reproduce the pipeline on a schedule. Runs the current folder and reproduces "
+    "its newest commit, until interrupted. Needs a Prefect server (`prefect server start`), but no "
+    "worker. New results become a commit on a branch headstart/runs/NAME; the checkout must be "
+    "clean and is not changed.",
     epilog='Example: headstart serve --nightly "0 2 * * *" --weekly off --timezone Europe/Berlin',
+    needs="commits",
 )
 def serve(
     nightly: Annotated[
-        str, typer.Option(metavar="CRON", help='When the pipeline runs; "off": never.')
+        str, typer.Option(metavar="CRON", help='Schedule of the pipeline; "off" for none.')
     ] = "0 2 * * *",
     weekly: Annotated[
-        str, typer.Option(metavar="CRON", help='When HEAD is reproduced; "off": never.')
+        str, typer.Option(metavar="CRON", help='Schedule of reproducing HEAD; "off" for none.')
     ] = "0 4 * * 0",
     timezone: Annotated[
-        str, typer.Option(metavar="ZONE", help='Of both schedules, e.g. "Europe/Berlin".')
+        str, typer.Option(metavar="ZONE", help="Time zone of both schedules, like Europe/Berlin.")
     ] = "UTC",
     commit: Annotated[
-        bool, typer.Option("--commit/--no-commit", help="Commit what is new to a branch.")
+        bool, typer.Option("--commit/--no-commit", help="Commit new results to a branch.")
     ] = True,
     push: Annotated[
-        bool, typer.Option("--push/--no-push", help="Push that branch and its data, too.")
+        bool, typer.Option("--push/--no-push", help="Also push that branch and its data.")
     ] = False,
     pause_on_shutdown: Annotated[
         bool,
         typer.Option(
-            "--pause-on-shutdown/--keep-planning",
-            help="When this ends, plan no more runs; or plan on, and run them late.",
+            "--pause-on-shutdown/--keep-scheduling",
+            help="When this ends: schedule no more runs, or keep scheduling and run them late.",
         ),
     ] = True,
 ) -> None:

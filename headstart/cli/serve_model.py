@@ -1,4 +1,4 @@
-"""`headstart serve-model`: an exported model behind HTTP."""
+"""`headstart serve-model`: serve an exported model over HTTP."""
 
 from __future__ import annotations
 
@@ -7,69 +7,60 @@ from typing import Annotated
 import typer
 
 from headstart._utils.errors import HeadstartError
+from headstart.cli import images as shared
 from headstart.cli.front import command
-from headstart.cli.images import (
-    EXPORT,
-    FORMATS,
-    MAX_IMAGE_BYTES,
-    MAX_PIXELS,
-    MIN_SIDE,
-    Accept,
-    FormOption,
-    MaxImageBytes,
-    MaxPixels,
-    MinSide,
-    Model,
-)
 
 _EXTRA = ("uvicorn", "multipart", "prometheus_client")
 
 
 @command(
-    says="Serve an exported model over HTTP: a page where one drops images, `POST /predict`, "
-    "TensorFlow Serving's `/v1/models/NAME:predict`, `/healthz` and `/metrics`. Reachable from "
-    "this machine alone unless --host says otherwise; it asks for no password. Ctrl-C stops it.",
+    says="Serve an exported model over HTTP. Offers a page to drop images on, `POST /predict`, "
+    "TensorFlow Serving's `/v1/models/NAME:predict`, `/healthz` and `/metrics`. By default only "
+    "this machine can reach the service, which asks for no password. Ctrl-C stops it.",
     epilog="Example: headstart serve-model --port 8501, then open http://127.0.0.1:8501 or "
     "`curl -F file=@photo.jpg http://127.0.0.1:8501/predict`",
 )
 def serve_model(  # noqa: PLR0913, PLR0917 - an argument is an option of the command line
-    model: Model = EXPORT,
-    form: FormOption = None,
-    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8501,
-    name: Annotated[str, typer.Option(help="The model's name in addresses.")] = "headstart",
-    max_body: Annotated[int, typer.Option(min=1, help="Bytes of a request.")] = 32_000_000,
-    max_images: Annotated[int, typer.Option(min=1, help="Images of a request.")] = 64,
+    model: shared.ModelFolder = shared.EXPORT,
+    export_format: shared.ExportFormat = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")
+    ] = 8501,
+    name: Annotated[str, typer.Option(help="Name of the model in addresses.")] = "headstart",
+    max_body: Annotated[int, typer.Option(min=1, help="Most bytes of a request.")] = 32_000_000,
+    max_images: Annotated[int, typer.Option(min=1, help="Most images per request.")] = 64,
     max_waiting: Annotated[
-        int, typer.Option(min=1, help="Images of all requests; beyond: 503, come again.")
+        int, typer.Option(min=1, help="Most images of all requests; more are refused (503).")
     ] = 256,
     max_batch: Annotated[
         int | None,
-        typer.Option(min=1, help="Images of a batch; default: 1 for LiteRT, 32 for TensorFlow."),
+        typer.Option(min=1, help="Images per batch. Default: 1 for LiteRT, 32 for TensorFlow."),
     ] = None,
     max_wait: Annotated[
         float | None,
         typer.Option(
-            min=0, max=10, help="Seconds an image waits for others; default: 0 and 0.005."
+            min=0,
+            max=10,
+            help="Seconds to wait for a full batch. Default: 0 for LiteRT, 0.005 for TensorFlow.",
         ),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(help="A further name that the service goes by, once for each; *: any."),
+        typer.Option(help="Another name of the service, repeatable; *: any name."),
     ] = None,
     allow_origin: Annotated[
         list[str] | None,
-        typer.Option(help="A page's origin that may use it, such as https://example.org."),
+        typer.Option(help="Origin of another page that may use it, like https://example.org."),
     ] = None,
-    accept: Accept = FORMATS,
-    min_side: MinSide = MIN_SIDE,
-    max_pixels: MaxPixels = MAX_PIXELS,
-    max_image_bytes: MaxImageBytes = MAX_IMAGE_BYTES,
+    accept: shared.Accept = shared.ACCEPTED,
+    min_side: shared.MinSide = shared.MIN_SIDE,
+    max_pixels: shared.MaxPixels = shared.MAX_PIXELS,
+    max_image_bytes: shared.MaxImageBytes = shared.MAX_IMAGE_BYTES,
 ) -> None:
-    """Answer requests until it is told to stop."""
+    """Answer requests until the process is stopped."""
     _require_extra()
 
-    from headstart.images.decode import Limits
     from headstart.serving.app import build
     from headstart.serving.models import load_classifier
     from headstart.serving.server import is_loopback, serve
@@ -77,7 +68,7 @@ def serve_model(  # noqa: PLR0913, PLR0917 - an argument is an option of the com
 
     settings = Settings(
         name=_checked_name(name),
-        limits=Limits(tuple(accept), min_side, max_pixels, max_image_bytes),
+        limits=shared.limits_of(accept, min_side, max_pixels, max_image_bytes),
         max_body=max_body,
         max_images=max_images,
         room=max(max_waiting, max_images),
@@ -86,11 +77,11 @@ def serve_model(  # noqa: PLR0913, PLR0917 - an argument is an option of the com
         hosts=tuple(allow_host or ()),
         origins=tuple(allow_origin or ()),
     )
-    app = build(load_classifier(model, form), settings)
+    app = build(load_classifier(model, export_format), settings)
     if not is_loopback(host):
         typer.echo(
-            f"Warning: {host} can be reached from other machines. Whoever reaches it can use the "
-            "model, without a password and unencrypted: put a proxy with both before it.",
+            f"Warning: other machines can reach {host}. Anyone who reaches the service can use "
+            "the model, without a password and without encryption: put a proxy with both in front.",
             err=True,
         )
     serve(app, host, port, settings.name)
@@ -99,8 +90,8 @@ def serve_model(  # noqa: PLR0913, PLR0917 - an argument is an option of the com
 def _checked_name(name: str) -> str:
     if not name or not all(c.isascii() and (c.isalnum() or c in "-_.") for c in name):
         raise HeadstartError(
-            f"--name must be letters, digits, `-`, `_` and `.`, because it stands in addresses. "
-            f"Got {name!r}. Nothing was started."
+            f"--name must consist of letters, digits, `-`, `_` and `.`, because it is part of "
+            f"addresses. Got {name!r}. Nothing was started."
         )
     return name
 
@@ -111,7 +102,7 @@ def _require_extra() -> None:
     missing = [name for name in _EXTRA if find_spec(name) is None]
     if missing:
         raise HeadstartError(
-            f"serve-model needs the extra `serving`, of which {', '.join(missing)} cannot be "
-            "found. Nothing was started. Install it: `pip install --editable '.[serving]'` in "
-            "Headstart's folder (`make run` installs all extras from the lock)."
+            f"serve-model needs the extra `serving`, and {', '.join(missing)} of it cannot be "
+            "found. Nothing was started. Install it: `pip install 'headstart[serving]'`, or "
+            "`pip install --editable '.[serving]'` in a checkout of Headstart."
         )

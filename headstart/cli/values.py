@@ -1,4 +1,4 @@
-"""`headstart params`, `backbones` and `recipe`: the values that a person chooses."""
+"""`headstart params`, `backbones` and `recipe`: the values of params.yaml."""
 
 from __future__ import annotations
 
@@ -15,22 +15,25 @@ RECIPES = root() / "recipes"
 
 
 @command(
-    says="Check params.yaml without running anything: every fault in one message, with its line.",
+    says="Check params.yaml and report every fault with its line. Nothing is run.",
     epilog="Example: headstart params recipes/mine.yaml",
 )
 def params(
     file: Annotated[Path, typer.Argument(help="The parameter file.")] = PARAMS,
 ) -> None:
-    """Print "fine", or what is wrong."""
+    """Print "valid", or all faults."""
     from headstart.stage.parameters import read_params
 
+    if file == PARAMS:
+        _require_params()
     read_params(file)
-    typer.echo(f"{file} is fine.")
+    typer.echo(f"{file} is valid.")
 
 
 @command(
-    says="List the pretrained backbones for `backbone.name`: the sizes that they were trained "
-    "on and take at least, width multipliers for `backbone.alpha`, and features an image.",
+    says="List the pretrained backbones for `backbone.name`. Shows the image size of their "
+    "training, the least size, the width multipliers for `backbone.alpha`, and the number of "
+    "features per image.",
     epilog="Example: `name: mobilenet_v2` and `alpha: 0.5` under `backbone` in params.yaml, or "
     "`dvc exp run -S backbone.name=vgg16 -S backbone.alpha=1.0 -S backbone.weights=imagenet` for a "
     "trial.",
@@ -41,35 +44,38 @@ def backbones() -> None:
     from headstart.backbones.registry import BACKBONES
 
     rows = [("name", "size", "least", "features", "alpha", "license of the weights")]
-    for base in BACKBONES.values():
-        alphas = ", ".join(f"{alpha:g}" for alpha in base.alphas)
-        numbers = (str(base.default_size), str(base.minimum_size), f"{base.width:,}")
-        rows.append((base.name, *numbers, alphas, base.license or "not stated"))
+    for backbone in BACKBONES.values():
+        alphas = ", ".join(f"{alpha:g}" for alpha in backbone.alphas)
+        numbers = (str(backbone.default_size), str(backbone.minimum_size), f"{backbone.width:,}")
+        rows.append((backbone.name, *numbers, alphas, backbone.license or "not stated"))
     typer.echo(columns(rows, "lrrrll"))
     typer.echo(
-        "\nAny other: a module of TensorFlow Hub, by `name: hub` and `hub: HANDLE` "
-        "(`headstart show module HANDLE` tells of it)."
+        "\nA TensorFlow Hub module is a backbone too: `name: hub` and `hub: HANDLE` "
+        "(`headstart show module HANDLE` describes it)."
     )
 
 
 @command(
-    says="List the recipes; show one; or, by default for a NAME, write its values into params.yaml "
-    "(comments stay, and nothing is written unless the result is valid).",
+    says="List the recipes, or write one into params.yaml. With NAME, writes its values; comments "
+    "stay, and nothing is written unless the result is valid. --show prints the recipe instead.",
     epilog="Examples: headstart recipe | headstart recipe cats-dogs --show | "
     "headstart recipe my-photos --set download.location=/path/to/images",
 )
 def recipe(
-    name: Annotated[str | None, typer.Argument(help="The recipe; none: list them.")] = None,
+    name: Annotated[str | None, typer.Argument(help="The recipe. Default: list all.")] = None,
     assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A value of your own.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Another value for a key; repeatable."),
     ] = None,
-    show: Annotated[bool, typer.Option("--show", help="Print it, and write nothing.")] = False,
+    show: Annotated[
+        bool, typer.Option("--show", help="Print the recipe, and write nothing.")
+    ] = False,
 ) -> None:
-    """Lay a recipe over params.yaml."""
+    """Write the values of a recipe into params.yaml."""
     from headstart.pipeline import recipes
 
     if name is None and assignments:
-        raise ParameterError("`--set` goes with a recipe: `headstart recipe NAME --set KEY=VALUE`.")
+        raise ParameterError("`--set` needs a recipe: `headstart recipe NAME --set KEY=VALUE`.")
     if name is None:
         from headstart._utils.tables import columns
 
@@ -83,22 +89,31 @@ def recipe(
     if show:
         typer.echo(text, nl=False)
         return
+    _require_params()
     layers = [recipes.load(text), recipes.parse_assignments(assignments or [])]
     changed = recipes.apply(PARAMS, layers)
     for line in changed or ["Nothing to change."]:
         typer.echo(line)
     next_step = "Next: `headstart plan`, then `dvc repro`."
-    typer.echo(f"{PARAMS} now follows the recipe {name}. {_missing_place(name)}{next_step}")
+    typer.echo(f"{PARAMS} now follows the recipe {name}. {_missing_location(name)}{next_step}")
 
 
-def _missing_place(name: str) -> str:
-    """DVC watches the place of the images, and ends with a bare "No such file" without it."""
+def _require_params() -> None:
+    if not PARAMS.is_file():
+        raise ParameterError(
+            f"There is no {PARAMS} in {Path.cwd()}. Change to a project's folder, or create a "
+            "project with `headstart init my-project`."
+        )
+
+
+def _missing_location(name: str) -> str:
+    """Return a warning if there are no images yet: DVC would only say "No such file"."""
     from headstart.stage.parameters import read_params
 
     location = read_params(PARAMS).download.location
     if Path(location).exists():
         return ""
     return (
-        f"Nothing lies at {location} yet: put the images there, or name their place by "
+        f"There is nothing at {location} yet: put the images there, or set their location with "
         f"`headstart recipe {name} --set download.location=PATH`. "
     )

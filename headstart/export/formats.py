@@ -8,6 +8,10 @@ from typing import Literal
 FormatName = Literal[
     "saved_model", "keras", "h5", "tflite_float32", "tflite_float16", "tflite_int8", "onnx"
 ]
+#: Export formats that classify here, in order of preference: float32 before rounded weights.
+RunnableFormat = Literal["tflite_float32", "saved_model", "tflite_float16", "tflite_int8"]
+#: Export formats with layers that can be told apart, in order of preference.
+LayeredFormat = Literal["keras", "h5"]
 Precision = Literal["float32", "float16", "int8"]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from headstart._utils.tables import columns, plain
+from headstart._utils.tables import columns, counted, plain
 from headstart.datasets.manifests import SPLITS, class_names
 from headstart.training.head import weight_shapes
 
@@ -50,7 +50,12 @@ def tree(name: str, paths: Iterable[str], most: int = 30) -> str:
         if len(names) > most:
             rest = [f"{folder}/{part}" if folder else part for part in names[most:]]
             left = sum(counts[inside] for inside in rest)
-            lines.append((f"{indent}└── … and {len(rest):,} more folders", left))
+            lines.append(
+                (
+                    f"{indent}└── … and {counted(len(rest), 'more folder')}",
+                    left,
+                )
+            )
 
     walk("", "")
     width = max(len(text) for text, _ in lines)
@@ -69,7 +74,12 @@ def division(manifest: pd.DataFrame, most: int = 30) -> str:
 
     rows += [row(label, [label]) for label in labels[:most]]
     if len(labels) > most:
-        rows.append(row(f"… {len(labels) - most:,} more classes", labels[most:]))
+        rows.append(
+            row(
+                f"… {counted(len(labels) - most, 'more class', 'more classes')}",
+                labels[most:],
+            )
+        )
     return columns([*rows, row("all", labels)], "lrrrr")
 
 
@@ -149,11 +159,34 @@ def summary(rows: Sequence[LayerRow]) -> str:
     return columns(lines, "lllrr")
 
 
-def totals(base: Sequence[LayerRow], head: Sequence[LayerRow]) -> str:
-    """Parameters of base, head and both: all, trainable, frozen."""
+def totals(backbone: Sequence[LayerRow], head: Sequence[LayerRow]) -> str:
+    """Return the parameters of backbone, head and both: all, trainable, frozen."""
     lines = [("", "parameters", "trainable", "frozen")]
-    for name, rows in (("base", base), ("head", head), ("together", [*base, *head])):
+    for name, rows in (("backbone", backbone), ("head", head), ("together", [*backbone, *head])):
         whole = sum(row.parameters for row in rows)
         learns = sum(row.trainable for row in rows)
         lines.append((name, f"{whole:,}", f"{learns:,}", f"{whole - learns:,}"))
     return columns(lines, "lrrr")
+
+
+def folded(rows: Sequence[LayerRow], *, alone: bool) -> list[LayerRow]:
+    """Return the rows with the frozen layers below the trainable ones as one line.
+
+    Parameters
+    ----------
+    rows : sequence of LayerRow
+    alone : bool
+        Whether one layer is trainable alone: then the frozen layers above it become a line too.
+    """
+    trainable = [place for place, row in enumerate(rows) if row.trainable]
+    first = min(trainable, default=len(rows))
+    last = max(trainable) + 1 if alone and trainable else len(rows)
+    return [*_as_one(rows[:first]), *rows[first:last], *_as_one(rows[last:])]
+
+
+def _as_one(rows: Sequence[LayerRow]) -> list[LayerRow]:
+    if len(rows) < 2:
+        return list(rows)
+    name = f"{rows[0].name} … {rows[-1].name}"
+    parameters = sum(row.parameters for row in rows)
+    return [LayerRow(name, f"{len(rows)} frozen layers", rows[-1].shape, parameters, 0)]

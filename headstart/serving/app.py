@@ -206,14 +206,14 @@ async def _uploads(request: Request, stream: Any, max_images: int) -> list[Uploa
     )
 
 
-def _result(upload: Upload, said: Answer | ImageError) -> dict[str, Any]:
-    if isinstance(said, ImageError):
-        return {"file": upload.name, "error": said.detail, "reason": said.reason}
+def _result(upload: Upload, found: Answer | ImageError) -> dict[str, Any]:
+    if isinstance(found, ImageError):
+        return {"file": upload.name, "error": found.detail, "reason": found.reason}
     return {
         "file": upload.name,
-        "label": said.label,
-        "probability": said.probability,
-        "top": [guess_record(guess) for guess in said.guesses],
+        "label": found.label,
+        "probability": found.probability,
+        "top": [guess_record(guess) for guess in found.guesses],
     }
 
 

@@ -1,8 +1,8 @@
-"""Images of many requests at once, put into batches for a few threads, and never too many.
+"""Batches of jobs from many requests, run by a few threads, with a limit on waiting jobs.
 
-A thread that is free takes what waits, up to a batch, and waits a moment for more only if told to.
-What waits and what is worked on is bounded: a request that finds no room is refused at once, which
-is kinder than an answer after its client has given up.
+A free thread takes the waiting jobs, up to a batch; ``max_wait`` makes it wait for a full one. The
+number of jobs that wait or run is limited: a request without room is refused at once, because an
+answer after the client's time limit helps nobody.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ Result = TypeVar("Result")
 
 
 class BusyError(Exception):
-    """There is no room for more; later there will be."""
+    """There is no room for more jobs now."""
 
 
 class Batcher(Generic[Job, Result]):
-    """Runs jobs in batches.
+    """Run jobs in batches.
 
     Parameters
     ----------
     run : callable
-        From jobs to as many results, in their order; a result that is an exception is raised to
-        whoever waits for it. Called from several threads.
+        From jobs to as many results, in their order; a result that is an exception is raised in
+        the request that waits for it. Called from several threads.
     threads : int
         Batches that run at the same time.
     max_batch : int
-        Jobs a call.
+        Jobs per call.
     max_wait : float
         Seconds that a job waits for others to fill its batch.
     room : int
-        Jobs that wait or run, in all.
+        Most jobs that wait or run.
     seen : callable, optional
-        Told the size of every batch.
+        Called with the size of every batch.
     """
 
     def __init__(
@@ -67,11 +67,11 @@ class Batcher(Generic[Job, Result]):
 
     @property
     def held(self) -> int:
-        """Jobs that wait or run."""
+        """Number of jobs that wait or run."""
         return self._held
 
     def submit(self, jobs: Sequence[Job]) -> list[Future[Result]]:
-        """Take all of the jobs, or none of them.
+        """Accept all of the jobs, or none of them.
 
         Raises
         ------
@@ -88,7 +88,7 @@ class Batcher(Generic[Job, Result]):
         return [future for _, future in entries]
 
     def close(self) -> None:
-        """Finish what was taken, and take no more."""
+        """Finish the accepted jobs, and accept no more."""
         with self._change:
             self._closed = True
             self._change.notify_all()
@@ -101,7 +101,7 @@ class Batcher(Generic[Job, Result]):
                 self._seen(len(batch))
             try:
                 results = self._run([job for job, _ in batch])
-            except Exception as error:  # noqa: BLE001 - whoever waits gets it; the thread lives on
+            except Exception as error:  # noqa: BLE001 - the waiting request gets it; the thread goes on
                 results = [error] * len(batch)
             for (_, future), result in zip(batch, results, strict=True):
                 if isinstance(result, Exception):
@@ -112,7 +112,7 @@ class Batcher(Generic[Job, Result]):
                 self._held -= len(batch)
 
     def _take(self) -> list[tuple[Job, Future[Result]]]:
-        """The next batch; empty when it is closed and nothing waits."""
+        """Return the next batch; empty if it is closed and nothing waits."""
         batch: list[tuple[Job, Future[Result]]] = []
         with self._change:
             while not self._waiting and not self._closed:
@@ -129,6 +129,6 @@ class Batcher(Generic[Job, Result]):
                 if len(batch) >= self._max_batch or self._closed or left <= 0:
                     break
                 self._change.wait(left)
-        if not batch and not self._closed:  # All that waited was called off.
+        if not batch and not self._closed:  # All waiting jobs were cancelled.
             return self._take()
         return batch

@@ -1,9 +1,9 @@
-"""Who may ask: programs, and pages that this service gave out itself.
+"""Access to the service: for programs, and for the pages that it served itself.
 
-A service on a loopback address can be reached by every web page that its user looks at. Two things
-keep those out: the ``Host`` must be a name that this machine goes by (a page whose name was pointed
-to 127.0.0.1 asks under its own name), and what changes or computes something must not come from a
-page of another origin (browsers say so in ``Origin`` and ``Sec-Fetch-Site``; programs say nothing).
+Every web page that the user visits can reach a service on a loopback address. Two checks refuse
+those pages: the ``Host`` must be a name of this machine (a page whose domain was pointed to
+127.0.0.1 sends its own domain), and requests that compute something must not come from a page of
+another origin (browsers send ``Origin`` and ``Sec-Fetch-Site``; programs send neither).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _ASKS = frozenset({"GET", "HEAD"})
 
 
 class Guard:
-    """Middleware that answers 421 and 403, and puts a strict policy on every answer.
+    """Middleware that refuses requests (421, 403) and adds a strict policy to every answer.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class Guard:
         self.origins = set(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, or refuse it."""
+        """Pass a request on, or refuse it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -75,7 +75,7 @@ class Guard:
         if not self._is_known(host):
             return RefusedError(
                 421,
-                f"This service does not go by the name {host[:100]!r}. If it should, start it with "
+                f"This service is not known as {host[:100]!r}. To allow that name, start it with "
                 "--allow-host NAME.",
             )
         if method in _ASKS:  # No page of another origin can read the answer.
@@ -87,7 +87,7 @@ class Guard:
         if foreign or (origin is not None and not _same(origin, host)):
             return RefusedError(
                 403,
-                f"Pages of {str(origin)[:100]!r} may not use this service. If they should, start "
+                f"Pages of {str(origin)[:100]!r} may not use this service. To allow them, start "
                 "it with --allow-origin ORIGIN.",
             )
         return None
@@ -98,14 +98,14 @@ class Guard:
 
 
 def _name(host: str) -> str:
-    """The name in a ``Host`` header: without the port."""
+    """Return the name in a ``Host`` header, without the port."""
     if host.startswith("["):
         return host[1:].split("]", maxsplit=1)[0].lower()
     return host.rsplit(":", 1)[0].lower().rstrip(".")
 
 
 def _is_address(name: str) -> bool:
-    # Pointing a name to another machine takes a name.
+    # A domain can be pointed to another machine; an address cannot.
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -116,7 +116,7 @@ def _is_address(name: str) -> bool:
 def _same(origin: str, host: str) -> bool:
     try:
         parts = urlsplit(origin)
-    except ValueError:  # Such as `http://[`: no browser says that.
+    except ValueError:  # Such as `http://[`, which no browser sends.
         return False
     return parts.scheme in {"http", "https"} and parts.netloc.lower() == host.lower()
 

@@ -48,7 +48,7 @@ class Input:
 
     @property
     def remote(self) -> bool:
-        """Whether it is a web address."""
+        """Return whether it is a web address."""
         return self.place.startswith(_ADDRESSES)
 
 
@@ -85,6 +85,14 @@ def expand(words: Sequence[str], lines: Iterable[str] = ()) -> Listing:
         found += inputs
         left_out += more
     return Listing(tuple(found), left_out)
+
+
+def exists(one: Input) -> bool:
+    """Return whether an input may be readable, as far as its name alone tells."""
+    try:
+        return one.remote or (one.refusal is None and Path(one.place).exists())
+    except (OSError, ValueError):  # A name that is too long, or contains NUL.
+        return False
 
 
 def read(one: Input, limits: Limits) -> bytes:

@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,22 +20,14 @@ import numpy.typing as npt
 from headstart._utils.errors import CorruptFileError, HeadstartError, ParameterError, UnfitError
 from headstart._utils.machine import cores, keras_batch
 from headstart.backbones.registry import BACKBONES, HUB, BackboneSpec, known
-from headstart.export.formats import FORMATS, FormatName
+from headstart.export.formats import FORMATS, FormatName, LayeredFormat, RunnableFormat
 from headstart.export.record import ExportedModel, format_path, read_exported
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
-LayeredFormat = Literal["keras", "h5"]
 
-#: Export formats that this room runs, in order of preference: float32 before rounded weights.
-RUNNABLE: tuple[FormatName, ...] = (
-    "tflite_float32",
-    "saved_model",
-    "tflite_float16",
-    "tflite_int8",
-)
-#: Export formats with layers, in order of preference.
-LAYERED: tuple[LayeredFormat, ...] = ("keras", "h5")
+RUNNABLE: tuple[RunnableFormat, ...] = get_args(RunnableFormat)
+LAYERED: tuple[LayeredFormat, ...] = get_args(LayeredFormat)
 #: The value of ``--weights`` for Keras' own.
 IMAGENET = "imagenet"
 # Images per call of TensorFlow. On a CPU, ImageNet's networks run one image at a time: batches gain

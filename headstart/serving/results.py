@@ -113,7 +113,7 @@ def writer(
     """
     top = min(top, len(classes))
     if output == "jsonl":
-        return "", lambda one, said: _json(one, said, names)
+        return "", lambda one, found: _json(one, found, names)
     if output == "csv":
         extra = ["synset"] if names else []
         columns = [
@@ -121,31 +121,28 @@ def writer(
             for rank in range(1, top + 1)
             for name in ("label", "probability", *extra)
         ]
-        return _csv_row(["file", *columns]), lambda one, said: _csv(one, said, names)
-    return _table_of_names(inputs, names) if names else _table(inputs, classes, top)
+        return _csv_row(["file", *columns]), lambda one, found: _csv(one, found, names)
+    return _table(inputs, classes, top, names)
 
 
 def guess_record(guess: Guess, names: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return a guess as JSON shows it."""
     if not names:
         return {"label": guess.label, "probability": guess.probability}
-    return {
-        "label": names[guess.label],
-        "probability": guess.probability,
-        "synset": guess.label,
-    }
+    label = names[guess.label]
+    return {"label": label, "probability": guess.probability, "synset": guess.label}
 
 
-def _json(one: Input, said: Answer, names: Mapping[str, str] | None) -> str:
-    top = [guess_record(guess, names) for guess in said.guesses]
-    first = top[0] if said.sure else {**top[0], "label": None}
+def _json(one: Input, found: Answer, names: Mapping[str, str] | None) -> str:
+    top = [guess_record(guess, names) for guess in found.guesses]
+    first = top[0] if found.sure else {**top[0], "label": None}
     return json.dumps({"file": one.name, **first, "top": top}, ensure_ascii=False)
 
 
-def _csv(one: Input, said: Answer, names: Mapping[str, str] | None) -> str:
+def _csv(one: Input, found: Answer, names: Mapping[str, str] | None) -> str:
     cells = [one.name]
-    for rank, guess in enumerate(said.guesses):
-        label = (names[guess.label] if names else guess.label) if rank or said.sure else ""
+    for rank, guess in enumerate(found.guesses):
+        label = (names[guess.label] if names else guess.label) if rank or found.sure else ""
         cells += [label, repr(guess.probability), *([guess.label] if names else [])]
     return _csv_row(cells)
 
@@ -156,48 +153,36 @@ def _csv_row(cells: Sequence[str]) -> str:
     return text.getvalue()
 
 
-def _file_width(inputs: Sequence[Input]) -> int:
-    return max(min(max((len(plain(one.name)) for one in inputs), default=0), _WIDEST), len("file"))
-
-
-def _line(file: str, file_width: int, label: str, label_width: int, probability: str) -> str:
-    return f"{file:<{file_width}}  {label:<{label_width}}  {probability:>11}"
-
-
-def _table(inputs: Sequence[Input], classes: Sequence[str], top: int) -> tuple[str, Write]:
-    file_width = _file_width(inputs)
-    label_width = max(len(name) for name in (*map(plain, classes), UNSURE, "class"))
+def _table(
+    inputs: Sequence[Input], classes: Sequence[str], top: int, names: Mapping[str, str] | None
+) -> tuple[str, Write]:
+    longest = max((len(plain(one.name)) for one in inputs), default=0)
+    labels = [*names.values()] if names else [*map(plain, classes), UNSURE]
+    shown = names or {}
+    widths = max(min(longest, _WIDEST), len("file")), max(map(len, [*labels, "class"]))
 
     def line(file: str, label: str, probability: str, *more: str) -> str:
-        shown = _line(file, file_width, label, label_width, probability)
-        return "  ".join([shown, *more]).rstrip()
+        cells = f"{file:<{widths[0]}}  {label:<{widths[1]}}  {probability:>11}"
+        return "  ".join([cells, *more]).rstrip()
 
-    def write(one: Input, said: Answer) -> str:
-        label = UNSURE if said.label is None else plain(said.label)
+    def in_one_line(one: Input, found: Answer) -> str:
+        label = UNSURE if found.label is None else plain(found.label)
         # For an unsure image, the most likely class is listed as well.
-        others = said.guesses[1:] if said.sure else said.guesses
+        others = found.guesses[1:] if found.sure else found.guesses
         more = [f"{plain(guess.label)} {percent(guess.probability)}" for guess in others]
-        return line(plain(one.name), label, percent(said.probability), *more)
+        return line(plain(one.name), label, percent(found.probability), *more)
 
-    return line("file", "class", "probability", *(["then"] if top > 1 else [])), write
-
-
-def _table_of_names(inputs: Sequence[Input], names: Mapping[str, str]) -> tuple[str, Write]:
-    file_width = _file_width(inputs)
-    label_width = max(len(name) for name in (*names.values(), "class"))
-
-    def write(one: Input, said: Answer) -> str:
-        # One line per guess: five in one line would be wider than any terminal.
-        files = [plain(one.name), *[""] * (len(said.guesses) - 1)]
+    def in_lines(one: Input, found: Answer) -> str:
+        # The names of ImageNet are long: five in one line would be wider than any terminal.
+        files = [plain(one.name), *[""] * (len(found.guesses) - 1)]
         return "\n".join(
-            _line(
-                file, file_width, spoken(names[guess.label]), label_width,
-                percent(guess.probability),
-            )
-            for file, guess in zip(files, said.guesses, strict=True)
-        )  # fmt: skip
+            line(file, spoken(shown[guess.label]), percent(guess.probability))
+            for file, guess in zip(files, found.guesses, strict=True)
+        )
 
-    return _line("file", file_width, "class", label_width, "probability"), write
+    if names:
+        return line("file", "class", "probability"), in_lines
+    return line("file", "class", "probability", *(["then"] if top > 1 else [])), in_one_line
 
 
 def spoken(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Runs the service until it is told to stop: SIGINT and SIGTERM let it finish what it began."""
+"""Run the service until SIGINT or SIGTERM, which let it finish the requests in progress."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from fastapi import FastAPI
 
 from headstart._utils.errors import HeadstartError
 
-_GRACE = 20  # seconds for requests that are being answered
+_GRACE = 20  # seconds for the requests in progress
 _BACKLOG = 512
 
 
 def serve(app: FastAPI, host: str, port: int, name: str) -> None:
-    """Answer requests at ``host`` and ``port``; 0: a port that is free, which is then said.
+    """Answer requests at ``host`` and ``port``; 0 means any free port, which is then printed.
 
     Raises
     ------
     HeadstartError
-        If the address cannot be had.
+        If the address cannot be used.
     """
     config = uvicorn.Config(
         app,
@@ -43,7 +43,7 @@ def serve(app: FastAPI, host: str, port: int, name: str) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
+    """Return whether only this machine can reach an address."""
     if host == "localhost":
         return True
     try:
@@ -53,14 +53,14 @@ def is_loopback(host: str) -> bool:
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready, and where."""
+    """A server that prints its address when it is ready."""
 
     def __init__(self, config: uvicorn.Config, listener: socket.socket, name: str) -> None:
         super().__init__(config)
         self._listener, self._name = listener, name
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then tell."""
+        """Start, then print the addresses."""
         await super().startup(sockets=sockets)
         host, port = self._listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
@@ -83,17 +83,17 @@ def _bound(host: str, port: int) -> socket.socket:
         return socket.create_server(address, family=family, backlog=_BACKLOG)
     except OSError as error:
         raise HeadstartError(
-            f"The service cannot listen at {host}, port {port}: {error.strerror or error}. If "
-            "another program has the port, choose one (--port 8502; 0: any that is free)."
+            f"The service cannot listen on {host}, port {port}: {error.strerror or error}. If "
+            "another program uses the port, choose another (--port 8502; 0: any free one)."
         ) from error
 
 
 @contextlib.contextmanager
 def _patient_signals() -> Iterator[None]:
-    """Let a signal end the service as an orderly end.
+    """Let a signal end the service in an orderly way.
 
-    uvicorn finishes its requests and then raises the signal again for whoever handled it before:
-    by default that kills the process, with a traceback for Ctrl-C.
+    uvicorn finishes its requests and then raises the signal again for the previous handler. The
+    default handler kills the process, with a traceback for Ctrl-C.
     """
     names = [signal.SIGINT, signal.SIGTERM]
     before = {name: signal.signal(name, lambda *_: None) for name in names}

@@ -1,4 +1,4 @@
-"""Images copied into one folder a class; what lies there already is never written over."""
+"""Copy images into one folder per class, without overwriting any file."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNOREC
 _ANY = re.compile(r"\.[A-Za-z0-9]{1,5}")
 _KNOWN = "|".join(extension for row in FORMATS.values() for extension in row.extensions)
 _IMAGES = re.compile(rf"\.({_KNOWN})", re.IGNORECASE)
-_LONGEST = 200  # bytes; file systems take 255, and a number and an extension follow
+_LONGEST = 200  # bytes; file systems allow 255, and a number and an extension follow
 _MOST = 100_000
 
 
 class Sorter:
-    """Copies images into ``folder/CLASS/``.
+    """Copy images into ``folder/CLASS/``.
 
     Parameters
     ----------
     folder : Path
-        Made if it is absent. It may itself be a link, because the user named it.
+        Created if it is missing. It may be a link, because the user named it.
     classes : sequence of str
-        Each gets a folder of its own; images below the threshold go to ``unsure``.
+        Each gets a folder; images below the threshold go to ``unsure``.
 
     Raises
     ------
     HeadstartError
-        If it cannot be made.
+        If it cannot be created.
     """
 
     def __init__(self, folder: Path, classes: Sequence[str]) -> None:
@@ -52,23 +52,28 @@ class Sorter:
         except OSError as error:
             raise _not_written(folder, error) from error
 
-    def add(self, one: Input, said: Answer, content: bytes) -> Path:
-        """Copy an image, and say where it lies.
+    def add(self, one: Input, found: Answer, content: bytes) -> Path:
+        """Copy an image, and return the path of the copy.
 
-        A file of that name with the same content is left as it is; with another content, the copy
-        gets the next number that is free.
+        An existing file with the same name and content is kept; if the content differs, the copy
+        gets the next free number.
 
         Raises
         ------
         HeadstartError
             If it cannot be written, or the class's folder is a link.
         """
-        inside = self._unsure if said.label is None else self._by_class[said.label]
+        inside = self._unsure if found.label is None else self._by_class[found.label]
         try:
             self._make(inside)
             return self._write(self.folder / inside, file_name(one, content), content)
         except OSError as error:
             raise _not_written(self.folder / inside, error) from error
+
+    def report(self) -> str:
+        """Return a sentence about the copies."""
+        there = f"; there already: {self.there:,}" if self.there else ""
+        return f"Copied to {self.folder}: {self.copied:,}{there}."
 
     def _make(self, inside: str) -> None:
         if inside in self._made:
@@ -103,11 +108,11 @@ class Sorter:
                 raise
             self.copied += 1
             return path
-        raise HeadstartError(f"{folder} holds {_MOST:,} files named like {name} already.")
+        raise HeadstartError(f"{folder} already holds {_MOST:,} files with names like {name}.")
 
 
 def folder_names(classes: Sequence[str]) -> list[str]:
-    """Names of folders for classes, in their order: valid and distinct on every system."""
+    """Return folder names for classes, in their order: valid and distinct on every system."""
     taken: set[str] = set()
     names = []
     for name in classes:
@@ -121,7 +126,7 @@ def folder_names(classes: Sequence[str]) -> list[str]:
 
 
 def safe_name(name: str) -> str:
-    """``name`` as a name that any file system takes, inside of one folder."""
+    """Return ``name`` as a file name that is valid on every file system."""
     composed = unicodedata.normalize("NFC", name)
     kept = "".join("_" if unicodedata.category(c) in {"Cc", "Cs"} else c for c in composed)
     short = _FORBIDDEN.sub("_", kept).encode()[:_LONGEST].decode(errors="ignore")
@@ -132,16 +137,16 @@ def safe_name(name: str) -> str:
 
 
 def file_name(one: Input, content: bytes) -> str:
-    """The name of the copy: the image's own, made safe, with an extension of an image.
+    """Return the name of the copy: the image's own, made safe, with an extension of an image.
 
-    A file keeps the one that it has; an address only one that images have.
+    A file keeps its own extension; an address keeps it only if images have it.
     """
     last = urlsplit(one.place).path if one.remote else one.place.replace("\\", "/")
     if one.remote:
         last = unquote(last)
     stem, extension = os.path.splitext(last.rsplit("/", 1)[-1])  # noqa: PTH122 - of a name
     kind = EXTENSIONS[sniff(content, Limits(max_bytes=len(content)))]
-    # A stranger's address must not make an image into what a double click would run or show.
+    # An address from elsewhere must not give a copy an extension that a double click would run.
     fine = _IMAGES if one.remote else _ANY
     if not fine.fullmatch(extension):
         stem, extension = f"{stem}{extension}", f".{kind}"
@@ -149,7 +154,7 @@ def file_name(one: Input, content: bytes) -> str:
 
 
 def _holds(path: Path, content: bytes) -> bool:
-    """Whether a file that is there is this image."""
+    """Return whether an existing file is this image."""
     if path.is_symlink() or not path.is_file() or path.stat().st_size != len(content):
         return False
     return path.read_bytes() == content
@@ -157,6 +162,6 @@ def _holds(path: Path, content: bytes) -> bool:
 
 def _not_written(path: Path, error: OSError) -> HeadstartError:
     return HeadstartError(
-        f"{path} cannot be written: {error.strerror or error}. What was copied before is there. "
-        "Make room or name another --out-folder, and run again: copies are not made twice."
+        f"{path} cannot be written: {error.strerror or error}. Earlier copies are kept. Make "
+        "room or name another --out-folder, and run again: nothing is copied twice."
     )

@@ -12,11 +12,12 @@ import pytest
 from ruamel.yaml import YAML
 
 from headstart.backbones.registry import BACKBONES
-from headstart.cli import planning
 from headstart.cli.app import app
+from headstart.cli.plan import Costs
 from headstart.datasets.manifests import read_split
 from headstart.features.extraction import fingerprint_record
 from headstart.features.store import FeatureStore, split_key
+from headstart.features.views import RecordedViews
 from headstart.pipeline.estimate import Wanted
 from headstart.pipeline.recipes import overlay
 from headstart.stage.parameters import read_params
@@ -24,7 +25,7 @@ from tests.cli.running import run
 from tests.conftest import ROOT
 from tests.training import models
 
-LISTED = "import sys; from headstart.cli.app import app; sys.argv = ['headstart', *sys.argv[1:]]\n"
+LISTED = "import sys\nfrom headstart.cli.app import app\nsys.argv = ['headstart', *sys.argv[1:]]\n"
 LISTED += "try: app()\nfinally: print(' '.join(sys.modules), file=sys.stderr)"
 RECORD = models.backbone(feature_shape=(4,))
 VIEWS = {"views": 2, "augment": {"rotation": 20}}
@@ -50,16 +51,16 @@ def test_cheap_commands_stay_cheap(words: list[str]) -> None:
     assert not modules_of(*words) & heavy
 
 
-def test_every_command_teaches_with_an_example() -> None:
+def test_every_command_has_an_example() -> None:
     for command in app.registered_commands:
         assert "Example" in (command.epilog or "")
 
 
-def test_params_says_fine() -> None:
-    assert run("params", str(ROOT / "params.yaml")).endswith("params.yaml is fine.\n")
+def test_valid_params_are_reported() -> None:
+    assert run("params", str(ROOT / "params.yaml")).endswith("params.yaml is valid.\n")
 
 
-def test_params_tells_all_faults_and_exits_with_2(tmp_path: Path) -> None:
+def test_all_faults_of_params_are_reported_with_exit_code_2(tmp_path: Path) -> None:
     text = (ROOT / "params.yaml").read_text()
     file = tmp_path / "params.yaml"
     file.write_text(text.replace("seed: 42", "seed: many").replace("  test: 0.1", "  test: 2"))
@@ -74,13 +75,6 @@ def test_backbones_lists_all_of_them() -> None:
     lines = run("backbones").splitlines()
     assert [line.split()[0] for line in lines[1:-2]] == list(BACKBONES)
     assert "`name: hub`" in lines[-1]
-
-
-def test_plan_outside_of_a_project_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert "no parameter file" in run("plan", code=2)
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    assert "is not a DVC project" in run("plan", code=1)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +99,7 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_plan_says_what_would_run_and_why(sampled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plan_lists_stages_with_reasons(sampled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(sampled)
     plan = json.loads(run("plan", "--json"))
     fates = {stage["name"]: stage["fate"] for stage in plan["stages"]}
@@ -146,7 +140,7 @@ def test_plan_knows_the_images_before_split_and_sample_have_run(
     assert "unknown (until download has run)" in run("plan")
 
 
-def test_plan_counts_what_fine_tuning_may_pass(
+def test_plan_counts_the_images_of_fine_tuning(
     sampled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(sampled)
@@ -170,8 +164,7 @@ def test_plan_counts_what_fine_tuning_may_pass(
 
 def test_images_are_those_of_the_sample(sampled: Path) -> None:
     parameters = read_params(sampled / "params.yaml")
-    used = planning._used(parameters, sampled / "data/manifests/images.csv")
-    found = planning._wanted(parameters, used)
+    found = Costs(parameters).wanted(sampled / "data/manifests/images.csv")
     sample = read_split(sampled / "data/manifests/sample.csv")
     assert sorted(found.images) == sorted(set(sample["image_id"]))
     assert not found.views
@@ -181,37 +174,34 @@ def test_views_are_those_of_the_training_images(sampled: Path, tmp_path: Path) -
     text = overlay((sampled / "params.yaml").read_text(), {"extract_features": VIEWS})
     (tmp_path / "params.yaml").write_text(text)
     parameters = read_params(tmp_path / "params.yaml")
-    used = planning._used(parameters, sampled / "data/manifests/images.csv")
-    found = planning._wanted(parameters, used)
+    found = Costs(parameters).wanted(sampled / "data/manifests/images.csv")
     sample = read_split(sampled / "data/manifests/sample.csv")
     train = set(sample.loc[sample["split"] == "train", "image_id"])
     assert {split_key(key)[0] for key in found.views} == train
     assert len(set(found.views)) == 2 * len(train)
 
 
-def test_what_the_stores_hold_needs_no_pass(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr("headstart.backbones.record.read_backbone", lambda _: RECORD)
+def test_recorded_features_need_no_pass(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("headstart.features.estimate.read_backbone", lambda _: RECORD)
     path = tmp_path / "params.yaml"
     path.write_text(overlay((ROOT / "params.yaml").read_text(), {"extract_features": VIEWS}))
     ids, parameters = [f"{number:064x}" for number in range(10)], read_params(path)
-    views = planning._views(parameters)
+    views = RecordedViews.of(parameters.extract_features, parameters.seed)
     wanted = Wanted(ids, [key for image_id in ids[:4] for key in views.keys(image_id)])
     record, shape = fingerprint_record(RECORD, "litert"), RECORD.feature_shape
 
-    def estimate(wanted: Wanted) -> tuple[int, float | None]:
-        return planning._outlook(parameters, Path("backbone"), wanted)
+    def outlook(wanted: Wanted) -> tuple[int, float | None]:
+        return Costs(parameters).missing(Path("backbone"), wanted)
 
-    assert estimate(Wanted(ids)) == (10, None)
-    assert estimate(wanted) == (18, None)
-    with FeatureStore(record, shape) as store:
+    assert outlook(Wanted(ids)) == (10, None)
+    assert outlook(wanted) == (18, None)
+    with FeatureStore.open(record, shape) as store:
         store.put(ids[3], np.zeros(4, np.float32), seconds=0.25)
-    assert estimate(Wanted(ids)) == (9, 0.25)
-    assert estimate(wanted) == (17, 0.25)
-    with FeatureStore(views.record(record), shape) as store:
+    assert outlook(Wanted(ids)) == (9, 0.25)
+    assert outlook(wanted) == (17, 0.25)
+    with FeatureStore.open(views.record(record), shape) as store:
         store.put_many([(key, np.zeros(4, np.float32)) for key in wanted.views[:5]], seconds=2.5)
-    assert estimate(wanted) == (12, (9 * 0.25 + 3 * 0.5) / 12)
+    assert outlook(wanted) == (12, (9 * 0.25 + 3 * 0.5) / 12)
 
 
 def test_recipes_are_listed_with_their_titles() -> None:
@@ -220,7 +210,7 @@ def test_recipes_are_listed_with_their_titles() -> None:
     assert "Your own images" in listed
 
 
-def test_a_recipe_says_what_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recipe_lists_its_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
     monkeypatch.chdir(tmp_path)
     said = run("recipe", "my-photos", "--set", "train_head.epochs=3")
@@ -229,16 +219,16 @@ def test_a_recipe_says_what_it_changed(tmp_path: Path, monkeypatch: pytest.Monke
     assert "Nothing to change." in run("recipe", "my-photos", "--set", "train_head.epochs=3")
 
 
-def test_a_recipe_says_when_its_images_are_not_there(
+def test_a_recipe_warns_about_missing_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
     monkeypatch.chdir(tmp_path)
     place = tmp_path / "images.zip"
     words = ("recipe", "cats-dogs", "--set", f"download.location={place}")
-    assert f"Nothing lies at {place} yet" in run(*words)
+    assert f"There is nothing at {place} yet" in run(*words)
     place.write_bytes(b"")
-    assert "Nothing lies at" not in run(*words)
+    assert "There is nothing at" not in run(*words)
 
 
 def test_a_value_without_a_recipe_is_refused_rather_than_ignored() -> None:

@@ -72,7 +72,7 @@ EXPECTED = {
 }
 
 
-def test_a_folder_gives_a_row_an_image_in_order(here: Path, asked: list[Choice]) -> None:
+def test_a_folder_gives_one_row_per_image_in_order(here: Path, asked: list[Choice]) -> None:
     result = classify("--imagenet", "in")
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
@@ -82,7 +82,7 @@ def test_a_folder_gives_a_row_an_image_in_order(here: Path, asked: list[Choice])
     ]
 
 
-def test_which_classes_has_to_be_said(here: Path, asked: list[Choice]) -> None:
+def test_the_imagenet_option_is_required(here: Path, asked: list[Choice]) -> None:
     result = classify("in/red.png")
     assert result.exit_code == 2
     assert "headstart classify --imagenet IMAGE" in result.stderr
@@ -213,12 +213,12 @@ def test_it_is_opened_where_the_other_images_are(
     assert "No browser could be started" in result.stderr
 
 
-def test_an_image_that_is_classified_is_never_written_over(here: Path, asked: list[Choice]) -> None:
+def test_a_classified_image_is_never_overwritten(here: Path, asked: list[Choice]) -> None:
     before = (here / "in" / "red.png").read_bytes()
     (here / "link.png").symlink_to("in/red.png")
     for target, said in (
-        ("in/red.png", "would be written over"),
-        ("link.png", "would be written over"),
+        ("in/red.png", "would be overwritten"),
+        ("link.png", "would be overwritten"),
         ("classes.jpg", "must end in .png"),
         ("in", "must end in .png"),
     ):
@@ -229,12 +229,12 @@ def test_an_image_that_is_classified_is_never_written_over(here: Path, asked: li
     assert not asked
 
 
-def test_a_place_that_cannot_be_written_is_told_after_the_rows(here: Path) -> None:
+def test_an_unwritable_grid_is_an_error_after_the_rows(here: Path) -> None:
     (here / "file").write_text("")
     result = classify("--imagenet", "in", "-o", "file/classes.png")
     assert result.exit_code == 1
     assert first_guesses(result) == EXPECTED
-    assert "could not be drawn in file/classes.png" in result.stderr
+    assert "could not be written to file/classes.png" in result.stderr
 
 
 REFUSED = """
@@ -247,7 +247,7 @@ finally:
 """
 
 
-def test_a_wrong_option_is_told_without_tensorflow(tmp_path: Path) -> None:
+def test_a_wrong_option_is_an_error_without_tensorflow(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", REFUSED, "classify", "--imagenet", "x.jpg", "--backbone", "vgg"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},

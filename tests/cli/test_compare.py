@@ -59,8 +59,8 @@ def test_two_commits_side_by_side(project: Path) -> None:
     assert "seed" not in said
     # 1 against 10: 2 * (1 + 11) / 2048.
     assert (
-        "On the 40 images that both were tested on, worse alone is right about 1, better alone "
-        "about 10: better is better (McNemar's exact test, p = 0.012)." in said
+        "On the 40 images that both were tested on, only worse is correct on 1, and "
+        "only better on 10: better is better (McNemar's exact test, p = 0.012)." in said
     )
 
 
@@ -75,22 +75,22 @@ def test_the_folder_as_it_is_and_images_of_one_test_set_alone(project: Path) -> 
     (project / "answers.txt").write_text("1" * 36)
     projects.call(project, "python", "make.py")
     said = run("worse", "workspace", "better")
-    assert "On the 36 images that both were tested on (4 are in one of the test sets" in said
+    assert "On the 36 images that both were tested on (4 more are in one test set only" in said
     assert said.count("McNemar") == 2
 
 
 def test_json_for_a_program(project: Path) -> None:
     found = json.loads(run("worse", "better", "--json"))
-    assert [side["name"] for side in found["revisions"]] == ["worse", "better"]
+    assert [one["name"] for one in found["revisions"]] == ["worse", "better"]
     assert found["revisions"][0]["parameters"]["train"] == {"rate": 0.1, "hidden": []}
     (pair,) = found["pairs"]
     assert pair["paired"]["shared"] == 40
     assert (pair["paired"]["first_only"], pair["paired"]["second_only"]) == (1, 10)
     assert pair["paired"]["test"]["p"] == 24 / 2048
-    assert "better is better" in pair["says"]
+    assert "better is better" in pair["summary"]
 
 
-def test_predictions_that_are_nowhere_are_told_and_the_tables_are_shown(project: Path) -> None:
+def test_missing_predictions_are_reported_below_the_tables(project: Path) -> None:
     shutil.rmtree(project / ".dvc/cache")
     (project / "predictions.csv").unlink()
     said = run("worse", "workspace")
@@ -106,20 +106,20 @@ def test_predictions_that_are_nowhere_are_told_and_the_tables_are_shown(project:
         ("HEAD~2", "There is no DVC pipeline in commit"),
     ],
 )
-def test_a_revision_without_scores_is_told(project: Path, rev: str, words: str) -> None:
+def test_a_revision_without_scores_is_an_error(project: Path, rev: str, words: str) -> None:
     said = run("better", rev, code=1)
     assert words in said
     assert "Traceback" not in said
 
 
-def test_an_evaluation_that_does_not_say_where_its_scores_are_is_told(project: Path) -> None:
+def test_an_evaluation_without_paths_is_an_error(project: Path) -> None:
     (project / "dvc.yaml").write_text("stages:\n  evaluate:\n    cmd: python make.py\n")
     toy.commit(project, "other")
     said = run("HEAD", "better", code=1)
     assert "`evaluate` in dvc.yaml of HEAD is not called with --metrics" in said
 
 
-def test_metrics_that_git_does_not_have_are_told(project: Path) -> None:
+def test_metrics_outside_of_git_are_an_error(project: Path) -> None:
     projects.git(project, "rm", "-q", "--cached", "metrics.json")
     projects.git(project, "commit", "-q", "-m", "without")
     assert "has no metrics.json, so there is nothing to compare" in run("HEAD", "better", code=1)

@@ -79,7 +79,7 @@ def test_the_output_is_an_array_of_numpy(here: Path) -> None:
     )
 
 
-def test_what_is_in_the_way_is_told_before_anything_is_computed_and_left_as_it_is(
+def test_existing_files_of_others_are_an_error_and_kept(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loading, "load_features", lambda *_: pytest.fail("loaded a model"))
@@ -101,7 +101,7 @@ def test_both_files_may_be_written_anew(here: Path) -> None:
     assert np.load(here / "f.npy").shape == (1, 3)
 
 
-def test_what_cannot_be_written_is_told(here: Path) -> None:
+def test_an_unwritable_output_is_an_error(here: Path) -> None:
     said = run("features", "in/red.png", "-o", "in/red.png/f.npy", code=1)
     assert "Error: The features could not be written to in/red.png/f.npy: " in said
     assert "Traceback" not in said
@@ -167,7 +167,7 @@ def test_they_are_those_that_were_recorded(trained: SmallRun, tmp_path: Path) ->
     for form in ("keras", "h5"):
         path = tmp_path / f"{form}.npy"
         run("features", str(tmp_path / "in"), "--model", str(tmp_path / "export"),
-            "--form", form, "-o", str(path))  # fmt: skip
+            "--export-format", form, "-o", str(path))  # fmt: skip
         assert difference_in_std(np.asarray(expected), np.load(path)) < 1e-4
 
 

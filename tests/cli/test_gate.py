@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from headstart.cli.gate import HELD, bounded
+from headstart.cli.gate import HELD
+from headstart.evaluation.gate import check_scores
 from headstart.evaluation.parameters import GateParams
 from headstart.pipeline.recipes import overlay
 from tests.cli.running import run
@@ -112,20 +113,20 @@ def project(released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_a_bound_holds_or_passes(bound: str, value: float, passed: bool) -> None:
-    (check,) = bounded(SCORES, GateParams(**{**OPEN, bound: value}))
+    (check,) = check_scores(SCORES, GateParams(**{**OPEN, bound: value}))
     assert check.passed == passed
     assert f"{value:g}" in check.bound
 
 
 def test_a_score_that_is_not_there_does_not_pass() -> None:
-    (check,) = bounded({}, GateParams(**{**OPEN, "min_accuracy": 0.0}))
+    (check,) = check_scores({}, GateParams(**{**OPEN, "min_accuracy": 0.0}))
     assert not check.passed
     assert check.value == "unknown"
 
 
-def test_nothing_is_asked_of_a_model_by_default(project: Callable[..., Path]) -> None:
+def test_nothing_is_required_by_default(project: Callable[..., Path]) -> None:
     project()
-    assert run("gate").startswith("Passed: nothing is asked of a model")
+    assert run("gate").startswith("Passed: the section `gate` of params.yaml requires nothing")
 
 
 def test_a_failed_bound_holds_and_all_are_shown(project: Callable[..., Path]) -> None:
@@ -133,7 +134,7 @@ def test_a_failed_bound_holds_and_all_are_shown(project: Callable[..., Path]) ->
     said = run("gate", code=HELD)
     assert "accuracy  0.9000   ≥ 0.95  HELD" in said
     assert "loss      0.3000    ≤ 0.5  passed" in said
-    assert "Held: accuracy. No model is exported" in said
+    assert "Held: accuracy. `headstart run` does not export" in said
 
 
 def test_bounds_that_are_met_pass(project: Callable[..., Path]) -> None:
@@ -144,12 +145,12 @@ def test_bounds_that_are_met_pass(project: Callable[..., Path]) -> None:
 @pytest.mark.parametrize(
     ("answers", "code", "said"),
     [
-        ("0000" + "1" * 36, 0, "v1 alone is right about 0, workspace alone about 0"),
+        ("0000" + "1" * 36, 0, "only v1 is correct on 0, and only workspace on 0"),
         # One in 32: enough.
-        ("0000" + "0" * 5 + "1" * 31, HELD, "v1 alone is right about 5"),
+        ("0000" + "0" * 5 + "1" * 31, HELD, "only v1 is correct on 5"),
         # One in 16: no proof.
-        ("0000" + "0" * 4 + "1" * 32, 0, "or more had a chance of 0.0625"),
-        ("1" * 40, 0, "workspace alone about 4"),
+        ("0000" + "0" * 4 + "1" * 32, 0, "losses or more is 0.0625"),
+        ("1" * 40, 0, "only workspace on 4"),
     ],
 )
 def test_a_model_is_held_if_it_is_significantly_worse_than_the_release(
@@ -162,7 +163,7 @@ def test_a_model_is_held_if_it_is_significantly_worse_than_the_release(
     assert "not worse than the last release" in output
 
 
-def test_without_a_release_it_passes_and_says_so(project: Callable[..., Path]) -> None:
+def test_without_a_release_the_gate_passes(project: Callable[..., Path]) -> None:
     project(not_worse_than_release=True, release_tags="release-*")
     said = run("gate")
     assert "There is no release yet: no tag 'release-*'" in said
@@ -176,7 +177,7 @@ def test_a_tag_that_is_not_behind_the_commit_is_no_release(project: Callable[...
     assert "There is no release yet" in run("gate")
 
 
-def test_a_release_whose_predictions_are_nowhere_holds(project: Callable[..., Path]) -> None:
+def test_a_release_with_missing_predictions_holds(project: Callable[..., Path]) -> None:
     folder = project(not_worse_than_release=True)
     shutil.rmtree(folder / ".dvc/cache")
     said = run("gate", code=HELD)
@@ -209,7 +210,7 @@ def test_it_needs_a_run(project: Callable[..., Path]) -> None:
     (folder / "metrics.json").unlink()
     assert "Run the pipeline first" in run("gate", code=1)
     (folder / "metrics.json").write_text(json.dumps({"accuracy": 1}))
-    assert "of another format" in run("gate", code=1)
+    assert "it has another format" in run("gate", code=1)
 
 
 def test_the_pipeline_asks_it_before_the_export() -> None:

@@ -41,7 +41,7 @@ def predict(*words: str, stdin: str | None = None) -> Result:
     return CliRunner().invoke(app, ["predict", *words], input=stdin)
 
 
-def test_a_folder_gives_a_row_an_image_in_order(here: Path) -> None:
+def test_a_folder_gives_one_row_per_image_in_order(here: Path) -> None:
     result = predict("in")
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
@@ -98,7 +98,7 @@ def test_exit_codes(here: Path) -> None:
     assert predict("-", stdin="").exit_code == 1
 
 
-def test_an_error_is_told_without_a_traceback(here: Path) -> None:
+def test_an_error_has_no_traceback(here: Path) -> None:
     result = predict("in", "--model", "nowhere")
     assert result.stderr.startswith("Error: nowhere is no exported model")
     assert "Traceback" not in result.output
@@ -122,7 +122,7 @@ def test_paths_come_from_standard_input(here: Path) -> None:
     assert list(first_guesses(result).values()) == ["red", "green", "blue"]
 
 
-def test_an_address_is_fetched_and_one_that_fails_is_told(here: Path) -> None:
+def test_addresses_are_fetched_and_failures_are_reported(here: Path) -> None:
     def behave(request: Request) -> None:
         if request.path == "/a.png":
             request.serve(models.colored("green"))
@@ -172,7 +172,7 @@ def test_names_are_shown_with_capitals_and_folders_keep_them(here: Path) -> None
     assert [line.split()[1] for line in table] == ["class", "Blue", "Green", "Red"]
 
 
-def test_what_is_not_sure_has_no_class(here: Path) -> None:
+def test_an_unsure_image_has_no_class(here: Path) -> None:
     result = predict("in/red.png", "--threshold", "0.9999", "--out-folder", "out")
     assert first_guesses(result) == {"in/red.png": None}
     assert (here / "out" / "unsure" / "red.png").exists()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from headstart.cli.planning import _where
+from headstart.cli.summary import _report_state
 from tests.cli import running
 from tests.conftest import ROOT
 from tests.report import made
@@ -54,7 +54,7 @@ def test_the_page_is_written_and_nothing_else(project: Path) -> None:
     assert {path for path in after if after[path] != before.get(path)} == {page}
 
 
-def test_it_is_opened_if_asked(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_is_opened_on_demand(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = (project / "data/reports/index.html").as_uri()
     monkeypatch.setattr(webbrowser, "open", lambda address: address == expected)
     run("--open")
@@ -67,11 +67,11 @@ def test_without_a_run_it_is_said(project: Path) -> None:
     assert "There is no data/reports/predictions.csv yet" in run(code=1)
 
 
-def test_the_summary_says_where_the_page_is_and_whether_it_is_old(tmp_path: Path) -> None:
+def test_the_summary_reports_the_state_of_the_page(tmp_path: Path) -> None:
     page, metrics = tmp_path / "index.html", tmp_path / "metrics.json"
     metrics.write_text("{}")
-    assert "`headstart report` writes it" in _where(page, metrics)
+    assert "`headstart report` writes it" in _report_state(page, metrics)
     page.write_text("")
-    assert _where(page, metrics).startswith(f"Report: {page}")
+    assert _report_state(page, metrics).startswith(f"Report: {page}")
     os.utime(page, (1, 1))
-    assert "is older than these scores" in _where(page, metrics)
+    assert "is older than these scores" in _report_state(page, metrics)

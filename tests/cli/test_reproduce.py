@@ -53,7 +53,7 @@ def test_bit_exact_with_a_certificate_and_nothing_else(project: Path) -> None:
     assert projects.git(project, "status", "--porcelain") == ""
 
 
-def test_a_verdict_that_is_worse_than_asked_for_is_told_by_the_exit_code(project: Path) -> None:
+def test_a_verdict_below_the_required_one_sets_the_exit_code(project: Path) -> None:
     said = run("HEAD", "--set", "noise=0.1", "--certificate", "proof", code=4)
     assert "Verdict: metric-equal, where bit-exact was asked for" in said
     assert "weights.csv" in said
@@ -79,14 +79,14 @@ def test_no_verdict_has_another_exit_code(
     assert not Path("data/certificates").exists()
 
 
-def test_recorded_features_are_used_only_if_asked_for(project: Path) -> None:
+def test_recorded_features_are_used_only_with_warm(project: Path) -> None:
     run("HEAD", "--warm", "--certificate", "proof")
     values = json.loads(Path("proof/certificate.json").read_text())
     assert values["warm"]
     assert "Warm: recorded features of" in " ".join(values["notes"])
 
 
-def test_a_certificate_that_cannot_be_written_leaves_the_verdict_told(project: Path) -> None:
+def test_an_unwritable_certificate_leaves_the_verdict(project: Path) -> None:
     Path("taken").write_text("a file")
     said = run("HEAD", "--certificate", "taken", code=1)
     assert "Verdict: bit-exact" in said

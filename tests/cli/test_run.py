@@ -69,7 +69,7 @@ def temporary(home: Path) -> dict[str, str]:
     return {**kept, "PREFECT_HOME": str(home)}
 
 
-def test_wrong_parameters_are_told_before_prefect_is_imported(project: Path) -> None:
+def test_wrong_parameters_are_reported_before_prefect_is_imported(project: Path) -> None:
     (project / "params.yaml").write_text("seed: many\n")
     done = subprocess.run(
         [sys.executable, "-c", LISTED], cwd=project, capture_output=True, text=True, check=False,
@@ -89,7 +89,7 @@ def test_wrong_parameters_are_told_before_prefect_is_imported(project: Path) -> 
         (Finished(130, "Interrupted.", None, False, True), "Error: Interrupted."),
     ],
 )
-def test_the_end_is_told_and_is_the_exit_code(
+def test_the_end_is_reported_and_sets_the_exit_code(
     project: Path, monkeypatch: pytest.MonkeyPatch, finished: Finished, said: str
 ) -> None:
     asked: dict[str, Any] = {}

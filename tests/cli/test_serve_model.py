@@ -40,7 +40,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "needs the extra `serving`, of which uvicorn" in result.stderr
 
 
-def test_a_folder_without_a_model_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_an_error(tmp_path: Path) -> None:
     result = serve(f"--model={tmp_path}", "--port=0")
     assert result.exit_code == 1
     assert "no exported model" in result.stderr
@@ -52,13 +52,13 @@ def test_a_name_that_cannot_stand_in_an_address_is_refused(colors: Path) -> None
     assert "Got 'a/b'" in result.stderr
 
 
-def test_a_port_that_is_taken_is_told(colors: Path) -> None:
+def test_an_occupied_port_is_an_error(colors: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         result = serve(f"--model={colors}", f"--port={taken.getsockname()[1]}")
     assert result.exit_code == 1
-    assert "cannot listen at 127.0.0.1" in result.stderr
+    assert "cannot listen on 127.0.0.1" in result.stderr
 
 
 @pytest.mark.parametrize(

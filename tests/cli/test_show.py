@@ -149,7 +149,7 @@ def test_folders_and_counts(project: Path) -> None:
     assert "the source/" in said
     assert "└── pets/" in said
     assert "    └── dog/" in said.replace("├", "└")
-    assert "1 files rejected" in said
+    assert "1 file rejected" in said
     assert "all" in said
     assert "data/sample/" in said
     counts = {
@@ -159,8 +159,8 @@ def test_folders_and_counts(project: Path) -> None:
     assert counts["train"] == 6
     assert counts["validation"] == 2
     short = run("tree", "--most", "1")
-    assert "… and 1 more folders" in short
-    assert "… 1 more classes" in short
+    assert "… and 1 more folder" in short
+    assert "… 1 more class" in short
 
 
 def test_shapes_of_a_batch(project: Path) -> None:
@@ -243,7 +243,7 @@ def test_every_layer_of_a_cut_base_and_a_map_that_is_flattened(project: Path) ->
     assert "block5_pool" in said
     assert "(n, 4, 4, 512)" in said
     rows = {line.split()[0]: line.split() for line in said.splitlines() if line.strip()}
-    assert rows["base"] == ["base", "14,714,688", "0", "14,714,688"]
+    assert rows["backbone"] == ["backbone", "14,714,688", "0", "14,714,688"]
     assert rows["head_0"][-3:] == ["8192)", "0", "0"]
     assert rows["head_1"][-2:] == ["131,088", "131,088"]
 
@@ -260,7 +260,7 @@ def fine_tuned(project: Path, **changes: object) -> None:
 
 
 @pytest.mark.slow  # as above
-def test_a_fine_tuned_model_tells_what_learned(project: Path) -> None:
+def test_a_fine_tuned_model_lists_trainable_layers(project: Path) -> None:
     backbone(project / "data/backbone", alpha=0.35, image_size=64, parameters=410_208)
     fine_tuned(project)
     lines = run("model").splitlines()
@@ -273,12 +273,12 @@ def test_a_fine_tuned_model_tells_what_learned(project: Path) -> None:
     assert rows["block_16_expand"][-2:] == ["18,816", "18,816"]
     assert rows["Conv_1_bn"][-1] == "0"
     assert rows["head_0"][-1] == "0"
-    assert rows["base"][1] == "410,208"
+    assert rows["backbone"][1] == "410,208"
     assert len(run("model", "--layers").splitlines()) > 150
 
 
 @pytest.mark.slow  # as above
-def test_a_layer_that_learned_alone_stands_between_frozen_ones(project: Path) -> None:
+def test_a_single_trainable_layer_is_between_frozen_ones(project: Path) -> None:
     backbone(project / "data/backbone", alpha=0.35, image_size=64, parameters=410_208)
     fine_tuned(project, unfrozen_alone=True)
     lines = run("model").splitlines()
@@ -303,7 +303,7 @@ def test_before_anything_has_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "dvc repro backbone" in run("model", code=1)
 
 
-def test_every_part_teaches_with_an_example() -> None:
+def test_every_subcommand_has_an_example() -> None:
     from headstart.cli import show
 
     names = [

@@ -18,12 +18,12 @@ def pasted(said: str) -> BackboneParams:
     return BackboneParams(**YAML(typ="safe").load(text))
 
 
-def test_what_it_holds_and_what_to_set(tmp_path: Path) -> None:
+def test_a_module_is_described_with_its_parameters(tmp_path: Path) -> None:
     module = hub_modules.reusable(tmp_path / "module")
     said = run("show", "module", str(module))
     for wanted in (
         "SavedModel of TensorFlow 2", "32 × 32", "a vector of 24",
-        "1,872, of which 1,824 can be trained", "1 regularization loss", sha256_tree(module),
+        "1,872, of which 1,824 are trainable", "1 regularization loss", sha256_tree(module),
         "unfreeze: 1",
     ):  # fmt: skip
         assert wanted in said
@@ -46,7 +46,7 @@ def test_features_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("handle", ["nowhere", "gs://bucket/module"])
-def test_what_is_no_handle(handle: str) -> None:
+def test_an_invalid_handle_is_an_error(handle: str) -> None:
     said = run("show", "module", handle, code=2)
     assert "HANDLE must be an http(s) address of a module" in said
     assert repr(handle) in said

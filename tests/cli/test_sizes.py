@@ -13,10 +13,10 @@ import pytest
 from headstart._utils.errors import HeadstartError, ParameterError
 from headstart._utils.files import read_json
 from headstart.backbones.registry import HUB
-from headstart.cli.resizing import check_sizes, evaluated_rows
 from headstart.datasets.manifests import read_split
 from headstart.export.record import read_exported
 from headstart.keras.export.export import Model
+from headstart.keras.export.resizing import check_sizes, evaluated_rows
 from tests.cli import running
 from tests.conftest import ROOT
 from tests.runs import projects
@@ -36,7 +36,7 @@ def trained(name: str = "mobilenet_v2", shape: tuple[int, ...] = (1280,), size: 
 
 
 def test_a_map_that_is_flattened_has_one_size() -> None:
-    with pytest.raises(HeadstartError, match=r"224 pixels alone.*7 × 7 × 1280.*pooling` to avg"):
+    with pytest.raises(HeadstartError, match=r"only at 224 pixels.*7 × 7 × 1280.*pooling` to avg"):
         check_sizes(trained(shape=(7, 7, 1280)), [160])
 
 
@@ -53,7 +53,7 @@ def test_options_that_exclude_each_other(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "x").touch()
     said = run("128", "--write", str(tmp_path / "there"), code=1)
-    assert "exists already, and was left as it is" in said
+    assert "exists already and was left unchanged" in said
     run("0", code=2)
     run("4096", code=2)
 
@@ -119,7 +119,7 @@ def test_the_same_weights_at_another_size(project: Path, made: SmallRun) -> None
     labels = [line["label"] for line in predicted(project, made)]
     assert sum(np.array(labels) == np.array(test["label"])) == at_48["correct"]
     table = run("48")
-    assert "the first guess is the evaluated one on 12 of 12" in table
+    assert "12 of 12 first guesses are the evaluated ones" in table
     assert "LiteRT on one thread" in table
     said = run("48", "--csv", "--write", "params.yaml/new", code=1)
     assert "Error: The model could not be written to params.yaml/new: " in said
@@ -138,11 +138,11 @@ def predicted(project: Path, made: SmallRun) -> list[dict[str, str]]:
     return [json.loads(line) for line in said.splitlines()]
 
 
-def test_what_was_evaluated_must_be_the_test_images(tmp_path: Path) -> None:
+def test_predictions_must_match_the_test_images(tmp_path: Path) -> None:
     made = recorded.separable(tmp_path)
     manifest = read_split(made.manifest)
     test = manifest[manifest["split"] == "test"]
     assert list(evaluated_rows(made.manifest, test, Path("p.csv"))["path"]) == list(test["path"])
     for other in (test[::-1], test[1:], test.assign(label="ant")):
-        with pytest.raises(HeadstartError, match=r"p\.csv is not of .* from different runs"):
+        with pytest.raises(HeadstartError, match=r"p\.csv does not match .* from different runs"):
             evaluated_rows(made.manifest, other, Path("p.csv"))

@@ -31,7 +31,7 @@ def batcher(run: Any, **changes: Any) -> Batcher[int, int]:
     return Batcher(run, **options)
 
 
-def test_what_waits_meanwhile_becomes_one_batch() -> None:
+def test_waiting_jobs_become_one_batch() -> None:
     gate = Gate()
     sizes: list[int] = []
     runner = batcher(gate, seen=sizes.append)
@@ -48,7 +48,7 @@ def test_what_waits_meanwhile_becomes_one_batch() -> None:
     assert runner.held == 0
 
 
-def test_a_job_waits_for_others_if_told_to() -> None:
+def test_a_job_waits_for_others_with_max_wait() -> None:
     gate = Gate()
     gate.open.set()
     runner = batcher(gate, max_batch=2, max_wait=PATIENCE)
@@ -81,7 +81,7 @@ def test_one_bad_job_spoils_no_other() -> None:
     runner.close()
 
 
-def test_a_run_that_fails_is_told_to_its_jobs_and_the_thread_lives_on() -> None:
+def test_a_failed_batch_fails_its_jobs_and_the_thread_goes_on() -> None:
     def run(jobs: Sequence[int]) -> list[int]:
         if 0 in jobs:
             raise ZeroDivisionError
@@ -94,7 +94,7 @@ def test_a_run_that_fails_is_told_to_its_jobs_and_the_thread_lives_on() -> None:
     runner.close()
 
 
-def test_what_was_called_off_is_not_run() -> None:
+def test_cancelled_jobs_are_not_run() -> None:
     gate = Gate()
     runner = batcher(gate)
     runner.submit([1])
@@ -108,7 +108,7 @@ def test_what_was_called_off_is_not_run() -> None:
     assert runner.held == 0
 
 
-def test_closing_finishes_what_was_taken_and_takes_no_more() -> None:
+def test_closing_finishes_accepted_jobs_and_accepts_no_more() -> None:
     gate = Gate()
     runner = batcher(gate)
     futures = runner.submit(list(range(10)))

@@ -41,9 +41,7 @@ def test_a_module_of_tensorflow_hub_has_no_such_form(tmp_path: Path) -> None:
         load_features(folder)
 
 
-def test_what_is_not_the_exported_file_is_not_loaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_changed_file_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = exported(tmp_path / "export", "h5", "keras")
     (folder / FORMATS["keras"].path).write_bytes(b"changed")
     loaded: list[Path] = []

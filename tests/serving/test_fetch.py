@@ -87,7 +87,7 @@ def test_a_body_that_ends_early_is_reported() -> None:
         assert fault(url).startswith("unreachable: the connection ended after")
 
 
-def test_nobody_answers() -> None:
+def test_a_closed_port_is_unreachable() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]

@@ -44,7 +44,7 @@ def test_a_file_of_weights_is_one_that_exists(tmp_path: Path) -> None:
         (("vgg16", 1.0, None, "absent.h5"), "a file that exists. Got 'absent.h5'"),
     ],
 )
-def test_what_cannot_be_is_told_before_anything_is_loaded(
+def test_impossible_options_are_errors_before_loading(
     asked: tuple[str, float, int | None, str], said: str
 ) -> None:
     with pytest.raises(ParameterError) as told:
@@ -52,15 +52,13 @@ def test_what_cannot_be_is_told_before_anything_is_loaded(
     assert said in str(told.value)
 
 
-def test_the_names_are_asked_for_before_the_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_names_are_read_before_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go_offline(monkeypatch, tmp_path)
     with pytest.raises(HeadstartError, match="names of ImageNet's classes"):
         load(choose("mobilenet_v2", 1.0, None, "imagenet"))
 
 
-def test_what_is_no_number_is_no_answer() -> None:
+def test_outputs_that_are_not_finite_are_errors() -> None:
     broken = Classifier(
         size=8, shape=(1,), run=lambda _: np.full((1, 1), np.nan, "f4"), batch=1, calls=1,
         origin="The network with the file x.h5", cure="Use another one.",

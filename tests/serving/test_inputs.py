@@ -24,7 +24,7 @@ def names(*words: str, lines: tuple[str, ...] = ()) -> list[str]:
     return [one.name for one in expand(words, lines).inputs]
 
 
-def test_a_folder_is_all_files_below_it_sorted_without_what_nobody_meant(here: Path) -> None:
+def test_a_folder_is_all_its_files_sorted_without_hidden_ones(here: Path) -> None:
     listing = expand(["in"])
     assert [one.name for one in listing.inputs] == ["in/a.png", "in/b.png", "in/deep/c.png"]
     assert listing.left_out == 2
@@ -53,12 +53,12 @@ def test_a_file_that_is_named_like_a_pattern_is_a_file(here: Path) -> None:
     assert names("[a].png") == ["[a].png"]
 
 
-def test_a_pattern_without_a_match_is_told() -> None:
+def test_a_pattern_without_a_match_is_reported() -> None:
     (one,) = expand(["nothing*.here"]).inputs
     assert one.refusal == ("unreadable", "no file matches")
 
 
-def test_an_empty_folder_is_told(tmp_path: Path) -> None:
+def test_an_empty_folder_is_reported(tmp_path: Path) -> None:
     (one,) = expand([str(tmp_path)]).inputs
     assert one.refusal == ("empty", "the folder has no files")
 
@@ -86,7 +86,7 @@ def test_names_that_a_terminal_would_obey_are_shown_as_escapes(here: Path) -> No
     assert all(one.refusal and one.refusal[0] == "bad_name" for one in listing.inputs)
 
 
-def test_a_name_that_no_file_can_have_is_told_when_it_is_read() -> None:
+def test_an_impossible_name_is_reported_when_it_is_read() -> None:
     for name in ("x" * 5000, "a/b/c.png"):
         (one,) = expand([name]).inputs
         with pytest.raises(ImageError, match="unreadable"):
@@ -100,7 +100,7 @@ def test_a_file_is_read_up_to_the_bound(here: Path) -> None:
         read_file("d.png", 4)
 
 
-def test_what_is_no_file_is_refused_without_waiting(here: Path) -> None:
+def test_a_special_file_is_refused_without_waiting(here: Path) -> None:
     os.mkfifo(here / "pipe")
     for name in ("pipe", "in", "/dev/zero"):
         with pytest.raises(ImageError, match=r"special|unreadable"):

@@ -72,7 +72,7 @@ def told(colors: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
     return found
 
 
-def test_both_engines_say_the_same_and_litert_needs_no_tensorflow(told: dict[str, Any]) -> None:
+def test_both_engines_agree_and_litert_needs_no_tensorflow(told: dict[str, Any]) -> None:
     assert told["difference"] < 1e-5
 
 
@@ -100,7 +100,7 @@ def test_a_form_that_was_not_exported_is_named_with_those_that_were(colors: Path
         load(colors, "tflite_int8")
 
 
-def test_a_folder_without_a_model_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(HeadstartError, match="no exported model"):
         load(tmp_path)
 

@@ -37,7 +37,7 @@ def browser() -> Iterator[Any]:
 
 
 class Looked:
-    """A page, and what it said and asked for."""
+    """A page, with its console and its requests."""
 
     def __init__(self, page: Any, address: str) -> None:
         self.page, self.address = page, address
@@ -50,7 +50,7 @@ class Looked:
         page.on("filechooser", lambda _: None)
         page.set_default_timeout(1000 * PATIENCE)
         page.goto(address)
-        page.get_by_text("tells 3 classes apart").wait_for()
+        page.get_by_text("knows 3 classes").wait_for()
 
     def card(self, name: str) -> Any:
         return self.page.locator(".card", has=self.page.get_by_text(name, exact=True))
@@ -108,7 +108,7 @@ def test_chosen_images_show_their_classes(
         assert looked.foreign == []
 
 
-def test_what_cannot_be_read_is_told_beside_what_can(browser: Any, service: Running) -> None:
+def test_an_unreadable_image_does_not_affect_the_others(browser: Any, service: Running) -> None:
     with looking(browser, service) as looked:
         files = [chosen("<b>x.png", b"no image"), chosen("red.png", models.colored("red"))]
         looked.page.set_input_files("#files", files)

@@ -83,7 +83,7 @@ def test_arrays_of_pixels(document: dict[str, Any]) -> None:
         ({"signature_name": "pixels", "instances": [[[[True] * 3] * 2] * 2]}, "integers"),
     ],
 )
-def test_what_cannot_be_understood_is_told(document: Any, message: str) -> None:
+def test_an_invalid_request_is_an_error(document: Any, message: str) -> None:
     with pytest.raises(RefusedError) as error:
         understood(document)
     assert error.value.status == 400
@@ -91,7 +91,7 @@ def test_what_cannot_be_understood_is_told(document: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b'{"a": 1' + b"0" * 9999])
-def test_what_is_no_json_is_told(body: bytes) -> None:
+def test_an_invalid_json_is_an_error(body: bytes) -> None:
     with pytest.raises(RefusedError) as error:
         rest.understand(body, SIZE, 3)
     assert error.value.status == 400
@@ -123,7 +123,7 @@ def test_any_document_is_understood_or_refused(document: dict[str, Any]) -> None
     assert refused.status in {400, 413} if refused else 0 < len(asked.items) <= 3
 
 
-def test_a_document_of_many_levels_is_told() -> None:
+def test_a_deeply_nested_document_is_an_error() -> None:
     with pytest.raises(RefusedError) as error:
         rest.understand(b"[" * 100_000, 224, 64)
     assert error.value.status == 400

@@ -16,7 +16,7 @@ def told(form: Format, top: int = 2) -> list[str]:
     return [head, write(ODD, SAID)]
 
 
-def test_two_classes_of_one_name_are_told_apart() -> None:
+def test_two_classes_with_one_name_are_distinguished() -> None:
     head, line = told("jsonl")
     assert head == ""
     assert "\n" not in line

@@ -116,7 +116,7 @@ def test_the_model_is_described(http: httpx.Client) -> None:
     assert "no model 'other'" in error(http.post("/v1/models/other:predict", json={}), 404)
 
 
-def test_what_is_not_there_is_told_as_json(http: httpx.Client) -> None:
+def test_a_missing_page_is_a_json_error(http: httpx.Client) -> None:
     error(http.get("/docs"), 404)
     error(http.get("/predict"), 405)
 
@@ -149,7 +149,7 @@ def test_memory_stays_when_large_bodies_come(service: Running, http: httpx.Clien
     assert int(peak.split()[1]) < 600_000  # kB
 
 
-def test_what_is_no_image_is_refused(http: httpx.Client) -> None:
+def test_a_file_that_is_not_an_image_is_refused(http: httpx.Client) -> None:
     page = b"<!doctype html><html><script>alert(1)</script></html>"
     for name, kind in (("x.html", "text/html"), ("x.png", "image/png")):
         assert "not_an_image" in error(http.post("/predict", files={"f": (name, page, kind)}), 415)
@@ -186,7 +186,7 @@ def test_bombs_and_enormous_images_are_refused_before_they_are_decoded(
         (b"{}", "application/json", 415),
     ],
 )
-def test_broken_requests_are_told_apart(
+def test_broken_requests_get_their_status(
     http: httpx.Client, content: bytes, kind: str, status: int
 ) -> None:
     error(http.post("/predict", content=content, headers={"content-type": kind}), status)
@@ -215,7 +215,7 @@ def test_many_clients_at_once_get_their_own_answers(service: Running) -> None:
         assert list(pool.map(ask, parts)) == parts
 
 
-def test_metrics_count_what_happened(http: httpx.Client) -> None:
+def test_metrics_count_outcomes(http: httpx.Client) -> None:
     def counted() -> dict[tuple[str, str], float]:
         found = {}
         for family in text_string_to_metric_families(http.get("/metrics").text):
@@ -246,7 +246,7 @@ def test_metrics_count_what_happened(http: httpx.Client) -> None:
 @pytest.mark.parametrize(
     "how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
-def test_a_full_service_says_so_and_a_stopped_one_finishes_what_it_began(
+def test_a_full_service_refuses_and_a_stopped_one_finishes_its_requests(
     colors: Path, tmp_path: Path, how: signal.Signals
 ) -> None:
     # A batch that waits for more than there is room for: a while in which the service is full.

@@ -46,7 +46,7 @@ def test_another_content_gets_a_number_and_the_same_is_not_copied_again(tmp_path
     assert tree(tmp_path) == {"cat/x.png": ONE, "cat/x-2.png": TWO, "cat/x-3.png": THREE}
 
 
-def test_what_lies_there_is_never_written_over_or_through(tmp_path: Path) -> None:
+def test_existing_files_are_never_overwritten(tmp_path: Path) -> None:
     outside = tmp_path / "outside.png"
     outside.write_bytes(b"precious")
     out = tmp_path / "out"
@@ -69,7 +69,7 @@ def test_a_class_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_an_impossible_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(HeadstartError, match="cannot be written"):
         Sorter(tmp_path / "file" / "out", ["cat"])

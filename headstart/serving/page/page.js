@@ -1,7 +1,7 @@
 "use strict";
 
-// One request an image, a few at once: results come as they are ready, and a bad image spoils
-// no other. Names and classes are strangers' text: they are only ever set as text.
+// One request per image, a few at a time: results appear when they are ready, and an unreadable
+// image does not affect the others. Names and classes are untrusted: they are only set as text.
 
 const AT_ONCE = 4;
 const TRIES = 8;
@@ -22,11 +22,11 @@ async function about() {
   limits = model;
   const shown = model.classes.slice(0, 12).join(", ");
   const more = model.classes.length > 12 ? ", …" : "";
-  byId("about").textContent = `This model tells ${model.classes.length} classes apart: ${shown}${more}`;
+  byId("about").textContent = `This model knows ${count(model.classes.length, "class", "classes")}: ${shown}${more}`;
   const megabytes = Math.floor(model.max_image_bytes / 1e6);
   byId("details").textContent =
-    `Backbone: ${model.backbone}, ${model.image_size} pixels. Takes ${model.formats.join(", ")} of up ` +
-    `to ${megabytes} MB and ${Math.floor(model.max_pixels / 1e6)} megapixels.`;
+    `Backbone: ${model.backbone}, ${model.image_size} pixels. Accepts ${model.formats.join(", ")} of ` +
+    `up to ${megabytes} MB and ${Math.floor(model.max_pixels / 1e6)} megapixels.`;
 }
 
 function add(files) {
@@ -71,7 +71,7 @@ function next() {
 
 async function classify(file) {
   if (file.size > limits.max_image_bytes) {
-    throw new Error(`The file has ${file.size.toLocaleString("en")} bytes, more than are taken.`);
+    throw new Error(`The file has ${file.size.toLocaleString("en")} bytes, more than are accepted.`);
   }
   for (let attempt = 1; ; attempt += 1) {
     const body = new FormData();

@@ -1,0 +1,93 @@
+"""`headstart summary` and `headstart report`: the results of the latest run, as text and page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headstart.cli.front import PARAMS, StageFiles, browse, command
+from headstart.cli.plan import planned_run
+
+
+@command(
+    says="Show scores, exported files, passes and seconds of a run. They come from `data`: the "
+    "scores of the current model, and the passes of the last run that had something to compute.",
+    epilog="Example: headstart summary",
+    needs="project",
+)
+def summary() -> None:
+    """Print the results of the latest run."""
+    from headstart._utils.files import read_json
+    from headstart.evaluation.summary import passes_text, scores_text
+    from headstart.report.cost import files_of
+
+    root = Path.cwd()
+    files = StageFiles(root)
+    [metrics] = files.existing("evaluate", "metrics")
+    changed = [entry.stage.name for entry in planned_run(root) if entry.reasons]
+    if changed:
+        typer.echo(
+            f"OUT OF DATE: inputs have changed since this run; {', '.join(changed)} would run now "
+            "(`headstart plan` shows why).\n"
+        )
+    typer.echo(scores_text(read_json(metrics)))
+    table = files("evaluate", "run_statistics") / "runtime.json"
+    if table.exists():
+        typer.echo("\nThe last run that had something to compute:")
+        typer.echo(passes_text(read_json(table)))
+    exported = files("export", "export_folder")
+    if exported.is_dir():
+        typer.echo(f"\nExported to {exported}, each format reloaded and compared:")
+        for file in files_of(exported):
+            typer.echo(f"  {file['name']:22}{file['bytes'] / 1e6:8.1f} MB")
+    typer.echo(f"\n{_report_state(files('make_report', 'page'), metrics)}")
+
+
+def _report_state(page: Path, metrics: Path) -> str:
+    """Return a sentence about the page, which DVC does not restore with the other files."""
+    if not page.exists():
+        return "There is no report yet: `headstart report` writes it."
+    if page.stat().st_mtime < metrics.stat().st_mtime:
+        return f"The report {page} is older than these scores: `headstart report` updates it."
+    return f"Report: {page} (open it in a browser, or run `headstart report --open`)"
+
+
+@command(
+    says="Write the report page again, without computing anything. Useful after `dvc checkout`, "
+    "or for another commit message; the stage make_report writes the page in every run.",
+    epilog="Example: headstart report --open",
+    needs="project",
+)
+def report(
+    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Render the page and print its path."""
+    path = write_report(Path.cwd())
+    typer.echo(f"Report: {path} (open it in a browser; it needs no network)")
+    if show:
+        browse(path)
+
+
+def write_report(root: Path) -> Path:
+    """Write the page of the project in ``root``, the current folder, and return its path."""
+    import tempfile
+
+    from headstart.stage.page import Page
+    from headstart.stage.parameters import read_params
+
+    params = read_params(PARAMS)
+    files = StageFiles(root)
+    paths = dict(files.of("make_report"))
+    page = Page(paths.pop("page"), params.model_dump())
+    del paths["figures"]  # Drawn again: they may be missing, or belong to another run.
+    files.existing("make_report", *paths)
+
+    from headstart.report.run import Files, draw, read, show
+
+    run = read(Files(**paths))
+    with tempfile.TemporaryDirectory() as folder:
+        draw(run, Path(folder))
+        show(run, Path(folder), page, params.seed, params.make_report)
+    return page.path

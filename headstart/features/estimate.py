@@ -1,0 +1,79 @@
+"""Estimate the forward passes of the next extraction: images in use, minus recorded features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from headstart.backbones.record import read_backbone
+from headstart.datasets.manifests import read_images
+from headstart.datasets.samples import draw
+from headstart.datasets.splits import split
+from headstart.features.extraction import fingerprint_record
+from headstart.features.store import outlook
+from headstart.features.views import RecordedViews
+
+
+def images_in_use(images: Path, parameters: Any) -> pd.DataFrame:
+    """Return the manifest as `split` and `sample` will leave it, computed in memory.
+
+    Parameters
+    ----------
+    images : Path
+        The image manifest.
+    parameters : Parameters
+        All sections, as :func:`headstart.stage.parameters.read_params` returns them.
+
+    Raises
+    ------
+    HeadstartError
+        If the images cannot be split.
+    """
+    manifest = split(read_images(images), parameters.split, parameters.seed).manifest
+    return draw(manifest, parameters.sample, parameters.seed)
+
+
+def store_keys(used: pd.DataFrame, parameters: Any) -> tuple[list[str], list[str]]:
+    """Return the feature store's keys: of the images in use, and of their recorded views."""
+    views = _views(parameters)
+    train = dict.fromkeys(used.loc[used["split"] == "train", "image_id"]) if views.count else ()
+    keys = [key for image_id in train for key in views.keys(image_id)]
+    return list(dict.fromkeys(used["image_id"])), keys
+
+
+def missing_features(
+    backbone: Path, images: Sequence[str], views: Sequence[str], parameters: Any
+) -> tuple[int, float | None]:
+    """Return how many features the stores lack, and the seconds per forward pass.
+
+    Parameters
+    ----------
+    backbone : Path
+        The folder of the converted backbone.
+    images, views : sequence of str
+        As :func:`store_keys` returns them.
+    parameters : Parameters
+
+    Returns
+    -------
+    missing : int
+    seconds : float or None
+        Mean seconds per missing feature; None if none was ever measured.
+    """
+    record = fingerprint_record(read_backbone(backbone), parameters.extract_features.engine)
+    plain = outlook(record, images)
+    augmented = outlook(_views(parameters).record(record), views)
+    missing = plain.missing + augmented.missing
+    # A kind that was never measured takes about as long as the other.
+    known = [s for s in (plain.seconds_per_pass, augmented.seconds_per_pass) if s is not None]
+    if not missing or not known:
+        return missing, known[0] if known else None
+    seconds = plain.missing * known[0] + augmented.missing * known[-1]
+    return missing, seconds / missing
+
+
+def _views(parameters: Any) -> RecordedViews:
+    return RecordedViews.of(parameters.extract_features, parameters.seed)
