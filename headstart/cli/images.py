@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from headstart.export.formats import RunnableFormat
-from headstart.images.formats import ACCEPTED, FORMATS, MOST_PIXELS
+from headstart.images import formats
 
 if TYPE_CHECKING:
     from headstart.images.decode import Limits
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
     ImageFormat = str
 else:  # Typer makes a choice of an enumeration, and the table of formats makes this one.
-    ImageFormat = StrEnum("ImageFormat", {name.upper(): name for name in FORMATS})
+    ImageFormat = StrEnum("ImageFormat", {name.upper(): name for name in formats.FORMATS})
 
 # Defaults are those of `download` in params.yaml as it is shipped.
 EXPORT = Path("data/export")
+ACCEPTED = list(formats.ACCEPTED)
 MIN_SIDE = 8
 MAX_PIXELS = 50_000_000
 MAX_IMAGE_BYTES = 50_000_000
@@ -57,7 +58,8 @@ Capitals = Annotated[
 Accept = Annotated[list[ImageFormat], typer.Option(help="Accepted image format; repeatable.")]
 MinSide = Annotated[int, typer.Option(min=1, help="Least pixels of the shorter side.")]
 MaxPixels = Annotated[
-    int, typer.Option(min=1, max=MOST_PIXELS, help="Most pixels (width × height) of an image.")
+    int,
+    typer.Option(min=1, max=formats.MOST_PIXELS, help="Most pixels (width × height) of an image."),
 ]
 MaxImageBytes = Annotated[int, typer.Option(min=1, help="Most bytes of an image file.")]
 
