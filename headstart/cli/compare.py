@@ -31,7 +31,7 @@ def compare(
     import json
 
     from headstart.cli.scored_runs import WORKSPACE, paired_sentence, scored_run, together
-    from headstart.pipeline.recorded import Storage
+    from headstart.pipeline.storage import Storage
 
     root = Path.cwd()
     storage = Storage(root)
@@ -68,9 +68,8 @@ def _values(
 
 
 def _tables(runs: Sequence[ScoredRun]) -> str:
-    from headstart._utils.tables import columns
+    from headstart._utils.tables import columns, leaves
     from headstart.evaluation.metrics import listed
-    from headstart.pipeline.dotted import leaves
 
     names = [run.name for run in runs]
     # Lists have one entry per class, and are not scores.

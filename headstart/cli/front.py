@@ -11,7 +11,6 @@ from typing import Literal, ParamSpec
 import typer
 
 from headstart._utils.errors import HeadstartError, WiringError
-from headstart.pipeline.errors import FlowError
 
 P = ParamSpec("P")
 
@@ -40,7 +39,7 @@ def command(
                 if needs is not None:
                     require_project(Path.cwd(), commits=needs == "commits")
                 function(*args, **kwargs)
-            except (HeadstartError, FlowError) as error:
+            except HeadstartError as error:
                 typer.echo(f"Error: {error}", err=True)
                 raise typer.Exit(error.exit_code) from None
 
@@ -80,19 +79,20 @@ def require_project(folder: Path, *, commits: bool = False) -> None:
 
 
 def _require_commits(folder: Path) -> None:
-    from headstart.pipeline.git_history import git
+    from headstart.pipeline.git import Repository
 
     if shutil.which("git") is None:
         raise HeadstartError(
             "This command reads commits, and there is no `git` on the path. Install git: "
             "https://git-scm.com/downloads."
         )
-    if not git(folder, "rev-parse", "--show-toplevel", check=False):
+    repository = Repository(folder)
+    if not repository.ask("rev-parse", "--show-toplevel"):
         raise HeadstartError(
             f"This command reads commits, and {folder} is not in a git repository. Run "
             '`git init`, then `git add --all` and `git commit -m "Start"`.'
         )
-    if not git(folder, "rev-parse", "--verify", "--quiet", "HEAD", check=False):
+    if not repository.ask("rev-parse", "--verify", "--quiet", "HEAD"):
         raise HeadstartError(
             f"This command reads commits, and the git repository of {folder} has none. Run "
             '`git add --all` and `git commit -m "Start"`.'

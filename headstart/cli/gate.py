@@ -36,7 +36,7 @@ def gate() -> None:
         return
 
     from headstart.cli.scored_runs import WORKSPACE, scored_run
-    from headstart.pipeline.recorded import Storage
+    from headstart.pipeline.storage import Storage
 
     root = Path.cwd()
     storage = Storage(root)
@@ -64,10 +64,10 @@ def _against_release(
     """
     from headstart.cli.scored_runs import paired_sentence, scored_run, together
     from headstart.evaluation.gate import Check
-    from headstart.pipeline.git_history import nearest_tag
+    from headstart.pipeline.git import Repository
 
     name = "not worse than the last release"
-    tag = nearest_tag(root, bounds.release_tags)
+    tag = Repository(root).nearest_tag(bounds.release_tags)
     if tag is None:
         return (
             Check(name, "no release", "", passed=True),

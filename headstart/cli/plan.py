@@ -75,7 +75,7 @@ def plan(
 def planned_run(root: Path) -> tuple[Planned, ...]:
     """Return the plan of a project's stages."""
     from headstart.pipeline import graph
-    from headstart.pipeline.changes import changes
+    from headstart.pipeline.plan import changes
     from headstart.pipeline.plan import plan as decide
 
     return decide(graph.stages(root), changes(root))

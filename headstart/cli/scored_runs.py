@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from headstart.evaluation.comparison import Paired
     from headstart.pipeline.plan import Commanded
-    from headstart.pipeline.recorded import Record, Storage
+    from headstart.pipeline.recorded import Record
+    from headstart.pipeline.storage import Storage
 
 WORKSPACE = "workspace"
 _SIGNIFICANT = 0.05
@@ -48,7 +49,7 @@ def scored_run(root: Path, name: str, storage: Storage) -> ScoredRun:
 
     Raises
     ------
-    HeadstartError, FlowError
+    HeadstartError
         If the revision is unknown, or has no metrics.
     """
     return _workspace(root) if name == WORKSPACE else _of_commit(root, name, storage)
@@ -71,19 +72,20 @@ def _workspace(root: Path) -> ScoredRun:
 def _of_commit(root: Path, name: str, storage: Storage) -> ScoredRun:
     import tempfile
 
-    from headstart.pipeline import git_history, recorded
+    from headstart.pipeline import recorded
+    from headstart.pipeline.git import Repository
 
-    commit = git_history.commit(root, name)
+    commit = Repository(root).commit(name)
     records = recorded.records_of(commit)
     metrics, table = _paths(records, name)
-    text = git_history.content(commit, metrics)
+    text = commit.content(metrics)
     if text is None:
         raise HeadstartError(
             f"Commit {commit} has no {metrics}, so there is nothing to compare. `git log -- "
             f"{metrics}` lists the commits that have."
         )
     values = _json(text, f"{metrics} of commit {commit}")
-    parameters = _yaml(git_history.content(commit, "params.yaml") or b"")
+    parameters = _yaml(commit.content("params.yaml") or b"")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "predictions.csv"
         md5 = _md5(records, table)

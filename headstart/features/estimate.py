@@ -13,7 +13,7 @@ from headstart.datasets.manifests import read_images
 from headstart.datasets.samples import draw
 from headstart.datasets.splits import split
 from headstart.features.extraction import fingerprint_record
-from headstart.features.store import outlook
+from headstart.features.store import estimate
 from headstart.features.views import RecordedViews
 
 
@@ -64,8 +64,8 @@ def missing_features(
         Mean seconds per missing feature; None if none was ever measured.
     """
     record = fingerprint_record(read_backbone(backbone), parameters.extract_features.engine)
-    plain = outlook(record, images)
-    augmented = outlook(_views(parameters).record(record), views)
+    plain = estimate(record, images)
+    augmented = estimate(_views(parameters).record(record), views)
     missing = plain.missing + augmented.missing
     # A kind that was never measured takes about as long as the other.
     known = [s for s in (plain.seconds_per_pass, augmented.seconds_per_pass) if s is not None]

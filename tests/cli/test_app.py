@@ -195,11 +195,11 @@ def test_recorded_features_need_no_pass(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
     assert outlook(Wanted(ids)) == (10, None)
     assert outlook(wanted) == (18, None)
-    with FeatureStore.open(record, shape) as store:
+    with FeatureStore(record, shape) as store:
         store.put(ids[3], np.zeros(4, np.float32), seconds=0.25)
     assert outlook(Wanted(ids)) == (9, 0.25)
     assert outlook(wanted) == (17, 0.25)
-    with FeatureStore.open(views.record(record), shape) as store:
+    with FeatureStore(views.record(record), shape) as store:
         store.put_many([(key, np.zeros(4, np.float32)) for key in wanted.views[:5]], seconds=2.5)
     assert outlook(wanted) == (12, (9 * 0.25 + 3 * 0.5) / 12)
 

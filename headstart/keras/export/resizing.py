@@ -217,11 +217,10 @@ def build(trained: Model, size: int, shown: Pixels, folder: Path, most: float) -
     from headstart.keras.runtime import configure  # isort: skip - before anything else of TensorFlow
 
     configure(cores())
-    from headstart.backbones.litert import LiteRTFunction
+    from headstart.backbones.litert import LiteRTFunction, LiteRTPool
     from headstart.keras.export import model as model_io
     from headstart.keras.export import writers
     from headstart.keras.networks.engine import Frozen, keras_device
-    from headstart.training.activations import Pool
 
     record = trained.record
     try:
@@ -243,7 +242,7 @@ def build(trained: Model, size: int, shown: Pixels, folder: Path, most: float) -
         batch = keras_batch(keras_device())
         function = Frozen(model, batch)
         return Resized(Network(size, function, function, batch, 2), None, None)
-    pool, single = Pool(file), LiteRTFunction(file)
+    pool, single = LiteRTPool(file), LiteRTFunction(file)
     agreement = compare(model_io.run_keras(model, shown), single(shown))
     if not agreement.difference <= most:
         raise HeadstartError(
