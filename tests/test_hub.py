@@ -12,7 +12,7 @@ from headstart._utils.files import sha256_tree
 from headstart.datasets.manifests import read_split
 from headstart.evaluation.predictions import read_predictions
 from headstart.export.formats import FORMATS, FormatName
-from headstart.export.parity_images import load, locate
+from headstart.export.parity import load, locate
 from headstart.export.record import read_exported
 from headstart.serving.models import load_classifier
 from headstart.training.model_folder import read_model

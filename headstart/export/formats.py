@@ -1,8 +1,14 @@
-"""The formats that an exported model can take: one table for parameters, files and pages."""
+"""The formats in which a model is exported: one table for parameters, files, checks and pages.
+
+To add a format, add its name and its row, and the functions that write and read it to a module of
+:mod:`headstart.keras.export`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Literal
 
 FormatName = Literal[
@@ -13,11 +19,12 @@ RunnableFormat = Literal["tflite_float32", "saved_model", "tflite_float16", "tfl
 #: Export formats with layers that can be told apart, in order of preference.
 LayeredFormat = Literal["keras", "h5"]
 Precision = Literal["float32", "float16", "int8"]
+Way = Literal["pixels", "encoded"]
 
 
 @dataclass(frozen=True)
 class ExportFormat:
-    """One form.
+    """One export format.
 
     Attributes
     ----------
@@ -25,39 +32,79 @@ class ExportFormat:
         File or folder below the export folder.
     title : str
         For people.
+    library : "tensorflow" | "keras" | "litert" | "onnxruntime"
+        What runs it; names the example in the README (``templates/LIBRARY.md.j2``).
+    writer, reader : str
+        ``MODULE:FUNCTION`` below :mod:`headstart.keras.export`, with the signatures of
+        :data:`headstart.keras.export.reload.Writer` and ``Reader``.
     precision : "float32" | "float16" | "int8"
         Of its numbers; decides how closely it must agree with the evaluated model.
-    library : "tensorflow" | "keras" | "litert" | "onnxruntime"
-        What runs it.
     inputs : tuple of str
         ``pixels``: uint8 RGB of shape (n, size, size, 3). ``encoded``: the bytes of files.
     batch : "any" | "one"
         How many images a call takes.
-    extra : str or None
-        The extra of the package that writes it.
+    note : str
+        What the README says of it, beyond what it says of the library.
+    extra, packages : str or None, tuple of str
+        The extra of headstart that it needs, and the packages of that extra.
     """
 
     path: str
     title: str
-    precision: Precision
     library: Literal["tensorflow", "keras", "litert", "onnxruntime"]
-    inputs: tuple[Literal["pixels", "encoded"], ...] = ("pixels",)
+    writer: str
+    reader: str
+    precision: Precision = "float32"
+    inputs: tuple[Way, ...] = ("pixels",)
     batch: Literal["any", "one"] = "any"
+    note: str = ""
     extra: str | None = None
+    packages: tuple[str, ...] = ()
+
+    @property
+    def converted(self) -> bool:
+        """Whether a converter writes it, which may lack an operation of the network."""
+        return self.library in {"litert", "onnxruntime"}
+
+    def absent(self) -> list[str]:
+        """Return the packages of its extra that are not installed."""
+        return [package for package in self.packages if find_spec(package) is None]
 
 
 FORMATS: dict[FormatName, ExportFormat] = {
     "saved_model": ExportFormat(
-        "saved_model", "SavedModel", "float32", "tensorflow", inputs=("encoded", "pixels")
+        "saved_model", "SavedModel", "tensorflow", "saved_model:write", "saved_model:read",
+        inputs=("encoded", "pixels"),
     ),
-    "keras": ExportFormat("model.keras", "Keras file", "float32", "keras"),
-    "h5": ExportFormat("model.h5", "HDF5 file of Keras", "float32", "keras"),
+    "keras": ExportFormat(
+        "model.keras", "Keras file", "keras", "keras_file:write_keras", "keras_file:read"
+    ),
+    "h5": ExportFormat(
+        "model.h5", "HDF5 file of Keras", "keras", "keras_file:write_h5", "keras_file:read"
+    ),
     "tflite_float32": ExportFormat(
-        "model_float32.tflite", "LiteRT, float32", "float32", "litert", batch="one"
+        "model_float32.tflite", "LiteRT, float32", "litert", "litert:write_float32", "litert:read",
+        batch="one",
     ),
     "tflite_float16": ExportFormat(
-        "model_float16.tflite", "LiteRT, float16 weights", "float16", "litert", batch="one"
+        "model_float16.tflite", "LiteRT, float16 weights", "litert",
+        "litert:write_float16", "litert:read", precision="float16", batch="one",
+        note="The weights are rounded to float16, which halves the file.",
     ),
-    "tflite_int8": ExportFormat("model_int8.tflite", "LiteRT, int8", "int8", "litert", batch="one"),
-    "onnx": ExportFormat("model.onnx", "ONNX", "float32", "onnxruntime", extra="onnx"),
-}
+    "tflite_int8": ExportFormat(
+        "model_int8.tflite", "LiteRT, int8", "litert", "litert:write_int8", "litert:read",
+        precision="int8", batch="one",
+        note="Weights and activations are int8, calibrated on training images; the last operation "
+        "is float32.",
+    ),
+    "onnx": ExportFormat(
+        "model.onnx", "ONNX", "onnxruntime", "onnx:write", "onnx:read",
+        extra="onnx", packages=("onnx", "onnxruntime", "tf2onnx"),
+    ),
+}  # fmt: skip
+
+
+def ordered(names: Iterable[str]) -> list[FormatName]:
+    """Return format names in the order of the table."""
+    given = set(names)
+    return [name for name in FORMATS if name in given]

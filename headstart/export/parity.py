@@ -1,50 +1,61 @@
-"""Do two models say the same? What is compared of an exported form, and what is accepted."""
+"""Parity of an exported format with the evaluated model: images, comparison, limits."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from headstart._utils.errors import HeadstartError
+from headstart._utils.seeds import derive
+from headstart.datasets.shards import ShardReader
 from headstart.export.formats import FORMATS, FormatName
 from headstart.export.parameters import ExportParams
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Floats = npt.NDArray[np.floating[Any]]
 
-#: What the text of a difference that must not depend on the CPU's last bits begins with.
+#: Smallest power of ten of a recorded difference: smaller ones depend on the CPU's last bits.
 _LEAST_POWER = -7
 
 
-class Answers(Protocol):
-    """What a form said of the images when it was loaded again."""
+@dataclass(frozen=True)
+class Reading:
+    """The predictions of an exported format that a fresh process loaded.
 
-    @property
-    def outputs(self) -> Mapping[str, Floats]:
-        """Probabilities by the way in: ``pixels``, perhaps ``encoded``."""
+    Attributes
+    ----------
+    outputs : mapping of str to ndarray of shape (n_images, n_classes), float32
+        Probabilities by input: ``pixels``, and for the SavedModel ``encoded``, NaN where it refused
+        a file.
+    refused : mapping of int to str
+        Position of each file that it refused, and why.
+    """
 
-    @property
-    def refused(self) -> Mapping[int, str]:
-        """Position of each encoded image that was refused, and why."""
+    outputs: Mapping[str, Floats]
+    refused: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How two models' probabilities of the same images compare.
+    """A comparison of two models' probabilities of the same images.
 
     Attributes
     ----------
     images : int
     difference : float
-        The largest of a probability.
+        The largest difference of a probability.
     same : int
-        Images of which the first guess is the same.
+        Images with the same first guess (the most probable class).
     decided : int
-        Images of which it is another, although the expected one led clearly.
+        Images with another first guess, although the expected one led clearly.
     """
 
     images: int
@@ -54,11 +65,11 @@ class Agreement:
 
     @property
     def share(self) -> float:
-        """Of the images, those of which the first guess is the same."""
+        """Share of the images with the same first guess."""
         return self.same / self.images
 
     def summary(self) -> dict[str, Any]:
-        """For the metrics: the difference as a bound, since its last digits belong to the CPU."""
+        """Return the values for the metrics: the difference as a bound, independent of the CPU."""
         return {
             "images": self.images,
             "probability_differs_at_most": at_most(self.difference),
@@ -73,7 +84,7 @@ def compare(expected: Floats, found: Floats, tie: float = 0.0) -> Agreement:
     Parameters
     ----------
     tie : float
-        A guess leads clearly if its probability is more than this above the other's.
+        A first guess leads clearly if its probability is more than this above the other's.
     """
     wide = np.asarray(expected, np.float64)
     first, other = wide.argmax(axis=1), found.argmax(axis=1)
@@ -88,28 +99,28 @@ def compare(expected: Floats, found: Floats, tie: float = 0.0) -> Agreement:
 
 
 def require_some(refused: Mapping[int, str], count: int) -> list[int]:
-    """Positions of the images that were not refused.
+    """Return the positions of the images that were not refused.
 
     Raises
     ------
     HeadstartError
-        If there are none, so that nothing is known of the way from files.
+        If there are none, so that the input from files cannot be compared.
     """
     taken = [place for place in range(count) if place not in refused]
     if not taken:
         reasons = "; ".join(sorted(set(refused.values())))
         raise HeadstartError(
-            f"The SavedModel refuses all {count} test images that it was to be compared on: "
-            f"{reasons} Pillow, which training reads images with, takes them. Nothing was "
+            f"The SavedModel refuses all {count} test images of the comparison: {reasons} "
+            "Pillow, which reads the images for training, accepts them. Nothing was "
             "exported. Convert the images to JPEG or PNG and run the pipeline again."
         )
     return taken
 
 
 def compared(
-    expected: Floats, readings: Mapping[FormatName, Answers], params: ExportParams
+    expected: Floats, readings: Mapping[FormatName, Reading], params: ExportParams
 ) -> dict[FormatName, dict[str, Agreement]]:
-    """Each way into each form against the expected probabilities."""
+    """Compare each input of each format with the expected probabilities."""
     tie = 2 * params.max_probability_difference
     found: dict[FormatName, dict[str, Agreement]] = {}
     for name, reading in readings.items():
@@ -124,58 +135,56 @@ def compared(
 
 
 def accept(found: Mapping[FormatName, Mapping[str, Agreement]], params: ExportParams) -> None:
-    """Refuse an export of which a form does not say what was evaluated.
+    """Refuse an export in which a format does not agree with the evaluated model.
 
     Raises
     ------
     HeadstartError
-        Naming each form and what differs.
+        Naming each format and what differs.
     """
-    said = [sentence for name, ways in found.items() for sentence in faults(name, ways, params)]
-    if said:
-        lines = "\n".join(f"  - {sentence}" for sentence in said)
+    wrong = [sentence for name, ways in found.items() for sentence in faults(name, ways, params)]
+    if wrong:
+        lines = "\n".join(f"  - {sentence}" for sentence in wrong)
         raise HeadstartError(
-            "An exported form is not the evaluated model; nothing was exported.\n"
+            "An exported format is not the evaluated model; nothing was exported.\n"
             f"{lines}\n"
-            "If model and predictions are of one run (`dvc repro` sees to it), the limit is below "
-            "what this form gives for this backbone, or the form does not suit it: change "
-            "the limit, or take the format out of export.formats."
+            "If model and predictions come from one run (`dvc repro` ensures it), either the limit "
+            "is too strict for this backbone, or the format does not suit it: change the limit, or "
+            "remove the format from export.formats."
         )
 
 
-def faults(form: FormatName, found: Mapping[str, Agreement], params: ExportParams) -> list[str]:
-    """Sentences: where a form does not agree with the evaluated model as it must.
+def faults(name: FormatName, found: Mapping[str, Agreement], params: ExportParams) -> list[str]:
+    """Return a sentence for each way in which a format does not agree as it must.
 
     Parameters
     ----------
-    form : str
+    name : str
     found : mapping of str to Agreement
-        For each way in, ``pixels`` and perhaps ``encoded``.
+        For each input, ``pixels`` and perhaps ``encoded``.
     params : ExportParams
         The limits.
     """
-    said = []
-    precision = FORMATS[form].precision
-    pixels = found["pixels"]
+    wrong = []
+    precision, pixels = FORMATS[name].precision, found["pixels"]
     if precision == "float32":
         limit = params.max_probability_difference
         if not pixels.difference <= limit:
-            said.append(
-                f"{form}: on the same pixels a probability differs by {pixels.difference:.3g}; "
+            wrong.append(
+                f"{name}: on the same pixels a probability differs by {pixels.difference:.3g}; "
                 f"export.max_probability_difference is {limit:g}."
             )
         if pixels.decided:
-            said.append(
-                f"{form}: on the same pixels the first guess is another on {pixels.decided} of "
+            wrong.append(
+                f"{name}: on the same pixels the first guess differs on {pixels.decided} of "
                 f"{pixels.images} images; with float32 it must be the same on all."
             )
     else:
-        said += _too_few(form, pixels, f"min_agreement_{precision}", params)
+        wrong += _too_few(name, pixels, f"min_agreement_{precision}", params)
     if "encoded" in found:
-        said += _too_few(
-            f"{form}, from encoded images", found["encoded"], "min_agreement_encoded", params
-        )
-    return said
+        title = f"{name}, from encoded images"
+        wrong += _too_few(title, found["encoded"], "min_agreement_encoded", params)
+    return wrong
 
 
 def _too_few(what: str, found: Agreement, name: str, params: ExportParams) -> list[str]:
@@ -190,19 +199,59 @@ def _too_few(what: str, found: Agreement, name: str, params: ExportParams) -> li
 
 
 def spared(share: float, images: int) -> int:
-    """How many images may differ if a share must agree.
+    """Return how many images may differ if a share must agree.
 
-    One may, unless all must agree: of fewer than 100 images a single one is more than 1 %.
+    One may, unless all must agree: of fewer than 100 images, one is more than 1 %.
     """
     # Rounded, because 1 - 0.99 of 200 is 2.0000000000000018 of them.
     return max(math.floor(round((1 - share) * images, 9)), int(share < 1))
 
 
 def at_most(difference: float) -> float:
-    """The next 1, 2 or 5 times a power of ten, at least 1e-7."""
+    """Return the next 1, 2 or 5 times a power of ten, at least 1e-7."""
     for power in range(_LEAST_POWER, 1):
         for digit in (1, 2, 5):
             bound = float(f"{digit}e{power}")
             if difference <= bound:
                 return min(bound, 1.0)
     return 1.0
+
+
+def choose(count: int, wanted: int) -> list[int]:
+    """Return evenly spaced rows: always the same for the same numbers, and from every class."""
+    return sorted({round(float(x)) for x in np.linspace(0, count - 1, min(count, wanted))})
+
+
+def locate(images: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
+    """Return the manifest's rows of some evaluated images, in their order.
+
+    Raises
+    ------
+    HeadstartError
+        If one is not in the manifest.
+    """
+    by_path = manifest.set_index("path", drop=False)
+    unknown = [path for path in images["path"] if path not in by_path.index]
+    if unknown:
+        raise HeadstartError(
+            f"The predictions name {unknown[0]!r}, which the manifest does not list. They come "
+            "from different runs. Nothing was exported. Run the pipeline (`dvc repro`)."
+        )
+    return by_path.loc[images["path"].tolist()]
+
+
+def load(images: Path, rows: pd.DataFrame, size: int) -> tuple[list[bytes], npt.NDArray[np.uint8]]:
+    """Return the files of some rows of a manifest, and their pixels, (n, size, size, 3)."""
+    from headstart.images.resize import pixels
+
+    places = (rows[name].tolist() for name in ("shard", "offset", "bytes", "image_id"))
+    with ShardReader(images) as reader:
+        contents = [reader.read(*place) for place in zip(*places, strict=True)]
+    return contents, np.stack([pixels(content, size) for content in contents])
+
+
+def calibrating(table: pd.DataFrame, wanted: int, seed: int) -> pd.DataFrame:
+    """Draw training images by the seed, in the manifest's order; all if there are fewer."""
+    training = table[table["split"] == "train"]
+    generator = np.random.Generator(np.random.Philox(key=derive(seed, "export", "calibration")))
+    return training.iloc[np.sort(generator.permutation(len(training))[:wanted])]

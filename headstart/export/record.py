@@ -1,22 +1,28 @@
-"""``model.json`` of an export folder: what the model is, and the sha256 of every form of it.
+"""``model.json`` of an export folder: a description of the model, with the sha256 of every file.
 
-Whoever uses an exported model reads this first: classes, side of the images, which formats there
-are. :func:`format_path` gives the file of one of them, after comparing it with its sha256. Nothing
-is ever unpickled, and no path is taken from the file.
+Every user of an exported model reads this first: classes, image size, and the formats that are
+there. :func:`format_path` returns the file of one of them, after comparing it with its sha256.
+Nothing is ever unpickled, and no path is taken from the file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from headstart._utils.errors import CorruptFileError, HeadstartError
-from headstart._utils.files import sha256_file, write_json
-from headstart.backbones.record import BackboneSummary
-from headstart.export.formats import FORMATS, FormatName
+from headstart._utils.files import sha256_file, write_json, write_text
+from headstart.backbones.record import BackboneRecord, BackboneSummary
+from headstart.backbones.registry import BACKBONES
+from headstart.export.formats import FORMATS, FormatName, ordered
+from headstart.export.parity import Agreement
+from headstart.images.resize import SPEC
+from headstart.training.head import output_activation
+from headstart.training.labels import write_labels
+from headstart.training.model_folder import ModelRecord
 
 FORMAT = 1
 RECORD = "model.json"
@@ -32,7 +38,7 @@ class _Record(BaseModel):
 
 
 class FormatParity(_Record):
-    """How closely a form agreed with the evaluated model, loaded again in a process of its own.
+    """How closely a format agreed with the evaluated model when a fresh process loaded it.
 
     Attributes
     ----------
@@ -41,7 +47,7 @@ class FormatParity(_Record):
     probability_differs_at_most : float
         A bound of the largest difference of a probability.
     same_first_guess : int
-        Images on which the most probable class was the same.
+        Images with the same most probable class.
     """
 
     images: Annotated[int, Field(ge=1)]
@@ -50,7 +56,7 @@ class FormatParity(_Record):
 
 
 class ExportedFormat(_Record):
-    """A form that was written.
+    """A format that was written.
 
     Attributes
     ----------
@@ -68,19 +74,19 @@ class ExportedFormat(_Record):
 
 
 class ExportedModel(_Record):
-    """What an export folder holds.
+    """The contents of an export folder.
 
     Attributes
     ----------
     kind : "head" | "fine_tuned"
     classes : tuple of str
-        Sorted; the order of the outputs.
+        Sorted, in the order of the outputs.
     image_size : int
         Side of the square that pixels must have, in pixels.
     activation : "softmax" | "sigmoid"
-        softmax: the probabilities of an image sum to 1; sigmoid: each class by itself.
+        softmax: the probabilities of an image sum to 1; sigmoid: each class has its own.
     pixels : str
-        How images became pixels in training (:data:`headstart.images.resize.SPEC`).
+        How training turned images into pixels (:data:`headstart.images.resize.SPEC`).
     backbone : BackboneSummary
     license : str
         Of the backbone's weights, in words.
@@ -112,7 +118,7 @@ class ExportedModel(_Record):
         for name, form in formats.items():
             for file in form.files:
                 if not _belongs(file, FORMATS[name].path):
-                    raise ValueError(f"{file!r} is no file of the format {name}")
+                    raise ValueError(f"{file!r} is not a file of the format {name}")
         return formats
 
 
@@ -121,45 +127,45 @@ class _File(ExportedModel):
 
 
 def format_files(folder: Path, name: FormatName) -> dict[str, str]:
-    """Path below ``folder`` to sha256, of the files that are there of a form."""
+    """Return path below ``folder`` to sha256 of the files of a format."""
     return {file: sha256_file(folder / file) for file in _there(folder, name)}
 
 
 def format_bytes(folder: Path, name: FormatName) -> int:
-    """Length of the files that are there of a form, together."""
+    """Return the total size of the files of a format."""
     return sum((folder / file).stat().st_size for file in _there(folder, name))
 
 
 def write_exported(folder: Path, model: ExportedModel) -> None:
-    """Write ``model.json`` into a folder that holds the formats already."""
+    """Write ``model.json`` into a folder that already holds the formats."""
     write_json(folder / RECORD, {**model.model_dump(mode="json"), "format": FORMAT})
 
 
 def read_exported(folder: Path) -> ExportedModel:
-    """Read and check ``model.json``; the formats themselves are not looked at.
+    """Read and check ``model.json``; the formats themselves are not checked.
 
     Raises
     ------
     HeadstartError
-        If there is no such file, or it is of another format.
+        If there is no such file, or it has another format.
     CorruptFileError
         If it is damaged.
     """
     path = folder / RECORD
     if not path.is_file():
         raise HeadstartError(
-            f"{folder} is no exported model: there is no {RECORD} in it. The stage `export` writes "
-            "it into data/export (`dvc repro export`; `dvc checkout` brings a recorded one back)."
+            f"{folder} is not an exported model: it has no {RECORD}. The stage `export` writes it "
+            "into data/export (`dvc repro export`; `dvc checkout` brings a recorded one back)."
         )
     try:
         if path.stat().st_size > _MAX_RECORD_BYTES:
-            raise CorruptFileError(f"{path} is larger than any record of a model. {_AGAIN}")
+            raise CorruptFileError(f"{path} is too large for the record of a model. {_AGAIN}")
         file = _File.model_validate_json(path.read_bytes())
     except OSError as error:
         raise CorruptFileError(f"{path} cannot be read: {error}.") from error
     except ValidationError as error:
         raise CorruptFileError(
-            f"{path} is no record of format {FORMAT} of an exported model: {_sentences(error)}. "
+            f"{path} is not a record of format {FORMAT} of an exported model: {_sentences(error)}. "
             f"{_AGAIN}"
         ) from None
     fields: dict[str, Any] = {name: getattr(file, name) for name in ExportedModel.model_fields}
@@ -167,14 +173,14 @@ def read_exported(folder: Path) -> ExportedModel:
 
 
 def format_path(folder: Path, model: ExportedModel, name: FormatName) -> Path:
-    """The file or folder of a form, if it is the one that was compared before it was kept.
+    """Return the file or folder of a format, if it is the one that was compared and kept.
 
     Raises
     ------
     HeadstartError
-        If the form was not exported.
+        If the format was not exported.
     CorruptFileError
-        If a file of it is absent, changed, or not of this export.
+        If a file of it is absent, changed, or from another export.
     """
     if name not in model.formats:
         raise HeadstartError(
@@ -198,7 +204,7 @@ def format_path(folder: Path, model: ExportedModel, name: FormatName) -> Path:
 
 
 def _there(folder: Path, name: FormatName) -> list[str]:
-    """The files of a form, as sorted paths below the folder."""
+    """Return the files of a format, as sorted paths below the folder."""
     top = folder / FORMATS[name].path
     found = [top] if top.is_file() else [path for path in top.rglob("*") if path.is_file()]
     return sorted(path.relative_to(folder).as_posix() for path in found)
@@ -214,3 +220,80 @@ def _sentences(error: ValidationError) -> str:
         f"{'.'.join(str(part) for part in fault['loc']) or 'the record'}: {fault['msg']}"
         for fault in error.errors()[:5]
     )
+
+
+def activation_of(record: ModelRecord) -> Literal["softmax", "sigmoid"]:
+    """Return `sigmoid` if each class has a probability of its own, `softmax` if they sum to 1.
+
+    A single sigmoid output that tells two classes apart gives both, which sum to 1.
+    """
+    single = record.head[-1]["units"] < len(record.classes)
+    return "softmax" if single or output_activation(record.head) == "softmax" else "sigmoid"
+
+
+def license_of(backbone: BackboneRecord) -> str:
+    """Return the license of the backbone's weights, in words."""
+    known = BACKBONES.get(backbone.name)
+    if known is None or backbone.weights not in {"imagenet", "shipped"}:
+        return "not known here; they did not come with the project"
+    return known.license or "not stated by its authors"
+
+
+def summarize_formats(
+    folder: Path, found: Mapping[FormatName, Mapping[str, Agreement]]
+) -> dict[str, dict[str, Any]]:
+    """Return the size of each format, and how closely it agrees for each input."""
+    return {
+        name: {
+            "bytes": format_bytes(folder, name),
+            **{way: agreement.summary() for way, agreement in ways.items()},
+        }
+        for name, ways in found.items()
+    }
+
+
+def describe_model(
+    record: ModelRecord, license_text: str, folder: Path, formats: Mapping[str, Mapping[str, Any]]
+) -> ExportedModel:
+    """Return the record of an export folder.
+
+    Parameters
+    ----------
+    record : ModelRecord
+    license_text : str
+        Of the backbone's weights.
+    folder : Path
+        The export folder.
+    formats : mapping
+        Of :func:`summarize_formats`.
+    """
+    written = {
+        name: ExportedFormat(
+            files=format_files(folder, name),
+            bytes=formats[name]["bytes"],
+            parity={
+                way: FormatParity(
+                    **{key: formats[name][way][key] for key in FormatParity.model_fields}
+                )
+                for way in FORMATS[name].inputs
+            },
+        )
+        for name in ordered(formats)
+    }
+    return ExportedModel(
+        kind=record.kind,
+        classes=record.classes,
+        image_size=record.backbone.image_size,
+        activation=activation_of(record),
+        pixels=SPEC,
+        backbone=record.backbone,
+        license=license_text,
+        formats=written,
+    )
+
+
+def write_class_names(folder: Path, classes: Sequence[str]) -> None:
+    """Write ``labels.json``, and ``labels.txt`` with a line per class (labels.json is exact)."""
+    write_labels(folder / "labels.json", classes)
+    lines = (" ".join(name.splitlines()) + "\n" for name in classes)
+    write_text(folder / "labels.txt", "".join(lines))

@@ -154,7 +154,7 @@ def load_classifier(folder: Path, chosen: FormatName | None = None) -> Classifie
         from headstart.keras.runtime import configure  # isort: skip - before TensorFlow's rest
 
         configure(cores())
-        from headstart.keras.export import model as exported
+        from headstart.keras.export import saved_model as exported
 
         loaded: Any = exported.load_saved_model(path)
 
@@ -206,11 +206,11 @@ def load_features(
     from headstart.keras.runtime import configure  # isort: skip - before anything else of TensorFlow
 
     configure(cores())
-    from headstart.keras.export import features
+    from headstart.keras.export import classifier
     from headstart.keras.networks.engine import keras_device
 
     batch = keras_batch(keras_device())
-    function: Any = features.load_features(path, layer, batch)
+    function: Any = classifier.load_features(path, layer, batch)
     return Model(
         size=record.image_size,
         shape=function.shape,

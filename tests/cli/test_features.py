@@ -15,9 +15,8 @@ from headstart.backbones.record import read_backbone
 from headstart.datasets.manifests import read_split
 from headstart.datasets.shards import ShardReader
 from headstart.export.formats import FORMATS
-from headstart.export.metrics import describe_model, summarize_formats
 from headstart.export.parity import compare
-from headstart.export.record import write_exported
+from headstart.export.record import describe_model, summarize_formats, write_exported
 from headstart.features.folder import read_features
 from headstart.keras.networks.conversion import difference_in_std
 from headstart.serving import models as loading
@@ -130,15 +129,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
 
 def export(made: SmallRun, name: str, target: Path) -> None:
     """Both Keras formats of a model, as the stage export writes them."""
-    from headstart.keras.export import model as model_io
+    from headstart.keras.export.classifier import classifier
+    from headstart.keras.export.keras_file import save_h5, save_keras
 
     backbone, record = read_backbone(made.backbone), read_model(made.folder / name)
     tuned = made.folder / name if record.kind == "fine_tuned" else None
     head = read_head(made.folder / name, record)
-    built = model_io.classifier(backbone, made.backbone, tuned, record.head, head)
+    built = classifier(backbone, made.backbone, tuned, record.head, head)
     target.mkdir()
-    model_io.save_keras(built, target / FORMATS["keras"].path)
-    model_io.save_h5(built, target / FORMATS["h5"].path)
+    save_keras(built, target / FORMATS["keras"].path)
+    save_h5(built, target / FORMATS["h5"].path)
     same = compare(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32))
     formats = summarize_formats(target, {"keras": {"pixels": same}, "h5": {"pixels": same}})
     write_exported(target, describe_model(record, "none", target, formats))
@@ -159,7 +159,7 @@ def pixels_and_files(made: SmallRun, folder: Path) -> Any:
     return np.stack(found)
 
 
-@pytest.mark.slow  # stages/nets/test_exported_features.py has the networks
+@pytest.mark.slow  # keras/export/test_features.py has the networks
 def test_they_are_those_that_were_recorded(trained: SmallRun, tmp_path: Path) -> None:
     export(trained, "head", tmp_path / "export")
     pixels_and_files(trained, tmp_path / "in")

@@ -7,7 +7,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from headstart._utils.errors import ParameterError
-from headstart.export import parameters
+from headstart.export import formats
 from headstart.stage.parameters import read_params
 from tests.stages.small_run import ROOT
 
@@ -21,7 +21,7 @@ def written(folder: Path, formats: list[Any]) -> Path:
     return path
 
 
-def test_forms_are_read_in_any_order(tmp_path: Path) -> None:
+def test_formats_are_read_in_any_order(tmp_path: Path) -> None:
     formats = ["tflite_int8", "keras"]
     assert read_params(written(tmp_path, formats)).export.formats == formats
 
@@ -34,7 +34,9 @@ def test_forms_are_read_in_any_order(tmp_path: Path) -> None:
         (["pickle"], "one of saved_model, keras, h5, tflite_float32"),
     ],
 )
-def test_what_is_no_list_of_forms_is_refused(formats: list[Any], said: str, tmp_path: Path) -> None:
+def test_anything_but_a_list_of_formats_is_refused(
+    formats: list[Any], said: str, tmp_path: Path
+) -> None:
     with pytest.raises(ParameterError, match=said):
         read_params(written(tmp_path, formats))
 
@@ -42,9 +44,7 @@ def test_what_is_no_list_of_forms_is_refused(formats: list[Any], said: str, tmp_
 def test_an_absent_extra_is_named_before_anything_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        parameters, "find_spec", lambda name: None if name == "tf2onnx" else object()
-    )
+    monkeypatch.setattr(formats, "find_spec", lambda name: None if name == "tf2onnx" else object())
     assert read_params(written(tmp_path, ["keras"])).export.formats == ["keras"]
     with pytest.raises(ParameterError, match=r"extra `onnx`; not installed: tf2onnx\..*leave onnx"):
         read_params(written(tmp_path, ["keras", "onnx"]))

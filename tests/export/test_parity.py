@@ -3,11 +3,23 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from headstart._utils.errors import HeadstartError
 from headstart.export.parameters import ExportParams
-from headstart.export.parity import accept, at_most, compare, compared, require_some, spared
+from headstart.export.parity import (
+    Reading,
+    accept,
+    at_most,
+    calibrating,
+    choose,
+    compare,
+    compared,
+    locate,
+    require_some,
+    spared,
+)
 
 
 def params(**changes: Any) -> ExportParams:
@@ -47,18 +59,18 @@ def test_the_largest_difference_and_the_first_guesses_are_counted() -> None:
     assert found.summary()["probability_differs_at_most"] == 1.0
 
 
-def test_a_tie_is_no_other_guess_of_a_float_form() -> None:
+def test_a_tie_is_not_another_guess_of_a_float_format() -> None:
     expected = np.array([[0.50002, 0.49998], [0.9, 0.1]], np.float32)
     found = np.array([[0.49998, 0.50002], [0.9, 0.1]], np.float32)
     tied = compare(expected, found, tie=2e-4)
     assert (tied.same, tied.decided) == (1, 0)
     accept({"keras": {"pixels": tied}}, params())
     clear = compare(expected, found, tie=1e-5)
-    with pytest.raises(HeadstartError, match="first guess is another on 1 of 2"):
+    with pytest.raises(HeadstartError, match="first guess differs on 1 of 2"):
         accept({"keras": {"pixels": clear}}, params())
 
 
-def test_a_difference_of_a_float_form_is_refused() -> None:
+def test_a_difference_of_a_float_format_is_refused() -> None:
     found = sure() + np.float32(2e-4)
     with pytest.raises(HeadstartError, match=r"onnx: .*max_probability_difference is 0.0001"):
         accept({"onnx": {"pixels": compare(sure(), found)}}, params())
@@ -66,7 +78,7 @@ def test_a_difference_of_a_float_form_is_refused() -> None:
     accept({"tflite_float16": {"pixels": compare(sure(), found)}}, params())
 
 
-def test_what_is_no_number_is_refused() -> None:
+def test_nan_is_refused() -> None:
     found = np.full((200, 2), np.nan, np.float32)
     for name in ("keras", "tflite_int8"):
         with pytest.raises(HeadstartError, match=name):
@@ -105,18 +117,11 @@ def test_of_few_images_one_may_differ(share: float, images: int, expected: int) 
     assert spared(share, images) == expected
 
 
-class Said:
-    """What a form answered, and refused."""
-
-    def __init__(self, refused: dict[int, str], **outputs: np.ndarray) -> None:
-        self.refused, self.outputs = refused, outputs
-
-
 def test_encoded_images_that_were_refused_are_not_compared() -> None:
     expected = sure(3)
     from_files = expected.copy()
     from_files[1] = np.nan
-    said = Said({1: "a TIFF file"}, pixels=expected, encoded=from_files)
+    said = Reading({"pixels": expected, "encoded": from_files}, {1: "a TIFF file"})
     found = compared(expected, {"saved_model": said}, params())["saved_model"]
     assert (found["pixels"].images, found["encoded"].images) == (3, 2)
     assert found["encoded"].difference == 0.0
@@ -134,3 +139,40 @@ def test_no_image_left_to_compare_is_an_error() -> None:
 )
 def test_differences_are_told_as_bounds(difference: float, bound: float) -> None:
     assert at_most(difference) == bound
+
+
+@pytest.mark.parametrize(("count", "wanted"), [(12, 200), (1000, 200), (7, 1), (1, 5)])
+def test_the_choice_of_images_is_fixed_and_spread(count: int, wanted: int) -> None:
+    chosen = choose(count, wanted)
+    assert chosen == choose(count, wanted)
+    assert len(chosen) == min(count, wanted)
+    assert len(set(chosen)) == len(chosen)
+    assert chosen[0] == 0
+    assert chosen[-1] == (count - 1 if wanted > 1 else 0)
+
+
+def table(count: int = 100) -> pd.DataFrame:
+    splits = ["train", "train", "validation", "test"]
+    return pd.DataFrame(
+        {
+            "path": [f"{n:03}.png" for n in range(count)],
+            "split": [splits[n % 4] for n in range(count)],
+        }
+    )
+
+
+def test_calibration_draws_training_images_by_the_seed() -> None:
+    drawn = calibrating(table(), 20, seed=7)
+    assert len(drawn) == 20
+    assert set(drawn["split"]) == {"train"}
+    assert drawn["path"].is_monotonic_increasing
+    assert drawn.equals(calibrating(table(), 20, seed=7))
+    assert not drawn.equals(calibrating(table(), 20, seed=8))
+    assert len(calibrating(table(), 1000, seed=7)) == 50
+
+
+def test_images_of_another_run_are_refused() -> None:
+    found = locate(pd.DataFrame({"path": ["007.png", "003.png"]}), table())
+    assert found["path"].tolist() == ["007.png", "003.png"]
+    with pytest.raises(HeadstartError, match=r"'other.png', which the manifest does not list"):
+        locate(pd.DataFrame({"path": ["other.png"]}), table())

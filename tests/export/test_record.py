@@ -74,7 +74,7 @@ def test_any_class_names_survive(names: set[str], tmp_path_factory: pytest.TempP
     assert read_exported(folder).classes == tuple(sorted(printable))
 
 
-def test_a_form_that_is_not_the_one_that_was_compared_is_not_given_out(tmp_path: Path) -> None:
+def test_a_format_other_than_the_compared_one_is_not_returned(tmp_path: Path) -> None:
     written = model(tmp_path)
     with pytest.raises(HeadstartError, match=r"onnx was not exported.*there are: saved_model"):
         format_path(tmp_path, written, "onnx")
@@ -92,7 +92,7 @@ def test_a_form_that_is_not_the_one_that_was_compared_is_not_given_out(tmp_path:
 
 
 def test_no_record_is_said_so(tmp_path: Path) -> None:
-    with pytest.raises(HeadstartError, match=r"no exported model.*dvc repro export"):
+    with pytest.raises(HeadstartError, match=r"not an exported model.*dvc repro export"):
         read_exported(tmp_path)
 
 
@@ -118,15 +118,15 @@ def test_a_damaged_record_is_named(change: dict[str, Any], said: str, tmp_path: 
 @pytest.mark.parametrize(
     "path", ["../model.onnx", "/etc/passwd", "model.keras", "saved_model/../../x", "saved_model//x"]
 )
-def test_no_path_leads_out_of_the_form(path: str, tmp_path: Path) -> None:
+def test_no_path_leads_out_of_the_format(path: str, tmp_path: Path) -> None:
     write_exported(tmp_path, model(tmp_path))
     content = json.loads((tmp_path / RECORD).read_text())
     content["formats"]["saved_model"]["files"][path] = "0" * 64
     (tmp_path / RECORD).write_text(json.dumps(content))
-    with pytest.raises(CorruptFileError, match="no file of the format"):
+    with pytest.raises(CorruptFileError, match="not a file of the format"):
         read_exported(tmp_path)
 
 
-def test_every_form_has_a_place_of_its_own() -> None:
+def test_every_format_has_its_own_place() -> None:
     assert len({form.path for form in FORMATS.values()}) == len(FORMATS)
     assert all("/" not in form.path for form in FORMATS.values())

@@ -91,7 +91,7 @@ def record(folder: Path, names: tuple[FormatName, ...] = FORMAT_NAMES) -> Export
 
 
 def _make(folder: Path) -> None:
-    from headstart.keras.export.model import save_saved_model
+    from headstart.keras.export.saved_model import save_saved_model
     from headstart.keras.networks.conversion import to_tflite
     from headstart.keras.runtime import configure, keras
 

@@ -45,7 +45,7 @@ def test_a_changed_file_is_not_loaded(tmp_path: Path, monkeypatch: pytest.Monkey
     folder = exported(tmp_path / "export", "h5", "keras")
     (folder / FORMATS["keras"].path).write_bytes(b"changed")
     loaded: list[Path] = []
-    from headstart.keras.export import features as exported_features
+    from headstart.keras.export import classifier as exported_features
 
     monkeypatch.setattr(exported_features, "load_features", lambda *given: loaded.append(given[0]))
     with pytest.raises(CorruptFileError, match="was not loaded"):

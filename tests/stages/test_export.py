@@ -19,7 +19,7 @@ from headstart.datasets.manifests import read_split, write_split
 from headstart.datasets.shards import ShardWriter, shard_of
 from headstart.evaluation.predictions import read_predictions
 from headstart.export.formats import FORMATS
-from headstart.export.parity_images import load
+from headstart.export.parity import load
 from headstart.export.record import format_path, read_exported
 from headstart.keras.export import export
 from headstart.training.model_folder import read_model
@@ -90,7 +90,7 @@ def exported(
         {"export": {**LOOSE, **params}},
         images=run.images,
         manifest=run.manifest,
-        intake=intake(run.folder),
+        download_metrics=download_metrics(run.folder),
         backbone_folder=run.backbone,
         model=run.folder / model,
         predictions=run.folder / f"{model}-predictions",
@@ -101,8 +101,8 @@ def exported(
     )
 
 
-def intake(folder: Path) -> Path:
-    """What the stage download would have said of the images."""
+def download_metrics(folder: Path) -> Path:
+    """The metrics that the stage download would have written."""
     path = folder / "download.json"
     write_json(
         path,
@@ -251,7 +251,7 @@ def test_two_runs_give_the_same_bytes(run: SmallRun) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_form_has_the_same_bytes_alone_and_among_the_others(run: SmallRun) -> None:
+def test_a_format_has_the_same_bytes_alone_and_among_the_others(run: SmallRun) -> None:
     for number in range(2):
         assert exported(run, "untuned", f"among-{number}", formats=list(FORMATS)).returncode == 0
     assert sha256_tree(run.folder / "among-0") == sha256_tree(run.folder / "among-1")
@@ -278,7 +278,7 @@ def test_a_form_has_the_same_bytes_alone_and_among_the_others(run: SmallRun) -> 
     ],
     ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else str(value),
 )
-def test_every_kind_of_model_leaves_in_every_form(
+def test_every_kind_of_model_is_exported_in_every_format(
     base: dict[str, Any], head: dict[str, Any], features: str, tuned: bool, tmp_path: Path
 ) -> None:
     loss = {"sigmoid": "binary_crossentropy"}.get(
@@ -313,7 +313,8 @@ def test_every_kind_of_model_leaves_in_every_form(
             "calibration": places["k"], **images,
         }),
         ("export", {
-            "intake": intake(tmp_path), "backbone_folder": run.backbone, "model": places["t"],
+            "download_metrics": download_metrics(tmp_path), "backbone_folder": run.backbone,
+            "model": places["t"],
             "predictions": places["p"], "evaluation": places["m"],
             "export_folder": tmp_path / "out", "metrics": tmp_path / "out.json", **images,
         }),
@@ -356,12 +357,13 @@ def test_what_litert_cannot_convert_is_left_out_and_said(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from headstart.keras.export import writers
+    from headstart.keras.export import litert
+    from headstart.keras.export.reload import Source
 
-    def refuse(source: writers.Source) -> bytes:
+    def refuse(source: Source, _target: Path) -> None:
         raise RuntimeError(f"error: no operation for {source.model.name}\nand many more lines")
 
-    monkeypatch.setattr(writers, "_CONVERTED", {"tflite_float32": refuse})
+    monkeypatch.setattr(litert, "write_float32", refuse)
     trained = export.Model.read(run.folder / "untuned", run.backbone)
     by_keras = dataclasses.replace(
         trained, backbone=dataclasses.replace(trained.backbone, engine="keras")
@@ -377,7 +379,7 @@ def test_what_litert_cannot_convert_is_left_out_and_said(
     said = capsys.readouterr().out
     assert "cannot be converted to the format tflite_float32: error: no operation for clas" in said
     assert "many more" not in said
-    with pytest.raises(HeadstartError, match=r"no operation.*Nothing was exported. Take it out"):
+    with pytest.raises(HeadstartError, match=r"no operation.*Nothing was exported. Remove it"):
         export.write_and_read(tmp_path, trained, ["tflite_float32"], shown, run_statistics)
     with pytest.raises(HeadstartError, match="None of the formats tflite_float32 can be made"):
         export.write_and_read(tmp_path, by_keras, ["tflite_float32"], shown, run_statistics)
@@ -450,7 +452,7 @@ def test_images_that_tensorflow_cannot_read_are_counted_and_named(
         ("export", {
             "backbone_folder": run.backbone, "model": run.folder / "untuned",
             "predictions": predictions, "export_folder": tmp_path / "export",
-            "metrics": tmp_path / "export.json", "intake": intake(tmp_path),
+            "metrics": tmp_path / "export.json", "download_metrics": download_metrics(tmp_path),
             "evaluation": tmp_path / "m",
         }),
     ):  # fmt: skip
@@ -514,7 +516,7 @@ def test_a_head_on_rounded_features_is_exported(engine: str, run: SmallRun, tmp_
         ("export", {
             **images, "backbone_folder": backbone, "model": model, "predictions": predictions,
             "export_folder": tmp_path / "export", "metrics": tmp_path / "export.json",
-            "intake": intake(tmp_path), "evaluation": tmp_path / "m",
+            "download_metrics": download_metrics(tmp_path), "evaluation": tmp_path / "m",
         }),
     ):  # fmt: skip
         done = stage(run, name, rounds, **paths, run_statistics=tmp_path / "run_statistics")

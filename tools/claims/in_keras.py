@@ -95,7 +95,7 @@ def _steps(images: int) -> int:
 
 def both_ways(project: Path) -> tuple[Any, Any, Features]:
     """Return the head that way A starts from, the same on its backbone in Keras, the features."""
-    from headstart.keras.export.model import classifier
+    from headstart.keras.export.classifier import classifier
 
     params = read_params(project / "params.yaml")
     recorded = read_features(project / "data/features")

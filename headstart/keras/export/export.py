@@ -1,8 +1,8 @@
-"""The formats in which the model leaves the project, each reloaded and compared, and their card.
+"""Export a trained model: write each format, reload it in a fresh process, compare, describe.
 
-Every form is loaded again in a fresh process, as a stranger would load it, and compared with the
-evaluated predictions on the same test images; if one does not agree, nothing is written. All
-bytes depend on the model alone.
+Every format is loaded again as any user would load it and compared with the evaluated predictions
+on the same test images; if one does not agree, nothing is written. All bytes depend on the model
+alone.
 """
 
 from __future__ import annotations
@@ -17,36 +17,52 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart._utils.errors import HeadstartError
-from headstart._utils.files import write_json, write_text
+from headstart._utils.files import sha256_file
 from headstart._utils.machine import cores, keras_batch
 from headstart.backbones.record import NETWORK, BackboneRecord, read_backbone
 from headstart.backbones.registry import HUB
-from headstart.export.formats import FORMATS, FormatName
-from headstart.export.model_card import markdown
-from headstart.export.parity import Agreement, compare
-from headstart.export.readme import readme
-from headstart.export.record import ExportedModel
-from headstart.export.summary import labels_text
+from headstart.evaluation.predictions import Predictions
+from headstart.export import cards, parity
+from headstart.export.formats import FORMATS, FormatName, ordered
+from headstart.export.parameters import ExportParams
+from headstart.export.parity import Reading, compare
+from headstart.export.record import (
+    RECORD,
+    describe_model,
+    license_of,
+    summarize_formats,
+    write_exported,
+)
+from headstart.keras.export.reload import Source, readers, resolve
 from headstart.stage.run_statistics import RunStatistics
-from headstart.training.labels import write_labels
 from headstart.training.model_folder import ModelRecord, read_head, read_model
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from headstart.keras.export.fresh_process import Reading
-
-#: Accepted between the evaluated predictions and our own from features rounded to float16: a last
-#: bit that another CPU or GPU gave may have been rounded the other way.
+#: Accepted between the evaluated predictions and those of this process from features rounded to
+#: float16: the last bit from another CPU or GPU may have been rounded the other way.
 _ROUNDED = 0.01
+_NO_STANDARD_LAYERS = (
+    "it holds standard layers only, and this backbone is a module of TensorFlow Hub; a SavedModel "
+    "includes the module"
+)
+_REMOVE_IT = (
+    "Nothing was exported. Remove it from export.formats in params.yaml, or choose another "
+    "backbone."
+)
 
 Floats = npt.NDArray[np.floating[Any]]
 Pixels = npt.NDArray[np.uint8]
 
 
+class NotConvertibleError(HeadstartError):
+    """A converter has no way to express this model."""
+
+
 @dataclass(frozen=True)
 class Model:
-    """The trained model as the stages before have left it."""
+    """The trained model as the earlier stages left it."""
 
     record: ModelRecord
     backbone: BackboneRecord
@@ -60,13 +76,13 @@ class Model:
 
     @property
     def tuned_folder(self) -> Path | None:
-        """Where the backbone's fine-tuned weights lie; None: it has its pretrained ones."""
+        """Folder of the backbone's fine-tuned weights; None: it has its pretrained ones."""
         return self.folder if self.record.kind == "fine_tuned" else None
 
 
 @dataclass(frozen=True)
 class Shown:
-    """The images that every form is run on, as files and as pixels, and those for int8."""
+    """The images that every format is run on, as files and as pixels, and those for int8."""
 
     contents: list[bytes]
     pixels: Pixels
@@ -75,10 +91,94 @@ class Shown:
 
 @dataclass(frozen=True)
 class Written:
-    """What was written: what each form said when it was loaded again, and what was not possible."""
+    """The predictions of each reloaded format, and the reason for each format left out."""
 
     readings: Mapping[FormatName, Reading]
     left_out: dict[str, str] = field(default_factory=dict)
+
+
+def export_model(
+    folder: Path,
+    trained: Model,
+    predictions: Predictions,
+    images: Path,
+    data: cards.Data,
+    procedure: Mapping[str, Any],
+    params: ExportParams,
+    run_statistics: RunStatistics,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Fill an empty export folder.
+
+    Parameters
+    ----------
+    folder : Path
+    trained : Model
+    predictions : Predictions
+        The evaluated ones.
+    images : Path
+        Folder of shards.
+    data : Data
+        The manifest and the metrics of the run, for the model card.
+    procedure : mapping
+        Parameters of the run by section (:func:`headstart.export.cards.procedure`).
+    params : ExportParams
+    run_statistics : RunStatistics
+
+    Returns
+    -------
+    summary : dict
+        The metrics of the export, JSON values.
+    refused : dict of str to str
+        Path of each image that the SavedModel refused, and why.
+
+    Raises
+    ------
+    HeadstartError
+        If a format cannot be written or reloaded, or does not agree.
+    """
+    chosen = parity.choose(len(predictions.rows), params.parity_images)
+    rows = parity.locate(predictions.rows.iloc[chosen], data.table)
+    size = trained.backbone.image_size
+    calibration = None
+    if any(FORMATS[name].precision == "int8" for name in params.formats):
+        drawn = parity.calibrating(data.table, params.calibration_images, procedure["seed"])
+        calibration = parity.load(images, drawn, size)[1]
+    shown = Shown(*parity.load(images, rows, size), calibration)
+    written = write_and_read(folder, trained, params.formats, shown, run_statistics)
+    evaluated: Floats = predictions.model[chosen]
+    expected = evaluated
+    rounds = procedure["extract_features"]["dtype"] == "float16"
+    if trained.record.kind == "head" and rounds:
+        expected = unrounded(trained, shown.pixels, evaluated)
+    found = parity.compared(expected, written.readings, params)
+    run_statistics.note(
+        differences={
+            name: {way: agreement.difference for way, agreement in ways.items()}
+            for name, ways in found.items()
+        }
+    )
+    parity.accept(found, params)
+    formats = summarize_formats(folder, found)
+    exported = describe_model(trained.record, license_of(trained.backbone), folder, formats)
+    write_exported(folder, exported)
+    refused = refusals(written.readings, rows)
+    summary: dict[str, Any] = {
+        "formats": formats,
+        "kind": trained.record.kind,
+        "left_out": written.left_out,
+        "model_sha256": sha256_file(folder / RECORD),
+        "images": len(rows),
+        "probability_difference_accepted": params.max_probability_difference,
+        "refused": len(refused),
+    }
+    if expected is not evaluated:
+        summary["rounding"] = compare(evaluated, expected).summary()
+        summary["rounded_probability_difference_accepted"] = _ROUNDED
+    card = cards.card(trained.record, trained.backbone, data, procedure, summary)
+    from headstart.keras.export.decoding import NOT_COVERED
+
+    cards.write_pages(folder, exported, summary, card, NOT_COVERED)
+    return summary, refused
 
 
 def write_and_read(
@@ -88,42 +188,18 @@ def write_and_read(
     shown: Shown,
     run_statistics: RunStatistics,
 ) -> Written:
-    """Write each form; have it loaded again in a process of its own, and run on the images."""
-    from headstart.keras.export.fresh_process import readers
-
-    ordered = [name for name in FORMATS if name in names]
+    """Write each format; have it loaded in a process of its own, and run on the images."""
+    names = ordered(names)
     left_out: dict[str, str] = {}
-    with readers(ordered) as fresh:
-        from headstart.keras.runtime import configure  # isort: skip - while the first reader imports it, too
-        from headstart.keras.export import model as model_io
-        from headstart.keras.export import writers
-
-        configure(cores())
+    with readers(names) as fresh:
         clock = _Clock()
-        fresh.show(shown.pixels, shown.contents)
-        record = trained.record
-        built = model_io.classifier(
-            trained.backbone,
-            trained.backbone_folder,
-            trained.tuned_folder,
-            record.head,
-            read_head(trained.folder, record),
-        )
-        source = writers.Source(built, record.classes, shown.calibration)
+        fresh.show(shown.pixels, shown.contents)  # The first reader imports meanwhile.
+        source = _source(trained, shown)
         clock("building")
-        for name in ordered:
-            if name in _KERAS_FORMATS and trained.backbone.name == HUB:
-                left_out[name] = _NO_STANDARD_LAYERS
-                continue
-            try:
-                writers.write(name, source, folder)
-            except writers.NotConvertibleError as error:
-                if not may_lack(name, trained.backbone):
-                    raise HeadstartError(f"{error} {_TAKE_IT_OUT}") from error
-                print(f"{error} It is left out.")
-                left_out[name] = (
-                    "LiteRT cannot convert this backbone (extract_features.engine: keras)"
-                )
+        for name in names:
+            reason = _write_or_leave_out(name, source, folder, trained.backbone)
+            if reason:
+                left_out[name] = reason
                 continue
             clock(name)
             fresh.read(name, folder / FORMATS[name].path)
@@ -132,52 +208,75 @@ def write_and_read(
     run_statistics.note(parts_seconds=clock.seconds)
     if not readings:
         raise HeadstartError(
-            f"None of the formats {', '.join(ordered)} can be made of this model. Nothing was "
+            f"None of the formats {', '.join(names)} can be made of this model. Nothing was "
             "exported. Add saved_model to export.formats in params.yaml: it holds any backbone."
         )
     return Written(readings, left_out)
 
 
-_KERAS_FORMATS = ("keras", "h5")
-_NO_STANDARD_LAYERS = (
-    "it holds standard layers alone, and this backbone is a module of TensorFlow Hub; a "
-    "SavedModel has the module inside"
-)
-_TAKE_IT_OUT = (
-    "Nothing was exported. Take it out of export.formats in params.yaml, or choose another "
-    "backbone."
-)
+def _source(trained: Model, shown: Shown) -> Source:
+    from headstart.keras.runtime import configure
+
+    configure(cores())
+    from headstart.keras.export.classifier import classifier
+
+    built = classifier(
+        trained.backbone,
+        trained.backbone_folder,
+        trained.tuned_folder,
+        trained.record.head,
+        read_head(trained.folder, trained.record),
+    )
+    return Source(built, trained.record.classes, shown.calibration)
+
+
+def _write_or_leave_out(
+    name: FormatName, source: Source, folder: Path, backbone: BackboneRecord
+) -> str | None:
+    """Write a format; return the reason where this backbone may go without it."""
+    if FORMATS[name].library == "keras" and backbone.name == HUB:
+        return _NO_STANDARD_LAYERS
+    try:
+        write(name, source, folder)
+    except NotConvertibleError as error:
+        if not may_lack(name, backbone):
+            raise HeadstartError(f"{error} {_REMOVE_IT}") from error
+        print(f"{error} It is left out.")
+        return "LiteRT cannot convert this backbone (extract_features.engine: keras)"
+    return None
+
+
+def write(name: FormatName, source: Source, folder: Path) -> None:
+    """Write one format into an export folder.
+
+    ``saved_model`` comes first in a process: it holds names that count what was traced before.
+
+    Raises
+    ------
+    NotConvertibleError
+        If a converter fails.
+    """
+    each = FORMATS[name]
+    try:
+        resolve(each.writer)(source, folder / each.path)
+    except Exception as error:
+        if not each.converted:
+            raise
+        # Converters raise what they like: ConverterError, ValueError, RuntimeError, KeyError …
+        lines = [line.strip() for line in str(error).splitlines()]
+        line = (next(filter(None, lines), "") or type(error).__name__)[:300].rstrip(".")
+        raise NotConvertibleError(
+            f"This model cannot be converted to the format {name}: {line}."
+        ) from error
 
 
 def may_lack(name: FormatName, backbone: BackboneRecord) -> bool:
-    """Whether a form may be left out: the backbone is one that never ran on LiteRT."""
+    """Return whether a format may be left out: the backbone never ran on LiteRT."""
     return FORMATS[name].library == "litert" and backbone.engine == "keras"
 
 
-def exactly(found: Mapping[FormatName, Mapping[str, Agreement]]) -> dict[str, dict[str, float]]:
-    """The differences to their last digit, for the journal."""
-    return {
-        name: {way: agreement.difference for way, agreement in ways.items()}
-        for name, ways in found.items()
-    }
-
-
-def write_pages(
-    folder: Path,
-    exported: ExportedModel,
-    summary: Mapping[str, Any],
-    content: Mapping[str, Any],
-) -> None:
-    """Labels, README and model card."""
-    write_labels(folder / "labels.json", exported.classes)
-    write_text(folder / "labels.txt", labels_text(exported.classes))
-    write_text(folder / "README.md", readme(exported, summary, not_covered()))
-    write_json(folder / "model_card.json", content)
-    write_text(folder / "MODEL_CARD.md", markdown(content, summary))
-
-
 def refusals(readings: Mapping[FormatName, Reading], rows: pd.DataFrame) -> dict[str, str]:
-    """Path of each image that a form refused, and why."""
+    """Return the path of each image that a format refused, and why."""
     return {
         rows["path"].iloc[place]: reason
         for reading in readings.values()
@@ -186,7 +285,7 @@ def refusals(readings: Mapping[FormatName, Reading], rows: pd.DataFrame) -> dict
 
 
 def unrounded(trained: Model, batch: Pixels, evaluated: Floats) -> Floats:
-    """What the head says of features that were not rounded: what an exported model must say.
+    """Return the head's probabilities from unrounded features, which an exported model must give.
 
     Evaluation reads recorded features; with ``extract_features.dtype: float16`` they are rounded,
     which no exported model does. So both are computed here, and the evaluated ones compared.
@@ -211,22 +310,14 @@ def unrounded(trained: Model, batch: Pixels, evaluated: Floats) -> Floats:
         raise HeadstartError(
             "The evaluated predictions are not this model's: from features rounded to float16 a "
             f"probability differs by {difference:.3g}, where {_ROUNDED:g} is accepted. Nothing was "
-            "exported. If model and predictions are of one run (`dvc repro` sees to it), this head "
-            "is too sensitive to rounding: set extract_features.dtype to float32."
+            "exported. If model and predictions come from one run (`dvc repro` ensures it), this "
+            "head is too sensitive to rounding: set extract_features.dtype to float32."
         )
     return apply_head(record.head, weights, features)
 
 
-def rounding(evaluated: Floats, expected: Floats) -> dict[str, Any]:
-    """For the metrics: what rounding the features did to the evaluated predictions."""
-    return {
-        "rounding": compare(evaluated, expected).summary(),
-        "rounded_probability_difference_accepted": _ROUNDED,
-    }
-
-
 def backbone_features(backbone: BackboneRecord, folder: Path, batch: Pixels) -> Floats:
-    """Features of images by the engine that recorded them, float32."""
+    """Return features of images by the engine that recorded them, float32."""
     if backbone.engine == "keras":
         from headstart.keras.networks.engine import KerasFunction, keras_device
 
@@ -239,15 +330,8 @@ def backbone_features(backbone: BackboneRecord, folder: Path, batch: Pixels) -> 
     return LiteRTFunction(folder / NETWORK, cores())(batch)
 
 
-def not_covered() -> tuple[str, ...]:
-    """Where the SavedModel does otherwise than training."""
-    from headstart.keras.export.inputs import NOT_COVERED
-
-    return NOT_COVERED
-
-
 class _Clock:
-    """Seconds of each part, for the journal."""
+    """Seconds of each part, for the run statistics."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}

@@ -1,7 +1,8 @@
-"""A classifier as an ONNX file whose bytes depend on the model alone.
+"""An ONNX file of a classifier whose bytes depend on the model alone.
 
-By way of a frozen graph: what Keras exports itself leaves inputs of EfficientNet without a source.
-The names that tf2onnx gives count what its process did before, so all are given anew.
+It is converted from a frozen graph, because Keras' own export leaves inputs of EfficientNet
+dangling. tf2onnx numbers names by what its process did before, so all are renamed. TensorFlow is
+imported for writing only.
 """
 
 from __future__ import annotations
@@ -11,17 +12,26 @@ import io
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
+from headstart._utils.files import write_bytes
 from headstart._utils.quiet import quiet_stderr
-from headstart.keras.runtime import keras, tf
+from headstart.export.parity import Reading
+
+if TYPE_CHECKING:
+    import keras
+
+    from headstart.keras.export.reload import Source
 
 #: What the exporter and ONNX Runtime both know well; 18 is the first with antialiasing resize.
 OPSET = 18
 INPUT, OUTPUT = "pixels", "probabilities"
+_AT_ONCE = 32
 #: Instead of zero, where a maximum follows: too small to change a result (:func:`_keep_padding`).
 _NEARLY_ZERO = np.float32(1e-18)
 
@@ -41,10 +51,29 @@ def to_onnx(model: keras.Model) -> bytes:
     return content
 
 
+def write(source: Source, target: Path) -> None:
+    """Write the format ``onnx``."""
+    write_bytes(target, to_onnx(source.model))
+
+
+def read(path: Path, pixels: npt.NDArray[np.uint8], _contents: Sequence[bytes]) -> Reading:
+    """Run an exported ONNX file on images."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    found = [
+        session.run(None, {INPUT: pixels[start : start + _AT_ONCE]})[0]
+        for start in range(0, len(pixels), _AT_ONCE)
+    ]
+    return Reading({"pixels": np.concatenate(found)})
+
+
 def _frozen(model: keras.Model) -> tuple[Any, str, str]:
     """The graph with its weights as constants, and the names of its input and output."""
     # Public by use, not by name: TensorFlow documents no other way to freeze a function.
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    from headstart.keras.runtime import tf
 
     shape = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8, INPUT)
     traced = tf.function(

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from headstart._utils.errors import HeadstartError, ParameterError
-from headstart.keras.export.features import cut, load_features
-from headstart.keras.export.model import load_keras, save_h5, save_keras
+from headstart.keras.export.classifier import cut, load_features
+from headstart.keras.export.keras_file import load_keras, save_h5, save_keras
 from headstart.keras.networks.backbone import cut_at, feature_model, preprocess
 from headstart.keras.networks.conversion import difference_in_std, images, run_keras
 from headstart.keras.runtime import keras

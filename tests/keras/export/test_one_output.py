@@ -1,4 +1,4 @@
-"""A head of one output leaves the project with both probabilities, in every form."""
+"""A head of one output leaves the project with both probabilities, in every export format."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import pytest
 
 from headstart.backbones.litert import LiteRTFunction
 from headstart.export.formats import FORMATS, FormatName
-from headstart.keras.export import model as model_io
-from headstart.keras.export.writers import Source, write
+from headstart.keras.export.export import write
+from headstart.keras.export.keras_file import load_keras, run_keras
+from headstart.keras.export.reload import Source
+from headstart.keras.export.saved_model import load_saved_model, run_pixels
 from headstart.keras.runtime import configure, fresh_names, keras
 from headstart.keras.training.head import build_head
 from tests.keras.export.networks import SIZE, classifier, expected, images
@@ -52,9 +54,9 @@ def test_both_probabilities_leave(
     write(name, source, tmp_path)
     path = tmp_path / FORMATS[name].path
     if name == "saved_model":
-        found = model_io.run_pixels(model_io.load_saved_model(path), batch)
+        found = run_pixels(load_saved_model(path), batch)
     elif name in {"keras", "h5"}:
-        found = model_io.run_keras(model_io.load_keras(path), batch)
+        found = run_keras(load_keras(path), batch)
     elif name == "onnx":
         session = runtime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
         found = session.run(None, {"pixels": batch})[0]

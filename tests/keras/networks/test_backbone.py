@@ -11,7 +11,7 @@ import pytest
 
 from headstart._utils.errors import HeadstartError, ParameterError
 from headstart.backbones.registry import BACKBONES
-from headstart.keras.export.model import load_keras, save_h5, save_keras
+from headstart.keras.export.keras_file import load_keras, save_h5, save_keras
 from headstart.keras.networks.backbone import (
     build_backbone,
     cut_at,

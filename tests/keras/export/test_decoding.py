@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from headstart.images.resize import pixels
-from headstart.keras.export import inputs
+from headstart.keras.export import decoding
 from headstart.keras.runtime import tf
 from tests.images.made import encoded
 
@@ -22,14 +22,14 @@ SIZE = 48
 @pytest.fixture(scope="module")
 def decode() -> Any:
     return tf.function(
-        lambda content: inputs.decode(content, SIZE),
+        lambda content: decoding.decode(content, SIZE),
         input_signature=[tf.TensorSpec([], tf.string)],
     )
 
 
 @pytest.fixture(scope="module")
 def orientation() -> Any:
-    return tf.function(inputs.exif_orientation, input_signature=[tf.TensorSpec([], tf.string)])
+    return tf.function(decoding.exif_orientation, input_signature=[tf.TensorSpec([], tf.string)])
 
 
 def photo(width: int = 150, height: int = 110) -> Image.Image:
@@ -142,9 +142,9 @@ from pathlib import Path
 folder = Path(sys.argv[1])
 import tensorflow as tf
 if sys.argv[2] == "graph":
-    from headstart.keras.export import inputs
+    from headstart.keras.export import decoding
     decode = tf.function(
-        lambda content: inputs.decode(content, 32),
+        lambda content: decoding.decode(content, 32),
         input_signature=[tf.TensorSpec([], tf.string)], autograph=False,
     )
 else:
@@ -176,7 +176,7 @@ def animations(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def serve(content: Any) -> dict[str, Any]:
         spec = tf.TensorSpec((32, 32, 3), tf.uint8)
-        decoded = tf.map_fn(lambda one: inputs.decode(one, 32), content, fn_output_signature=spec)
+        decoded = tf.map_fn(lambda one: decoding.decode(one, 32), content, fn_output_signature=spec)
         return {"pixels": decoded}
 
     strings = tf.TensorSpec((None,), tf.string, "content")

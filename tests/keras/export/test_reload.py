@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from headstart._utils.errors import HeadstartError
-from headstart.keras.export.fresh_process import readers
+from headstart.keras.export.reload import readers
 from tests.runs.server import until
 from tests.stages.small_run import ROOT, image
 
@@ -36,7 +36,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_fresh_process_says_what_the_form_says(network: Path) -> None:
+def test_a_fresh_process_gives_the_predictions_of_the_format(network: Path) -> None:
     with readers(["tflite_float32"]) as fresh:
         fresh.show(PIXELS, CONTENTS)
         fresh.read("tflite_float32", network)
@@ -63,7 +63,7 @@ def test_what_cannot_be_loaded_is_said_with_the_reason(tmp_path: Path) -> None:
 STARTER = """
 import json, sys, time
 import numpy as np
-from headstart.keras.export.fresh_process import readers
+from headstart.keras.export.reload import readers
 with readers(["tflite_float32", "tflite_float16"]) as fresh:
     fresh.show(np.zeros((1, 2, 2, 3), np.uint8), [b""])
     print(json.dumps([each._process.pid for each in fresh._all]), flush=True)

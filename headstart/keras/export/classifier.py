@@ -1,21 +1,67 @@
-"""An exported Keras file as a function from pixels to features: cut below its head, or earlier."""
+"""A trained model as one Keras model, and the part of it that computes features."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from headstart._utils.errors import HeadstartError, ParameterError
-from headstart.keras.export.model import load_keras
+from headstart.backbones.record import BackboneRecord
+from headstart.keras.export.keras_file import load_keras
+from headstart.keras.networks.backbone import feature_model, load_backbone
 from headstart.keras.networks.engine import Frozen
 from headstart.keras.runtime import fresh_names, keras
+from headstart.keras.training.head import build_head, load_head
+
+Floats = npt.NDArray[np.float32]
 
 #: The layer that :func:`headstart.keras.training.head.build_head` makes.
 _HEAD = "head"
 
 
+def classifier(
+    record: BackboneRecord,
+    backbone_folder: Path,
+    weights_folder: Path | None,
+    head: Sequence[Mapping[str, Any]],
+    head_weights: Mapping[str, Floats],
+) -> keras.Model:
+    """Build the model from pixels to probabilities, of standard layers only.
+
+    (A backbone that is a module of TensorFlow Hub is a layer of its own.)
+
+    Parameters
+    ----------
+    record : BackboneRecord
+    backbone_folder : Path
+    weights_folder : Path or None
+        A fine-tuned model's folder; None: the backbone has its pretrained weights.
+    head : sequence of dict
+        Layers of the head.
+    head_weights : mapping of str to ndarray
+
+    Returns
+    -------
+    keras.Model
+        (n, size, size, 3), 0 to 255, uint8 or float32 -> (n, n_classes), float32.
+    """
+    backbone = load_backbone(record, backbone_folder, weights_folder)
+    with fresh_names():
+        features = feature_model(
+            backbone, record.cut, record.pooling, record.preprocessing, dtype="float32"
+        )
+        top = build_head(head, record.feature_shape)
+        load_head(top, head_weights)
+        return keras.Model(features.input, top(features.output), name="classifier")
+
+
 def load_features(path: Path, layer: str | None, batch: int) -> Frozen:
-    """Load a ``.keras`` or ``.h5`` file of an export, as a function up to one of its layers.
+    """Load a ``.keras`` or ``.h5`` file of an export as a function up to one of its layers.
 
     Parameters
     ----------
@@ -29,7 +75,7 @@ def load_features(path: Path, layer: str | None, batch: int) -> Frozen:
 
 
 def cut(model: keras.Model, layer: str | None = None) -> keras.Model:
-    """The part of an exported classifier from its pixels to the output of a layer.
+    """Return the part of an exported classifier from its pixels to the output of a layer.
 
     Parameters
     ----------
