@@ -115,8 +115,8 @@ class ExportedModel(_Record):
     def _are_of_their_place(
         cls, formats: Mapping[FormatName, ExportedFormat]
     ) -> Mapping[FormatName, ExportedFormat]:
-        for name, form in formats.items():
-            for file in form.files:
+        for name, exported in formats.items():
+            for file in exported.files:
                 if not _belongs(file, FORMATS[name].path):
                     raise ValueError(f"{file!r} is not a file of the format {name}")
         return formats
