@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from headstart.backbones.record import BackboneSummary
 from headstart.export.cards import Data, card, describe, escaped, markdown, procedure, readme
 from headstart.export.formats import FORMATS
 from headstart.export.record import (
@@ -19,7 +20,6 @@ from headstart.export.record import (
     write_class_names,
 )
 from headstart.stage.parameters import read_params
-from headstart.backbones.record import BackboneSummary
 from headstart.training.model_folder import ModelRecord, Scores
 from tests.conftest import ROOT
 from tests.export.test_record import model

@@ -80,8 +80,8 @@ def cut(model: keras.Model, layer: str | None = None) -> keras.Model:
     Parameters
     ----------
     model : keras.Model
-        As :func:`headstart.keras.export.classifier.classifier` builds it: one layer after another, of
-        which the backbone and the head are models in themselves.
+        As :func:`headstart.keras.export.classifier.classifier` builds it: one layer after another,
+        of which the backbone and the head are models in themselves.
     layer : str or None
         Of the backbone, between base and head, or of the head; None: what the head reads.
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from headstart._utils.errors import HeadstartError, ParameterError, UnfitError
-from headstart._utils.files import atomic_folder, write_text
+from headstart._utils.files import atomic_folder
 from headstart._utils.machine import cores, keras_batch
 from headstart._utils.progress import progress
 from headstart.backbones.registry import fit_name, fit_size
@@ -22,13 +22,16 @@ from headstart.evaluation.comparison import paired
 from headstart.evaluation.predictions import Predictions, read_predictions
 from headstart.evaluation.sizes import AtSize, Network, Pixels, durations, probabilities
 from headstart.export.formats import FORMATS, FormatName
-from headstart.export.metrics import describe_model, summarize_formats
-from headstart.export.parity import Agreement, compare
-from headstart.export.parity_images import choose, load
-from headstart.export.record import write_exported
-from headstart.export.summary import labels_text, license_of
-from headstart.keras.export.export import Model, may_lack
-from headstart.training.labels import write_labels
+from headstart.export.parity import Agreement, choose, compare, load
+from headstart.export.record import (
+    describe_model,
+    license_of,
+    summarize_formats,
+    write_class_names,
+    write_exported,
+)
+from headstart.keras.export.export import Model, NotConvertibleError, may_lack, write
+from headstart.keras.export.reload import Source
 from headstart.training.model_folder import read_head
 
 FORMAT: FormatName = "tflite_float32"
@@ -218,13 +221,13 @@ def build(trained: Model, size: int, shown: Pixels, folder: Path, most: float) -
 
     configure(cores())
     from headstart.backbones.litert import LiteRTFunction, LiteRTPool
-    from headstart.keras.export import model as model_io
-    from headstart.keras.export import writers
+    from headstart.keras.export.classifier import classifier
+    from headstart.keras.export.keras_file import run_keras
     from headstart.keras.networks.engine import Frozen, keras_device
 
     record = trained.record
     try:
-        model: Any = model_io.classifier(
+        model: Any = classifier(
             replace(trained.backbone, image_size=size),
             trained.backbone_folder,
             trained.tuned_folder,
@@ -235,15 +238,15 @@ def build(trained: Model, size: int, shown: Pixels, folder: Path, most: float) -
         raise HeadstartError(f"This backbone cannot be built at {size} pixels. {error}") from error
     file = folder / FORMATS[FORMAT].path
     try:
-        writers.write(FORMAT, writers.Source(model, record.classes, None), folder)
-    except writers.NotConvertibleError:
+        write(FORMAT, Source(model, record.classes, None), folder)
+    except NotConvertibleError:
         if not may_lack(FORMAT, trained.backbone):
             raise
         batch = keras_batch(keras_device())
         function = Frozen(model, batch)
         return Resized(Network(size, function, function, batch, 2), None, None)
     pool, single = LiteRTPool(file), LiteRTFunction(file)
-    agreement = compare(model_io.run_keras(model, shown), single(shown))
+    agreement = compare(run_keras(model, shown), single(shown))
     if not agreement.difference <= most:
         raise HeadstartError(
             f"At {size} pixels, the converted network differs from the Keras model: on "
@@ -283,5 +286,4 @@ def write_resized(target: Path, trained: Model, made: Resized) -> None:
         formats = summarize_formats(folder, {FORMAT: {"pixels": made.agreement}})
         exported = describe_model(record, license_of(trained.backbone), folder, formats)
         write_exported(folder, exported)
-        write_labels(folder / "labels.json", exported.classes)
-        write_text(folder / "labels.txt", labels_text(exported.classes))
+        write_class_names(folder, exported.classes)
