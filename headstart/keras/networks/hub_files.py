@@ -1,7 +1,9 @@
-"""The files of a TensorFlow Hub module: found, or fetched and unpacked, and copied where asked.
+"""The files of a TensorFlow Hub module: found, or downloaded and unpacked, then copied.
 
-Fetched ones are kept as tensorflow_hub keeps them, so that both find what the other has: unpacked,
-in a folder named by the sha1 of the handle, in ``$TFHUB_CACHE_DIR``.
+tensorflow_hub finds every module through the resolver of this module, which bounds, retries and
+locks downloads and checks what it unpacks. Its own resolver tries once and unpacks what it gets.
+Downloads are kept as tensorflow_hub keeps them, so that each finds what the other has: unpacked, in
+a folder named by the SHA-1 of the handle, in ``$TFHUB_CACHE_DIR``.
 """
 
 from __future__ import annotations
@@ -9,18 +11,29 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+import headstart.keras.runtime  # noqa: F401 - sets TensorFlow up before tensorflow_hub imports it
 from headstart._utils import locks
 from headstart._utils.cache import cache_folder
 from headstart._utils.errors import HeadstartError, SourceError, UnsafeArchiveError
-from headstart._utils.files import atomic_folder, sha256_tree, write_text
+from headstart._utils.files import atomic_folder, sha256_file, sha256_tree, write_text
+from headstart._utils.quiet import quiet_stderr
 from headstart.archives.members import ArchiveLimits
 from headstart.archives.tar import TarArchive
 from headstart.backbones.parameters import MODULE_GRAPH, handle_name, is_address
 from headstart.downloads.client import DownloadError, RetryPolicy
 from headstart.downloads.file import download_file
+
+with warnings.catch_warnings(), quiet_stderr():
+    # It imports pkg_resources, for one comparison of versions.
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+    import tensorflow_hub
 
 #: Bytes and files that a module may hold: the largest on TensorFlow Hub have under 4 GB.
 MAX_BYTES = 8 << 30
@@ -28,8 +41,38 @@ MAX_FILES = 10_000
 POLICY = RetryPolicy()
 
 
+class ModuleResolver(tensorflow_hub.resolver.Resolver):  # type: ignore[misc]  # it has no types
+    """Find the folder of every module that tensorflow_hub is asked for."""
+
+    def is_supported(self, handle: str) -> bool:  # noqa: ARG002 - the interface has it
+        """Return True: no handle is left to the resolvers of tensorflow_hub."""
+        return True
+
+    def __call__(self, handle: str) -> str:
+        """Return the folder of a module, downloaded or unpacked first where it is not there.
+
+        Raises
+        ------
+        HeadstartError
+            If it cannot be had, or is not a module.
+        """
+        if is_address(handle):
+            return str(_downloaded(handle))
+        path = Path(handle)
+        return str(_unpacked(path)) if path.is_file() else handle
+
+
+tensorflow_hub.registry.resolver.add_implementation(ModuleResolver())
+
+
+def load_module(folder: Path) -> Any:
+    """Load a module's files by ``tensorflow_hub.load``."""
+    with quiet_stderr():
+        return tensorflow_hub.load(str(folder))
+
+
 def modules_folder() -> Path:
-    """Where fetched modules are kept: ``$TFHUB_CACHE_DIR``, else the folder of Headstart."""
+    """Return the folder of kept modules: ``$TFHUB_CACHE_DIR``, else in the cache of Headstart."""
     given = os.environ.get("TFHUB_CACHE_DIR")
     return Path(given).expanduser().absolute() if given else cache_folder() / "tfhub_modules"
 
@@ -42,87 +85,110 @@ def copy_module(handle: str, sha256: str | None, target: Path) -> str:
     handle : str
         As :func:`headstart.backbones.parameters.fit_handle` accepts it.
     sha256 : str or None
-        Of the module's files (:func:`headstart._utils.files.sha256_tree`); None: any.
+        Of the module's files (:func:`headstart._utils.files.sha256_tree`); None accepts any.
     target : Path
 
     Returns
     -------
     str
-        The sha256 of its files.
+        The SHA-256 of its files.
 
     Raises
     ------
     HeadstartError
-        If it cannot be had, is no module, or not the one that the sha256 names.
+        If it cannot be had, is not a module, or not the one that the SHA-256 names.
     """
-    if is_address(handle):
-        _copy(_cached(handle), target, handle)
-    elif Path(handle).is_dir():
-        _copy(Path(handle), target, handle)
-    else:
-        _unpack(Path(handle), target, handle)
+    _copy(Path(tensorflow_hub.resolve(handle)), target, handle)
     found = sha256_tree(target)
     if sha256 is not None and found != sha256:
         raise HeadstartError(
             f"The module {handle_name(handle)} is not the one that `backbone.weights_sha256` "
             f"names: expected {sha256}, got {found}. Nothing was written. If it was changed on "
             f"purpose, set `backbone.weights_sha256` to {found}; if not, get the right one again"
-            + (f" (delete {_place(handle)}; it is then fetched)." if is_address(handle) else ".")
+            + (
+                f" (delete {_location(handle)}, and it is downloaded again)."
+                if is_address(handle)
+                else "."
+            )
         )
     return found
 
 
-def _place(handle: str) -> Path:
+def _location(handle: str) -> Path:
     return modules_folder() / hashlib.sha1(handle.encode(), usedforsecurity=False).hexdigest()
 
 
-def _cached(handle: str) -> Path:
-    """The folder of a fetched module; fetched now if it is not there."""
-    place = _place(handle)
-    if (place / MODULE_GRAPH).is_file():
-        return place
-    busy = f"Process {{holder}} is fetching {handle_name(handle)}. Waiting for it."
+def _downloaded(handle: str) -> Path:
+    """Return the folder of a module with an address, downloaded now if it is not there."""
+    folder = _location(handle)
+    name = handle_name(handle)
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        # Not beside the folder: tensorflow_hub takes a file that is called so for its own lock.
-        with locks.exclusive_lock(locks.lock_folder() / f"hub-{place.name}.lock", busy):
-            if not (place / MODULE_GRAPH).is_file():  # fetched meanwhile?
-                _fetch(handle, place)
+        with _absent(
+            folder, f"Process {{holder}} is downloading {name}. Waiting for it."
+        ) as absent:
+            if absent:
+                _download(handle, folder)
     except DownloadError as error:
+        advice = f" {error.advice}" if error.advice else ""
         raise HeadstartError(
-            f"The module could not be fetched: {error}\n"
-            f"  from    {handle_name(handle)}\n"
-            f"  folder  {place}\n"
-            "Nothing was kept. Without a network: fetch it elsewhere (its page has a download "
+            f"The module could not be downloaded: {error}.{advice}\n"
+            f"  from    {name}\n"
+            f"  folder  {folder}\n"
+            "Nothing was kept. Without a network: download it elsewhere (its page has a download "
             "button; or add `?tf-hub-format=compressed` to the address), and either unpack the "
             ".tar.gz into that folder (TFHUB_CACHE_DIR moves it), or set `backbone.hub` to the "
-            ".tar.gz or to a folder that it is unpacked in. `headstart show module PATH` prints "
+            ".tar.gz or to a folder where it is unpacked. `headstart show module PATH` prints "
             "what params.yaml needs then."
         ) from error
+    return folder
+
+
+def _unpacked(archive: Path) -> Path:
+    """Return the folder of a module in an archive on this machine, unpacked now if it is not."""
+    folder = modules_folder() / sha256_file(archive)
+    busy = f"Process {{holder}} is unpacking {archive.name}. Waiting for it."
+    with _absent(folder, busy) as absent:
+        if absent:
+            with atomic_folder(folder) as inside:
+                _unpack(archive, inside, str(archive))
+    return folder
+
+
+@contextmanager
+def _absent(folder: Path, busy: str) -> Iterator[bool]:
+    """Yield whether a kept module is absent, and keep other processes from adding it meanwhile."""
+    if (folder / MODULE_GRAPH).is_file():
+        yield False
+        return
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Not beside the folder: tensorflow_hub takes a file of that name for its own lock.
+        with locks.exclusive_lock(locks.lock_folder() / f"hub-{folder.name}.lock", busy):
+            yield not (folder / MODULE_GRAPH).is_file()
     except OSError as error:
         raise HeadstartError(
-            f"The module {handle_name(handle)} could not be kept in {place.parent}: {error}. "
-            "Make room, or let TFHUB_CACHE_DIR name another folder; then run again."
+            f"The module could not be kept in {folder.parent}: {error}. Make room, or let "
+            "TFHUB_CACHE_DIR name another folder; then run again."
         ) from error
-    return place
 
 
-def _fetch(handle: str, place: Path) -> None:
+def _download(handle: str, folder: Path) -> None:
     # Beside the folder and not in it, where everything belongs to the module; of one name, so that
-    # the next attempt clears away what a killed one left.
-    archive = place.with_name(f"{place.name}.tar.gz")
+    # the next attempt removes what a killed one left.
+    archive = folder.with_name(f"{folder.name}.tar.gz")
     try:
-        download_file(_compressed(handle), archive, max_bytes=MAX_BYTES, policy=POLICY)
-        with atomic_folder(place) as folder:
-            _unpack(archive, folder, handle)
+        address = _compressed(handle)
+        download_file(address, archive, max_bytes=MAX_BYTES, policy=POLICY, keep_partial=False)
+        with atomic_folder(folder) as inside:
+            _unpack(archive, inside, handle)
     finally:
         archive.unlink(missing_ok=True)
     # As tensorflow_hub does, so that a person can tell the folders apart.
-    write_text(place.with_name(f"{place.name}.descriptor.txt"), f"Handle: {handle}\n")
+    write_text(folder.with_name(f"{folder.name}.descriptor.txt"), f"Handle: {handle}\n")
 
 
 def _compressed(handle: str) -> str:
-    """The address of the .tar.gz: every host of modules answers to this query."""
+    """Return the address of the .tar.gz: every host of modules answers this query."""
     parts = urlsplit(handle)
     if parts.path.endswith((".tar.gz", ".tgz")):
         return handle
@@ -132,7 +198,7 @@ def _compressed(handle: str) -> str:
 
 
 def _copy(source: Path, target: Path, handle: str) -> None:
-    """Copy plain files, and follow no link."""
+    """Copy plain files; refuse links."""
     total = count = 0
     try:
         for folder, folders, files in os.walk(source, onerror=_raise):
@@ -142,9 +208,9 @@ def _copy(source: Path, target: Path, handle: str) -> None:
             for name in (*folders, *sorted(files)):
                 path = Path(folder) / name
                 if path.is_symlink() or not (path.is_file() or path.is_dir()):
-                    raise _refused(handle, f"holds {name!r}, which is no plain file")
+                    raise _refused(handle, f"holds {name!r}, which is not a plain file")
                 if not name.isprintable():
-                    raise _refused(handle, f"holds {name!r}, which is no name for every system")
+                    raise _refused(handle, f"holds {name!r}, a name that not every system allows")
             for name in sorted(files):
                 path = Path(folder) / name
                 total, count = total + path.stat().st_size, count + 1
@@ -164,7 +230,7 @@ def _unpack(archive: Path, target: Path, handle: str) -> None:
     Raises
     ------
     HeadstartError
-        If it is damaged, is no module, or holds what no module needs; nothing is left then.
+        If it is damaged, not a module, or holds what no module needs.
     """
     limits = ArchiveLimits(
         MAX_BYTES,
@@ -181,7 +247,7 @@ def _unpack(archive: Path, target: Path, handle: str) -> None:
     except (SourceError, OSError, RecursionError) as error:
         raise HeadstartError(
             f"{handle_name(handle)} cannot be unpacked: {error.__cause__ or error}. Nothing was "
-            "kept. It may be cut short, or a page in place of the file: open the address in a "
+            "kept. It may be incomplete, or a page in place of the file: open the address in a "
             "browser."
         ) from error
     if not (target / MODULE_GRAPH).is_file():
@@ -192,16 +258,16 @@ def _unpack(archive: Path, target: Path, handle: str) -> None:
 
 
 def _unwrap(target: Path) -> None:
-    """Leave out folders that hold nothing but one folder with the module, all within the target."""
+    """Move a module out of folders that hold nothing else, up into the target."""
     while not (target / MODULE_GRAPH).is_file():
         inside = list(target.iterdir())
         if len(inside) != 1 or not inside[0].is_dir():
             return
-        # Under another name first: what lies in it may be called as it is.
-        around = inside[0].rename(target / ".around")
-        for each in around.iterdir():
+        # Renamed first: a folder inside may have the same name.
+        wrapper = inside[0].rename(target / ".wrapper")
+        for each in wrapper.iterdir():
             each.rename(target / each.name)
-        around.rmdir()
+        wrapper.rmdir()
 
 
 def _check(handle: str, total: int, count: int) -> None:

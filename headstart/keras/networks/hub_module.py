@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from headstart._utils.errors import HeadstartError
-from headstart._utils.quiet import quiet_stderr
 from headstart.backbones.parameters import MODULE_GRAPH
+from headstart.keras.networks.hub_files import load_module
 from headstart.keras.runtime import tf
 
 # No network needs these: they reach files, other machines, the terminal or the interpreter.
@@ -69,8 +69,7 @@ def load_interface(folder: Path) -> Interface:
     check_operations(folder)
     old = (folder / _OLD_FORMAT).is_file()
     try:
-        with quiet_stderr():
-            loaded = tf.saved_model.load(str(folder), tags=[] if old else None)
+        loaded = load_module(folder)
     except Exception as error:  # TensorFlow raises many types, depending on the fault
         raise HeadstartError(f"TensorFlow cannot load this module: {why(error)}") from error
     if callable(loaded) and not old:

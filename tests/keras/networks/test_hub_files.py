@@ -136,8 +136,7 @@ def test_a_hostile_archive_writes_nothing_outside(kind: str, tmp_path: Path) -> 
     (tmp_path / "inner").mkdir()
     with pytest.raises(HeadstartError):
         copy_module(str(archive), None, tmp_path / "inner/target")
-    assert not (tmp_path / "escaped").exists()
-    assert not (tmp_path / "inner/escaped").exists()
+    assert not list(tmp_path.rglob("escaped"))
 
 
 @pytest.mark.parametrize("to", ["/etc/passwd", "/etc"])
@@ -298,3 +297,22 @@ def test_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(hub_files, "MAX_BYTES", 100)
     with pytest.raises(HeadstartError, match="more than 100 bytes"):
         copy_module(str(archive_of(tmp_path / "m.tar.gz")), None, tmp_path / "b")
+
+
+def test_tensorflow_hub_itself_finds_modules_by_our_resolver(
+    server: Server, cache: Path, tmp_path: Path
+) -> None:
+    import tensorflow_hub
+
+    found = tensorflow_hub.resolve(server.handle)
+    assert Path(found).parent == cache
+    assert contents(Path(found)) == FILES
+    assert server.requests == ["/google/vector/1?tf-hub-format=compressed"]
+    source = folder_of(tmp_path / "source")
+    assert tensorflow_hub.resolve(str(source)) == str(source)
+    archive = archive_of(tmp_path / "m.tar.gz")
+    unpacked = [Path(tensorflow_hub.resolve(str(archive))) for _ in range(2)]
+    assert unpacked[0] == unpacked[1]
+    assert contents(unpacked[0]) == FILES
+    with pytest.raises(HeadstartError, match="404"):
+        tensorflow_hub.resolve(server.handle.replace("google", "other"))

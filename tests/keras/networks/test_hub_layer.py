@@ -11,6 +11,7 @@ import pytest
 
 from headstart._utils.errors import HeadstartError, ParameterError
 from headstart.backbones.litert import LiteRTFunction
+from headstart.keras.networks import hub_module
 from headstart.keras.networks.backbone import feature_model
 from headstart.keras.networks.conversion import TOLERANCE, compare, images, to_tflite
 from headstart.keras.networks.hub_layer import HubLayer, build_hub
@@ -43,6 +44,26 @@ def test_its_features_are_those_of_the_module(module: Path) -> None:
     theirs = tf.saved_model.load(str(module))(tf.constant(UNIT), training=False)
     np.testing.assert_array_equal(ours, theirs)
     assert ours.std(axis=0).mean() > 0
+
+
+def test_its_features_are_those_of_the_keras_layer_of_tensorflow_hub(module: Path) -> None:
+    import tensorflow_hub
+
+    ours = HubLayer(load_interface(module))
+    theirs = tensorflow_hub.KerasLayer(str(module), trainable=True)
+    for training in (False, True):
+        expected = np.asarray(theirs(tf.constant(UNIT), training=training))
+        np.testing.assert_allclose(ours(UNIT, training=training), expected, atol=1e-5)
+        assert expected.std(axis=0).mean() > 0
+    assert len(ours.losses) == len(theirs.losses) == 1
+    np.testing.assert_allclose(ours.losses[0], theirs.losses[0], rtol=1e-5)
+    for own, other in (
+        (ours.trainable_weights, theirs.trainable_weights),
+        (ours.non_trainable_weights, theirs.non_trainable_weights),
+    ):
+        assert len(own) == len(other) > 0
+        for left, right in zip(own, other, strict=True):
+            np.testing.assert_allclose(np.asarray(left), right.numpy(), atol=1e-5)
 
 
 def test_keras_holds_the_module_s_own_variables(module: Path) -> None:
@@ -183,7 +204,7 @@ def test_a_graph_that_reaches_for_files_is_not_loaded(
     operation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = MAKE_BAD[operation](tmp_path / "module")
-    monkeypatch.setattr(tf.saved_model, "load", _never)
+    monkeypatch.setattr(hub_module, "load_module", _never)
     with pytest.raises(HeadstartError, match=f"its graph holds {operation}"):
         load_interface(module)
 
