@@ -1,20 +1,24 @@
-"""The one place that imports TensorFlow and Keras: quietly, quickly, and always set up the same.
+"""The import of TensorFlow and Keras: quiet, quick, and always set up the same.
 
-Use ``from headstart.keras.runtime import keras, tf`` everywhere else in this folder.
+Use ``from headstart.keras.runtime import keras, tf`` everywhere else in this room.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import linecache
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from headstart._utils.errors import HeadstartError
 from headstart._utils.quiet import quiet_stderr
 
-# TensorFlow imports these where they are installed, although nothing here needs them of it: half
-# of its import time.
+# TensorFlow imports these where they are installed. Nothing here needs that, and it takes half of
+# the import time.
 _NOT_NEEDED = ("pandas", "sklearn", "matplotlib", "scipy")
 
 
@@ -38,9 +42,26 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 with quiet_stderr(), _without_modules():
     import keras
     import tensorflow as tf
+    from tensorflow.python.autograph.pyct import loader
 
     # Here, and not at the first operation, because looking for CUDA is noisy as well.
     _GPUS = [device.name for device in tf.config.list_physical_devices("GPU")]
+
+
+def _load_without_file(source: str, delete_on_exit: bool, load: Any = loader.load_source) -> Any:
+    """Load what AutoGraph generated, and delete its file at once.
+
+    AutoGraph deletes its files at exit, which os._exit and signals skip. Tracebacks read the lines
+    from the cache.
+    """
+    module, name = load(source, delete_on_exit)
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    for path in (name, importlib.util.cache_from_source(name)):
+        Path(path).unlink(missing_ok=True)
+    return module, name
+
+
+loader.load_source = _load_without_file
 keras.config.set_floatx("float32")
 keras.config.set_epsilon(1e-7)
 keras.config.set_image_data_format("channels_last")
@@ -49,7 +70,7 @@ __all__ = ["configure", "deterministic", "fresh_names", "keras", "physical_gpus"
 
 
 def physical_gpus() -> list[str]:
-    """Names of the GPUs that TensorFlow can use on this machine, without touching them."""
+    """Return the names of the GPUs that TensorFlow can use, without touching them."""
     return list(_GPUS)
 
 
@@ -61,7 +82,7 @@ def configure(threads: int, seed: int = 0) -> None:
     threads : int
         CPU threads, of one operation and between operations.
     seed : int
-        Of Python's, NumPy's and TensorFlow's global generators (its lower 32 bits are taken).
+        Of Python's, NumPy's and TensorFlow's global generators; its lower 32 bits are used.
 
     Raises
     ------
@@ -80,22 +101,22 @@ def configure(threads: int, seed: int = 0) -> None:
         except RuntimeError as error:
             raise HeadstartError(
                 f"TensorFlow already computes with {get() or 'its own number of'} threads in this "
-                f"process; {threads} were asked for. The number decides bits and cannot be "
-                "changed any more. Start a new process."
+                f"process; {threads} were requested. The number decides bits and can no longer be "
+                "changed. Start a new process."
             ) from error
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed % 2**32)
-    _say_once()
+    _warn_once_unheard()
 
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """Have TensorFlow use deterministic operations in a block, in a process of somebody else.
+    """Make TensorFlow use deterministic operations in a block, in a process that is not ours.
 
-    Unlike :func:`configure` it leaves the number of threads and the global generators alone, and
-    undoes what it did: with deterministic operations on, random ones without a seed are errors.
+    Unlike :func:`configure` it changes neither the number of threads nor the global generators, and
+    it switches back at the end: while it is on, random operations without a seed are errors.
     """
-    # Public by name alone in one direction: TensorFlow documents no way to switch them off.
+    # TensorFlow documents no way to switch them off.
     from tensorflow.python.framework import config
 
     if config.is_op_determinism_enabled():
@@ -108,10 +129,11 @@ def deterministic() -> Iterator[None]:
         config.disable_op_determinism()
 
 
-def _say_once() -> None:
-    """Have TensorFlow say now, unheard, which numbers its fast kernels do not take on this CPU.
+def _warn_once_unheard() -> None:
+    """Make TensorFlow report now, unheard, the types that its fast kernels lack on this CPU.
 
-    It says so once a process, as an error, though nothing is wrong; real errors stay visible.
+    It reports them once per process, as an error, though nothing is wrong. Real errors stay
+    visible.
     """
     with quiet_stderr(), tf.device("CPU"):
         tf.cast(tf.zeros(1, tf.float16), tf.float32)
@@ -121,10 +143,10 @@ def _say_once() -> None:
 
 @contextmanager
 def fresh_names() -> Iterator[None]:
-    """Number the names that Keras gives to layers from the start, whatever was built before.
+    """Number the names that Keras gives to layers from zero, whatever was built before.
 
-    Without it a second InceptionV3 of a process has other layer names than the first one. Unlike
-    ``keras.backend.clear_session`` it leaves seeds and existing models alone.
+    Without it, a second InceptionV3 in a process has other layer names than the first. Unlike
+    ``keras.backend.clear_session``, it leaves seeds and existing models alone.
     """
     from keras.src.backend.common import global_state
 

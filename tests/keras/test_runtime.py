@@ -60,3 +60,30 @@ def test_what_the_cpu_lacks_for_odd_numbers_is_not_told_as_an_error() -> None:
     )
     assert done.returncode == 0
     assert "oneDNN" not in done.stderr
+
+
+GENERATES = """
+import linecache, os
+from headstart.keras.runtime import configure, tf
+configure(2)
+def halved(x):
+    while tf.reduce_sum(x) > 1:
+        x /= 2
+    return x
+assert float(tf.function(halved)(tf.constant(8.0))) == 1
+assert any("__autograph_generated_file" in name for name in linecache.cache)
+os._exit(7)
+"""
+
+
+def test_no_generated_file_stays_behind(tmp_path: Path) -> None:
+    # AutoGraph reads the source of what it converts, so this is a file.
+    script, temporary = tmp_path / "script.py", tmp_path / "temporary"
+    script.write_text(GENERATES)
+    temporary.mkdir()
+    done = subprocess.run(
+        [sys.executable, str(script)], check=False, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)},
+    )  # fmt: skip
+    assert done.returncode == 7, done.stderr
+    assert [path for path in temporary.rglob("*") if path.is_file()] == []

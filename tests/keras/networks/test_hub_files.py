@@ -122,7 +122,8 @@ def crafted(kind: str, path: Path) -> Path:
 @pytest.mark.parametrize("kind", ["nul", "no text", "huge header", "chain"])
 def test_headers_that_no_program_writes_are_refused(kind: str, tmp_path: Path) -> None:
     with pytest.raises(
-        HeadstartError, match=r"no usable name|cannot be unpacked|holds a header|holds a chain"
+        HeadstartError,
+        match=r"no usable name|not every system allows|cannot be unpacked|holds a header|holds a chain",
     ):
         copy_module(str(crafted(kind, tmp_path / "m.tar.gz")), None, tmp_path / "target")
 
@@ -143,7 +144,7 @@ def test_a_hostile_archive_writes_nothing_outside(kind: str, tmp_path: Path) -> 
 def test_a_link_in_a_folder_is_not_followed(to: str, tmp_path: Path) -> None:
     source = folder_of(tmp_path / "source")
     (source / "assets/secret").symlink_to(to)
-    with pytest.raises(HeadstartError, match="no plain file"):
+    with pytest.raises(HeadstartError, match="not a plain file"):
         copy_module(str(source), None, tmp_path / "target")
 
 
