@@ -123,7 +123,7 @@ def crafted(kind: str, path: Path) -> Path:
 def test_headers_that_no_program_writes_are_refused(kind: str, tmp_path: Path) -> None:
     with pytest.raises(
         HeadstartError,
-        match=r"no usable name|not every system allows|cannot be unpacked|holds a header|holds a chain",
+        match=r"no usable name|every system|cannot be unpacked|holds a (header|chain)",
     ):
         copy_module(str(crafted(kind, tmp_path / "m.tar.gz")), None, tmp_path / "target")
 
