@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -169,7 +170,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
                 for position, image_id in enumerate(ids)
             ]
             self.passes_ = extract(asked, engine, store, f"Features by {record.name}")
-            return store.array(ids).reshape(len(ids), -1)
+            found = store.array(ids)
+            return found.reshape(len(ids), math.prod(found.shape[1:]))
 
     def rejected(self, X: Any) -> pd.DataFrame:
         """Decode every image, and return those that :meth:`transform` would reject.

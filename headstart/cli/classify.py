@@ -73,7 +73,6 @@ def classify(
     """Print the network's classes of each image that could be read."""
     if not imagenet:
         raise ParameterError(_WHICH)
-    from headstart.report.grids import guessed
     from headstart.serving.models import choose, load_imagenet
     from headstart.serving.results import answer, spoken
 
@@ -84,6 +83,8 @@ def classify(
     if target is not None:
         _check_target(target, reading.inputs)
     reading.require_one()  # A misspelled path must not cost a download.
+    from headstart.report.grids import guessed
+
     network = load_imagenet(choice)
     write = shared.print_rows(output_format, reading.inputs, network.classes, top, network.names)
     cells: list[Guessed] = []

@@ -68,7 +68,7 @@ def test_what_is_absent_is_named(tmp_path: Path) -> None:
     run = hs.load_run(tmp_path)
     with pytest.raises(HeadstartError, match=r"data/metrics/evaluate\.json.*dvc repro"):
         run.metrics  # noqa: B018
-    with pytest.raises(HeadstartError, match="is no exported model"):
+    with pytest.raises(HeadstartError, match="is not an exported model"):
         run.model  # noqa: B018
     with pytest.raises(HeadstartError, match="no stage `evaluate` that is called with `--nothing`"):
         run.path("evaluate", "nothing")

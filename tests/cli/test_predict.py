@@ -100,7 +100,7 @@ def test_exit_codes(here: Path) -> None:
 
 def test_an_error_has_no_traceback(here: Path) -> None:
     result = predict("in", "--model", "nowhere")
-    assert result.stderr.startswith("Error: nowhere is no exported model")
+    assert result.stderr.startswith("Error: nowhere is not an exported model")
     assert "Traceback" not in result.output
 
 

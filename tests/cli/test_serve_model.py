@@ -37,13 +37,13 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", find_spec)
     result = serve()
     assert result.exit_code == 1
-    assert "needs the extra `serving`, of which uvicorn" in result.stderr
+    assert "needs the extra `serving`, and uvicorn" in result.stderr
 
 
 def test_a_folder_without_a_model_is_an_error(tmp_path: Path) -> None:
     result = serve(f"--model={tmp_path}", "--port=0")
     assert result.exit_code == 1
-    assert "no exported model" in result.stderr
+    assert "not an exported model" in result.stderr
 
 
 def test_a_name_that_cannot_stand_in_an_address_is_refused(colors: Path) -> None:
@@ -79,7 +79,7 @@ def test_which_addresses_are_of_this_machine_alone(host: str, only_here: bool) -
 
 def test_listening_elsewhere_is_warned_of(colors: Path, tmp_path: Path) -> None:
     with running(colors, tmp_path, "--host=0.0.0.0") as service:
-        assert "Warning: 0.0.0.0 can be reached from other machines" in service.log
+        assert "Warning: other machines can reach 0.0.0.0" in service.log
     with running(colors, tmp_path) as service, client(service) as http:
         assert "Warning" not in service.log
         assert service.address.startswith("http://127.0.0.1:")

@@ -164,9 +164,14 @@ def test_the_command_shows_a_fault_as_its_message_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["serve"])
+    assert done.exit_code == 1
+    assert "is not a Headstart project" in done.output
+    for name in ("dvc.yaml", "params.yaml"):
+        (tmp_path / name).write_text("{}\n")
+    (tmp_path / ".dvc").mkdir()
+    for words in (["init", "-q"], ["add", "--all"], ["commit", "-q", "-m", "start"]):
+        git(tmp_path, *words)
     done = CliRunner().invoke(app, ["serve", "--nightly", "off", "--weekly", "off"])
     assert done.exit_code == 1
     assert done.output.startswith("Error: There is nothing to serve")
-    done = CliRunner().invoke(app, ["serve"])
-    assert done.exit_code == 1
-    assert "is not a DVC project" in done.output

@@ -253,7 +253,7 @@ def test_a_revision_that_cannot_be_is_told(home: Path, rev: str, words: str) -> 
 
 
 def test_what_git_does_not_know_is_told(tmp_path: Path) -> None:
-    with pytest.raises(HeadstartError, match="is in no git repository"):
+    with pytest.raises(HeadstartError, match="is not in a git repository"):
         rerun(tmp_path, Request("HEAD"), say=print)
 
 

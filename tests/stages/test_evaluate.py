@@ -170,7 +170,7 @@ def test_pretrained_weights_are_not_called_random(
 ) -> None:
     backbone = {"name": "x", "alpha": 1.0, "weights": "imagenet", "image_size": 9, "cut": None,
                 "pooling": "avg"}  # fmt: skip
-    data = known(tmp_path / "data", backbone=backbone, random_weights=False)
+    data = known(tmp_path / "data", backbone={**backbone, "random_weights": False})
     head = identity(tmp_path / "head", backbone={**backbone, "random_weights": False})
     assert evaluate(data, head, head, tmp_path / "out")["random_weights"] is False
     assert "RANDOM" not in capsys.readouterr().out
