@@ -81,5 +81,5 @@ def test_no_images_are_no_rows(export: Path) -> None:
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(HeadstartError, match="no exported model"):
+    with pytest.raises(HeadstartError, match="is not an exported model"):
         hs.load_model(tmp_path)

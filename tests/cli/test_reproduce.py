@@ -55,7 +55,7 @@ def test_bit_exact_with_a_certificate_and_nothing_else(project: Path) -> None:
 
 def test_a_verdict_below_the_required_one_sets_the_exit_code(project: Path) -> None:
     said = run("HEAD", "--set", "noise=0.1", "--certificate", "proof", code=4)
-    assert "Verdict: metric-equal, where bit-exact was asked for" in said
+    assert "Verdict: metric-equal, where bit-exact was required" in said
     assert "weights.csv" in said
     values = json.loads(Path("proof/certificate.json").read_text())
     assert values["changed"] == ["noise=0.1"]
@@ -95,7 +95,7 @@ def test_an_unwritable_certificate_leaves_the_verdict(project: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "words", "fate"),
-    [(signal.SIGINT, [], "was removed"), (signal.SIGTERM, ["--keep"], "is left")],
+    [(signal.SIGINT, [], "was removed"), (signal.SIGTERM, ["--keep"], "was kept")],
 )
 def test_interrupted_it_ends_the_stage_and_removes_the_copy(
     project: Path, tmp_path: Path, number: signal.Signals, words: list[str], fate: str
@@ -119,7 +119,7 @@ def test_interrupted_it_ends_the_stage_and_removes_the_copy(
     process.send_signal(number)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    assert f"Interrupted: the stages were ended and the copy {fate}." in said
+    assert f"Interrupted: the stages were stopped and the copy {fate}." in said
     until(lambda: not Path(f"/proc/{stage}").exists(), 60, "the stage ends")
     assert bool(list(tmp_path.glob("headstart-reproduce-*"))) == bool(words)
 

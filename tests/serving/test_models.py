@@ -101,7 +101,7 @@ def test_a_form_that_was_not_exported_is_named_with_those_that_were(colors: Path
 
 
 def test_a_folder_without_a_model_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(HeadstartError, match="no exported model"):
+    with pytest.raises(HeadstartError, match="is not an exported model"):
         load(tmp_path)
 
 
