@@ -30,10 +30,11 @@ def main(
     opened = open_source(download, source)
     with atomic_folder(images) as shards, atomic_folder(rejected_images) as thumbnails:
         ingested = ingest(opened, download, shards, thumbnails)
-    write_images(manifest, ingested.manifest)
-    write_rejected(rejected, ingested.rejected_table)
-    write_json(metrics, ingested.metrics())
-    run_statistics.note(files=len(ingested.kept) + len(ingested.rejected), kept=len(ingested.kept))
+    write_images(manifest, ingested.images)
+    write_rejected(rejected, ingested.rejected)
+    counts = ingested.metrics()
+    write_json(metrics, counts)
+    run_statistics.note(files=counts["files"], kept=counts["kept"])
     print(ingested.describe(), flush=True)
     ingested.warn()
 

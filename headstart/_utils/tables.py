@@ -23,6 +23,11 @@ def counted(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Return the first names, and an ellipsis if there are more."""
+    return ", ".join([*names[:most], *(["…"] if len(names) > most else [])])
+
+
 def columns(rows: Sequence[Sequence[str]], align: str) -> str:
     """Return rows of equally many cells as lines.
 

@@ -31,7 +31,7 @@ class ArchiveSource:
         If it holds what no archive of images needs.
     """
 
-    assignments = None
+    summary = ""
 
     def __init__(self, path: Path, sha256: str | None, limits: ArchiveLimits) -> None:
         if not path.is_file():

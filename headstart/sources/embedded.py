@@ -23,7 +23,7 @@ class EmbeddedSource:
     """The digits as ``digits/<digit>/<number in the data set>.png``, sorted by path."""
 
     origin = "The embedded digits"
-    assignments = None
+    summary = ""
 
     def __init__(self) -> None:
         from sklearn.datasets import load_digits  # 1 s that other sources do not need

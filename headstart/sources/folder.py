@@ -28,7 +28,7 @@ class FolderSource:
         If it is not a folder, or holds more than the bound.
     """
 
-    assignments = None
+    summary = ""
 
     def __init__(self, folder: Path, max_total_bytes: int) -> None:
         if not folder.is_dir():

@@ -8,45 +8,30 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
-from typing import Self
+from typing import Any
 
 from headstart._utils.errors import HeadstartError, ImageError, SourceError
-from headstart._utils.progress import Progress, progress
+from headstart._utils.progress import progress
+from headstart.datasets.manifests import IMAGES, REJECTED, frame
 from headstart.datasets.shards import ShardWriter
-from headstart.images.decode import Limits, inspect
+from headstart.images.decode import ImageInfo, Limits, inspect
 from headstart.images.thumbnails import ThumbnailFolder, rejected_thumbnail
-from headstart.sources.ingested import Ingested, KeptImage, RejectedFile
+from headstart.sources.ingested import Ingested
 from headstart.sources.layout import recognize, unwanted
 from headstart.sources.parameters import DownloadParams
-from headstart.sources.source import Assignment, Assignments, Entry, Source
+from headstart.sources.source import Assignment, Source
 
 _WINDOW_BYTES = 128 << 20  # of images that wait for a thread; one larger image is let through
 _WINDOW_FILES = 256
 
-
-@dataclass(frozen=True)
-class IngestPlan:
-    """The fate of each file before any is read.
-
-    Attributes
-    ----------
-    layout : Assignments
-    wanted : mapping of str to Assignment
-        The files to read.
-    rejected : tuple of RejectedFile
-        All others.
-    bytes : int
-        Of the files to read.
-    """
-
-    layout: Assignments
-    wanted: Mapping[str, Assignment]
-    rejected: tuple[RejectedFile, ...]
-    bytes: int
+_Rejected = tuple[str, str, str]  # path, reason and detail
+_Decoded = tuple[str, ImageInfo]  # image_id and the image
+_Decode = Callable[[bytes], _Decoded | ImageError]
 
 
 def ingest(source: Source, params: DownloadParams, images: Path, thumbnails: Path) -> Ingested:
@@ -72,155 +57,118 @@ def ingest(source: Source, params: DownloadParams, images: Path, thumbnails: Pat
     SourceError
         If no two classes are found, or the disk has no room.
     """
+    wanted, rejected, needed = _assign(source, params)
+    _check_room(images, needed)
     limits = Limits(
         tuple(params.formats), params.min_side, params.max_pixels, params.max_image_bytes
     )
-    plan = plan_ingest(source, limits, params.root, params.splits)
-    print(plan.layout.describe(), flush=True)
-    _check_room(images, plan.bytes)
     folder = ThumbnailFolder(thumbnails)
-    with ShardWriter(images) as writer, _Reading(plan, limits, writer, folder) as reading:
-        reading.read(source)
-        kept = sorted(reading.kept, key=lambda image: image.path)
-        rejected = sorted(reading.rejected, key=lambda file: file.path)
-        _check_sum(source, len(kept), len(rejected))
-        _check_classes(source, kept, rejected)
+    kept: list[dict[str, Any]] = []
+    with ShardWriter(images) as writer, progress(len(wanted), "Checking", "image") as bar:
+
+        def decode(content: bytes) -> _Decoded | ImageError:
+            try:
+                info = inspect(content, limits)
+            except ImageError as fault:
+                return fault
+            return writer.add(content, info.ext), info
+
+        with closing(_in_threads(decode, source.contents(wanted.keys()))) as results:
+            for path, content, result in results:
+                bar.update()
+                if isinstance(result, ImageError):
+                    rejected.append((path, result.reason, result.detail))
+                    # Here and not in a thread, so that every run shows the same first few.
+                    if folder.has_room(result.reason) and (image := rejected_thumbnail(content)):
+                        folder.add(path, result.reason, image)
+                    continue
+                image_id, info = result
+                row: dict[str, Any] = {"path": path, "image_id": image_id, "bytes": len(content)}
+                kept.append(row | asdict(info) | asdict(wanted[path]))
+        _check(source, kept, rejected)
         locations = writer.finish()
     folder.close()
-    return Ingested(kept, rejected, locations)
+    rows = [{**row, **asdict(locations[row["image_id"]])} for row in kept]
+    return Ingested(
+        frame(sorted(rows, key=lambda row: str(row["path"])), IMAGES),
+        frame([dict(zip(REJECTED, each, strict=True)) for each in sorted(rejected)], REJECTED),
+    )
 
 
-def plan_ingest(
-    source: Source,
-    limits: Limits,
-    root: str | None = None,
-    splits: Mapping[str, str] | None = None,
-) -> IngestPlan:
-    """Assign each file its class and split, and reject the files that need no reading.
-
-    Parameters
-    ----------
-    source : Source
-    limits : Limits
-    root, splits
-        As :func:`headstart.sources.layout.recognize` takes them.
-
-    Raises
-    ------
-    SourceError
-        If no two classes are found.
-    """
-    rejected: list[RejectedFile] = []
-    candidates: list[Entry] = []
+def _assign(
+    source: Source, params: DownloadParams
+) -> tuple[dict[str, Assignment], list[_Rejected], int]:
+    """Return the files to read with their assignments, all other files, and the bytes to read."""
+    rejected: list[_Rejected] = []
+    candidates = []
     for entry in source.entries:
-        fault = entry.rejection or unwanted(entry.path)
-        if fault:
-            rejected.append(RejectedFile(entry.path, *fault))
+        if fault := entry.rejection or unwanted(entry.path):
+            rejected.append((entry.path, *fault))
         else:
             candidates.append(entry)
-    layout = source.assignments or recognize(
-        (entry.path for entry in candidates), root, source.origin, splits
-    )
+    layout = None
+    if not source.summary:
+        paths = (entry.path for entry in candidates)
+        layout = recognize(paths, params.root, source.origin, params.splits)
+    print(layout.describe() if layout else source.summary, flush=True)
     wanted: dict[str, Assignment] = {}
     total = 0
     for entry in candidates:
-        assignment = layout.assign(entry.path)
+        assignment = layout.assign(entry.path) if layout else entry.assignment
         if not isinstance(assignment, Assignment):
-            rejected.append(RejectedFile(entry.path, *assignment))
-        elif entry.size > limits.max_bytes:
-            detail = f"{entry.size:,} bytes; at most {limits.max_bytes:,} are accepted"
-            rejected.append(RejectedFile(entry.path, "too_large", detail))
+            rejected.append((entry.path, *(assignment or ("no_class", "its source states none"))))
+        elif entry.size > params.max_image_bytes:
+            detail = f"{entry.size:,} bytes; at most {params.max_image_bytes:,} are accepted"
+            rejected.append((entry.path, "too_large", detail))
         else:
             wanted[entry.path] = assignment
             total += entry.size
-    return IngestPlan(layout, wanted, tuple(rejected), total)
+    return wanted, rejected, total
 
 
-class _Reading:
-    """The files of a plan on their way through the threads."""
-
-    def __init__(
-        self, plan: IngestPlan, limits: Limits, writer: ShardWriter, thumbnails: ThumbnailFolder
-    ) -> None:
-        self._plan, self._limits = plan, limits
-        self._writer, self._thumbnails = writer, thumbnails
-        self.kept: list[KeptImage] = []
-        self.rejected = list(plan.rejected)
-        self._waiting: deque[tuple[bytes, Future[KeptImage | RejectedFile]]] = deque()
-        self._held = 0
-        self._pool = ThreadPoolExecutor(os.cpu_count())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
-
-    def read(self, source: Source) -> None:
-        """Read and decode every planned file."""
-        wanted = self._plan.wanted
-        with progress(len(wanted), "Checking", "image") as bar:
-            for path, content in source.contents(wanted.keys()):
-                if isinstance(content, ImageError):
-                    self.rejected.append(RejectedFile(path, content.reason, content.detail))
-                    bar.update()
-                    continue
-                while self._full(len(content)):
-                    self._collect(bar)
-                self._held += len(content)
-                self._waiting.append((content, self._pool.submit(self._decode, path, content)))
-            while self._waiting:
-                self._collect(bar)
-
-    def _full(self, more: int) -> bool:
-        over = self._held + more > _WINDOW_BYTES or len(self._waiting) >= _WINDOW_FILES
-        return bool(self._waiting) and over
-
-    def _decode(self, path: str, content: bytes) -> KeptImage | RejectedFile:
-        try:
-            info = inspect(content, self._limits)
-        except ImageError as fault:
-            return RejectedFile(path, fault.reason, fault.detail)
-        image_id = self._writer.add(content, info.ext)
-        return KeptImage(path, self._plan.wanted[path], image_id, info, len(content))
-
-    def _collect(self, bar: Progress) -> None:
-        content, future = self._waiting.popleft()
-        result = future.result()
-        self._held -= len(content)
-        if isinstance(result, KeptImage):
-            self.kept.append(result)
-        else:
-            self.rejected.append(result)
-            # Here and not in a thread, so that the first few are the same ones in every run.
-            if self._thumbnails.has_room(result.reason) and (image := rejected_thumbnail(content)):
-                self._thumbnails.add(result.path, result.reason, image)
-        bar.update()
+def _in_threads(
+    decode: _Decode, contents: Iterable[tuple[str, bytes | ImageError]]
+) -> Generator[tuple[str, bytes, _Decoded | ImageError], None, None]:
+    """Yield path, content and result of each file, in order."""
+    waiting: deque[tuple[str, bytes, Future[_Decoded | ImageError]]] = deque()
+    held = 0
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        for path, content in contents:
+            if isinstance(content, ImageError):
+                yield path, b"", content
+                continue
+            held += len(content)
+            while waiting and (held > _WINDOW_BYTES or len(waiting) >= _WINDOW_FILES):
+                first, done, future = waiting.popleft()
+                yield first, done, future.result()
+                held -= len(done)
+            waiting.append((path, content, pool.submit(decode, content)))
+        for path, content, future in waiting:
+            yield path, content, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _check_sum(source: Source, kept: int, rejected: int) -> None:
-    if kept + rejected != len(source.entries):
-        raise HeadstartError(
-            f"Of {len(source.entries):,} files, {kept:,} were kept and {rejected:,} rejected, "
-            "which does not add up. Nothing was written. Please report this."
-        )
-
-
-def _check_classes(
-    source: Source, kept: Iterable[KeptImage], rejected: Iterable[RejectedFile]
+def _check(
+    source: Source, kept: Sequence[Mapping[str, Any]], rejected: Sequence[_Rejected]
 ) -> None:
-    """Stop if there are fewer than two classes."""
-    labels = sorted({image.assignment.label for image in kept})
-    if len(labels) >= 2:
-        return
-    counts = Counter(file.reason for file in rejected)
-    reasons = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-    raise SourceError(
-        f"{source.origin} holds usable images of {len(labels)} classes "
-        f"({', '.join(labels) or 'none'}); at least 2 are needed. Rejected: "
-        f"{reasons or 'nothing'}. Nothing was written. The limits are `formats`, `min_side`, "
-        "`max_pixels` and `max_image_bytes` of `download`."
-    )
+    """Stop if a file is missing, or if there are fewer than two classes."""
+    if len(kept) + len(rejected) != len(source.entries):
+        raise HeadstartError(
+            f"Of {len(source.entries):,} files, {len(kept):,} were kept and {len(rejected):,} "
+            "rejected, which does not add up. Nothing was written. Please report this."
+        )
+    labels = sorted({row["label"] for row in kept})
+    if len(labels) < 2:
+        counts = Counter(reason for _, reason, _ in rejected)
+        reasons = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+        raise SourceError(
+            f"{source.origin} holds usable images of {len(labels)} classes "
+            f"({', '.join(labels) or 'none'}); at least 2 are needed. Rejected: "
+            f"{reasons or 'nothing'}. Nothing was written. The limits are `formats`, `min_side`, "
+            "`max_pixels` and `max_image_bytes` of `download`."
+        )
 
 
 def _check_room(folder: Path, needed: int) -> None:

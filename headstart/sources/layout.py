@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from headstart._utils.errors import SourceError
+from headstart._utils.tables import listed
 from headstart.sources.source import Assignment, label_of
 
 #: Names of splits, in lower case, and the split that they mean.
@@ -90,10 +91,9 @@ class Layout:
         """Return the layout as a sentence, and how to overrule it."""
         where = f"in {self.root}/" if self.root else "at the top"
         labels = sorted({label_of(name) for name in self.classes})
-        named = ", ".join(labels[:8]) + (", …" if len(labels) > 8 else "")
         if not self.splits:
             return (
-                f"Recognized class folders {where}: {len(labels)} classes ({named}). "
+                f"Recognized class folders {where}: {len(labels)} classes ({listed(labels)}). "
                 "(`download.root` names another folder.)"
             )
         parts = ", ".join(
@@ -102,8 +102,8 @@ class Layout:
         )
         left = f" Left out: {', '.join(self.beside)}." if self.beside else ""
         return (
-            f"Recognized splits {where} ({parts}) over {len(labels)} classes ({named}).{left} "
-            "(`download.root` and `download.splits` overrule this.)"
+            f"Recognized splits {where} ({parts}) over {len(labels)} classes "
+            f"({listed(labels)}).{left} (`download.root` and `download.splits` overrule this.)"
         )
 
 
@@ -216,8 +216,8 @@ class _Tree:
         loose = self.files[node]
         if not names:
             return f"Found no folder with images at {where}, and {loose:,} files beside."
-        listed = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-        return f"Found at {where}: {len(names):,} folders ({listed}) and {loose:,} files beside."
+        folders = f"{len(names):,} folders ({listed(names)})"
+        return f"Found at {where}: {folders} and {loose:,} files beside."
 
 
 def _splits(tree: _Tree, node: str) -> dict[str, str]:

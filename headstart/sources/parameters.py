@@ -41,46 +41,23 @@ def _archive(params: DownloadParams, location: Path) -> Source:
     from headstart.sources.archive import ArchiveSource
     from headstart.sources.fetched import fetch_archive
 
-    if params.url is not None:
-        location = fetch_archive(params.url, params.sha256 or "", params.max_total_bytes)
-    return ArchiveSource(location, params.sha256, ArchiveLimits(params.max_total_bytes))
+    limits = ArchiveLimits(params.max_total_bytes)
+    if params.url is None:
+        return ArchiveSource(location, params.sha256, limits)
+    fetched = fetch_archive(params.url, params.sha256 or "", params.max_total_bytes)
+    return ArchiveSource(fetched, None, limits)  # its SHA-256 is checked already
 
 
 def _table(params: DownloadParams, location: Path) -> Source:
     from headstart.sources.table import TableSource
-    from headstart.sources.table_file import Columns
 
-    columns = Columns(
-        label=params.label_column or "",
-        path=params.path_column,
-        url=params.url_column,
-        split=params.split_column,
-        group=params.group_column,
-        sha256=params.sha256_column,
-    )
-    return TableSource(
-        location,
-        params.table or "",
-        columns,
-        params.root,
-        params.splits,
-        params.max_image_bytes,
-        params.max_total_bytes,
-    )
+    return TableSource(params, location)
 
 
 def _tfds(params: DownloadParams, location: Path) -> Source:
     from headstart.sources.tfds import TfdsSource
-    from headstart.sources.tfds_prepared import Features
 
-    return TfdsSource(
-        params.name or "",
-        location,
-        Features(params.path_column, params.label_column, params.group_column),
-        params.splits,
-        params.max_image_bytes,
-        params.max_total_bytes,
-    )
+    return TfdsSource(params, location)
 
 
 def _kaggle(params: DownloadParams, location: Path) -> Source:
@@ -225,6 +202,15 @@ class DownloadParams(Section):
     ]
     max_image_bytes: PositiveInt
     max_total_bytes: PositiveInt
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns that are named, by role: ``path`` for ``path_column``."""
+        return {
+            name.removesuffix("_column"): column
+            for name, column in self
+            if name.endswith("_column") and column is not None
+        }
 
     @field_validator("splits")
     @classmethod

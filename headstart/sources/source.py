@@ -12,6 +12,15 @@ from headstart._utils.names import name_fault
 
 
 @dataclass(frozen=True, slots=True)
+class Assignment:
+    """The class of a file, its predefined split or "", and its group or ""."""
+
+    label: str
+    predefined_split: str
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One file of a source.
 
@@ -23,30 +32,14 @@ class Entry:
         Bytes, as the source declares them.
     rejection : tuple of (reason, detail), or None
         Why it is rejected without being read.
+    assignment : Assignment or None
+        Class and splits, if the source itself states them; None: its folders decide.
     """
 
     path: str
     size: int
     rejection: tuple[str, str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """The class of a file, its predefined split or "", and its group or ""."""
-
-    label: str
-    predefined_split: str
-    group: str = ""
-
-
-class Assignments(Protocol):
-    """The class and the predefined split of each file of a source."""
-
-    def assign(self, path: str) -> Assignment | tuple[str, str]:
-        """Return the assignment of a file, or reason and detail why it has none."""
-
-    def describe(self) -> str:
-        """Return one sentence for the terminal."""
+    assignment: Assignment | None = None
 
 
 class Source(Protocol):
@@ -61,8 +54,8 @@ class Source(Protocol):
         """Every file, including those that are rejected; nothing is left out."""
 
     @property
-    def assignments(self) -> Assignments | None:
-        """Classes and splits, if the source itself states them; None: by its folders."""
+    def summary(self) -> str:
+        """The assignments that the source states, in a sentence; "" if its folders decide."""
 
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
         """Yield the bytes of each wanted path, once, in the source's own order.

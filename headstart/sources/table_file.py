@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart._utils.errors import SourceError
+from headstart._utils.tables import listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,25 +18,14 @@ _MOST_ROWS = 2_000_000
 _MOST_BYTES = 1 << 30  # of a table, packed and unpacked
 
 
-@dataclass(frozen=True)
-class Columns:
-    """Names of the columns; None if the table has no such column."""
-
-    label: str
-    path: str | None = None
-    url: str | None = None
-    split: str | None = None
-    group: str | None = None
-    sha256: str | None = None
-
-    @property
-    def named(self) -> dict[str, str]:
-        """Role to name, of the existing columns."""
-        return {role: name for role, name in vars(self).items() if name is not None}
-
-
-def read_columns(path: Path, columns: Columns) -> pd.DataFrame:
+def read_columns(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     """Return the named columns as text, under the names of their roles.
+
+    Parameters
+    ----------
+    path : Path
+    columns : mapping of str to str
+        Role to name.
 
     Raises
     ------
@@ -57,13 +46,12 @@ def read_columns(path: Path, columns: Columns) -> pd.DataFrame:
         ) from error
     if len(frame) > _MOST_ROWS:
         raise SourceError(f"{path} has {len(frame):,} rows; at most {_MOST_ROWS:,} are read.")
-    named = columns.named
-    picked = frame[list(named.values())]
-    picked.columns = pd.Index(list(named))
+    picked = frame[list(columns.values())]
+    picked.columns = pd.Index(list(columns))
     return picked
 
 
-def _csv(path: Path, columns: Columns) -> pd.DataFrame:
+def _csv(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     import pandas as pd
 
     separator = "\t" if path.suffix.lower() == ".tsv" else ","
@@ -81,7 +69,7 @@ def _csv(path: Path, columns: Columns) -> pd.DataFrame:
     return frame
 
 
-def _parquet(path: Path, columns: Columns) -> pd.DataFrame:
+def _parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     import pandas as pd
 
     try:
@@ -102,7 +90,7 @@ def _parquet(path: Path, columns: Columns) -> pd.DataFrame:
                 f"{path} has {file.metadata.num_rows:,} rows that unpack to {unpacked:,} bytes; at "
                 f"most {_MOST_ROWS:,} and {_MOST_BYTES:,} are read."
             )
-        wanted = list(dict.fromkeys(columns.named.values()))
+        wanted = list(dict.fromkeys(columns.values()))
         table = file.read(columns=wanted)
     except pa.ArrowException as error:
         raise ValueError(error) from error
@@ -126,8 +114,8 @@ def _check_kinds(path: Path, schema: Any, types: Any) -> None:
             )
 
 
-def _check_columns(path: Path, columns: Columns, header: Sequence[str]) -> None:
-    absent = {role: name for role, name in columns.named.items() if name not in header}
+def _check_columns(path: Path, columns: Mapping[str, str], header: Sequence[str]) -> None:
+    absent = {role: name for role, name in columns.items() if name not in header}
     if not absent:
         return
     lines = []
@@ -135,9 +123,9 @@ def _check_columns(path: Path, columns: Columns, header: Sequence[str]) -> None:
         near = difflib.get_close_matches(name, header, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         lines.append(f"  - `download.{role}_column` is {name!r}.{hint}")
-    listed = ", ".join(repr(name) for name in header[:20]) + (", …" if len(header) > 20 else "")
+    names = listed([repr(name) for name in header], most=20)
     raise SourceError(
         f"{path} lacks {len(absent)} of the columns. Nothing was written.\n"
         + "\n".join(lines)
-        + f"\nIts columns: {listed}."
+        + f"\nIts columns: {names}."
     )

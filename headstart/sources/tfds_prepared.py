@@ -13,8 +13,7 @@ import importlib.util
 import json
 import os
 import struct
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +27,6 @@ _POLYNOMIAL = 0x82F63B78  # CRC-32C (Castagnoli), reflected
 _MASK = 0xA282EAD8
 _OWN = "tensorflow_datasets.core.features."
 _CLASS = ("pythonClassName", "type")  # the second in older descriptions
-
-
-@dataclass(frozen=True)
-class Features:
-    """The features that are read; None: those that the data set names itself."""
-
-    image: str | None = None
-    label: str | None = None
-    group: str | None = None
 
 
 def find_prepared(name: str, location: Path) -> Path:
@@ -117,13 +107,25 @@ def _check_classes_of_features(path: Path) -> None:
             waiting += node
 
 
-def chosen(info: Any, wanted: Features, name: str) -> tuple[str, str, str | None]:
-    """Return the names of image, label and group among the features."""
-    own = info.supervised_keys or (None, None)
-    image = wanted.image or (own[0] if isinstance(own[0], str) else None) or "image"
-    label = wanted.label or (own[1] if isinstance(own[1], str) else None) or "label"
+def chosen(info: Any, wanted: Mapping[str, str], name: str) -> tuple[str, str, str | None]:
+    """Return the names of image, label and group among the features.
+
+    Parameters
+    ----------
+    info
+        The data set's description.
+    wanted : mapping of str to str
+        The features for ``path`` (the image), ``label`` and ``group``; without them, those that
+        the data set names itself, and no group.
+    name : str
+        The data set.
+    """
+    own = [key if isinstance(key, str) else "" for key in info.supervised_keys or ("", "")]
+    image = wanted.get("path") or own[0] or "image"
+    label = wanted.get("label") or own[1] or "label"
+    group = wanted.get("group")
     lines = []
-    for key, feature in (("path", image), ("label", label), ("group", wanted.group)):
+    for key, feature in (("path", image), ("label", label), ("group", group)):
         if feature is not None and feature not in info.features:
             lines.append(f"  - there is no {feature!r} (`download.{key}_column`)")
     if not lines and not _is_image(info.features[image]):
@@ -136,7 +138,7 @@ def chosen(info: Any, wanted: Features, name: str) -> tuple[str, str, str | None
             + "\n".join(lines)
             + f"\nIts features: {info.features}. Nothing was written."
         )
-    return image, label, wanted.group
+    return image, label, group
 
 
 def _is_image(feature: Any) -> bool:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ from headstart._utils.errors import ImageError, SourceError
 from headstart.downloads.client import RetryPolicy
 from headstart.sources.source import Assignment
 from headstart.sources.table import TableSource
-from headstart.sources.table_file import Columns
 from tests.downloads.server import Request, serving
 from tests.images import made as make
+from tests.stages.test_download import parameters
 
-COLUMNS = Columns(label="kind", path="file")
+COLUMNS = {"label": "kind", "path": "file"}
 
 
 @pytest.fixture
@@ -39,18 +39,24 @@ def write(folder: Path, rows: Sequence[Sequence[str]], name: str = "labels.csv")
     (folder / name).write_text(text, encoding="utf-8")
 
 
-def opened(folder: Path, columns: Columns = COLUMNS, **options: Any) -> TableSource:
-    options = {"table": "labels.csv", **options}
-    return TableSource(folder, options.pop("table"), columns, **options)
+def opened(
+    folder: Path,
+    columns: Mapping[str, str] = COLUMNS,
+    policy: RetryPolicy | None = None,
+    **options: Any,
+) -> TableSource:
+    named = {f"{role}_column": column for role, column in columns.items()}
+    options = {"source": "table", "table": "labels.csv", **named, **options}
+    # Unchecked, since the table may be one that the parameters refuse.
+    return TableSource(parameters().model_copy(update=options), folder, policy)
 
 
 def places(source: TableSource) -> dict[str, Assignment]:
     found = {}
     for entry in source.entries:
         if entry.rejection is None:
-            place = source.assignments.assign(entry.path)
-            assert isinstance(place, Assignment)
-            found[entry.path] = place
+            assert isinstance(entry.assignment, Assignment)
+            found[entry.path] = entry.assignment
     return found
 
 
@@ -69,7 +75,7 @@ def test_classes_splits_and_groups(folder: Path) -> None:
             ("./images//2.jpg", "NA", "", ""),
         ],
     )
-    source = opened(folder, Columns("kind", "file", split="part", group="animal"))
+    source = opened(folder, {"label": "kind", "path": "file", "split": "part", "group": "animal"})
     assert places(source) == {
         "images/0.jpg": Assignment("cat", "train", "a"),
         "images/1.jpg": Assignment("dog", "test", "b"),
@@ -77,7 +83,7 @@ def test_classes_splits_and_groups(folder: Path) -> None:
     }
     contents = dict(source.contents({"images/1.jpg", "images/2.jpg"}))
     assert contents == {f"images/{n}.jpg": make.jpeg(seed=n) for n in (1, 2)}
-    said = source.assignments.describe()
+    said = source.summary
     assert "3 rows of labels.csv: 3 classes (NA, cat, dog) from the column 'kind'" in said
     assert "from 'part': 1 no split, 1 test, 1 train; 2 groups from 'animal'" in said
 
@@ -86,7 +92,7 @@ def test_the_users_names_of_splits(folder: Path) -> None:
     rows = [("file", "kind", "fold"), ("0.jpg", "cat", "1"), ("1.jpg", "dog", "2"),
             ("2.jpg", "dog", "3")]  # fmt: skip
     write(folder / "images", rows)
-    columns = Columns("kind", "file", split="fold")
+    columns = {"label": "kind", "path": "file", "split": "fold"}
     source = opened(folder, columns, table="images/labels.csv", splits={"1": "train", "2": "test"})
     assert [place.predefined_split for place in places(source).values()] == ["train", "test"]
     assert refusals(source) == {
@@ -196,11 +202,13 @@ def test_parquet_with_gaps_categories_and_fractions(folder: Path) -> None:
         }
     )
     table.to_parquet(folder / "labels.parquet")
-    source = opened(folder, Columns("kind", "file", group="age"), table="labels.parquet")
+    source = opened(
+        folder, {"label": "kind", "path": "file", "group": "age"}, table="labels.parquet"
+    )
     assert places(source) == {"images/0.jpg": Assignment("cat", "", "3")}
     assert set(refusals(source)) == {"labels.parquet:2", "labels.parquet:3"}
     with pytest.raises(SourceError, match="'score' holds double"):
-        opened(folder, Columns("score", "file"), table="labels.parquet")
+        opened(folder, {"label": "score", "path": "file"}, table="labels.parquet")
     (folder / "labels.parquet").write_bytes(b"PAR1 and no more PAR1")
     with pytest.raises(SourceError, match="cannot be read as a table"):
         opened(folder, table="labels.parquet")
@@ -209,7 +217,7 @@ def test_parquet_with_gaps_categories_and_fractions(folder: Path) -> None:
 def test_columns_that_are_not_there_come_in_one_message(folder: Path) -> None:
     write(folder, [("file", "kind", "part"), ("images/0.jpg", "cat", "train")])
     with pytest.raises(SourceError) as caught:
-        opened(folder, Columns("kinds", "path", split="part"))
+        opened(folder, {"label": "kinds", "path": "path", "split": "part"})
     said = str(caught.value)
     assert "lacks 2 of the columns" in said
     assert "`download.label_column` is 'kinds'. Did you mean 'kind'?" in said
@@ -271,7 +279,7 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 QUICK = RetryPolicy(attempts=3, pause=0.01, connect=5.0, read=5.0, total=20.0)
-REMOTE = Columns("kind", "file", url="url", sha256="sha")
+REMOTE = {"label": "kind", "path": "file", "url": "url", "sha256": "sha"}
 
 
 @pytest.fixture
@@ -302,7 +310,7 @@ def server() -> Iterator[tuple[str, list[Request]]]:
 def remote(folder: Path, url: str, *rows: tuple[str, str, str]) -> TableSource:
     head = ("file", "kind", "url", "sha")
     write(folder, [head, *(("", kind, f"{url}/{name}", sha) for name, kind, sha in rows)])
-    return opened(folder, REMOTE, max_bytes=100_000, max_total_bytes=1_000_000, policy=QUICK)
+    return opened(folder, REMOTE, policy=QUICK, max_image_bytes=100_000, max_total_bytes=1_000_000)
 
 
 def test_images_by_address(

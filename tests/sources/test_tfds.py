@@ -18,7 +18,7 @@ from headstart._utils.errors import SourceError
 from headstart.datasets.manifests import read_images
 from headstart.sources.source import Assignment
 from headstart.sources.tfds import TfdsSource
-from headstart.sources.tfds_prepared import Features, find_prepared
+from headstart.sources.tfds_prepared import find_prepared
 from tests.conftest import ROOT
 from tests.sources.prepare_tfds import COUNTS, jpeg
 from tests.stages import test_download as download
@@ -46,14 +46,16 @@ def _no_other_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def pets(location: Path, **changes: Any) -> TfdsSource:
     values: dict[str, Any] = {
+        "source": "tfds",
         "name": "tiny_pets:1.2.0",
-        "location": location,
-        "features": Features(),
-        "splits": None,
-        "max_bytes": 1_000_000,
+        "max_image_bytes": 1_000_000,
         "max_total_bytes": 10_000_000,
     }
-    return TfdsSource(**{**values, **changes})
+    return TfdsSource(download.parameters(**{**values, **changes}), location)
+
+
+def assignments(source: TfdsSource) -> dict[str, Assignment]:
+    return {each.path: each.assignment for each in source.entries if each.assignment}
 
 
 def usable(source: TfdsSource) -> dict[str, Any]:
@@ -77,7 +79,7 @@ def test_the_images_are_the_files_that_were_prepared(prepared: Path, kind: str) 
         seed = next(seed for seed in range(13) if jpeg(seed) == content)
         number = seed if seed < 9 else seed - 9
         split = path.split("/")[0]
-        assert source.assignments.assign(path) == Assignment(["cat", "dog"][number % 2], split)
+        assert assignments(source)[path] == Assignment(["cat", "dog"][number % 2], split)
     assert dict(source.contents({"test/00000002"})) == {"test/00000002": contents["test/00000002"]}
 
 
@@ -86,19 +88,19 @@ def test_what_has_no_class_and_what_no_known_split_is_rejected(prepared: Path) -
     refused = {each.path: each.rejection for each in source.entries if each.rejection}
     assert sorted(path.split("/")[0] for path in refused) == ["extra", "extra", "train"]
     assert {reason for reason, _ in filter(None, refused.values())} == {"no_class"}
-    said = source.assignments.describe()
+    said = source.summary
     assert "4 of test, 8 of train; 2 classes (cat, dog) from 'label'" in said
     assert "Left out: extra" in said
 
 
 def test_splits_are_what_the_user_says(prepared: Path) -> None:
     source = pets(prepared / "tfrecord", splits={"train": "train", "extra": "validation"})
-    extra = source.assignments.assign("extra/00000000")
+    extra = assignments(source)["extra/00000000"]
     assert isinstance(extra, Assignment)
     assert extra.predefined_split == "validation"
     assert {path.split("/")[0] for path in usable(source)} == {"train", "extra"}
     whole = pets(prepared / "tfrecord", splits={})
-    places = [whole.assignments.assign(path) for path in usable(whole)]
+    places = [assignments(whole)[path] for path in usable(whole)]
     assert {place.predefined_split for place in places if isinstance(place, Assignment)} == {""}
     assert len(places) == 14
     with pytest.raises(SourceError, match=r"names tset; tiny_pets:1\.2\.0 has .* extra, test"):
@@ -106,8 +108,8 @@ def test_splits_are_what_the_user_says(prepared: Path) -> None:
 
 
 def test_other_features(prepared: Path) -> None:
-    source = pets(prepared / "tfrecord", features=Features(label="color", group="animal"))
-    places = [source.assignments.assign(path) for path in usable(source)]
+    source = pets(prepared / "tfrecord", label_column="color", group_column="animal")
+    places = [assignments(source)[path] for path in usable(source)]
     # Named by another feature, the one without a class has one, too.
     assert len(places) == 13
     assert {place.label for place in places if isinstance(place, Assignment)} == {
@@ -119,22 +121,24 @@ def test_other_features(prepared: Path) -> None:
 @pytest.mark.parametrize(
     ("features", "said"),
     [
-        (Features(image="imgae"), "no 'imgae' .`download.path_column`"),
-        (Features(label="lable", group="x"), "no 'lable'(.|\n)*no 'x'"),
-        (Features(image="label"), "not an image"),
-        (Features(label="image"), "not a class"),
-        (Features(label="boxes"), "not a class"),
+        ({"path_column": "imgae"}, "no 'imgae' .`download.path_column`"),
+        ({"label_column": "lable", "group_column": "x"}, "no 'lable'(.|\n)*no 'x'"),
+        ({"path_column": "label"}, "not an image"),
+        ({"label_column": "image"}, "not a class"),
+        ({"label_column": "boxes"}, "not a class"),
     ],
 )
-def test_features_that_do_not_serve(prepared: Path, features: Features, said: str) -> None:
+def test_features_that_do_not_serve(prepared: Path, features: dict[str, str], said: str) -> None:
     with pytest.raises(SourceError, match=said) as caught:
-        pets(prepared / "tfrecord", features=features)
+        pets(prepared / "tfrecord", **features)
     assert "Its features" in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["tfrecord", "array_record"])
 def test_arrays_become_png_files(prepared: Path, kind: str, tmp_path: Path) -> None:
-    source = pets(prepared / kind, name="tiny_arrays:1.0.0", features=Features("pixels", "kind"))
+    source = pets(
+        prepared / kind, name="tiny_arrays:1.0.0", path_column="pixels", label_column="kind"
+    )
     contents = usable(source)
     made = {
         np.random.default_rng(number).integers(0, 256, (8, 9, 3), dtype=np.uint8).tobytes():
@@ -145,7 +149,7 @@ def test_arrays_become_png_files(prepared: Path, kind: str, tmp_path: Path) -> N
         (tmp_path / "x.png").write_bytes(content)
         with Image.open(tmp_path / "x.png") as image:
             assert image.format == "PNG"
-            assert source.assignments.assign(path) == Assignment(made.pop(image.tobytes()), "train")
+            assert assignments(source)[path] == Assignment(made.pop(image.tobytes()), "train")
     assert not made
     with pytest.raises(SourceError, match="no 'image'"):
         pets(prepared / kind, name="tiny_arrays:1.0.0")
@@ -249,7 +253,7 @@ def test_descriptions_are_not_believed(
 def test_bounds(prepared: Path) -> None:
     with pytest.raises(SourceError, match="max_total_bytes"):
         pets(prepared / "tfrecord", max_total_bytes=100)
-    small = pets(prepared / "tfrecord", max_bytes=500)
+    small = pets(prepared / "tfrecord", max_image_bytes=500)
     refused = {each.rejection[0] for each in small.entries if each.rejection}
     assert refused == {"too_large", "no_class"}
 
@@ -275,10 +279,10 @@ def test_tensorflow_is_not_imported(prepared: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
         "from headstart.sources.tfds import TfdsSource\n"
-        "from headstart.sources.tfds_prepared import *\n"
+        "from tests.stages.test_download import parameters\n"
+        "params = parameters(source='tfds', name='tiny_pets:1.2.0')\n"
         f"for kind in ('tfrecord', 'array_record'):\n"
-        f"    source = TfdsSource('tiny_pets:1.2.0', Path({str(prepared)!r}) / kind, Features(), "
-        "None, 10**6, 10**8)\n"
+        f"    source = TfdsSource(params, Path({str(prepared)!r}) / kind)\n"
         "    dict(source.contents({'train/00000000'}))\n"
         "print('tensorflow' in sys.modules)"
     )
