@@ -8,7 +8,7 @@ import json
 import math
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -16,6 +16,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+
+#: A place in a file, and the number, text, bytes, or array there.
+Entry = tuple[str, Any]
 
 #: Two numbers count as equal if they differ by no more than ABSOLUTE + RELATIVE · |recorded|.
 RELATIVE, ABSOLUTE = 1e-4, 1e-5
@@ -48,14 +51,32 @@ class _DifferentError(Exception):
 
 
 class _Numbers:
-    """Compare numbers; keep the largest difference and the first place that differs too much."""
+    """Compare values; keep the largest difference and the first place that differs too much."""
 
     def __init__(self) -> None:
         self.largest: float | None = None
         self.over = ""
         self.left_out = ""
 
-    def arrays(self, first: npt.NDArray[Any], second: npt.NDArray[Any], place: str) -> None:
+    def compare(self, recorded: Entry, got: Entry) -> None:
+        place, was, now = *recorded, got[1]
+        if place != got[0]:
+            raise _DifferentError(f"{place} was recorded, now {got[0]}")
+        if isinstance(was, np.ndarray):
+            self._arrays(was, now, place)
+        elif was == now and type(was) is type(now):
+            return
+        elif _number(was) and _number(now):
+            kind = None if type(was) is type(now) else np.float64
+            self._arrays(np.array([was], kind), np.array([now], kind), place)
+        elif isinstance(was, bytes):
+            raise _DifferentError(f"{place}: the bytes differ")
+        elif _digests(was, now, place):  # The files that were hashed are compared themselves.
+            self.left_out = f"hashes of other files, such as {place}, were left out"
+        else:
+            raise _DifferentError(f"{place}: {_short(was)} was recorded, now {_short(now)}")
+
+    def _arrays(self, first: npt.NDArray[Any], second: npt.NDArray[Any], place: str) -> None:
         if first.shape != second.shape or first.dtype != second.dtype:
             raise _DifferentError(
                 f"{place}: {first.dtype} {first.shape} was recorded, "
@@ -63,7 +84,9 @@ class _Numbers:
             )
         if first.dtype.kind not in "biufc":
             if not np.array_equal(first, second):
-                raise _DifferentError(f"{place}: the values differ, and they are not numbers")
+                raise _DifferentError(
+                    f"{place}: the values differ, and no tolerance applies to {first.dtype}"
+                )
             return
         one, two = first.reshape(-1), second.reshape(-1)
         for start in range(0, one.size, _ROWS):
@@ -83,14 +106,6 @@ class _Numbers:
         if not self.over and bool(too_far.any()):
             self.over = f"{place}: numbers differ by up to {float(apart.max()):.3g}"
 
-    def scalars(self, first: float, second: float, place: str) -> None:
-        kind = np.int64 if isinstance(first, int) and isinstance(second, int) else np.float64
-        try:
-            self._piece(np.array([first], kind), np.array([second], kind), place)
-        except OverflowError:  # An integer beyond 64 bits.
-            if first != second:
-                raise _DifferentError(f"{place}: {first} was recorded, now {second}") from None
-
 
 def compare_files(first: Path, second: Path) -> NumericalComparison:
     """Compare a recorded file with one that was made again.
@@ -103,15 +118,16 @@ def compare_files(first: Path, second: Path) -> NumericalComparison:
     first, second : Path
         The recorded file, and the other one, whose suffix decides the format.
     """
-    compare = _FORMATS.get(second.suffix)
-    if compare is None:
+    read = _FORMATS.get(second.suffix)
+    if read is None:
         return NumericalComparison(
             equal=False, why="the bytes differ, and the format has no numbers to compare"
         )
     numbers = _Numbers()
     try:
         with first.open("rb") as one, second.open("rb") as two:
-            compare(one, two, "", numbers)
+            for entries in zip_longest(read(one, ""), read(two, ""), fillvalue=("the end", None)):
+                numbers.compare(*entries)
     except _DifferentError as error:
         return NumericalComparison(
             equal=False, largest=_finite(numbers.largest), why=str(error).removeprefix(": ")
@@ -126,114 +142,85 @@ def _finite(number: float | None) -> float | None:
     return number if number is not None and math.isfinite(number) else None
 
 
-def _npy(first: BinaryIO, second: BinaryIO, place: str, numbers: _Numbers) -> None:
-    one, two = (np.load(file, allow_pickle=False) for file in (first, second))
-    numbers.arrays(one, two, place)
+def _npy(file: BinaryIO, place: str) -> Iterator[Entry]:
+    yield place, np.load(file, allow_pickle=False)
 
 
-def _zip(first: BinaryIO, second: BinaryIO, place: str, numbers: _Numbers) -> None:
-    """Compare archives member by member: .npz and .keras."""
-    with zipfile.ZipFile(first) as one, zipfile.ZipFile(second) as two:
-        _same(sorted(one.namelist()), sorted(two.namelist()), f"{place}: members")
-        for archive in (one, two):
-            if sum(member.file_size for member in archive.infolist()) > _MOST:
-                raise _DifferentError(f"{place}: too large to unpack")
-        for name in sorted(one.namelist()):
-            inner, there = (archive.read(name) for archive in (one, two))
-            if inner != there:
-                compare = _FORMATS.get(Path(name).suffix)
-                if compare is None:
-                    raise _DifferentError(f"{place}{name}: the bytes differ")
-                compare(io.BytesIO(inner), io.BytesIO(there), f"{place}{name}", numbers)
+def _zip(file: BinaryIO, place: str) -> Iterator[Entry]:
+    """Read an archive member by member: .npz and .keras."""
+    with zipfile.ZipFile(file) as archive:
+        names = sorted(archive.namelist())
+        yield f"{place}: members", names
+        if sum(member.file_size for member in archive.infolist()) > _MOST:
+            raise _DifferentError(f"{place}: too large to unpack")
+        for name in names:
+            content, read = archive.read(name), _FORMATS.get(Path(name).suffix)
+            if read is None:
+                yield f"{place}{name}", content
+            else:
+                yield from read(io.BytesIO(content), f"{place}{name}")
 
 
-def _h5(first: BinaryIO, second: BinaryIO, place: str, numbers: _Numbers) -> None:
+def _h5(file: BinaryIO, place: str) -> Iterator[Entry]:
     import h5py
 
-    with h5py.File(first, "r") as one, h5py.File(second, "r") as two:
-        found = [_datasets(h5py, file) for file in (one, two)]
-        _same(sorted(found[0]), sorted(found[1]), f"{place}: data sets")
-        for name in sorted(found[0]):
-            numbers.arrays(found[0][name][()], found[1][name][()], f"{place}:{name}")
+    with h5py.File(file, "r") as opened:
+        found: list[str] = []
+        opened.visit(found.append)
+        names = [name for name in sorted(found) if isinstance(opened[name], h5py.Dataset)]
+        yield f"{place}: data sets", names
+        for name in names:
+            yield f"{place}:{name}", opened[name][()]
 
 
-def _datasets(h5py: Any, file: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-
-    def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            found[name] = item
-
-    file.visititems(visit)
-    return found
+def _json(file: BinaryIO, place: str) -> Iterator[Entry]:
+    yield from _values(json.load(file), place)
 
 
-def _json(first: BinaryIO, second: BinaryIO, place: str, numbers: _Numbers) -> None:
-    _values(json.load(first), json.load(second), place, numbers)
-
-
-def _values(first: Any, second: Any, place: str, numbers: _Numbers) -> None:
-    if isinstance(first, Mapping) and isinstance(second, Mapping):
-        _same(sorted(first), sorted(second), f"{place}: keys")
-        for key in first:
-            _values(first[key], second[key], f"{place}.{key}" if place else str(key), numbers)
-    elif isinstance(first, list) and isinstance(second, list):
-        _same(len(first), len(second), f"{place}: entries")
-        for number, pair in enumerate(zip(first, second, strict=True)):
-            _values(*pair, f"{place}[{number}]", numbers)
-    elif _number(first) and _number(second):
-        numbers.scalars(first, second, place)
-    elif first != second and _digests(first, second, place):
-        # The files that were hashed are compared themselves.
-        numbers.left_out = f"hashes of other files, such as {place}, were left out"
+def _values(value: Any, place: str) -> Iterator[Entry]:
+    if isinstance(value, Mapping):
+        yield f"{place}: keys", sorted(value)
+        for key in sorted(value):
+            yield from _values(value[key], f"{place}.{key}" if place else str(key))
+    elif isinstance(value, list):
+        yield place, f"{len(value)} entries"
+        for number, entry in enumerate(value):
+            yield from _values(entry, f"{place}[{number}]")
     else:
-        _same(first, second, place)
+        yield place, value
+
+
+def _csv(file: BinaryIO, place: str) -> Iterator[Entry]:
+    for line, cells in enumerate(csv.reader(io.StringIO(file.read().decode(), "")), start=1):
+        yield f"{place}row {line}", f"{len(cells)} cells"
+        for column, cell in enumerate(cells, start=1):
+            yield f"{place}row {line}, column {column}", _cell(cell)
+
+
+def _cell(cell: str) -> float | str:
+    """Return the number in a cell, else its text. A hash of digits is not a number."""
+    if re.fullmatch(r"[+-]?\d{1,18}", cell):
+        return int(cell)
+    try:
+        return float(cell) if len(cell) <= 30 else cell
+    except ValueError:
+        return cell
 
 
 def _digests(first: Any, second: Any, place: str) -> bool:
     named = place.rpartition(".")[2].endswith(("sha256", "md5"))
-    texts = [value for value in (first, second) if isinstance(value, str)]
-    return named and len(texts) == 2 and all(_DIGEST.fullmatch(text) for text in texts)
+    return named and all(_DIGEST.fullmatch(str(value)) for value in (first, second))
 
 
 def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _csv(first: BinaryIO, second: BinaryIO, place: str, numbers: _Numbers) -> None:
-    readers = [csv.reader(io.StringIO(file.read().decode(), "")) for file in (first, second)]
-    for line, (one, two) in enumerate(zip_longest(*readers), start=1):
-        if one is None or two is None:
-            raise _DifferentError(f"{place}: the number of rows differs")
-        _same(len(one), len(two), f"{place}: cells in row {line}")
-        for column, (cell, there) in enumerate(zip(one, two, strict=True), start=1):
-            if cell != there:
-                where = f"{place}row {line}, column {column}"
-                pair = _decimal(cell), _decimal(there)
-                if pair[0] is None or pair[1] is None:
-                    raise _DifferentError(
-                        f"{where}: {cell[:40]!r} was recorded, now {there[:40]!r}"
-                    )
-                numbers.scalars(pair[0], pair[1], where)
+def _short(value: Any) -> str:
+    return repr(value)[:60]
 
 
-def _decimal(cell: str) -> float | None:
-    """Return the number in a cell; None if there is none. A hash of digits is not a number."""
-    if re.fullmatch(r"[+-]?\d{1,18}", cell):
-        return int(cell)
-    try:
-        return float(cell) if len(cell) <= 30 else None
-    except ValueError:
-        return None
-
-
-def _same(first: Any, second: Any, place: str) -> None:
-    if first != second or type(first) is not type(second):
-        one, two = (repr(value)[:60] for value in (first, second))
-        raise _DifferentError(f"{place}: {one} was recorded, now {two}")
-
-
-_FORMATS: Mapping[str, Callable[[BinaryIO, BinaryIO, str, _Numbers], None]] = {
+_FORMATS: Mapping[str, Callable[[BinaryIO, str], Iterator[Entry]]] = {
     ".npy": _npy,
     ".npz": _zip,
     ".keras": _zip,
