@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from dvc.exceptions import DvcException
+from dvc.utils.serialize import dumps_yaml, load_yaml, parse_yaml_for_update
+
 from headstart._utils.errors import HeadstartError
-from headstart._utils.files import atomic_file
+from headstart._utils.files import write_text
 from headstart._utils.locks import exclusive_lock
 from headstart.pipeline import graph
 from headstart.pipeline.graph import locked
@@ -23,7 +25,6 @@ from headstart.pipeline.graph import locked
 if sys.platform != "win32":
     import fcntl
 
-_KEY = re.compile(r"  (?=[^\s#-])")  # a stage's line; all that is deeper belongs to it
 _HOLDER_BYTES = 200
 
 
@@ -38,91 +39,55 @@ def in_order(root: Path) -> Iterator[None]:
     root : Path
         The project's folder.
     """
-    order = {
-        file: [*names(_read(root / file)), *wanted] for file, wanted in graph.sequence(root).items()
-    }
+    order = {file: [*names(root / file), *wanted] for file, wanted in graph.sequence(root).items()}
     try:
         yield
     except BaseException:
-        with contextlib.suppress(
-            HeadstartError
-        ):  # a run that is being ended does not wait for the lock
+        # A run that is being ended does not wait for the lock.
+        with contextlib.suppress(HeadstartError, DvcException):
             _sort(root, order, wait=False)
         raise
     _sort(root, order, wait=True)
 
 
 def _sort(root: Path, order: Mapping[str, Sequence[str]], *, wait: bool) -> None:
-    if not list(_to_write(root, order)):
+    if all(names(root / file) == _arranged(root / file, order[file]) for file in order):
         return
     with locked(root, wait=wait):
-        for path, arranged in _to_write(root, order):
-            _rewrite(path, arranged)
+        for file, wanted in order.items():
+            arrange(root / file, wanted)
 
 
-def _to_write(root: Path, order: Mapping[str, Sequence[str]]) -> Iterator[tuple[Path, str]]:
-    """Yield the files that are not in their order, with what they should hold."""
-    for file, wanted in order.items():
-        text = _read(root / file)
-        arranged = arrange(text, wanted)
-        if arranged != text:
-            yield root / file, arranged
+def names(path: Path) -> list[str]:
+    """Return the stages in a dvc.lock, in its order; none if there is no such file."""
+    return list(load_yaml(path).get("stages") or ()) if path.exists() else []
 
 
-def _rewrite(path: Path, text: str) -> None:
-    """Replace a file atomically; it keeps its mode."""
-    mode = path.stat().st_mode & 0o777
-    with atomic_file(path) as file:
-        file.write(text.encode())
-        Path(file.name).chmod(mode)
+def _arranged(path: Path, order: Sequence[str]) -> list[str]:
+    return sorted(names(path), key=[*order, *names(path)].index)
 
 
-def names(text: str) -> list[str]:
-    """Return the stages in a dvc.lock, in its order."""
-    return [_name(block) for block in _blocks(text)[1]]
+def arrange(path: Path, order: Sequence[str]) -> None:
+    """Put the records of a dvc.lock into the given order; the others follow as they are.
 
-
-def arrange(text: str, order: Sequence[str]) -> str:
-    """Return the same records in the given order, byte for byte; the others follow as they are.
+    The file is replaced atomically, in DVC's own layout, and keeps its mode.
 
     Parameters
     ----------
-    text : str
+    path : Path
         A dvc.lock.
     order : sequence of str
         Names of stages; of a name that comes twice, the first place counts.
     """
-    head, blocks, tail = _blocks(text)
-    place = {name: number for number, name in reversed(list(enumerate(order)))}
-    blocks.sort(key=lambda block: place.get(_name(block), len(order)))
-    return "".join([head, *blocks, tail])
-
-
-def _blocks(text: str) -> tuple[str, list[str], str]:
-    """Return what stands before the stages, each stage's lines, and what stands after them."""
-    lines = text.splitlines(keepends=True)
-    start = next((i + 1 for i, line in enumerate(lines) if line.rstrip() == "stages:"), len(lines))
-    end = next((i for i in range(start, len(lines)) if re.match(r"\S", lines[i])), len(lines))
-    blocks: list[str] = []
-    for line in lines[start:end]:
-        if _KEY.match(line):
-            blocks.append(line)
-        elif blocks:
-            blocks[-1] += line
-        else:
-            return text, [], ""  # not DVC's own layout: nothing is moved
-    return "".join(lines[:start]), blocks, "".join(lines[end:])
-
-
-def _name(block: str) -> str:
-    return block.split("\n", 1)[0].strip().removesuffix(":").strip("'\"")
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        return ""
+    wanted = _arranged(path, order)
+    if wanted == names(path):
+        return
+    lock = parse_yaml_for_update(path.read_text(encoding="utf-8"), path)
+    for name in wanted:
+        lock["stages"].move_to_end(name)
+    mode = path.stat().st_mode
+    write_text(path, dumps_yaml(lock))
+    path.chmod(mode & 0o777)
 
 
 @contextlib.contextmanager

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from dvc.utils.serialize import modify_yaml
 
 from headstart._utils.errors import HeadstartError
 from headstart.pipeline import graph, lockfile
@@ -37,25 +39,42 @@ datasets:
 """
 
 
-def test_records_move_whole_and_come_back() -> None:
-    for text in (ODD, (ROOT / "dvc.lock").read_text()):
-        names = lockfile.names(text)
+@pytest.fixture
+def odd(tmp_path: Path) -> Path:
+    """A lock file with odd records, as DVC writes it."""
+    lock = tmp_path / "dvc.lock"
+    lock.write_text(ODD)
+    with modify_yaml(str(lock)):
+        pass
+    return lock
+
+
+def test_records_move_whole_and_come_back(odd: Path) -> None:
+    shutil.copy(ROOT / "dvc.lock", odd.with_name("own.lock"))
+    for lock in (odd, odd.with_name("own.lock")):
+        text, names = lock.read_text(), lockfile.names(lock)
         assert len(names) >= 3
-        other = lockfile.arrange(text, names[::-1])
-        assert lockfile.names(other) == names[::-1]
-        assert sorted(other) == sorted(text)
-        assert lockfile.arrange(other, names) == text
+        lockfile.arrange(lock, names[::-1])
+        assert lockfile.names(lock) == names[::-1]
+        assert sorted(lock.read_text()) == sorted(text)
+        lockfile.arrange(lock, names)
+        assert lock.read_text() == text
 
 
-def test_the_first_place_counts_and_what_is_not_asked_for_stays_behind() -> None:
-    moved = lockfile.arrange(ODD, ["plain", "1", "plain", "no such"])
-    assert lockfile.names(moved) == ["plain", "1", "each@0.5"]
-    assert moved.endswith("datasets:\n- name: d\n")
+def test_the_first_place_counts_and_what_is_not_asked_for_stays_behind(odd: Path) -> None:
+    lockfile.arrange(odd, ["plain", "1", "plain", "no such"])
+    assert lockfile.names(odd) == ["plain", "1", "each@0.5"]
+    assert odd.read_text().endswith("datasets:\n- name: d\n")
 
 
-@pytest.mark.parametrize("text", ["", "schema: '2.0'\n", "stages: {}\n", "stages:\n    deep: 1\n"])
-def test_what_has_no_records_stays_as_it_is(text: str) -> None:
-    assert lockfile.arrange(text, ["a"]) == text
+@pytest.mark.parametrize("text", ["", "schema: '2.0'\n", "stages: {}\n", "stages:\n    b: 1\n"])
+def test_what_has_no_order_stays_as_it_is(text: str, tmp_path: Path) -> None:
+    lock = tmp_path / "dvc.lock"
+    lockfile.arrange(lock, ["a"])
+    assert not lock.exists()
+    lock.write_text(text)
+    lockfile.arrange(lock, ["a"])
+    assert lock.read_text() == text
 
 
 CROSSED = """
@@ -91,20 +110,21 @@ def test_the_sequence_is_that_of_dvc(project: Path) -> None:
     wanted = graph.sequence(project)
     assert set(wanted) == {"dvc.lock", "sub/dvc.lock"}
     for file, names in wanted.items():
-        assert lockfile.names((project / file).read_text()) == list(names)
+        assert lockfile.names(project / file) == list(names)
     assert wanted["dvc.lock"] == ("b", "a", "last")  # not the order of dvc.yaml
 
 
 def test_new_records_are_put_in_order_and_old_ones_keep_their_places(project: Path) -> None:
     lock = project / "dvc.lock"
     text = lock.read_text()
-    lock.write_text(lockfile.arrange(text, ["last", "b", "a"]))
+    lockfile.arrange(lock, ["last", "b", "a"])
+    other = lock.read_text()
     with lockfile.in_order(project):
         pass
-    assert lockfile.names(lock.read_text()) == ["last", "b", "a"]
+    assert lock.read_text() == other
     lock.unlink()
     with pytest.raises(KeyboardInterrupt), lockfile.in_order(project):
-        lock.write_text(lockfile.arrange(text, ["last", "a", "b"]))
+        lock.write_text(other)
         lock.chmod(0o640)
         raise KeyboardInterrupt
     assert lock.read_text() == text
