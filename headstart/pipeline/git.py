@@ -53,8 +53,7 @@ class Commit:
 
     def content(self, path: str) -> bytes | None:
         """Return a file by its path in the project; None if the commit has none there."""
-        done = Repository(self.root).call("cat-file", "blob", f"{self.sha}:{self.prefix}{path}")
-        return None if done.returncode else done.stdout
+        return Repository(self.root).content(self.sha, path)
 
 
 @dataclass(frozen=True)
@@ -228,12 +227,10 @@ class Repository:
         top = self.root / self.git("rev-parse", "--show-cdup").strip()
         return tuple(Path(os.path.relpath(top / path, self.root)).as_posix() for path in paths)
 
-    def text(self, commit: str, path: str) -> str | None:
+    def content(self, rev: str, path: str) -> bytes | None:
         """Return a file as it stands in a commit; None if it is not in it."""
-        try:
-            return self.git("show", f"{commit}:./{path}")
-        except GitError:
-            return None
+        done = self.call("cat-file", "blob", f"{rev}:./{path}")
+        return None if done.returncode else done.stdout
 
     def store(self, parent: str, paths: Sequence[str], message: str) -> str:
         """Store the present state of some files as a commit that no branch names yet.

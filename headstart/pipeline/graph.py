@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +96,11 @@ def path_of(repo: Any, item: Any) -> str:
     return Path(os.path.relpath(item.fs_path, repo.root_dir)).as_posix()
 
 
+def commands_of(stage: Any) -> tuple[str, ...]:
+    """Return a stage's commands, parameters filled in."""
+    return tuple(stage.cmd if isinstance(stage.cmd, list) else [stage.cmd])
+
+
 @dataclass(frozen=True)
 class Stage:
     """A stage of dvc.yaml; with ``foreach`` or ``matrix``, one of those that it stands for.
@@ -152,19 +157,19 @@ def stages(root: Path) -> tuple[Stage, ...]:
         If it is not a DVC project, has no dvc.yaml, or its files are invalid.
     """
     with opened(root) as repo:
-        parents = _parents(repo)
-        if not parents and not (root / "dvc.yaml").exists():
+        waiting = [stage for stage in repo.index.stages if stage.cmd]
+        if not waiting and not (root / "dvc.yaml").exists():
             raise GraphError(
                 f"{root} has no dvc.yaml, so there is no pipeline to run. Nothing was run. Run "
                 "from the project's folder; `headstart init` makes a new project."
             )
-        found = {name_of(repo, stage): stage for stage in repo.index.stages if stage.cmd}
-        order = _ordered(parents)
-        place = {name: number for number, name in enumerate(order)}
-        return tuple(
-            _stage(repo, found[name], tuple(sorted(parents[name], key=place.__getitem__)))
-            for name in order
-        )
+        # Edges lead from a stage to those that it depends on. DVC refuses cycles.
+        graph = repo.index.graph.subgraph(waiting)
+        order: list[Any] = []
+        while waiting:
+            order.append(next(stage for stage in waiting if {*graph[stage]} <= {*order}))
+            waiting.remove(order[-1])
+        return tuple(_stage(repo, stage, sorted(graph[stage], key=order.index)) for stage in order)
 
 
 @dataclass(frozen=True)
@@ -233,44 +238,20 @@ def sequence(root: Path) -> Mapping[str, tuple[str, ...]]:
         return MappingProxyType({file: tuple(names) for file, names in found.items()})
 
 
-def _parents(repo: Any) -> dict[str, set[str]]:
-    """Return the stages that each stage reads from, in the order of dvc.yaml."""
-    graph = repo.index.graph  # edges lead from a stage to those that it depends on
-    return {
-        name_of(repo, stage): {
-            name_of(repo, other) for other in graph.successors(stage) if other.cmd
-        }
-        for stage in repo.index.stages
-        if stage.cmd
-    }
-
-
-def _ordered(parents: Mapping[str, set[str]]) -> list[str]:
-    """Return the topological order that keeps the given one where it can. DVC refuses cycles."""
-    order: list[str] = []
-    waiting = list(parents)
-    while waiting:
-        ready = next(name for name in waiting if parents[name] <= set(order))
-        order.append(ready)
-        waiting.remove(ready)
-    return order
-
-
-def _stage(repo: Any, stage: Any, parents: tuple[str, ...]) -> Stage:
+def _stage(repo: Any, stage: Any, parents: Sequence[Any]) -> Stage:
     written: dict[str, list[str]] = {"outs": [], "metrics": [], "plots": []}
     for out in stage.outs:
         kind = "metrics" if out.metric else "plots" if out.plot else "outs"
         written[kind].append(path_of(repo, out))
-    commands = stage.cmd if isinstance(stage.cmd, list) else [stage.cmd]
     return Stage(
         name=name_of(repo, stage),
         desc=(stage.desc or "").strip(),
-        cmd=tuple(commands),
+        cmd=commands_of(stage),
         deps=tuple(
             path_of(repo, dep) for dep in stage.deps if not isinstance(dep, ParamsDependency)
         ),
         params=tuple(name for dep in stage.params for name in dep.params),
         meta=MappingProxyType(dict(stage.meta or {})),
-        parents=parents,
+        parents=tuple(name_of(repo, parent) for parent in parents),
         **{kind: tuple(paths) for kind, paths in written.items()},
     )

@@ -176,12 +176,6 @@ class Changes:
     in_cache: bool = False
     known: bool = False
 
-    @property
-    def clean(self) -> bool:
-        """Whether nothing changed."""
-        found = (self.never_run, self.command, self.always, self.deps, self.outs, self.params)
-        return not any(found)
-
 
 def changes(root: Path) -> Mapping[str, Changes]:
     """What changed in each stage since its record, by name.

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,10 @@ from dvc.utils.hydra import apply_overrides
 
 from headstart._utils.errors import HeadstartError
 from headstart.pipeline.git import Commit
-from headstart.pipeline.graph import name_of, path_of
+from headstart.pipeline.graph import commands_of, name_of, path_of
 
-_CHUNK = 1 << 20
 FOLDER = ".dir"  # ends the hash of a folder
+_md5_digest = partial(hashlib.md5, usedforsecurity=False)
 
 
 class RecordError(HeadstartError):
@@ -108,23 +109,17 @@ def _explained(what: str) -> Iterator[None]:
 
 
 def _records(repo: Any) -> dict[str, Record]:
-    found = {}
-    for stage in repo.index.stages:
-        if stage.cmd:
-            record = _record(repo, stage)
-            found[record.name] = record
-    return found
+    return {name_of(repo, stage): _record(repo, stage) for stage in repo.index.stages if stage.cmd}
 
 
 def _record(repo: Any, stage: Any) -> Record:
     def path(item: Any) -> str:
-        if Path(item.def_path).is_absolute():
-            return str(item.def_path)
-        return path_of(repo, item)
+        absolute = Path(item.def_path).is_absolute()
+        return str(item.def_path) if absolute else path_of(repo, item)
 
     return Record(
         name=name_of(repo, stage),
-        cmd=tuple(stage.cmd if isinstance(stage.cmd, list) else [stage.cmd]),
+        cmd=commands_of(stage),
         meta=dict(stage.meta or {}),
         deps={
             path(dep): Input(_md5(dep), dep.meta.nfiles)
@@ -164,11 +159,8 @@ def change(params: Path, assignments: Sequence[str]) -> None:
 
 def md5_file(path: Path) -> str:
     """Hex md5 of a file, as DVC has it."""
-    digest = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
-        while piece := file.read(_CHUNK):
-            digest.update(piece)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, _md5_digest).hexdigest()
 
 
 def md5_tree(path: Path) -> tuple[str, dict[str, str]]:
@@ -183,9 +175,5 @@ def md5_tree(path: Path) -> tuple[str, dict[str, str]]:
         for file in sorted(path.rglob("*"))
         if file.is_file()
     }
-    entries = sorted(
-        ({"md5": md5, "relpath": name} for name, md5 in files.items()),
-        key=lambda entry: entry["relpath"],
-    )
-    text = json.dumps(entries, sort_keys=True)
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + FOLDER, files
+    text = json.dumps([{"md5": md5, "relpath": name} for name, md5 in sorted(files.items())])
+    return _md5_digest(text.encode()).hexdigest() + FOLDER, files

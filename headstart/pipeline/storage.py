@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -40,14 +40,13 @@ class Storage:
 
     root: Path
     faults: list[str] = field(default_factory=list)
-    _places: list[tuple[str, Any, str]] | None = None
 
     def fetch(self, md5: str, target: Path) -> str | None:
         """Copy the file of that hash to ``target``; say where from, or None if it is nowhere."""
         if not md5:
             return None
         target.parent.mkdir(parents=True, exist_ok=True)
-        for place in list(self._open()):
+        for place in list(self._places):
             name, fs, base = place
             try:
                 got = _copy(fs, fs.join(base, "files", "md5", md5[:2], md5[2:]), target)
@@ -55,13 +54,12 @@ class Storage:
                 continue
             except Exception as error:  # noqa: BLE001 - whatever the library of a cloud raises
                 self.faults.append(f"{name} could not be read: {error}")
-                self._open().remove(place)
+                self._places.remove(place)
                 continue
             if got == md5.removesuffix(FOLDER):
                 return name
             self.faults.append(f"{name} holds a damaged file under {md5}; it was not used")
-        with suppress(FileNotFoundError):
-            target.unlink()
+        target.unlink(missing_ok=True)
         return None
 
     def listing(self, md5: str, scratch: Path) -> dict[str, str] | None:
@@ -101,12 +99,8 @@ class Storage:
             places[place] = None
         return " and ".join(places) or "its list alone (it is empty)"
 
-    def _open(self) -> list[tuple[str, Any, str]]:
-        if self._places is None:
-            self._places = self._find()
-        return self._places
-
-    def _find(self) -> list[tuple[str, Any, str]]:
+    @cached_property
+    def _places(self) -> list[tuple[str, Any, str]]:
         config = Config(os.fspath(self.root / ".dvc"))
         cache = config["cache"].get("dir") or self.root / ".dvc" / "cache"
         places: list[tuple[str, Any, str]] = [("DVC's cache", LocalFileSystem(), os.fspath(cache))]

@@ -157,8 +157,8 @@ class _Report:
         lines += [f"{outcome}: {', '.join(stages)}" for outcome, stages in by_outcome.items()]
         for path in kept.outs:
             now = repository.root / path
-            new = headline_numbers(now.read_text(errors="replace") if now.is_file() else None)
-            old = headline_numbers(repository.text(self.commit, path))
+            new = headline_numbers(now.read_bytes() if now.is_file() else b"")
+            old = headline_numbers(repository.content(self.commit, path) or b"")
             values = [_value(key, old.get(key), value) for key, value in new.items()]
             lines += ["", path, *values] if values else []
         return "\n".join(lines) + "\n"
@@ -169,13 +169,13 @@ def _value(key: str, old: str | None, new: str) -> str:
     return f"  {key}: {new}{was}"
 
 
-def headline_numbers(text: str | None) -> dict[str, str]:
+def headline_numbers(text: bytes) -> dict[str, str]:
     """Return the first 30 numbers near the top of a JSON file, by dotted key; none without one.
 
     ``model.accuracy`` is near the top; a number for each class is not.
     """
     try:
-        content = json.loads(text or "")
+        content = json.loads(text)
     except ValueError:
         return {}
     found = leaves(content) if isinstance(content, dict) else {}
@@ -217,17 +217,16 @@ def _same(repository: Repository, one: str, other: str, kept: Kept) -> bool:
         told_apart = path not in kept.notes
         if path in kept.locks:
             # Stages that ran side by side stand in the order in which they ended.
-            told_apart = _parsed(repository.text(one, path)) != _parsed(
-                repository.text(other, path)
-            )
+            first, second = (_parsed(repository.content(rev, path)) for rev in (one, other))
+            told_apart = first != second
         if told_apart:
             return False
     return True
 
 
-def _parsed(text: str | None) -> object:
+def _parsed(text: bytes | None) -> object:
     try:
-        return YAML(typ="safe", pure=True).load(text or "")
+        return YAML(typ="safe", pure=True).load(text or b"")
     except YAMLError:
         return text
 

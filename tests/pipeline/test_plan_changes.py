@@ -19,7 +19,7 @@ def fates(folder: Path) -> dict[str, str]:
 
 def test_what_has_run_is_clean(graph: Path) -> None:
     found = changes(graph)
-    assert all(change.clean for change in found.values())
+    assert all(change == Changes() for change in found.values())
     assert set(fates(graph).values()) == {"UNCHANGED"}
 
 

@@ -353,7 +353,8 @@ def test_a_push_that_fails_says_that_the_commit_exists(project: Path) -> None:
 
 
 def test_numbers_that_a_message_names() -> None:
-    text = '{"a": {"b": 0.25, "c": {"d": 1}, "e": true}, "f": 3, "g": [1], "h": null}'
+    text = b'{"a": {"b": 0.25, "c": {"d": 1}, "e": true}, "f": 3, "g": [1], "h": null}'
     assert headline_numbers(text) == {"a.b": "0.25", "f": "3"}
-    assert headline_numbers("[1]") == headline_numbers("no JSON") == headline_numbers(None) == {}
-    assert len(headline_numbers(json.dumps(dict.fromkeys(map(str, range(99)), 1)))) == 30
+    assert headline_numbers(b"[1]") == headline_numbers(b"no JSON") == headline_numbers(b"") == {}
+    many = json.dumps(dict.fromkeys(map(str, range(99)), 1))
+    assert len(headline_numbers(many.encode())) == 30
