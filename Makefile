@@ -1,5 +1,5 @@
-# make run    sets up the environment and runs the pipeline on the embedded images
-# make test   sets up the environment and runs the tests
+# make run    set up the environment and run the pipeline on the embedded images
+# make test   set up the environment and run the tests
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
@@ -11,31 +11,31 @@ export DO_NOT_TRACK := 1
 
 .PHONY: run test test-server test-all check env lock runtime contract docs plots benchmark claims clean help
 
-run: $(STAMP)  ## run the pipeline, then show what came out
+run: $(STAMP)  ## run the pipeline, then show its results
 	@$(BIN)/dvc repro
 	@$(BIN)/headstart summary
 	@echo
 	@echo 'Next: `. .venv/bin/activate` puts headstart, dvc and python on the path of this shell. Then:'
-	@echo '  headstart recipe my-photos    your own images, one folder per class under data/raw'
-	@echo '  headstart plan                what the next `dvc repro` would run, and why'
+	@echo '  headstart recipe my-photos    use your own images, one folder per class in data/raw'
+	@echo '  headstart plan                show what the next `dvc repro` would run, and why'
 
 # Three at a time on two cores: many tests wait for a server or a process.
-test: $(STAMP)  ## the default suite, about 10 minutes on 2 cores
+test: $(STAMP)  ## run the default tests, about 10 minutes on 2 cores
 	$(BIN)/python -m pytest -m "not slow and not server" -n 3 --dist loadfile
 
-test-server: $(STAMP)  ## schedules on a real Prefect server with a real worker
+test-server: $(STAMP)  ## test schedules on a real Prefect server with a real worker
 	$(BIN)/python -m pytest -m "server and not slow"
 
-test-all: $(STAMP)  ## the slow tests, too
+test-all: $(STAMP)  ## run all tests, the slow ones too
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-check: $(STAMP)  ## style, types, who may import whom
+check: $(STAMP)  ## check style, types and import order
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-env: $(STAMP)  ## the locked environment in .venv
+env: $(STAMP)  ## make the locked environment in .venv
 
 # --no-deps: the lock is complete, so nothing has to be resolved, and nothing else can slip in.
 $(STAMP): requirements.lock
@@ -62,15 +62,15 @@ docs: $(STAMP)  ## write the reference pages in docs/reference
 plots: $(STAMP)  ## write the page that `dvc plots` fills, .dvc/plots.html
 	$(BIN)/python -m tools.generate plots
 
-benchmark: $(STAMP)  ## side by side with the tutorials' way; needs weights and images
+benchmark: $(STAMP)  ## compare with the tutorials' way; needs weights and ARCHIVE=images.zip
 	$(BIN)/python -m benchmarks.pipeline --archive $(ARCHIVE)
 
 claims: SHARED ?= ../shared
-claims: $(STAMP)  ## the tutorials' claims, measured: docs/claims.md; needs images and weights
+claims: $(STAMP)  ## measure the tutorials' claims for docs/claims.md; needs images and weights
 	$(BIN)/python -m tools.claims --shared "$(SHARED)" $(if $(ORIGIN),--origin "$(ORIGIN)")
 
 clean:  ## remove the environment (data and caches stay)
 	rm -rf .venv
 
-help:  ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+help:  ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
