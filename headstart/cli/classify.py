@@ -29,10 +29,6 @@ _WHICH = (
 
 
 @command(
-    says="Classify images with a network trained on ImageNet. The network is one of "
-    "keras.applications with its own classifier of 1000 classes: no run is needed, and weights "
-    "and names are downloaded once. `predict` is for the classes of your own trained model. "
-    "IMAGE, rows and exit codes are those of `predict`.",
     epilog="Examples: headstart classify --imagenet photo.jpg holiday/ | "
     "headstart classify --imagenet photo.jpg --output classes.png --open | "
     "headstart classify --imagenet --backbone efficientnet_v2_b0 --top 1 --format csv photos/",
@@ -70,7 +66,12 @@ def classify(
     max_pixels: shared.MaxPixels = shared.MAX_PIXELS,
     max_image_bytes: shared.MaxImageBytes = shared.MAX_IMAGE_BYTES,
 ) -> None:
-    """Print the network's classes of each image that could be read."""
+    """Classify images with a network trained on ImageNet.
+
+    The network is one of keras.applications with its own classifier of 1000 classes: no run is
+    needed, and weights and names are downloaded once. `predict` is for the classes of your own
+    trained model. IMAGE, rows and exit codes are those of `predict`.
+    """
     if not imagenet:
         raise ParameterError(_WHICH)
     from headstart.serving.models import choose, load_imagenet

@@ -15,9 +15,6 @@ from headstart.export.formats import LayeredFormat
 
 
 @command(
-    says="Extract features of images with an exported model. They are what the model's head "
-    "reads, and need the export format keras or h5. OUTPUT.npy gets one row per readable image, "
-    "and OUTPUT.csv beside it names the rows. IMAGE and exit codes are those of `predict`.",
     epilog="Examples: headstart features holiday/ -o holiday.npy | "
     "headstart features 'in/**/*.jpg' --layer out_relu -o maps.npy",
 )
@@ -40,7 +37,12 @@ def features(
     max_pixels: shared.MaxPixels = shared.MAX_PIXELS,
     max_image_bytes: shared.MaxImageBytes = shared.MAX_IMAGE_BYTES,
 ) -> None:
-    """Write one row for each image that could be read."""
+    """Extract features of images with an exported model.
+
+    They are what the model's head reads, and need the export format keras or h5. OUTPUT.npy gets
+    one row per readable image, and OUTPUT.csv beside it names the rows. IMAGE and exit codes are
+    those of `predict`.
+    """
     if output.suffix != ".npy":
         raise ParameterError(f"`--output` must end in .npy. Got {str(output)!r} instead.")
     from headstart._utils.disk import require_room

@@ -18,14 +18,12 @@ PARAMS = Path("params.yaml")
 
 
 def command(
-    *, says: str, epilog: str, needs: Literal["project", "commits"] | None = None
+    *, epilog: str, needs: Literal["project", "commits"] | None = None
 ) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """Decorate a subcommand with its help, its errors as plain messages, and its needs.
+    """Decorate a subcommand; its docstring is the help, and its errors become plain messages.
 
     Parameters
     ----------
-    says : str
-        The help. Its first sentence fits into the list of ``headstart --help``.
     epilog : str
         Examples.
     needs : "project", "commits" or None
@@ -43,7 +41,7 @@ def command(
                 typer.echo(f"Error: {error}", err=True)
                 raise typer.Exit(error.exit_code) from None
 
-        vars(wrapper).update(help=says, epilog=epilog, needs=needs)
+        vars(wrapper).update(epilog=epilog)
         return wrapper
 
     return decorator
@@ -52,7 +50,7 @@ def command(
 def register(app: typer.Typer, *functions: Callable[..., None]) -> None:
     """Add functions decorated with :func:`command` as subcommands named after them."""
     for function in functions:
-        app.command(help=vars(function)["help"], epilog=vars(function)["epilog"])(function)
+        app.command(epilog=vars(function)["epilog"])(function)
 
 
 def require_project(folder: Path, *, commits: bool = False) -> None:
@@ -116,11 +114,22 @@ class StageFiles:
         WiringError
             If dvc.yaml has no such stage or option.
         """
-        return Path(self._of(stage, option)[option])
+        found = self.of(stage)
+        if option not in found:
+            raise WiringError(
+                f"The command of the stage `{stage}` in dvc.yaml lacks "
+                f"--{option.replace('_', '-')}, which names a file that this command needs."
+            )
+        return found[option]
 
     def of(self, stage: str) -> Mapping[str, Path]:
         """Return the paths of all options of a stage."""
-        return {name: Path(value) for name, value in self._of(stage).items()}
+        if stage not in self._options:
+            raise WiringError(
+                f"dvc.yaml has no stage `{stage}`, and this command looks for its files. Stages "
+                f"of this pipeline: {', '.join(self._options)}."
+            )
+        return {name: Path(value) for name, value in self._options[stage].items()}
 
     def existing(self, stage: str, *options: str) -> list[Path]:
         """Return the paths of some options, which must exist.
@@ -137,20 +146,6 @@ class StageFiles:
                     f"There is no {path} yet. Run the pipeline first: `dvc repro`."
                 )
         return paths
-
-    def _of(self, stage: str, *needed: str) -> Mapping[str, str]:
-        found = self._options.get(stage)
-        if found is None:
-            raise WiringError(
-                f"dvc.yaml has no stage `{stage}`, and this command looks for its files. Stages "
-                f"of this pipeline: {', '.join(self._options)}."
-            )
-        if missing := [name for name in needed if name not in found]:
-            raise WiringError(
-                f"The command of the stage `{stage}` in dvc.yaml lacks "
-                f"--{missing[0].replace('_', '-')}, which names a file that this command needs."
-            )
-        return found
 
 
 def browse(path: Path) -> None:

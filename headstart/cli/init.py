@@ -11,7 +11,6 @@ from headstart.cli.front import command
 
 
 @command(
-    says="Create a project, ready for `dvc repro`. Writes pipeline, parameters, stages and flows.",
     epilog="Examples: headstart init my-flowers | headstart init --upgrade my-flowers",
 )
 def init(
@@ -27,7 +26,10 @@ def init(
         typer.Option("--apply", help="With --upgrade: write the changes, conflicts excepted."),
     ] = False,
 ) -> None:
-    """Create a project, or compare one with the installed version."""
+    """Create a project, ready for `dvc repro`.
+
+    Writes pipeline, parameters, stages and flows.
+    """
     from headstart._utils.errors import HeadstartError
     from headstart.projects import create as projects
 

@@ -21,16 +21,17 @@ if TYPE_CHECKING:
 
 
 @command(
-    says="Show what the next run would do, and why, without running it. Lists the stages that "
-    "`dvc repro` would run, the number of images that would go through the backbone, and the "
-    "estimated time.",
     epilog="Example: set backbone.image_size to 96 in params.yaml, then `headstart plan`.",
     needs="project",
 )
 def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
 ) -> None:
-    """Print the plan of the project in the current folder."""
+    """Show what the next run would do, and why, without running it.
+
+    Lists the stages that `dvc repro` would run, the number of images that would go through the
+    backbone, and the estimated time.
+    """
     import json
 
     from headstart.stage.parameters import read_params

@@ -13,11 +13,6 @@ from headstart.cli.front import command
 
 
 @command(
-    says="Classify images with an exported model. IMAGE is a file, a folder (with everything "
-    "below it), a quoted pattern, or an http(s) address; `-` reads such words from standard "
-    "input, one per line. Prints one row per readable image, in the given order, and names the "
-    "others on standard error. Exit code: 0 all were read, 3 some were not, 1 none was or an "
-    "error occurred, 2 wrong options.",
     epilog="Examples: headstart predict photo.jpg holiday/ --top 3 | "
     "headstart predict inbox/ --threshold 0.8 --out-folder sorted | "
     "find . -name '*.jpg' | headstart predict - --format csv > classes.csv",
@@ -40,7 +35,13 @@ def predict(
     max_pixels: shared.MaxPixels = shared.MAX_PIXELS,
     max_image_bytes: shared.MaxImageBytes = shared.MAX_IMAGE_BYTES,
 ) -> None:
-    """Print one row for each image that could be read."""
+    """Classify images with an exported model.
+
+    IMAGE is a file, a folder (with everything below it), a quoted pattern, or an http(s) address;
+    `-` reads such words from standard input, one per line. Prints one row per readable image, in
+    the given order, and names the others on standard error. Exit code: 0 all were read, 3 some were
+    not, 1 none was or an error occurred, 2 wrong options.
+    """
     from headstart.serving.models import load_classifier
     from headstart.serving.results import answer
     from headstart.serving.sorting import Sorter

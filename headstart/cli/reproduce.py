@@ -16,11 +16,6 @@ _CERTIFICATES = Path("data/certificates")  # ignored by git, as all of data
 
 
 @command(
-    says="Run a commit again in a clean copy, and compare every output. The copy has the commit's "
-    "own code, no cache and no recorded features; your checkout, cache and store stay unchanged. "
-    "Compared with its dvc.lock, the outputs are bit-exact, numerically-equal, metric-equal or "
-    "different. Exit code: 0 the required verdict or a better one, 4 a worse one, 1 or 2 no "
-    "verdict.",
     epilog="Examples: headstart reproduce HEAD | headstart reproduce v1.0 --require metric-equal | "
     "headstart reproduce HEAD --set compute.threads=4",
     needs="commits",
@@ -61,7 +56,13 @@ def reproduce(
         ),
     ] = None,
 ) -> None:
-    """Print progress and the verdict, and write the certificate."""
+    """Run a commit again in a clean copy, and compare every output.
+
+    The copy has the commit's own code, no cache and no recorded features; your checkout, cache and
+    store stay unchanged. Compared with its dvc.lock, the outputs are bit-exact, numerically-equal,
+    metric-equal or different. Exit code: 0 the required verdict or a better one, 4 a worse one, 1
+    or 2 no verdict.
+    """
     from headstart._utils.errors import HeadstartError, ParameterError
 
     verdicts = ("bit-exact", "numerically-equal", "metric-equal")

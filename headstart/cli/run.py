@@ -23,9 +23,6 @@ _LOST = (
 
 
 @command(
-    says="Run the changed stages with Prefect, as `dvc repro` would. Independent stages run side "
-    "by side, with retries, time limits and a gate. Without PREFECT_API_URL, a temporary server is "
-    "started. Exit code: 0 success, 1 a stage failed, 5 held by the gate, 130 interrupted.",
     epilog="Example: headstart run | with a web page: `prefect server start` in another terminal, "
     "then `PREFECT_API_URL=http://127.0.0.1:4200/api headstart run`",
     needs="project",
@@ -38,7 +35,12 @@ def run(
         bool, typer.Option("--commit", help="Commit new results to a branch of the run.")
     ] = False,
 ) -> None:
-    """Run the pipeline's flow in the current folder."""
+    """Run the changed stages with Prefect, as `dvc repro` would.
+
+    Independent stages run side by side, with retries, time limits and a gate. Without
+    PREFECT_API_URL, a temporary server is started. Exit code: 0 success, 1 a stage failed, 5 held
+    by the gate, 130 interrupted.
+    """
     from headstart.stage.parameters import read_params
 
     read_params(PARAMS)  # Before Prefect, which takes seconds to start.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
 
     from headstart.evaluation.comparison import Paired
     from headstart.pipeline.plan import Commanded
-    from headstart.pipeline.recorded import Record
     from headstart.pipeline.storage import Storage
 
 WORKSPACE = "workspace"
@@ -61,17 +62,14 @@ def _workspace(root: Path) -> ScoredRun:
     metrics, table = _paths({stage.name: stage for stage in graph.stages(root)}, WORKSPACE)
     if not (root / metrics).is_file():
         raise HeadstartError(f"There is no {metrics} yet. Run the pipeline first: `dvc repro`.")
-    values = _json((root / metrics).read_bytes(), f"{metrics} of the workspace")
-    parameters = _yaml((root / "params.yaml").read_bytes())
-    if not (root / table).is_file():
+    texts = [(root / path).read_bytes() for path in (metrics, "params.yaml")]
+    file, missing = root / table, ""
+    if not file.is_file():
         missing = f"there is no {table} (`dvc checkout` restores the recorded one)"
-        return ScoredRun(WORKSPACE, values, parameters, None, missing)
-    return ScoredRun(WORKSPACE, values, parameters, _read(root / table, values, WORKSPACE))
+    return _run(WORKSPACE, f"{metrics} of the workspace", texts, file, missing)
 
 
 def _of_commit(root: Path, name: str, storage: Storage) -> ScoredRun:
-    import tempfile
-
     from headstart.pipeline import recorded
     from headstart.pipeline.git import Repository
 
@@ -84,21 +82,20 @@ def _of_commit(root: Path, name: str, storage: Storage) -> ScoredRun:
             f"Commit {commit} has no {metrics}, so there is nothing to compare. `git log -- "
             f"{metrics}` lists the commits that have."
         )
-    values = _json(text, f"{metrics} of commit {commit}")
-    parameters = _yaml(commit.content("params.yaml") or b"")
+    texts = [text, commit.content("params.yaml") or b""]
+    outs = (out for record in records.values() for out in record.outs)
+    md5 = next((out.md5 for out in outs if out.path == table), "")
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "predictions.csv"
-        md5 = _md5(records, table)
-        if storage.fetch(md5, file) is None:
+        file, missing = Path(folder) / "predictions.csv", ""
+        if not md5:
+            missing = f"dvc.lock of {name} has no hash for {table}"
+        elif storage.fetch(md5, file) is None:
             faults = "".join(f" ({fault})" for fault in dict.fromkeys(storage.faults))
             missing = (
                 f"{table} of {name} is neither in DVC's cache nor in the remote{faults}, where "
                 "`dvc push` would have put it"
-                if md5
-                else f"dvc.lock of {name} has no hash for {table}"
             )
-            return ScoredRun(name, values, parameters, None, missing)
-        return ScoredRun(name, values, parameters, _read(file, values, name))
+        return _run(name, f"{metrics} of commit {commit}", texts, file, missing)
 
 
 def _paths(stages: Mapping[str, Commanded], name: str) -> tuple[str, str]:
@@ -119,92 +116,83 @@ def _paths(stages: Mapping[str, Commanded], name: str) -> tuple[str, str]:
     return found["metrics"], found["predictions"]
 
 
-def _md5(records: Mapping[str, Record], path: str) -> str:
-    outs = (out for record in records.values() for out in record.outs)
-    return next((out.md5 for out in outs if out.path == path), "")
-
-
-def _read(file: Path, metrics: Mapping[str, Any], name: str) -> pd.DataFrame:
-    from headstart.evaluation.predictions import read_predictions
-
-    try:
-        return read_predictions(file, [str(label) for label in metrics["classes"]]).rows
-    except (KeyError, TypeError):
-        raise HeadstartError(f"The metrics of {name} do not name the classes.") from None
-
-
-def _json(text: bytes, name: str) -> Mapping[str, Any]:
-    try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise HeadstartError(f"{name} is not JSON: {error}.") from None
-    if not isinstance(values, dict) or not isinstance(values.get("model"), dict):
-        raise HeadstartError(f"{name} has no scores of a model: it has another format.")
-    return values
-
-
-def _yaml(text: bytes) -> Mapping[str, Any]:
+def _run(name: str, title: str, texts: list[bytes], table: Path, missing: str) -> ScoredRun:
+    """Return the run from the texts of its metrics and params.yaml, and its predictions."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
+    from headstart.evaluation.predictions import read_predictions
+
     try:
-        values = YAML(typ="safe").load(text)
+        metrics = json.loads(texts[0])
+    except ValueError as error:
+        raise HeadstartError(f"{title} is not JSON: {error}.") from None
+    if not isinstance(metrics, dict) or not isinstance(metrics.get("model"), dict):
+        raise HeadstartError(f"{title} has no scores of a model: it has another format.")
+    try:
+        parameters = YAML(typ="safe").load(texts[1])
     except (YAMLError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
+        parameters = None
+    parameters = parameters if isinstance(parameters, dict) else {}
+    if missing:
+        return ScoredRun(name, metrics, parameters, None, missing)
+    try:
+        classes = [str(label) for label in metrics["classes"]]
+    except (KeyError, TypeError):
+        raise HeadstartError(f"The metrics of {name} do not name the classes.") from None
+    return ScoredRun(name, metrics, parameters, read_predictions(table, classes).rows)
 
 
-def together(first: ScoredRun, second: ScoredRun) -> Paired | None:
-    """Return the paired predictions of two runs; None if one of them has none."""
-    from headstart.evaluation.comparison import paired
+@dataclass(frozen=True)
+class Pair:
+    """Two runs to compare image by image."""
 
-    if first.predictions is None or second.predictions is None:
-        return None
-    return paired(first.predictions, second.predictions)
+    first: ScoredRun
+    second: ScoredRun
 
+    @cached_property
+    def found(self) -> Paired | None:
+        """The paired predictions; None if one of the runs has none."""
+        from headstart.evaluation.comparison import paired
 
-def paired_sentence(
-    first: ScoredRun, second: ScoredRun, found: Paired | None, meaning: str = ""
-) -> str:
-    """Return a sentence about the predictions of two runs.
+        if self.first.predictions is None or self.second.predictions is None:
+            return None
+        return paired(self.first.predictions, self.second.predictions)
 
-    Parameters
-    ----------
-    first, second : ScoredRun
-    found : Paired or None
-        As :func:`together` returns it.
-    meaning : str
-        The end of the sentence; by default the result of McNemar's test.
-    """
-    if found is None:
-        missing = "; ".join(run.missing for run in (first, second) if run.predictions is None)
-        return f"{first.name} and {second.name} cannot be compared image by image: {missing}."
-    if not found.shared:
+    def sentence(self, meaning: str = "") -> str:
+        """Return a sentence about the pair.
+
+        Parameters
+        ----------
+        meaning : str
+            The end of the sentence; by default the result of McNemar's test.
+        """
+        found, first, second = self.found, self.first.name, self.second.name
+        if found is None:
+            runs = (self.first, self.second)
+            missing = "; ".join(run.missing for run in runs if run.predictions is None)
+            return f"{first} and {second} cannot be compared image by image: {missing}."
+        if not found.shared:
+            return (
+                f"{first} and {second} were tested on different images ({found.first:,} and "
+                f"{found.second:,}, none in common), so their scores cannot be compared."
+            )
+        left_out = found.first + found.second - 2 * found.shared
+        more = f" ({left_out:,} more are in one test set only)" if left_out else ""
         return (
-            f"{first.name} and {second.name} were tested on different images "
-            f"({found.first:,} and {found.second:,}, none in common), so their scores cannot be "
-            "compared."
+            f"On the {found.shared:,} images that both were tested on{more}, only {first} is "
+            f"correct on {found.first_only:,}, and only {second} on {found.second_only:,}: "
+            f"{meaning or self._verdict(found)}."
         )
-    left_out = found.first + found.second - 2 * found.shared
-    counted = f"On the {found.shared:,} images that both were tested on"
-    if left_out:
-        counted += f" ({left_out:,} more are in one test set only)"
-    who = (
-        f"only {first.name} is correct on {found.first_only:,}, and only {second.name} on "
-        f"{found.second_only:,}"
-    )
-    if not meaning:
+
+    def _verdict(self, found: Paired) -> str:
         from headstart.evaluation.comparison import p_text
 
-        p = p_text(found.test.p)
-        meaning = f"{_verdict(first, second, found)} (McNemar's exact test, p = {p})"
-    return f"{counted}, {who}: {meaning}."
-
-
-def _verdict(first: ScoredRun, second: ScoredRun, found: Paired) -> str:
-    if found.first_only == found.second_only:
-        return "neither is better"
-    if found.test.p >= _SIGNIFICANT:
-        return "the difference may well be chance"
-    better = first if found.first_only > found.second_only else second
-    return f"{better.name} is better"
+        if found.first_only == found.second_only:
+            verdict = "neither is better"
+        elif found.test.p >= _SIGNIFICANT:
+            verdict = "the difference may well be chance"
+        else:
+            better = self.first if found.first_only > found.second_only else self.second
+            verdict = f"{better.name} is better"
+        return f"{verdict} (McNemar's exact test, p = {p_text(found.test.p)})"

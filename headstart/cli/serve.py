@@ -14,10 +14,6 @@ OFF = "off"
 
 
 @command(
-    says="Run and reproduce the pipeline on a schedule. Runs the current folder and reproduces "
-    "its newest commit, until interrupted. Needs a Prefect server (`prefect server start`), but no "
-    "worker. New results become a commit on a branch headstart/runs/NAME; the checkout must be "
-    "clean and is not changed.",
     epilog='Example: headstart serve --nightly "0 2 * * *" --weekly off --timezone Europe/Berlin',
     needs="commits",
 )
@@ -45,7 +41,12 @@ def serve(
         ),
     ] = True,
 ) -> None:
-    """Serve both flows from the current folder."""
+    """Run and reproduce the pipeline on a schedule.
+
+    Runs the current folder and reproduces its newest commit, until interrupted. Needs a Prefect
+    server (`prefect server start`), but no worker. New results become a commit on a branch
+    headstart/runs/NAME; the checkout must be clean and is not changed.
+    """
     os.environ.setdefault("DO_NOT_TRACK", "1")
 
     from headstart.runs import deployments

@@ -14,9 +14,6 @@ _EXTRA = ("uvicorn", "multipart", "prometheus_client")
 
 
 @command(
-    says="Serve an exported model over HTTP. Offers a page to drop images on, `POST /predict`, "
-    "TensorFlow Serving's `/v1/models/NAME:predict`, `/healthz` and `/metrics`. By default only "
-    "this machine can reach the service, which asks for no password. Ctrl-C stops it.",
     epilog="Example: headstart serve-model --port 8501, then open http://127.0.0.1:8501 or "
     "`curl -F file=@photo.jpg http://127.0.0.1:8501/predict`",
 )
@@ -58,7 +55,12 @@ def serve_model(  # noqa: PLR0913, PLR0917 - an argument is an option of the com
     max_pixels: shared.MaxPixels = shared.MAX_PIXELS,
     max_image_bytes: shared.MaxImageBytes = shared.MAX_IMAGE_BYTES,
 ) -> None:
-    """Answer requests until the process is stopped."""
+    """Serve an exported model over HTTP.
+
+    Offers a page to drop images on, `POST /predict`, TensorFlow Serving's
+    `/v1/models/NAME:predict`, `/healthz` and `/metrics`. By default only this machine can reach the
+    service, which asks for no password. Ctrl-C stops it.
+    """
     _require_extra()
 
     from headstart.serving.app import build

@@ -34,8 +34,6 @@ _NAMES = 20  # classes listed by name
 
 
 @command(
-    says="Draw a grid of raw images, before any resizing. Each is titled with its class and "
-    "shape. The seed selects them, so the same call shows the same images.",
     epilog="Example: headstart show images --rows 4 --columns 5 --split train --open",
     needs="project",
 )
@@ -53,7 +51,11 @@ def images(
     output: Output = _FOLDER / "images.png",
     show: Open = False,
 ) -> None:
-    """Write the grid and list the images in it."""
+    """Draw a grid of raw images, before any resizing.
+
+    Each is titled with its class and shape. The seed selects them, so the same call shows the same
+    images.
+    """
     from headstart._utils.tables import plain
     from headstart.datasets.shards import ShardReader
     from headstart.report.grids import draw_grid
@@ -81,8 +83,6 @@ def images(
 
 
 @command(
-    says="Show one image with its path, class, shape, format and split. NAME is its path, the "
-    "end of its path, or the beginning of its image_id. Without NAME, the seed selects an image.",
     epilog="Example: headstart show image Cat/1.jpg --open",
     needs="project",
 )
@@ -91,7 +91,11 @@ def image(
     output: Output = _FOLDER / "image.png",
     show: Open = False,
 ) -> None:
-    """Write the image and print its row of the manifest."""
+    """Show one image with its path, class, shape, format and split.
+
+    NAME is its path, the end of its path, or the beginning of its image_id. Without NAME, the seed
+    selects an image.
+    """
     from headstart._utils.tables import columns as aligned
     from headstart._utils.tables import plain
     from headstart.datasets.shards import ShardReader
@@ -121,15 +125,16 @@ def image(
 
 
 @command(
-    says="Show the folders of the images, and the classes by split. Counts the images kept from "
-    "each folder of the source, and those of a copied sample.",
     epilog="Example: headstart show tree",
     needs="project",
 )
 def tree(
     most: Annotated[int, typer.Option(min=1, help="Most subfolders shown per folder.")] = 30,
 ) -> None:
-    """Print trees and counts."""
+    """Show the folders of the images, and the classes by split.
+
+    Counts the images kept from each folder of the source, and those of a copied sample.
+    """
     from headstart.datasets.manifests import read_rejected, read_split
     from headstart.report import structure
 
@@ -156,13 +161,14 @@ def tree(
 
 
 @command(
-    says="Show the shapes of the first batch of each split. Lists pixels, labels and, once they "
-    "are extracted, features; then the order of the classes.",
     epilog="Example: headstart show batch --capitals",
     needs="project",
 )
 def batch(capitals: Capitals = False) -> None:
-    """Decode a batch of each split and print its shapes."""
+    """Show the shapes of the first batch of each split.
+
+    Lists pixels, labels and, once they are extracted, features; then the order of the classes.
+    """
     import numpy as np
 
     from headstart._utils.tables import columns as aligned

@@ -20,9 +20,6 @@ _SIDE = 224  # of the images to try where a module takes any size
 
 
 @command(
-    says="Show the model's layers with outputs and parameters. Counts trainable and frozen "
-    "parameters of backbone and head. Reads records, without TensorFlow; for --layers and for a "
-    "fine-tuned backbone, Keras builds the backbone, and every layer is listed.",
     epilog="Example: headstart show model --layers",
     needs="project",
 )
@@ -31,7 +28,12 @@ def model(
         bool, typer.Option("--layers", help="List every layer of the backbone.")
     ] = False,
 ) -> None:
-    """Print the summary."""
+    """Show the model's layers with outputs and parameters.
+
+    Counts trainable and frozen parameters of backbone and head. Reads records, without TensorFlow;
+    for --layers and for a fine-tuned backbone, Keras builds the backbone, and every layer is
+    listed.
+    """
     from headstart.backbones.record import read_backbone
     from headstart.report import structure
     from headstart.stage.parameters import read_params
@@ -91,15 +93,17 @@ def _every_layer(
 
 
 @command(
-    says="Show the images, features and variables of a TensorFlow Hub module. Prints what to set "
-    "under `backbone` in params.yaml. An address is downloaded once, into $TFHUB_CACHE_DIR.",
     epilog="Example: headstart show module mobilenet.tar.gz | headstart show module "
     "https://tfhub.dev/google/imagenet/mobilenet_v2_100_224/feature_vector/5",
 )
 def module(
     handle: Annotated[str, typer.Argument(help="An address, a folder, or a .tar.gz.")],
 ) -> None:
-    """Download or copy the module, load it, and describe it."""
+    """Show the images, features and variables of a TensorFlow Hub module.
+
+    Prints what to set under `backbone` in params.yaml. An address is downloaded once, into
+    $TFHUB_CACHE_DIR.
+    """
     from headstart._utils.errors import ParameterError, UnfitError
     from headstart._utils.tables import columns
     from headstart.backbones.parameters import fit_handle

@@ -17,10 +17,6 @@ _LARGEST = 2048  # as for `backbone.image_size`
 
 
 @command(
-    says="Measure the trained model at other image sizes. The weights stay the same; each row "
-    "shows the accuracy on the test images with its 95 % interval, McNemar's test against the "
-    "trained size, and milliseconds per image. The backbone must be pooled. The run is not "
-    "changed.",
     epilog="Examples: headstart sizes 192 160 128 | "
     "headstart sizes 128 --write export-128, then headstart predict --model export-128 photo.jpg",
     needs="project",
@@ -37,7 +33,12 @@ def sizes(
         typer.Option("--write", help="With one SIZE: a new folder for `predict --model`."),
     ] = None,
 ) -> None:
-    """Print one row per size, the trained size first."""
+    """Measure the trained model at other image sizes.
+
+    The weights stay the same; each row shows the accuracy on the test images with its 95 %
+    interval, McNemar's test against the trained size, and milliseconds per image. The backbone must
+    be pooled. The run is not changed.
+    """
     import json
     import tempfile
 

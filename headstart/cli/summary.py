@@ -12,13 +12,15 @@ from headstart.cli.plan import planned_run
 
 
 @command(
-    says="Show scores, exported files, passes and seconds of a run. They come from `data`: the "
-    "scores of the current model, and the passes of the last run that had something to compute.",
     epilog="Example: headstart summary",
     needs="project",
 )
 def summary() -> None:
-    """Print the results of the latest run."""
+    """Show scores, exported files, passes and seconds of a run.
+
+    They come from `data`: the scores of the current model, and the passes of the last run that had
+    something to compute.
+    """
     from headstart._utils.files import read_json
     from headstart.evaluation.summary import passes_text, scores_text
     from headstart.report.cost import files_of
@@ -55,15 +57,17 @@ def _report_state(page: Path, metrics: Path) -> str:
 
 
 @command(
-    says="Write the report page again, without computing anything. Useful after `dvc checkout`, "
-    "or for another commit message; the stage make_report writes the page in every run.",
     epilog="Example: headstart report --open",
     needs="project",
 )
 def report(
     show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
-    """Render the page and print its path."""
+    """Write the report page again, without computing anything.
+
+    Useful after `dvc checkout`, or for another commit message; the stage make_report writes the
+    page in every run.
+    """
     path = write_report(Path.cwd())
     typer.echo(f"Report: {path} (open it in a browser; it needs no network)")
     if show:

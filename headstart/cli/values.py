@@ -15,13 +15,15 @@ RECIPES = root() / "recipes"
 
 
 @command(
-    says="Check params.yaml and report every fault with its line. Nothing is run.",
     epilog="Example: headstart params recipes/mine.yaml",
 )
 def params(
     file: Annotated[Path, typer.Argument(help="The parameter file.")] = PARAMS,
 ) -> None:
-    """Print "valid", or all faults."""
+    """Check params.yaml and report every fault with its line.
+
+    Nothing is run.
+    """
     from headstart.stage.parameters import read_params
 
     if file == PARAMS:
@@ -31,15 +33,16 @@ def params(
 
 
 @command(
-    says="List the pretrained backbones for `backbone.name`. Shows the image size of their "
-    "training, the least size, the width multipliers for `backbone.alpha`, and the number of "
-    "features per image.",
     epilog="Example: `name: mobilenet_v2` and `alpha: 0.5` under `backbone` in params.yaml, or "
     "`dvc exp run -S backbone.name=vgg16 -S backbone.alpha=1.0 -S backbone.weights=imagenet` for a "
     "trial.",
 )
 def backbones() -> None:
-    """Print the table of backbones."""
+    """List the pretrained backbones for `backbone.name`.
+
+    Shows the image size of their training, the least size, the width multipliers for
+    `backbone.alpha`, and the number of features per image.
+    """
     from headstart._utils.tables import columns
     from headstart.backbones.registry import BACKBONES
 
@@ -56,8 +59,6 @@ def backbones() -> None:
 
 
 @command(
-    says="List the recipes, or write one into params.yaml. With NAME, writes its values; comments "
-    "stay, and nothing is written unless the result is valid. --show prints the recipe instead.",
     epilog="Examples: headstart recipe | headstart recipe cats-dogs --show | "
     "headstart recipe my-photos --set download.location=/path/to/images",
 )
@@ -71,7 +72,11 @@ def recipe(
         bool, typer.Option("--show", help="Print the recipe, and write nothing.")
     ] = False,
 ) -> None:
-    """Write the values of a recipe into params.yaml."""
+    """List the recipes, or write one into params.yaml.
+
+    With NAME, writes its values; comments stay, and nothing is written unless the result is valid.
+    --show prints the recipe instead.
+    """
     from headstart.pipeline import recipes
 
     if name is None and assignments:
