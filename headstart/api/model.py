@@ -12,8 +12,8 @@ import pandas as pd
 
 from headstart.api.checks import ArgumentError
 from headstart.api.images import LIMITS, Images
-from headstart.images.resize import pixels
 from headstart.serving.models import Classifier, load_classifier
+from headstart.serving.prediction import run
 
 
 class Model:
@@ -106,23 +106,12 @@ class Model:
 
     def _probabilities(self, images: Images) -> npt.NDArray[np.float32]:
         """Return a row for each image; NaN for the rejected ones."""
-        size, batch = self._classifier.size, self._classifier.batch
         found = np.full((len(images), len(self.labels)), np.nan, np.float32)
-        if batch == 1:
-            rows = images.each(
-                lambda content: self._classifier(pixels(content, size, LIMITS)[None])[0]
-            )
-            for position, row in enumerate(rows):
-                if row is not None:
-                    found[position] = row
-            return found
-        for start in range(0, len(images), batch):
-            part = range(start, min(start + batch, len(images)))
-            decoded = images.each(lambda content: pixels(content, size, LIMITS), part)
-            usable = [i for i, each in zip(part, decoded, strict=True) if each is not None]
-            if usable:
-                stack = np.stack([each for each in decoded if each is not None])
-                found[usable] = self._classifier(stack)
+        for outcome in run(self._classifier, range(len(images)), images.read, LIMITS):
+            if outcome.fault is not None:
+                images.rejected[outcome.input] = outcome.fault
+            else:
+                found[outcome.input] = outcome.output
         return found
 
 

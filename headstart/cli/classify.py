@@ -87,14 +87,14 @@ def classify(
     from headstart.report.grids import guessed
 
     network = load_imagenet(choice)
-    write = shared.print_rows(output_format, reading.inputs, network.classes, top, network.names)
+    write = shared.print_rows(output_format, reading.inputs, network.classes, top, synsets=True)
     cells: list[Guessed] = []
     bar, keep = not sys.stdout.isatty(), target is not None
     for outcome, row in reading.through(network, "Classifying", bar=bar, keep=keep):
-        found = answer(row, network.classes, top)
+        found = answer(row, network.classes, top, synsets=network.synsets)
         write(outcome.input, found)
         if keep and len(cells) < _DRAWN:
-            label = spoken(network.names[found.guesses[0].label])
+            label = spoken(found.guesses[0].label)
             name = Path(outcome.input.name).name
             cells.append(guessed(outcome.content, name, label, found.probability))
     drawn = [_draw(cells, reading.read, target)] if target is not None and cells else []

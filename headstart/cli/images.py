@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from headstart._utils.errors import ImageError
 from headstart.export.formats import RunnableFormat
 from headstart.images import formats
 
@@ -110,7 +111,7 @@ class Reading:
 
     def through(
         self, model: Model, desc: str, *, bar: bool, keep: bool = False
-    ) -> Iterator[tuple[Outcome, Floats]]:
+    ) -> Iterator[tuple[Outcome[Input], Floats]]:
         """Yield the inputs that could be read, with the model's output.
 
         Parameters
@@ -119,13 +120,23 @@ class Reading:
         desc : str
             Title of the progress bar.
         bar : bool
-            Whether to show progress. Rows at a terminal show it themselves.
+            Show progress. Rows at a terminal show it themselves.
         keep : bool
-            Whether outcomes carry the files' bytes.
+            Keep the files' bytes in the outcomes.
         """
+        from headstart._utils.progress import progress
         from headstart.serving.prediction import predict
 
-        return self._counted(predict(model, self.inputs, self.limits, keep=keep), desc, bar=bar)
+        shown = progress(len(self.inputs), desc, "image") if bar else contextlib.nullcontext()
+        with shown as done:
+            for outcome in predict(model, self.inputs, self.limits, keep=keep):
+                if outcome.output is None:
+                    self._reject(outcome.input, outcome.fault)
+                else:
+                    self.read += 1
+                    yield outcome, outcome.output
+                if done is not None:
+                    done.update()
 
     def require_one(self) -> None:
         """End the command if no input can exist, before a model is loaded or downloaded.
@@ -135,31 +146,27 @@ class Reading:
         typer.Exit
             After each input has been reported.
         """
-        from headstart.serving.inputs import exists
-        from headstart.serving.prediction import refusals
+        from headstart.serving.inputs import exists, read
 
-        if not any(map(exists, self.inputs)):
-            for _ in self._counted(refusals(self.inputs, self.limits), "Reading", bar=False):
-                pass
-            self.end()
+        if any(map(exists, self.inputs)):
+            return
+        for one in self.inputs:
+            try:
+                read(one, self.limits)
+            except ImageError as fault:
+                self._reject(one, fault)
+        self.end()
 
-    def _counted(
-        self, outcomes: Iterable[Outcome], desc: str, *, bar: bool
-    ) -> Iterator[tuple[Outcome, Floats]]:
-        from headstart._utils.progress import progress
+    def _reject(self, one: Input, fault: ImageError | None) -> None:
+        self.unreadable += 1
+        if self.unreadable <= _NAMED:
+            text = f"Not read: {one.name}: {fault}"
+            if sys.stderr.isatty():  # Above the bar, if there is one.
+                from tqdm import tqdm
 
-        total = len(self.inputs)
-        with progress(total, desc, "image") if bar else contextlib.nullcontext() as shown:
-            for outcome in outcomes:
-                if outcome.output is None:
-                    self.unreadable += 1
-                    if self.unreadable <= _NAMED:
-                        _report(f"Not read: {outcome.input.name}: {outcome.fault}")
-                else:
-                    self.read += 1
-                    yield outcome, outcome.output
-                if shown is not None:
-                    shown.update()
+                tqdm.write(text, file=sys.stderr)
+            else:
+                typer.echo(text, err=True)
 
     def end(self, *more: str) -> None:
         """Report what was not read, then ``more``; say nothing if there is nothing to report.
@@ -191,7 +198,8 @@ def print_rows(
     inputs: Sequence[Input],
     classes: Sequence[str],
     top: int,
-    names: Mapping[str, str] | None = None,
+    *,
+    synsets: bool = False,
 ) -> Callable[[Input, Answer], None]:
     """Print the first line, and return a function that prints the rows of an answer.
 
@@ -199,21 +207,8 @@ def print_rows(
     """
     from headstart.serving.results import writer
 
-    head, write = writer(output or _default_format(), inputs, classes, top, names)
+    default: Format = "table" if sys.stdout.isatty() else "jsonl"
+    head, write = writer(output or default, inputs, classes, top, synsets=synsets)
     if head and inputs:
         typer.echo(head)
     return lambda one, found: typer.echo(write(one, found))
-
-
-def _default_format() -> Format:
-    return "table" if sys.stdout.isatty() else "jsonl"
-
-
-def _report(text: str) -> None:
-    """Print a line on standard error, above the bar if there is one."""
-    if sys.stderr.isatty():
-        from tqdm import tqdm
-
-        tqdm.write(text, file=sys.stderr)
-    else:
-        typer.echo(text, err=True)

@@ -20,7 +20,7 @@ from headstart.serving.guard import Guard
 from headstart.serving.metrics import CONTENT_TYPE, Measured
 from headstart.serving.models import Classifier
 from headstart.serving.requests import RefusedError, Upload, files, status_of
-from headstart.serving.results import Answer, answer, guess_record
+from headstart.serving.results import Answer, answer
 from headstart.serving.service import Service, Settings
 
 _PAGE = {
@@ -209,12 +209,7 @@ async def _uploads(request: Request, stream: Any, max_images: int) -> list[Uploa
 def _result(upload: Upload, found: Answer | ImageError) -> dict[str, Any]:
     if isinstance(found, ImageError):
         return {"file": upload.name, "error": found.detail, "reason": found.reason}
-    return {
-        "file": upload.name,
-        "label": found.label,
-        "probability": found.probability,
-        "top": [guess_record(guess) for guess in found.guesses],
-    }
+    return {"file": upload.name, **found.record()}
 
 
 async def _refused(_: Request, error: Exception) -> Response:

@@ -78,13 +78,9 @@ def expand(words: Sequence[str], lines: Iterable[str] = ()) -> Listing:
     lines : iterable of str
         One such word per line; empty lines are skipped.
     """
-    found: list[Input] = []
-    left_out = 0
-    for word in _with_lines(words, lines):
-        inputs, more = _expanded(word)
-        found += inputs
-        left_out += more
-    return Listing(tuple(found), left_out)
+    found = [one for word in _with_lines(words, lines) for one in _expanded(word)]
+    inputs = tuple(one for one in found if one is not None)
+    return Listing(inputs, len(found) - len(inputs))
 
 
 def exists(one: Input) -> bool:
@@ -166,58 +162,42 @@ def _with_lines(words: Sequence[str], lines: Iterable[str]) -> Iterable[str]:
                 yield text
 
 
-def _expanded(word: str) -> tuple[list[Input], int]:
-    if word.startswith(_ADDRESSES):
-        fault = name_fault(word)
-        return [Input(shown(word), word, ("bad_name", fault) if fault else None)], 0
+def _expanded(word: str) -> list[Input | None]:
+    """Return the inputs that a word names; None for each file that is left out."""
     if not word:  # A shell's empty variable; as a path it would be the whole current folder.
-        return [Input("''", word, ("bad_name", "the name is empty"))], 0
-    path = Path(word)
-    try:
-        if path.is_dir():
-            return _below(path)
-        if not path.exists() and _PATTERN & set(word):
-            return _matches(word)
-    except (OSError, ValueError):  # A name that is too long, or contains NUL.
-        pass
-    return [_file(word)], 0
+        return [Input("''", word, ("bad_name", "the name is empty"))]
+    if not word.startswith(_ADDRESSES):
+        path = Path(word)
+        try:
+            if path.is_dir():
+                return _below(path)
+            if not path.exists() and _PATTERN & set(word):
+                return _matches(word)
+        except (OSError, ValueError):  # A name that is too long, or contains NUL.
+            pass
+    return [_named(word)]
 
 
-def _file(word: str) -> Input:
+def _named(word: str) -> Input:
     # The user named it, so links are followed. A name that no file can have fails when read.
     fault = name_fault(word)
-    if fault:
-        return Input(shown(word), word, ("bad_name", fault))
-    return Input(word, word)
+    return Input(shown(word), word, ("bad_name", fault) if fault else None)
 
 
-def _matches(pattern: str) -> tuple[list[Input], int]:
+def _matches(pattern: str) -> list[Input | None]:
     # The shell expands its own patterns; these were quoted, or the shell has none.
-    found: list[Input] = []
-    left_out = 0
+    found: list[Input | None] = []
     for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207 - of any path
-        inside = Path(match)
-        if inside.is_dir():  # `**` names each folder and its files.
-            if "**" not in pattern:
-                inputs, more = _below(inside)
-                found += inputs
-                left_out += more
-            continue
-        found.append(_file(match))
-    if not found and not left_out:
-        return [Input(shown(pattern), pattern, ("unreadable", "no file matches"))], 0
-    return found, left_out
+        if not Path(match).is_dir():
+            found.append(_named(match))
+        elif "**" not in pattern:  # `**` names each folder and its files.
+            found += _below(Path(match))
+    return found or [Input(shown(pattern), pattern, ("unreadable", "no file matches"))]
 
 
-def _below(folder: Path) -> tuple[list[Input], int]:
-    found: list[Input] = []
-    left_out = 0
+def _below(folder: Path) -> list[Input | None]:
+    found: list[Input | None] = []
     for entry in FolderSource(folder, sys.maxsize).entries:
-        if unwanted(entry.path):
-            left_out += 1
-            continue
         name = str(folder / entry.path)
-        found.append(Input(shown(name), name, entry.rejection))
-    if not found and not left_out:
-        return [Input(shown(str(folder)), str(folder), ("empty", "the folder has no files"))], 0
-    return found, left_out
+        found.append(None if unwanted(entry.path) else Input(shown(name), name, entry.rejection))
+    return found or [Input(shown(str(folder)), str(folder), ("empty", "the folder has no files"))]

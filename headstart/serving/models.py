@@ -9,8 +9,8 @@ can be told apart, so features come from those. Images are decoded by
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -97,10 +97,10 @@ class Classifier(Model):
     Attributes
     ----------
     classes : tuple of str
-        Classes in the order of the probabilities. For ImageNet these are WordNet's numbers: no two
-        are equal, unlike the names.
-    names : mapping of str to str
-        From WordNet's numbers to names; empty for an exported model.
+        Classes in the order of the probabilities.
+    synsets : tuple of str
+        WordNet's numbers of ImageNet's classes, two of whose names are equal; empty for an exported
+        model.
     format : str
         The export format that runs; "" for ImageNet.
     record : ExportedModel or None
@@ -108,7 +108,7 @@ class Classifier(Model):
     """
 
     classes: tuple[str, ...]
-    names: Mapping[str, str] = field(default_factory=dict)
+    synsets: tuple[str, ...] = ()
     format: str = ""
     record: ExportedModel | None = None
 
@@ -333,6 +333,6 @@ def load_imagenet(choice: Choice) -> Classifier:
         calls=2 if gpu else cores(),
         origin=f"The network with {made.origin}",
         cure="That file is damaged, or comes from a training that diverged. Use another one.",
-        classes=tuple(one.synset for one in classes),
-        names={one.synset: one.name for one in classes},
+        classes=tuple(one.name for one in classes),
+        synsets=tuple(one.synset for one in classes),
     )

@@ -7,10 +7,12 @@ holds a few images however many there are.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -25,13 +27,17 @@ from headstart.serving.models import Floats, Model
 _REMOTE_WORKERS = 8
 
 
+Item = TypeVar("Item")
+
+
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Generic[Item]):
     """The outcome of one input.
 
     Attributes
     ----------
-    input : Input
+    input : object
+        The input itself.
     output : ndarray, float32, or None
         The model's output; None if the input could not be read.
     fault : ImageError or None
@@ -40,7 +46,7 @@ class Outcome:
         The file's bytes, if they were to be kept.
     """
 
-    input: Input
+    input: Item
     output: Floats | None = None
     fault: ImageError | None = None
     content: bytes = b""
@@ -48,7 +54,7 @@ class Outcome:
 
 def predict(
     model: Model, inputs: Sequence[Input], limits: Limits, *, keep: bool = False
-) -> Iterator[Outcome]:
+) -> Iterator[Outcome[Input]]:
     """Yield one outcome for each input, in their order.
 
     Parameters
@@ -58,13 +64,47 @@ def predict(
     limits : Limits
         Limits of accepted images.
     keep : bool
-        Whether outcomes carry the files' bytes.
+        Keep the files' bytes in the outcomes.
     """
-    workers = max(cores(), model.calls)
-    if any(one.remote for one in inputs):
-        workers = max(workers, _REMOTE_WORKERS)
-    iterator = iter(inputs)
-    waiting: deque[Future[list[Outcome]]] = deque()
+    workers = _REMOTE_WORKERS if any(one.remote for one in inputs) else 1
+    reading = partial(read, limits=limits)
+    return run(model, inputs, reading, limits, workers=workers, keep=keep)
+
+
+def run(
+    model: Model,
+    items: Iterable[Item],
+    reading: Callable[[Item], bytes],
+    limits: Limits,
+    *,
+    workers: int = 1,
+    keep: bool = False,
+) -> Iterator[Outcome[Item]]:
+    """Yield one outcome for each item, whose bytes ``reading`` returns; see :func:`predict`.
+
+    Parameters
+    ----------
+    workers : int
+        The least number of threads; there is one for each core.
+    """
+
+    def outcomes(chunk: Sequence[Item]) -> list[Outcome[Item]]:
+        found: list[Outcome[Item]] = []
+        batch = []
+        for item in chunk:
+            try:
+                content = reading(item)
+                batch.append(pixels(content, model.size, limits))
+            except ImageError as fault:
+                found.append(Outcome(item, fault=fault))
+            else:
+                found.append(Outcome(item, content=content if keep else b""))
+        rows = iter(model(np.stack(batch)) if batch else ())
+        return [one if one.fault else replace(one, output=next(rows)) for one in found]
+
+    workers = max(cores(), model.calls, workers)
+    iterator = iter(items)
+    waiting: deque[Future[list[Outcome[Item]]]] = deque()
     executor = ThreadPoolExecutor(workers, thread_name_prefix="predict")
     try:
         # A few tasks per worker keep all of them busy although results are taken in order, and
@@ -74,37 +114,9 @@ def predict(
                 chunk = list(islice(iterator, model.batch))
                 if not chunk:
                     break
-                waiting.append(executor.submit(_run, model, chunk, limits, keep))
+                waiting.append(executor.submit(outcomes, chunk))
             if not waiting:
                 return
             yield from waiting.popleft().result()
     finally:
         executor.shutdown(cancel_futures=True)
-
-
-def _run(model: Model, chunk: Sequence[Input], limits: Limits, keep: bool) -> list[Outcome]:
-    outcomes: list[Outcome] = []
-    batch = []
-    for one in chunk:
-        try:
-            content = read(one, limits)
-            batch.append(pixels(content, model.size, limits))
-        except ImageError as fault:
-            outcomes.append(Outcome(one, fault=fault))
-        else:
-            outcomes.append(Outcome(one, content=content if keep else b""))
-    if not batch:
-        return outcomes
-    rows = iter(model(np.stack(batch)))
-    return [
-        one if one.fault else Outcome(one.input, next(rows), None, one.content) for one in outcomes
-    ]
-
-
-def refusals(inputs: Sequence[Input], limits: Limits) -> Iterator[Outcome]:
-    """Yield the inputs whose bytes cannot be read, without any model."""
-    for one in inputs:
-        try:
-            read(one, limits)
-        except ImageError as fault:
-            yield Outcome(one, fault=fault)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,10 +32,16 @@ _FEATURE_COLUMNS = ["row", "file"]
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """A class and its probability."""
+    """A class and its probability; ``synset`` is WordNet's number of one of ImageNet's classes."""
 
     label: str
     probability: float
+    synset: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """Return the guess as JSON and CSV show it."""
+        synset = {"synset": self.synset} if self.synset else {}
+        return {"label": self.label, "probability": self.probability, **synset}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +69,19 @@ class Answer:
         """The probability of the most likely class."""
         return self.guesses[0].probability
 
+    def record(self) -> dict[str, Any]:
+        """Return the first guess, and all of them as ``top``, as JSON shows them."""
+        top = [guess.record() for guess in self.guesses]
+        return {**top[0], "label": self.label, "top": top}
 
-def answer(row: Floats, classes: Sequence[str], top: int, threshold: float = 0.0) -> Answer:
+
+def answer(
+    row: Floats,
+    classes: Sequence[str],
+    top: int,
+    threshold: float = 0.0,
+    synsets: Sequence[str] = (),
+) -> Answer:
     """Return the ``top`` most likely classes; of equal ones, the first by position.
 
     Parameters
@@ -76,9 +93,14 @@ def answer(row: Floats, classes: Sequence[str], top: int, threshold: float = 0.0
         At least 1; more than there are classes: all.
     threshold : float
         The least probability of an accepted first guess.
+    synsets : sequence of str
+        WordNet's numbers of the classes, if they have any.
     """
     order = np.argsort(-row, kind="stable")[:top]
-    guesses = tuple(Guess(classes[int(place)], shortest(row[place])) for place in order)
+    guesses = tuple(
+        Guess(classes[place], shortest(row[place]), synsets[place] if synsets else "")
+        for place in map(int, order)
+    )
     return Answer(guesses, bool(row[order[0]] >= np.float32(threshold)))
 
 
@@ -88,11 +110,7 @@ def shortest(value: np.float32) -> float:
 
 
 def writer(
-    output: Format,
-    inputs: Sequence[Input],
-    classes: Sequence[str],
-    top: int,
-    names: Mapping[str, str] | None = None,
+    output: Format, inputs: Sequence[Input], classes: Sequence[str], top: int, *, synsets: bool
 ) -> tuple[str, Write]:
     """Return the first line ("" for none) and a function that makes the lines of an answer.
 
@@ -106,60 +124,41 @@ def writer(
     classes : sequence of str
     top : int
         Guesses per answer.
-    names : mapping of str to str, optional
-        From WordNet's numbers, which are the classes then, to names. JSON lines and CSV show the
-        names as Keras spells them (``tiger_cat``) with the number, because two names are shared by
-        two classes each; a table shows one line per guess.
+    synsets : bool
+        Whether the classes are ImageNet's. JSON lines and CSV show their numbers as well, because
+        two names are shared by two classes each; a table shows one line per guess.
     """
     top = min(top, len(classes))
     if output == "jsonl":
-        return "", lambda one, found: _json(one, found, names)
+        return "", _json
     if output == "csv":
-        extra = ["synset"] if names else []
-        columns = [
-            name if rank == 1 else f"{name}_{rank}"
-            for rank in range(1, top + 1)
-            for name in ("label", "probability", *extra)
-        ]
-        return _csv_row(["file", *columns]), lambda one, found: _csv(one, found, names)
-    return _table(inputs, classes, top, names)
+        names = ("label", "probability", *(["synset"] if synsets else []))
+        ranks = ["", *(f"_{rank}" for rank in range(2, top + 1))]
+        return _csv_row(["file", *(f"{name}{rank}" for rank in ranks for name in names)]), _csv
+    return _table(inputs, classes, top, synsets)
 
 
-def guess_record(guess: Guess, names: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return a guess as JSON shows it."""
-    if not names:
-        return {"label": guess.label, "probability": guess.probability}
-    label = names[guess.label]
-    return {"label": label, "probability": guess.probability, "synset": guess.label}
+def _json(one: Input, found: Answer) -> str:
+    return json.dumps({"file": one.name, **found.record()}, ensure_ascii=False)
 
 
-def _json(one: Input, found: Answer, names: Mapping[str, str] | None) -> str:
-    top = [guess_record(guess, names) for guess in found.guesses]
-    first = top[0] if found.sure else {**top[0], "label": None}
-    return json.dumps({"file": one.name, **first, "top": top}, ensure_ascii=False)
+def _csv(one: Input, found: Answer) -> str:
+    first, *others = (guess.record() for guess in found.guesses)
+    records = [{**first, "label": found.label}, *others]
+    return _csv_row([one.name, *(cell for record in records for cell in record.values())])
 
 
-def _csv(one: Input, found: Answer, names: Mapping[str, str] | None) -> str:
-    cells = [one.name]
-    for rank, guess in enumerate(found.guesses):
-        label = (names[guess.label] if names else guess.label) if rank or found.sure else ""
-        cells += [label, repr(guess.probability), *([guess.label] if names else [])]
-    return _csv_row(cells)
-
-
-def _csv_row(cells: Sequence[str]) -> str:
+def _csv_row(cells: Sequence[str | float | None]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(cells)
     return text.getvalue()
 
 
 def _table(
-    inputs: Sequence[Input], classes: Sequence[str], top: int, names: Mapping[str, str] | None
+    inputs: Sequence[Input], classes: Sequence[str], top: int, synsets: bool
 ) -> tuple[str, Write]:
     longest = max((len(plain(one.name)) for one in inputs), default=0)
-    labels = [*names.values()] if names else [*map(plain, classes), UNSURE]
-    shown = names or {}
-    widths = max(min(longest, _WIDEST), len("file")), max(map(len, [*labels, "class"]))
+    widths = max(min(longest, _WIDEST), len("file")), max(map(len, map(plain, [*classes, UNSURE])))
 
     def line(file: str, label: str, probability: str, *more: str) -> str:
         cells = f"{file:<{widths[0]}}  {label:<{widths[1]}}  {probability:>11}"
@@ -176,13 +175,12 @@ def _table(
         # The names of ImageNet are long: five in one line would be wider than any terminal.
         files = [plain(one.name), *[""] * (len(found.guesses) - 1)]
         return "\n".join(
-            line(file, spoken(shown[guess.label]), percent(guess.probability))
+            line(file, spoken(guess.label), percent(guess.probability))
             for file, guess in zip(files, found.guesses, strict=True)
         )
 
-    if names:
-        return line("file", "class", "probability"), in_lines
-    return line("file", "class", "probability", *(["then"] if top > 1 else [])), in_one_line
+    more = ["then"] if top > 1 and not synsets else []
+    return line("file", "class", "probability", *more), in_lines if synsets else in_one_line
 
 
 def spoken(name: str) -> str:

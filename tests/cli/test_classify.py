@@ -44,7 +44,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Choice]:
         found.append(choice)
         return Classifier(
             size=16, shape=(3,), run=colors, batch=1, calls=2, origin="", cure="",
-            classes=tuple(NAMES), names=NAMES,
+            classes=tuple(NAMES.values()), synsets=tuple(NAMES),
         )  # fmt: skip
 
     monkeypatch.setattr(loading, "load_imagenet", load)

@@ -62,7 +62,7 @@ def test_outputs_that_are_not_finite_are_errors() -> None:
     broken = Classifier(
         size=8, shape=(1,), run=lambda _: np.full((1, 1), np.nan, "f4"), batch=1, calls=1,
         origin="The network with the file x.h5", cure="Use another one.",
-        classes=("n1",), names={"n1": "one"},
+        classes=("one",), synsets=("n1",),
     )  # fmt: skip
     with pytest.raises(CorruptFileError, match=r"with the file x\.h5 did not give finite numbers"):
         broken(np.zeros((1, 8, 8, 3), np.uint8))
@@ -86,8 +86,7 @@ def test_the_first_five_are_those_that_keras_decodes(
         )
     probabilities = classifier(batch)
     for row, expected in zip(probabilities, decode_predictions(probabilities, top=5), strict=True):
-        said = answer(row, classifier.classes, 5).guesses
+        said = answer(row, classifier.classes, 5, synsets=classifier.synsets).guesses
         assert [
-            (guess.label, classifier.names[guess.label], np.float32(guess.probability))
-            for guess in said
+            (guess.synset, guess.label, np.float32(guess.probability)) for guess in said
         ] == expected

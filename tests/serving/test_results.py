@@ -16,7 +16,7 @@ UNSURE = Answer((Guess("bee", 0.5), Guess("ant", 0.25)), sure=False)
 
 
 def lines(form: Format, top: int = 2) -> list[str]:
-    head, write = writer(form, [ODD], CLASSES, top)
+    head, write = writer(form, [ODD], CLASSES, top, synsets=False)
     return [head, write(ODD, SURE), write(ODD, UNSURE)]
 
 

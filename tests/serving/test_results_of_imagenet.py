@@ -6,13 +6,13 @@ import json
 from headstart.serving.inputs import Input
 from headstart.serving.results import Answer, Format, Guess, writer
 
-NAMES = {"n02012849": "crane", "n03126707": "crane", "n02123159": "tiger_cat"}
+NAMES = ("crane", "crane", "tiger_cat")
 ODD = Input("x,\n.png", "x,\n.png")
-SAID = Answer((Guess("n03126707", 0.5), Guess("n02012849", 0.25)), sure=True)
+SAID = Answer((Guess("crane", 0.5, "n03126707"), Guess("crane", 0.25, "n02012849")), sure=True)
 
 
 def told(form: Format, top: int = 2) -> list[str]:
-    head, write = writer(form, [ODD], list(NAMES), top, NAMES)
+    head, write = writer(form, [ODD], NAMES, top, synsets=True)
     return [head, write(ODD, SAID)]
 
 
@@ -51,7 +51,7 @@ def test_a_table_has_a_line_for_each_guess_and_obeys_no_name() -> None:
     assert first.split() == ["x,\\n.png", "crane", "50.0", "%"]
     assert second.split() == ["crane", "25.0", "%"]
     assert len({len(line) for line in (head, first, second)}) == 1
-    cat = writer("table", [ODD], list(NAMES), 1, NAMES)[1](
-        ODD, Answer((Guess("n02123159", 1.0),), sure=True)
+    cat = writer("table", [ODD], NAMES, 1, synsets=True)[1](
+        ODD, Answer((Guess("tiger_cat", 1.0, "n02123159"),), sure=True)
     )
     assert "tiger cat" in cat
