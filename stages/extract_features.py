@@ -11,7 +11,7 @@ from headstart.backbones.record import read_backbone
 from headstart.datasets.manifests import read_split
 from headstart.datasets.shards import ShardReader
 from headstart.features.parameters import ExtractFeaturesParams
-from headstart.features.split_features import SplitFeatures, check_inputs
+from headstart.features.split_features import check_inputs, extract_splits
 from headstart.keras.networks.engine import engine
 from headstart.stage import command_line
 from headstart.stage.command_line import In, LazyIn, Out, Runtime
@@ -32,14 +32,10 @@ def main(
     rows, backbone = read_split(manifest), read_backbone(backbone_folder)
     check_inputs(rows, backbone, extract_features.engine)
     network = engine(backbone_folder, backbone)
-    with (
-        SplitFeatures(rows, backbone, network, extract_features, seed) as splits,
-        ShardReader(images) as reader,
-    ):
-        passes = splits.extract(reader)
-        print(*passes, sep="\n", flush=True)
-        run_statistics.note(**splits.statistics(passes))
-        splits.write(features)
+    with ShardReader(images) as reader:
+        run_statistics.note(
+            **extract_splits(rows, backbone, network, reader, extract_features, seed, features)
+        )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,11 @@ next. Every other exception is a bug and keeps its traceback.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class HeadstartError(Exception):
     """A failure with a message for the person at the terminal."""
@@ -76,3 +81,11 @@ class ImageError(HeadstartError):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+def faults_text(error: ValidationError, whole: str = "the file") -> str:
+    """Return the first five faults that pydantic found, each with its place in the record."""
+    return "; ".join(
+        f"{'.'.join(map(str, fault['loc'])) or whole}: {fault['msg']}"
+        for fault in error.errors()[:5]
+    )

@@ -21,7 +21,7 @@ from headstart._utils.progress import progress
 from headstart.backbones.record import BackboneRecord
 from headstart.features.forward_passes import Engine, ForwardPasses, Function, Image, Pixels
 from headstart.features.npy import write_npy
-from headstart.features.store import FeatureStore, Floats, row_bytes
+from headstart.features.store import FeatureStore, row_bytes
 from headstart.features.views import RecordedViews
 from headstart.images.resize import SPEC, pixels
 
@@ -108,36 +108,6 @@ def open_store(
     """Open the feature store of a backbone, or the one of its augmented views."""
     record = fingerprint_record(backbone, backbone.engine, engine.device)
     return FeatureStore(record if views is None else views.record(record), backbone.feature_shape)
-
-
-def cached_features(
-    images: Iterable[Image], backbone: BackboneRecord, engine: Engine, desc: str = "Features"
-) -> tuple[Floats, Passes]:
-    """Return the features of some images; each distinct one goes through the backbone once, ever.
-
-    Parameters
-    ----------
-    images : iterable of Image
-        In the order of the result; iterated several times.
-    backbone : BackboneRecord
-    engine : Engine
-        Runs that backbone; see :func:`headstart.keras.networks.engine.engine`.
-    desc : str
-        Name of the progress bar.
-
-    Returns
-    -------
-    features : ndarray of shape (n_images, *backbone.feature_shape), float32
-    passes : Passes
-
-    Raises
-    ------
-    HeadstartError
-        As :func:`extract`.
-    """
-    with open_store(backbone, engine) as store:
-        passes = extract(images, engine, store, desc)
-        return store.array([image.image_id for image in images]), passes
 
 
 def extract(

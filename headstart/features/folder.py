@@ -9,10 +9,8 @@ and read as memory maps. The same content gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -20,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from headstart._utils.errors import CorruptFileError, HeadstartError
+from headstart._utils.errors import CorruptFileError, HeadstartError, faults_text
 from headstart._utils.files import atomic_folder, sha256_file, write_json, write_text
 from headstart.backbones.record import BackboneSummary
 from headstart.datasets.manifests import SPLITS, read_table
@@ -141,86 +139,56 @@ def require_rows(split: str, count: int) -> None:
         )
 
 
-class FeaturesWriter:
-    """Writes a features folder, one split after another; use it in a ``with`` block.
-
-    The folder appears when the block ends without an error, and replaces an older one.
+def write_features(
+    folder: Path,
+    record: Mapping[str, Any],
+    shape: tuple[int, ...],
+    splits: Iterable[tuple[str, pd.DataFrame, Iterable[npt.ArrayLike]]],
+    *,
+    views: int = 0,
+    views_record: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> None:
+    """Write a features folder; it appears when all of it is written, and replaces an older one.
 
     Parameters
     ----------
     folder : Path
-        Where the features will stand.
     record : mapping
         The fingerprint record of the features.
+    shape : tuple of int
+        Shape of one image's features.
+    splits : iterable of (name, rows, vectors)
+        Of train, validation and test: a data frame with the columns of :data:`ROWS`, and an array
+        for each of its rows, in the same order. Vectors are read once and held one at a time.
     views : int
-        Augmented views that the training rows have of each image.
+        Number of augmented views of each image among the training rows.
     views_record : mapping, optional
         The fingerprint record of the views.
     **fields
         ``backbone``, ``classes`` and ``dtype`` of :class:`FeaturesHeader`.
+
+    Raises
+    ------
+    HeadstartError
+        If a split has no rows, or a value does not fit the dtype.
     """
-
-    def __init__(
-        self, folder: Path, record: Mapping[str, Any], *, views: int = 0,
-        views_record: Mapping[str, Any] | None = None, **fields: Any,
-    ) -> None:  # fmt: skip
-        self._folder, self._beside = folder, folder
-        self._fields = {**fields, **_fingerprinted(record)}
-        if views:
-            self._fields["views"] = {"count": views, **_fingerprinted(views_record or {})}
-        self._splits: dict[str, SplitEntry] = {}
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        self._beside = self._stack.enter_context(atomic_folder(self._folder))
-        return self
-
-    def split(
-        self,
-        name: str,
-        rows: pd.DataFrame,
-        shape: tuple[int, ...],
-        vectors: Iterable[npt.ArrayLike],
-    ) -> None:
-        """Write one split.
-
-        Parameters
-        ----------
-        name : str
-            train, validation or test.
-        rows : DataFrame
-            Columns of :data:`ROWS`, one row for each of ``vectors``, in the same order.
-        shape : tuple of int
-            Of each vector.
-        vectors : iterable of array
-            Read once, held one at a time.
-
-        Raises
-        ------
-        HeadstartError
-            If there are no rows, or a value does not fit the dtype.
-        """
-        require_rows(name, len(rows))
-        array, table = self._beside / f"{name}.npy", self._beside / f"{name}.csv"
-        digest = write_npy(array, len(rows), shape, self._fields["dtype"], vectors)
-        write_text(table, rows[list(ROWS)].to_csv(index=False, lineterminator="\n"))
-        self._splits[name] = SplitEntry(
-            shape=(len(rows), *shape), sha256_npy=digest, sha256_rows=sha256_file(table)
-        )
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        # What is raised here, or was in the block, removes the unfinished folder on its way out.
-        with self._stack:
-            if error is not None:
-                raise error
-            header = FeaturesHeader.model_validate({**self._fields, "splits": self._splits})
-            leave_out = set() if header.views else {"views"}
-            write_json(self._beside / HEADER, header.model_dump(mode="json", exclude=leave_out))
+    fields |= _fingerprinted(record)
+    if views:
+        fields["views"] = {"count": views, **_fingerprinted(views_record or {})}
+    entries = {}
+    with atomic_folder(folder) as beside:
+        for name, rows, vectors in splits:
+            require_rows(name, len(rows))
+            table = beside / f"{name}.csv"
+            digest = write_npy(beside / f"{name}.npy", len(rows), shape, fields["dtype"], vectors)
+            write_text(table, rows[list(ROWS)].to_csv(index=False, lineterminator="\n"))
+            entries[name] = SplitEntry(
+                shape=(len(rows), *shape), sha256_npy=digest, sha256_rows=sha256_file(table)
+            )
+        header = FeaturesHeader.model_validate({**fields, "splits": entries})
+        leave_out = set() if header.views else {"views"}
+        write_json(beside / HEADER, header.model_dump(mode="json", exclude=leave_out))
 
 
 def _fingerprinted(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -267,11 +235,8 @@ def read_features(folder: Path) -> Features:
     """
     features = Features(folder, _read_header(folder / HEADER))
     for split in SPLITS:
-        entry = features.header.splits[split]
-        array, table = folder / f"{split}.npy", folder / f"{split}.csv"
-        _check_hash(array, entry.sha256_npy, npy_bytes(entry.shape, features.header.dtype))
-        _check_hash(table, entry.sha256_rows)
-        _check_content(features, split, entry)
+        for fault in _faults(features, split):
+            raise CorruptFileError(f"{fault}. {_MEND}")
     return features
 
 
@@ -281,50 +246,45 @@ def _read_header(path: Path) -> FeaturesHeader:
     except OSError as error:
         raise CorruptFileError(f"{path} cannot be read: {error}. {_MEND}") from error
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc']) or 'the file'}: {fault['msg']}"
-            for fault in error.errors()[:5]
-        )
         raise CorruptFileError(
-            f"{path} cannot be read as a features header: {faults}. {_MEND}"
+            f"{path} cannot be read as a features header: {faults_text(error)}. {_MEND}"
         ) from None
 
 
-def _check_content(features: Features, split: str, entry: SplitEntry) -> None:
-    header, path = features.header, features.folder / split
+def _faults(features: Features, split: str) -> Iterator[str]:
+    """Yield the faults of a split's files; nothing is interpreted before its hash is checked."""
+    header, entry = features.header, features.header.splits[split]
+    path, table = features.folder / f"{split}.npy", features.folder / f"{split}.csv"
+    yield from _changed(path, entry.sha256_npy, npy_bytes(entry.shape, header.dtype))
+    yield from _changed(table, entry.sha256_rows)
     array, rows = features.array(split), features.rows(split)
     if (array.shape, array.dtype) != (entry.shape, np.dtype(header.dtype)):
-        raise CorruptFileError(
-            f"{path}.npy: expected shape and dtype {entry.shape}, {header.dtype}, as "
-            f"{HEADER} says; got {array.shape}, {array.dtype}. {_MEND}"
+        yield (
+            f"{path}: expected shape and dtype {entry.shape}, {header.dtype}, as {HEADER} says; "
+            f"got {array.shape}, {array.dtype}"
         )
     if len(rows) != entry.shape[0]:
-        raise CorruptFileError(
-            f"{path}.csv: expected {entry.shape[0]} rows, got {len(rows)}. {_MEND}"
-        )
+        yield f"{table}: expected {entry.shape[0]} rows, got {len(rows)}"
     views = header.view_count if split == "train" else 0
     if not rows.equals(row_table(rows[rows["view"] == 0], views)):
-        raise CorruptFileError(
-            f"{path}.csv: expected every image once without a view and then once for each of "
-            f"{views} views, as {HEADER} says; got other rows. {_MEND}"
+        yield (
+            f"{table}: expected every image once without a view and then once for each of {views} "
+            f"views, as {HEADER} says; got other rows"
         )
     unknown = sorted(set(rows["label"]) - set(header.classes))
     if unknown:
-        raise CorruptFileError(
-            f"{path}.csv: the labels {unknown} are not among the classes of {HEADER}. {_MEND}"
-        )
+        yield f"{table}: the labels {unknown} are not among the classes of {HEADER}"
 
 
-def _check_hash(path: Path, wanted: str, size: int | None = None) -> None:
-    """Compare a file with its hash before anything in it is interpreted."""
+def _changed(path: Path, wanted: str, size: int | None = None) -> Iterator[str]:
     if not path.is_file():
-        raise CorruptFileError(f"{path} is missing, but {HEADER} names it. {_MEND}")
+        yield f"{path} is missing, but {HEADER} names it"
     got = path.stat().st_size
     if size is not None and got != size:
-        raise CorruptFileError(f"{path}: expected {size:,} bytes, got {got:,}. {_MEND}")
+        yield f"{path}: expected {size:,} bytes, got {got:,}"
     digest = sha256_file(path)
     if digest != wanted:
-        raise CorruptFileError(
+        yield (
             f"{path}: expected sha256 {wanted}, got {digest}: its content was changed after it was "
-            f"written. {_MEND}"
+            "written"
         )

@@ -1,10 +1,10 @@
-"""The feature store: what a frozen backbone made of an image, recorded once and for good.
+"""The feature store: the output of a frozen backbone for each image, recorded once.
 
-One SQLite file a fingerprint, outside of the pipeline's outputs (DVC deletes those before a run),
-shared by every checkout, branch and experiment of a user. A fingerprint stands for everything that
-decides a feature's bits except the image; within it, an image is known by the sha256 of its
-bytes, and an augmented view of it by that and the view's number (:func:`view_key`). A name, a label
-or a split is not part of the key, so that renaming costs nothing.
+There is one SQLite file per fingerprint, outside of the pipeline's outputs (DVC deletes those
+before a run), shared by every checkout, branch and experiment of a user. A fingerprint stands for
+everything that decides a feature's bits except the image. The key of an image is the SHA-256 of its
+bytes, and that of an augmented view also has the view's number (:func:`view_key`). Names, labels
+and splits are not part of the key, so that renaming costs nothing.
 
 Values are float32, whatever the pipeline writes: going to float16 and back costs no pass. Each
 carries a checksum over fingerprint, key and value. A row that does not match it is never returned;
@@ -19,11 +19,9 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -52,24 +50,24 @@ class Estimate:
 
 
 def canonical(record: Mapping[str, Any]) -> str:
-    """JSON of a record that is the same for the same content: sorted keys, no blanks, no NaN."""
+    """Return the JSON of a record, the same for the same content: sorted, no blanks, no NaN."""
     return json.dumps(
         record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
 
 
 def fingerprint(record: Mapping[str, Any]) -> str:
-    """Hex sha256 of the record's canonical JSON."""
+    """Return the hex SHA-256 of the record's canonical JSON."""
     return hashlib.sha256(canonical(record).encode()).hexdigest()
 
 
 def view_key(image_id: str, view: int) -> str:
-    """The key of an image's view; view 0 is the image as it is, whose key is its own id."""
+    """Return the key of an image's view; view 0 is the image itself, whose key is its own id."""
     return f"{image_id}{view:08x}" if view else image_id
 
 
 def split_key(key: str) -> tuple[str, int]:
-    """Image and view of a key."""
+    """Return the image and the view of a key."""
     return key[:_ID], int(key[_ID:] or "0", 16)
 
 
@@ -79,7 +77,7 @@ def row_bytes(shape: Sequence[int]) -> int:
 
 
 def store_folder() -> Path:
-    """Where the stores lie: ``$HEADSTART_CACHE/features``, else in the user's cache folder."""
+    """Return the folder of the stores: ``$HEADSTART_CACHE/features``, or in the user's cache."""
     return cache_folder() / "features"
 
 
@@ -102,8 +100,8 @@ def estimate(record: Mapping[str, Any], ids: Iterable[str]) -> Estimate:
     return Estimate(missing, seconds / passes if passes else None)
 
 
-class FeatureStore:
-    """The features of one fingerprint. Open it with :meth:`open`, and use it in one thread.
+class FeatureStore(StoreFile):
+    """The features of one fingerprint; use it in a ``with`` block and in one thread.
 
     Parameters
     ----------
@@ -126,19 +124,17 @@ class FeatureStore:
         self.record = dict(record)
         self.shape = tuple(int(side) for side in shape)
         self.fingerprint = fingerprint(record)
-        self.path = (folder or store_folder()) / f"{self.fingerprint}.sqlite"
         meta = {"format": "1", "record": canonical(record), "shape": json.dumps(self.shape)}
         self._salt = zlib.crc32(bytes.fromhex(self.fingerprint))
-        self._file = StoreFile(self.path, meta, _SCHEMA, self._salvage)
-        self._file.prepare()
+        super().__init__((folder or store_folder()) / f"{self.fingerprint}.sqlite", meta, _SCHEMA)
 
     def missing(self, ids: Iterable[str], *, verify: bool = True) -> list[str]:
-        """The ``ids`` without features that can be used, each once, in their order.
+        """Return the ``ids`` that have no usable features, each once, in their order.
 
         With ``verify`` every row found is read and checked; damaged ones are removed, and missing.
         """
         wanted = list(dict.fromkeys(ids))
-        return self._file.repairing(lambda: self._missing(wanted, verify=verify))
+        return self.repairing(lambda: self._missing(wanted, verify=verify))
 
     def put(self, image_id: str, features: npt.ArrayLike, seconds: float = 0.0) -> None:
         """Record one image's features; see :meth:`put_many`."""
@@ -156,17 +152,17 @@ class FeatureStore:
             Wall-clock time that these passes took.
         """
         rows = [self._row(image_id, features) for image_id, features in items]
-        self._file.repairing(lambda: self._insert(rows, passes=len(rows), seconds=seconds))
+        self.repairing(lambda: self._insert(rows, passes=len(rows), seconds=seconds))
 
     def get(self, image_id: str) -> Floats:
-        """The features of an image, float32, of the store's shape; checked.
+        """Return the checked features of an image, float32, of the store's shape.
 
         Raises
         ------
         CorruptFileError
             If there are none, or the recorded ones do not match their checksum.
         """
-        row = self._file.repairing(lambda: self._read(image_id, "crc, value"))
+        row = self.repairing(lambda: self._read(image_id, "crc, value"))
         value = None if row is None else self._checked(bytes.fromhex(image_id), *row)
         if value is None:
             found = "none are recorded" if row is None else "they do not match their checksum"
@@ -177,7 +173,7 @@ class FeatureStore:
         return np.frombuffer(value, dtype="<f4").astype(np.float32, copy=False).reshape(self.shape)
 
     def rows(self, ids: Iterable[str]) -> Iterator[Floats]:
-        """The features of ``ids`` in their order, one after another, in bounded memory."""
+        """Yield the features of ``ids`` in their order, one at a time."""
         for image_id in ids:
             yield self.get(image_id)
 
@@ -190,45 +186,14 @@ class FeatureStore:
 
     @property
     def passes(self) -> int:
-        """Passes through the backbone that were ever recorded in this store."""
-        return int(self._file.repairing(lambda: _counter(self._file.connection, "passes")))
+        """Number of passes through the backbone that were ever recorded in this store."""
+        return int(self.repairing(lambda: _counter(self.connection, "passes")))
 
     @property
     def seconds_per_pass(self) -> float | None:
-        """Wall-clock seconds a pass so far; None before the first."""
-        seconds = self._file.repairing(lambda: _counter(self._file.connection, "seconds"))
+        """Mean wall-clock seconds per pass so far; None before the first."""
+        seconds = self.repairing(lambda: _counter(self.connection, "seconds"))
         return seconds / self.passes if self.passes else None
-
-    @property
-    def repairs(self) -> int:
-        """How often the file was found damaged since it was opened.
-
-        When the number changes, earlier answers of :meth:`missing` no longer hold.
-        """
-        return self._file.repairs
-
-    def filling(self) -> AbstractContextManager[None]:
-        """Be the only process that computes for this store; wait, and say so, for another to end.
-
-        Two runs at once share the cores anyway. One after the other, the second finds what the
-        first recorded, and no image is passed twice: ask for what is missing in the block.
-        """
-        return self._file.exclusive()
-
-    def close(self) -> None:
-        """Close the file; what was put is already recorded."""
-        self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _crc(self, key: bytes, value: bytes) -> int:
         return zlib.crc32(value, zlib.crc32(key, self._salt))
@@ -249,7 +214,7 @@ class FeatureStore:
     def _read(self, image_id: str, columns: str) -> tuple[Any, ...] | None:
         query = f"SELECT {columns} FROM features WHERE id = ?"  # noqa: S608 - columns are ours
         key = (bytes.fromhex(image_id),)
-        found: tuple[Any, ...] | None = self._file.connection.execute(query, key).fetchone()
+        found: tuple[Any, ...] | None = self.connection.execute(query, key).fetchone()
         return found
 
     def _missing(self, ids: Sequence[str], *, verify: bool) -> list[str]:
@@ -263,7 +228,7 @@ class FeatureStore:
                 damaged.append(image_id)
         if damaged:
             # Where a value was hit, so may have been what finds the values.
-            self._file.check_integrity()
+            self.check_integrity()
             self._remove(damaged)
             say(
                 f"{len(damaged):,} recorded features in {self.path} do not match their checksum "
@@ -273,12 +238,12 @@ class FeatureStore:
         return absent
 
     def _remove(self, ids: Sequence[str]) -> None:
-        with self._file.transaction() as connection:
+        with self.transaction() as connection:
             keys = [(bytes.fromhex(image_id),) for image_id in ids]
             connection.executemany("DELETE FROM features WHERE id = ?", keys)
 
     def _insert(self, rows: Iterable[Row], passes: int, seconds: float) -> None:
-        with self._file.transaction() as connection:
+        with self.transaction() as connection:
             connection.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", rows)
             add = "UPDATE counters SET value = value + ? WHERE name = ?"
             connection.execute(add, (passes, "passes"))

@@ -7,9 +7,9 @@ import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from headstart._utils import locks
 from headstart._utils.errors import CorruptFileError, HeadstartError
@@ -33,7 +33,9 @@ class DamagedStoreError(CorruptFileError):
 
 
 class StoreFile:
-    """The file of a store, in WAL mode, used from one thread.
+    """The file of a store, in WAL mode; use it in a ``with`` block and in one thread.
+
+    A subclass implements :meth:`_salvage`.
 
     Parameters
     ----------
@@ -43,9 +45,12 @@ class StoreFile:
         What the file must say of itself.
     schema : sequence of str
         Statements that make the tables, if they are not there.
-    salvage : callable
-        Given a connection to a damaged file, when a fresh one has taken its place: copies what can
-        be trusted of it, and returns how many rows.
+
+    Attributes
+    ----------
+    repairs : int
+        How often the file was found damaged since it was opened. When the number changes, what was
+        known of its content no longer holds.
 
     Raises
     ------
@@ -53,16 +58,10 @@ class StoreFile:
         If the folder or file cannot be used.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        meta: Mapping[str, str],
-        schema: Sequence[str],
-        salvage: Callable[[sqlite3.Connection], int],
-    ) -> None:
+    def __init__(self, path: Path, meta: Mapping[str, str], schema: Sequence[str]) -> None:
         self.path = path
         self.repairs = 0
-        self._meta, self._schema, self._salvage = dict(meta), tuple(schema), salvage
+        self._meta, self._schema = dict(meta), tuple(schema)
         self._inode = 0
         self.connection: sqlite3.Connection
         try:
@@ -72,16 +71,20 @@ class StoreFile:
                 self._connect()
         except OSError as error:
             raise self._unusable(error) from error
-
-    def prepare(self) -> None:
-        """Make the tables and check what the file says of itself; set it aside if it is damaged."""
         self.repairing(self._prepare)
 
-    def repairing(self, action: Callable[[], T]) -> T:
-        """Run ``action``; if the file is damaged, set it aside, begin anew and run it again.
+    def __enter__(self) -> Self:
+        return self
 
-        ``repairs`` counts how often that happened: what was known of the content is then void.
-        """
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _salvage(self, old: sqlite3.Connection) -> int:
+        """Copy the sound rows of a damaged file into this fresh one; return how many."""
+        raise NotImplementedError
+
+    def repairing(self, action: Callable[[], T]) -> T:
+        """Run ``action``; if the file is damaged, set it aside, begin anew and run it again."""
         try:
             return self._translated(action)
         except DamagedStoreError as damage:
@@ -95,7 +98,7 @@ class StoreFile:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All of the block, or nothing of it."""
+        """Commit the whole block or nothing of it."""
         # IMMEDIATE: wait for the right to write here, where waiting is possible, not in the middle.
         self.connection.execute("BEGIN IMMEDIATE")
         try:
@@ -113,12 +116,14 @@ class StoreFile:
         if found != (b"ok",):
             raise DamagedStoreError(bytes(found[0]).decode("utf-8", "replace"))
 
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Be the only process in such a block of this file; wait, and say so, for another."""
+    def filling(self) -> AbstractContextManager[None]:
+        """Hold the right to compute for this store; wait for another process, with a message.
+
+        Two runs at once share the cores anyway. One after the other, the second finds what the
+        first recorded, and no image is passed twice: ask for what is missing in the block.
+        """
         busy = "Another run (process {holder}) is extracting the same features. Waiting …"
-        with locks.exclusive_lock(self.path.with_suffix(".lock"), busy):
-            yield
+        return locks.exclusive_lock(self.path.with_suffix(".lock"), busy)
 
     def close(self) -> None:
         """Close the connection; what was committed is recorded."""
@@ -206,7 +211,7 @@ class StoreFile:
 
 
 def say(message: str) -> None:
-    """Tell the person at the terminal."""
+    """Print a message on the terminal."""
     print(message, file=sys.stderr, flush=True)
 
 

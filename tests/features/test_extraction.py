@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from headstart._utils.errors import HeadstartError
 from headstart.backbones.litert import interpreters
 from headstart.features import extraction
-from headstart.features.extraction import assemble, cached_features, extract, fingerprint_record
+from headstart.features.extraction import assemble, extract, fingerprint_record, open_store
 from headstart.features.forward_passes import Engine, Image, ShardImages
 from headstart.features.store import FeatureStore, estimate
 from headstart.images.resize import pixels
@@ -400,8 +400,8 @@ def test_a_store_that_is_found_damaged_in_mid_run_is_filled_again(
         def put_many(self, items: Any, seconds: float = 0.0) -> None:
             if not self.hurt:
                 self.hurt = True
-                self._file._move_aside("for the test")
-                self._file.repairing(lambda: self._remove(list(rows([3, 4])["image_id"])))
+                self._move_aside("for the test")
+                self.repairing(lambda: self._remove(list(rows([3, 4])["image_id"])))
             super().put_many(items, seconds)
 
     reader = Memory()
@@ -431,14 +431,17 @@ def test_features_of_any_images_in_the_order_asked_for() -> None:
 
     asked = [image(number) for number in (5, 3, 5, 4)]
     engine = Engine(base.make, SIZE)
-    features, passes = cached_features(asked, record, engine)
+    ids = [image.image_id for image in asked]
+    with open_store(record, engine) as store:
+        passes, features = extract(asked, engine, store, "Test"), store.array(ids)
     assert (passes.images, passes.done, passes.cached) == (4, 3, 0)
     assert sorted(reads) == [3, 4, 5]
     assert features.shape == (4, *SHAPE)
     for row, number in zip(features, (5, 3, 5, 4), strict=True):
         expected = network(pixels(png(SIZE, SIZE, seed=number), SIZE)[None])[0]
         assert row.tobytes() == expected.tobytes()
-    again, passes = cached_features(asked[::-1], record, engine)
+    with open_store(record, engine) as store:
+        passes, again = extract(asked[::-1], engine, store, "Test"), store.array(ids[::-1])
     assert (passes.done, passes.cached) == (0, 3)
     assert again.tobytes() == features[::-1].tobytes()
     assert base.passes == 3

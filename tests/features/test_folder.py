@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as hnp
 from headstart._utils.errors import CorruptFileError, HeadstartError
 from headstart.backbones.record import BackboneSummary
 from headstart.datasets.manifests import SPLITS
-from headstart.features.folder import FeaturesWriter, read_features, row_table
+from headstart.features.folder import read_features, row_table, write_features
 from headstart.features.npy import npy_bytes, write_npy
 from headstart.features.store import fingerprint
 
@@ -45,18 +45,21 @@ def write(
     views: int = 0,
 ) -> None:
     record = {"view": "seeded"} if views else None
-    with FeaturesWriter(
+    tables = {
+        split: row_table(table(count + offset), views if split == "train" else 0)
+        for offset, split in enumerate(SPLITS)
+    }
+    write_features(
         folder,
         {"engine": "litert"},
+        shape,
+        [(split, rows, iter(vectors(len(rows), shape))) for split, rows in tables.items()],
         backbone=BACKBONE,
         classes=tuple(classes or CLASSES),
         dtype=dtype,
         views=views,
         views_record=record,
-    ) as writer:
-        for offset, split in enumerate(SPLITS):
-            rows = row_table(table(count + offset), views if split == "train" else 0)
-            writer.split(split, rows, shape, iter(vectors(len(rows), shape)))
+    )
 
 
 def vectors(count: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -98,15 +101,15 @@ def test_it_comes_back_as_it_was_written(
 )
 def test_labels_of_any_text_come_back(labels: list[str], tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=tmp_path) as fresh:
-        with FeaturesWriter(
+        write_features(
             Path(fresh) / "features",
             {},
+            (1,),
+            [(name, table(len(labels), labels), np.ones((len(labels), 1))) for name in SPLITS],
             backbone=BACKBONE,
             classes=tuple(sorted(set(labels))),
             dtype="float32",
-        ) as writer:
-            for split in SPLITS:
-                writer.split(split, table(len(labels), labels), (1,), np.ones((len(labels), 1)))
+        )
         features = read_features(Path(fresh) / "features")
         assert list(features.rows("test")["label"]) == labels
         assert features.header.classes == tuple(sorted(set(labels)))
@@ -189,13 +192,11 @@ def test_a_writer_that_fails_leaves_the_old_folder_and_nothing_else(tmp_path: Pa
         yield np.zeros(4)
         raise HeadstartError("in the middle")
 
-    with (
-        pytest.raises(HeadstartError, match="in the middle"),
-        FeaturesWriter(
-            tmp_path / "features", {}, backbone=BACKBONE, classes=tuple(CLASSES), dtype="float32"
-        ) as writer,
-    ):  # fmt: skip
-        writer.split("train", table(2), (4,), broken())
+    with pytest.raises(HeadstartError, match="in the middle"):
+        write_features(
+            tmp_path / "features", {}, (4,), [("train", table(2), broken())],
+            backbone=BACKBONE, classes=tuple(CLASSES), dtype="float32",
+        )  # fmt: skip
     assert (tmp_path / "features" / "features.json").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["features"]
 
@@ -207,13 +208,11 @@ def test_a_split_without_rows_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_split_that_is_forgotten_is_a_bug(tmp_path: Path) -> None:
-    with (
-        pytest.raises(ValueError, match="train"),
-        FeaturesWriter(
-            tmp_path / "features", {}, backbone=BACKBONE, classes=tuple(CLASSES), dtype="float32"
-        ),
-    ):  # fmt: skip
-        pass
+    with pytest.raises(ValueError, match="train"):
+        write_features(
+            tmp_path / "features", {}, (4,), [],
+            backbone=BACKBONE, classes=tuple(CLASSES), dtype="float32",
+        )  # fmt: skip
     assert not (tmp_path / "features").exists()
 
 

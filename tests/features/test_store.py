@@ -231,7 +231,7 @@ def test_a_folder_that_cannot_be_written_is_an_error_that_says_what_to_do(
 def test_a_store_that_may_only_be_read_is_an_error_and_keeps_its_rows() -> None:
     path = filled(1)
     with FeatureStore(RECORD, SHAPE) as store:
-        store._file.connection.execute("PRAGMA query_only = ON")
+        store.connection.execute("PRAGMA query_only = ON")
         with pytest.raises(HeadstartError, match=r"cannot be used: .*read"):
             store.put(name(1), vector(1))
         assert store.get(name(0)).tobytes() == vector(0).tobytes()
@@ -241,8 +241,8 @@ def test_a_store_that_may_only_be_read_is_an_error_and_keeps_its_rows() -> None:
 def test_a_full_disk_is_an_error_and_keeps_what_was_recorded() -> None:
     filled(1)
     with FeatureStore(RECORD, SHAPE) as store:
-        pages = store._file.connection.execute("PRAGMA page_count").fetchone()[0]
-        store._file.connection.execute(f"PRAGMA max_page_count = {pages}")
+        pages = store.connection.execute("PRAGMA page_count").fetchone()[0]
+        store.connection.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(HeadstartError, match=r"full.*disk has room"):
             store.put_many([(name(i), vector(i)) for i in range(1, 5000)])
         assert store.passes == 1

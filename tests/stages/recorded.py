@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from headstart._utils.files import sha256_bytes
 from headstart.backbones.record import BackboneSummary
 from headstart.datasets.manifests import SPLIT, SPLITS, frame, write_split
-from headstart.features.folder import FeaturesWriter, row_table
+from headstart.features.folder import row_table, write_features
 from tests.training.models import BACKBONE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,15 +88,17 @@ def record(
     }
     shape = splits["train"][0].shape[1:]
     count = 0 if views is None else len(views)
-    with FeaturesWriter(
-        folder / "features", {"made": "by hand"}, views=count, views_record={}, **values
-    ) as writer:
-        for split in SPLITS:
-            vectors = splits[split][0]
-            if split == "train" and views is not None:
-                vectors = np.concatenate([vectors, *views])
-            part = row_table(table[table["split"] == split], count if split == "train" else 0)
-            writer.split(split, part, shape, vectors)
+    parts = []
+    for split in SPLITS:
+        vectors = splits[split][0]
+        if split == "train" and views is not None:
+            vectors = np.concatenate([vectors, *views])
+        part = row_table(table[table["split"] == split], count if split == "train" else 0)
+        parts.append((split, part, vectors))
+    write_features(
+        folder / "features", {"made": "by hand"}, shape, parts, views=count, views_record={},
+        **values,
+    )  # fmt: skip
     return Recorded(folder, list(classes), {split: splits[split][1] for split in SPLITS})
 
 
