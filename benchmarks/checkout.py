@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 import shlex
@@ -13,16 +12,24 @@ import tempfile
 import time
 import zipfile
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from PIL import Image
 from ruamel.yaml import YAML
 
 from headstart._utils.files import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
+#: Options that several benchmarks have.
+Archive = Annotated[Path, typer.Option(help="zip of class folders")]
+Limit = Annotated[int | None, typer.Option(help="images per class; by default all")]
+Size = Annotated[int, typer.Option(help="pixels per side")]
+Repeats = Annotated[int, typer.Option(help="runs of each, in turn")]
+
 _MEBIBYTE = 1 << 20 if sys.platform == "darwin" else 1024  # in the unit of ru_maxrss
 
 
@@ -138,11 +145,24 @@ class Checkout:
         return found
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
-    """Return a parser whose help shows the description as it is."""
-    return argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+def photo_project(folder: Path, images: Path, **changes: Any) -> Checkout:
+    """Return a copy of the project for MobileNetV2 with ImageNet weights on a folder of images."""
+    checkout = Checkout(folder / "project", folder / "store", keras_home())
+    settings = {"source": "folder", "location": str(images)}
+    backbone = {"name": "mobilenet_v2", "weights": "imagenet", "alpha": 1.0, "image_size": 224}
+    checkout.set(
+        **{f"download__{key}": value for key, value in settings.items()},
+        **{f"backbone__{key}": value for key, value in backbone.items()},
     )
+    checkout.set(**changes)
+    return checkout
+
+
+def start(main: Callable[..., None], description: str | None) -> None:
+    """Run ``main`` with the command line's options; the help shows the description as it is."""
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command(help="\b\n" + (description or "").replace("\n\n", "\n\n\b\n"))(main)
+    app()
 
 
 def keras_home() -> Path:

@@ -1,6 +1,6 @@
 """Features of real photos by this pipeline, beside Keras' own ``predict``: seconds, memory, bits.
 
-    KERAS_HOME=/path/to/keras python -m benchmarks.extraction --archive cats-dogs.zip --limit 1000
+    KERAS_HOME=/path/to/keras python -m benchmarks.extraction --archive cats-dogs.zip --limit 500
 
 (a) ``model.predict`` over ``image_dataset_from_directory``, MobileNetV2 with ImageNet weights
 (b) ``python -m stages.extract_features`` with an empty feature store
@@ -14,17 +14,27 @@ as well.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 
-from benchmarks.checkout import Checkout, Cost, keras_home, parser, unpack
+from benchmarks.checkout import (
+    Archive,
+    Checkout,
+    Cost,
+    Limit,
+    Repeats,
+    Size,
+    photo_project,
+    start,
+    unpack,
+)
 from headstart._utils.files import read_json
 from headstart.datasets.manifests import SPLITS, read_split
 from headstart.datasets.shards import ShardReader
@@ -32,57 +42,45 @@ from headstart.features.folder import read_features
 from headstart.images.resize import pixels
 
 
-def main() -> None:
-    """Measure and print the table."""
-    built = parser(__doc__)
-    built.add_argument("--archive", type=Path, required=True, help="zip of two class folders")
-    built.add_argument("--limit", type=int, help="images in all; default: all")
-    built.add_argument("--repeats", type=int, default=1, help="runs of (a) and of (b), in turn")
-    built.add_argument("--size", type=int, default=224, help="pixels per side")
-    built.add_argument("--alpha", type=float, default=1.0)
-    built.add_argument("--compare", type=int, default=400, help="images to compare bits on")
-    options = built.parse_args()
-    home = keras_home()
-    with tempfile.TemporaryDirectory() as folder:
-        measure(options, Path(folder), home)
-
-
-def measure(options: argparse.Namespace, folder: Path, home: Path) -> None:
+def main(
+    archive: Archive,
+    limit: Limit = None,
+    repeats: Repeats = 1,
+    size: Size = 224,
+    alpha: float = 1.0,
+    compared: Annotated[int, typer.Option("--compare", help="images to compare bits on")] = 400,
+) -> None:
     """Prepare, measure in turn, compare, print."""
-    photos = folder / "photos"
-    per_class = options.limit // 2 if options.limit else None
-    count = len(unpack(options.archive, photos, per_class))
-    checkout = Checkout(folder / "project", folder / "store", home)
-    checkout.set(
-        download__source="folder", download__location=str(photos), backbone__name="mobilenet_v2",
-        backbone__alpha=options.alpha, backbone__weights="imagenet",
-        backbone__image_size=options.size,
-    )  # fmt: skip
-    checkout.repro("sample")
-    print(f"The backbone, once: {checkout.repro('backbone')[0]:.1f} s (not in the table).")
-    shape = ["--size", str(options.size), "--alpha", str(options.alpha)]
-    predict = [sys.executable, "-m", "benchmarks.in_keras", "predict"]
-    extract = checkout.stage("extract_features")
-    keras, cold = [], []
-    for turn in range(options.repeats):
-        target = str(folder / "keras.npy")
-        keras.append(checkout.measure(*predict, str(photos), target, *shape)[0])
-        checkout.environment["HEADSTART_CACHE"] = str(folder / f"store{turn}")
-        cold.append(checkout.measure(*extract)[0])
-    passes = checkout.statistics("extract_features")["passes_done"]
-    warm = checkout.measure(*extract)[0]
-    print(
-        f"{count:,} photos of {options.archive.name}, {options.size} pixels, "
-        f"MobileNetV2 {options.alpha}, {options.repeats} run(s) each"
-    )
-    print(f"{'':<52} {'seconds':>8} {'MB at most':>10} {'passes':>7}")
-    show("(a) Keras: predict over image_dataset_from_directory", keras, count)
-    show("(b) this pipeline, empty store", cold, passes)
-    again = checkout.statistics("extract_features")["passes_done"]
-    show("(c) this pipeline, again", [warm], again)
-    ratios = [a.seconds / b.seconds for a, b in zip(keras, cold, strict=True)]
-    print(f"(a) / (b): {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
-    compare(options, folder, checkout, [*predict, *shape])
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        photos = folder / "photos"
+        count = len(unpack(archive, photos, limit))
+        checkout = photo_project(folder, photos, backbone__alpha=alpha, backbone__image_size=size)
+        checkout.repro("sample")
+        print(f"The backbone, once: {checkout.repro('backbone')[0]:.1f} s (not in the table).")
+        shape = ["--size", str(size), "--alpha", str(alpha)]
+        predict = [sys.executable, "-m", "benchmarks.in_keras", "predict"]
+        extract = checkout.stage("extract_features")
+        keras, cold = [], []
+        for turn in range(repeats):
+            target = str(folder / "keras.npy")
+            keras.append(checkout.measure(*predict, str(photos), target, *shape)[0])
+            checkout.environment["HEADSTART_CACHE"] = str(folder / f"store{turn}")
+            cold.append(checkout.measure(*extract)[0])
+        passes = checkout.statistics("extract_features")["passes_done"]
+        warm = checkout.measure(*extract)[0]
+        print(
+            f"{count:,} photos of {archive.name}, {size} pixels, MobileNetV2 {alpha}, "
+            f"{repeats} run(s) each"
+        )
+        print(f"{'':<52} {'seconds':>8} {'MB at most':>10} {'passes':>7}")
+        show("(a) Keras: predict over image_dataset_from_directory", keras, count)
+        show("(b) this pipeline, empty store", cold, passes)
+        again = checkout.statistics("extract_features")["passes_done"]
+        show("(c) this pipeline, again", [warm], again)
+        ratios = [a.seconds / b.seconds for a, b in zip(keras, cold, strict=True)]
+        print(f"(a) / (b): {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
+        compare(size, compared, folder, checkout, [*predict, *shape])
 
 
 def show(name: str, costs: Sequence[Cost], passes: int) -> None:
@@ -93,7 +91,7 @@ def show(name: str, costs: Sequence[Cost], passes: int) -> None:
 
 
 def compare(
-    options: argparse.Namespace, folder: Path, checkout: Checkout, predict: Sequence[str]
+    size: int, compared: int, folder: Path, checkout: Checkout, predict: Sequence[str]
 ) -> None:
     """Print how far the features are from Keras', in standard deviations of each feature."""
     data = checkout.folder / "data"
@@ -109,10 +107,10 @@ def compare(
         mine = ours[[place[image_id] for image_id in image_ids]].astype(np.float64)
         return (np.abs(mine - theirs) / np.where(moving, deviation, 1))[:, moving]
 
-    some = rows.drop_duplicates("image_id").head(options.compare)
+    some = rows.drop_duplicates("image_id").head(compared)
     places = some[["shard", "offset", "bytes", "image_id"]].itertuples(index=False)
     with ShardReader(data / "images") as reader:
-        decoded = [pixels(reader.read(*each), options.size) for each in places]
+        decoded = [pixels(reader.read(*each), size) for each in places]
     np.save(folder / "pixels.npy", np.stack(decoded), allow_pickle=False)
     checkout.run(*predict, str(folder / "pixels.npy"), str(folder / "same.npy"))
     same = difference(np.load(folder / "same.npy"), list(some["image_id"]))
@@ -126,4 +124,4 @@ def compare(
 
 
 if __name__ == "__main__":
-    main()
+    start(main, __doc__)

@@ -13,32 +13,21 @@ than the clock. The pipeline is the embedded default, run once beforehand by `dv
 
 from __future__ import annotations
 
-import os
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
-from benchmarks.checkout import Checkout, parser
+from benchmarks.checkout import Checkout, Repeats, start
+from tests.runs.server import Prefect
 
 Rows = dict[str, list[tuple[float, float]]]
 
 HEADSTART = str(Path(sys.executable).parent / "headstart")
-_START_S = 120.0
 
 
-def main() -> None:
+def main(repetitions: Repeats = 5) -> None:
     """Measure and print the table."""
-    built = parser(__doc__)
-    built.add_argument("--repetitions", type=int, default=5)
-    options = built.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         checkout = Checkout(folder / "project", folder / "store")
@@ -46,8 +35,12 @@ def main() -> None:
             del checkout.environment[key]
         checkout.environment["PREFECT_HOME"] = str(folder / "home")
         print(f"dvc repro, everything to do: {checkout.repro()[0]:.1f} s", flush=True)
-        with server(folder, checkout.environment) as address:
-            rows = measure(checkout, address, options.repetitions)
+        prefect = Prefect(folder / "server")
+        try:
+            prefect.start()
+            rows = measure(checkout, prefect.url, repetitions)
+        finally:
+            prefect.close()
     show(rows)
 
 
@@ -75,38 +68,6 @@ def timed(checkout: Checkout, *command: str) -> tuple[float, float]:
     return cost.seconds, cost.cpu
 
 
-@contextmanager
-def server(folder: Path, environment: dict[str, str]) -> Iterator[str]:
-    """Run a Prefect server of our own; yield the address of its API."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [str(Path(HEADSTART).with_name("prefect")), "server", "start"]
-    process = subprocess.Popen(
-        [*command, "--host", "127.0.0.1", "--port", str(port)],
-        cwd=folder / "project", stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT,
-        env={**environment, "PREFECT_HOME": str(folder / "server"), "DO_NOT_TRACK": "1"},
-        start_new_session=os.name == "posix",
-    )  # fmt: skip
-    address = f"http://127.0.0.1:{port}/api"
-    try:
-        wait(f"{address}/health", process)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def wait(address: str, process: subprocess.Popen[bytes]) -> None:
-    """Wait until the server answers."""
-    end = time.monotonic() + _START_S
-    while process.poll() is None and time.monotonic() < end:
-        with suppress(URLError, OSError), urlopen(address, timeout=2):  # noqa: S310 - our own
-            return
-        time.sleep(0.2)
-    raise RuntimeError("Prefect's server did not start.")
-
-
 def show(rows: Rows) -> None:
     """Print the median, how much more it is than DVC alone, and the ratio."""
     plain = statistics.median(seconds for seconds, _ in rows["dvc repro"])
@@ -120,4 +81,4 @@ def show(rows: Rows) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main, __doc__)

@@ -8,10 +8,12 @@ told that it trains, as the modules of that host do. Its weights are Keras' Imag
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+
+from benchmarks.checkout import Size, start
 from headstart._utils.files import sha256_tree
 from headstart.backbones.registry import find
 
@@ -53,22 +55,21 @@ def write_module(backbone: Any, preprocessing: str, folder: Path) -> None:
     (folder / "fingerprint.pb").unlink(missing_ok=True)  # a random number
 
 
-def main() -> None:
-    """Make one by the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backbone", default="mobilenet_v2", help="as `headstart backbones`")
-    parser.add_argument("--alpha", type=float, default=1.0)
-    parser.add_argument("--size", type=int, default=224, help="side of the images")
-    parser.add_argument("--weights", default="imagenet", help="as `backbone.weights`")
-    parser.add_argument("--output", type=Path, required=True, help="a new folder")
-    given = parser.parse_args()
-    known = find(given.backbone, given.alpha, given.size)
+def main(
+    output: Annotated[Path, typer.Option(help="a new folder")],
+    backbone: Annotated[str, typer.Option(help="as `headstart backbones`")] = "mobilenet_v2",
+    alpha: float = 1.0,
+    size: Size = 224,
+    weights: Annotated[str, typer.Option(help="as `backbone.weights`")] = "imagenet",
+) -> None:
+    """Write a module and print its hash."""
+    known = find(backbone, alpha, size)
     from headstart.keras.networks.pretrained import obtain
 
-    backbone = obtain(given.backbone, given.alpha, given.size, given.weights, seed=0).backbone
-    write_module(backbone, known.preprocessing, given.output)
-    print(f"{given.output}: sha256 {sha256_tree(given.output)}")
+    network = obtain(backbone, alpha, size, weights, seed=0).backbone
+    write_module(network, known.preprocessing, output)
+    print(f"{output}: sha256 {sha256_tree(output)}")
 
 
 if __name__ == "__main__":
-    main()
+    start(main, __doc__)

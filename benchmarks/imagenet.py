@@ -14,7 +14,6 @@ are drawn by a seed, the same for all:
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import subprocess
@@ -23,11 +22,12 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 
-from benchmarks.checkout import keras_home, parser
+from benchmarks.checkout import Archive, keras_home, start
 from headstart._utils.seeds import uniform
 from headstart.backbones.registry import BACKBONES
 from headstart.evaluation.metrics import wilson_interval
@@ -38,29 +38,29 @@ SPECIES = {"Cat": range(281, 286), "Dog": range(151, 269)}
 _TOP = 5
 
 
-def main() -> None:
+def main(
+    archive: Archive,
+    each: Annotated[int, typer.Option(help="images of Cat and of Dog")] = 200,
+    seed: int = 42,
+    backbone: str = "mobilenet_v2",
+    alpha: float = 1.0,
+    image_size: int = 224,
+) -> None:
     """Measure and print."""
-    built = parser(__doc__)
-    built.add_argument("--archive", type=Path, required=True, help="zip with folders Cat and Dog")
-    built.add_argument("--each", type=int, default=200, help="images of each")
-    built.add_argument("--seed", type=int, default=42)
-    built.add_argument("--backbone", default="mobilenet_v2")
-    built.add_argument("--alpha", type=float, default=1.0)
-    built.add_argument("--image-size", type=int, default=224)
-    options = built.parse_args()
     keras_home()
+    network = backbone, alpha, image_size
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        count = draw(options.archive, folder, options.each, options.seed)
-        print(f"{count} images, {options.each} of each drawn by the seed {options.seed}.")
+        count = draw(archive, folder, each, seed)
+        print(f"{count} images, {each} of each drawn by the seed {seed}.")
         start = time.perf_counter()
-        ours = by_command(folder, options)
+        ours = by_command(folder, *network)
         print(f"(a) {time.perf_counter() - start:.1f} s, start to exit; {len(ours)} read")
         report("(a)", ours)
         for letter, filter_name, divide in (
             ("(b)", "nearest", False), ("(c)", "bilinear", False), ("(d)", "nearest", True),
         ):  # fmt: skip
-            theirs = by_hand(folder, sorted(ours), options, filter_name, divide=divide)
+            theirs = by_hand(folder, sorted(ours), *network, filter_name, divide=divide)
             report(letter, theirs)
             same = sum(ours[file][0] == theirs[file][0] for file in ours)
             print(f"    the same first guess as (a): {same} of {len(ours)}")
@@ -81,10 +81,10 @@ def draw(archive: Path, folder: Path, each: int, seed: int) -> int:
     return count
 
 
-def by_command(folder: Path, options: argparse.Namespace) -> dict[str, list[str]]:
-    """WordNet's numbers of the first five guesses, by file."""
-    words = ["--backbone", options.backbone, "--alpha", str(options.alpha)]
-    words += ["--image-size", str(options.image_size), "--top", str(_TOP), "--format", "jsonl"]
+def by_command(folder: Path, backbone: str, alpha: float, side: int) -> dict[str, list[str]]:
+    """Return WordNet's numbers of the first five guesses, by file."""
+    words = ["--backbone", backbone, "--alpha", str(alpha), "--image-size", str(side)]
+    words += ["--top", str(_TOP), "--format", "jsonl"]
     done = subprocess.run(
         [sys.executable, "-m", "headstart", "classify", "--imagenet", str(folder), *words],
         stdout=subprocess.PIPE, text=True, check=False,
@@ -96,17 +96,17 @@ def by_command(folder: Path, options: argparse.Namespace) -> dict[str, list[str]
 
 
 def by_hand(
-    folder: Path, files: list[str], options: argparse.Namespace, filter_name: str, *, divide: bool
-) -> dict[str, list[str]]:
-    """The same by Keras alone, as its documentation shows it."""
+    folder: Path, files: list[str], backbone: str, alpha: float, side: int, filter_name: str,
+    *, divide: bool,
+) -> dict[str, list[str]]:  # fmt: skip
+    """Return the same by Keras alone, as its documentation shows it."""
     from headstart.keras.runtime import keras
 
-    record = BACKBONES[options.backbone]
+    record = BACKBONES[backbone]
     constructor = getattr(keras.applications, record.function)
     module = importlib.import_module(constructor.__module__.replace(".src", ""))
-    alpha: dict[str, Any] = {"alpha": options.alpha} if len(record.alphas) > 1 else {}
-    side = options.image_size
-    network = constructor(input_shape=(side, side, 3), **alpha)
+    width: dict[str, Any] = {"alpha": alpha} if len(record.alphas) > 1 else {}
+    network = constructor(input_shape=(side, side, 3), **width)
     loaded = (
         keras.utils.load_img(folder / file, target_size=(side, side), interpolation=filter_name)
         for file in files
@@ -133,4 +133,4 @@ def report(letter: str, guesses: dict[str, list[str]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main, __doc__)

@@ -20,11 +20,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
+import typer
 
-from benchmarks.checkout import parser
+from benchmarks.checkout import Size
 
 
-def predict(images: Path, target: Path, size: int, alpha: float) -> None:
+def predict(images: Path, target: Path, size: Size = 224, alpha: float = 1.0) -> None:
     """Predict and write."""
     inputs, base, values = network(size, alpha)
     features = keras.layers.GlobalAveragePooling2D()(base(values, training=False))
@@ -42,7 +43,7 @@ def predict(images: Path, target: Path, size: int, alpha: float) -> None:
     np.save(target, model.predict(batches, batch_size=32, verbose=0), allow_pickle=False)
 
 
-def fit(images: Path, size: int, epochs: int) -> None:
+def fit(images: Path, size: Size = 224, epochs: int = 10) -> None:
     """Train a head on MobileNetV2 by ``fit`` over images in class folders."""
     keras.utils.set_random_seed(42)
     parts = keras.utils.image_dataset_from_directory(
@@ -72,15 +73,7 @@ def network(size: int, alpha: float) -> tuple[Any, Any, Any]:
 
 
 if __name__ == "__main__":
-    built = parser(__doc__)
-    built.add_argument("what", choices=["predict", "fit"])
-    built.add_argument("images", type=Path)
-    built.add_argument("target", type=Path, nargs="?")
-    built.add_argument("--size", type=int, default=224)
-    built.add_argument("--alpha", type=float, default=1.0)
-    built.add_argument("--epochs", type=int, default=10)
-    options = built.parse_args()
-    if options.what == "fit":
-        fit(options.images, options.size, options.epochs)
-    else:
-        predict(options.images, options.target, options.size, options.alpha)
+    app = typer.Typer(add_completion=False)
+    app.command()(predict)
+    app.command()(fit)
+    app()

@@ -12,62 +12,54 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Annotated
 
-from benchmarks.checkout import Checkout, keras_home, parser, unpack
+import typer
+
+from benchmarks.checkout import Archive, Checkout, Limit, Size, photo_project, start, unpack
 
 
-def main() -> None:
+def main(
+    archive: Archive,
+    limit: Limit = None,
+    epochs: int = 10,
+    size: Size = 224,
+    skip_tutorial: Annotated[bool, typer.Option(help="leave out (a)")] = False,
+) -> None:
     """Measure and print the table."""
-    built = parser(__doc__)
-    built.add_argument("--archive", type=Path, required=True, help="zip of class folders")
-    built.add_argument("--limit", type=int, help="images per class; default: all")
-    built.add_argument("--epochs", type=int, default=10)
-    built.add_argument("--size", type=int, default=224, help="pixels per side")
-    built.add_argument("--skip-tutorial", action="store_true", help="leave out (a)")
-    options = built.parse_args()
-    home = keras_home()
-    with tempfile.TemporaryDirectory() as folder:
-        rows = measure(options, Path(folder), home)
-    show(rows)
+    rows: list[tuple[str, float, int]] = []
 
-
-def measure(options: argparse.Namespace, folder: Path, home: Path) -> list[tuple[str, float, int]]:
-    """Return rows of (what, seconds, passes)."""
-    rows = []
-    images = folder / "images"
-    files = unpack(options.archive, images, options.limit)
-    held_back = {file: file.read_bytes() for file in files[99::100]}
-    for file in held_back:
-        file.unlink()
-    print(f"{len(files):,} images; {len(held_back)} of them are added in (d).")
-    ours = Checkout(folder / "ours", folder / "store", home)
-    if not options.skip_tutorial:
-        command = [sys.executable, "-m", "benchmarks.in_keras", "fit", str(images)]
-        command += ["--epochs", str(options.epochs), "--size", str(options.size)]
-        seconds, printed = ours.run(*command)
-        passes = json.loads(printed.splitlines()[-1])["passes"]
-        rows.append((f"(a) frozen backbone in fit, {options.epochs} epochs", seconds, passes))
+    def add(what: str, seconds: float, passes: int) -> None:
+        rows.append((what, seconds, passes))
         print(rows[-1], flush=True)
-    ours.set(
-        download__source="folder", download__location=str(images),
-        backbone__name="mobilenet_v2", backbone__alpha=1.0, backbone__weights="imagenet",
-        backbone__image_size=options.size, train_head__epochs=options.epochs,
-        train_head__early_stopping_patience=None,
-    )  # fmt: skip
-    rows.append(("(b) this pipeline, cold", *repro(ours)))
-    print(rows[-1], flush=True)
-    ours.set(train_head__learning_rate=0.002)
-    rows.append(("(c) after changing the head's learning rate", *repro(ours)))
-    print(rows[-1], flush=True)
-    for file, content in held_back.items():
-        file.write_bytes(content)
-    rows.append((f"(d) after {len(held_back)} more images", *repro(ours)))
-    return rows
+
+    with tempfile.TemporaryDirectory() as folder:
+        images = Path(folder) / "images"
+        files = unpack(archive, images, limit)
+        held_back = {file: file.read_bytes() for file in files[99::100]}
+        for file in held_back:
+            file.unlink()
+        print(f"{len(files):,} images; {len(held_back)} of them are added in (d).")
+        ours = photo_project(
+            Path(folder), images, backbone__image_size=size, train_head__epochs=epochs,
+            train_head__early_stopping_patience=None,
+        )  # fmt: skip
+        if not skip_tutorial:
+            command = [sys.executable, "-m", "benchmarks.in_keras", "fit", str(images)]
+            seconds, printed = ours.run(*command, f"--epochs={epochs}", f"--size={size}")
+            passes = json.loads(printed.splitlines()[-1])["passes"]
+            add(f"(a) frozen backbone in fit, {epochs} epochs", seconds, passes)
+        add("(b) this pipeline, cold", *repro(ours))
+        ours.set(train_head__learning_rate=0.002)
+        add("(c) after changing the head's learning rate", *repro(ours))
+        for file, content in held_back.items():
+            file.write_bytes(content)
+        add(f"(d) after {len(held_back)} more images", *repro(ours))
+    show(rows)
 
 
 def repro(checkout: Checkout) -> tuple[float, int]:
@@ -84,4 +76,4 @@ def show(rows: list[tuple[str, float, int]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main, __doc__)

@@ -8,9 +8,7 @@ cores. Every client keeps one connection and sends whole files, one after the ot
 
 from __future__ import annotations
 
-import http.client
 import io
-import json
 import re
 import statistics
 import subprocess
@@ -19,39 +17,40 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Annotated
 
+import httpx
+import typer
 from PIL import Image
 
-from benchmarks.checkout import ROOT, parser
+from benchmarks.checkout import ROOT, start
 
 _PATIENCE = 60.0
 
 
-def main() -> None:
+def main(
+    images: Annotated[Path, typer.Option(help="folder of JPEG and PNG files")],
+    model: Path = Path("data/export"),
+    requests: int = 1000,
+    clients: int = 16,
+    options: Annotated[list[str] | None, typer.Argument(help="-- options of serve-model")] = None,
+) -> None:
     """Start the service, ask it, print, stop it."""
-    built = parser(__doc__)
-    built.add_argument("--model", type=Path, default=Path("data/export"))
-    built.add_argument("--images", type=Path, required=True, help="folder of JPEG files")
-    built.add_argument("--requests", type=int, default=1000)
-    built.add_argument("--clients", type=int, default=16)
-    built.add_argument("options", nargs="*", help="after --: further options of serve-model")
-    options = built.parse_args()
-    files = sorted(p for p in options.images.rglob("*") if p.suffix in {".jpg", ".png"})
-    contents = [files[place % len(files)].read_bytes() for place in range(options.requests)]
+    files = sorted(p for p in images.rglob("*") if p.suffix in {".jpg", ".png"})
+    contents = [files[place % len(files)].read_bytes() for place in range(requests)]
     command = [
-        sys.executable, "-m", "headstart", "serve-model", f"--model={options.model.resolve()}",
-        "--port=0", *options.options,
+        sys.executable, "-m", "headstart", "serve-model", f"--model={model.resolve()}",
+        "--port=0", *(options or []),
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         with log.open("w") as stream:
             process = subprocess.Popen(command, cwd=ROOT, stderr=stream)
         try:
-            where = address(process, log)
-            load(where, contents, options.clients)
-            refusals(where)
-            load(where, contents[: options.clients], options.clients)
+            url = address(process, log)
+            load(url, contents, clients)
+            refusals(url)
+            load(url, contents[:clients], clients)
         finally:
             process.terminate()
             code = process.wait(_PATIENCE)
@@ -59,36 +58,34 @@ def main() -> None:
 
 
 def address(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Where the service listens, once it does."""
+    """Return the service's URL for predictions, once it listens."""
     end = time.monotonic() + _PATIENCE
     while time.monotonic() < end and process.poll() is None:
-        if found := re.search(r"Serving at http://(\S+) ", log.read_text()):
-            return found[1]
+        if found := re.search(r"Serving at (http://\S+) ", log.read_text()):
+            return f"{found[1]}/predict"
         time.sleep(0.05)
     raise RuntimeError(log.read_text())
 
 
-def load(where: str, contents: list[bytes], clients: int) -> None:
+def load(url: str, contents: list[bytes], clients: int) -> None:
     """Send everything by so many clients at once, and print how long answers took."""
-    place = urlsplit(f"//{where}")
 
     def client(part: list[bytes]) -> tuple[list[float], list[int]]:
         seconds, statuses = [], []
-        connection = http.client.HTTPConnection(place.hostname or "", place.port, _PATIENCE)
-        for content in part:
-            start = time.perf_counter()
-            connection.request("POST", "/predict", content, {"Content-Type": "image/jpeg"})
-            answer = connection.getresponse()
-            body = answer.read()
-            seconds.append(time.perf_counter() - start)
-            statuses.append(answer.status if "label" in json.loads(body)["results"][0] else 0)
-        connection.close()
+        with httpx.Client(timeout=_PATIENCE) as connection:
+            for content in part:
+                begun = time.perf_counter()
+                answer = connection.post(
+                    url, content=content, headers={"Content-Type": "image/jpeg"}
+                )
+                seconds.append(time.perf_counter() - begun)
+                statuses.append(answer.status_code if "label" in answer.json()["results"][0] else 0)
         return seconds, statuses
 
-    start = time.perf_counter()
+    begun = time.perf_counter()
     with ThreadPoolExecutor(clients) as pool:
         parts = list(pool.map(client, (contents[number::clients] for number in range(clients))))
-    whole = time.perf_counter() - start
+    whole = time.perf_counter() - begun
     seconds = [one for part, _ in parts for one in part]
     failed = sum(status != 200 for _, part in parts for status in part)
     cuts = statistics.quantiles(seconds, n=100, method="inclusive")
@@ -99,28 +96,24 @@ def load(where: str, contents: list[bytes], clients: int) -> None:
     )
 
 
-def refusals(where: str) -> None:
+def refusals(url: str) -> None:
     """Send what must be refused, and print the answers."""
-    bomb = io.BytesIO()
-    Image.new("1", (60_000, 60_000)).save(bomb, "PNG")
-    large = io.BytesIO()
-    Image.new("L", (10_000, 10_000)).save(large, "PNG")
-    for name, content in {
-        "200 MB": bytes(200_000_000),
-        "an HTML file": b"<!doctype html><title>x</title>",
-        f"a PNG of {len(bomb.getvalue()):,} bytes with 60,000 × 60,000 pixels": bomb.getvalue(),
-        f"a PNG of {len(large.getvalue()):,} bytes with 10,000 × 10,000 pixels": large.getvalue(),
-    }.items():
-        place = urlsplit(f"//{where}")
-        connection = http.client.HTTPConnection(place.hostname or "", place.port, _PATIENCE)
-        start = time.perf_counter()
-        connection.request("POST", "/predict", content, {"Content-Type": "image/png"})
-        answer = connection.getresponse()
-        said = json.loads(answer.read())["error"]
-        took = time.perf_counter() - start
-        print(f"{name}: {answer.status} in {1000 * took:.0f} ms: {said[:90]}")
-        connection.close()
+    contents = {"200 MB": bytes(200_000_000), "an HTML file": b"<!doctype html><title>x</title>"}
+    for mode, side in (("1", 60_000), ("L", 10_000)):
+        stream = io.BytesIO()
+        Image.new(mode, (side, side)).save(stream, "PNG")
+        content = stream.getvalue()
+        contents[f"a PNG of {len(content):,} bytes with {side:,} × {side:,} pixels"] = content
+    for name, content in contents.items():
+        begun = time.perf_counter()
+        answer = httpx.post(
+            url, content=content, headers={"Content-Type": "image/png"}, timeout=_PATIENCE
+        )
+        took = time.perf_counter() - begun
+        print(
+            f"{name}: {answer.status_code} in {1000 * took:.0f} ms: {answer.json()['error'][:90]}"
+        )
 
 
 if __name__ == "__main__":
-    main()
+    start(main, __doc__)

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 
-from benchmarks.checkout import Checkout, keras_home, parser
+from benchmarks.checkout import Archive, Checkout, Size, keras_home, start
 from headstart._utils.files import read_json
 
 #: What the cats-and-dogs tutorial changes: 20 degrees, shifts, shear and zoom of 0.2, mirrored.
@@ -29,40 +30,37 @@ AUGMENT = {
 EPOCHS = 20
 
 
-def main() -> None:
+def main(
+    archive: Archive,
+    per_class: Annotated[int, typer.Option(help="training images per class")] = 100,
+    shipped: Annotated[bool, typer.Option(help="headstart-small instead")] = False,
+    size: Size = 224,
+    seeds: str = "42 43 44",
+    views: str = "0 1 4 20",
+) -> None:
     """Measure and print the table."""
-    built = parser(__doc__)
-    built.add_argument("--archive", type=Path, required=True, help="archive of class folders")
-    built.add_argument("--per-class", type=int, default=100, help="training images per class")
-    built.add_argument("--shipped", action="store_true", help="headstart-small instead")
-    built.add_argument("--size", type=int, default=224, help="pixels per side")
-    built.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
-    built.add_argument("--views", type=int, nargs="+", default=[0, 1, 4, 20])
-    options = built.parse_args()
-    home = None if options.shipped else keras_home()
+    home = None if shipped else keras_home()
     with tempfile.TemporaryDirectory() as folder:
         project = Checkout(Path(folder) / "project", Path(folder) / "store", home)
         project.set(
-            download__source="archive", download__location=str(options.archive.resolve()),
-            sample__train_per_class=options.per_class,
-            sample__validation_per_class=options.per_class // 2,
-            backbone__name="headstart-small" if options.shipped else "mobilenet_v2",
-            backbone__weights="shipped" if options.shipped else "imagenet",
-            backbone__alpha=1.0, backbone__image_size=options.size,
+            download__source="archive", download__location=str(archive.resolve()),
+            sample__train_per_class=per_class,
+            sample__validation_per_class=per_class // 2,
+            backbone__name="headstart-small" if shipped else "mobilenet_v2",
+            backbone__weights="shipped" if shipped else "imagenet",
+            backbone__alpha=1.0, backbone__image_size=size,
             train_head__learning_rate=0.001, train_head__early_stopping_patience=None,
             **{f"extract_features__augment__{name}": value for name, value in AUGMENT.items()},
         )  # fmt: skip
         rows: dict[str, list[dict[str, Any]]] = {}
-        for seed in options.seeds:
+        for seed in map(int, seeds.split()):
             project.set(seed=seed)
-            for views in options.views:
-                name = f"{views} views"
-                rows.setdefault(name, []).append(measure(project, views, EPOCHS))
+            counts = [int(count) for count in views.split()]
+            plan = {f"{count} views": (count, EPOCHS) for count in counts}
+            plan["no view, as many steps"] = (0, EPOCHS * (max(counts) + 1))
+            for name, (count, epochs) in plan.items():
+                rows.setdefault(name, []).append(measure(project, count, epochs))
                 print(seed, name, rows[name][-1], flush=True)
-            name = "no view, as many steps"
-            epochs = EPOCHS * (max(options.views) + 1)
-            rows.setdefault(name, []).append(measure(project, 0, epochs))
-            print(seed, name, rows[name][-1], flush=True)
     show(rows)
 
 
@@ -101,4 +99,4 @@ def show(rows: dict[str, list[dict[str, Any]]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main, __doc__)
