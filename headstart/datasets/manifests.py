@@ -85,6 +85,7 @@ def read_table(path: Path, columns: Mapping[str, str], what: str, mend: str = ""
             na_filter=False,
             encoding="utf-8",
             lineterminator="\n",
+            float_precision="round_trip",
         )
     except (ValueError, OSError) as error:
         raise CorruptFileError(f"{path} cannot be read as {what}: {error}.{then}") from error

@@ -15,16 +15,20 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from headstart._utils.errors import HeadstartError
+from headstart._utils.errors import CorruptFileError, HeadstartError
+from headstart._utils.progress import progress
+from headstart.backbones.litert import LiteRTPool
+from headstart.datasets.shards import ShardReader
 from headstart.evaluation import metrics
 from headstart.evaluation.metrics import Scored
 from headstart.evaluation.parameters import EvaluateParams
 from headstart.evaluation.predictions import Predictions, indices
 from headstart.features.extraction import Passes
 from headstart.features.folder import Features
-from headstart.training.classifier import Outputs, fine_tuned_outputs, head_outputs
-from headstart.training.head import output_activation
-from headstart.training.model_folder import ModelRecord, read_model
+from headstart.features.store import row_bytes
+from headstart.training import activations
+from headstart.training.head import activate, apply_head, head_logits, output_activation
+from headstart.training.model_folder import LOWER, UPPER, ModelRecord, read_head, read_model
 
 
 @dataclass(frozen=True)
@@ -80,15 +84,18 @@ def evaluate(
     head_record, record = read_model(head), read_model(model)
     check(features, test, head_record, head)
     check(features, test, record, model)
-    head_only = head_outputs(head, head_record, features.array("test"))
-    final = _final_outputs(model, record, features, images, test)
-    found = Predictions.record(test, record.classes, head_only.probabilities, final.probabilities)
+    cached, passes = features.array("test"), None
+    if record.kind == "head":
+        final = _by_head(model, record, cached)
+    else:
+        final, passes = by_fine_tuned(model, record, images, test)
+    found = Predictions.record(test, record.classes, _by_head(head, head_record, cached), final)
     return Evaluation(
         found,
         summarize(found, manifest, head_record, record, params),
         confusion_table(found),
         calibration_table(found, record.classes, params.calibration_bins),
-        final.passes,
+        passes,
     )
 
 
@@ -121,12 +128,67 @@ def check(features: Features, test: pd.DataFrame, record: ModelRecord, folder: P
             )
 
 
-def _final_outputs(
-    folder: Path, record: ModelRecord, features: Features, images: Path, test: pd.DataFrame
-) -> Outputs:
-    if record.kind == "head":
-        return head_outputs(folder, record, features.array("test"))
-    return fine_tuned_outputs(folder, record, images, test)
+def _by_head(
+    folder: Path, record: ModelRecord, features: npt.NDArray[np.floating[Any]]
+) -> npt.NDArray[np.float32]:
+    return apply_head(record.head, read_head(folder, record), features)
+
+
+def by_fine_tuned(
+    folder: Path, record: ModelRecord, images: Path, rows: pd.DataFrame
+) -> tuple[npt.NDArray[np.float32], Passes]:
+    """Run a fine-tuned model on images, through the feature store.
+
+    Parameters
+    ----------
+    folder : Path
+        Of a model of kind ``fine_tuned``.
+    record : ModelRecord
+    images : Path
+        Folder of shards.
+    rows : DataFrame
+        Rows of a manifest, in the order of the result.
+
+    Returns
+    -------
+    probabilities : ndarray of shape (n, n_classes), float32
+    passes : Passes
+        Through the frozen part.
+
+    Raises
+    ------
+    HeadstartError
+        If the store's disk has no room for the activations that it lacks; or as
+        :func:`headstart.features.extraction.extract`.
+    """
+    weights = read_head(folder, record)
+    lower, upper = folder / LOWER, folder / UPPER
+    # Where all layers were trained, the upper network is the whole backbone. Its features are
+    # cached all the same: a second evaluation then costs no pass.
+    first, second = (lower, upper) if lower.exists() else (upper, None)
+    size, ids = record.backbone.image_size, list(rows["image_id"])
+    blocks = []
+    with activations.open_store(first, size) as store:
+        activations.check_room(store, ids)
+        with ShardReader(images) as reader:
+            desc = "Activations of the test images"
+            passes = activations.fill(store, first, rows, reader, size, desc)
+        block = activations.rows_at_once(row_bytes(store.shape))
+        top = None if second is None else LiteRTPool(second)
+        with progress(len(rows), "Classifying", "image") as bar:
+            for start in range(0, len(rows), block):
+                features = store.array(ids[start : start + block])
+                if top is not None:
+                    features = activations.run_network(top, features)
+                if features.shape[1:] != record.feature_shape:
+                    raise CorruptFileError(
+                        f"The networks of {folder} give features of shape {features.shape[1:]}, "
+                        f"its head reads {record.feature_shape}. Run the stage fine_tune again."
+                    )
+                blocks.append(head_logits(record.head, weights, features))
+                bar.update(len(features))
+    logits = np.concatenate(blocks)
+    return activate(output_activation(record.head), logits), passes
 
 
 def summarize(

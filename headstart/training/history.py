@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,54 +58,30 @@ class History:
     stopped_early: bool
 
 
-def write_epochs(path: Path, epochs: pd.DataFrame) -> None:
-    """Write the history of epochs."""
-    _write(path, epochs, EPOCHS)
-
-
 def write_no_epochs(path: Path) -> None:
     """Write the history of a training that was not run."""
     write_text(path, ",".join(EPOCHS) + "\n")
 
 
-def read_epochs(path: Path) -> pd.DataFrame:
-    """Read and check a history of epochs."""
-    return _read(path, EPOCHS, "epoch")
-
-
-def write_batches(path: Path, batches: pd.DataFrame) -> None:
-    """Write the history of batches."""
-    _write(path, batches, BATCHES)
-
-
-def read_batches(path: Path) -> pd.DataFrame:
-    """Read and check a history of batches."""
-    return _read(path, BATCHES, "step")
-
-
-def _write(path: Path, table: pd.DataFrame, columns: Mapping[str, str]) -> None:
+def _write(path: Path, table: pd.DataFrame, *, columns: Mapping[str, str]) -> None:
     table = table[list(columns)].astype(dict(columns))
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
-def _read(path: Path, columns: Mapping[str, str], counter: str) -> pd.DataFrame:
-    import pandas as pd
+def _read(path: Path, *, columns: Mapping[str, str]) -> pd.DataFrame:
+    from headstart.datasets.manifests import read_table
 
-    try:
-        table = pd.read_csv(
-            path,
-            dtype=dict(columns),
-            encoding="utf-8",
-            float_precision="round_trip",
-        )
-    except (ValueError, OSError) as error:
-        raise CorruptFileError(f"{path} cannot be read as a history: {error}.") from error
-    if list(table.columns) != list(columns):
-        raise CorruptFileError(
-            f"{path}: expected the columns {', '.join(columns)}; got {', '.join(table.columns)}."
-        )
+    table = read_table(path, columns, "a history")
     if not np.isfinite(table.to_numpy(np.float64)).all():
         raise CorruptFileError(f"{path} holds numbers that are not finite.")
+    counter = next(iter(columns))
     if list(table[counter]) != list(range(1, len(table) + 1)):
         raise CorruptFileError(f"{path}: the column {counter} does not count 1, 2, 3 …")
     return table
+
+
+#: Write or read and check the history of epochs, or that of batches.
+write_epochs = partial(_write, columns=EPOCHS)
+read_epochs = partial(_read, columns=EPOCHS)
+write_batches = partial(_write, columns=BATCHES)
+read_batches = partial(_read, columns=BATCHES)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from headstart._utils.errors import CorruptFileError
+from headstart._utils.errors import CorruptFileError, faults_text
 from headstart._utils.files import sha256_file, write_json
 from headstart.backbones.record import BackboneSummary
 from headstart.backbones.weights import Weights, read_npz, write_npz
@@ -146,7 +146,9 @@ def read_model(folder: Path) -> ModelRecord:
     except OSError as error:
         raise CorruptFileError(f"{path} cannot be read: {error}.") from error
     except ValidationError as error:
-        raise CorruptFileError(f"{path} is no record of a model: {_sentences(error)}.") from None
+        raise CorruptFileError(
+            f"{path} is no record of a model: {faults_text(error, 'the record')}."
+        ) from None
     there = {entry.name for entry in folder.iterdir()} - {_RECORD}
     fault = _files_fault(file.kind, set(file.files))
     if not fault and there != set(file.files):
@@ -175,10 +177,3 @@ def _files_fault(kind: str, names: set[str]) -> str:
     parts = [f"{', '.join(missing)} missing"] if missing else []
     parts += [f"{', '.join(unknown)} unknown"] if unknown else []
     return f"a model of kind {kind} with {' and '.join(parts)}" if parts else ""
-
-
-def _sentences(error: ValidationError) -> str:
-    return "; ".join(
-        f"{'.'.join(str(part) for part in fault['loc']) or 'the record'}: {fault['msg']}"
-        for fault in error.errors()[:5]
-    )

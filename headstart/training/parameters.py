@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationInfo, field_validator
 
@@ -16,8 +17,14 @@ from headstart.stage.sections import (
     Probability,
     Section,
 )
-from headstart.training.optimizers import OptimizerName
 
+#: The one table of optimizers: the name in params.yaml, and the class in ``keras.optimizers``, each
+#: of which takes the decoupled ``weight_decay``.
+OPTIMIZERS: Mapping[str, str] = {"adam": "Adam", "rmsprop": "RMSprop", "sgd": "SGD"}
+if TYPE_CHECKING:  # A type checker sees no table.
+    OptimizerName = str
+else:
+    OptimizerName = Literal[tuple(OPTIMIZERS)]
 UnfreezeBy = Literal["layer", "index", "count", "block", "only"]
 BatchNorm = Literal["inference", "train"]
 Loss = Literal["categorical_crossentropy", "binary_crossentropy"]

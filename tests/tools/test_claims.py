@@ -14,13 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.checkout import Checkout
 from headstart.evaluation.comparison import mcnemar
 from headstart.evaluation.metrics import wilson_interval
 from headstart.pipeline import recipes
 from headstart.stage.parameters import read_params
 from tests.conftest import ROOT
 from tools.claims import __main__ as command
-from tools.claims.measure import IMAGENET_FILES, Copy, Project, paired_difference
+from tools.claims.measure import IMAGENET_FILES, Project, paired_difference
 from tools.claims.page import Page, agrees, render, share, signed
 from tools.claims.plan import CLAIMS, PAIRS, RUNS, Claim, Run
 
@@ -323,7 +324,7 @@ def test_what_probabilities_differ_by_at_most_is_a_bound() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_both_ways_on_the_embedded_images(tmp_path: Path) -> None:
-    checkout = Copy(tmp_path / "project", tmp_path / "store")
+    checkout = Checkout(tmp_path / "project", tmp_path / "store")
     checkout.set(train_head__epochs=2, train_head__early_stopping_patience=None)
     checkout.repro("evaluate")
     there = Project(checkout, tmp_path)

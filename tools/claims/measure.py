@@ -9,7 +9,7 @@ import math
 import sys
 import zipfile
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -17,7 +17,7 @@ import pandas as pd
 from benchmarks.checkout import Checkout
 from benchmarks.imagenet import SPECIES
 from headstart._utils.files import read_json, sha256_bytes, sha256_file, sha256_tree
-from headstart.datasets.manifests import SPLITS, read_split
+from headstart.datasets.manifests import SPLITS, read_rejected, read_split
 from headstart.datasets.shards import ShardReader
 from headstart.evaluation.comparison import paired
 from headstart.evaluation.metrics import wilson_interval
@@ -38,38 +38,27 @@ _SCORES = (
 _SHOWN = 12  # digits of a SHA-256: enough to tell files apart
 
 
-class Copy(Checkout):
-    """A copy of this project whose own code runs, whatever is installed."""
-
-    def __init__(self, folder: Path, store: Path, keras_home: Path | None = None) -> None:
-        super().__init__(folder, store, keras_home)
-        self.environment["PYTHONPATH"] = str(folder)
-
-    def in_keras(self, *words: str | Path) -> tuple[float, dict[str, Any]]:
-        """Run ``tools.claims.in_keras``; return the seconds of the process, and what it printed."""
-        command = [sys.executable, "-m", "tools.claims.in_keras", *map(str, words)]
-        seconds, printed = self.run(*command)
-        line = next(line for line in reversed(printed.splitlines()) if line[:1] == "{")
-        return seconds, json.loads(line)
-
-
 @dataclass
 class Project:
     """A copy of this project for a group of runs.
 
     Attributes
     ----------
-    checkout : Copy
+    checkout : Checkout
     shared : Path
         The folder with ``datasets`` and ``keras/models``.
     results, predictions : dict
         By the name of the run: JSON values, and what others are compared with.
     """
 
-    checkout: Copy
+    checkout: Checkout
     shared: Path
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     predictions: dict[str, Predictions] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Let the copy's own code run, whatever is installed."""
+        self.checkout.environment["PYTHONPATH"] = str(self.checkout.folder)
 
     @property
     def data(self) -> Path:
@@ -102,6 +91,13 @@ class Project:
         if run.module:
             found["backbone"] = "a module of mobilenet_v2"
         return found
+
+    def in_keras(self, *words: str | Path) -> tuple[float, dict[str, Any]]:
+        """Run ``tools.claims.in_keras``; return the seconds of the process, and what it printed."""
+        command = [sys.executable, "-m", "tools.claims.in_keras", *map(str, words)]
+        seconds, printed = self.checkout.run(*command)
+        line = next(line for line in reversed(printed.splitlines()) if line[:1] == "{")
+        return seconds, json.loads(line)
 
     def read(self, name: str) -> dict[str, Any]:
         """Keep the results that lie in the project under a name; return them."""
@@ -176,8 +172,8 @@ class Project:
         folder = self.checkout.folder
         images = folder.parent / "images"
         lay_out(self.data, images)
-        _, equal = self.checkout.in_keras("compare", folder)
-        seconds, trained = self.checkout.in_keras("train", folder, images)
+        _, equal = self.in_keras("compare", folder)
+        seconds, trained = self.in_keras("train", folder, images)
         first = self.first_guesses(way_a, "model")
         second = first.assign(predicted=first["image_id"].map(trained.pop("predicted")))
         pair = compared(first, second)
@@ -192,10 +188,11 @@ def outcome(data: Path) -> dict[str, Any]:
     table = read_json(data / "run_statistics/runtime.json")
     backbone = read_json(data / "backbone/backbone.json")
     loaded = read_json(data / "metrics/download.json")
-    rejected = pd.read_csv(data / "manifests/rejected.csv", keep_default_na=False)
+    rejected = read_rejected(data / "manifests/rejected.csv")
     models = {
-        which: {key: score[key] for key in _SCORES if key in score} | {"right": score["correct"]}
-        for which, score in ((which, scores[which]) for which in ("head", "model"))
+        which: {key: scores[which][key] for key in _SCORES if key in scores[which]}
+        | {"right": scores[which]["correct"]}
+        for which in ("head", "model")
     }
     of_backbone = ("alpha", "image_size", "feature_shape", "random_weights")
     return {
@@ -204,10 +201,7 @@ def outcome(data: Path) -> dict[str, Any]:
         **{split: scores[f"{split}_images"] for split in SPLITS},
         "files": loaded["files"],
         "copies": loaded["duplicates"],
-        "rejected": [
-            [PurePosixPath(path).as_posix(), reason]
-            for path, reason in zip(rejected["path"], rejected["reason"], strict=True)
-        ],
+        "rejected": rejected[["path", "reason"]].to_numpy().tolist(),
         "backbone": backbone["name"],
         **{key: backbone[key] for key in of_backbone},
         "passes": table["passes_done"],

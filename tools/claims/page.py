@@ -23,28 +23,22 @@ _RESTS_ON = {pair.name: (pair.first[0], pair.second[0]) for pair in _ALL_PAIRS} 
 
 def render(record: Mapping[str, Any]) -> str:
     """Return the page, Markdown, from the content of claims.json."""
+    order = list(RUNS)
+    groups = sorted(
+        record["groups"].items(), key=lambda each: order.index(each[0]) if each[0] in order else -1
+    )
     page = Page(record["groups"])
-    groups = record["groups"]
-    order = {name: number for number, name in enumerate(RUNS)}
     runs = [run for group in RUNS.values() for run in group]
-    known = page.found.keys() | page.lacks.keys()
+    recipes = dict.fromkeys(run.recipe for run in runs if run.name in page.found | page.lacks)
     return page.environment.get_template("page.md.j2").render(
+        page=page,
         found=page.found,
         lacks=page.lacks,
         claims=CLAIMS,
-        here=page.here,
-        state=page.state,
-        unmeasured=page.unmeasured(),
         pairs=_ALL_PAIRS,
-        recipes={
-            recipe: [run for run in runs if run.recipe == recipe]
-            for recipe in dict.fromkeys(run.recipe for run in runs if run.name in known)
-        },
-        groups=sorted(groups.items(), key=lambda item: order.get(item[0], -1)),
-        machines=dict.fromkeys(
-            _machine(groups[name]["machine"])
-            for name in sorted(groups, key=lambda name: order.get(name, -1))
-        ),
+        recipes={recipe: [run for run in runs if run.recipe == recipe] for recipe in recipes},
+        groups=groups,
+        machines=dict.fromkeys(str(page.phrases.machine(group["machine"])) for _, group in groups),
         files=_files(page.found, record["origins"]),
     )
 
@@ -75,7 +69,7 @@ class Page:
         )
         self.environment.filters.update(FILTERS)
         phrases = self.environment.get_template("phrases.j2")
-        self._phrases = phrases.make_module({"found": self.found})
+        self.phrases: Any = phrases.make_module({"found": self.found})
 
     def state(self, claim: Claim) -> str:
         """Return ``measured``, ``in its place`` or ``not measured``."""
@@ -91,7 +85,9 @@ class Page:
             if claim.item not in self.found:
                 return "not measured"
             own = {key: self.found[claim.item][key] for key in claim.expected}
-            return f"{_numbers(own)}{'' if agrees(claim, own) else ': **not as claimed**'}"
+            return (
+                f"{self.phrases.numbers(own)}{'' if agrees(claim, own) else ': **not as claimed**'}"
+            )
         words = self._shown(claim, () if claim.lacks else claim.shows)
         return "; ".join(words or ["not measured", *self._shown(claim, claim.instead)])
 
@@ -109,7 +105,7 @@ class Page:
         for reference in references:
             kind, name, which = _parts(reference)
             if name in self.found:
-                phrases.append(str(getattr(self._phrases, kind)(self.found[name], which, claim)))
+                phrases.append(str(getattr(self.phrases, kind)(self.found[name], which, claim)))
         return phrases
 
     def _why(self, claim: Claim) -> str:
@@ -133,14 +129,6 @@ def _parts(reference: str) -> tuple[str, str, str]:
     kind, _, rest = reference.partition(":")
     name, _, which = rest.partition("/")
     return kind, name, which
-
-
-def _machine(machine: Mapping[str, Any]) -> str:
-    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
-    return (
-        f"{machine['cores']} cores ({machine['cpu']}), {machine['system']}, Python "
-        f"{machine['python']}, {packages}."
-    )
 
 
 def _files(found: Mapping[str, Any], origins: Mapping[str, str]) -> dict[str, tuple[str, str]]:
@@ -181,27 +169,6 @@ def signed(value: float) -> str:
     return f"{'+' if near > 0 else ''}{_decimal(near, 4)}"
 
 
-def _brief(pair: Mapping[str, Any]) -> str:
-    p = _decimal(pair["p"], 3) if pair["p"] >= 0.001 else f"{pair['p']:.1e}"
-    low, high = signed(pair["low"]), signed(pair["high"])
-    return f"{signed(pair['difference'])} ({low} to {high}), p = {p}"
-
-
-def _numbers(found: Mapping[str, Any]) -> str:
-    parts = []
-    if "trainable" in found:
-        parts.append(f"{found['trainable']:,} of {found['parameters']:,} numbers learn")
-    elif "parameters" in found:
-        parts.append(f"{found['parameters']:,} numbers")
-    if "output" in found:
-        parts.append(f"output {tuple(found['output'])}")
-    if "steps" in found:
-        parts.append(" and ".join(f"{count:,}" for count in found["steps"]) + " steps")
-    if "binary_accuracy" in found:
-        parts.append(_decimal(found["binary_accuracy"], 4))
-    return ", ".join(parts)
-
-
 def _wrap(words: str, bullet: str = "") -> str:
     return textwrap.fill(
         " ".join(words.split()), 100, initial_indent=bullet, subsequent_indent=" " * len(bullet),
@@ -210,7 +177,7 @@ def _wrap(words: str, bullet: str = "") -> str:
 
 
 FILTERS: Mapping[str, Callable[..., str | float]] = {
-    "accuracy": _accuracy, "at_most": at_most, "brief": _brief, "decimal": _decimal,
-    "interval": _interval, "rounded": "{:.0f}".format, "scientific": "{:.0e}".format,
-    "share": share, "thousands": "{:,}".format, "wrap": _wrap,
+    "accuracy": _accuracy, "at_most": at_most, "decimal": _decimal, "interval": _interval,
+    "rounded": "{:.0f}".format, "scientific": "{:.0e}".format, "share": share, "signed": signed,
+    "thousands": "{:,}".format, "wrap": _wrap,
 }  # fmt: skip

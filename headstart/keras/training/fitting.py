@@ -21,8 +21,7 @@ from headstart._utils.progress import progress
 from headstart.keras.runtime import keras, tf
 from headstart.training.batches import Batch, BatchSource, Indices, Mask, epoch_batches, filled
 from headstart.training.history import BATCHES, EPOCHS, History
-from headstart.training.optimizers import OPTIMIZERS
-from headstart.training.parameters import Loss
+from headstart.training.parameters import OPTIMIZERS, Loss
 
 #: Batches in one call of the graph: an interrupt takes effect between two calls.
 _STEPS_A_CALL = 256
@@ -228,8 +227,8 @@ class _Trainer:
 
 
 def _optimizer(settings: FitSettings, variables: list[Any]) -> Any:
-    kind, decay = OPTIMIZERS[settings.optimizer], settings.weight_decay or None
-    make = getattr(keras.optimizers, kind.keras_class)
+    decay = settings.weight_decay or None
+    make = getattr(keras.optimizers, OPTIMIZERS[settings.optimizer])
     optimizer = make(settings.learning_rate, weight_decay=decay)
     if decay is not None:
         optimizer.exclude_from_weight_decay([v for v in variables if len(v.shape) < 2])
