@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 
 from headstart._utils.errors import SourceError
-from headstart.archives.members import ArchiveLimits
+from headstart.archives.members import Archive, ArchiveLimits
 from headstart.archives.tar import TarArchive
 from headstart.archives.zip import ZipArchive
 
@@ -14,9 +15,7 @@ _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")
 _OTHERS = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!": "rar", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
-def open_archive(
-    path: Path, limits: ArchiveLimits, title: str | None = None
-) -> ZipArchive | TarArchive:
+def open_archive(path: Path, limits: ArchiveLimits) -> Archive:
     """Check an archive as a whole and list it.
 
     Parameters
@@ -25,8 +24,6 @@ def open_archive(
         An existing file.
     limits : ArchiveLimits
         How much it may unpack to.
-    title : str, optional
-        The archive in words, for messages.
 
     Raises
     ------
@@ -38,9 +35,9 @@ def open_archive(
     with path.open("rb") as file:
         start = file.read(512)
     if start.startswith((b"PK\3\4", b"PK\5\6")):
-        return ZipArchive(path, limits, title)
-    if start.startswith(_COMPRESSED) or start[_TAR_MAGIC] == b"ustar" or _old_tar(start):
-        return TarArchive(path, limits, title)
+        return ZipArchive(path, limits)
+    if start.startswith(_COMPRESSED) or _is_tar(start):
+        return TarArchive(path, limits)
     other = next((name for magic, name in _OTHERS.items() if start.startswith(magic)), None)
     kind = f"a {other} file" if other else f"not an archive: it begins with {start[:8]!r}"
     raise SourceError(
@@ -49,10 +46,9 @@ def open_archive(
     )
 
 
-def _old_tar(block: bytes) -> bool:
-    """Return whether a block is a tar header from before ``ustar``, by its checksum."""
-    if len(block) < 512:
-        return False
-    stated = block[148:156].strip(b" \0")
-    total = sum(block[:148]) + 8 * 0x20 + sum(block[156:])
-    return stated.isdigit() and stated == f"{total:o}".encode().rjust(len(stated), b"0")
+def _is_tar(block: bytes) -> bool:
+    """Return whether a block is a tar header: by its mark or, before ``ustar``, its checksum."""
+    try:
+        return bool(tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape"))
+    except tarfile.TarError:
+        return block[_TAR_MAGIC] == b"ustar"

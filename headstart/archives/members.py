@@ -7,10 +7,12 @@ it could do no harm: an archive that tries is not to be trusted with the rest.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from headstart._utils.errors import UnsafeArchiveError
+from headstart._utils.errors import ImageError, SourceError, UnsafeArchiveError
 from headstart._utils.names import name_fault, shown
 
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -80,35 +82,38 @@ class Member:
     fault: str | None = None
 
 
-@dataclass(frozen=True)
-class Damaged:
-    """What is given instead of a member's bytes where these are damaged; the detail says how."""
-
-    detail: str
-
-
-class MemberList:
-    """Collects members, checking each as it comes.
+class Archive(ABC):
+    """An archive whose members are checked one by one while it is listed.
 
     Parameters
     ----------
-    archive : str
-        The archive in words, at the beginning of a sentence.
+    path : Path
     limits : ArchiveLimits
+    title : str, optional
+        The archive in words, for the beginning of a message; default: by its file name.
     """
 
-    def __init__(self, archive: str, limits: ArchiveLimits) -> None:
-        self._archive = archive
-        self._limits = limits
+    kind: str
+
+    def __init__(self, path: Path, limits: ArchiveLimits, title: str | None = None) -> None:
+        self.title = title or f"The archive {path.name}"
+        self._path, self._limits = path, limits
         self._total = 0
         self._members: dict[str, Member] = {}
 
     @property
-    def members(self) -> Mapping[str, Member]:
-        """The members so far, by path."""
-        return self._members
+    def members(self) -> Sequence[Member]:
+        """Every member that is a file."""
+        return list(self._members.values())
 
-    def add(self, name: str, size: int) -> Member:
+    @abstractmethod
+    def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
+        """Yield the bytes of each wanted member, in the order of the file.
+
+        For a member that is damaged, the fault comes instead of the bytes.
+        """
+
+    def _add(self, name: str, size: int) -> Member:
         """Add a member that is a regular file.
 
         Raises
@@ -116,42 +121,44 @@ class MemberList:
         UnsafeArchiveError
             If its name leads out of the archive or occurs twice, or the sum is too large.
         """
-        path = self.checked(name)
+        path = self._checked(name)
         if path in self._members:
-            raise self.refused(name, "occurs in it twice")
+            raise self._refused(name, "occurs in it twice")
+        if size < 0:
+            raise self._refused(name, "declares a negative size")
         fault = name_fault(path)
         member = Member(shown(path) if fault else path, size, fault)
         self._members[path] = member
         self._total += size
-        if size < 0:
-            raise self.refused(name, "declares a negative size")
-        if self._total > self._limits.max_total_bytes:
-            raise self._limits.refusal(
-                self._archive,
-                f"unpacks to more than {self._limits.max_total_bytes:,} bytes, "
-                f"{self._limits.too_large}",
-            )
-        if len(self._members) > self._limits.max_files:
-            raise self._limits.refusal(
-                self._archive, f"holds more than {self._limits.max_files:,} files"
-            )
+        limits = self._limits
+        if self._total > limits.max_total_bytes:
+            most = f"{limits.max_total_bytes:,} bytes, {limits.too_large}"
+            raise limits.refusal(self.title, f"unpacks to more than {most}")
+        if len(self._members) > limits.max_files:
+            raise limits.refusal(self.title, f"holds more than {limits.max_files:,} files")
         return member
 
-    def checked(self, name: str) -> str:
+    def _checked(self, name: str) -> str:
         """Return a member's path without ``.`` steps, if it stays inside of the archive."""
         if not name or "\0" in name:
-            raise self.refused(name, "has no usable name")
+            raise self._refused(name, "has no usable name")
         if "\\" in name:
-            raise self.refused(name, "has a backslash in its name, a separator on some systems")
+            raise self._refused(name, "has a backslash in its name, a separator on some systems")
         if name.startswith("/") or _DRIVE.match(name):
-            raise self.refused(name, "has an absolute path")
+            raise self._refused(name, "has an absolute path")
         parts = [part for part in name.split("/") if part not in {"", "."}]
         if ".." in parts:
-            raise self.refused(name, "leads out of its folder by '..'")
+            raise self._refused(name, "leads out of its folder by '..'")
         if not parts:
-            raise self.refused(name, "has no usable name")
+            raise self._refused(name, "has no usable name")
         return "/".join(parts)
 
-    def refused(self, name: str, fault: str) -> UnsafeArchiveError:
+    def _refused(self, name: str, fault: str) -> UnsafeArchiveError:
         """Return the error for one member."""
-        return self._limits.refusal(self._archive, f"holds {shown(name)!r}, which {fault}")
+        return self._limits.refusal(self.title, f"holds {shown(name)!r}, which {fault}")
+
+    def _unreadable(self, error: Exception) -> SourceError:
+        return SourceError(
+            f"{self._path} cannot be read as a {self.kind} file: {error}. It may be cut short: "
+            "compare its size or its SHA-256 with the original's, and fetch it again."
+        )

@@ -12,13 +12,14 @@ import io
 import lzma
 import tarfile
 import zlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from headstart._utils.errors import SourceError, UnsafeArchiveError
-from headstart.archives.members import ArchiveLimits, Damaged, Member, MemberList
+from headstart._utils.errors import ImageError, UnsafeArchiveError
+from headstart.archives.members import Archive, ArchiveLimits
 
 _CHUNK = 1 << 20
 _HEADER = 1 << 20  # bytes; longer extended headers serve nothing but to fill memory
@@ -26,15 +27,8 @@ _HEADERS = 64  # reads of headers for one member; more are a chain, which the li
 _XZ_MEMORY = 256 << 20  # bytes of a dictionary; xz -9 needs 64 MiB
 
 
-class TarArchive:
+class TarArchive(Archive):
     """The members of a tar file, checked as a whole before the first is read.
-
-    Parameters
-    ----------
-    path : Path
-    limits : ArchiveLimits
-    title : str, optional
-        The archive in words, for the beginning of a message; default: by its file name.
 
     Raises
     ------
@@ -45,28 +39,19 @@ class TarArchive:
         If it is not an intact tar file.
     """
 
+    kind = "tar"
+
     def __init__(self, path: Path, limits: ArchiveLimits, title: str | None = None) -> None:
-        self.title = title or f"The archive {path.name}"
-        self._path = path
-        self._limits = limits
-        self._list = MemberList(self.title, limits)
+        super().__init__(path, limits, title)
         self._spans: dict[str, tuple[int, int]] = {}  # path to offset and size
         with self._forward() as stream:
             self._list_members(stream)
 
-    @property
-    def members(self) -> Sequence[Member]:
-        """Every member that is a file."""
-        return list(self._list.members.values())
-
-    def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | Damaged]]:
+    def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
         """Yield the bytes of each wanted member, in the order of the file."""
         with self._forward() as stream:
-            for path, size in self._seek_each(stream, wanted):
-                content = stream.take(size)
-                if len(content) != size:
-                    raise EOFError("a member ends early")
-                yield path, content
+            for path, pieces in self._pieces(stream, wanted):
+                yield path, b"".join(pieces)
 
     def extract(self, folder: Path) -> None:
         """Write every member below an existing folder, under its own checked name, in pieces.
@@ -80,22 +65,21 @@ class TarArchive:
         """
         for member in self.members:
             if member.fault:
-                raise self._list.refused(member.path, f"cannot be unpacked: {member.fault}")
+                raise self._refused(member.path, f"cannot be unpacked: {member.fault}")
         with self._forward() as stream:
-            for path, size in self._seek_each(stream, self._spans.keys()):
+            for path, pieces in self._pieces(stream, self._spans.keys()):
                 target = folder / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with target.open("xb") as file:
-                    for piece in stream.pieces(size):
-                        file.write(piece)
-                    if file.tell() != size:
-                        raise EOFError("a member ends early")
+                    file.writelines(pieces)
 
-    def _seek_each(self, stream: _Forward, wanted: Collection[str]) -> Iterator[tuple[str, int]]:
-        for (offset, size), path in sorted((self._spans[path], path) for path in self._spans):
+    def _pieces(
+        self, stream: _Forward, wanted: Collection[str]
+    ) -> Iterator[tuple[str, Iterator[bytes]]]:
+        for (offset, size), path in sorted((span, path) for path, span in self._spans.items()):
             if path in wanted:
                 stream.seek(offset)
-                yield path, size
+                yield path, stream.member(size)
 
     @contextmanager
     def _forward(self) -> Iterator[_Forward]:
@@ -105,17 +89,14 @@ class TarArchive:
                 yield _Forward(file, packed, self.title, self._limits)
             except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError,
                     ValueError) as error:  # fmt: skip
-                raise SourceError(
-                    f"{self._path} cannot be read as a tar file: {error}. It may be cut short: "
-                    "compare its size or its SHA-256 with the original's, and fetch it again."
-                ) from error
+                raise self._unreadable(error) from error
 
     def _list_members(self, stream: _Forward) -> None:
         with tarfile.open(fileobj=stream, mode="r:") as archive:  # type: ignore[call-overload]
             while (member := archive.next()) is not None:
                 archive.members.clear()  # the library would keep every header
                 stream.headers = 0
-                self._add(member)
+                self._add_member(member)
             # The library takes a damaged header, and an end that came too early, for the end; the
             # true one is a block of zeros.
             if stream.last != bytes(tarfile.BLOCKSIZE):
@@ -124,16 +105,16 @@ class TarArchive:
             while stream.take(_CHUNK):
                 pass
 
-    def _add(self, member: tarfile.TarInfo) -> None:
+    def _add_member(self, member: tarfile.TarInfo) -> None:
         if member.isdir():
             if member.name.strip("./"):
-                self._list.checked(member.name)
+                self._checked(member.name)
             return
         if member.issym() or member.islnk():
-            raise self._list.refused(member.name, "is a link")
+            raise self._refused(member.name, "is a link")
         if member.issparse() or member.type not in tarfile.REGULAR_TYPES:
-            raise self._list.refused(member.name, "is not a regular file")
-        added = self._list.add(member.name, member.size)
+            raise self._refused(member.name, "is not a regular file")
+        added = self._add(member.name, member.size)
         self._spans[added.path] = (member.offset_data, member.size)
 
 
@@ -190,6 +171,13 @@ class _Forward:
             yield piece
             size -= len(piece)
 
+    def member(self, size: int) -> Iterator[bytes]:
+        """Yield exactly ``size`` bytes, in pieces."""
+        end = self._at + size
+        yield from self.pieces(size)
+        if self._at != end:
+            raise EOFError("a member ends early")
+
     def _counted(self, size: int) -> bytes:
         content = self._stream.read(size) or b""
         self._at += len(content)
@@ -204,8 +192,7 @@ class _Decompressed(io.RawIOBase):
     """bzip2 and xz with a bound on what one step unpacks and, for xz, on its dictionary."""
 
     def __init__(self, file: io.BufferedReader, make: Callable[[], Any]) -> None:
-        self._file = file
-        self._make = make
+        self._file, self._make = file, make
         self._decoder = make()
 
     def readable(self) -> bool:
@@ -235,15 +222,10 @@ def _decompressed(file: io.BufferedReader) -> io.BufferedIOBase | io.RawIOBase:
     file.seek(0)
     if start.startswith(b"\x1f\x8b"):
         return gzip.GzipFile(fileobj=file, mode="rb")
-    make: Callable[[], Any]
     if start.startswith(b"BZh"):
-        make = bz2.BZ2Decompressor
-    elif start == b"\xfd7zXZ\0":
-        make = _xz
-    else:
-        return file
-    return _Decompressed(file, make)
-
-
-def _xz() -> lzma.LZMADecompressor:
-    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+        return _Decompressed(file, bz2.BZ2Decompressor)
+    if start == b"\xfd7zXZ\0":
+        return _Decompressed(
+            file, partial(lzma.LZMADecompressor, lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+        )
+    return file

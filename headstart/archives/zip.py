@@ -13,25 +13,18 @@ import zlib
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from headstart._utils.errors import SourceError
-from headstart.archives.members import ArchiveLimits, Damaged, Member, MemberList
+from headstart._utils.errors import ImageError, SourceError
+from headstart.archives.members import Archive, ArchiveLimits
 
 _ENCRYPTED = 0x1 | 0x40 | 0x2000  # of old, strong, and with a masked table of contents
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature … lengths of name and extra field
 # What the library raises over a damaged table of contents.
 _DAMAGE = (zipfile.BadZipFile, struct.error, ValueError, EOFError, OSError, NotImplementedError)
-_METHODS = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 
 
-class ZipArchive:
+class ZipArchive(Archive):
     """The members of a zip file, checked as a whole before the first is read.
-
-    Parameters
-    ----------
-    path : Path
-    limits : ArchiveLimits
-    title : str, optional
-        The archive in words, for the beginning of a message; default: by its file name.
 
     Raises
     ------
@@ -42,59 +35,48 @@ class ZipArchive:
         If it is not an intact zip file.
     """
 
+    kind = "zip"
+
     def __init__(self, path: Path, limits: ArchiveLimits, title: str | None = None) -> None:
-        self.title = title or f"The archive {path.name}"
-        self._path = path
-        self._limits = limits
-        self._list = MemberList(self.title, limits)
+        super().__init__(path, limits, title)
         self._infos: dict[str, zipfile.ZipInfo] = {}
         try:
             with zipfile.ZipFile(path) as archive:
                 members, end = archive.infolist(), archive.start_dir
         except _DAMAGE as error:
-            raise SourceError(
-                f"{path} cannot be read as a zip file: {error}. It may be cut short: compare its "
-                "size or its SHA-256 with the original's, and fetch it again."
-            ) from error
+            raise self._unreadable(error) from error
         for member in members:
-            self._add(member)
+            self._add_member(member)
         self._check_overlaps(members, end)
         unpacked = sum(member.file_size for member in members)
         limits.check_ratio(self.title, unpacked, path.stat().st_size)
 
-    @property
-    def members(self) -> Sequence[Member]:
-        """Every member that is a file."""
-        return list(self._list.members.values())
-
-    def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | Damaged]]:
+    def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
         """Yield the bytes of each wanted member, in the order of the file."""
-        chosen = [(info.header_offset, path) for path, info in self._infos.items()
-                  if path in wanted]  # fmt: skip
+        chosen = [item for item in self._infos.items() if item[0] in wanted]
         with self._path.open("rb", buffering=0) as file:
-            for offset, path in sorted(chosen):
-                info = self._infos[path]
-                file.seek(offset)
+            for path, info in sorted(chosen, key=lambda item: item[1].header_offset):
+                file.seek(info.header_offset)
                 header = file.read(_LOCAL_HEADER.size)
                 if len(header) < _LOCAL_HEADER.size or header[:4] != b"PK\3\4":
-                    yield path, Damaged("its header in the archive is damaged")
+                    yield path, _damaged("its header in the archive is damaged")
                     continue
                 file.seek(sum(_LOCAL_HEADER.unpack(header)[1:]), 1)
                 yield path, self._unpacked(info, file.read(info.compress_size))
 
-    def _add(self, member: zipfile.ZipInfo) -> None:
+    def _add_member(self, member: zipfile.ZipInfo) -> None:
         # The library cuts a name at its first NUL; what was cut off must not go unseen.
         name = member.orig_filename
         kind = stat.S_IFMT(member.external_attr >> 16)
         if member.flag_bits & _ENCRYPTED:
-            raise self._list.refused(name, "is encrypted")
+            raise self._refused(name, "is encrypted")
         if kind == stat.S_IFLNK:
-            raise self._list.refused(name, "is a link")
+            raise self._refused(name, "is a link")
         if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
-            raise self._list.refused(name, "is neither a file nor a folder")
+            raise self._refused(name, "is neither a file nor a folder")
         if name.endswith("/") or kind == stat.S_IFDIR:
             if name.strip("./"):
-                self._list.checked(name)
+                self._checked(name)
             return
         if member.compress_type not in _METHODS:
             raise SourceError(
@@ -102,32 +84,32 @@ class ZipArchive:
                 "only stored and deflated members can be read. Nothing was written. Pack it anew."
             )
         if _contradict(member):
-            raise self._list.refused(name, "declares two sizes that cannot both be true")
+            raise self._refused(name, "declares two sizes that cannot both be true")
         self._limits.check_ratio(
             f"{self.title}: its member {name!r}", member.file_size, member.compress_size
         )
-        self._infos[self._list.add(name, member.file_size).path] = member
+        self._infos[self._add(name, member.file_size).path] = member
 
     def _check_overlaps(self, members: Sequence[zipfile.ZipInfo], end: int) -> None:
         """Members that share their bytes are how a small file declares petabytes."""
         free = 0
         for member in sorted(members, key=lambda member: member.header_offset):
             if member.header_offset < free:
-                raise self._list.refused(member.filename, "overlaps another member")
+                raise self._refused(member.filename, "overlaps another member")
             free = member.header_offset + 30 + len(member.filename) + member.compress_size
         if free > end:
             raise SourceError(
                 f"{self.title} is damaged: its members reach beyond their table. Fetch it again."
             )
 
-    def _unpacked(self, info: zipfile.ZipInfo, packed: bytes) -> bytes | Damaged:
+    def _unpacked(self, info: zipfile.ZipInfo, packed: bytes) -> bytes | ImageError:
         content = packed
         if info.compress_type == zipfile.ZIP_DEFLATED:
             inflater = zlib.decompressobj(-zlib.MAX_WBITS)
             try:
                 content = inflater.decompress(packed, info.file_size + 1)
             except zlib.error as error:
-                return Damaged(f"the archive's data is damaged: {error}")
+                return _damaged(f"the archive's data is damaged: {error}")
         if len(content) > info.file_size:
             raise self._limits.refusal(
                 self.title,
@@ -135,8 +117,12 @@ class ZipArchive:
                 "more",
             )
         if len(content) < info.file_size or zlib.crc32(content) != info.CRC:
-            return Damaged("its checksum differs from the one in the archive")
+            return _damaged("its checksum differs from the one in the archive")
         return content
+
+
+def _damaged(detail: str) -> ImageError:
+    return ImageError("corrupt", detail)
 
 
 def _contradict(member: zipfile.ZipInfo) -> bool:

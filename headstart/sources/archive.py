@@ -8,7 +8,7 @@ from pathlib import Path
 from headstart._utils.errors import ImageError, SourceError
 from headstart._utils.files import sha256_file
 from headstart.archives.archive import open_archive
-from headstart.archives.members import ArchiveLimits, Damaged
+from headstart.archives.members import ArchiveLimits
 from headstart.sources.source import Entry
 
 
@@ -53,9 +53,5 @@ class ArchiveSource:
         ]
 
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
-        """Yield the bytes of each wanted member, in the order of the file."""
-        for path, content in self._archive.contents(wanted):
-            if isinstance(content, Damaged):
-                yield path, ImageError("corrupt", content.detail)
-            else:
-                yield path, content
+        """Return the bytes of each wanted member, in the order of the file."""
+        return self._archive.contents(wanted)
