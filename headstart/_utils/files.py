@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-_CHUNK = 1 << 20
-
 
 @contextmanager
 def atomic_file(target: Path) -> Iterator[BinaryIO]:
@@ -95,12 +93,9 @@ def sha256_bytes(content: bytes) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Return the hex SHA-256 of a file's content, read in chunks."""
-    digest = hashlib.sha256()
+    """Return the hex SHA-256 of a file's content."""
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_tree(path: Path) -> str:

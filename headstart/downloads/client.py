@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Self, TypeVar
 
 import requests
@@ -285,12 +284,10 @@ def _refused(answer: requests.Response) -> DownloadError:
 
 def _retry_after(answer: requests.Response) -> float:
     """Return the seconds that the server asks to wait; 0 if it does not say."""
-    said = answer.headers.get("Retry-After", "")
-    if said.isdigit():
-        return float(said)
+    stated = answer.headers.get("Retry-After", "").strip()
     try:
-        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
-    except (TypeError, ValueError):
+        return urllib3.Retry().parse_retry_after(stated)
+    except (urllib3.exceptions.InvalidHeader, OverflowError, ValueError):
         return 0.0
 
 

@@ -11,7 +11,6 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -163,26 +162,19 @@ class _FileDownload:
         validator = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
         write_json(self.version, {"url": self.url, "validator": validator})
         self.certain = False
-        with self.part.open("ab" if resumed else "wb") as file:
-            chunks = self.client.body(answer, self.max_bytes, self.deadline, start)
-            for chunk in self._shown(chunks, start, total or 0):
+        name = plain(PurePosixPath(urlsplit(self.url).path).name[:40]) or "a file"
+        with (
+            self.part.open("ab" if resumed else "wb") as file,
+            progress((total or 0) // _MEGABYTE, f"Downloading {name}", "MB") as bar,
+        ):
+            for chunk in self.client.body(answer, self.max_bytes, self.deadline, start):
                 file.write(chunk)
+                bar.update(file.tell() // _MEGABYTE - bar.done)
             file.flush()
             os.fsync(file.fileno())
         if not kept_bytes(self.target):
             raise DownloadError("the server sent no bytes", transient=True)
         self.certain = total is not None and not resumed
-
-    def _shown(self, chunks: Iterable[bytes], start: int, total: int) -> Iterable[bytes]:
-        """Yield the chunks, with a progress bar in megabytes."""
-        done, shown = start, 0
-        name = plain(PurePosixPath(urlsplit(self.url).path).name[:40]) or "a file"
-        with progress(total // _MEGABYTE, f"Downloading {name}", "MB") as bar:
-            for chunk in chunks:
-                yield chunk
-                done += len(chunk)
-                bar.update(done // _MEGABYTE - shown)
-                shown = done // _MEGABYTE
 
     def _check_room(self, missing: int) -> None:
         free = shutil.disk_usage(self.part.parent).free

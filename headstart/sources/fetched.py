@@ -7,11 +7,11 @@ else under the SHA-256 of the address. A second run asks no server again.
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from headstart._utils import locks
@@ -19,6 +19,7 @@ from headstart._utils.cache import cache_folder
 from headstart._utils.errors import ImageError, SourceError
 from headstart._utils.files import sha256_bytes, sha256_file, write_bytes
 from headstart._utils.progress import progress
+from headstart._utils.threads import in_threads
 from headstart.downloads.client import (
     ChecksumError,
     DownloadError,
@@ -131,24 +132,28 @@ def fetch_images(
     first = list({address.target: address for address in reversed(once)}.values())
     later = [address for address in once if address not in set(first)]
     total = 0
+
+    def fetch(address: Address) -> Path | ImageError | DownloadError:
+        return _fetch_image(client, address, max_bytes)
+
     with (
         HttpClient(policy, _CONNECTIONS) as client,
         progress(len(once), "Downloading", "image") as bar,
+        closing(in_threads(fetch, first, workers=_CONNECTIONS)) as several,
     ):
-        fetch = partial(_fetch_image, client, max_bytes=max_bytes)
-        for several in (first, *([address] for address in later)):
-            for address, got in _in_threads(fetch, several):
-                bar.update()
-                if isinstance(got, DownloadError):
-                    failed.append((address, str(got)))
-                    continue
-                found[address] = got
-                total += got.stat().st_size if isinstance(got, Path) else 0
-                if total > max_total_bytes:
-                    raise SourceError(
-                        f"The addresses send more than the {max_total_bytes:,} bytes that "
-                        "`download.max_total_bytes` allows. Raise it if you want the images."
-                    )
+        one_by_one = ((address, fetch(address)) for address in later)
+        for address, got in itertools.chain(several, one_by_one):
+            bar.update()
+            if isinstance(got, DownloadError):
+                failed.append((address, str(got)))
+                continue
+            found[address] = got
+            total += got.stat().st_size if isinstance(got, Path) else 0
+            if total > max_total_bytes:
+                raise SourceError(
+                    f"The addresses send more than the {max_total_bytes:,} bytes that "
+                    "`download.max_total_bytes` allows. Raise it if you want the images."
+                )
     if failed:
         shown = "\n".join(f"  {address.url}: {text}" for address, text in failed[:10])
         more = f"\n  … and {len(failed) - 10:,} more" if len(failed) > 10 else ""
@@ -160,24 +165,10 @@ def fetch_images(
     return found
 
 
-def _in_threads(
-    fetch: Callable[[Address], Path | ImageError], addresses: Sequence[Address]
-) -> Iterator[tuple[Address, Path | ImageError | DownloadError]]:
-    """Yield each address with its result, in order."""
-    pool = ThreadPoolExecutor(min(_CONNECTIONS, len(addresses)))
-    try:
-        tasks = [pool.submit(fetch, address) for address in addresses]
-        for address, task in zip(addresses, tasks, strict=True):
-            try:
-                yield address, task.result()
-            except DownloadError as error:
-                yield address, error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _fetch_image(client: HttpClient, address: Address, max_bytes: int) -> Path | ImageError:
-    """Return the kept file, or download it; raise a DownloadError that may pass."""
+def _fetch_image(
+    client: HttpClient, address: Address, max_bytes: int
+) -> Path | ImageError | DownloadError:
+    """Return the file, kept or downloaded; or an ImageError, or a DownloadError that may pass."""
     target = address.target
     if target.is_file() and address.sha256 in ("", sha256_file(target)):
         return target
@@ -186,9 +177,7 @@ def _fetch_image(client: HttpClient, address: Address, max_bytes: int) -> Path |
     except TooLargeError as error:
         return ImageError("too_large", str(error))
     except DownloadError as error:
-        if error.transient:
-            raise
-        return ImageError("not_fetched", str(error))
+        return error if error.transient else ImageError("not_fetched", str(error))
     got = sha256_bytes(content)
     if address.sha256 and got != address.sha256:
         return ImageError(

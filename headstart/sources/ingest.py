@@ -5,11 +5,9 @@ Decoding runs in threads, within bounded memory. Files = kept + rejected, always
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 
 from headstart._utils.errors import HeadstartError, ImageError, SourceError
 from headstart._utils.progress import progress
+from headstart._utils.threads import in_threads
 from headstart.datasets.manifests import IMAGES, REJECTED, frame
 from headstart.datasets.shards import ShardWriter
 from headstart.images.decode import ImageInfo, Limits, inspect
@@ -26,12 +25,8 @@ from headstart.sources.layout import recognize, unwanted
 from headstart.sources.parameters import DownloadParams
 from headstart.sources.source import Assignment, Source
 
-_WINDOW_BYTES = 128 << 20  # of images that wait for a thread; one larger image is let through
-_WINDOW_FILES = 256
-
 _Rejected = tuple[str, str, str]  # path, reason and detail
-_Decoded = tuple[str, ImageInfo]  # image_id and the image
-_Decode = Callable[[bytes], _Decoded | ImageError]
+_File = tuple[str, bytes | ImageError]
 
 
 def ingest(source: Source, params: DownloadParams, images: Path, thumbnails: Path) -> Ingested:
@@ -66,25 +61,36 @@ def ingest(source: Source, params: DownloadParams, images: Path, thumbnails: Pat
     kept: list[dict[str, Any]] = []
     with ShardWriter(images) as writer, progress(len(wanted), "Checking", "image") as bar:
 
-        def decode(content: bytes) -> _Decoded | ImageError:
+        def decode(file: _File) -> tuple[str, ImageInfo] | ImageError:
+            content = file[1]
+            if isinstance(content, ImageError):
+                return content
             try:
                 info = inspect(content, limits)
             except ImageError as fault:
                 return fault
             return writer.add(content, info.ext), info
 
-        with closing(_in_threads(decode, source.contents(wanted.keys()))) as results:
-            for path, content, result in results:
+        def size(file: _File) -> int:
+            return len(file[1]) if isinstance(file[1], bytes) else 0
+
+        files = source.contents(wanted.keys())
+        with closing(in_threads(decode, files, size=size)) as results:
+            for (path, given), result in results:
+                content = b"" if isinstance(given, ImageError) else given
                 bar.update()
                 if isinstance(result, ImageError):
                     rejected.append((path, result.reason, result.detail))
                     # Here and not in a thread, so that every run shows the same first few.
-                    if folder.has_room(result.reason) and (image := rejected_thumbnail(content)):
+                    room = folder.has_room(result.reason)
+                    image = rejected_thumbnail(content) if room and content else None
+                    if image:
                         folder.add(path, result.reason, image)
                     continue
                 image_id, info = result
-                row: dict[str, Any] = {"path": path, "image_id": image_id, "bytes": len(content)}
-                kept.append(row | asdict(info) | asdict(wanted[path]))
+                row: dict[str, Any] = {"path": path, "image_id": image_id}
+                row |= {"bytes": len(content), **asdict(info), **asdict(wanted[path])}
+                kept.append(row)
         _check(source, kept, rejected)
         locations = writer.finish()
     folder.close()
@@ -124,30 +130,6 @@ def _assign(
             wanted[entry.path] = assignment
             total += entry.size
     return wanted, rejected, total
-
-
-def _in_threads(
-    decode: _Decode, contents: Iterable[tuple[str, bytes | ImageError]]
-) -> Generator[tuple[str, bytes, _Decoded | ImageError], None, None]:
-    """Yield path, content and result of each file, in order."""
-    waiting: deque[tuple[str, bytes, Future[_Decoded | ImageError]]] = deque()
-    held = 0
-    pool = ThreadPoolExecutor(os.cpu_count())
-    try:
-        for path, content in contents:
-            if isinstance(content, ImageError):
-                yield path, b"", content
-                continue
-            held += len(content)
-            while waiting and (held > _WINDOW_BYTES or len(waiting) >= _WINDOW_FILES):
-                first, done, future = waiting.popleft()
-                yield first, done, future.result()
-                held -= len(done)
-            waiting.append((path, content, pool.submit(decode, content)))
-        for path, content, future in waiting:
-            yield path, content, future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _check(

@@ -56,11 +56,16 @@ def open_kaggle(name: str, limits: ArchiveLimits, policy: RetryPolicy | None = N
     UnsafeArchiveError
         If the archive holds what no archive of images needs.
     """
-    kagglehub = _kagglehub()
-    from kagglehub.cache import Cache
-    from kagglehub.handle import parse_dataset_handle
-
-    del kagglehub
+    try:
+        from kagglehub.cache import Cache
+        from kagglehub.handle import parse_dataset_handle
+    except ImportError as error:
+        raise SourceError(
+            "`download.source: kaggle` needs kagglehub, which is not installed. Run `make env`, or "
+            "`pip install kagglehub`. Nothing was written."
+        ) from error
+    # Its own lines name the address and no more.
+    logging.getLogger("kagglehub").setLevel(logging.WARNING)
     handle = parse_dataset_handle(name)
     cached = Cache().load_from_cache(handle)
     if cached is not None:
@@ -75,19 +80,6 @@ def open_kaggle(name: str, limits: ArchiveLimits, policy: RetryPolicy | None = N
             _fetch(handle, archive, limits.max_total_bytes, policy)
     print(f"Read from {archive}, as Kaggle sent it.", flush=True)
     return ArchiveSource(archive, None, limits)
-
-
-def _kagglehub() -> Any:
-    try:
-        import kagglehub
-    except ImportError as error:
-        raise SourceError(
-            "`download.source: kaggle` needs kagglehub, which is not installed. Run `make env`, or "
-            "`pip install kagglehub`. Nothing was written."
-        ) from error
-    # Its own lines name the address and no more.
-    logging.getLogger("kagglehub").setLevel(logging.WARNING)
-    return kagglehub
 
 
 def _fetch(handle: Any, archive: Path, max_bytes: int, policy: RetryPolicy | None) -> None:

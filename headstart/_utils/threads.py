@@ -1,0 +1,51 @@
+"""Work on many items in threads, within bounded memory and with results in order."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_WINDOW_BYTES = 128 << 20  # of items that wait for a thread; one larger item is let through
+_WINDOW_ITEMS = 256
+
+
+def in_threads(
+    function: Callable[[T], R],
+    items: Iterable[T],
+    *,
+    workers: int | None = None,
+    size: Callable[[T], int] = lambda _: 0,
+) -> Generator[tuple[T, R], None, None]:
+    """Yield each item with its result, in order.
+
+    Parameters
+    ----------
+    function : callable
+    items : iterable
+        Taken one by one, when there is room.
+    workers : int, optional
+        Threads; default: one per core.
+    size : callable
+        Returns the bytes of an item.
+    """
+    waiting: deque[tuple[T, Future[R]]] = deque()
+    held = 0
+    pool = ThreadPoolExecutor(workers or os.cpu_count())
+    try:
+        for item in items:
+            held += size(item)
+            while waiting and (held > _WINDOW_BYTES or len(waiting) >= _WINDOW_ITEMS):
+                first, future = waiting.popleft()
+                yield first, future.result()
+                held -= size(first)
+            waiting.append((item, pool.submit(function, item)))
+        for item, future in waiting:
+            yield item, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
