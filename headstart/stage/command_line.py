@@ -23,7 +23,7 @@ import platform
 import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -49,7 +49,7 @@ _HELP = {
     "run_statistics": "folder for seconds and counters of this run (not tracked)",
     "page": "written for people to look at (not tracked)",
 }
-
+_RECORDS: dict[Any, str] = {RunStatistics: "run_statistics", Page: "page"}
 
 _DVC_REMOVES = (
     "(DVC removed this stage's former outputs before it started it; `dvc checkout` brings the "
@@ -96,10 +96,8 @@ def kinds(main: Callable[..., None]) -> dict[str, str]:
     found = {}
     for name in inspect.signature(main).parameters:
         hint = hints.get(name, inspect.Parameter.empty)
-        if hint is RunStatistics:
-            found[name] = "run_statistics"
-        elif hint is Page:
-            found[name] = "page"
+        if hint in _RECORDS:
+            found[name] = _RECORDS[hint]
         elif typing.get_origin(hint) is Annotated and hint.__metadata__[0] in _HELP:
             found[name] = hint.__metadata__[0]
         elif name == "seed" or name in sections():
@@ -145,31 +143,25 @@ def parser(main: Callable[..., None]) -> argparse.ArgumentParser:
 
 
 def _run(main: Callable[..., None], argv: Sequence[str] | None) -> None:
-    options = vars(parser(main).parse_args(argv))
-    params = read_params(options["params"])
+    arguments = vars(parser(main).parse_args(argv))
+    params = read_params(arguments.pop("params"))
     roles = kinds(main)
-    paths: dict[str, list[Path]] = {kind: [] for kind in _HELP}
-    arguments: dict[str, Any] = {}
-    for name, kind in roles.items():
-        if kind == "params":
-            arguments[name] = getattr(params, name)
-            continue
-        arguments[name] = options[name]
-        paths[kind].append(options[name])
-        if kind == "page":
-            arguments[name] = Page(options[name], params.model_dump())
+    paths = {kind: [arguments[n] for n, role in roles.items() if role == kind] for kind in _HELP}
     for path in paths["runtime"]:
         versions.check(path)
     watchdog.die_with_dvc()
     inputs = [*paths["in"], *paths["runtime"]]
-    with outputs_locked(paths["out"]), unchanged(inputs, paths["lazy"]):
-        statistics = next((n for n, kind in roles.items() if kind == "run_statistics"), None)
-        if statistics is None:
-            main(**arguments)
-            return
-        stage = _module_name(main).rsplit(".", 1)[-1]
-        with RunStatistics.open(options[statistics], stage) as arguments[statistics]:
-            main(**arguments)
+    with outputs_locked(paths["out"]), unchanged(inputs, paths["lazy"]), ExitStack() as stack:
+        for name, kind in roles.items():
+            if kind == "params":
+                arguments[name] = getattr(params, name)
+            elif kind == "page":
+                arguments[name] = Page(arguments[name], params.model_dump())
+            elif kind == "run_statistics":
+                stage = _module_name(main).rsplit(".", 1)[-1]
+                statistics = RunStatistics.open(arguments[name], stage)
+                arguments[name] = stack.enter_context(statistics)
+        main(**arguments)
 
 
 def _module_name(main: Callable[..., None]) -> str:

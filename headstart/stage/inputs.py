@@ -102,11 +102,16 @@ class Snapshot:
         self._prefix = os.path.abspath(path)  # noqa: PTH100 - as `open` names it: links are kept
         self._lock = threading.RLock()
         self._read: dict[str, _Read] = {}
-        self._known = _Record(path)
+        place = sha256_bytes(os.fsencode(path.absolute()))[:16]
+        self._record = cache_folder() / "hashes" / f"{place}.json"
+        self._known: dict[str, Any] = {}  # name to stamp and hash
+        self._changed = False
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self._known = dict(read_json(self._record).items())
         if not lazy:
             for name, status in files_below(path):
                 self._read[name] = self._hash(name, _stamp(status))
-            self._known.save()
+            self._save()
 
     def opened(self, path: str) -> None:
         """Hash a file below the folder, or the file itself, unless it was hashed before."""
@@ -121,7 +126,7 @@ class Snapshot:
 
     def holds(self) -> bool:
         """Return True if the content is still the same."""
-        self._known.save()
+        self._save()
         now = {name: _stamp(status) for name, status in files_below(self.path)}
         if not self._lazy and now.keys() != self._read.keys():
             return False
@@ -132,48 +137,28 @@ class Snapshot:
         )
 
     def _hash(self, name: str, stamp: _Stamp | None) -> _Read:
-        settled = stamp is not None and max(stamp.mtime, stamp.ctime) < time.time_ns() - _YOUNG
-        known = self._known.find(name, stamp) if settled else None
-        sha256 = known or self._sha256(name)
-        if settled and stamp is not None:
-            self._known.add(name, stamp, sha256)
-        return _Read(stamp, settled, sha256)
+        if stamp is None or max(stamp.mtime, stamp.ctime) >= time.time_ns() - _YOUNG:
+            return _Read(stamp, settled=False, sha256=self._sha256(name))
+        known = self._known.get(name)
+        if isinstance(known, list) and known[:-1] == [*stamp]:
+            return _Read(stamp, settled=True, sha256=str(known[-1]))
+        sha256 = self._sha256(name)
+        if stamp.size >= _LARGE:
+            self._known[name] = [*stamp, sha256]
+            self._changed = True
+        return _Read(stamp, settled=True, sha256=sha256)
+
+    def _save(self) -> None:
+        if self._changed:
+            self._changed = False
+            with contextlib.suppress(OSError):  # Without it, the next run hashes again.
+                write_json(self._record, self._known)
 
     def _sha256(self, name: str) -> str:
         try:
             return sha256_file(self.path / name)
         except OSError:
             return "unreadable"
-
-
-class _Record:
-    """Hashes of the large files of an input from earlier runs, in the cache folder."""
-
-    def __init__(self, path: Path) -> None:
-        place = sha256_bytes(os.fsencode(path.absolute()))[:16]
-        self._path = cache_folder() / "hashes" / f"{place}.json"
-        self._changed = False
-        self._entries: dict[str, list[Any]] = {}
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            self._entries = dict(read_json(self._path).items())
-
-    def find(self, name: str, stamp: _Stamp | None) -> str | None:
-        entry = self._entries.get(name)
-        if stamp and isinstance(entry, list) and entry[:-1] == [*stamp]:
-            return str(entry[-1])
-        return None
-
-    def add(self, name: str, stamp: _Stamp, sha256: str) -> None:
-        entry = [*stamp, sha256]
-        if stamp.size >= _LARGE and self._entries.get(name) != entry:
-            self._entries[name] = entry
-            self._changed = True
-
-    def save(self) -> None:
-        if self._changed:
-            self._changed = False
-            with contextlib.suppress(OSError):  # Without it, the next run hashes again.
-                write_json(self._path, self._entries)
 
 
 def _stamp(status: os.stat_result | None) -> _Stamp | None:

@@ -10,7 +10,6 @@ import importlib
 import io
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 import headstart
 from headstart._utils.errors import ParameterError, UnfitError
+from headstart._utils.tables import counted, spelled
 from headstart.stage.sections import Section, Seed
 
 #: Raised by ruamel in addition to its own errors, for a date such as 2020-99-99, a number of 5,000
@@ -74,11 +74,8 @@ def read_params(path: Path) -> Any:
     except ValidationError as error:
         # A set: pydantic reports one fault for each branch of a union.
         lines = {_sentence(fault, document, model, path.name) for fault in error.errors()}
-        count = f"{len(lines)} fault{'s' if len(lines) > 1 else ''}"
-        message = f"{path.name} has {count}; nothing was run.\n" + "\n".join(
-            f"  - {line}"
-            for line in sorted(lines, key=lambda sentence: (sentence.line, sentence.text))
-        )
+        message = f"{path.name} has {counted(len(lines), 'fault')}; nothing was run.\n"
+        message += "\n".join(f"  - {text}" for _, text in sorted(lines))
         raise ParameterError(message) from None
 
 
@@ -120,35 +117,30 @@ def _plain(value: Any) -> Any:
     return value
 
 
-@dataclass(frozen=True)
-class _Sentence:
-    text: str
-    line: int
-
-    def __str__(self) -> str:
-        return self.text
-
-
-def _sentence(fault: Any, document: CommentedMap, model: type[BaseModel], file: str) -> _Sentence:
+def _sentence(
+    fault: Any, document: CommentedMap, model: type[BaseModel], file: str
+) -> tuple[int, str]:
+    """Return the line of a fault in the file, 0 if it has none, and the sentence about it."""
     place = tuple(fault["loc"])
     if fault["type"] in _UNION_MEMBER or any(part in _BRANCHES for part in place[1:]):
         place = tuple(part for part in place if part not in _BRANCHES)
     line = _line_of(document, place)
     where = f"({file} line {line})" if line else f"({file})"
-    name = ".".join(str(part) for part in place)
+    name = ".".join(map(str, place))
+    schema = _schema_at(model, place)
+    expected = _describe(schema, _schema(model)) if schema else "known"
     if fault["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(place[-1]), _known(model, place[:-1]), n=1)
+        known = _schema_at(model, place[:-1]).get("properties", {})
+        near = difflib.get_close_matches(str(place[-1]), known, n=1)
         hint = f" Did you mean `{'.'.join([*map(str, place[:-1]), near[0]])}`?" if near else ""
-        return _Sentence(f"The `{name}` parameter is unknown.{hint} {where}", line)
+        return line, f"The `{name}` parameter is unknown.{hint} {where}"
     if fault["type"] == "missing":
-        expected = _expectation(model, place)
-        return _Sentence(f"The `{name}` parameter is missing: it must be {expected}. {where}", line)
+        return line, f"The `{name}` parameter is missing: it must be {expected}. {where}"
     got = fault["input"]
-    shown = "null" if got is None else str(got).lower() if isinstance(got, bool) else repr(got)
+    shown = repr(got) if isinstance(got, str) else spelled(got)
     # The only errors that the sections raise themselves are UnfitErrors.
-    unfit = fault["ctx"]["error"] if fault["type"] == "value_error" else None
-    error = unfit or UnfitError(_expectation(model, place))
-    return _Sentence(f"{error.sentence(name, shown)} {where}", line)
+    unfit = fault["ctx"]["error"] if fault["type"] == "value_error" else UnfitError(expected)
+    return line, f"{unfit.sentence(name, shown)} {where}"
 
 
 # Pydantic appends the branch of a union that it tried to the place of an error.
@@ -171,15 +163,6 @@ def _line_of(document: Any, place: tuple[Any, ...]) -> int:
     return line
 
 
-def _known(model: type[BaseModel], place: tuple[Any, ...]) -> list[str]:
-    return list(_schema_at(model, place).get("properties", {}))
-
-
-def _expectation(model: type[BaseModel], place: tuple[Any, ...]) -> str:
-    schema = _schema_at(model, place)
-    return _describe(schema, _schema(model)) if schema else "known"
-
-
 @cache
 def _schema(model: type[BaseModel]) -> dict[str, Any]:
     return TypeAdapter(model).json_schema()
@@ -190,11 +173,8 @@ def _schema_at(model: type[BaseModel], place: tuple[Any, ...]) -> dict[str, Any]
     schema: dict[str, Any] = root
     for part in place:
         schema = _resolve(schema, root)
-        schema = (
-            schema.get("items", {})
-            if isinstance(part, int)
-            else schema.get("properties", {}).get(part, {})
-        )
+        inside = {"items": schema.get("items", {}), **schema.get("properties", {})}
+        schema = inside.get("items" if isinstance(part, int) else part, {})
     return _resolve(schema, root)
 
 
