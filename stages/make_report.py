@@ -38,9 +38,9 @@ def main(  # noqa: PLR0913, PLR0917 - it shows something of every stage
 ) -> None:
     """Draw the figures and write the page."""
     # matplotlib and the like: not for `--help`.
-    from headstart.report.run import Files, draw, read, show
+    from headstart.report.run import Files, Run, draw, show
 
-    run = read(
+    run = Run(
         Files(
             images=images,
             manifest=manifest,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from headstart.report.run import draw, read, show
+from headstart.report.run import Run, draw, show
 from headstart.stage.page import Page
 from headstart.stage.parameters import read_params
 from tests.browser import browser, look
@@ -28,7 +28,7 @@ def chromium() -> Iterator[Any]:
 
 
 def render(folder: Path, **plan: Any) -> Path:
-    run = read(made.make(folder / "files", **plan))
+    run = Run(made.make(folder / "files", **plan))
     params = read_params(made.PARAMS)
     (folder / "figures").mkdir()
     draw(run, folder / "figures")

@@ -15,7 +15,7 @@ from headstart.cli.front import browse, command
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from headstart.report.grids import Guessed
+    from headstart.report.grids import Cell
     from headstart.serving.inputs import Input
 
 _DRAWN, _COLUMNS = 100, 5  # images of the grid: nobody looks at more
@@ -84,19 +84,19 @@ def classify(
     if target is not None:
         _check_target(target, reading.inputs)
     reading.require_one()  # A misspelled path must not cost a download.
-    from headstart.report.grids import guessed
+    from headstart.report.grids import Cell, guess_caption, reduced
 
     network = load_imagenet(choice)
     write = shared.print_rows(output_format, reading.inputs, network.classes, top, synsets=True)
-    cells: list[Guessed] = []
+    cells: list[Cell] = []
     bar, keep = not sys.stdout.isatty(), target is not None
     for outcome, row in reading.through(network, "Classifying", bar=bar, keep=keep):
         found = answer(row, network.classes, top, synsets=network.synsets)
         write(outcome.input, found)
         if keep and len(cells) < _DRAWN:
-            label = spoken(found.guesses[0].label)
-            name = Path(outcome.input.name).name
-            cells.append(guessed(outcome.content, name, label, found.probability))
+            label, file = spoken(found.guesses[0].label), Path(outcome.input.name).name
+            caption = guess_caption(label, found.probability, file)
+            cells.append(Cell(caption, reduced(outcome.content)))
     drawn = [_draw(cells, reading.read, target)] if target is not None and cells else []
     try:
         reading.end(*drawn)
@@ -123,7 +123,7 @@ def _check_target(target: Path, inputs: Sequence[Input]) -> None:
             )
 
 
-def _draw(cells: Sequence[Guessed], read: int, target: Path) -> str:
+def _draw(cells: Sequence[Cell], read: int, target: Path) -> str:
     """Write the grid, and return a sentence about it."""
     from headstart.report.grids import draw_grid
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from headstart.datasets.shards import ShardReader
-    from headstart.report.grids import Raw
+    from headstart.report.grids import Cell
 
 app = typer.Typer(
     name="show",
@@ -258,10 +258,11 @@ def _content(reader: ShardReader, row: Mapping[Any, Any]) -> bytes:
     return reader.read(row["shard"], row["offset"], row["bytes"], row["image_id"])
 
 
-def _raw(reader: ShardReader, row: Mapping[Any, Any], title: str) -> Raw:
-    from headstart.report.grids import Raw, reduced
+def _raw(reader: ShardReader, row: Mapping[Any, Any], title: str) -> Cell:
+    from headstart.report.grids import Cell, raw_caption, reduced
 
-    return Raw(title, row["width"], row["height"], reduced(_content(reader, row)))
+    caption = raw_caption(title, row["width"], row["height"])
+    return Cell(caption, reduced(_content(reader, row)))
 
 
 def _features_shape(folder: Path, name: str, images: int) -> str:

@@ -88,9 +88,9 @@ def write_report(root: Path) -> Path:
     del paths["figures"]  # Drawn again: they may be missing, or belong to another run.
     files.existing("make_report", *paths)
 
-    from headstart.report.run import Files, draw, read, show
+    from headstart.report.run import Files, Run, draw, show
 
-    run = read(Files(**paths))
+    run = Run(Files(**paths))
     with tempfile.TemporaryDirectory() as folder:
         draw(run, Path(folder))
         show(run, Path(folder), page, params.seed, params.make_report)

@@ -14,7 +14,7 @@ _DIFFERENCE = "probability_differs_at_most"
 def cost(
     table: Mapping[str, Any], seconds_per_pass: float | None, cores: int, watts: float
 ) -> dict[str, Any]:
-    """Return passes, seconds and an estimate of the energy of the latest run.
+    """Return passes and seconds of the latest run, and the estimated energy of a second.
 
     Parameters
     ----------
@@ -27,28 +27,15 @@ def cost(
     watts : float
         Assumed power of a busy core.
     """
-
-    def energy(seconds: float) -> float:
-        return seconds * cores * watts / 3600  # watt-hours
-
     found = by_stage(table)
-    rows = [
-        {**found[stage], "wh": energy(float(found[stage]["seconds"]))} for stage in in_order(found)
-    ]
-    saved = None
-    if seconds_per_pass is not None and table["passes_cached"]:
-        seconds = seconds_per_pass * table["passes_cached"]
-        saved = {"seconds": seconds, "wh": energy(seconds)}
+    saved = 0.0 if seconds_per_pass is None else seconds_per_pass * table["passes_cached"]
     return {
-        "rows": rows,
-        "done": table["passes_done"],
-        "cached": table["passes_cached"],
-        "seconds": table["seconds"],
-        "wh": energy(float(table["seconds"])),
+        "rows": [found[stage] for stage in in_order(found)],
+        "total": table,
         "saved": saved,
         "cores": cores,
         "watts": watts,
-        "most": max((row["seconds"] for row in rows), default=0.0),
+        "wh_per_second": cores * watts / 3600,
     }
 
 

@@ -211,16 +211,24 @@ def calibration(table: pd.DataFrame) -> Draw:
     return draw
 
 
-def sizes(width: pd.Series[int], height: pd.Series[int], image_size: int) -> Draw:
-    """Return width and height of the images with the square that the network sees."""
+def sizes(images: pd.DataFrame, image_size: int) -> Draw:
+    """Return width and height of the images, and the square that the network sees.
+
+    Parameters
+    ----------
+    images : DataFrame
+        ``width`` and ``height``.
+    image_size : int
+    """
 
     def draw(figure: Figure, inks: Inks) -> None:
         from matplotlib.patches import Rectangle
 
         axes = _axes(figure, inks, "height", "width, pixels")
-        both = pd.DataFrame({"w": width, "h": height}).value_counts().reset_index(name="n")
+        both = images[["width", "height"]].value_counts().reset_index(name="n")
+        width, height = both["width"], both["height"]
         area = 6 + 90 * both["n"].to_numpy() / both["n"].max()
-        axes.scatter(both["w"], both["h"], s=area, color=inks.first, alpha=0.45, linewidths=0)
+        axes.scatter(width, height, s=area, color=inks.first, alpha=0.45, linewidths=0)
         square = Rectangle(
             (0, 0), image_size, image_size, fill=False, edgecolor=inks.second, linestyle="--"
         )
@@ -229,7 +237,7 @@ def sizes(width: pd.Series[int], height: pd.Series[int], image_size: int) -> Dra
         axes.set_ylim(0, 1.06 * max(height.max(), image_size))
         far = 2 * image_size > axes.get_xlim()[1]
         axes.annotate(
-            f"what the network sees: {image_size} × {image_size}", (image_size, 0),
+            f"the network sees {image_size} × {image_size}", (image_size, 0),
             (-4 if far else 4, 4), textcoords="offset points", ha="right" if far else "left",
             color=inks.second, fontsize=8,
         )  # fmt: skip

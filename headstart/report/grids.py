@@ -9,8 +9,8 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,62 +25,21 @@ _INCHES, _DPI = 2.2, 150
 _LABEL, _LINE = 26, 30  # letters of a class name, and of a line, over one cell
 
 
-@dataclass(frozen=True)
-class Raw:
-    """An image to show.
+class Cell(NamedTuple):
+    """An image of the grid: uint8 pixels of shape (h, w, 3), reduced, below its caption."""
 
-    Attributes
-    ----------
-    title : str
-        Its class, or its path.
-    width, height : int
-        Pixels of the image as it came, orientation applied.
-    pixels : ndarray of shape (h, w, 3), uint8
-        Reduced to what the page can show.
-    """
-
-    title: str
-    width: int
-    height: int
+    caption: str
     pixels: npt.NDArray[np.uint8]
 
-    @property
-    def caption(self) -> str:
-        """``label – shape``; the shape is that of the decoded array."""
-        return f"{_short(self.title, _LABEL)} – ({self.height}, {self.width}, 3)"
+
+def raw_caption(label: str, width: int, height: int) -> str:
+    """Return ``label – shape``; the shape is that of the decoded array."""
+    return f"{_short(label, _LABEL)} – ({height}, {width}, 3)"
 
 
-@dataclass(frozen=True)
-class Guessed(Raw):
-    """An image and its most probable class; the title is the file's name.
-
-    Attributes
-    ----------
-    label : str
-    probability : float
-    """
-
-    label: str
-    probability: float
-
-    @property
-    def caption(self) -> str:
-        """The class, and below it the probability and the file."""
-        second = f"{100 * self.probability:.1f} % – {self.title}"
-        return f"{_short(self.label, _LINE)}\n{_short(second, _LINE)}"
-
-
-def guessed(content: bytes, file: str, label: str, probability: float) -> Guessed:
-    """Return an image file with its prediction.
-
-    Raises
-    ------
-    ImageError
-        If the content is not an image.
-    """
-    pixels = reduced(content)
-    height, width, _ = pixels.shape
-    return Guessed(file, width, height, pixels, label, probability)
+def guess_caption(label: str, probability: float, file: str) -> str:
+    """Return the class, and below it the probability and the file."""
+    return f"{_short(label, _LINE)}\n{_short(f'{100 * probability:.1f} % – {file}', _LINE)}"
 
 
 def _short(text: str, longest: int) -> str:
@@ -99,12 +58,12 @@ def reduced(content: bytes, side: int = _SIDE) -> npt.NDArray[np.uint8]:
     return np.asarray(thumbnails.reduced(content, INSPECTED, side))
 
 
-def draw_grid(images: Sequence[Raw], columns: int, target: Path) -> None:
+def draw_grid(images: Sequence[Cell], columns: int, target: Path) -> None:
     """Write the grid, row by row; the remaining cells stay empty.
 
     Parameters
     ----------
-    images : sequence of Raw
+    images : sequence of Cell
         At least one.
     columns : int
     target : Path
@@ -122,10 +81,10 @@ def draw_grid(images: Sequence[Raw], columns: int, target: Path) -> None:
         for place, axes in enumerate(grid.flat):
             axes.set_axis_off()
             if place < len(images):
-                image = images[place]
-                small = max(image.width, image.height) <= 64
-                axes.imshow(image.pixels, interpolation="nearest" if small else "antialiased")
-                axes.set_title(image.caption)
+                small = max(images[place].pixels.shape) <= 64
+                method = "nearest" if small else "antialiased"
+                axes.imshow(images[place].pixels, interpolation=method)
+                axes.set_title(images[place].caption)
         stream = io.BytesIO()
         with warnings.catch_warnings():
             # A script that the font lacks is drawn as boxes; the terminal has the name.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,8 +63,7 @@ def thumbnail(content: bytes) -> Thumbnail:
     return _embedded(stream.getvalue(), kind, image.size)
 
 
-def rejected_thumbnail(folder: Path, path: str) -> Thumbnail | None:
-    """Return the thumbnail that was kept of a rejected file, if there is one."""
+def _rejected(folder: Path, path: str) -> Thumbnail | None:
     content = find_thumbnail(folder, path)
     if content is None:
         return None
@@ -73,8 +72,12 @@ def rejected_thumbnail(folder: Path, path: str) -> Thumbnail | None:
 
 
 def _embedded(content: bytes, kind: str, size: tuple[int, int]) -> Thumbnail:
-    text = base64.b64encode(content).decode("ascii")
-    return Thumbnail(f"data:image/{kind};base64,{text}", *size, max(size) <= _MAGNIFIED)
+    return Thumbnail(data_address(content, kind), *size, max(size) <= _MAGNIFIED)
+
+
+def data_address(content: bytes, kind: str) -> str:
+    """Return the ``data:`` address of an image file."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def counted(images: pd.DataFrame) -> dict[str, Any]:
@@ -85,53 +88,46 @@ def counted(images: pd.DataFrame) -> dict[str, Any]:
     images : DataFrame
         Rows of the sample manifest.
     """
-    numbers = pd.crosstab(images["label"], images["split"])
-    numbers = numbers.reindex(columns=list(SPLITS), fill_value=0).sort_index()
+    numbers = by_split(images)
     sums = numbers.sum(axis=1)
-    least, most = (int(sums.min()), int(sums.max())) if len(sums) else (0, 0)
-    rows = []
-    for label, row in numbers.iterrows():
-        parts, start = [], 0.0
-        for split in SPLITS:
-            width = 100 * int(row[split]) / most
-            parts.append({"split": split, "x": round(start, 2), "width": round(width, 2)})
-            start += width
-        rows.append({"label": label, **{s: int(row[s]) for s in SPLITS}, "bar": parts})
     return {
-        "rows": rows,
-        "totals": {split: int(numbers[split].sum()) for split in SPLITS},
+        "rows": [{"label": label, **row} for label, row in numbers.to_dict("index").items()],
+        "totals": numbers.sum().to_dict(),
         "all": int(sums.sum()),
-        "classes": len(rows),
-        "least": least,
-        "most": most,
+        "classes": len(numbers),
+        "least": int(sums.min()) if len(sums) else 0,
+        "most": int(sums.max()) if len(sums) else 0,
         "formats": images["format"].value_counts().sort_index().to_dict(),
         "bytes": int(images["bytes"].sum()),
     }
+
+
+def by_split(images: pd.DataFrame) -> pd.DataFrame:
+    """Return the number of images of each class (rows) in each split (columns)."""
+    numbers = pd.crosstab(images["label"], images["split"])
+    return numbers.reindex(columns=list(SPLITS), fill_value=0).sort_index()
 
 
 def sized(images: pd.DataFrame) -> dict[str, Any]:
     """Return the sizes of the smallest, the median and the largest image, by pixels."""
     sizes = images[["width", "height"]]
     order = (sizes["width"] * sizes["height"]).sort_values(kind="stable").index
-    places = {"least": 0, "middle": len(order) // 2, "most": -1}
-    return {
-        "same": bool((sizes == sizes.iloc[0]).all(axis=None)),
-        **{
-            name: tuple(int(side) for side in sizes.loc[order[place]])
-            for name, place in places.items()
-        },
-    }
+    least, middle, most = (
+        tuple(int(side) for side in sizes.loc[order[place]]) for place in (0, len(order) // 2, -1)
+    )
+    same = bool((sizes == sizes.iloc[0]).all(axis=None))
+    return {"same": same, "least": least, "middle": middle, "most": most}
 
 
-def rejected(table: pd.DataFrame, image: Callable[[str], Thumbnail | None]) -> dict[str, Any]:
+def rejected(table: pd.DataFrame, folder: Path) -> dict[str, Any]:
     """Group the rejected files by reason.
 
     Parameters
     ----------
     table : DataFrame
         ``path``, ``reason``, ``detail``.
-    image : callable
-        Thumbnail of the file at a path, if there is one.
+    folder : Path
+        Folder of the thumbnails.
     """
     groups = []
     left = _NAMED
@@ -139,7 +135,7 @@ def rejected(table: pd.DataFrame, image: Callable[[str], Thumbnail | None]) -> d
         rows = table[table["reason"] == reason].head(left)
         left -= len(rows)
         files = [
-            {"path": row["path"], "detail": row["detail"], "image": image(row["path"])}
+            {"path": row["path"], "detail": row["detail"], "image": _rejected(folder, row["path"])}
             for row in rows.to_dict("records")
         ]
         groups.append(
@@ -172,20 +168,16 @@ def choose(predictions: Predictions, count: int, seed: int) -> dict[str, list[in
         ``grid`` (drawn), ``worst`` (mistakes, the most confident first), ``most`` and ``least``
         certain.
     """
-    rows, certainty = predictions.rows, predictions.model.max(axis=1)
-    wrong = (rows["label"] != rows["predicted"]).to_numpy()
-    drawn = sorted(
-        range(len(rows)),
-        key=lambda row: uniform(seed, "make_report", str(rows["path"].iloc[row])),
-    )
+    paths, certainty = predictions.rows["path"].astype(str), predictions.model.max(axis=1)
+    wrong = (predictions.rows["label"] != predictions.rows["predicted"]).to_numpy()
+    drawn = np.argsort([uniform(seed, "make_report", path) for path in paths], kind="stable")
     # Stable, so that ties are in the order of the paths.
-    falling = np.argsort(-certainty, kind="stable")
-    rising = np.argsort(certainty, kind="stable")
+    falling, rising = (np.argsort(sign * certainty, kind="stable") for sign in (-1, 1))
     return {
-        "grid": drawn[:count],
-        "worst": [int(row) for row in falling if wrong[row]][:_EACH],
-        "most": [int(row) for row in falling][:_EACH],
-        "least": [int(row) for row in rising][:_EACH],
+        "grid": drawn[:count].tolist(),
+        "worst": falling[wrong[falling]][:_EACH].tolist(),
+        "most": falling[:_EACH].tolist(),
+        "least": rising[:_EACH].tolist(),
     }
 
 
@@ -210,14 +202,15 @@ def cards(
     manifest : DataFrame
         With a row for each test image, in any order.
     """
-    places = manifest.set_index("path")
+    columns = ["path", "shard", "offset", "bytes"]
+    places = {path: place for path, *place in manifest[columns].itertuples(index=False, name=None)}
     made: dict[int, dict[str, Any]] = {}
     with ShardReader(images) as reader:
         for row in sorted({row for rows in chosen.values() for row in rows}):
-            record, content = predictions.rows.iloc[row], b""
-            if record["path"] in places.index:
-                place = places.loc[record["path"]]
-                shard, offset, length = (int(place[name]) for name in ("shard", "offset", "bytes"))
+            record = predictions.rows.iloc[row]
+            content = b""
+            if record["path"] in places:
+                shard, offset, length = places[record["path"]]
                 content = reader.read(shard, offset, length, record["image_id"])
             made[row] = _card(record, predictions.model[row], classes, content)
     return {group: [made[row] for row in rows] for group, rows in chosen.items()}

@@ -18,8 +18,8 @@ from markupsafe import Markup
 
 from headstart._utils.files import write_text
 from headstart._utils.tables import spelled
+from headstart.report.images import data_address
 
-_SHORT = 48  # letters
 _SPACE = "\N{NO-BREAK SPACE}"  # a number and its unit stay together
 
 
@@ -38,12 +38,13 @@ def write(path: Path, content: Mapping[str, Any], figures: Path) -> None:
     environment = _environment()
     style, script = (_source(environment, name) for name in ("report.css", "report.js"))
     drawn = {
-        file.stem.removesuffix("-light"): {
-            "light": _data(file),
-            "dark": _data(file.with_name(file.name.replace("-light", "-dark"))),
-            "size": _size(file),
+        name: {
+            "light": data_address(light.read_bytes(), "png"),
+            "dark": data_address(light.with_name(f"{name}-dark.png").read_bytes(), "png"),
+            "size": _size(light),
         }
-        for file in sorted(figures.glob("*-light.png"))
+        for light in sorted(figures.glob("*-light.png"))
+        for name in [light.stem.removesuffix("-light")]
     }
     text = environment.get_template("report.html").render(
         **content,
@@ -54,10 +55,6 @@ def write(path: Path, content: Mapping[str, Any], figures: Path) -> None:
         script_hash=_hash(script),
     )
     write_text(path, text)
-
-
-def _data(file: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode("ascii")
 
 
 def _size(file: Path) -> tuple[int, int]:
@@ -89,7 +86,7 @@ def _environment() -> Environment:
     )
     made.filters.update(
         percent=percent, points=points, chance=chance, number=number, size=size, time=duration,
-        energy=energy, value=shown, breakable=breakable, short=short,
+        energy=energy, value=shown, breakable=breakable,
     )  # fmt: skip
     return made
 
@@ -148,11 +145,6 @@ def shown(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(shown(item) for item in value) or "none"
     return f"{value:g}" if isinstance(value, float) else spelled(value)
-
-
-def short(name: str) -> str:
-    """Return a name shortened for a line; the page has all of it elsewhere."""
-    return name if len(name) <= _SHORT else f"{name[: _SHORT - 1]}…"
 
 
 def breakable(name: str) -> Markup:

@@ -14,11 +14,10 @@ from headstart.evaluation.metrics import confusion_matrix, listed
 from headstart.evaluation.predictions import Predictions, indices
 
 MATRIX_CLASSES = 20  # up to here the confusion matrix is a table with the classes' names
-_LEVELS = 10
 
 
 def scores(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return both models' metrics as rows of a table, and their intervals as places on a line.
+    """Return both models' metrics as rows of a table, and where the axis of accuracy begins.
 
     Parameters
     ----------
@@ -40,29 +39,13 @@ def scores(metrics: Mapping[str, Any]) -> dict[str, Any]:
             }
         )
     lowest = min(head["accuracy_low"], model["accuracy_low"])
-    floor = max(0.0, np.floor(10 * (lowest - 0.02)) / 10)
-    tuned = metrics["kind"] == "fine_tuned"
     return {
         "rows": rows,
         "head": head,
         "model": model,
-        "tuned": tuned,
-        "ticks": [floor, round((floor + 1) / 2, 4), 1.0],
-        "bars": [
-            _interval("head only", head, floor),
-            _interval("fine-tuned" if tuned else "final", model, floor),
-        ],
+        "tuned": metrics["kind"] == "fine_tuned",
+        "floor": max(0.0, np.floor(10 * (lowest - 0.02)) / 10),
     }
-
-
-def _interval(title: str, found: Mapping[str, Any], floor: float) -> dict[str, Any]:
-    def place(value: float) -> float:
-        return round(100 * (value - floor) / (1 - floor), 2)
-
-    low, high = place(found["accuracy_low"]), place(found["accuracy_high"])
-    bounds = {key: found[key] for key in ("accuracy", "accuracy_low", "accuracy_high")}
-    width, at = round(high - low, 2), place(found["accuracy"])
-    return {"title": title, "low": low, "width": width, "at": at, **bounds}
 
 
 def confusion(predictions: Predictions, classes: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -73,24 +56,12 @@ def confusion(predictions: Predictions, classes: Sequence[str]) -> npt.NDArray[n
 
 
 def matrix(counts: npt.NDArray[np.int64], classes: Sequence[str]) -> dict[str, Any] | None:
-    """Return the confusion matrix as rows of cells; None if it is too large for a table."""
+    """Return the confusion matrix as rows of counts; None if it is too large for a table."""
     if len(classes) > MATRIX_CLASSES:
         return None
-    totals = counts.sum(axis=1)
     rows = [
-        {
-            "label": name,
-            "cells": [
-                {
-                    "count": int(n),
-                    "correct": i == j,
-                    # The root, so that a single mistake can be seen.
-                    "level": int(np.ceil(_LEVELS * (n / totals[i]) ** 0.5)) if n else 0,
-                }
-                for j, n in enumerate(counts[i])
-            ],
-        }
-        for i, name in enumerate(classes)
+        {"label": name, "counts": row.tolist(), "total": int(row.sum())}
+        for name, row in zip(classes, counts, strict=True)
     ]
     return {"rows": rows, "classes": list(classes), "short": all(len(c) <= 3 for c in classes)}
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from headstart._utils.files import read_json
 from headstart._utils.machine import cores
-from headstart.backbones.record import BackboneRecord, read_backbone
+from headstart.backbones.record import read_backbone
 from headstart.datasets.manifests import read_rejected, read_split, read_table
 from headstart.evaluation.environment import ENVIRONMENT
 from headstart.evaluation.passes import TABLE, passes_table
-from headstart.evaluation.predictions import Predictions, read_predictions
+from headstart.evaluation.predictions import read_predictions
 from headstart.report import cost, figures, images, results
 from headstart.report import page as pages
 from headstart.report.parameters import MakeReportParams
@@ -53,13 +50,15 @@ class Files:
     run_statistics: Path
 
 
-@dataclass(frozen=True)
 class Run:
     """The contents of the files, checked by their readers.
 
-    Attributes
+    Parameters
     ----------
     files : Files
+
+    Attributes
+    ----------
     metrics : dict
         Scores of both models.
     images : DataFrame
@@ -71,33 +70,21 @@ class Run:
         Histories of the head by epoch and by batch, and of fine-tuning by epoch; may be empty.
     calibration : DataFrame
         Bins that hold images.
+    counts : ndarray of shape (n_classes, n_classes), int64
+        The final model's confusion matrix, row = actual class.
     """
 
-    files: Files
-    metrics: dict[str, Any]
-    images: pd.DataFrame
-    predictions: Predictions
-    backbone: BackboneRecord
-    epochs: pd.DataFrame
-    batches: pd.DataFrame
-    tuned: pd.DataFrame
-    calibration: pd.DataFrame
-
-
-def read(files: Files) -> Run:
-    """Read the files that the figures and the page are made of."""
-    metrics = read_json(files.metrics)
-    return Run(
-        files=files,
-        metrics=metrics,
-        images=read_split(files.manifest),
-        predictions=read_predictions(files.predictions, metrics["classes"]),
-        backbone=read_backbone(files.backbone_folder),
-        epochs=read_epochs(files.head_epochs),
-        batches=read_batches(files.head_batches),
-        tuned=read_epochs(files.fine_tune_epochs),
-        calibration=read_table(files.calibration, _CALIBRATION, "a table of calibration"),
-    )
+    def __init__(self, files: Files) -> None:
+        self.files = files
+        self.metrics: dict[str, Any] = read_json(files.metrics)
+        self.images = read_split(files.manifest)
+        self.predictions = read_predictions(files.predictions, self.metrics["classes"])
+        self.backbone = read_backbone(files.backbone_folder)
+        self.epochs = read_epochs(files.head_epochs)
+        self.batches = read_batches(files.head_batches)
+        self.tuned = read_epochs(files.fine_tune_epochs)
+        self.calibration = read_table(files.calibration, _CALIBRATION, "a table of calibration")
+        self.counts = results.confusion(self.predictions, self.metrics["classes"])
 
 
 def draw(run: Run, folder: Path) -> None:
@@ -108,14 +95,9 @@ def draw(run: Run, folder: Path) -> None:
     if len(run.batches):
         figures.write(folder, "batches", figures.batches(run.batches))
     figures.write(folder, "calibration", figures.calibration(run.calibration), figures.SQUARE)
-    counts = results.confusion(run.predictions, run.metrics["classes"])
-    size = figures.confusion_size(len(counts))
-    figures.write(folder, "confusion", figures.confusion(counts), size)
-    figures.write(
-        folder,
-        "sizes",
-        figures.sizes(run.images["width"], run.images["height"], run.backbone.image_size),
-    )
+    size = figures.confusion_size(len(run.counts))
+    figures.write(folder, "confusion", figures.confusion(run.counts), size)
+    figures.write(folder, "sizes", figures.sizes(run.images, run.backbone.image_size))
 
 
 def show(run: Run, drawn: Path, page: Page, seed: int, params: MakeReportParams) -> None:
@@ -132,24 +114,20 @@ def show(run: Run, drawn: Path, page: Page, seed: int, params: MakeReportParams)
     params : MakeReportParams
     """
     classes = run.metrics["classes"]
-    counts = results.confusion(run.predictions, classes)
     chosen = images.choose(run.predictions, params.images, seed)
     content: dict[str, Any] = {
         "metrics": run.metrics,
         "backbone": run.backbone,
         "scores": results.scores(run.metrics),
-        "matrix": results.matrix(counts, classes),
+        "matrix": results.matrix(run.counts, classes),
         "confused": results.confused(run.metrics),
-        "classes": results.classes(run.metrics, run.images, counts),
+        "classes": results.classes(run.metrics, run.images, run.counts),
         "trained": len(run.epochs) + len(run.tuned),
         "tuning": len(run.tuned) > 0,
         "cards": images.cards(chosen, run.predictions, classes, run.files.images, run.images),
         "data": images.counted(run.images),
         "sizes": images.sized(run.images),
-        "rejected": images.rejected(
-            read_rejected(run.files.rejected),
-            partial(images.rejected_thumbnail, run.files.rejected_images),
-        ),
+        "rejected": images.rejected(read_rejected(run.files.rejected), run.files.rejected_images),
         "exported": cost.exported(run.files.export_folder, read_json(run.files.export_metrics)),
         "commit": commit(),
         "params": {key: value for key, value in page.params.items() if key not in _NOT_SHOWN},
@@ -160,20 +138,17 @@ def show(run: Run, drawn: Path, page: Page, seed: int, params: MakeReportParams)
 
 def _statistics(folder: Path, params: MakeReportParams) -> dict[str, Any]:
     """Return the run's cost and machine; features from elsewhere come without statistics."""
-    environment = _read(folder / ENVIRONMENT, {})
-    table = _read(folder / TABLE, passes_table({}, 0))
-    extraction = _read(folder / "extract_features.json", {})
+
+    def read(name: str, otherwise: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = read_json(folder / name) if (folder / name).exists() else otherwise
+        return found
+
+    environment = read(ENVIRONMENT, {})
+    table = read(TABLE, passes_table({}, 0))
+    per_pass = read("extract_features.json", {}).get("seconds_per_pass")
     busy = int(environment.get("cores", cores()))
-    per_pass = extraction.get("seconds_per_pass")
-    return {
-        "environment": environment,
-        "cost": cost.cost(table, per_pass, busy, params.watts_per_core),
-    }
-
-
-def _read(path: Path, otherwise: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = read_json(path) if path.exists() else otherwise
-    return found
+    found = cost.cost(table, per_pass, busy, params.watts_per_core)
+    return {"environment": environment, "cost": found}
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,24 @@
-"""What a data set and a model are made of, as text: folders, splits, batches, layers."""
+"""A data set and a model as text: folders, splits, layers."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
 
 import pandas as pd
 
 from headstart._utils.tables import columns, counted, plain
-from headstart.datasets.manifests import SPLITS, class_names
+from headstart.report.images import by_split
 from headstart.training.head import weight_shapes
 
 _FROZEN = ("moving_mean", "moving_variance")
 
 
 def tree(name: str, paths: Iterable[str], most: int = 30) -> str:
-    """Folders with the number of images in each, drawn as a tree.
+    """Return folders with the number of images in each, drawn as a tree.
 
     Parameters
     ----------
@@ -29,33 +31,23 @@ def tree(name: str, paths: Iterable[str], most: int = 30) -> str:
     """
     counts: Counter[str] = Counter()
     below: dict[str, set[str]] = {}
-    total = 0
     for path in paths:
-        total += 1
         parts = path.split("/")[:-1]
-        for depth, part in enumerate(parts):
-            folder = "/".join(parts[:depth])
-            below.setdefault(folder, set()).add(part)
-            counts["/".join(parts[: depth + 1])] += 1
-    lines = [(f"{plain(name)}/", total)]
+        folders = ["/".join(parts[:depth]) for depth in range(len(parts) + 1)]
+        counts.update(folders)
+        for folder, inside in pairwise(folders):
+            below.setdefault(folder, set()).add(inside)
+    lines = [(f"{plain(name)}/", counts[""])]
 
     def walk(folder: str, indent: str) -> None:
-        names = sorted(below.get(folder, ()))
-        shown = names[:most]
-        for place, part in enumerate(shown):
-            inside = f"{folder}/{part}" if folder else part
-            last = place == len(names) - 1
-            lines.append((f"{indent}{'└── ' if last else '├── '}{plain(part)}/", counts[inside]))
+        inner = sorted(below.get(folder, ()))
+        for place, inside in enumerate(inner[:most], start=1):
+            last, title = place == len(inner), plain(inside.rpartition("/")[2])
+            lines.append((f"{indent}{'└── ' if last else '├── '}{title}/", counts[inside]))
             walk(inside, indent + ("    " if last else "│   "))
-        if len(names) > most:
-            rest = [f"{folder}/{part}" if folder else part for part in names[most:]]
-            left = sum(counts[inside] for inside in rest)
-            lines.append(
-                (
-                    f"{indent}└── … and {counted(len(rest), 'more folder')}",
-                    left,
-                )
-            )
+        if rest := inner[most:]:
+            title = f"{indent}└── … and {counted(len(rest), 'more folder')}"
+            lines.append((title, sum(counts[inside] for inside in rest)))
 
     walk("", "")
     width = max(len(text) for text, _ in lines)
@@ -63,24 +55,15 @@ def tree(name: str, paths: Iterable[str], most: int = 30) -> str:
 
 
 def division(manifest: pd.DataFrame, most: int = 30) -> str:
-    """Images of each class in train, validation and test."""
-    labels = class_names(manifest)
-    cells = Counter(zip(manifest["label"], manifest["split"], strict=True))
-    rows: list[tuple[str, ...]] = [("class", *SPLITS, "together")]
-
-    def row(title: str, of: Sequence[str]) -> tuple[str, ...]:
-        counts = [sum(cells[label, split] for label in of) for split in SPLITS]
-        return (title, *(f"{count:,}" for count in counts), f"{sum(counts):,}")
-
-    rows += [row(label, [label]) for label in labels[:most]]
-    if len(labels) > most:
-        rows.append(
-            row(
-                f"… {counted(len(labels) - most, 'more class', 'more classes')}",
-                labels[most:],
-            )
-        )
-    return columns([*rows, row("all", labels)], "lrrrr")
+    """Return the number of images of each class in train, validation and test."""
+    numbers = by_split(manifest)
+    rest = numbers.iloc[most:]
+    parts = [(str(label), row) for label, row in numbers.iloc[:most].iterrows()]
+    if len(rest):
+        parts.append((f"… {counted(len(rest), 'more class', 'more classes')}", rest.sum()))
+    parts.append(("all", numbers.sum()))
+    rows = [(title, *(f"{count:,}" for count in (*row, row.sum()))) for title, row in parts]
+    return columns([("class", *numbers.columns, "together"), *rows], "lrrrr")
 
 
 @dataclass(frozen=True)
@@ -106,7 +89,7 @@ class LayerRow:
 def head_rows(
     layers: Sequence[Mapping[str, object]], feature_shape: Sequence[int], *, normalizes: bool
 ) -> list[LayerRow]:
-    """The layers of a head.
+    """Return the layers of a head.
 
     Parameters
     ----------
@@ -115,47 +98,36 @@ def head_rows(
     feature_shape : sequence of int
         What the head reads.
     normalizes : bool
-        Whether its batch normalization learns: it does not while the backbone is fine-tuned.
+        Its batch normalization learns, which it does not while the backbone is fine-tuned.
     """
     weights = weight_shapes(layers, feature_shape)
     shape = tuple(feature_shape)
     rows = []
     for place, layer in enumerate(layers):
-        own = {name: sides for name, sides in weights.items() if name.startswith(f"{place}.")}
-        sizes = {name.partition(".")[2]: _product(sides) for name, sides in own.items()}
+        sizes = {
+            name.partition(".")[2]: prod(sides)
+            for name, sides in weights.items()
+            if name.startswith(f"{place}.")
+        }
         kind = str(layer["kind"])
         if kind == "flatten":
-            shape = (_product(shape),)
+            shape = (prod(shape),)
         elif kind == "dense":
             shape = (int(str(layer["units"])),)
         learns = normalizes or kind != "batch_normalization"
         trainable = sum(size for name, size in sizes.items() if name not in _FROZEN) * learns
-        told = {"dense": "activation", "dropout": "rate"}.get(kind)
-        detail = f"{kind} {layer[told]}" if told else kind
+        setting = {"dense": "activation", "dropout": "rate"}.get(kind)
+        detail = f"{kind} {layer[setting]}" if setting else kind
         rows.append(LayerRow(f"head_{place}", detail, shape, sum(sizes.values()), trainable))
     return rows
 
 
-def _product(sides: Sequence[int]) -> int:
-    found = 1
-    for side in sides:
-        found *= side
-    return found
-
-
 def summary(rows: Sequence[LayerRow]) -> str:
-    """The layers and their sums, as a table."""
+    """Return the layers as a table."""
     lines = [("layer", "kind", "output", "parameters", "trainable")]
-    lines += [
-        (
-            row.name,
-            row.kind,
-            f"(n, {', '.join(map(str, row.shape))})",
-            f"{row.parameters:,}",
-            f"{row.trainable:,}",
-        )
-        for row in rows
-    ]
+    for row in rows:
+        shape = f"(n, {', '.join(map(str, row.shape))})"
+        lines.append((row.name, row.kind, shape, f"{row.parameters:,}", f"{row.trainable:,}"))
     return columns(lines, "lllrr")
 
 
@@ -176,7 +148,7 @@ def folded(rows: Sequence[LayerRow], *, alone: bool) -> list[LayerRow]:
     ----------
     rows : sequence of LayerRow
     alone : bool
-        Whether one layer is trainable alone: then the frozen layers above it become a line too.
+        One layer is trainable alone; then the frozen layers above it become a line too.
     """
     trainable = [place for place, row in enumerate(rows) if row.trainable]
     first = min(trainable, default=len(rows))

@@ -47,8 +47,8 @@ def batches(count: int) -> pd.DataFrame:
     return pd.DataFrame(dict(zip(BATCHES, (step, (step + 4) // 5, loss, loss), strict=True)))
 
 
-def sides(*values: int) -> pd.Series[int]:
-    return pd.Series(values)
+def sides(*sizes: tuple[int, int]) -> pd.DataFrame:
+    return pd.DataFrame(sizes, columns=["width", "height"])
 
 
 CASES: dict[str, Callable[[], figures.Draw]] = {
@@ -62,8 +62,8 @@ CASES: dict[str, Callable[[], figures.Draw]] = {
     "bins of millions": lambda: figures.calibration(calibrated(6)),
     "two classes": lambda: figures.confusion(counts(2)),
     "102 classes": lambda: figures.confusion(counts(102)),
-    "one size": lambda: figures.sizes(sides(8, 8), sides(8, 8), 224),
-    "a line and a panorama": lambda: figures.sizes(sides(1, 20_000), sides(9_000, 3), 96),
+    "one size": lambda: figures.sizes(sides((8, 8), (8, 8)), 224),
+    "a line and a panorama": lambda: figures.sizes(sides((1, 9_000), (20_000, 3)), 96),
 }
 
 

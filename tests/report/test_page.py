@@ -15,7 +15,7 @@ import pytest
 
 from headstart.report import page as pages
 from headstart.report import results
-from headstart.report.run import draw, read, show
+from headstart.report.run import Run, draw, show
 from headstart.stage.page import Page
 from headstart.stage.parameters import read_params
 from tests.report import made
@@ -31,7 +31,7 @@ def render(folder: Path, drawn: Path, params: Path = made.PARAMS, **plan: Any) -
     """The page of a run, with figures that were drawn before."""
     known = read_params(params)
     page = Page(folder / "index.html", known.model_dump())
-    show(read(made.make(folder / "files", **plan)), drawn, page, known.seed, known.make_report)
+    show(Run(made.make(folder / "files", **plan)), drawn, page, known.seed, known.make_report)
     return page.path.read_text(encoding="utf-8")
 
 
@@ -39,7 +39,7 @@ def render(folder: Path, drawn: Path, params: Path = made.PARAMS, **plan: Any) -
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("drawn")
     (folder / "figures").mkdir()
-    draw(read(made.make(folder / "files")), folder / "figures")
+    draw(Run(made.make(folder / "files")), folder / "figures")
     return folder / "figures"
 
 
