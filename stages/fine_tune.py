@@ -45,7 +45,7 @@ def main(
             write_model(folder, record.model_copy(update={"chosen_because": _OFF}), weights)
         write_no_epochs(epoch_history)
         run_statistics.note(epochs=0, epochs_asked=0, passes_done=0, passes_cached=0)
-        print(f"Model: the head alone, {_OFF}")
+        print(f"Model: head only, {_OFF}")
         return
     tuning = read_tuning_images(manifest, features, record)
     backbone = read_backbone(backbone_folder)

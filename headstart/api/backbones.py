@@ -145,7 +145,7 @@ def _make(folder: Path, params: BackboneParams, engine: Engine, seed: int) -> No
     raise HeadstartError(
         said
         or f"The backbone {params.name} could not be prepared: the process ended with "
-        f"{done.returncode}. Its last words stand on standard error. If memory is short, free some."
+        f"{done.returncode}. Its last lines are on standard error. If memory is short, free some."
     )
 
 

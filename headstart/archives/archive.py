@@ -42,7 +42,7 @@ def open_archive(path: Path, limits: ArchiveLimits) -> Archive:
     kind = f"a {other} file" if other else f"not an archive: it begins with {start[:8]!r}"
     raise SourceError(
         f"{path} is {kind}. Expected a zip file, or a tar file, plain or compressed by gzip, bzip2 "
-        f"or xz. Nothing was written. To go on, {limits.instead}."
+        f"or xz. Nothing was written. Instead, {limits.instead}."
     )
 
 

@@ -113,7 +113,7 @@ def _member(
 ) -> npt.NDArray[np.float32]:
     # A compressed member could unpack to more than the file's size; ours never are.
     if member.compress_type != zipfile.ZIP_STORED or not member.filename.endswith(".npy"):
-        raise CorruptFileError(f"{path}: {member.filename!r} is no uncompressed .npy array.")
+        raise CorruptFileError(f"{path}: {member.filename!r} is not an uncompressed .npy array.")
     try:
         return _array(archive.read(member))
     except ValueError as error:

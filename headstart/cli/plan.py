@@ -118,7 +118,7 @@ class Costs:
 
         if self._parameters.extract_features.engine == "keras":
             raise UnknownError(
-                "the recorded features depend on the device, which only TensorFlow knows"
+                "the cached features depend on the device, which only TensorFlow knows"
             )
         try:
             return missing_features(backbone, wanted.images, wanted.views, self._parameters)

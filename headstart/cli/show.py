@@ -198,7 +198,7 @@ def batch(capitals: Capitals = False) -> None:
     names = ", ".join(map(plain, shown_names(labels, capitals=capitals)[:_NAMES]))
     more = f", … ({len(labels)} in all)" if len(labels) > _NAMES else ""
     typer.echo(f"\nLabels in order: {names}{more}")
-    typer.echo("The network itself scales pixels, in the way that its weights were trained with.")
+    typer.echo("The network scales the pixels itself, as it did when its weights were trained.")
 
 
 register(app, images, image, tree, batch, model, module)

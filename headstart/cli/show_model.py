@@ -64,7 +64,7 @@ def model(
     if made is None:
         typer.echo("\nNo head is trained yet: `dvc repro train_head`.")
     elif tuned:
-        how = f"in {made.unfrozen_from} alone" if alone else f"from {made.unfrozen_from} up"
+        how = f"in {made.unfrozen_from} only" if alone else f"from {made.unfrozen_from} up"
         typer.echo(f"\nFine-tuned {how}.")
     if record.cut is not None and not (layers or tuned):
         typer.echo(f"\nThe backbone is cut at {record.cut}; its parameters are counted uncut.")

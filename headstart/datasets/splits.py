@@ -186,7 +186,7 @@ def _refuse_small_classes(
     raise HeadstartError(
         f"Too few different images{outside} in {shown}{more}. Every class needs {needed} or more, "
         f"one for each of {', '.join(name for name in SPLITS if name in intervals)} (copies of an "
-        "image, and images of one group, count once). Nothing was split. To go on: add images, "
+        "image, and images of one group, count once). Nothing was split. To continue, add images, "
         "merge the class with another one, or remove its folder from the source"
         + ("; or split anew with `split.predefined: ignore`." if kept else ".")
     )

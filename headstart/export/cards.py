@@ -149,8 +149,8 @@ def _round(value: Any) -> Any:
 
 def _intended_use(record: ModelRecord) -> list[str]:
     purpose = (
-        f"Telling {len(record.classes)} classes apart in images like the training images: the same "
-        "kinds of objects, cameras, framing and light."
+        f"Distinguishing {len(record.classes)} classes in images like the training images: the "
+        "same kinds of objects, cameras, framing and light."
     )
     return [
         purpose,
@@ -236,7 +236,7 @@ def _training(model: Mapping[str, Any]) -> str:
         return "a head on the frozen backbone"
     layer = f"the layer `{model['trained_from_layer']}`"
     return (
-        f"fine-tuned in {layer} alone"
+        f"fine-tuned in {layer} only"
         if model["trained_that_layer_alone"]
         else (f"fine-tuned from {layer} up")
     )

@@ -27,7 +27,7 @@ from headstart.training.model_folder import ModelRecord
 FORMAT = 1
 RECORD = "model.json"
 _MAX_RECORD_BYTES = 64 << 20
-_AGAIN = "Export the model again (`dvc repro export`), or copy the folder again, whole."
+_AGAIN = "Export the model again (`dvc repro export`), or copy the complete folder again."
 
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Share = Annotated[float, Field(ge=0, le=1)]

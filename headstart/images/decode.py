@@ -160,7 +160,7 @@ def load(image: Image.Image, content: bytes, name: str) -> None:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError("too_large", _BEYOND) from error
     except MemoryError as error:
-        raise ImageError("too_large", "the memory does not suffice to decode it") from error
+        raise ImageError("too_large", "there is not enough memory to decode it") from error
     except Exception as error:  # a stranger's pixels can raise anything
         raise _broken(content, name, error) from error
 
@@ -228,7 +228,7 @@ def _check_header(image: Image.Image, limits: Limits) -> None:
         )
     if image.mode not in MODES:
         raise ImageError(
-            "refused_format", f"pixels of kind {image.mode} have no defined way to 8-bit RGB"
+            "refused_format", f"pixels of mode {image.mode} have no defined conversion to 8-bit RGB"
         )
 
 

@@ -60,7 +60,7 @@ def pixels(content: bytes, size: int, limits: Limits = INSPECTED) -> npt.NDArray
                 # A square turned after resizing costs nothing; the filter is symmetric.
                 return np.array(upright(flat, record=image))
             except (MemoryError, OSError, ValueError) as error:
-                detail = f"no way from {image.mode} to RGB: {error}"
+                detail = f"no conversion from {image.mode} to RGB: {error}"
                 raise ImageError("corrupt", detail) from error
 
 

@@ -79,7 +79,9 @@ def _small(image: Image.Image, side: int) -> Image.Image:
             flat.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
             return upright(flat, record=image)
         except (MemoryError, OSError, ValueError) as error:
-            raise ImageError("corrupt", f"no way from {image.mode} to RGB: {error}") from error
+            raise ImageError(
+                "corrupt", f"no conversion from {image.mode} to RGB: {error}"
+            ) from error
 
 
 class ThumbnailFolder:

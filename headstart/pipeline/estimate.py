@@ -1,4 +1,4 @@
-"""What a plan would cost: passes through the backbone, and seconds by the last runs here.
+"""What a plan would cost: passes through the backbone, and seconds estimated from earlier runs.
 
 Knows the stages only by the modules that their commands name. What needs the stages' own code
 (which images are used, what the feature store holds) is handed in.
@@ -102,9 +102,7 @@ class Tuning:
             if self.views
             else ""
         )
-        return (
-            f"Fine-tuning: up to {self.images:,} images {where} (none if recorded before){views}."
-        )
+        return f"Fine-tuning: up to {self.images:,} images {where} (none if cached already){views}."
 
 
 @dataclass(frozen=True)
@@ -117,15 +115,11 @@ class Total:
 
     def __str__(self) -> str:
         if not self.most and self.unknown:
-            return "Time: unknown, because nothing of this ran here before."
+            return "Time: unknown, because none of these stages has run here."
         least, most = clock(self.least), clock(self.most)
         span = f"about {least}" if least == most else f"between {least} and {most}"
-        rest = (
-            f", and {', '.join(self.unknown)}, which never ran here like this"
-            if self.unknown
-            else ""
-        )
-        return f"Time: {span} by the last runs here{rest}."
+        rest = f", not counting {', '.join(self.unknown)} (no earlier run)" if self.unknown else ""
+        return f"Time: {span}, estimated from earlier runs{rest}."
 
 
 def passes(
@@ -155,7 +149,7 @@ def passes(
         return Passes(None, why=str(error))
     last = run_statistics(extraction.stage).get("seconds_per_pass")
     backbone = by_module["stages.backbone"]
-    why = f"{backbone.stage.name} {backbone.fate}, and then some may turn out to be recorded"
+    why = f"{backbone.stage.name} {backbone.fate}, and some of them may turn out to be cached"
     if backbone.fate == Fate.UNCHANGED:
         try:
             needed, each = outlook(Path(options(extraction.stage)["backbone_folder"]), wanted)

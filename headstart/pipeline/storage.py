@@ -97,7 +97,7 @@ class Storage:
             if place is None:
                 return None
             places[place] = None
-        return " and ".join(places) or "its list alone (it is empty)"
+        return " and ".join(places) or "only its list (it is empty)"
 
     @cached_property
     def _places(self) -> list[tuple[str, Any, str]]:

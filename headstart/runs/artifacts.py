@@ -136,8 +136,9 @@ class Board:
             except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on
                 reached = not isinstance(error, httpx.TransportError | OSError)
                 self.warn(
-                    "Prefect's server does not take what there is to show "
-                    f"({type(error).__name__}: {str(error)[:200]}). The stages go on without it."
+                    "Prefect's server did not accept the artifacts "
+                    f"({type(error).__name__}: {str(error)[:200]}). The stages continue "
+                    "without them."
                 )
 
 

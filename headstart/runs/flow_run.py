@@ -50,7 +50,7 @@ def cancellation(
     def watch() -> None:
         while not over.wait(every_s):
             if _cancelled(flow_run):
-                say("The run is being canceled: its stages are ended …")
+                say("The run is being canceled: its stages are stopped …")
                 cancelled.set()
                 stop.set()
                 return

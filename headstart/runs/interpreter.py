@@ -132,6 +132,6 @@ def _versions(python: Path, names: list[str]) -> Mapping[str, str]:
     except (OSError, ValueError, subprocess.CalledProcessError) as error:
         said = getattr(error, "stderr", None) or error
         raise HeadstartError(
-            f"{python} is no Python that could say which packages it has: {said}. Nothing was run."
+            f"{python} is not a Python that can list its packages: {said}. Nothing was run."
         ) from error
     return found

@@ -45,7 +45,7 @@ def project_flow(root: Path, name: str) -> Any:
         cause = getattr(error, "user_exc", None) or error
         raise HeadstartError(
             f"The flow `{name}` in {file} cannot be loaded: {type(cause).__name__}: {cause}. "
-            "Nothing was run. Mend the file, then run again."
+            "Nothing was run. Correct the file, then run again."
         ) from error
     finally:
         sys.path[:] = path if str(root) in path else [*path, str(root)]  # Prefect puts it first

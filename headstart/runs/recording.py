@@ -276,7 +276,7 @@ def _push(repository: Repository, branch: str) -> None:
         if done.returncode:
             faults.append(f"`dvc push`: {done.stdout.strip()}")
     else:
-        _say("DVC has no remote here: the data stay in its cache, and the branch alone is pushed.")
+        _say("DVC has no remote here: the data stay in its cache, and only the branch is pushed.")
     try:
         repository.git("push", "--quiet", "origin", f"refs/heads/{branch}:refs/heads/{branch}")
     except GitError as error:

@@ -80,7 +80,7 @@ def run_reproduction(
     try:
         create_markdown_artifact(as_markdown(made), key=ARTIFACT, description=said)
     except Exception as error:  # noqa: BLE001 - the server may be gone; the verdict stands
-        log.warning("Prefect's server does not take the certificate: %s", error)
+        log.warning("Prefect's server did not accept the certificate: %s", error)
     return Completed(message=said) if made.reached else Failed(message=said)
 
 

@@ -103,7 +103,7 @@ class _Talk:
         ended = re.search(r"failed to run: .*, exited with -?\d+", "\n".join(self.dvc), re.DOTALL)
         if self.said and (ended or not self.dvc):
             return "\n".join(self.said[-_SAID_MOST:])
-        return "\n".join(self.dvc).removeprefix("ERROR: ") or "It said nothing."
+        return "\n".join(self.dvc).removeprefix("ERROR: ") or "It printed nothing."
 
     def code(self, code: int) -> int:
         """The exit code of the stage's command, as DVC reports it; else DVC's own."""
@@ -198,8 +198,8 @@ def run_stage(
             raise StageFailedError(
                 stage,
                 f"{stage} was ended after {timeout_s:g} s, the time that it has in dvc.yaml "
-                "(meta: timeout_s). What it had finished is kept where it keeps such things; run "
-                "again to go on, or give it more time.",
+                "(meta: timeout_s). Finished work that it saved is kept; run "
+                "again to resume, or give it more time.",
                 ended.code,
             )
         if talk.busy and not talk.begun:

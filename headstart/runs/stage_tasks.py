@@ -115,7 +115,7 @@ class StageTasks:
         if entry.fate == Fate.UNCHANGED and self._untouched.issuperset(stage.parents):
             self._untouched.add(stage.name)
             self.outcomes[stage.name] = Outcome.UNCHANGED
-            return Completed(name=Outcome.UNCHANGED, message="Nothing that it rests on changed.")
+            return Completed(name=Outcome.UNCHANGED, message="Its dependencies did not change.")
         listener = Listener(log.info, self.board.progress(stage.name))
         try:
             with self._slot(stage):
@@ -170,16 +170,16 @@ class StageTasks:
         if ended.stopped:
             raise StageStoppedError(stage.name, f"{stage.name} was not started.", ended.code)
         if ended.code == HELD_CODE:
-            return Failed(name=HELD, message="\n".join(said).strip() or "Its gate says no.")
+            return Failed(name=HELD, message="\n".join(said).strip() or "Its gate holds the model.")
         if ended.code:
-            told = "\n".join(said[-20:]).strip() or "it said nothing"
+            told = "\n".join(said[-20:]).strip() or "it printed nothing"
             return Failed(message=f"Its gate (`{words}`) ended with {ended.code}: {told}")
         return None
 
 
 _SAYS = {
-    Outcome.RAN: "It ran, and DVC recorded what it made.",
-    Outcome.RESTORED: "A former run had made it: restored from DVC's cache.",
+    Outcome.RAN: "It ran, and DVC recorded its outputs.",
+    Outcome.RESTORED: "Its outputs are from an earlier run, restored from DVC's cache.",
     Outcome.UNCHANGED: "DVC found it up to date.",
 }
 

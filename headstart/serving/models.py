@@ -230,7 +230,7 @@ def _no_layers(folder: Path, record: ExportedModel) -> str:
             "of the run's own images."
         )
     return (
-        "Features come from the export format keras or h5, whose layers can be told apart; "
+        "Features come from the export format keras or h5, which have separate layers; "
         f"{folder} has {', '.join(sorted(record.formats))}. Add keras to export.formats in "
         "params.yaml and run `dvc repro export`."
     )

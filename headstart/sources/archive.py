@@ -42,8 +42,8 @@ class ArchiveSource:
         if sha256 is not None and (got := sha256_file(path)) != sha256:
             raise SourceError(
                 f"{path} is not the file that `download.sha256` names.\n  expected {sha256}\n"
-                f"  got      {got}\nIt was left alone and nothing was written. Fetch it again; or, "
-                "if this is the file you mean, put its SHA-256 into the parameter."
+                f"  got      {got}\nIt was not changed, and nothing was written. Fetch it again; "
+                "or, if this is the file you mean, put its SHA-256 into the parameter."
             )
         self._archive = open_archive(path, limits)
         self.origin = self._archive.title

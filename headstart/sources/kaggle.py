@@ -33,7 +33,7 @@ from headstart.sources.source import Source
 _TOKEN = (
     "Kaggle asks who you are for private data sets and for those with rules to accept. Accept "  # noqa: S105 - as above
     "them on the data set's page; then make a token at https://www.kaggle.com/settings (API) and "
-    "put it into the environment variable KAGGLE_API_TOKEN, or alone into the file "
+    "put it into the environment variable KAGGLE_API_TOKEN, or by itself into the file "
     "~/.kaggle/access_token. (An older kaggle.json with user name and key goes to "
     "~/.kaggle/kaggle.json.) Never put it into params.yaml: git would keep it."
 )

@@ -215,9 +215,9 @@ class _Tree:
         names = sorted(self.folders[node])
         loose = self.files[node]
         if not names:
-            return f"Found no folder with images at {where}, and {loose:,} files beside."
+            return f"Found no folder with images at {where}, and {loose:,} files next to it."
         folders = f"{len(names):,} folders ({listed(names)})"
-        return f"Found at {where}: {folders} and {loose:,} files beside."
+        return f"Found at {where}: {folders} and {loose:,} files next to it."
 
 
 def _splits(tree: _Tree, node: str) -> dict[str, str]:

@@ -79,7 +79,7 @@ def unchanged(inputs: Sequence[Path], lazy: Sequence[Path] = ()) -> Iterator[Non
         if not snapshot.holds():
             raise InputChangedError(
                 f"The input {snapshot.path} changed while the stage ran, so its result belongs to "
-                "neither version. Nothing was recorded. Run again, and leave the file alone "
+                "neither version. Nothing was recorded. Run again, and do not change the file "
                 "until the stage has ended."
             )
 

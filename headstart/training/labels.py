@@ -34,7 +34,7 @@ def read_labels(path: Path) -> list[str]:
             raise CorruptFileError(f"{path} is larger than any list of class names.")
         names = read_json(path)
     except (OSError, ValueError, RecursionError) as error:
-        raise CorruptFileError(f"{path} is no list of class names: {error}.") from error
+        raise CorruptFileError(f"{path} is not a list of class names: {error}.") from error
     fault = _fault(names)
     if fault:
         raise CorruptFileError(f"{path}: {fault}.")

@@ -88,10 +88,10 @@ class ModelRecord(_Record):
     def _agrees(self) -> ModelRecord:
         known = class_count(self.head)
         if known != len(self.classes):
-            raise ValueError(f"the head tells {known} classes apart, there are {len(self.classes)}")
+            raise ValueError(f"the head distinguishes {known} classes, not {len(self.classes)}")
         weight_shapes(self.head, self.feature_shape)
         if self.unfrozen_alone and self.unfrozen_from is None:
-            raise ValueError("a layer was trained alone, but unfrozen_from does not name it")
+            raise ValueError("a single layer was trained, but unfrozen_from does not name it")
         return self
 
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -147,7 +147,7 @@ def read_model(folder: Path) -> ModelRecord:
         raise CorruptFileError(f"{path} cannot be read: {error}.") from error
     except ValidationError as error:
         raise CorruptFileError(
-            f"{path} is no record of a model: {faults_text(error, 'the record')}."
+            f"{path} is not a record of a model: {faults_text(error, 'the record')}."
         ) from None
     there = {entry.name for entry in folder.iterdir()} - {_RECORD}
     fault = _files_fault(file.kind, set(file.files))

@@ -112,7 +112,7 @@ def test_plan_lists_stages_with_reasons(sampled: Path, monkeypatch: pytest.Monke
         "views": 0,
         "at_most": True,
         "seconds_each": None,
-        "why": "backbone will run, and then some may turn out to be recorded",
+        "why": "backbone will run, and some of them may turn out to be cached",
     }
     shown = run("plan")
     assert "up to 1,797 of 1,797 images" in shown

@@ -149,7 +149,7 @@ def test_a_fine_tuned_model_says_what_was_trained() -> None:
     page = markdown(content(record(kind="fine_tuned", unfrozen_from="block_16")), SUMMARY)
     assert "fine-tuned from the layer `block_16` up" in page
     alone = record(kind="fine_tuned", unfrozen_from="block_16", unfrozen_alone=True)
-    assert "fine-tuned in the layer `block_16` alone" in markdown(content(alone), SUMMARY)
+    assert "fine-tuned in the layer `block_16` only" in markdown(content(alone), SUMMARY)
 
 
 def test_many_refusals_are_not_all_listed() -> None:

@@ -149,8 +149,8 @@ def test_time_is_that_of_the_last_runs(tmp_path: Path) -> None:
     total = estimate.total(plan, each)
     assert (total.least, total.most, total.unknown) == (2.5, 72.5, ("my-sample",))
     assert str(total) == (
-        "Time: between 2 s and 1 min 12 s by the last runs here, and my-sample, which never ran "
-        "here like this."
+        "Time: between 2 s and 1 min 12 s, estimated from earlier runs, not counting my-sample "
+        "(no earlier run)."
     )
 
 

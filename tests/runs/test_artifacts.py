@@ -148,7 +148,7 @@ def test_a_server_that_is_gone_is_told_of_once(monkeypatch: pytest.MonkeyPatch) 
     board.close(30)
     assert len(calls) == len(warned) == 1
     assert "nobody there" in warned[0]
-    assert "The stages go on" in warned[0]
+    assert "The stages continue" in warned[0]
 
 
 def test_what_is_refused_does_not_stand_for_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:

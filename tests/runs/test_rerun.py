@@ -289,7 +289,7 @@ def test_another_python_runs_the_stages_and_is_told(home: Path, tmp_path: Path) 
     other.parent.mkdir()
     other.write_text(f'#!/bin/sh\necho "called here"\nexec {sys.executable} "$@"\n')
     other.chmod(0o755)
-    with pytest.raises(HeadstartError, match="is no Python that could say"):
+    with pytest.raises(HeadstartError, match="is not a Python that can list"):
         again(home, python=str(other))  # it says too much
     other.write_text(
         f'#!/bin/sh\n[ "$1" = -I ] || echo "called here"\nexec {sys.executable} "$@"\n'

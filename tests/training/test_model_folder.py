@@ -97,7 +97,7 @@ def test_no_model_at_all(tmp_path: Path) -> None:
 SPOILED: list[tuple[dict[str, Any], str]] = [
     ({"format": 2}, "format"),
     ({"kind": "magic"}, "kind"),
-    ({"classes": ["a", "b"]}, "tells 3 classes apart, there are 2"),
+    ({"classes": ["a", "b"]}, "distinguishes 3 classes, not 2"),
     ({"feature_shape": [0]}, "feature_shape"),
     ({"feature_shape": [2, 3]}, "flatten"),
     ({"head": [{"kind": "lambda"}]}, "lambda"),
@@ -130,5 +130,5 @@ def test_a_record_of_before_a_layer_could_learn_alone_is_read(tmp_path: Path) ->
 
 
 def test_a_record_that_does_not_hold_together_cannot_be_made() -> None:
-    with pytest.raises(ValidationError, match="there are 2"):
+    with pytest.raises(ValidationError, match="3 classes, not 2"):
         record(classes=("a", "b"))

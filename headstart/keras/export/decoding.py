@@ -24,7 +24,7 @@ def _listed(*, decoded: bool) -> str:
 
 #: For the people who use an exported model.
 NOT_COVERED = (
-    "Orientation is read from the EXIF data of JPEG files alone (not of PNG or WebP)",
+    "Orientation is read from the EXIF data of JPEG files only (not of PNG or WebP)",
     f"{_listed(decoded=False)} files, animated WebP files and BMP files below 24 bits are refused",
     "GIF files with transparency, or whose first frame does not fill the canvas, look different",
     "Embedded color profiles are ignored, here as in training",

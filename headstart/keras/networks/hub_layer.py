@@ -57,7 +57,7 @@ def build_hub(folder: Path, image_size: int | None) -> keras.Model:
         if len(shape) not in {2, 4} or any(side is None for side in shape[1:]):
             raise HeadstartError(
                 f"This module gives {shape or type(features).__name__}; a feature vector or a map "
-                "of known size is needed. Take one with 'feature-vector' in its name."
+                "of known size is needed. Use one with 'feature-vector' in its name."
             )
         return keras.Model(images, features, name=HUB)
 

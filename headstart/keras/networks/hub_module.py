@@ -165,7 +165,7 @@ def _by_signature(loaded: Any, name: str, *, old: bool) -> Interface:
         )
     size = _image_side([signature])
     _check_resources([signature], signature.variables)
-    kind = "older hub format" if old else f"SavedModel with the signature `{name}` alone"
+    kind = "older hub format" if old else f"SavedModel with only the signature `{name}`"
     return Interface(
         kind=f"{kind}: features only",
         function=lambda images: signature(**{inputs[0]: images})[output],
@@ -251,5 +251,5 @@ def _check_resources(traces: Iterable[Any], variables: Iterable[Any]) -> None:
     if tables or texts:
         raise HeadstartError(
             f"This module holds {f'the text {texts[0]}' if texts else 'a lookup table'}, and a "
-            "backbone is made of numbers alone. Take one with 'feature-vector' in its name."
+            "backbone consists of numbers only. Use one with 'feature-vector' in its name."
         )

@@ -41,7 +41,7 @@ class MissingFileError(HeadstartError):
 
     def __init__(self, facts: str) -> None:
         super().__init__(
-            f"The pretrained weights {facts} Or take the backbone that comes with the project "
+            f"The pretrained weights {facts} Or use the backbone that comes with the project "
             "(`backbone.name: headstart-small`, `alpha: 1.0`, `weights: shipped`, `image_size: "
             "96`), or set `backbone.weights` to the path of a weights file, or to `random`, which "
             "runs the pipeline without any pretraining."

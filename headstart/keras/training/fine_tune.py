@@ -50,7 +50,7 @@ class Tuned:
     statistics: dict[str, Any]
 
     def __str__(self) -> str:
-        kept = "fine-tuned" if self.record.kind == "fine_tuned" else "the head alone"
+        kept = "fine-tuned" if self.record.kind == "fine_tuned" else "head only"
         return f"Model: {kept}, {self.record.chosen_because}"
 
 
@@ -204,6 +204,6 @@ def _compare(tuner: Tuner, features: Array, validation: Array) -> float:
             "The converted fine-tuned model is not the one that was trained: a probability "
             f"differs by {difference:.2g}, at most {TOLERANCE:g} is accepted. Nothing was "
             "written. Please report this with the sections backbone and fine_tune of params.yaml; "
-            "`fine_tune.epochs: 0` continues with the head alone."
+            "`fine_tune.epochs: 0` keeps the head-only model."
         )
     return difference

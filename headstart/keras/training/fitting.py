@@ -316,7 +316,7 @@ def right_guesses(y: Any, logits: Any) -> Any:
 
 def _diverged(where: str, settings: FitSettings) -> HeadstartError:
     return HeadstartError(
-        f"Training diverged: the loss is no finite number {where}. Nothing was written. The "
+        f"Training diverged: the loss is not a finite number {where}. Nothing was written. The "
         f"learning rate {settings.learning_rate:g} is probably too high for {settings.optimizer}; "
         "try a tenth of it."
     )

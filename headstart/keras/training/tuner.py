@@ -92,8 +92,8 @@ class Tuner:
         if not self.backbone.trainable_weights:
             raise HeadstartError(
                 f"Nothing of {record.weights} can be trained from {self.cut.unfrozen_from} up: it "
-                "gives features only. Nothing was written. Set `fine_tune.epochs: 0` to go on with "
-                "the head alone."
+                "gives features only. Nothing was written. Set `fine_tune.epochs: 0` to keep the "
+                "head-only model."
             )
         self.head = build_head(head, record.feature_shape, seed)
         load_head(self.head, weights)
@@ -270,6 +270,6 @@ def _converted(model: Any, part: str) -> bytes:
         raise HeadstartError(
             f"The {part} of this backbone does not convert to LiteRT, which fine-tuning needs with "
             f"either engine: {lines[0][:300]} Nothing of the fine-tuning was written; the features "
-            "and the trained head are kept. Set `fine_tune.epochs: 0` to go on with the head "
-            "alone, or take another backbone (`headstart backbones`)."
+            "and the trained head are kept. Set `fine_tune.epochs: 0` to keep the head-only "
+            "model, or use another backbone (`headstart backbones`)."
         ) from error
