@@ -7,27 +7,24 @@ pooled; it is absent with ``engine: keras``. ``backbone.json`` is the conversion
 
 from __future__ import annotations
 
-import types
-import typing
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from headstart._utils.errors import CorruptFileError, HeadstartError
-from headstart._utils.files import read_json, sha256_tree, write_json
+from headstart._utils.files import sha256_tree
+from headstart._utils.records import Record, read_record, write_record
 from headstart.backbones.registry import HUB
 
-FORMAT = 1
 RECORD = "backbone.json"
 NETWORK = "backbone.tflite"
 WEIGHTS = "backbone.weights.h5"
 MODULE = "module"
+_AGAIN = "Run the stage `backbone` again (`dvc repro --force --single-item backbone`)."
 
 
-@dataclass(frozen=True)
-class Parity:
+class Parity(Record):
     """How far the converted network is from Keras.
 
     Attributes
@@ -42,16 +39,14 @@ class Parity:
     max_difference_in_std: float
 
 
-class BackboneSummary(BaseModel):
-    """What features and models record of the backbone that they rest on.
+class BackboneSummary(Record):
+    """The fields of a backbone that the records of features and models repeat.
 
     Attributes
     ----------
     name, alpha, weights, image_size, cut, pooling, random_weights
         As in :class:`BackboneRecord`.
     """
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     name: str
     alpha: float
@@ -62,9 +57,8 @@ class BackboneSummary(BaseModel):
     random_weights: bool
 
 
-@dataclass(frozen=True)
-class BackboneRecord:
-    """Everything that is to be known of a pretrained backbone.
+class BackboneRecord(BackboneSummary):
+    """Everything that is known of a pretrained backbone.
 
     Attributes
     ----------
@@ -99,17 +93,11 @@ class BackboneRecord:
         None with ``engine: keras``.
     """
 
-    name: str
-    alpha: float
-    weights: str
-    random_weights: bool
+    format: Literal[1] = 1
     weights_sha256: str
     origin: str
-    image_size: int
-    cut: str | None
-    pooling: str
     preprocessing: str
-    feature_shape: tuple[int, ...]
+    feature_shape: tuple[Annotated[int, Field(ge=1)], ...]
     parameters: int
     engine: str
     tflite_sha256: str | None
@@ -118,16 +106,12 @@ class BackboneRecord:
     @property
     def summary(self) -> BackboneSummary:
         """The fields that features and models record."""
-        fields = {name: getattr(self, name) for name in BackboneSummary.model_fields}
-        return BackboneSummary.model_validate(fields)
+        return BackboneSummary(**self.model_dump(include=set(BackboneSummary.model_fields)))
 
 
 def write_backbone(folder: Path, record: BackboneRecord) -> None:
     """Write ``backbone.json`` into the folder; the other files are the caller's."""
-    write_json(
-        folder / RECORD,
-        {"format": FORMAT, **asdict(record), "feature_shape": list(record.feature_shape)},
-    )
+    write_record(folder / RECORD, record)
 
 
 def read_backbone(folder: Path) -> BackboneRecord:
@@ -145,67 +129,20 @@ def read_backbone(folder: Path) -> BackboneRecord:
         raise HeadstartError(
             f"There is no {path}. The stage `backbone` writes it (`dvc repro backbone`)."
         )
-    try:
-        content = read_json(path)
-    except ValueError as error:
-        raise CorruptFileError(f"{path} is not JSON: {error}. {_AGAIN}") from error
-    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
-        raise CorruptFileError(f"{path}: expected a record of format {FORMAT}. {_AGAIN}")
-    record = _record(content, path)
+    record = read_record(path, BackboneRecord, _AGAIN)
     weights = MODULE if record.name == HUB else WEIGHTS
     expected = {weights: record.weights_sha256, NETWORK: record.tflite_sha256}
     for name, digest in expected.items():
-        if digest is not None:
-            _check_file(folder / name, digest)
-    return record
-
-
-_AGAIN = "Run the stage `backbone` again (`dvc repro --force --single-item backbone`)."
-
-
-def _record(content: dict[str, Any], path: Path) -> BackboneRecord:
-    hints = typing.get_type_hints(BackboneRecord)
-    names = [field.name for field in fields(BackboneRecord)]
-    if set(content) != set(names):
-        absent, unknown = sorted(set(names) - set(content)), sorted(set(content) - set(names))
-        raise CorruptFileError(f"{path}: absent: {absent}, unknown: {unknown}. {_AGAIN}")
-    if isinstance(content["parity"], dict):
-        try:
-            content["parity"] = Parity(**content["parity"])
-        except TypeError as error:
-            raise CorruptFileError(f"{path}: parity: {error}. {_AGAIN}") from error
-    if isinstance(content["feature_shape"], list):
-        content["feature_shape"] = tuple(content["feature_shape"])
-    for name in names:
-        if not _fits(content[name], hints[name]):
+        if digest is None:
+            continue
+        if not (folder / name).exists():
             raise CorruptFileError(
-                f"{path}: `{name}` must be {_words(hints[name])}. Got {content[name]!r} instead. "
-                f"{_AGAIN}"
+                f"{folder / name} is absent, although {RECORD} names it. {_AGAIN}"
             )
-    return BackboneRecord(**content)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    if isinstance(hint, types.UnionType):
-        return any(_fits(value, branch) for branch in typing.get_args(hint))
-    if typing.get_origin(hint) is tuple:
-        return isinstance(value, tuple) and all(type(side) is int and side > 0 for side in value)
-    if hint is float:
-        return type(value) in {int, float}
-    # `type`, not isinstance: True is no number.
-    return type(value) is hint
-
-
-def _words(hint: Any) -> str:
-    return str(hint) if typing.get_args(hint) else str(hint.__name__)
-
-
-def _check_file(path: Path, digest: str) -> None:
-    if not path.exists():
-        raise CorruptFileError(f"{path} is absent, although {RECORD} names it. {_AGAIN}")
-    got = sha256_tree(path)
-    if got != digest:
-        raise CorruptFileError(
-            f"{path} is not what {RECORD} names: sha256 {digest} expected, {got} found. "
-            f"It was changed or damaged. {_AGAIN}"
-        )
+        found = sha256_tree(folder / name)
+        if found != digest:
+            raise CorruptFileError(
+                f"{folder / name} is not what {RECORD} names: sha256 {digest} expected, {found} "
+                f"found. It was changed or damaged. {_AGAIN}"
+            )
+    return record

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from headstart._utils.errors import CorruptFileError, HeadstartError
-from headstart._utils.files import sha256_file, write_json, write_text
+from headstart._utils.files import sha256_file, write_text
+from headstart._utils.records import Record, Sha256, read_record, write_record
 from headstart.backbones.record import BackboneRecord, BackboneSummary
 from headstart.backbones.registry import BACKBONES
 from headstart.export.formats import FORMATS, FormatName, ordered
@@ -24,20 +25,13 @@ from headstart.training.head import output_activation
 from headstart.training.labels import write_labels
 from headstart.training.model_folder import ModelRecord
 
-FORMAT = 1
 RECORD = "model.json"
-_MAX_RECORD_BYTES = 64 << 20
 _AGAIN = "Export the model again (`dvc repro export`), or copy the complete folder again."
 
-_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class FormatParity(_Record):
+class FormatParity(Record):
     """How closely a format agreed with the evaluated model when a fresh process loaded it.
 
     Attributes
@@ -55,7 +49,7 @@ class FormatParity(_Record):
     same_first_guess: Annotated[int, Field(ge=0)]
 
 
-class ExportedFormat(_Record):
+class ExportedFormat(Record):
     """A format that was written.
 
     Attributes
@@ -68,12 +62,12 @@ class ExportedFormat(_Record):
         For each way in: ``pixels``, and for the SavedModel also ``encoded``.
     """
 
-    files: Annotated[Mapping[str, _Sha256], Field(min_length=1)]
+    files: Annotated[Mapping[str, Sha256], Field(min_length=1)]
     bytes: Annotated[int, Field(ge=1)]
     parity: Mapping[Literal["pixels", "encoded"], FormatParity]
 
 
-class ExportedModel(_Record):
+class ExportedModel(Record):
     """The contents of an export folder.
 
     Attributes
@@ -94,6 +88,7 @@ class ExportedModel(_Record):
         By the names of :data:`headstart.export.formats.FORMATS`; those that were written.
     """
 
+    format: Literal[1] = 1
     kind: Literal["head", "fine_tuned"]
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
     image_size: Annotated[int, Field(ge=1)]
@@ -122,10 +117,6 @@ class ExportedModel(_Record):
         return formats
 
 
-class _File(ExportedModel):
-    format: Literal[1]
-
-
 def format_files(folder: Path, name: FormatName) -> dict[str, str]:
     """Return path below ``folder`` to sha256 of the files of a format."""
     return {file: sha256_file(folder / file) for file in _there(folder, name)}
@@ -138,7 +129,7 @@ def format_bytes(folder: Path, name: FormatName) -> int:
 
 def write_exported(folder: Path, model: ExportedModel) -> None:
     """Write ``model.json`` into a folder that already holds the formats."""
-    write_json(folder / RECORD, {**model.model_dump(mode="json"), "format": FORMAT})
+    write_record(folder / RECORD, model)
 
 
 def read_exported(folder: Path) -> ExportedModel:
@@ -157,19 +148,7 @@ def read_exported(folder: Path) -> ExportedModel:
             f"{folder} is not an exported model: it has no {RECORD}. The stage `export` writes it "
             "into data/export (`dvc repro export`; `dvc checkout` brings a recorded one back)."
         )
-    try:
-        if path.stat().st_size > _MAX_RECORD_BYTES:
-            raise CorruptFileError(f"{path} is too large for the record of a model. {_AGAIN}")
-        file = _File.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise CorruptFileError(f"{path} cannot be read: {error}.") from error
-    except ValidationError as error:
-        raise CorruptFileError(
-            f"{path} is not a record of format {FORMAT} of an exported model: {_sentences(error)}. "
-            f"{_AGAIN}"
-        ) from None
-    fields: dict[str, Any] = {name: getattr(file, name) for name in ExportedModel.model_fields}
-    return ExportedModel(**fields)
+    return read_record(path, ExportedModel, _AGAIN)
 
 
 def format_path(folder: Path, model: ExportedModel, name: FormatName) -> Path:
@@ -213,13 +192,6 @@ def _there(folder: Path, name: FormatName) -> list[str]:
 def _belongs(file: str, place: str) -> bool:
     path = PurePosixPath(file)
     return path.parts[:1] == (place,) and ".." not in path.parts and path.as_posix() == file
-
-
-def _sentences(error: ValidationError) -> str:
-    return "; ".join(
-        f"{'.'.join(str(part) for part in fault['loc']) or 'the record'}: {fault['msg']}"
-        for fault in error.errors()[:5]
-    )
 
 
 def activation_of(record: ModelRecord) -> Literal["softmax", "sigmoid"]:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from pathlib import Path
@@ -214,7 +213,7 @@ def test_labels_of_several_lines_stay_one_line_each(tmp_path: Path) -> None:
     ("weights", "said"), [("imagenet", "Apache-2.0"), ("mine.h5", "not known here")]
 )
 def test_the_license_is_that_of_known_weights(weights: str, said: str) -> None:
-    assert said in license_of(dataclasses.replace(BACKBONE, weights=weights))
+    assert said in license_of(BACKBONE.model_copy(update={"weights": weights}))
 
 
 def test_the_card_states_the_parameters_that_had_an_effect() -> None:

@@ -366,7 +366,7 @@ def test_what_litert_cannot_convert_is_left_out_and_said(
     monkeypatch.setattr(litert, "write_float32", refuse)
     trained = export.Model.read(run.folder / "untuned", run.backbone)
     by_keras = dataclasses.replace(
-        trained, backbone=dataclasses.replace(trained.backbone, engine="keras")
+        trained, backbone=trained.backbone.model_copy(update={"engine": "keras"})
     )
     test = read_split(run.manifest).query("split == 'test'")
     shown = export.Shown(*load(run.images, test, 32), calibration=None)
@@ -387,7 +387,7 @@ def test_what_litert_cannot_convert_is_left_out_and_said(
 
 def test_what_litert_cannot_convert_may_be_lacking_of_a_keras_base_alone(run: SmallRun) -> None:
     backbone = read_backbone(run.backbone)
-    by_keras = dataclasses.replace(backbone, engine="keras")
+    by_keras = backbone.model_copy(update={"engine": "keras"})
     assert export.may_lack("tflite_int8", by_keras)
     assert not export.may_lack("tflite_int8", backbone)
     assert not export.may_lack("onnx", by_keras)

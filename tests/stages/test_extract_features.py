@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -153,7 +152,9 @@ def keras_backbone(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("keras") / "backbone"
     shutil.copytree(backbone, folder)
     (folder / NETWORK).unlink()
-    record = replace(read_backbone(backbone), engine="keras", tflite_sha256=None, parity=None)
+    record = read_backbone(backbone).model_copy(
+        update={"engine": "keras", "tflite_sha256": None, "parity": None}
+    )
     write_backbone(folder, record)
     return folder
 

@@ -32,7 +32,7 @@ def backbone(**changes: Any) -> BackboneRecord:
         "parameters": 410_208,
         "engine": "litert",
         "tflite_sha256": "1" * 64,
-        "parity": Parity(16, 1e-6),
+        "parity": Parity(images=16, max_difference_in_std=1e-6),
         **changes,
     }
     return BackboneRecord(**values)

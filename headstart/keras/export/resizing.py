@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -228,7 +228,7 @@ def build(trained: Model, size: int, shown: Pixels, folder: Path, most: float) -
     record = trained.record
     try:
         model: Any = classifier(
-            replace(trained.backbone, image_size=size),
+            trained.backbone.model_copy(update={"image_size": size}),
             trained.backbone_folder,
             trained.tuned_folder,
             record.head,

@@ -174,7 +174,7 @@ def _convert(model: Any, pooling: str, run_statistics: RunStatistics) -> tuple[b
             f"differs by {difference:.3g} of its standard deviation; {accepted:g} is accepted. The "
             f"conversion was discarded. {_USE_KERAS}"
         )
-    return network, Parity(len(batch), _next_power_of_ten(difference))
+    return network, Parity(images=len(batch), max_difference_in_std=_next_power_of_ten(difference))
 
 
 def _next_power_of_ten(difference: float) -> float:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any, Literal
 
@@ -129,12 +128,12 @@ def test_a_base_that_nobody_converted_is_tried_before_the_training(
     monkeypatch.setattr(tuning, "to_tflite", tried.append)
     tuner(folder).check_convertible()
     assert not tried
-    tuner(folder, dataclasses.replace(RECORD, engine="keras")).check_convertible()
+    tuner(folder, RECORD.model_copy(update={"engine": "keras"})).check_convertible()
     assert len(tried) == 1
 
 
 def test_the_order_of_colors_is_no_weight_that_learns(folder: Path) -> None:
-    caffe = dataclasses.replace(RECORD, preprocessing="caffe")
+    caffe = RECORD.model_copy(update={"preprocessing": "caffe"})
     made = tuner(folder, caffe, unfreeze_by="index", unfreeze=0, weight_decay=0.1)
     scaled = tuner(folder, unfreeze_by="index", unfreeze=0)
     assert made.cut.after is None
@@ -242,7 +241,7 @@ def test_the_converted_parts_are_the_trained_model(
 ) -> None:
     name = "block_13_expand_relu" if cut else None
     width = 192 if cut else features
-    record = dataclasses.replace(RECORD, cut=name, feature_shape=(width,))
+    record = RECORD.model_copy(update={"cut": name, "feature_shape": (width,)})
     made = tuner(folder, record, **changes)
     pixels = np.random.default_rng(1).integers(0, 256, (6, SIZE, SIZE, 3), dtype=np.uint8)
     network = made.lower_network()

@@ -1,0 +1,62 @@
+"""JSON files that describe other files: strict models with a format number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from headstart._utils.errors import CorruptFileError
+from headstart._utils.files import write_json
+
+_MAX_BYTES = 64 << 20
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Record(BaseModel):
+    """A part of a record: no unknown keys, no coercion, immutable."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+R = TypeVar("R", bound=Record)
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a record as canonical JSON."""
+    write_json(path, record.model_dump(mode="json"))
+
+
+def read_record(path: Path, kind: type[R], cure: str) -> R:
+    """Read a record.
+
+    Parameters
+    ----------
+    path : Path
+    kind : type
+        Class of the record.
+    cure : str
+        What to do about a damaged file.
+
+    Raises
+    ------
+    CorruptFileError
+        Naming each field that is absent, unknown or of another type.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise CorruptFileError(f"{path} is larger than any record. {cure}")
+        record = kind.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise CorruptFileError(f"{path} cannot be read: {error}. {cure}") from error
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or 'the record'}: {fault['msg']}"
+            for fault in error.errors()[:5]
+        )
+        raise CorruptFileError(f"{path} is not a valid record: {faults}. {cure}") from None
+    if "format" not in record.model_fields_set:  # it has a default for those who write
+        raise CorruptFileError(f"{path} does not state its format. {cure}")
+    return record
