@@ -1,7 +1,7 @@
 """The formats in which a model is exported: one table for parameters, files, checks and pages.
 
-To add a format, add its name and its row, and the functions that write and read it to a module of
-:mod:`headstart.keras.export`.
+To add a format, add its row, and a module of :mod:`headstart.keras.export` with the functions that
+write and read it. A template ``LIBRARY.md.j2`` shows in the README how to run it.
 """
 
 from __future__ import annotations
@@ -9,11 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-FormatName = Literal[
-    "saved_model", "keras", "h5", "tflite_float32", "tflite_float16", "tflite_int8", "onnx"
-]
 #: Export formats that classify here, in order of preference: float32 before rounded weights.
 RunnableFormat = Literal["tflite_float32", "saved_model", "tflite_float16", "tflite_int8"]
 #: Export formats with layers that can be told apart, in order of preference.
@@ -71,7 +68,7 @@ class ExportFormat:
         return [package for package in self.packages if find_spec(package) is None]
 
 
-FORMATS: dict[FormatName, ExportFormat] = {
+FORMATS: dict[str, ExportFormat] = {
     "saved_model": ExportFormat(
         "saved_model", "SavedModel", "tensorflow", "saved_model:write", "saved_model:read",
         inputs=("encoded", "pixels"),
@@ -102,6 +99,11 @@ FORMATS: dict[FormatName, ExportFormat] = {
         extra="onnx", packages=("onnx", "onnxruntime", "tf2onnx"),
     ),
 }  # fmt: skip
+
+if TYPE_CHECKING:  # A type checker sees no table.
+    FormatName = str
+else:
+    FormatName = Literal[tuple(FORMATS)]
 
 
 def ordered(names: Iterable[str]) -> list[FormatName]:

@@ -6,11 +6,14 @@ Use ``from headstart.keras.runtime import keras, tf`` everywhere else in this ro
 from __future__ import annotations
 
 import importlib.util
+import io
 import linecache
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +69,20 @@ keras.config.set_floatx("float32")
 keras.config.set_epsilon(1e-7)
 keras.config.set_image_data_format("channels_last")
 
-__all__ = ["configure", "deterministic", "fresh_names", "keras", "physical_gpus", "tf"]
+__all__ = ["configure", "deterministic", "fresh_names", "keras", "physical_gpus", "silence", "tf"]
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Discard messages, log lines and warnings of packages that we call and cannot change."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with quiet_stderr(), redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def physical_gpus() -> list[str]:

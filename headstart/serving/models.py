@@ -321,7 +321,8 @@ def load_imagenet(choice: Choice) -> Classifier:
     from headstart.keras.runtime import configure, physical_gpus
 
     configure(cores())
-    from headstart.keras.networks.imagenet import build_classifier, compiled
+    from headstart.keras.networks.engine import compiled
+    from headstart.keras.networks.imagenet import build_classifier
 
     made = build_classifier(choice.backbone, choice.alpha, choice.image_size, choice.weights)
     gpu = bool(physical_gpus())

@@ -130,15 +130,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
 def export(made: SmallRun, name: str, target: Path) -> None:
     """Both Keras formats of a model, as the stage export writes them."""
     from headstart.keras.export.classifier import classifier
-    from headstart.keras.export.keras_file import save_h5, save_keras
+    from headstart.keras.export.keras_file import write_h5, write_keras
+    from headstart.keras.export.reload import Source
 
     backbone, record = read_backbone(made.backbone), read_model(made.folder / name)
     tuned = made.folder / name if record.kind == "fine_tuned" else None
     head = read_head(made.folder / name, record)
     built = classifier(backbone, made.backbone, tuned, record.head, head)
     target.mkdir()
-    save_keras(built, target / FORMATS["keras"].path)
-    save_h5(built, target / FORMATS["h5"].path)
+    write_keras(Source(built), target / FORMATS["keras"].path)
+    write_h5(Source(built), target / FORMATS["h5"].path)
     same = compare(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32))
     formats = summarize_formats(target, {"keras": {"pixels": same}, "h5": {"pixels": same}})
     write_exported(target, describe_model(record, "none", target, formats))

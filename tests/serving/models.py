@@ -91,7 +91,8 @@ def record(folder: Path, names: tuple[FormatName, ...] = FORMAT_NAMES) -> Export
 
 
 def _make(folder: Path) -> None:
-    from headstart.keras.export.saved_model import save_saved_model
+    from headstart.keras.export.reload import Source
+    from headstart.keras.export.saved_model import write
     from headstart.keras.networks.conversion import to_tflite
     from headstart.keras.runtime import configure, keras
 
@@ -105,7 +106,7 @@ def _make(folder: Path) -> None:
     dense.set_weights([6 * np.eye(3, dtype=np.float32)[::-1], np.zeros(3, np.float32)])
     folder.mkdir(parents=True)
     (folder / FORMATS["tflite_float32"].path).write_bytes(to_tflite(model))
-    save_saved_model(model, CLASSES, folder / FORMATS["saved_model"].path)
+    write(Source(model, CLASSES), folder / FORMATS["saved_model"].path)
     write_exported(folder, record(folder))
 
 

@@ -371,11 +371,11 @@ def test_what_litert_cannot_convert_is_left_out_and_said(
     test = read_split(run.manifest).query("split == 'test'")
     shown = export.Shown(*load(run.images, test, 32), calibration=None)
     run_statistics = run.run_statistics("export")
-    found = export.write_and_read(
+    readings, left_out = export.write_and_read(
         tmp_path, by_keras, ["tflite_float32", "keras"], shown, run_statistics
     )
-    assert set(found.readings) == {"keras"}
-    assert set(found.left_out) == {"tflite_float32"}
+    assert set(readings) == {"keras"}
+    assert set(left_out) == {"tflite_float32"}
     said = capsys.readouterr().out
     assert "cannot be converted to the format tflite_float32: error: no operation for clas" in said
     assert "many more" not in said

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import sha256_file
-from headstart._utils.machine import cores, keras_batch
-from headstart.backbones.record import NETWORK, BackboneRecord, read_backbone
+from headstart._utils.machine import cores
+from headstart.backbones.record import BackboneRecord, read_backbone
 from headstart.backbones.registry import HUB
 from headstart.evaluation.predictions import Predictions
 from headstart.export import cards, parity
@@ -34,6 +34,8 @@ from headstart.export.record import (
     write_exported,
 )
 from headstart.keras.export.reload import Source, readers, resolve
+from headstart.keras.networks.engine import engine as running
+from headstart.keras.networks.engine import in_batches
 from headstart.stage.run_statistics import RunStatistics
 from headstart.training.model_folder import ModelRecord, read_head, read_model
 
@@ -89,14 +91,6 @@ class Shown:
     calibration: Pixels | None
 
 
-@dataclass(frozen=True)
-class Written:
-    """The predictions of each reloaded format, and the reason for each format left out."""
-
-    readings: Mapping[FormatName, Reading]
-    left_out: dict[str, str] = field(default_factory=dict)
-
-
 def export_model(
     folder: Path,
     trained: Model,
@@ -144,13 +138,13 @@ def export_model(
         drawn = parity.calibrating(data.table, params.calibration_images, procedure["seed"])
         calibration = parity.load(images, drawn, size)[1]
     shown = Shown(*parity.load(images, rows, size), calibration)
-    written = write_and_read(folder, trained, params.formats, shown, run_statistics)
+    readings, left_out = write_and_read(folder, trained, params.formats, shown, run_statistics)
     evaluated: Floats = predictions.model[chosen]
     expected = evaluated
     rounds = procedure["extract_features"]["dtype"] == "float16"
     if trained.record.kind == "head" and rounds:
         expected = unrounded(trained, shown.pixels, evaluated)
-    found = parity.compared(expected, written.readings, params)
+    found = parity.compared(expected, readings, params)
     run_statistics.note(
         differences={
             name: {way: agreement.difference for way, agreement in ways.items()}
@@ -161,11 +155,11 @@ def export_model(
     formats = summarize_formats(folder, found)
     exported = describe_model(trained.record, license_of(trained.backbone), folder, formats)
     write_exported(folder, exported)
-    refused = refusals(written.readings, rows)
+    refused = refusals(readings, rows)
     summary: dict[str, Any] = {
         "formats": formats,
         "kind": trained.record.kind,
-        "left_out": written.left_out,
+        "left_out": left_out,
         "model_sha256": sha256_file(folder / RECORD),
         "images": len(rows),
         "probability_difference_accepted": params.max_probability_difference,
@@ -187,22 +181,32 @@ def write_and_read(
     names: Sequence[FormatName],
     shown: Shown,
     run_statistics: RunStatistics,
-) -> Written:
-    """Write each format; have it loaded in a process of its own, and run on the images."""
+) -> tuple[dict[FormatName, Reading], dict[str, str]]:
+    """Write each format; have it loaded in a process of its own, and run on the images.
+
+    Returns
+    -------
+    readings : dict of str to Reading
+        The predictions of each reloaded format.
+    left_out : dict of str to str
+        The formats that this backbone goes without, and why.
+    """
     names = ordered(names)
     left_out: dict[str, str] = {}
-    with readers(names) as fresh:
+    with readers(names, shown.pixels, shown.contents) as fresh:
         clock = _Clock()
-        fresh.show(shown.pixels, shown.contents)  # The first reader imports meanwhile.
-        source = _source(trained, shown)
+        from headstart.keras.runtime import configure
+
+        configure(cores())
+        source = Source(build(trained), trained.record.classes, shown.calibration)
         clock("building")
         for name in names:
             reason = _write_or_leave_out(name, source, folder, trained.backbone)
             if reason:
                 left_out[name] = reason
-                continue
-            clock(name)
-            fresh.read(name, folder / FORMATS[name].path)
+            else:
+                clock(name)
+            fresh.read(name, None if reason else folder / FORMATS[name].path)
         readings = fresh.results()
         clock("waiting_for_readers")
     run_statistics.note(parts_seconds=clock.seconds)
@@ -211,23 +215,21 @@ def write_and_read(
             f"None of the formats {', '.join(names)} can be made of this model. Nothing was "
             "exported. Add saved_model to export.formats in params.yaml: it holds any backbone."
         )
-    return Written(readings, left_out)
+    return readings, left_out
 
 
-def _source(trained: Model, shown: Shown) -> Source:
-    from headstart.keras.runtime import configure
-
-    configure(cores())
+def build(trained: Model, image_size: int | None = None) -> Any:
+    """Return the Keras model from pixels to probabilities, perhaps for images of another size."""
     from headstart.keras.export.classifier import classifier
 
-    built = classifier(
-        trained.backbone,
+    size = image_size or trained.backbone.image_size
+    return classifier(
+        trained.backbone.model_copy(update={"image_size": size}),
         trained.backbone_folder,
         trained.tuned_folder,
         trained.record.head,
         read_head(trained.folder, trained.record),
     )
-    return Source(built, trained.record.classes, shown.calibration)
 
 
 def _write_or_leave_out(
@@ -303,7 +305,8 @@ def unrounded(trained: Model, batch: Pixels, evaluated: Floats) -> Floats:
 
     record = trained.record
     weights = read_head(trained.folder, record)
-    features = backbone_features(trained.backbone, trained.backbone_folder, batch)
+    engine = running(trained.backbone_folder, trained.backbone)
+    features = in_batches(engine.make(), batch, engine.batch)
     again = apply_head(record.head, weights, features.astype(np.float16))
     difference = compare(evaluated, again).difference
     if not difference <= _ROUNDED:
@@ -314,20 +317,6 @@ def unrounded(trained: Model, batch: Pixels, evaluated: Floats) -> Floats:
             "head is too sensitive to rounding: set extract_features.dtype to float32."
         )
     return apply_head(record.head, weights, features)
-
-
-def backbone_features(backbone: BackboneRecord, folder: Path, batch: Pixels) -> Floats:
-    """Return features of images by the engine that recorded them, float32."""
-    if backbone.engine == "keras":
-        from headstart.keras.networks.engine import KerasFunction, keras_device
-
-        count = keras_batch(keras_device())
-        run = KerasFunction(folder, backbone, count, cores())
-        starts = range(0, len(batch), count)
-        return np.concatenate([run(batch[start : start + count]) for start in starts])
-    from headstart.backbones.litert import LiteRTFunction
-
-    return LiteRTFunction(folder / NETWORK, cores())(batch)
 
 
 class _Clock:

@@ -5,11 +5,9 @@ Keras writes the time and memory addresses into its files, which are made canoni
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +17,8 @@ import numpy.typing as npt
 
 from headstart._utils.files import atomic_file
 from headstart.export.parity import Reading
-from headstart.keras.runtime import keras, tf
+from headstart.keras.networks.engine import compiled, in_batches
+from headstart.keras.runtime import keras, silence
 
 if TYPE_CHECKING:
     from headstart.keras.export.reload import Source
@@ -31,22 +30,22 @@ _AT_ONCE = 32
 Floats = npt.NDArray[np.float32]
 
 
-def save_keras(model: keras.Model, target: Path) -> None:
-    """Write a ``.keras`` file whose bytes depend on the model alone."""
+def write_keras(source: Source, target: Path) -> None:
+    """Write the format ``keras``."""
     rough = target.with_name(f"rough-{target.name}")
-    model.save(rough)
+    source.model.save(rough)
     try:
         _repack(rough, target)
     finally:
         rough.unlink()
 
 
-def save_h5(model: keras.Model, target: Path) -> None:
-    """Write the older HDF5 file of Keras, whose bytes depend on the model alone."""
+def write_h5(source: Source, target: Path) -> None:
+    """Write the format ``h5``, the older one of Keras."""
     rough = target.with_name(f"rough-{target.name}")
     try:
-        with _no_advice():
-            model.save(rough)
+        with silence():  # The user has chosen this format; Keras advises against it.
+            source.model.save(rough)
         with h5py.File(rough, "r+") as file:
             file.attrs["model_config"] = _renumbered(str(file.attrs["model_config"]).encode())
         # Copied whole: what was replaced above would stay in the file as a gap.
@@ -59,18 +58,6 @@ def save_h5(model: keras.Model, target: Path) -> None:
         rough.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def _no_advice() -> Iterator[None]:
-    """Silence Keras' advice against HDF5 in its log: the user has chosen this format."""
-    logger = logging.getLogger("absl")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-
 def load_keras(path: Path) -> keras.Model:
     """Load a ``.keras`` or ``.h5`` file as any user would: in safe mode, without our code."""
     return keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -79,27 +66,7 @@ def load_keras(path: Path) -> keras.Model:
 def run_keras(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> Floats:
     """Probabilities of images of shape (n, size, size, 3)."""
     # One graph for any number of images: layer by layer, Keras takes four times as long.
-    shape = tf.TensorSpec((None, *pixels.shape[1:]), tf.uint8)
-    graph = tf.function(
-        lambda batch: model(tf.cast(batch, tf.float32), training=False),
-        input_signature=[shape],
-        autograph=False,
-    )
-    parts = [
-        graph(tf.constant(pixels[start : start + _AT_ONCE])).numpy().astype(np.float32)
-        for start in range(0, len(pixels), _AT_ONCE)
-    ]
-    return np.concatenate(parts)
-
-
-def write_keras(source: Source, target: Path) -> None:
-    """Write the format ``keras``."""
-    save_keras(source.model, target)
-
-
-def write_h5(source: Source, target: Path) -> None:
-    """Write the format ``h5``."""
-    save_h5(source.model, target)
+    return in_batches(compiled(model), pixels, _AT_ONCE)
 
 
 def read(path: Path, pixels: npt.NDArray[np.uint8], _contents: Sequence[bytes]) -> Reading:

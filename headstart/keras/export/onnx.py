@@ -7,12 +7,8 @@ imported for writing only.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart._utils.files import write_bytes
-from headstart._utils.quiet import quiet_stderr
 from headstart.export.parity import Reading
+from headstart.keras.networks.engine import freeze, in_batches
 
 if TYPE_CHECKING:
-    import keras
-
     from headstart.keras.export.reload import Source
 
 #: What the exporter and ONNX Runtime both know well; 18 is the first with antialiasing resize.
@@ -36,24 +30,24 @@ _AT_ONCE = 32
 _NEARLY_ZERO = np.float32(1e-18)
 
 
-def to_onnx(model: keras.Model) -> bytes:
-    """An ONNX file: ``pixels``, uint8 (n, size, size, 3) -> ``probabilities``, (n, n_classes)."""
-    graph, given, result = _frozen(model)
-    with _silence():
+def write(source: Source, target: Path) -> None:
+    """Write the format ``onnx``: ``pixels``, uint8 (n, size, size, 3), to ``probabilities``."""
+    from headstart.keras.runtime import silence
+
+    frozen = freeze(source.model, None)
+    given, result = frozen.inputs[0].name, frozen.outputs[0].name
+    with silence():
         from tf2onnx import convert
 
         found, _ = convert.from_graph_def(
-            graph, input_names=[given], output_names=[result], opset=OPSET
+            frozen.graph.as_graph_def(),
+            input_names=[given],
+            output_names=[result],
+            opset=OPSET,
         )
     _keep_padding(found.graph)
     _canonical(found, given, result)
-    content: bytes = found.SerializeToString(deterministic=True)
-    return content
-
-
-def write(source: Source, target: Path) -> None:
-    """Write the format ``onnx``."""
-    write_bytes(target, to_onnx(source.model))
+    write_bytes(target, found.SerializeToString(deterministic=True))
 
 
 def read(path: Path, pixels: npt.NDArray[np.uint8], _contents: Sequence[bytes]) -> Reading:
@@ -61,43 +55,8 @@ def read(path: Path, pixels: npt.NDArray[np.uint8], _contents: Sequence[bytes]) 
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    found = [
-        session.run(None, {INPUT: pixels[start : start + _AT_ONCE]})[0]
-        for start in range(0, len(pixels), _AT_ONCE)
-    ]
-    return Reading({"pixels": np.concatenate(found)})
-
-
-def _frozen(model: keras.Model) -> tuple[Any, str, str]:
-    """The graph with its weights as constants, and the names of its input and output."""
-    # Public by use, not by name: TensorFlow documents no other way to freeze a function.
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    from headstart.keras.runtime import tf
-
-    shape = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8, INPUT)
-    traced = tf.function(
-        lambda pixels: model(tf.cast(pixels, tf.float32), training=False), autograph=False
-    )
-    frozen = convert_variables_to_constants_v2(traced.get_concrete_function(shape))
-    return frozen.graph.as_graph_def(), frozen.inputs[0].name, frozen.outputs[0].name
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Neither log lines nor warnings of packages that we call and cannot change."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with (
-            quiet_stderr(),
-            contextlib.redirect_stdout(io.StringIO()),
-            warnings.catch_warnings(),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
+    outputs = in_batches(lambda part: session.run(None, {INPUT: part})[0], pixels, _AT_ONCE)
+    return Reading({"pixels": outputs})
 
 
 def _keep_padding(graph: Any) -> None:

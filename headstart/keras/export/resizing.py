@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -30,9 +30,9 @@ from headstart.export.record import (
     write_class_names,
     write_exported,
 )
-from headstart.keras.export.export import Model, NotConvertibleError, may_lack, write
+from headstart.keras.export import export
+from headstart.keras.export.export import Model
 from headstart.keras.export.reload import Source
-from headstart.training.model_folder import read_head
 
 FORMAT: FormatName = "tflite_float32"
 COMPARED = 32  # images that are timed, and that LiteRT is compared with Keras on
@@ -221,26 +221,18 @@ def build(trained: Model, size: int, shown: Pixels, folder: Path, most: float) -
 
     configure(cores())
     from headstart.backbones.litert import LiteRTFunction, LiteRTPool
-    from headstart.keras.export.classifier import classifier
     from headstart.keras.export.keras_file import run_keras
     from headstart.keras.networks.engine import Frozen, keras_device
 
-    record = trained.record
     try:
-        model: Any = classifier(
-            trained.backbone.model_copy(update={"image_size": size}),
-            trained.backbone_folder,
-            trained.tuned_folder,
-            record.head,
-            read_head(trained.folder, record),
-        )
+        model = export.build(trained, size)
     except ParameterError as error:  # A module of TensorFlow Hub with a fixed size.
         raise HeadstartError(f"This backbone cannot be built at {size} pixels. {error}") from error
     file = folder / FORMATS[FORMAT].path
     try:
-        write(FORMAT, Source(model, record.classes, None), folder)
-    except NotConvertibleError:
-        if not may_lack(FORMAT, trained.backbone):
+        export.write(FORMAT, Source(model), folder)
+    except export.NotConvertibleError:
+        if not export.may_lack(FORMAT, trained.backbone):
             raise
         batch = keras_batch(keras_device())
         function = Frozen(model, batch)

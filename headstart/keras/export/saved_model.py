@@ -20,6 +20,7 @@ from headstart._utils.files import write_bytes
 from headstart._utils.quiet import quiet_stderr
 from headstart.export.parity import Reading
 from headstart.keras.export.decoding import decode
+from headstart.keras.networks.engine import in_batches
 from headstart.keras.runtime import keras, tf
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ _AT_ONCE = 32
 Floats = npt.NDArray[np.float32]
 
 
-def save_saved_model(model: keras.Model, classes: Sequence[str], folder: Path) -> None:
-    """Write a SavedModel with two signatures, whose bytes depend on the model alone.
+def write(source: Source, folder: Path) -> None:
+    """Write the format ``saved_model``; first in a process (see above).
 
     ``serving_default``: ``content``, a batch of encoded images (string, shape (n,)).
     ``pixels``: ``pixels``, uint8 of shape (n, size, size, 3). Both give ``label`` (string, (n,)),
@@ -39,8 +40,8 @@ def save_saved_model(model: keras.Model, classes: Sequence[str], folder: Path) -
     """
     # The variables alone are tracked: of a function that is, TensorFlow would make a second trace.
     module = tf.Module(name="served")
-    module.weights = [weight.value for weight in model.weights]
-    signatures = _signatures(model, classes)
+    module.weights = [weight.value for weight in source.model.weights]
+    signatures = _signatures(source.model, source.classes)
     with quiet_stderr():
         tf.saved_model.save(module, str(folder), signatures=signatures)
     (folder / "fingerprint.pb").unlink(missing_ok=True)  # A random number; loading needs none.
@@ -59,11 +60,9 @@ def load_saved_model(folder: Path) -> Any:
 def run_pixels(loaded: Any, pixels: npt.NDArray[np.uint8]) -> Floats:
     """Probabilities by the signature ``pixels``."""
     signature = loaded.signatures["pixels"]
-    parts = [
-        signature(pixels=tf.constant(pixels[start : start + _AT_ONCE]))["probabilities"].numpy()
-        for start in range(0, len(pixels), _AT_ONCE)
-    ]
-    return np.concatenate(parts)
+    return in_batches(
+        lambda part: signature(pixels=tf.constant(part))["probabilities"], pixels, _AT_ONCE
+    )
 
 
 def run_bytes(loaded: Any, contents: Sequence[bytes]) -> tuple[Floats, dict[int, str]]:
@@ -96,11 +95,6 @@ def run_bytes(loaded: Any, contents: Sequence[bytes]) -> tuple[Floats, dict[int,
                 except tf.errors.InvalidArgumentError as error:
                     refused[place] = _reason(error.message)
     return found, refused
-
-
-def write(source: Source, target: Path) -> None:
-    """Write the format ``saved_model``; first in a process (see above)."""
-    save_saved_model(source.model, source.classes, target)
 
 
 def read(path: Path, pixels: npt.NDArray[np.uint8], contents: Sequence[bytes]) -> Reading:

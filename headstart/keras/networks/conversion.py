@@ -5,8 +5,6 @@ The file takes one image at a time, float32 inside, and has the same bytes every
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from headstart._utils.quiet import quiet_stderr
-from headstart.keras.runtime import fresh_names, keras, tf
+from headstart.keras.networks.engine import in_batches
+from headstart.keras.runtime import fresh_names, keras, silence, tf
 
 #: Largest accepted difference, in standard deviations of the feature.
 TOLERANCE = 1e-4
@@ -62,8 +60,7 @@ def make_converter(model: keras.Model, dtype: str) -> Any:
 
 def run_converter(converter: Any) -> bytes:
     """Return the converted file, without the messages of the converter."""
-    # It writes to descriptor 2 and to standard output.
-    with quiet_stderr(), contextlib.redirect_stdout(io.StringIO()):
+    with silence():
         return bytes(converter.convert())
 
 
@@ -158,11 +155,7 @@ def images(size: int) -> npt.NDArray[np.uint8]:
 
 def run_keras(model: Any, batch: np.ndarray, at_once: int = 4) -> np.ndarray:
     """Return the outputs of a Keras model in inference; a few images at once, to save memory."""
-    parts = [
-        np.asarray(model(batch[start : start + at_once], training=False))
-        for start in range(0, len(batch), at_once)
-    ]
-    return np.concatenate(parts)
+    return in_batches(lambda part: model(part, training=False), batch, at_once)
 
 
 def difference_in_std(expected: np.ndarray, got: np.ndarray) -> float:

@@ -8,7 +8,8 @@ on the number of threads.
 
 from __future__ import annotations
 
-from functools import cache, partial
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,22 @@ def engine(folder: Path, record: BackboneRecord) -> Engine:
     record : BackboneRecord
         Its record.
     """
-    if record.engine == "keras":
-        # Images and views share the one graph that is made.
-        device = keras_device()
-        batch = keras_batch(device)
-        make = cache(partial(KerasFunction, folder, record, batch, cores()))
-        return Engine(make, record.image_size, batch, 1, device)
-    return litert_engine(folder / NETWORK, record.image_size)
+    if record.engine != "keras":
+        return litert_engine(folder / NETWORK, record.image_size)
+    device = keras_device()
+    batch = keras_batch(device)
+
+    @cache  # Images and views share the one graph that is made.
+    def make() -> Frozen:
+        from headstart.keras.networks.backbone import feature_model, load_backbone
+        from headstart.keras.runtime import configure
+
+        configure(cores())
+        backbone = load_backbone(record, folder)
+        model = feature_model(backbone, record.cut, record.pooling, record.preprocessing)
+        return Frozen(model, batch)
+
+    return Engine(make, record.image_size, batch, 1, device)
 
 
 def keras_device() -> str:
@@ -66,14 +76,9 @@ class Frozen:
     """
 
     def __init__(self, model: Any, batch: int) -> None:
-        from headstart.keras.runtime import tf
-
-        # It is faster on a GPU, but right to three digits only.
-        tf.config.experimental.enable_tensor_float_32_execution(enabled=False)
-        self.batch = batch
         self.shape = tuple(int(side) for side in model.output_shape[1:])
         self._pixels = (batch, *model.input_shape[1:])
-        self._function = _frozen(model, self._pixels)
+        self._function = freeze(model, batch)
 
     def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return the outputs of at most ``batch`` images, (n, *shape), float32."""
@@ -85,41 +90,50 @@ class Frozen:
         return outputs[: len(pixels)]
 
 
-class KerasFunction(Frozen):
-    """Pixels to features by the frozen backbone of a backbone folder.
+def freeze(model: Any, batch: int | None) -> Any:
+    """Return a model as a function on uint8 pixels whose graph holds the weights as constants.
+
+    On a CPU it is a third faster than ``predict``.
 
     Parameters
     ----------
-    folder : Path
-        The backbone folder.
-    record : BackboneRecord
-        Its record.
-    batch : int
-        Images per call; fewer are padded.
-    threads : int
-        CPU threads.
+    model : keras.Model
+    batch : int or None
+        Images per call; None: any number.
     """
-
-    def __init__(self, folder: Path, record: BackboneRecord, batch: int, threads: int) -> None:
-        from headstart.keras.networks.backbone import feature_model, load_backbone
-        from headstart.keras.runtime import configure
-
-        configure(threads)
-        backbone = load_backbone(record, folder)
-        super().__init__(
-            feature_model(backbone, record.cut, record.pooling, record.preprocessing), batch
-        )
-
-
-def _frozen(model: Any, shape: tuple[int, ...]) -> Any:
-    """Return the model as a graph with constant weights: a third faster than ``predict``."""
     # Public by use, not by name: TensorFlow documents no other way to freeze a function.
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+    return convert_variables_to_constants_v2(_traced(model, batch).get_concrete_function())
+
+
+def compiled(model: Any) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]:
+    """Return a model as a function on uint8 pixels, traced once for batches of any length.
+
+    Several threads may call it at once.
+    """
+    traced = _traced(model, None)
+    return lambda batch: np.asarray(traced(batch), np.float32)
+
+
+def _traced(model: Any, batch: int | None) -> Any:
     from headstart.keras.runtime import tf
 
+    # It is faster on a GPU, but right to three digits only.
+    tf.config.experimental.enable_tensor_float_32_execution(enabled=False)
     dtype = model.inputs[0].dtype
-    traced = tf.function(lambda pixels: model(tf.cast(pixels, dtype), training=False))
-    return convert_variables_to_constants_v2(
-        traced.get_concrete_function(tf.TensorSpec(shape, tf.uint8))
+    return tf.function(
+        lambda pixels: model(tf.cast(pixels, dtype), training=False),
+        input_signature=[tf.TensorSpec((batch, *model.input_shape[1:]), tf.uint8, "pixels")],
+        autograph=False,
+    )
+
+
+def in_batches(
+    function: Callable[[Any], Any], rows: npt.NDArray[Any], count: int
+) -> npt.NDArray[np.float32]:
+    """Return the outputs of a function for all rows, of which it is given ``count`` at once."""
+    starts = range(0, len(rows), count)
+    return np.concatenate(
+        [np.asarray(function(rows[start : start + count]), np.float32) for start in starts]
     )

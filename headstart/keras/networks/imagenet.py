@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
 
 from headstart._utils.errors import HeadstartError, ParameterError
 from headstart.backbones.registry import BackboneSpec
 from headstart.keras.networks.backbone import call_application, load_weights, preprocess
 from headstart.keras.networks.keras_files import MissingFileError
 from headstart.keras.networks.pretrained import from_keras, repair_variance
-from headstart.keras.runtime import fresh_names, keras, tf
+from headstart.keras.runtime import fresh_names, keras
 
 
 @dataclass(frozen=True)
@@ -77,20 +73,6 @@ def build_classifier(
     pixels = keras.Input(shape=(image_size, image_size, 3), dtype="uint8", name="pixels")
     scaled = preprocess(pixels, spec.preprocessing)
     return Classifier(keras.Model(pixels, network(scaled, training=False), name="imagenet"), origin)
-
-
-def compiled(model: keras.Model) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]:
-    """Return a model as a function on arrays, traced once for batches of any length.
-
-    Several threads may call it at once.
-    """
-    # It is faster on a GPU, but right to three digits only.
-    tf.config.experimental.enable_tensor_float_32_execution(enabled=False)
-    signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)]
-    traced = tf.function(
-        lambda pixels: model(pixels, training=False), input_signature=signature, autograph=False
-    )
-    return lambda batch: np.asarray(traced(batch), np.float32)
 
 
 def _check_size(network: keras.Model, spec: BackboneSpec, image_size: int) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from headstart.keras.export.reload import Source, Writer
 from headstart.keras.runtime import fresh_names, keras
 
 SIZE = 16
@@ -48,3 +51,11 @@ def images(count: int) -> np.ndarray:
 def expected(model: Any, batch: np.ndarray) -> np.ndarray:
     """What Keras says."""
     return np.asarray(model(batch.astype(np.float32), training=False))
+
+
+def written(write: Writer, model: Any, calibration: np.ndarray | None = None) -> bytes:
+    """Return the bytes of the file that a writer makes of a model."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model"
+        write(Source(model, calibration=calibration), path)
+        return path.read_bytes()

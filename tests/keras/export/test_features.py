@@ -10,7 +10,8 @@ import pytest
 
 from headstart._utils.errors import HeadstartError, ParameterError
 from headstart.keras.export.classifier import cut, load_features
-from headstart.keras.export.keras_file import load_keras, save_h5, save_keras
+from headstart.keras.export.keras_file import load_keras, write_h5, write_keras
+from headstart.keras.export.reload import Source
 from headstart.keras.networks.backbone import cut_at, feature_model, preprocess
 from headstart.keras.networks.conversion import difference_in_std, images, run_keras
 from headstart.keras.runtime import keras
@@ -52,7 +53,7 @@ def made(kind: str, pooling: str) -> tuple[Any, Any, Any]:
 def test_what_the_head_reads(tmp_path: Path, kind: str, pooling: str, form: str) -> None:
     _, features, classifier = made(kind, pooling)
     path = tmp_path / f"model.{form}"
-    (save_keras if form == "keras" else save_h5)(classifier, path)
+    (write_keras if form == "keras" else write_h5)(Source(classifier), path)
     function = load_features(path, None, batch=6)
     assert function.shape == features.output_shape[1:]
     expected = run_keras(features, PIXELS.astype(np.float32))
@@ -64,7 +65,7 @@ def test_what_the_head_reads(tmp_path: Path, kind: str, pooling: str, form: str)
 
 def test_a_layer_of_the_base_of_the_head_or_between(tmp_path: Path) -> None:
     base, features, classifier = made("tf", "avg")
-    save_keras(classifier, tmp_path / "model.keras")
+    write_keras(Source(classifier), tmp_path / "model.keras")
     model = load_keras(tmp_path / "model.keras")
     batch = PIXELS.astype(np.float32)
     scaled = np.asarray(preprocess(batch, "tf"))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from headstart.keras.runtime import configure, keras
-from tests.keras.export.networks import classifier, expected, images
+from tests.keras.export.networks import classifier, expected, images, written
 from tests.stages.small_run import ROOT
 
 onnx = pytest.importorskip("onnx", reason="the extra `onnx` is not installed")
@@ -18,11 +18,11 @@ pytest.importorskip("tf2onnx", reason="the extra `onnx` is not installed")
 
 @pytest.mark.parametrize("maximum", [False, True])
 def test_onnx_runtime_says_what_keras_says_with_its_own_settings(maximum: bool) -> None:
-    from headstart.keras.export.onnx import to_onnx
+    from headstart.keras.export.onnx import write
 
     configure(2)
     model, batch = classifier(maximum=maximum), images(40)
-    content = to_onnx(model)
+    content = written(write, model)
     onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     assert [(each.name, each.type) for each in session.get_inputs()] == [
@@ -37,7 +37,7 @@ def test_onnx_runtime_says_what_keras_says_with_its_own_settings(maximum: bool) 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["EfficientNetB0", "ResNet50V2", "DenseNet121"])
 def test_bases_that_are_hard_to_express_come_out_right(name: str) -> None:
-    from headstart.keras.export.onnx import to_onnx
+    from headstart.keras.export.onnx import write
 
     configure(2)
     entry = keras.Input((64, 64, 3))
@@ -50,7 +50,9 @@ def test_bases_that_are_hard_to_express_come_out_right(name: str) -> None:
         elif "moving_mean" in weight.path or "beta" in weight.path:
             weight.assign(generator.normal(0, 0.3, weight.shape))
     batch = generator.integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
-    session = onnxruntime.InferenceSession(to_onnx(model), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        written(write, model), providers=["CPUExecutionProvider"]
+    )
     wanted = expected(model, batch)
     assert np.abs(session.run(None, {"pixels": batch})[0] - wanted).max() <= 1e-4 * wanted.std()
 
@@ -58,12 +60,12 @@ def test_bases_that_are_hard_to_express_come_out_right(name: str) -> None:
 WRITE = """
 import sys
 from headstart.keras.runtime import configure
-from tests.keras.export.networks import classifier
-from headstart.keras.export.onnx import to_onnx
+from tests.keras.export.networks import classifier, written
+from headstart.keras.export.onnx import write
 configure(2)
 for _ in range(int(sys.argv[2])):  # What a process did before leaves no trace.
-    to_onnx(classifier("sigmoid"))
-open(sys.argv[1], "wb").write(to_onnx(classifier()))
+    written(write, classifier("sigmoid"))
+open(sys.argv[1], "wb").write(written(write, classifier()))
 """
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from headstart._utils.errors import HeadstartError
-from headstart.keras.export.reload import readers
+from headstart.keras.export.reload import Source, readers
 from tests.runs.server import until
 from tests.stages.small_run import ROOT, image
 
@@ -22,7 +22,7 @@ CONTENTS = [b"one", b"", b"three"]
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of LiteRT: how red, green and blue an image is."""
-    from headstart.keras.export.litert import to_float32
+    from headstart.keras.export.litert import write_float32
     from headstart.keras.runtime import configure, keras
 
     configure(2)
@@ -32,13 +32,12 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
         entry, keras.layers.Softmax()(keras.layers.GlobalAveragePooling2D()(scaled))
     )
     path = tmp_path_factory.mktemp("network") / "model.tflite"
-    path.write_bytes(to_float32(model))
+    write_float32(Source(model), path)
     return path
 
 
 def test_a_fresh_process_gives_the_predictions_of_the_format(network: Path) -> None:
-    with readers(["tflite_float32"]) as fresh:
-        fresh.show(PIXELS, CONTENTS)
+    with readers(["tflite_float32"], PIXELS, CONTENTS) as fresh:
         fresh.read("tflite_float32", network)
         found = fresh.results()["tflite_float32"]
     means = PIXELS.astype(np.float64).mean(axis=(1, 2)) / 255
@@ -53,9 +52,8 @@ def test_what_cannot_be_loaded_is_said_with_the_reason(tmp_path: Path) -> None:
     damaged.write_bytes(b"no network")
     with (
         pytest.raises(HeadstartError, match=r"tflite_float32 was written, but .*Nothing was exp"),
-        readers(["tflite_float32"]) as fresh,
+        readers(["tflite_float32"], PIXELS, CONTENTS) as fresh,
     ):
-        fresh.show(PIXELS, CONTENTS)
         fresh.read("tflite_float32", damaged)
         fresh.results()
 
@@ -64,9 +62,11 @@ STARTER = """
 import json, sys, time
 import numpy as np
 from headstart.keras.export.reload import readers
-with readers(["tflite_float32", "tflite_float16"]) as fresh:
-    fresh.show(np.zeros((1, 2, 2, 3), np.uint8), [b""])
-    print(json.dumps([each._process.pid for each in fresh._all]), flush=True)
+formats = ["tflite_float32", "tflite_float16"]
+with readers(formats, np.zeros((1, 2, 2, 3), np.uint8), [b""]) as fresh:
+    while len(fresh.processes) < 2:
+        time.sleep(0.01)
+    print(json.dumps([each.pid for each in fresh.processes]), flush=True)
     time.sleep(600)
 """
 
@@ -88,8 +88,9 @@ def test_no_process_outlives_the_one_that_started_it() -> None:
 
 
 def test_leaving_early_ends_what_was_started() -> None:
-    with readers(["tflite_float32"]) as fresh:
-        process = fresh._all[0]._process
+    with readers(["tflite_float32"], PIXELS, CONTENTS) as fresh:
+        until(lambda: bool(fresh.processes), 60, "it starts")
+        process = fresh.processes[0]
         assert process.poll() is None
     assert process.returncode is not None
 

@@ -11,7 +11,8 @@ import pytest
 
 from headstart._utils.errors import HeadstartError, ParameterError
 from headstart.backbones.registry import BACKBONES
-from headstart.keras.export.keras_file import load_keras, save_h5, save_keras
+from headstart.keras.export.keras_file import load_keras, write_h5, write_keras
+from headstart.keras.export.reload import Source
 from headstart.keras.networks.backbone import (
     build_backbone,
     cut_at,
@@ -92,8 +93,8 @@ def test_preprocessing_survives_every_file_of_keras(kind: str, tmp_path: Path) -
     values = keras.layers.GlobalMaxPooling2D()(preprocess(pixels, kind))
     model = keras.Model(pixels, values)
     batch = images(32)
-    for save, name in ((save_keras, "model.keras"), (save_h5, "model.h5")):
-        save(model, tmp_path / name)
+    for write, name in ((write_keras, "model.keras"), (write_h5, "model.h5")):
+        write(Source(model), tmp_path / name)
         np.testing.assert_array_equal(load_keras(tmp_path / name)(batch), model(batch))
 
 

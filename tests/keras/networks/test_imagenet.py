@@ -15,7 +15,8 @@ from headstart.backbones.registry import BACKBONES
 from headstart.images.resize import pixels
 from headstart.keras.networks.backbone import build_backbone
 from headstart.keras.networks.conversion import images
-from headstart.keras.networks.imagenet import build_classifier, compiled
+from headstart.keras.networks.engine import compiled
+from headstart.keras.networks.imagenet import build_classifier
 from headstart.keras.networks.pretrained import draw, settle
 from headstart.keras.runtime import keras
 from tests.downloads.server import serving
