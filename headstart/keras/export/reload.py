@@ -129,7 +129,9 @@ class Readers:
                 f"(exit code {code}). Nothing was exported. Its output:\n{output}\nIf memory is "
                 "short, free some; otherwise remove the format from export.formats in params.yaml."
             )
-        outputs = {way: np.load(self._folder / f"{name}.{way}.npy") for way in FORMATS[name].inputs}
+        outputs: dict[str, npt.NDArray[np.float32]] = {
+            way: np.load(self._folder / f"{name}.{way}.npy") for way in FORMATS[name].inputs
+        }
         reasons = read_json(self._folder / f"{name}.refused.json")
         return Reading(outputs, {int(place): why for place, why in reasons.items()})
 
