@@ -21,6 +21,7 @@ def in_threads(
     *,
     workers: int | None = None,
     size: Callable[[T], int] = lambda _: 0,
+    window: int = _WINDOW_ITEMS,
 ) -> Generator[tuple[T, R], None, None]:
     """Yield each item with its result, in order.
 
@@ -33,6 +34,8 @@ def in_threads(
         Threads; default: one per core.
     size : callable
         Returns the bytes of an item.
+    window : int
+        The most items that are taken before the first result is.
     """
     waiting: deque[tuple[T, Future[R]]] = deque()
     held = 0
@@ -40,7 +43,7 @@ def in_threads(
     try:
         for item in items:
             held += size(item)
-            while waiting and (held > _WINDOW_BYTES or len(waiting) >= _WINDOW_ITEMS):
+            while waiting and (held > _WINDOW_BYTES or len(waiting) >= window):
                 first, future = waiting.popleft()
                 yield first, future.result()
                 held -= size(first)

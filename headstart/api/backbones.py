@@ -1,8 +1,8 @@
-"""Converted backbones in the user's cache folder: each is made once, whoever asks for it.
+"""Converted backbones in the user's cache folder: each is made once.
 
-A folder there holds what the stage ``backbone`` writes into ``data/backbone``. It is made by a
-process of its own (``python -m headstart.api.backbones``): TensorFlow stays out of the caller's
-process, and nothing that the caller has done decides the bytes of the converted network.
+A folder there has the files that the stage ``backbone`` writes into ``data/backbone``. A separate
+process (``python -m headstart.api.backbones``) makes it: TensorFlow stays out of the caller's
+process, and the caller's state never affects the bytes of the converted network.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,8 +27,8 @@ from headstart.stage.run_statistics import RunStatistics
 
 Engine = Literal["litert", "keras"]
 
-#: Code and packages that decide the bytes of a converted backbone, besides its parameters.
-_ROOMS = ("headstart.backbones", "headstart.keras", "headstart.keras.networks")
+#: Code and packages that decide the bytes of a converted backbone, in addition to its parameters.
+_ROOMS = ("backbones", "keras", "keras/networks")
 _PACKAGES = ("tensorflow", "keras", "numpy")
 
 
@@ -116,18 +114,13 @@ def obtain(params: BackboneParams, engine: Engine, seed: int) -> tuple[Path, Bac
 
 def _code() -> str:
     """Return a hash of the modules that make a backbone: other code, another folder."""
-    return sha256_bytes("".join(sha256_file(path) for path in _modules()).encode())
-
-
-def _modules() -> Iterable[Path]:
-    for room in _ROOMS:
-        spec = find_spec(room)
-        for place in (spec.submodule_search_locations or []) if spec is not None else []:
-            yield from sorted(Path(place).glob("*.py"))
+    root = Path(__file__).parents[1]
+    modules = [path for room in _ROOMS for path in sorted((root / room).glob("*.py"))]
+    return sha256_bytes("".join(map(sha256_file, modules)).encode())
 
 
 def _make(folder: Path, params: BackboneParams, engine: Engine, seed: int) -> None:
-    """Make the folder in a process of its own, whose progress goes to standard error."""
+    """Make the folder in a separate process, whose progress goes to standard error."""
     with tempfile.TemporaryDirectory(prefix="headstart-") as beside:
         fault = Path(beside) / "fault.txt"
         task = {
@@ -141,9 +134,9 @@ def _make(folder: Path, params: BackboneParams, engine: Engine, seed: int) -> No
         done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
         if done.returncode == 0:
             return
-        said = fault.read_text(encoding="utf-8") if fault.exists() else ""
+        message = fault.read_text(encoding="utf-8") if fault.exists() else ""
     raise HeadstartError(
-        said
+        message
         or f"The backbone {params.name} could not be prepared: the process ended with "
         f"{done.returncode}. Its last lines are on standard error. If memory is short, free some."
     )

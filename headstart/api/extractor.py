@@ -58,7 +58,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
     Attributes
     ----------
     passes_ : Passes
-        What the last ``transform`` did: ``images`` asked for, forward passes ``done``, distinct
+        Counts of the last ``transform``: ``images`` asked for, forward passes ``done``, distinct
         images ``cached``, and ``seconds``.
 
     Examples

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,13 +12,13 @@ import pandas as pd
 from headstart._utils.errors import HeadstartError, ImageError
 from headstart._utils.files import sha256_bytes
 from headstart._utils.machine import cores
+from headstart._utils.threads import in_threads
 from headstart.datasets.manifests import REJECTED, frame
 from headstart.images.decode import Limits, inspect
 from headstart.images.png import canonical_png
 from headstart.serving.inputs import read_file
 
 LIMITS = Limits()
-_BLOCK = 1000  # tasks that wait at once, so that a million images need no million futures
 _SHOWN = 10
 _WANTED = (
     "Expected a sequence of paths, of encoded images (bytes), or of uint8 arrays of shape (height, "
@@ -48,7 +47,7 @@ class RejectedImagesError(HeadstartError, ValueError):
     Examples
     --------
     >>> import headstart as hs
-    >>> images = [b"GIF, or so it says", b""]
+    >>> images = [b"not an image", b""]
     >>> try:
     ...     hs.FeatureExtractor().transform(images)
     ... except hs.RejectedImagesError as error:
@@ -144,11 +143,7 @@ class Images:
                 return None
 
         wanted = range(len(self)) if positions is None else positions
-        found: list[T | None] = []
-        with ThreadPoolExecutor(cores(), thread_name_prefix="images") as pool:
-            for start in range(0, len(wanted), _BLOCK):
-                found += pool.map(one, wanted[start : start + _BLOCK])
-        return found
+        return [found for _, found in in_threads(one, wanted, workers=cores())]
 
     def identify(self) -> list[str | None]:
         """Return the SHA-256 of each image file; None for one that cannot be read."""

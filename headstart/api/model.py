@@ -43,8 +43,8 @@ class Model:
         X : sequence, ndarray, Series or DataFrame
             Images as in :meth:`FeatureExtractor.transform`.
         on_error : {"raise", "keep"}, default="raise"
-            What becomes of images that cannot be used. ``keep`` keeps their rows, without a label;
-            the column ``rejected`` says why.
+            How to treat unusable images. ``keep`` keeps their rows, without a label; the column
+            ``rejected`` has the reason.
 
         Returns
         -------

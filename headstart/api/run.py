@@ -1,4 +1,4 @@
-"""The results of a run, as pandas and NumPy; dvc.yaml says where they lie."""
+"""The results of a run, as pandas and NumPy; dvc.yaml names their files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Split = Literal["train", "validation", "test"]
 
 
 class Run:
-    """What a run of the pipeline left behind; made by :func:`load_run`.
+    """The results of a run of the pipeline; made by :func:`load_run`.
 
     Every attribute is read and checked when it is first used, and kept.
     """

@@ -1,1 +1,1 @@
-"""What each subcommand of `headstart` does. A module imports what it needs when it is called."""
+"""The subcommands of `headstart`. A command imports heavy modules only when it runs."""

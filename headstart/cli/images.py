@@ -169,7 +169,7 @@ class Reading:
                 typer.echo(text, err=True)
 
     def end(self, *more: str) -> None:
-        """Report what was not read, then ``more``; say nothing if there is nothing to report.
+        """Report what was not read, then ``more``; print nothing if there is nothing to report.
 
         Raises
         ------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -23,8 +23,8 @@ _CERTIFICATES = Path("data/certificates")  # ignored by git, as all of data
 def reproduce(
     rev: Annotated[str, typer.Argument(help="The commit: HEAD, a tag, a branch, a hash.")],
     require: Annotated[
-        str,
-        typer.Option(help="Required verdict: bit-exact, numerically-equal or metric-equal."),
+        Literal["bit-exact", "numerically-equal", "metric-equal"],
+        typer.Option(help="Required verdict."),
     ] = "bit-exact",
     warm: Annotated[
         bool, typer.Option("--warm", help="Use the features that your store has recorded.")
@@ -63,13 +63,8 @@ def reproduce(
     metric-equal or different. Exit code: 0 the required verdict or a better one, 4 a worse one, 1
     or 2 no verdict.
     """
-    from headstart._utils.errors import HeadstartError, ParameterError
-
-    verdicts = ("bit-exact", "numerically-equal", "metric-equal")
-    if require not in verdicts:
-        raise ParameterError(f"--require must be one of {', '.join(verdicts)}. Got {require!r}.")
-
     from headstart._utils.cache import cache_folder
+    from headstart._utils.errors import HeadstartError
     from headstart.runs.certificate import write
     from headstart.runs.clean_copy import ended_by_signals
     from headstart.runs.rerun import Request, rerun

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
@@ -61,6 +62,11 @@ def serve_model(  # noqa: PLR0913, PLR0917 - an argument is an option of the com
     `/v1/models/NAME:predict`, `/healthz` and `/metrics`. By default only this machine can reach the
     service, which asks for no password. Ctrl-C stops it.
     """
+    if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
+        raise HeadstartError(
+            "--name must consist of letters, digits, `-`, `_` and `.`, because it is part of "
+            f"addresses. Got {name!r}. Nothing was started."
+        )
     _require_extra()
 
     from headstart.serving.app import build
@@ -69,7 +75,7 @@ def serve_model(  # noqa: PLR0913, PLR0917 - an argument is an option of the com
     from headstart.serving.service import Settings
 
     settings = Settings(
-        name=_checked_name(name),
+        name=name,
         limits=shared.limits_of(accept, min_side, max_pixels, max_image_bytes),
         max_body=max_body,
         max_images=max_images,
@@ -86,16 +92,7 @@ def serve_model(  # noqa: PLR0913, PLR0917 - an argument is an option of the com
             "the model, without a password and without encryption: put a proxy with both in front.",
             err=True,
         )
-    serve(app, host, port, settings.name)
-
-
-def _checked_name(name: str) -> str:
-    if not name or not all(c.isascii() and (c.isalnum() or c in "-_.") for c in name):
-        raise HeadstartError(
-            f"--name must consist of letters, digits, `-`, `_` and `.`, because it is part of "
-            f"addresses. Got {name!r}. Nothing was started."
-        )
-    return name
+    serve(app, host, port, name)
 
 
 def _require_extra() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -41,7 +41,8 @@ def images(
     rows: Annotated[int, typer.Option(min=1, max=20, help="Rows of the grid.")] = 4,
     columns: Annotated[int, typer.Option(min=1, max=20, help="Images per row.")] = 5,
     split: Annotated[
-        str | None, typer.Option(help="Only train, validation or test. Default: all.")
+        Literal["train", "validation", "test"] | None,
+        typer.Option(help="Only this split. Default: all."),
     ] = None,
     label: Annotated[str | None, typer.Option(help="Only this class. Default: all.")] = None,
     seed: Annotated[
@@ -239,12 +240,8 @@ def _used(files: StageFiles) -> pd.DataFrame:
 
 def _manifest(files: StageFiles, split: str | None, *, divided: bool = False) -> pd.DataFrame:
     """Return all images, or those of one split, with the splits as soon as they exist."""
-    from headstart.datasets.manifests import SPLITS, read_split
+    from headstart.datasets.manifests import read_split
 
-    if split is not None and split not in SPLITS:
-        raise HeadstartError(
-            f"`--split` must be one of {', '.join(SPLITS)}. Got {split!r} instead."
-        )
     path = files("split", "manifest")
     if path.exists():
         manifest = read_split(path)

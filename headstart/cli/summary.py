@@ -68,30 +68,24 @@ def report(
     Useful after `dvc checkout`, or for another commit message; the stage make_report writes the
     page in every run.
     """
-    path = write_report(Path.cwd())
-    typer.echo(f"Report: {path} (open it in a browser; it needs no network)")
-    if show:
-        browse(path)
-
-
-def write_report(root: Path) -> Path:
-    """Write the page of the project in ``root``, the current folder, and return its path."""
     import tempfile
 
     from headstart.stage.page import Page
     from headstart.stage.parameters import read_params
 
     params = read_params(PARAMS)
-    files = StageFiles(root)
+    files = StageFiles(Path.cwd())
     paths = dict(files.of("make_report"))
     page = Page(paths.pop("page"), params.model_dump())
     del paths["figures"]  # Drawn again: they may be missing, or belong to another run.
     files.existing("make_report", *paths)
 
-    from headstart.report.run import Files, Run, draw, show
+    from headstart.report import run as reporting
 
-    run = Run(Files(**paths))
+    run = reporting.Run(reporting.Files(**paths))
     with tempfile.TemporaryDirectory() as folder:
-        draw(run, Path(folder))
-        show(run, Path(folder), page, params.seed, params.make_report)
-    return page.path
+        reporting.draw(run, Path(folder))
+        reporting.show(run, Path(folder), page, params.seed, params.make_report)
+    typer.echo(f"Report: {page.path} (open it in a browser; it needs no network)")
+    if show:
+        browse(page.path)

@@ -96,7 +96,7 @@ def head_rows(
     layers : sequence of mapping
         See :mod:`headstart.training.head`.
     feature_shape : sequence of int
-        What the head reads.
+        Shape of the features that the head reads.
     normalizes : bool
         Its batch normalization learns, which it does not while the backbone is fine-tuned.
     """

@@ -1,1 +1,1 @@
-"""What is done with a trained model: predictions at the terminal and over HTTP."""
+"""An exported model in use: predictions at the terminal and over HTTP."""

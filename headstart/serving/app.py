@@ -20,7 +20,7 @@ from headstart.serving.guard import Guard
 from headstart.serving.metrics import CONTENT_TYPE, Measured
 from headstart.serving.models import Classifier
 from headstart.serving.requests import RefusedError, Upload, files, status_of
-from headstart.serving.results import Answer, answer
+from headstart.serving.results import answer
 from headstart.serving.service import Service, Settings
 
 _PAGE = {
@@ -60,9 +60,8 @@ def build(classifier: Classifier, settings: Settings) -> FastAPI:
         title="Headstart", docs_url=None, redoc_url=None, openapi_url=None,
         lifespan=lifespan, middleware=middleware,
     )  # fmt: skip
-    app.add_exception_handler(RefusedError, _refused)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _internal_error)
+    for kind in (RefusedError, HTTPException, Exception):
+        app.add_exception_handler(kind, _refuse)
     _add_page(app, service)
     _add_predict(app, service)
     _add_rest(app, service)
@@ -79,6 +78,7 @@ def _add_page(app: FastAPI, service: Service) -> None:
     if model is None:
         raise TypeError("only exported models are served")
 
+    @app.api_route("/model", methods=_READS)
     async def about() -> JSONResponse:
         return JSONResponse(
             {
@@ -96,38 +96,35 @@ def _add_page(app: FastAPI, service: Service) -> None:
             }
         )
 
+    @app.api_route("/healthz", methods=_READS)
     async def healthz() -> JSONResponse:
         return JSONResponse({"status": "ok"})
 
+    @app.api_route("/metrics", methods=_READS)
     async def metrics() -> Response:
         return Response(service.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
-
-    app.add_api_route("/model", about, methods=_READS)
-    app.add_api_route("/healthz", healthz, methods=_READS)
-    app.add_api_route("/metrics", metrics, methods=_READS)
 
 
 def _add_predict(app: FastAPI, service: Service) -> None:
     """Add ``POST /predict``."""
 
+    @app.post("/predict")
     async def predict(request: Request) -> JSONResponse:
         top, threshold = _options(request)
         async with service.bodies.stream(request) as stream:
             uploads = await _uploads(request, stream, service.settings.max_images)
             found = await service.classify([upload.content for upload in uploads])
-        classes = service.classifier.classes
-        results = [
-            _result(upload, result)
-            if isinstance(result, ImageError)
-            else _result(upload, answer(result, classes, top, threshold))
-            for upload, result in zip(uploads, found, strict=True)
-        ]
+        results = []
+        for upload, result in zip(uploads, found, strict=True):
+            if isinstance(result, ImageError):
+                shown = {"error": result.detail, "reason": result.reason}
+            else:
+                shown = answer(result, service.classifier.classes, top, threshold).record()
+            results.append({"file": upload.name, **shown})
         faults = [result for result in found if isinstance(result, ImageError)]
         if len(faults) == len(found):
             raise RefusedError(status_of(faults[0]), str(faults[0]), {"results": results})
         return JSONResponse({"model": service.settings.name, "results": results})
-
-    app.add_api_route("/predict", predict, methods=["POST"])
 
 
 def _add_rest(app: FastAPI, service: Service) -> None:
@@ -206,23 +203,10 @@ async def _uploads(request: Request, stream: Any, max_images: int) -> list[Uploa
     )
 
 
-def _result(upload: Upload, found: Answer | ImageError) -> dict[str, Any]:
-    if isinstance(found, ImageError):
-        return {"file": upload.name, "error": found.detail, "reason": found.reason}
-    return {"file": upload.name, **found.record()}
-
-
-async def _refused(_: Request, error: Exception) -> Response:
-    if not isinstance(error, RefusedError):
-        raise error
+async def _refuse(_: Request, error: Exception) -> Response:
+    """Answer with an error as JSON; uvicorn logs those that nobody expected."""
+    if isinstance(error, HTTPException):
+        error = RefusedError(error.status_code, str(error.detail))
+    elif not isinstance(error, RefusedError):
+        error = RefusedError(500, "The service failed; its log has the reason.")
     return error.response()
-
-
-async def _http_error(_: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
-    return RefusedError(error.status_code, str(error.detail)).response()
-
-
-async def _internal_error(_: Request, error: Exception) -> Response:  # noqa: ARG001 - uvicorn logs it
-    return RefusedError(500, "The service failed; its log says why.").response()

@@ -42,7 +42,7 @@ class Guard:
     ----------
     app : ASGI application
     hosts : iterable of str
-        Names besides localhost, this machine's own and all IP addresses; ``*``: any.
+        Names in addition to localhost, this machine's own and all IP addresses; ``*``: any.
     origins : iterable of str
         Origins of other pages that may ask, such as ``https://example.org``.
     """

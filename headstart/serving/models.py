@@ -1,8 +1,8 @@
 """Models as functions on pixels: an exported classifier, its features, a network of ImageNet.
 
 LiteRT runs an exported model without TensorFlow, in as many threads as there are cores. Without
-a LiteRT file, the SavedModel's signature for pixels runs. Only the Keras formats hold layers that
-can be told apart, so features come from those. Images are decoded by
+a LiteRT file, the SavedModel's signature for pixels runs. Only the Keras formats keep separate
+layers, so features come from those. Images are decoded by
 :mod:`headstart.images.resize` in every case, so that a model sees its training's pixels.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -147,26 +148,21 @@ def load_classifier(folder: Path, chosen: FormatName | None = None) -> Classifie
     if FORMATS[name].library == "litert":
         from headstart.backbones.litert import LiteRTPool
 
-        pool = LiteRTPool(path)
-        function: Callable[[Pixels], Any] = pool
-        batch, calls = 1, pool.count
+        run: Any = LiteRTPool(path)
+        batch, calls = 1, run.count
     else:
         from headstart.keras.runtime import configure  # isort: skip - before TensorFlow's rest
 
         configure(cores())
         from headstart.keras.export import saved_model as exported
 
-        loaded: Any = exported.load_saved_model(path)
-
-        def function(pixels: Pixels) -> Any:
-            return exported.run_pixels(loaded, pixels)
-
+        run = partial(exported.run_pixels, exported.load_saved_model(path))
         # TensorFlow uses all cores for one call; a second call decodes images meanwhile.
         batch, calls = _TENSORFLOW_BATCH, 2
     return Classifier(
         size=record.image_size,
         shape=(len(record.classes),),
-        run=lambda pixels: np.asarray(function(pixels), np.float32),
+        run=lambda pixels: np.asarray(run(pixels), np.float32),
         batch=batch,
         calls=calls,
         origin=f"The export format {name}",

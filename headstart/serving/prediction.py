@@ -6,9 +6,7 @@ holds a few images however many there are.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -18,6 +16,7 @@ import numpy as np
 
 from headstart._utils.errors import ImageError
 from headstart._utils.machine import cores
+from headstart._utils.threads import in_threads
 from headstart.images.decode import Limits
 from headstart.images.resize import pixels
 from headstart.serving.inputs import Input, read
@@ -103,20 +102,15 @@ def run(
         return [one if one.fault else replace(one, output=next(rows)) for one in found]
 
     workers = max(cores(), model.calls, workers)
+    # A few tasks per worker keep all of them busy although results are taken in order, and bound
+    # the memory.
+    chunks = _batched(items, model.batch)
+    for _, found in in_threads(outcomes, chunks, workers=workers, window=4 * workers):
+        yield from found
+
+
+def _batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yield lists of up to ``size`` items."""
     iterator = iter(items)
-    waiting: deque[Future[list[Outcome[Item]]]] = deque()
-    executor = ThreadPoolExecutor(workers, thread_name_prefix="predict")
-    try:
-        # A few tasks per worker keep all of them busy although results are taken in order, and
-        # bound the memory.
-        while True:
-            while len(waiting) < 4 * workers:
-                chunk = list(islice(iterator, model.batch))
-                if not chunk:
-                    break
-                waiting.append(executor.submit(outcomes, chunk))
-            if not waiting:
-                return
-            yield from waiting.popleft().result()
-    finally:
-        executor.shutdown(cancel_futures=True)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

@@ -37,7 +37,7 @@ class RefusedError(Exception):
     more : mapping, optional
         Further members of the JSON answer.
     retry : bool
-        Whether the same request may succeed in a second.
+        The same request may succeed in a second.
     """
 
     def __init__(

@@ -36,7 +36,7 @@ class Asked:
     ----------
     items : list of bytes or of ndarray of shape (size, size, 3), uint8
     columnar : bool
-        Whether the answer is ``outputs`` (else ``predictions``).
+        Answer with ``outputs`` instead of ``predictions``.
     """
 
     items: list[Item]
@@ -144,7 +144,7 @@ def _encoded(value: Any, place: int, size: int) -> bytes:  # noqa: ARG001 - as _
     if not isinstance(value, dict) or set(value) != {"b64"} or not isinstance(value["b64"], str):
         raise _wrong(
             f'image {place}: expected {{"b64": "…"}}, the bytes of a file in base64; for arrays '
-            f'of pixels, say "signature_name": "{PIXELS}"'
+            f'of pixels, set "signature_name": "{PIXELS}"'
         )
     try:
         return base64.b64decode(value["b64"], validate=True)

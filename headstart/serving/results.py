@@ -53,7 +53,7 @@ class Answer:
     guesses : tuple of Guess
         The most likely classes, the first one first.
     sure : bool
-        Whether the first one reaches the threshold.
+        The first one reaches the threshold.
     """
 
     guesses: tuple[Guess, ...]
@@ -125,7 +125,7 @@ def writer(
     top : int
         Guesses per answer.
     synsets : bool
-        Whether the classes are ImageNet's. JSON lines and CSV show their numbers as well, because
+        The classes are ImageNet's. JSON lines and CSV show their numbers as well, because
         two names are shared by two classes each; a table shows one line per guess.
     """
     top = min(top, len(classes))

@@ -68,7 +68,7 @@ def test_a_verdict_below_the_required_one_sets_the_exit_code(project: Path) -> N
     ("words", "code", "said"),
     [
         (["nothing"], 1, "Error: There is no commit 'nothing'"),
-        (["HEAD", "--require", "same"], 2, "Error: --require must be one of bit-exact, numeric"),
+        (["HEAD", "--require", "same"], 2, "'same' is not one of 'bit-exact', 'numerically-equal'"),
         (["HEAD", "--python", "no/python"], 1, "Error: There is no Python at"),
     ],
 )

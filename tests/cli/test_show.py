@@ -106,7 +106,7 @@ def test_a_grid_of_one_class_and_one_split(project: Path) -> None:
     assert all(line.startswith("dog – ") for line in lines)
     titled = run("images", "--label", "dog", "--split", "test", "--capitals").splitlines()[:-1]
     assert titled == [line.replace("dog – ", "Dog – ", 1) for line in lines]
-    assert "must be one of train" in run("images", "--split", "tset", code=1)
+    assert "'tset' is not one of 'train'" in run("images", "--split", "tset", code=2)
     assert "no class 'dgo'" in run("images", "--label", "dgo", code=1)
 
 

@@ -1,5 +1,5 @@
 "use strict";
-// Tables sort by the column whose heading is pressed; a second press turns the order around.
+// Tables sort by the column whose heading is pressed; a second press reverses the order.
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   table.querySelectorAll("thead button").forEach((button) => {
@@ -14,7 +14,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       rows.sort((one, other) => {
         const [a, b] = [value(one), value(other)];
         if (words) return sign * a.localeCompare(b, undefined, { numeric: true });
-        // What is not known stands at the end, whichever way the others go.
+        // Unknown values stay at the end in either direction.
         if (a === "" || b === "") return (a === "") - (b === "");
         return sign * (Number(a) - Number(b));
       });
@@ -24,7 +24,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
-// Paper cannot be opened: show what is folded while printing.
+// Open everything that is folded for printing.
 const folded = () => document.querySelectorAll("details:not([open])");
 let opened = [];
 addEventListener("beforeprint", () => { opened = Array.from(folded()); for (const d of opened) d.open = true; });

@@ -61,7 +61,7 @@ function next() {
     const { file, card } = waiting.shift();
     running += 1;
     classify(file)
-      .then((said) => succeed(card, file, said), (error) => fail(card, file, error.message))
+      .then((result) => succeed(card, file, result), (error) => fail(card, file, error.message))
       .finally(() => {
         running -= 1;
         next();
@@ -87,17 +87,17 @@ async function classify(file) {
       await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
       continue;
     }
-    const said = await answer.json();
-    if (!answer.ok) throw new Error(said.results?.[0]?.error ?? said.error);
-    return said.results[0];
+    const found = await answer.json();
+    if (!answer.ok) throw new Error(found.results?.[0]?.error ?? found.error);
+    return found.results[0];
   }
 }
 
-function succeed(card, file, said) {
-  card.querySelector("h2").textContent = said.label;
+function succeed(card, file, result) {
+  card.querySelector("h2").textContent = result.label;
   card.querySelector(".wait").remove();
   const bars = card.querySelector(".bars");
-  for (const guess of said.top) {
+  for (const guess of result.top) {
     const line = byId("guess").content.firstElementChild.cloneNode(true);
     line.querySelector(".label").textContent = guess.label;
     line.querySelector(".label").title = guess.label;
@@ -106,7 +106,7 @@ function succeed(card, file, said) {
     const fill = line.querySelector(".fill");
     requestAnimationFrame(() => { fill.style.width = `${100 * guess.probability}%`; });
   }
-  byId("said").textContent = `${file.name}: ${said.label}, ${percent(said.probability)}`;
+  byId("status").textContent = `${file.name}: ${result.label}, ${percent(result.probability)}`;
 }
 
 function fail(card, file, message) {
@@ -114,7 +114,7 @@ function fail(card, file, message) {
   card.querySelector("h2").textContent = "Not read";
   const sentence = message.charAt(0).toUpperCase() + message.slice(1);
   card.querySelector(".wait").textContent = sentence;
-  byId("said").textContent = `${file.name}: not read. ${sentence}`;
+  byId("status").textContent = `${file.name}: not read. ${sentence}`;
 }
 
 input.addEventListener("change", () => {
