@@ -1,1 +1,1 @@
-"""To be described."""
+"""The images of a run: manifests, shards, splits and samples."""

@@ -73,10 +73,10 @@ class Division:
         """Return a table of the counts for a terminal, with notes below."""
         per_split = self.counts()
         labels = class_names(self.manifest)
-        shown = labels if len(labels) <= _MOST_CLASSES else labels[: _MOST_CLASSES - 1]
-        blocks = [(label, [label]) for label in shown]
-        if len(shown) < len(labels):
-            blocks.append((f"{len(labels) - len(shown)} more classes", labels[len(shown) :]))
+        most = _MOST_CLASSES if len(labels) <= _MOST_CLASSES else _MOST_CLASSES - 1
+        blocks = [(label, [label]) for label in labels[:most]]
+        if more := labels[most:]:
+            blocks.append((f"{len(more)} more classes", more))
         blocks.append(("all", labels))
         rows = [
             (title, *(f"{sum(per_split[name][label] for label in of):,}" for name in SPLITS))

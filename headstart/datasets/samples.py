@@ -121,8 +121,7 @@ def files(manifest: pd.DataFrame, params: SampleParams) -> pd.DataFrame:
 
 def copy(rows: pd.DataFrame, images: Path, folder: Path) -> None:
     """Write the images of :func:`files`, in the order in which the shards hold them."""
-    ordered = rows.sort_values(["shard", "offset"])
-    places = zip(*(ordered[name] for name in _PLACE), strict=True)
+    places = rows.sort_values(["shard", "offset"])[list(_PLACE)].itertuples(index=False)
     with ShardReader(images) as reader, progress(len(rows), "Copying", "image") as bar:
         for file, shard, offset, length, image_id in places:
             target = folder / file

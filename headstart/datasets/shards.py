@@ -23,7 +23,6 @@ from headstart._utils.files import sha256_bytes
 
 SHARDS = 64
 
-
 _FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _LOCAL_HEADER = 30  # bytes of a zip member's header before its name; we write no extra field
 _REGULAR_FILE = 0o100644 << 16
@@ -50,13 +49,6 @@ class Location:
     length: int
 
 
-@dataclass(frozen=True)
-class _Spooled:
-    ext: str
-    offset: int
-    length: int
-
-
 class ShardWriter:
     """Writes shards of images that are added one at a time, in any order and from any thread.
 
@@ -75,7 +67,8 @@ class ShardWriter:
         self._waiting = folder / ".waiting"
         self._waiting.mkdir()
         self._spools: list[BinaryIO] = []
-        self._known: list[dict[str, _Spooled]] = [{} for _ in range(SHARDS)]
+        # For each shard, extension, offset and length of every waiting image.
+        self._known: list[dict[str, tuple[str, int, int]]] = [{} for _ in range(SHARDS)]
         self._locks = [threading.Lock() for _ in range(SHARDS)]
         try:
             for shard in range(SHARDS):
@@ -93,7 +86,7 @@ class ShardWriter:
         with self._locks[shard]:
             known, spool = self._known[shard], self._spools[shard]
             if image_id not in known:
-                known[image_id] = _Spooled(ext, spool.tell(), len(content))
+                known[image_id] = (ext, spool.tell(), len(content))
                 spool.write(content)
         return image_id
 
@@ -110,15 +103,14 @@ class ShardWriter:
         known, spool = self._known[shard], self._spools[shard]
         # Images are far below 2 GiB, so no member gets the extra field of zip64.
         with zipfile.ZipFile(self.folder / shard_name(shard), "x", zipfile.ZIP_STORED) as target:
-            for image_id in sorted(known):
-                entry = known[image_id]
-                spool.seek(entry.offset)
-                member = zipfile.ZipInfo(f"{image_id}.{entry.ext}", date_time=_EPOCH)
+            for image_id, (ext, start, length) in sorted(known.items()):
+                spool.seek(start)
+                member = zipfile.ZipInfo(f"{image_id}.{ext}", date_time=_EPOCH)
                 member.create_system = 3  # Unix, also where the shard is written on Windows
                 member.external_attr = _REGULAR_FILE
-                target.writestr(member, spool.read(entry.length))
+                target.writestr(member, spool.read(length))
                 offset = member.header_offset + _LOCAL_HEADER + len(member.filename)
-                places[image_id] = Location(shard, offset, entry.length)
+                places[image_id] = Location(shard, offset, length)
         spool.close()
         (self._waiting / f"{shard:02}").unlink()  # only one shard's images are on the disk twice
         return places
@@ -197,11 +189,8 @@ class ShardReader:
 
 def _read_at(file: int, offset: int, length: int) -> bytes:
     """Read ``length`` bytes, or up to the end; one read may return less."""
-    content = _read_once(file, length, offset)
-    while content and len(content) < length:
-        more = _read_once(file, length - len(content), offset + len(content))
-        if not more:
-            break
+    content = b""
+    while more := _read_once(file, length - len(content), offset + len(content)):
         content += more
     return content
 

@@ -16,11 +16,11 @@ import pandas as pd
 from headstart._utils import seeds
 from headstart._utils.errors import HeadstartError
 from headstart.datasets.division import Division
-from headstart.datasets.manifests import SPLITS, class_names
+from headstart.datasets.manifests import SPLITS
 from headstart.datasets.parameters import SplitParams
 
 
-@dataclass(frozen=True)
+@dataclass
 class SplitGroup:
     """Images that must share a split: all copies of one image, or all images of a group.
 
@@ -32,12 +32,15 @@ class SplitGroup:
         A hash of name and seed in [0, 1), which decides the split.
     labels, predefined : frozenset of str
         Classes and predefined splits of its images.
+    split : str
+        The split that it is assigned to.
     """
 
     name: str
     u: float
     labels: frozenset[str]
     predefined: frozenset[str]
+    split: str = "train"
 
 
 def split(images: pd.DataFrame, params: SplitParams, seed: int) -> Division:
@@ -68,12 +71,18 @@ def split(images: pd.DataFrame, params: SplitParams, seed: int) -> Division:
     groups = _groups(names, images["label"], predefined, seed)
     kept = tuple(name for name in SPLITS[1:] if (predefined == name).any())
     intervals = _intervals(params, kept)
-    assigned = {group.name: _split_of(group, intervals) for group in groups}
+    for group in groups:
+        group.split = _split_of(group, intervals)
     free = [group for group in groups if group.predefined <= {"train"}]
     _refuse_small_classes(groups, free, intervals, kept)
-    repaired = _repair(groups, free, assigned, intervals)
+    repaired = _repair(groups, free, intervals)
+    assigned = {group.name: group.split for group in groups}
     manifest = images.assign(split=names.map(assigned).astype("str"))
     labels = images.groupby("image_id")["label"].nunique()
+    absent = {
+        name: set(manifest["label"]) - set(manifest.loc[manifest["split"] == name, "label"])
+        for name in kept
+    }
     several = {group.name for group in groups if len(group.predefined) > 1}
     return Division(
         manifest=manifest,
@@ -82,7 +91,7 @@ def split(images: pd.DataFrame, params: SplitParams, seed: int) -> Division:
         leaked=int(images.loc[names.isin(several), "image_id"].nunique()),
         two_labels=int((labels > 1).sum()),
         repaired=repaired,
-        absent=_absent(manifest, kept),
+        absent={name: sorted(missing) for name, missing in absent.items() if missing},
     )
 
 
@@ -112,19 +121,13 @@ def _groups(
     names: pd.Series[str], labels: pd.Series[str], predefined: pd.Series[str], seed: int
 ) -> list[SplitGroup]:
     """Return the split groups of a manifest, sorted by name."""
-    labels_of: dict[str, set[str]] = defaultdict(set)
-    predefined_of: dict[str, set[str]] = defaultdict(set)
+    found: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
     for name, label, part in zip(names, labels, predefined, strict=True):
-        labels_of[name].add(label)
-        predefined_of[name].add(part)
+        found[name][0].add(label)
+        found[name][1].add(part)
     return [
-        SplitGroup(
-            name=name,
-            u=seeds.uniform(seed, "split", name),
-            labels=frozenset(labels_of[name]),
-            predefined=frozenset(predefined_of[name] - {""}),
-        )
-        for name in sorted(labels_of)
+        SplitGroup(name, seeds.uniform(seed, "split", name), frozenset(of), frozenset(parts - {""}))
+        for name, (of, parts) in sorted(found.items())
     ]
 
 
@@ -156,8 +159,7 @@ def _split_of(group: SplitGroup, intervals: Mapping[str, tuple[float, float]]) -
     if len(group.predefined) > 1:
         # Out of the splits that judge and choose, so that these stay clean.
         return "train"
-    held_out = group.predefined - {"train"}
-    if held_out:
+    if held_out := group.predefined - {"train"}:
         return next(iter(held_out))
     inside = (name for name, (low, high) in intervals.items() if low <= group.u < high)
     return next(inside, "train")
@@ -195,25 +197,21 @@ def _refuse_small_classes(
 def _repair(
     groups: Sequence[SplitGroup],
     free: Sequence[SplitGroup],
-    assigned: dict[str, str],
     intervals: Mapping[str, tuple[float, float]],
 ) -> dict[str, dict[str, int]]:
-    """Fill the splits that the hash left empty in a class; changes ``assigned``."""
-    counts = Counter((label, assigned[group.name]) for group in groups for label in group.labels)
-    members: dict[str, list[SplitGroup]] = defaultdict(list)
-    for group in free:
-        for label in group.labels:
-            members[label].append(group)
+    """Fill the splits that the hash left empty in a class."""
+    counts = Counter((label, group.split) for group in groups for label in group.labels)
     repaired: dict[str, dict[str, int]] = {}
-    for label in sorted(members):
+    for label in sorted({label for group in free for label in group.labels}):
         for name, bounds in intervals.items():
             if counts[label, name]:
                 continue
-            group = _nearest(label, members[label], bounds, assigned, counts)
+            members = [group for group in free if label in group.labels]
+            group = _nearest(label, members, bounds, counts)
             for each in group.labels:
-                counts[each, assigned[group.name]] -= 1
+                counts[each, group.split] -= 1
                 counts[each, name] += 1
-            assigned[group.name] = name
+            group.split = name
             repaired.setdefault(label, {})[name] = 1
     return repaired
 
@@ -222,15 +220,12 @@ def _nearest(
     label: str,
     members: Iterable[SplitGroup],
     bounds: tuple[float, float],
-    assigned: Mapping[str, str],
     counts: Mapping[tuple[str, str], int],
 ) -> SplitGroup:
     """Return the group nearest to an interval whose move empties no split of its classes."""
     low, high = bounds
     movable = [
-        (len(group.labels) > 1, max(low - group.u, group.u - high), group.name, group)
-        for group in members
-        if all(counts[each, assigned[group.name]] > 1 for each in group.labels)
+        group for group in members if all(counts[each, group.split] > 1 for each in group.labels)
     ]
     if not movable:
         raise HeadstartError(
@@ -238,11 +233,7 @@ def _nearest(
             "classes (copies under two labels, or groups over several classes). Nothing was split. "
             "Remove the copies from all classes but one, or add images to it."
         )
-    return min(movable, key=lambda entry: entry[:3])[3]
-
-
-def _absent(manifest: pd.DataFrame, kept: Iterable[str]) -> dict[str, list[str]]:
-    every = class_names(manifest)
-    found = {name: set(manifest.loc[manifest["split"] == name, "label"]) for name in kept}
-    missing = {name: [label for label in every if label not in found[name]] for name in kept}
-    return {name: labels for name, labels in missing.items() if labels}
+    return min(
+        movable,
+        key=lambda group: (len(group.labels) > 1, max(low - group.u, group.u - high), group.name),
+    )
