@@ -136,12 +136,8 @@ def sniff(content: bytes, limits: Limits) -> str:
 def opened(content: bytes, name: str, limits: Limits) -> Iterator[Image.Image]:
     """Yield the image with its header read and checked, and no pixel decoded yet."""
     with quiet():
-        try:
+        with _faults(content, name):
             image = Image.open(io.BytesIO(content), formats=(FORMATS[name].decoder,))
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise ImageError("too_large", _BEYOND) from error
-        except Exception as error:  # a stranger's header can raise anything
-            raise _broken(content, name, error) from error
         with image:
             _check_header(image, limits)
             yield image
@@ -155,13 +151,19 @@ def load(image: Image.Image, content: bytes, name: str) -> None:
     ImageError
         ``truncated`` or ``corrupt``, or ``too_large`` if memory does not suffice.
     """
-    try:
+    with _faults(content, name):
         image.load()
+
+
+@contextmanager
+def _faults(content: bytes, name: str) -> Iterator[None]:
+    try:
+        yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError("too_large", _BEYOND) from error
     except MemoryError as error:
         raise ImageError("too_large", "there is not enough memory to decode it") from error
-    except Exception as error:  # a stranger's pixels can raise anything
+    except Exception as error:  # a stranger's content can raise anything
         raise _broken(content, name, error) from error
 
 

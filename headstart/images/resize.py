@@ -14,6 +14,9 @@ when it shrinks. Where several results are possible, these are chosen:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, __version__
@@ -54,14 +57,21 @@ def pixels(content: bytes, size: int, limits: Limits = INSPECTED) -> npt.NDArray
         reduced = image.draft(None, (2 * size, 2 * size)) if name == "jpeg" else None
         box = reduced[1] if reduced else None
         load(image, content, name)
-        with quiet():
-            try:
-                flat = rgb(image).resize((size, size), Image.Resampling.BILINEAR, box=box)
-                # A square turned after resizing costs nothing; the filter is symmetric.
-                return np.array(upright(flat, record=image))
-            except (MemoryError, OSError, ValueError) as error:
-                detail = f"no conversion from {image.mode} to RGB: {error}"
-                raise ImageError("corrupt", detail) from error
+        with converting(image):
+            flat = rgb(image).resize((size, size), Image.Resampling.BILINEAR, box=box)
+            # A square turned after resizing costs nothing; the filter is symmetric.
+            return np.array(upright(flat, record=image))
+
+
+@contextmanager
+def converting(image: Image.Image) -> Iterator[None]:
+    """Raise an ImageError if the block cannot convert a decoded image to RGB."""
+    with quiet():
+        try:
+            yield
+        except (MemoryError, OSError, ValueError) as error:
+            detail = f"no conversion from {image.mode} to RGB: {error}"
+            raise ImageError("corrupt", detail) from error
 
 
 def rgb(image: Image.Image) -> Image.Image:

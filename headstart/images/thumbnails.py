@@ -14,8 +14,8 @@ from PIL import Image
 
 from headstart._utils.errors import ImageError
 from headstart._utils.files import sha256_bytes, write_bytes, write_text
-from headstart.images.decode import Limits, big_slot, load, opened, quiet, sniff, upright
-from headstart.images.resize import rgb
+from headstart.images.decode import Limits, big_slot, load, opened, sniff, upright
+from headstart.images.resize import converting, rgb
 
 SIDE = 160  # pixels of the longer side, on a page
 INDEX = "index.csv"
@@ -73,15 +73,10 @@ def rejected_thumbnail(content: bytes) -> bytes | None:
 
 
 def _small(image: Image.Image, side: int) -> Image.Image:
-    with quiet():
-        try:
-            flat = rgb(image)
-            flat.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
-            return upright(flat, record=image)
-        except (MemoryError, OSError, ValueError) as error:
-            raise ImageError(
-                "corrupt", f"no conversion from {image.mode} to RGB: {error}"
-            ) from error
+    with converting(image):
+        flat = rgb(image)
+        flat.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        return upright(flat, record=image)
 
 
 class ThumbnailFolder:
