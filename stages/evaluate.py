@@ -1,4 +1,4 @@
-"""Both models on the whole test split: predictions, metrics, calibration, and what the run cost."""
+"""Score both models on the whole test split: predictions, metrics, calibration, table of passes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The model in the requested formats, each reloaded and compared, and its model card.
+"""Write the model in each requested format, reload and compare it, and add a model card.
 
 Every format is loaded again in a fresh process, as any user would load it, and compared with the
-evaluated predictions on the same test images; if one does not agree, nothing is written. All bytes
-depend on the model alone.
+evaluated predictions on the same test images. If one does not agree, nothing is written. The bytes
+depend only on the model.
 """
 
 from __future__ import annotations

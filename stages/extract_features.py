@@ -1,8 +1,8 @@
-"""The frozen backbone over every image that the feature store lacks, then the features as files.
+"""Run the frozen backbone over every image that is not cached, and write the features as files.
 
-The store lies outside of the pipeline's outputs ($HEADSTART_CACHE, else the user's cache folder),
-so that a run that was killed resumes where it stopped, and images that any branch or experiment
-has seen cost no pass.
+The feature store is not an output of the pipeline ($HEADSTART_CACHE, by default in the user's cache
+folder). A killed run therefore resumes, and an image that any branch or experiment has seen needs
+no forward pass.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The top of the backbone, or one layer, trained with the head; kept only if validation improves.
+"""Train the top of the backbone, or one layer, with the head; keep it only if validation improves.
 
-Starts from the trained head. Without augmentation the epochs run on cached activations of the
-frozen part, so that each image passes through it once, ever. The result is compared with the
-head-only model on the validation split, both computed the same way, and the better one is kept:
-the higher accuracy, or with equal accuracy the lower loss. `epochs: 0` passes the head through.
-A backbone that LiteRT cannot run cannot be fine-tuned, with `engine: keras` either.
+Training starts from the trained head. Without augmentation the epochs run on cached activations of
+the frozen part, so that each image goes through it once. Both models are scored on the validation
+split in the same way, and the better one is kept: the one with the higher accuracy or, if these are
+equal, with the lower loss. `epochs: 0` keeps the head-only model. A backbone that LiteRT cannot run
+cannot be fine-tuned, even with `engine: keras`.
 """
 
 from __future__ import annotations

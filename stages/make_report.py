@@ -1,8 +1,8 @@
-"""One page about the run that opens from disk: data, scores, mistakes, cost.
+"""Draw the figures and write the page about the run: data, scores, mistakes, cost.
 
-The figures are an output: the same numbers give the same bytes. The page beside them also shows
-commit, seconds and passes, which differ between two runs of the same commit; it is written and not
-tracked. `headstart report` writes it again from the files in `data`.
+The figures are an output: equal numbers give equal bytes. The page also shows commit, seconds and
+passes, which differ between two runs of the same commit, so it is not tracked. `headstart report`
+writes it again from the files in `data`.
 """
 
 from __future__ import annotations

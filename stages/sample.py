@@ -1,8 +1,8 @@
-"""A seeded subset of train and validation, copied into folders by class.
+"""Draw a seeded subset of train and validation, and copy it into folders by class.
 
-The images of a class come in an order of their own, by a hash of seed and content; a sample of
-N is the first N. So samples are nested (100 are among 500), and adding an image changes one place
-at most. The test split stays whole, so that results with different samples compare.
+A hash of seed and content orders the images of a class, and a sample of N is the first N. Samples
+are therefore nested (the 100 are among the 500), and adding an image changes at most one of the
+sample. The test split stays complete, so that the scores of different samples can be compared.
 """
 
 from __future__ import annotations

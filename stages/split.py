@@ -1,8 +1,8 @@
 """Split the images into train, validation and test by a hash of their content.
 
-Adding, renaming or moving an image never moves another one to another split; byte-identical
-images, and images of one group, share a split. The one exception is a class so small that the
-hash left one of its splits empty: its nearest image is moved there, and named in the metrics.
+Adding, renaming or moving an image never moves another image to another split. Byte-identical
+images, and images of one group, share a split. The only exception is a class so small that the
+hash left one of its splits empty: the nearest image is moved there and named in the metrics.
 """
 
 from __future__ import annotations

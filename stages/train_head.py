@@ -1,7 +1,7 @@
-"""The classifier on the cached features: no image is read, no backbone is run.
+"""Train the classifier on the cached features; no image is read and no backbone runs.
 
-Layers, optimizer and stopping come from the section `train_head` of params.yaml. The model folder
-gets the weights in a byte-stable file; the histories are plots of DVC.
+Layers, optimizer and early stopping come from the section `train_head` of params.yaml. The weights
+are written to a byte-stable file, and DVC plots the histories.
 """
 
 from __future__ import annotations
