@@ -66,7 +66,7 @@ def reproduce(
     from headstart._utils.cache import cache_folder
     from headstart._utils.errors import HeadstartError
     from headstart.runs.certificate import write
-    from headstart.runs.clean_copy import ended_by_signals
+    from headstart.runs.child import ended_by_signals
     from headstart.runs.rerun import Request, rerun
     from headstart.runs.verdict import Verdict
 

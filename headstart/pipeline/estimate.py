@@ -199,22 +199,11 @@ def tuning(
 
 def _images(planned: Sequence[Planned]) -> Path:
     """The manifest of all images, if it is going to stay as it is."""
-    sources = _sources(planned)
-    for entry in planned:
-        if entry.stage.name in sources and entry.fate != Fate.UNCHANGED:
-            raise UnknownError(f"until {entry.stage.name} has run")
     split = next(entry.stage for entry in planned if module(entry.stage) == "stages.split")
+    for entry in planned:
+        if entry.stage.name in split.parents and entry.fate != Fate.UNCHANGED:
+            raise UnknownError(f"until {entry.stage.name} has run")
     return Path(options(split)["images"])
-
-
-def _sources(planned: Sequence[Planned]) -> set[str]:
-    """The stages whose files the division starts from."""
-    return {
-        parent
-        for entry in planned
-        if module(entry.stage) == "stages.split"
-        for parent in entry.stage.parents
-    }
 
 
 def seconds(entry: Planned, expected: Passes, *, epochs_changed: bool = False) -> float | None:

@@ -140,6 +140,12 @@ class Stage:
         """Return the paths of everything that it writes."""
         return self.outs + self.metrics + self.plots
 
+    @property
+    def timeout_s(self) -> float | None:
+        """Return the seconds that its ``meta`` gives it."""
+        seconds = self.meta.get("timeout_s")
+        return None if seconds is None else float(seconds)
+
 
 def stages(root: Path) -> tuple[Stage, ...]:
     """Return the stages of a project, each after all that it depends on.

@@ -6,21 +6,20 @@ which names the library's version, where the repository's depend on the library'
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 from headstart._utils.errors import HeadstartError
-from headstart._utils.files import write_bytes, write_json
+from headstart._utils.files import sha256_bytes, write_bytes, write_json
 from headstart.projects.shipped import shipped
 
 LIBRARY = "headstart"
@@ -97,7 +96,7 @@ def create(folder: Path) -> Sequence[str]:
     HeadstartError
         If git is missing, or a file would be overwritten. Nothing is written then.
     """
-    git = _git_version()
+    _run(["git", "--version"], Path.cwd())  # before anything is written
     files = project_files(folder.resolve().name)
     taken = [path for path in files if os.path.lexists(folder / path)]
     if (folder / ".dvc").exists() and ".dvc" not in taken:
@@ -111,10 +110,7 @@ def create(folder: Path) -> Sequence[str]:
     folder.mkdir(parents=True, exist_ok=True)
     nested = bool(_run(["git", "rev-parse", "--show-toplevel"], folder, check=False))
     if not nested:
-        _run(
-            ["git", "init", "--quiet", *(["--initial-branch=main"] if git >= (2, 28) else [])],
-            folder,
-        )
+        _run(["git", "-c", "init.defaultBranch=main", "init", "--quiet"], folder)
     _run(
         [sys.executable, "-m", "dvc", "init", "--quiet", *(["--subdir"] if nested else [])], folder
     )
@@ -143,9 +139,9 @@ def changes(folder: Path) -> Sequence[Change]:
         file = folder / path
         current = file.read_bytes() if file.is_file() else b""
         wanted = new.get(path, b"")
-        if current == wanted or _hash(wanted) == known.get(path):
+        if current == wanted or sha256_bytes(wanted) == known.get(path):
             continue  # as it should be, or changed by the user alone
-        edited = file.is_file() and _hash(current) != known.get(path)
+        edited = file.is_file() and sha256_bytes(current) != known.get(path)
         kind: Literal["added", "replaced", "removed", "conflict"] = (
             "conflict"
             if edited
@@ -171,7 +167,7 @@ def upgrade(folder: Path, found: Sequence[Change]) -> None:
 
 
 def _record(folder: Path, files: Mapping[str, bytes]) -> None:
-    hashes = {path: _hash(content) for path, content in files.items() if path not in _OWN}
+    hashes = {path: sha256_bytes(content) for path, content in files.items() if path not in _OWN}
     write_json(folder / RECORD, {"version": metadata.version(LIBRARY), "files": hashes})
 
 
@@ -216,18 +212,18 @@ def _runtime(text: bytes) -> bytes:
 def _lock() -> bytes:
     """Name every installed package that the library needs, with its version."""
     lines = ["# The environment that this project was created in: pip install -r requirements.lock"]
-    lines += [f"{name}=={version}" for name, version in sorted(_needed(LIBRARY))]
+    lines += [f"{name}=={version}" for name, version in sorted(_needed(LIBRARY).items())]
     return ("\n".join(lines) + "\n").encode()
 
 
-def _needed(name: str) -> Iterator[tuple[str, str]]:
-    """Yield name and version of a distribution and of all that it requires and is installed."""
+def _needed(name: str) -> Mapping[str, str]:
+    """Return the versions of a distribution and of all that it requires and is installed."""
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
     waiting: list[tuple[str, frozenset[str]]] = [(canonicalize_name(name), frozenset())]
     seen: set[tuple[str, frozenset[str]]] = set()
-    yielded: set[str] = set()
+    versions: dict[str, str] = {}
     while waiting:
         entry = waiting.pop()
         if entry in seen:
@@ -237,14 +233,13 @@ def _needed(name: str) -> Iterator[tuple[str, str]]:
             found = metadata.distribution(entry[0])
         except metadata.PackageNotFoundError:
             continue
-        if entry[0] not in yielded:
-            yielded.add(entry[0])
-            yield entry[0], found.version
+        versions[entry[0]] = found.version
         for line in found.requires or ():
             needed = Requirement(line)
             extras = entry[1] or {""}
             if needed.marker is None or any(needed.marker.evaluate({"extra": x}) for x in extras):
                 waiting.append((canonicalize_name(needed.name), frozenset(needed.extras)))
+    return versions
 
 
 def _rendered(template: str, values: Mapping[str, Any]) -> bytes:
@@ -255,12 +250,6 @@ def _rendered(template: str, values: Mapping[str, Any]) -> bytes:
         undefined=StrictUndefined, keep_trailing_newline=True, autoescape=select_autoescape(())
     )
     return environment.from_string(text).render(values).encode()
-
-
-def _git_version() -> tuple[int, int]:
-    said = _run(["git", "--version"], Path.cwd())
-    match = re.search(r"(\d+)\.(\d+)", said)
-    return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def _run(words: Sequence[str], folder: Path, *, check: bool = True) -> str:
@@ -275,10 +264,6 @@ def _run(words: Sequence[str], folder: Path, *, check: bool = True) -> str:
     if done.returncode and check:
         raise HeadstartError(f"`{' '.join(words)}` failed: {(done.stderr or done.stdout).strip()}")
     return "" if done.returncode else done.stdout
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def _text(content: bytes) -> str:

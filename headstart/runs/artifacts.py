@@ -11,6 +11,7 @@ import math
 import queue
 import re
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import Context, copy_context
 from pathlib import Path
@@ -90,14 +91,12 @@ class Board:
     def progress(self, stage: str) -> Callable[[Progress], None]:
         """A bar of a stage, drawn when there is something to show."""
         made: list[UUID] = []
-        latest: queue.SimpleQueue[Progress] = queue.SimpleQueue()
+        latest: deque[Progress] = deque(maxlen=1)  # older ones are not worth drawing any more
 
         def draw() -> None:
-            found = None
-            while not latest.empty():  # what was not drawn in time is not worth it any more
-                found = latest.get()
-            if found is None:
+            if not latest:
                 return
+            found = latest.pop()
             if made:
                 update_progress_artifact(made[0], found.percent, found.what)
                 return
@@ -106,7 +105,7 @@ class Board:
             made.append(cast("UUID", drawn))
 
         def show(progress: Progress) -> None:
-            latest.put(progress)
+            latest.append(progress)
             self._do(draw)
 
         return show
@@ -165,36 +164,33 @@ def tables(path: Path) -> Iterator[tuple[tuple[str, ...], Rows]]:
         return
     if not isinstance(document, Mapping):
         return
-    singles = [{"name": ".".join(place), "value": value} for place, value in _singles(document, ())]
+    singles: Rows = []
+    groups: list[tuple[tuple[str, ...], Rows]] = []
+    _collect(document, (), singles, groups)
     if singles:
         yield (), singles
-    yield from _groups(document, ())
+    yield from groups
 
 
-def _singles(
-    node: Mapping[str, Any], place: tuple[str, ...]
-) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _collect(
+    node: Mapping[str, Any],
+    place: tuple[str, ...],
+    singles: Rows,
+    groups: list[tuple[tuple[str, ...], Rows]],
+) -> None:
+    """Sort what a mapping holds into single values and groups of records."""
     for name, value in node.items():
         here = (*place, str(name))
-        if isinstance(value, Mapping):
-            if not _records(value):
-                yield from _singles(value, here)
-        elif not isinstance(value, list):
-            yield here, _cell(value)
-        elif value and all(not isinstance(item, Mapping | list) for item in value):
-            yield here, ", ".join(map(str, value[:50])) + (" …" if len(value) > 50 else "")
-
-
-def _groups(
-    node: Mapping[str, Any], place: tuple[str, ...]
-) -> Iterator[tuple[tuple[str, ...], Rows]]:
-    for name, value in node.items():
-        here = (*place, str(name))
-        found = _records(value)
-        if found:
-            yield here, found
+        rows = _records(value)
+        if rows:
+            groups.append((here, rows))
         elif isinstance(value, Mapping):
-            yield from _groups(value, here)
+            _collect(value, here, singles, groups)
+        elif not isinstance(value, list):
+            singles.append({"name": ".".join(here), "value": _cell(value)})
+        elif value and all(not isinstance(item, Mapping | list) for item in value):
+            text = ", ".join(map(str, value[:50])) + (" …" if len(value) > 50 else "")
+            singles.append({"name": ".".join(here), "value": text})
 
 
 def _records(value: Any) -> Rows:

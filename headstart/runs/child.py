@@ -20,6 +20,7 @@ from typing import IO
 INTERRUPT_S = 5.0
 TERMINATE_S = 3.0
 _TICK_S = 0.1
+_KILL = signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM
 _SWEEP_S = 1.0
 _DRAIN_S = 2.0  # for the last lines, where something that was started holds the pipe open
 _LINE_BYTES = 20_000  # a longer line is cut: a log is no place for a file
@@ -92,7 +93,7 @@ def run(
                 stopped = stop is not None and stop.is_set()
                 timed_out = deadline is not None and time.monotonic() >= deadline
                 if stopped or timed_out:
-                    _end(process, lambda seconds: _deliver(lines, on_line, seconds))
+                    _end(process, lines, on_line)
                     break
                 if process.poll() is not None:
                     _deliver(lines, on_line, _DRAIN_S)
@@ -101,7 +102,7 @@ def run(
         finally:
             # Also after an exception of ours (Ctrl-C), and for what the command left behind.
             if process.poll() is None:
-                _end(process, lambda seconds: _pause(process, seconds))
+                _end(process, lines, lambda _: None)
             _sweep(process)
         return Ended(code, stopped=stopped, timed_out=timed_out and not stopped)
 
@@ -141,10 +142,7 @@ def _started(
 def _lines(process: subprocess.Popen[bytes]) -> queue.SimpleQueue[str | None]:
     """The lines as they come; None after the last one."""
     found: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    stream = process.stdout
-    assert stream is not None  # noqa: S101 - it was asked for
-
-    threading.Thread(target=_read, args=(stream, found), daemon=True).start()
+    threading.Thread(target=_read, args=(process.stdout, found), daemon=True).start()
     return found
 
 
@@ -183,24 +181,22 @@ def _deliver(
     return False
 
 
-def _pause(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(seconds)
-        return True
-    return False
-
-
-def _end(process: subprocess.Popen[bytes], meanwhile: Callable[[float], bool]) -> None:
-    """SIGINT, then SIGTERM, then SIGKILL; ``meanwhile`` passes the seconds between."""
+def _end(
+    process: subprocess.Popen[bytes],
+    lines: queue.SimpleQueue[str | None],
+    on_line: Callable[[str], None],
+) -> None:
+    """Send SIGINT, then SIGTERM, then SIGKILL; hand on the lines between."""
     for number, seconds in ((signal.SIGINT, INTERRUPT_S), (signal.SIGTERM, TERMINATE_S)):
         _signal(process, number)
         until = time.monotonic() + seconds
         while time.monotonic() < until and process.poll() is None:
-            if meanwhile(_TICK_S):
-                _pause(process, until - time.monotonic())
+            if _deliver(lines, on_line, _TICK_S):
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(max(until - time.monotonic(), 0.0))
         if process.poll() is not None:
             return
-    _signal(process, signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM)
+    _signal(process, _KILL)
     process.wait()
 
 
@@ -209,11 +205,11 @@ def _sweep(process: subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + _SWEEP_S
     while _signal(process, signal.SIGTERM) and time.monotonic() < until:
         time.sleep(_TICK_S)
-    _signal(process, signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM)
+    _signal(process, _KILL)
 
 
 def _signal(process: subprocess.Popen[bytes], number: int) -> bool:
-    """Tell the whole group, also where its first process is gone; False: there is nobody."""
+    """Signal the whole group, also where its first process is gone; False: nobody is left."""
     if sys.platform == "win32":
         process.terminate()
         return False
@@ -222,3 +218,26 @@ def _signal(process: subprocess.Popen[bytes], number: int) -> bool:
     except (ProcessLookupError, PermissionError):
         return False
     return True
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, so that it cleans up.
+
+    A signal that is ignored stays ignored (``nohup``). Only the main thread can change this: in
+    another one, nothing happens.
+    """
+
+    def interrupt(number: int, _: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, *([signal.SIGHUP] if sys.platform != "win32" else [])):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sqlite3
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -19,6 +17,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from headstart._utils.errors import HeadstartError
+from headstart._utils.tables import counted
 from headstart.pipeline.git import Commit, Repository
 from headstart.pipeline.recorded import Record, md5_file
 from headstart.pipeline.storage import Storage, set_locally
@@ -87,22 +86,6 @@ def clean_copy(commit: Commit, *, keep: bool = False) -> Iterator[Copy]:
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """In the main thread: SIGTERM and SIGHUP end the block as Ctrl-C does, so that it cleans up."""
-
-    def interrupt(number: int, _: object) -> None:
-        raise KeyboardInterrupt(number)
-
-    numbers = [signal.SIGTERM, *([signal.SIGHUP] if sys.platform != "win32" else [])]
-    before = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _check_out(commit: Commit, top: Path) -> None:
@@ -283,7 +266,8 @@ def _provide(copy: Copy, record: Record, root: Path, *, from_source: bool, note:
             nor = ", and what was made of it is neither in DVC's cache nor in the remote"
             raise HeadstartError(
                 f"The data of the commit is missing: {record.name} read {path} with "
-                f"{_files(least)}; now it has {_files(now)}{'' if from_source else nor}. Nothing "
+                f"{counted(least, 'file')}; now it has {counted(now, 'file')}"
+                f"{'' if from_source else nor}. Nothing "
                 f"was run. Put them back to {root / path}, or bring what {record.name} wrote into "
                 "DVC's cache (`dvc fetch` at that commit) or the remote (`dvc push` where it was "
                 "made)."
@@ -295,7 +279,3 @@ def count_files(path: Path) -> int:
     if path.is_dir():
         return sum(len(names) for _, _, names in os.walk(path))
     return int(path.is_file())
-
-
-def _files(count: int) -> str:
-    return f"{count:,} file{'' if count == 1 else 's'}"

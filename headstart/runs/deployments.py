@@ -44,25 +44,22 @@ class Timetable:
         """Raise HeadstartError if it is no timetable."""
         if self.nightly is None and self.weekly is None:
             raise HeadstartError("There is nothing to serve: both schedules are off.")
+        zone = (
+            f"--timezone is {self.timezone!r}; the name of a time zone was expected, such as "
+            '"Europe/Berlin", "America/New_York" or "UTC".'
+        )
         for option, line in (("--nightly", self.nightly), ("--weekly", self.weekly)):
-            if line is not None:
-                self._check(option, line)
-
-    def _check(self, option: str, line: str) -> None:
-        try:
-            CronSchedule(cron=line, timezone="UTC")
-        except ValidationError as error:
-            raise HeadstartError(
+            if line is None:
+                continue
+            cron = (
                 f"{option} is {line!r}; a cron line was expected: minute, hour, day, month, day of "
                 'the week, as in "0 2 * * *" (every day at 2:00) or "30 4 * * 1-5".'
-            ) from error
-        try:
-            CronSchedule(cron=line, timezone=self.timezone)
-        except ValidationError as error:
-            raise HeadstartError(
-                f"--timezone is {self.timezone!r}; the name of a time zone was expected, such as "
-                '"Europe/Berlin", "America/New_York" or "UTC".'
-            ) from error
+            )
+            for timezone, problem in (("UTC", cron), (self.timezone, zone)):
+                try:
+                    CronSchedule(cron=line, timezone=timezone)
+                except ValidationError as error:
+                    raise HeadstartError(problem) from error
 
 
 def server_url() -> str:

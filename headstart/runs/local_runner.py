@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from prefect.settings import get_current_settings
 from prefect.utilities.urls import url_for
 
 from headstart._utils.errors import HeadstartError
+from headstart.runs.child import ended_by_signals
 from headstart.runs.pipeline_run import Run, watching
 from headstart.runs.project_flows import project_flow
 from headstart.runs.stage_tasks import HELD, HELD_CODE
@@ -79,7 +78,8 @@ def run_here(
     logging.getLogger("prefect._internal.concurrency").addFilter(_short)
     pipeline = project_flow(root, "pipeline")
     returned = threading.Event()
-    with watching() as runs, _termination():
+    # Prefect's own handler stands over this one while the flow runs, and hands the signal on.
+    with watching() as runs, ended_by_signals():
         guard = threading.Thread(target=_guard, args=(runs, returned, on_lost), daemon=True)
         guard.start()
         lost = False
@@ -106,27 +106,6 @@ def _short(record: logging.LogRecord) -> bool:
     if len(text) > _LINE:
         record.msg, record.args, record.exc_info = f"{text[:_LINE]} …", (), None
     return True
-
-
-@contextmanager
-def _termination() -> Iterator[None]:
-    """SIGTERM ends the flow as Ctrl-C does, so that no temporary server is left behind.
-
-    Prefect's own handler stands over this one while the flow runs, and hands the signal on.
-    """
-
-    def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not in the main thread: whoever is there looks to it
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def finished(run: Run, *, lost: bool) -> Finished:

@@ -205,14 +205,11 @@ def _verdict(states: Mapping[str, State[Any]]) -> State[Any]:
     return Completed(message=f"{stages}: {', '.join(told)}.")
 
 
-class _Quiet(logging.Filter):
-    """A state that failed without an exception is logged with "NoneType: None" otherwise."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Let it pass, without what it lacks."""
-        if record.exc_info == (None, None, None):
-            record.exc_info = None
-        return True
+def _quiet(record: logging.LogRecord) -> bool:
+    """Keep "NoneType: None" out of the log of a state that failed without an exception."""
+    if record.exc_info == (None, None, None):
+        record.exc_info = None
+    return True
 
 
-logging.getLogger("prefect.task_runs").addFilter(_Quiet())
+logging.getLogger("prefect.task_runs").addFilter(_quiet)

@@ -220,14 +220,13 @@ class _Run:
             self.say(f"  {line}")
 
     def _run_stage(self, copy: Copy, stage: graph.Stage, environment: Mapping[str, str]) -> None:
-        timeout = stage.meta.get("timeout_s")
         try:
             run_stage(
                 copy.project,
                 stage.name,
                 on_line=self._hear,
                 stop=self.stop,
-                timeout_s=None if timeout is None else float(timeout),
+                timeout_s=stage.timeout_s,
                 environment=environment,
                 arguments=_COLD,
             )

@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+import psutil
+
 from headstart._utils.errors import HeadstartError
 from headstart.pipeline import lockfile
 from headstart.runs import child
 
 _QUEUE_S = 15.0  # at most, between two tries
-_PATIENT = 3  # seconds for which a lock may be held before it is worth a word
-_SAID_MOST = 20  # lines of a stage that said nothing of an error
+_PATIENT = 3  # seconds for which a lock may be held before it is reported
+_SAID_MOST = 20  # lines of a stage that printed no error
 _WATCHDOG = Path(__file__).resolve().parent.parent / "pipeline" / "dvc_watchdog.py"
 
 
@@ -60,12 +62,27 @@ _FAULT = ("ERROR: failed to reproduce", "ERROR: unexpected error", "ERROR: inter
 class _Talk:
     """What DVC and the stage said: DVC's verdict on the stage, and lines for a message."""
 
+    root: Path
     stage: str
     on_line: Callable[[str], None]
     outcome: Outcome = Outcome.UNCHANGED
     begun: bool = False
     said: list[str] = field(default_factory=list)
     dvc: list[str] = field(default_factory=list)
+    holder: int = 0  # of DVC's lock, and how often it was met
+    met: int = 0
+    next_s: float = field(default_factory=lambda: time.monotonic() + 1.0)
+
+    def look(self) -> None:
+        """Report who holds DVC's lock, once a second until the stage begins; DVC does not."""
+        if self.begun or time.monotonic() < self.next_s:
+            return
+        self.next_s = time.monotonic() + 1.0
+        holder = lockfile.holder(self.root) or 0
+        self.met = self.met + 1 if holder == self.holder else 1
+        self.holder = holder
+        if holder and self.met == _PATIENT:
+            self.on_line(f"Process {holder} holds DVC's lock of this project. Waiting for it …")
 
     def hear(self, line: str) -> None:
         """Sort a line."""
@@ -84,7 +101,7 @@ class _Talk:
             self.said = [*self.said[-500:], line]
         if self.dvc and not self.begun:
             return  # why it did not begin; not worth a line if it is to be tried again
-        if not any(line.startswith(noise) for noise in _NOISE) and line.strip():
+        if line.strip() and not line.startswith(_NOISE):
             self.on_line(line)
 
     @property
@@ -97,9 +114,9 @@ class _Talk:
 
     def message(self) -> str:
         """The stage's own words on what went wrong; DVC's, if the stage was not at fault."""
-        for place in range(len(self.said) - 1, -1, -1):
-            if self.said[place].startswith("Error: "):
-                return "\n".join(self.said[place:]).removeprefix("Error: ")
+        _, error, words = "\n".join(["", *self.said]).rpartition("\nError: ")
+        if error:
+            return words
         ended = re.search(r"failed to run: .*, exited with -?\d+", "\n".join(self.dvc), re.DOTALL)
         if self.said and (ended or not self.dvc):
             return "\n".join(self.said[-_SAID_MOST:])
@@ -109,29 +126,6 @@ class _Talk:
         """The exit code of the stage's command, as DVC reports it; else DVC's own."""
         found = re.search(r"exited with (-?\d+)$", "\n".join(self.dvc), re.MULTILINE)
         return int(found.group(1)) if found else code
-
-
-@dataclass
-class _Doorman:
-    """Says who holds DVC's lock, if a stage has to wait for it; DVC waits without a word."""
-
-    root: Path
-    talk: _Talk
-    seen: tuple[int, int] = (0, 0)  # the holder, and how often it was met
-    next_s: float = field(default_factory=lambda: time.monotonic() + 1.0)
-
-    def look(self) -> None:
-        """Once a second, until the stage is at it."""
-        if self.talk.begun or time.monotonic() < self.next_s:
-            return
-        self.next_s = time.monotonic() + 1.0
-        holder = lockfile.holder(self.root) or 0
-        times = self.seen[1] + 1 if holder == self.seen[0] else 1
-        self.seen = (holder, times)
-        if holder and times == _PATIENT:
-            self.talk.on_line(
-                f"Process {holder} holds DVC's lock of this project. Waiting for it …"
-            )
 
 
 # What DVC says of git and of its remote is for a person at its own terminal.
@@ -178,9 +172,10 @@ def run_stage(
         If DVC or the stage fails, or its time is over; ``StageStoppedError`` if it was stopped.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    queue = _Queue(stage, on_line, stop)
+    told: list[int] = []
+    pause_s = 1.0
     while True:
-        talk = _Talk(stage, on_line)
+        talk = _Talk(root, stage, on_line)
         left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
         ended = child.run(
             _command(stage, arguments),
@@ -190,7 +185,7 @@ def run_stage(
             timeout_s=left,
             environment={**surroundings(), **(environment or {})},
             watchdog=os.name == "posix",
-            meanwhile=_Doorman(root, talk).look,
+            meanwhile=talk.look,
         )
         if ended.stopped:
             raise StageStoppedError(stage, f"{stage} was stopped.", ended.code)
@@ -202,14 +197,18 @@ def run_stage(
                 "again to resume, or give it more time.",
                 ended.code,
             )
-        if talk.busy and not talk.begun:
-            queue.wait(talk.busy, deadline)
-            continue
-        for line in () if talk.begun else talk.dvc:
-            on_line(line)
-        if ended.code != 0:
-            raise StageFailedError(stage, talk.message(), talk.code(ended.code))
-        return talk.outcome
+        if talk.begun or not talk.busy:
+            break
+        if talk.busy != told:
+            names = ", ".join(map(str, talk.busy))
+            on_line(f"Process {names} works on the files of {stage}. Waiting for it to end …")
+        told, pause_s = talk.busy, min(pause_s * 2, _QUEUE_S)
+        _wait(stage, told, pause_s, stop, deadline)
+    for line in () if talk.begun else talk.dvc:
+        on_line(line)
+    if ended.code != 0:
+        raise StageFailedError(stage, talk.message(), talk.code(ended.code))
+    return talk.outcome
 
 
 def surroundings() -> dict[str, str]:
@@ -228,46 +227,25 @@ def _command(stage: str, arguments: Sequence[str]) -> list[str]:
     return [sys.executable, "-P", *start, *words]
 
 
-@dataclass
-class _Queue:
-    """Waits while another process works on the stage's files."""
+def _wait(
+    stage: str,
+    holders: Sequence[int],
+    seconds: float,
+    stop: threading.Event | None,
+    deadline: float | None,
+) -> None:
+    """Wait until none of the processes that work on the stage's files lives, or for ``seconds``.
 
-    stage: str
-    on_line: Callable[[str], None]
-    stop: threading.Event | None
-    told: tuple[int, ...] = ()
-    seconds: float = 1.0
-
-    def wait(self, holders: Sequence[int], deadline: float | None) -> None:
-        """Until none of the processes lives, or long enough to try again.
-
-        One of them may have other things to do when it is done with these files.
-        """
-        names = ", ".join(str(number) for number in holders)
-        if tuple(holders) != self.told:
-            self.told = tuple(holders)
-            self.on_line(
-                f"Process {names} works on the files of {self.stage}. Waiting for it to end …"
-            )
-        self.seconds = min(self.seconds * 2, _QUEUE_S)
-        again, waiter = time.monotonic() + self.seconds, self.stop or threading.Event()
-        while time.monotonic() < again and any(_alive(number) for number in holders):
-            if waiter.wait(0.2):
-                raise StageStoppedError(self.stage, f"{self.stage} was stopped.", 130)
-        if deadline is not None and time.monotonic() >= deadline:
-            raise StageFailedError(
-                self.stage,
-                f"{self.stage} could not start in the time that it has in dvc.yaml (meta: "
-                f"timeout_s): process {names} works on its files. Wait for it or end it, then run "
-                "again.",
-            )
-
-
-def _alive(number: int) -> bool:
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+    One of them may have other things to do when it is done with these files.
+    """
+    again, waiter = time.monotonic() + seconds, stop or threading.Event()
+    while time.monotonic() < again and any(map(psutil.pid_exists, holders)):
+        if waiter.wait(0.2):
+            raise StageStoppedError(stage, f"{stage} was stopped.", 130)
+    if deadline is not None and time.monotonic() >= deadline:
+        raise StageFailedError(
+            stage,
+            f"{stage} could not start in the time that it has in dvc.yaml (meta: timeout_s): "
+            f"process {', '.join(map(str, holders))} works on its files. Wait for it or end it, "
+            "then run again.",
+        )

@@ -124,7 +124,7 @@ class StageTasks:
                     return held
                 outcome = run_stage(
                     self.root, stage.name, on_line=listener.hear, stop=self.stop,
-                    timeout_s=_seconds(stage.meta.get("timeout_s")),
+                    timeout_s=stage.timeout_s,
                     environment={**ASKED, "HEADSTART_RUN": self.run_id},
                 )  # fmt: skip
         except StageStoppedError as error:
@@ -165,7 +165,7 @@ class StageTasks:
 
         ended = child.run(
             shlex.split(words), folder=self.root, on_line=hear, stop=self.stop,
-            timeout_s=_seconds(stage.meta.get("timeout_s")), environment=surroundings(),
+            timeout_s=stage.timeout_s, environment=surroundings(),
         )  # fmt: skip
         if ended.stopped:
             raise StageStoppedError(stage.name, f"{stage.name} was not started.", ended.code)
@@ -182,7 +182,3 @@ _SAYS = {
     Outcome.RESTORED: "Its outputs are from an earlier run, restored from DVC's cache.",
     Outcome.UNCHANGED: "DVC found it up to date.",
 }
-
-
-def _seconds(value: Any) -> float | None:
-    return None if value is None else float(value)

@@ -182,3 +182,21 @@ def test_a_killed_owner_takes_dvc_and_its_stage_along(tmp_path: Path) -> None:
         owner.wait()
     family = [int(word) for word in pids.read_text().split()]
     until(lambda: all(gone(pid) for pid in family), 30, "dvc and the stage end")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_end_the_block_as_ctrl_c_does(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), child.ended_by_signals():
+        os.kill(os.getpid(), number)
+        signal.pause()
+    assert signal.getsignal(number) == before
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with child.ended_by_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import pytest
 
 from headstart._utils.errors import HeadstartError
 from headstart.pipeline.git import Repository
-from headstart.runs.clean_copy import add_missing, clean_copy, ended_by_signals, warm_up
+from headstart.runs.clean_copy import add_missing, clean_copy, warm_up
 from tests.runs import projects, toy
 
 
@@ -170,12 +169,3 @@ def test_recorded_features_are_copied_and_the_store_stays_as_it_is(
         assert reader.execute("SELECT id FROM features").fetchall() == [("image",)]
         reader.close()
     writer.close()
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_signals_end_the_block_as_ctrl_c_does(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    with pytest.raises(KeyboardInterrupt), ended_by_signals():
-        os.kill(os.getpid(), number)
-        signal.pause()
-    assert signal.getsignal(number) == before
