@@ -114,19 +114,12 @@ def as_json(certificate: Certificate) -> str:
 
 def as_markdown(certificate: Certificate) -> str:
     """Return one page: the verdict, what differs, how it was made, and on what."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
     order = [Verdict.DIFFERENT, Verdict.NUMERICAL]
     files = certificate.files
     exact = [entry for entry in files if entry.verdict is Verdict.BIT_EXACT]
     groups = groupby(exact, lambda entry: (str(Path(entry.path).parent), _origin(entry)))
-    pages = Environment(
-        loader=PackageLoader("headstart.runs"), undefined=StrictUndefined,
-        autoescape=select_autoescape(), keep_trailing_newline=True,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    pages.filters |= {"cell": _cell, "origin": _origin, "reason": _reason}
-    return pages.get_template("certificate.md").render(
+    return rendered(
+        "certificate.md",
         c=certificate,
         differing=sorted(
             (entry for entry in files if entry.verdict is not Verdict.BIT_EXACT),
@@ -137,6 +130,19 @@ def as_markdown(certificate: Certificate) -> str:
         shown=_SHOWN,
         alike=_ALIKE,
     )
+
+
+def rendered(template: str, **values: Any) -> str:
+    """Return a text made from one of the room's templates."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    pages = Environment(
+        loader=PackageLoader("headstart.runs"), undefined=StrictUndefined,
+        autoescape=select_autoescape(), keep_trailing_newline=True,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    pages.filters |= {"cell": _cell, "origin": _origin, "reason": _reason}
+    return pages.get_template(template).render(values)
 
 
 def _origin(entry: FileVerdict) -> str:

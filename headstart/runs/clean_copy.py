@@ -74,10 +74,9 @@ def clean_copy(commit: Commit, *, keep: bool = False) -> Iterator[Copy]:
     try:
         top = folder.joinpath(*["d"] * _DEEP, "copy")
         made = Copy(folder, top / commit.prefix, folder / "store", folder / "scratch")
-        for name in ("cache", "site", "guard", "temporary"):
+        top.mkdir(parents=True)
+        for name in ("cache", "site", "guard", "temporary", "store", "scratch"):
             (folder / name).mkdir()
-        for place in (top, made.store, made.scratch):
-            place.mkdir(parents=True)
         _check_out(commit, top)
         if (made.project / "headstart").is_dir():  # else the stages use the installed library
             (folder / "guard" / "sitecustomize.py").write_text(_GUARD, encoding="utf-8")

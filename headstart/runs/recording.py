@@ -16,8 +16,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from itertools import chain, count
 from pathlib import Path
 
 from prefect import get_run_logger
@@ -30,6 +30,7 @@ from headstart._utils.tables import leaves
 from headstart.pipeline import graph
 from headstart.pipeline.git import GitError, Repository
 from headstart.pipeline.graph import Kept
+from headstart.runs.certificate import rendered
 
 BRANCHES = "headstart/runs"
 _MARK = "unfinished-run"
@@ -119,9 +120,11 @@ def record(
     kept = graph.kept(root)
     changed = repository.changed_among(_paths(kept))
     _check_untouched(repository, commit, changed)
-    report = _Report(name, commit, held, outcomes or {})
     try:
-        branch = _branch(repository, report, changed, kept, push=push)
+        if push:
+            _fetch(repository)
+        message = _message(repository, name, commit, kept.outs, held=held, outcomes=outcomes or {})
+        branch = _branch(repository, name, commit, message, changed, kept)
     except GitError as error:
         raise RecordingError(
             f"The results could not be committed; they are in {root}, uncommitted. {error}"
@@ -135,38 +138,18 @@ def record(
     return branch
 
 
-@dataclass(frozen=True)
-class _Report:
-    """What a commit's message is made of."""
-
-    name: str
-    commit: str
-    held: bool
-    outcomes: Mapping[str, str]
-
-    def text(self, repository: Repository, kept: Kept) -> str:
-        """Subject: the flow run. Body: the commit that was run, the stages, the metrics."""
-        title = repository.git("show", "--no-patch", "--format=%h %s", self.commit).strip()
-        lines = [f"Run {self.name}{' (held by the gate)' if self.held else ''}", ""]
-        lines.append(f"The results of commit {title}")
-        if self.held:
-            lines.append("The gate did not let this model pass: it was not exported.")
-        by_outcome: dict[str, list[str]] = {}
-        for stage, outcome in self.outcomes.items():
-            by_outcome.setdefault(outcome, []).append(stage)
-        lines += [f"{outcome}: {', '.join(stages)}" for outcome, stages in by_outcome.items()]
-        for path in kept.outs:
-            now = repository.root / path
-            new = headline_numbers(now.read_bytes() if now.is_file() else b"")
-            old = headline_numbers(repository.content(self.commit, path) or b"")
-            values = [_value(key, old.get(key), value) for key, value in new.items()]
-            lines += ["", path, *values] if values else []
-        return "\n".join(lines) + "\n"
-
-
-def _value(key: str, old: str | None, new: str) -> str:
-    was = f"  (was {old})" if old is not None and old != new else ""
-    return f"  {key}: {new}{was}"
+def _message(
+    repository: Repository, name: str, commit: str, outs: Iterable[str], **values: object
+) -> str:
+    """Return a commit's message: the flow run, the commit that was run, stages, and metrics."""
+    metrics = {}
+    for path in outs:
+        file = repository.root / path
+        now = headline_numbers(file.read_bytes() if file.is_file() else b"")
+        then = headline_numbers(repository.content(commit, path) or b"")
+        metrics[path] = {key: (value, then.get(key, value)) for key, value in now.items()}
+    title = repository.git("show", "--no-patch", "--format=%h %s", commit).strip()
+    return rendered("commit_message.txt", name=name, title=title, metrics=metrics, **values)
 
 
 def headline_numbers(text: bytes) -> dict[str, str]:
@@ -188,19 +171,22 @@ def headline_numbers(text: bytes) -> dict[str, str]:
 
 
 def _branch(
-    repository: Repository, report: _Report, changed: tuple[str, ...], kept: Kept, *, push: bool
+    repository: Repository,
+    name: str,
+    commit: str,
+    message: str,
+    changed: tuple[str, ...],
+    kept: Kept,
 ) -> str | None:
-    """Commit under a name of its own, unless it was committed before."""
-    if push:
-        _fetch(repository)
+    """Commit to a new branch, unless HEAD or another run has the same results."""
     former = repository.branches(BRANCHES)
     if changed:
-        made = repository.store(report.commit, changed, report.text(repository, kept))
-        known = {"HEAD": report.commit, **former}
+        made = repository.store(commit, changed, message)
+        known = {"HEAD": commit, **former}
         same = next((ref for ref, at in known.items() if _same(repository, at, made, kept)), None)
         if same is None:
             taken = {ref.partition(f"{BRANCHES}/")[2] for ref in former}
-            branch = f"{BRANCHES}/{_free(_speakable(report.name), taken)}"
+            branch = f"{BRANCHES}/{_free(_speakable(name), taken)}"
             repository.new_branch(branch, made)
             _say(f"Committed the results to the branch {branch} ({made[:10]}).")
             return branch
@@ -312,11 +298,8 @@ def _speakable(name: str) -> str:
 
 
 def _free(name: str, taken: set[str]) -> str:
-    number, free = 1, name
-    while free in taken:
-        number += 1
-        free = f"{name}-{number}"
-    return free
+    numbered = (f"{name}-{number}" for number in count(2))
+    return next(free for free in chain([name], numbered) if free not in taken)
 
 
 def _say(line: str) -> None:

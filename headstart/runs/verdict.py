@@ -102,16 +102,10 @@ def contradictions(records: Mapping[str, Record]) -> list[FileVerdict]:
     for name, record in records.items():
         for path, read in record.deps.items():
             maker, written = made.get(path, ("", read.md5))
-            if written != read.md5 and path not in found:
-                found[path] = FileVerdict(
-                    path,
-                    maker,
-                    Kind.RECORD,
-                    Verdict.DIFFERENT,
-                    written,
-                    read.md5,
-                    why=f"dvc.lock contradicts itself: {maker} wrote this, {name} read the other",
-                )
+            if written != read.md5:
+                why = f"dvc.lock contradicts itself: {maker} wrote this, {name} read the other"
+                entry = _judged(path, maker, Kind.RECORD, written, read.md5, why)
+                found.setdefault(path, entry)
     return list(found.values())
 
 
@@ -189,51 +183,38 @@ class Comparison:
 
     def verdicts(self, record: Record, *, restored: bool = False) -> list[FileVerdict]:
         """Of all outputs of a stage."""
-        found = [entry for out in record.outs for entry in self._output(record.name, out)]
-        by_path = {out.path: out for out in record.outs}
-        return [replace(self._contents(entry, by_path), restored=restored) for entry in found]
+        return [
+            replace(self._contents(entry, out), restored=restored)
+            for out in record.outs
+            for entry in self._hashes(record.name, out)
+        ]
 
-    def _output(self, stage: str, out: Output) -> list[FileVerdict]:
-        """By hashes alone."""
-        blank = FileVerdict(
-            out.path,
-            stage,
-            Kind.METRIC if out.metric else Kind.OUTPUT,
-            Verdict.DIFFERENT,
-            recorded=out.md5,
-        )
-        path = self.project / out.path
-        if not path.exists():
-            return [replace(blank, why="it was not made this time")]
-        got, files = md5_tree(path)
+    def _hashes(self, stage: str, out: Output) -> list[FileVerdict]:
+        """Compare an output by hashes alone: of a folder, each file of a known list."""
+        path, kind = self.project / out.path, Kind.METRIC if out.metric else Kind.OUTPUT
+        got, files = md5_tree(path) if path.exists() else ("", {})
         if not out.md5.endswith(FOLDER) or not got.endswith(FOLDER):
-            return [_same(blank, out.md5, got)]
-        if got == out.md5:
-            recorded: Mapping[str, str] | None = files
-        else:
+            return [_judged(out.path, stage, kind, out.md5, got)]
+        recorded: Mapping[str, str] | None = files
+        if got != out.md5:
             recorded = self.storage.listing(out.md5, self.scratch / "listing")
         if recorded is None or not (recorded or files):
             hint = "" if got == out.md5 else NOWHERE.replace("bytes are", "list of its files is")
-            return [replace(_same(blank, out.md5, got), why=hint)]
+            return [_judged(out.path, stage, kind, out.md5, got, hint)]
         return [
-            _same(
-                replace(blank, path=f"{out.path}/{name}"),
-                recorded.get(name, ""),
-                files.get(name, ""),
-            )
+            _judged(f"{out.path}/{name}", stage, kind, recorded.get(name, ""), files.get(name, ""))
             for name in sorted({*recorded, *files})
         ]
 
-    def _contents(self, entry: FileVerdict, outs: Mapping[str, Output]) -> FileVerdict:
+    def _contents(self, entry: FileVerdict, out: Output) -> FileVerdict:
         """Compare the contents of a file with another hash, where the recorded bytes are known."""
         hashes = entry.recorded, entry.got
-        if entry.verdict is Verdict.BIT_EXACT or not all(hashes):
-            return entry
-        if any(found.endswith(FOLDER) for found in hashes):
+        unknown = not all(hashes) or any(found.endswith(FOLDER) for found in hashes)
+        if entry.verdict is Verdict.BIT_EXACT or unknown:
             return entry
         target = self.scratch / f"recorded{Path(entry.path).suffix}"
-        out = outs.get(entry.path)
-        if not self._recorded(entry, target, in_git=out is not None and not out.cached):
+        in_git = entry.path == out.path and not out.cached
+        if not self._recorded(entry, target, in_git=in_git):
             return replace(entry, why=NOWHERE)
         found = compare_files(target, self.project / entry.path)
         target.unlink()
@@ -250,11 +231,14 @@ class Comparison:
         return self.storage.fetch(entry.recorded, target) is not None
 
 
-def _same(entry: FileVerdict, recorded: str, got: str) -> FileVerdict:
-    verdict = Verdict.BIT_EXACT if recorded and recorded == got else Verdict.DIFFERENT
-    why = ""
-    if not recorded:
+def _judged(
+    path: str, stage: str, kind: Kind, recorded: str, got: str, why: str = ""
+) -> FileVerdict:
+    """Return the verdict on a file by its hashes; "": there is none."""
+    if recorded and recorded == got:
+        return FileVerdict(path, stage, kind, Verdict.BIT_EXACT, recorded, got, why=why)
+    if not why and not recorded:
         why = "dvc.lock records no such file"
-    elif not got:
+    elif not why and not got:
         why = "it was not made this time"
-    return replace(entry, recorded=recorded, got=got, verdict=verdict, why=why)
+    return FileVerdict(path, stage, kind, Verdict.DIFFERENT, recorded, got, why=why)
