@@ -1,1 +1,1 @@
-"""Prefect's flows and nothing else: what they stand on is in ``headstart.runs``."""
+"""Prefect's flows and nothing else: their code is in ``headstart.runs``."""

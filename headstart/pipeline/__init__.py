@@ -1,1 +1,1 @@
-"""To be described."""
+"""DVC's graph, the plan of the next run, the records in dvc.lock and git, and recipes."""

@@ -1,9 +1,9 @@
 """DVC's command line with a process watchdog: both end when the process that started them is gone.
 
-Run as a script: ``python -P dvc_watchdog.py DESCRIPTOR ARGUMENT…``. The starter holds the other end
-of the pipe ``DESCRIPTOR`` and never writes to it; once it is closed, the starter has ended. Only
-the standard library and DVC are imported: the folder that this runs in may hold another version of
-the project.
+Run as a script: ``python -P dvc_watchdog.py ARGUMENT…``. Standard input is a pipe that the starter
+never writes to; once it is closed, the starter has ended. DVC and its stages read an empty standard
+input instead. Only the standard library and DVC are imported: the folder that this runs in may hold
+another version of the project.
 """
 
 from __future__ import annotations
@@ -33,8 +33,10 @@ def watch(descriptor: int) -> None:
 
 def main() -> int:
     """Run DVC with the given arguments; return its exit code."""
-    descriptor = int(sys.argv[1])
-    sys.argv = ["dvc", *sys.argv[2:]]  # DVC names the holder of a lock by it
+    descriptor, empty = os.dup(0), os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+    sys.argv[0] = "dvc"  # DVC names the holder of a lock by it
     threading.Thread(target=watch, args=(descriptor,), daemon=True).start()
     from dvc.cli import main as dvc
 

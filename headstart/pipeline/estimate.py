@@ -1,7 +1,7 @@
-"""What a plan would cost: passes through the backbone, and seconds estimated from earlier runs.
+"""Estimate the cost of a plan: passes through the backbone, and seconds from earlier runs.
 
-Knows the stages only by the modules that their commands name. What needs the stages' own code
-(which images are used, what the feature store holds) is handed in.
+Knows the stages only by the modules that their commands name. Facts that need the stages'
+own code (which images are used, what the feature store holds) are handed in.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STILL = {Fate.UNCHANGED, Fate.RESTORE}
 
 
 class UnknownError(Exception):
-    """It cannot be said yet; the message says why."""
+    """There is no estimate yet; the message says why."""
 
 
 class Wanted(NamedTuple):
@@ -43,7 +43,7 @@ class Passes:
     of : int or None
         Different images in use; None if that does not matter or is not known.
     views : int
-        Different augmented views of training images that are recorded besides.
+        Different augmented views of training images that are recorded, too.
     at_most : bool
         ``needed`` is a bound, because the backbone itself is going to be made.
     seconds_each : float or None
@@ -127,7 +127,7 @@ def passes(
     images: Callable[[Path], Wanted],
     outlook: Callable[[Path, Wanted], tuple[int, float | None]],
 ) -> Passes:
-    """How many passes the extraction will make.
+    """Estimate the passes of the extraction.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def passes(
     outlook : callable
         Backbone folder and these to how many of them the feature store lacks, and seconds a pass.
 
-    Both raise :class:`UnknownError` if they cannot tell.
+    Both raise :class:`UnknownError` if there is no answer yet.
     """
     by_module = {module(entry.stage): entry for entry in planned}
     extraction = by_module.get(EXTRACTION)
@@ -168,7 +168,7 @@ def tuning(
     *,
     augmented: bool,
 ) -> Tuning | None:
-    """What fine-tuning may cost in passes; None if none of it is on, or going to run.
+    """Estimate the passes of fine-tuning; None if it is off, or not going to run.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ def tuning(
         Of fine-tuning; 0: it is off.
     images : callable
         Image manifest to the number of images in use by split. Raises :class:`UnknownError` if
-        it cannot tell.
+        there is no answer yet.
     augmented : bool
         Whether training images are changed in every epoch.
     """
@@ -198,7 +198,7 @@ def tuning(
 
 
 def _images(planned: Sequence[Planned]) -> Path:
-    """The manifest of all images, if it is going to stay as it is."""
+    """Return the manifest of all images, if it is going to stay as it is."""
     split = next(entry.stage for entry in planned if module(entry.stage) == "stages.split")
     for entry in planned:
         if entry.stage.name in split.parents and entry.fate != Fate.UNCHANGED:
@@ -207,7 +207,7 @@ def _images(planned: Sequence[Planned]) -> Path:
 
 
 def seconds(entry: Planned, expected: Passes, *, epochs_changed: bool = False) -> float | None:
-    """What a stage would take if it runs, by its last run here; None if there was none like it.
+    """Estimate the seconds of a stage by its last run here; None if there was none like it.
 
     ``epochs_changed``: see the function of that name.
     """
@@ -226,30 +226,27 @@ def seconds(entry: Planned, expected: Passes, *, epochs_changed: bool = False) -
 
 
 def epochs_changed(planned: Sequence[Planned], epochs: int) -> bool:
-    """Whether fine-tuning ran here last with other epochs than it will, or was off.
+    """Return whether fine-tuning ran here last with other epochs than it will, or was off.
 
-    What it took then, and what the evaluation of that model took, tells nothing of the next run.
+    Its last time, and that of evaluating its model, say nothing about the next run then.
     """
-    for entry in planned:
-        if module(entry.stage) == FINE_TUNE:
-            record = run_statistics(entry.stage)
-            last = record.get("epochs_asked", record.get("epochs"))
-            return last is not None and last != epochs
-    return False
+    found = (run_statistics(entry.stage) for entry in planned if module(entry.stage) == FINE_TUNE)
+    record = next(found, {})
+    return bool(record.get("epochs_asked", record.get("epochs", epochs)) != epochs)
 
 
 def total(planned: Sequence[Planned], each: Mapping[str, float | None]) -> Total:
-    """Sum of the seconds by stage name."""
-    will = [entry.stage.name for entry in planned if entry.fate == Fate.RUN]
-    may = [entry.stage.name for entry in planned if entry.fate == Fate.MAY]
-    least = sum(each[name] or 0.0 for name in will)
-    most = least + sum(each[name] or 0.0 for name in may)
+    """Return the sum of the seconds by stage name."""
+    known = dict.fromkeys(Fate, 0.0)
+    for entry in planned:
+        known[entry.fate] += each[entry.stage.name] or 0.0
+    least, most = known[Fate.RUN], known[Fate.RUN] + known[Fate.MAY]
     unknown = tuple(entry.stage.name for entry in planned if each[entry.stage.name] is None)
     return Total(round(least, 1), round(most, 1), unknown)
 
 
 def run_statistics(stage: Stage) -> dict[str, Any]:
-    """What the stage's last run here left in its run statistics; empty if there was none."""
+    """Return the run statistics of the stage's last run here; empty if there was none."""
     folder = options(stage).get("run_statistics")
     name = module(stage).rpartition(".")[2]
     try:
@@ -260,7 +257,7 @@ def run_statistics(stage: Stage) -> dict[str, Any]:
 
 
 def clock(duration: float) -> str:
-    """Seconds as a person says them."""
+    """Return seconds in words."""
     minutes, rest = divmod(round(duration), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -71,7 +71,6 @@ class Repository:
     def call(
         self,
         *words: str,
-        index: Path | None = None,
         given: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
@@ -80,8 +79,6 @@ class Repository:
         Parameters
         ----------
         *words : str
-        index : Path or None
-            An index to use in place of the checkout's.
         given : str or None
             Its standard input.
         environment : mapping or None
@@ -93,8 +90,6 @@ class Repository:
             If git is not installed.
         """
         variables = {**self._environment(words[0]), **(environment or {})}
-        if index is not None:
-            variables["GIT_INDEX_FILE"] = os.fspath(index)
         if shutil.which("git") is None:
             raise GitError(
                 "There is no `git` on the path, and the project's commits cannot be read without "
@@ -134,7 +129,7 @@ class Repository:
             return ""
 
     def _environment(self, command: str) -> dict[str, str]:
-        """Variables for git: it asks nobody for a password, and takes no lock to look."""
+        """Return variables for git: it asks nobody for a password, and takes no lock to look."""
         found = {name: value for name, value in os.environ.items() if name not in _REDIRECTS}
         found |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
         # The variable would go before the setting.
@@ -192,7 +187,7 @@ class Repository:
 
     @property
     def shallow(self) -> bool:
-        """Whether the clone lacks older commits."""
+        """Return whether the clone lacks older commits."""
         return self.git("rev-parse", "--is-shallow-repository").strip() == "true"
 
     def nearest_tag(self, pattern: str) -> str | None:
@@ -249,8 +244,8 @@ class Repository:
             Its id.
         """
         with self._index(parent) as index:
-            self.git("add", "--all", "--force", "--", *paths, index=index)
-            tree = self.git("write-tree", index=index).strip()
+            self.git("add", "--all", "--force", "--", *paths, environment=index)
+            tree = self.git("write-tree", environment=index).strip()
         words = ("commit-tree", tree, "-p", parent, "-F", "-")
         return self.git(*words, given=message, environment=self._identity()).strip()
 
@@ -268,16 +263,17 @@ class Repository:
         """Give some files the content that they have in a commit; remove what is not in it."""
         with self._index(commit) as index:
             for path in paths:
-                if self.git("ls-files", "--", path, index=index):
-                    self.git("checkout-index", "--force", "--", path, index=index)
+                if self.git("ls-files", "--", path, environment=index):
+                    self.git("checkout-index", "--force", "--", path, environment=index)
                 else:
                     (self.root / path).unlink(missing_ok=True)
 
     @contextmanager
-    def _index(self, commit: str) -> Iterator[Path]:
+    def _index(self, commit: str) -> Iterator[Mapping[str, str]]:
+        """Yield the variable that puts another index, with a commit, in place of the checkout's."""
         with tempfile.TemporaryDirectory(prefix="headstart-") as folder:
-            index = Path(folder) / "index"
-            self.git("read-tree", commit, index=index)
+            index = {"GIT_INDEX_FILE": os.path.join(folder, "index")}  # noqa: PTH118 - a text
+            self.git("read-tree", commit, environment=index)
             yield index
 
     def differing(self, one: str, other: str) -> tuple[str, ...]:

@@ -208,7 +208,6 @@ def kept(root: Path) -> Kept:
     with opened(root) as repo:
         stages = [stage for stage in repo.index.stages if stage.cmd]
         outs = {path_of(repo, out): out.use_cache for stage in stages for out in stage.outs}
-        files = {Path(os.path.relpath(stage.path, repo.root_dir)) for stage in stages}
         # The public way to them goes by the current folder, which need not be the project's.
         notes = {
             Path(os.path.relpath(Path(file).parent / path, repo.root_dir)).as_posix()
@@ -217,7 +216,7 @@ def kept(root: Path) -> Kept:
         }
         ignores = {(Path(path).parent / ".gitignore").as_posix() for path, c in outs.items() if c}
         return Kept(
-            locks=tuple(sorted(file.with_suffix(".lock").as_posix() for file in files)),
+            locks=tuple(sorted({lock_of(repo, stage) for stage in stages})),
             outs=tuple(sorted(path for path, cached in outs.items() if not cached)),
             notes=tuple(sorted(notes - outs.keys())),
             ignores=tuple(sorted(ignores)),

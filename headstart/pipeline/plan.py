@@ -1,4 +1,4 @@
-"""What a run would do, and why: what changed since dvc.lock, and a pure function of it.
+"""Plan the next run: the changes since dvc.lock, and a pure function of them.
 
 Nothing is written but DVC's own index of hashes.
 """
@@ -24,7 +24,7 @@ from headstart.pipeline.graph import Stage, name_of, opened, path_of
 
 
 class Fate(StrEnum):
-    """What becomes of a stage in the next run."""
+    """The fate of a stage in the next run."""
 
     RUN = "will run"
     RESTORE = "will be restored"  # from DVC's cache, without running
@@ -85,7 +85,7 @@ def _fate(change: Changes, *, inputs: bool, outs: bool, waits: bool) -> Fate:
 
 
 def _inputs(change: Changes, remade: set[str]) -> tuple[str, ...]:
-    """What differs of that which the stage starts from, but for files that are made again."""
+    """Return the differences in a stage's inputs, without files that are made again."""
     reasons = []
     if change.never_run:
         reasons.append("never run")
@@ -116,11 +116,11 @@ class Commanded(Protocol):
 
     @property
     def cmd(self) -> tuple[str, ...]:
-        """Its commands, parameters filled in."""
+        """Return its commands, parameters filled in."""
 
 
 def options(stage: Commanded) -> dict[str, str]:
-    """The options of a stage's ``python -m`` command: ``manifest`` to its path, and so on.
+    """Return the options of a stage's ``python -m`` command: ``manifest`` to its path, and so on.
 
     So nobody types a second time where a stage's files are.
     """
@@ -133,7 +133,7 @@ def options(stage: Commanded) -> dict[str, str]:
 
 
 def module(stage: Commanded) -> str:
-    """The module that a stage's ``python -m`` command runs; "" if it is another kind of command."""
+    """Return the module that a stage's ``python -m`` command runs; "" for other commands."""
     words = shlex.split(stage.cmd[-1])
     return next((word for flag, word in pairwise(words) if flag == "-m"), "")
 
@@ -149,7 +149,7 @@ class ParamChange:
 
 @dataclass(frozen=True)
 class Changes:
-    """What tells a stage from its record in dvc.lock. All empty: it is up to date.
+    """Differences between a stage and its record in dvc.lock. All empty: it is up to date.
 
     Attributes
     ----------
@@ -178,7 +178,7 @@ class Changes:
 
 
 def changes(root: Path) -> Mapping[str, Changes]:
-    """What changed in each stage since its record, by name.
+    """Return the changes in each stage since its record, by name.
 
     Takes no lock; what a running stage has not written yet counts as missing.
 
@@ -230,7 +230,7 @@ def _different(repo: Any, items: Any) -> dict[str, str]:
 
 
 def _params(dep: Any) -> list[ParamChange]:
-    """The values that differ, one entry a leaf, not a section."""
+    """Return the values that differ, one entry per leaf, not per section."""
     old, new = (
         {name: _spelled(value) for name, value in leaves(values).items()}
         for values in (dep.hash_info.value or {}, dep.read_params())
@@ -243,12 +243,12 @@ def _params(dep: Any) -> list[ParamChange]:
 
 
 def _spelled(value: Any) -> str:
-    """As params.yaml would spell it."""
+    """Return a value as params.yaml would spell it."""
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _known(repo: Any, stage: Any) -> bool:
-    """Whether DVC would take the results from its run cache. Changes ``stage``: ask it last.
+    """Return whether DVC would take the results from its run cache; changes ``stage``.
 
     DVC looks relative to the current folder; asked from outside of the project, it finds nothing.
     """

@@ -20,12 +20,12 @@ from headstart.stage.parameters import BROKEN, read_params
 
 
 def names(folder: Path) -> list[str]:
-    """The recipes of a folder, sorted."""
+    """Return the recipes of a folder, sorted."""
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
 def read_text(folder: Path, name: str) -> str:
-    """The text of a recipe.
+    """Return the text of a recipe.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def read_text(folder: Path, name: str) -> str:
 
 
 def header(text: str) -> str:
-    """The comment at the top of a recipe, without its ``#``."""
+    """Return the comment at the top of a recipe, without its ``#``."""
     lines = []
     for line in text.splitlines():
         if not line.startswith("#"):
@@ -53,7 +53,7 @@ def header(text: str) -> str:
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
-    """``["split.test=0.2"]`` as nested sections; values are read as YAML, later ones win.
+    """Return ``["split.test=0.2"]`` as nested sections; values are YAML, later ones win.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def _two_values(key: str, below: str) -> ParameterError:
 
 
 def overlay(params_text: str, *layers: Mapping[str, Any]) -> str:
-    """The parameter file with the values of ``layers``, later ones winning; comments stay."""
+    """Return the parameter file with the values of ``layers``; later ones win, comments stay."""
     yaml = YAML(typ="rt")
     yaml.width = 4096  # Never fold a long path.
     yaml.indent(mapping=2, sequence=4, offset=2)
@@ -163,7 +163,7 @@ def apply(params: Path, layers: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _without_former_source(layers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Null for what tells of the former source of images, where a layer names a source.
+    """Return a layer that clears the former source of images, where a layer names a source.
 
     Otherwise a recipe for a folder would be refused because of the Kaggle name that stood there.
     """
@@ -175,7 +175,7 @@ def _without_former_source(layers: Sequence[Mapping[str, Any]]) -> list[Mapping[
 
 
 def load(text: str) -> Mapping[str, Any]:
-    """The values of a recipe.
+    """Return the values of a recipe.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What dvc.lock records of a folder or a commit, and the hashes to compare with.
+"""The records in the dvc.lock of a folder or a commit, and the hashes to compare with.
 
 The project is only read: not even DVC's notes about an opened project are written.
 """
@@ -31,7 +31,7 @@ _md5_digest = partial(hashlib.md5, usedforsecurity=False)
 
 
 class RecordError(HeadstartError):
-    """What a commit says of its pipeline cannot be read."""
+    """The pipeline of a commit cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Record:
 
 
 def records(root: Path, what: str = "") -> dict[str, Record]:
-    """The stages of a project's folder by name, in the order of dvc.yaml.
+    """Return the stages of a project's folder by name, in the order of dvc.yaml.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def records(root: Path, what: str = "") -> dict[str, Record]:
 
 
 def records_of(commit: Commit) -> dict[str, Record]:
-    """The same of a commit, read from git alone. Errors as in :func:`records`."""
+    """Return those of a commit, read from git alone. Errors as in :func:`records`."""
     with _explained(f"commit {commit}"):
         scm = SCM(os.fspath(commit.root))
         fs = GitFileSystem(scm=scm, rev=commit.sha)
@@ -158,13 +158,13 @@ def change(params: Path, assignments: Sequence[str]) -> None:
 
 
 def md5_file(path: Path) -> str:
-    """Hex md5 of a file, as DVC has it."""
+    """Return the hex MD5 of a file, as DVC has it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, _md5_digest).hexdigest()
 
 
 def md5_tree(path: Path) -> tuple[str, dict[str, str]]:
-    """The md5 of a file or folder as dvc.lock has it, and that of each file of a folder.
+    """Return the md5 of a file or folder as dvc.lock has it, and of each file of a folder.
 
     A folder's is that of the JSON list of its files, sorted by path.
     """

@@ -35,7 +35,7 @@ class Storage:
     Attributes
     ----------
     faults : list of str
-        Why a place could not be asked, or what it gave instead.
+        Why a location could not be read, or what it gave instead.
     """
 
     root: Path
@@ -63,7 +63,7 @@ class Storage:
         return None
 
     def listing(self, md5: str, scratch: Path) -> dict[str, str] | None:
-        """The files of a recorded folder with their hashes; None if the list is nowhere.
+        """Return the files of a recorded folder with their hashes; None if the list is nowhere.
 
         Raises
         ------

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import sha256_bytes, write_bytes, write_json
@@ -53,7 +53,7 @@ class Change:
     """
 
     path: str
-    kind: Literal["added", "replaced", "removed", "conflict"]
+    kind: str
     old: str
     new: str
 
@@ -142,15 +142,11 @@ def changes(folder: Path) -> Sequence[Change]:
         if current == wanted or sha256_bytes(wanted) == known.get(path):
             continue  # as it should be, or changed by the user alone
         edited = file.is_file() and sha256_bytes(current) != known.get(path)
-        kind: Literal["added", "replaced", "removed", "conflict"] = (
-            "conflict"
-            if edited
-            else "removed"
-            if path not in new
-            else "replaced"
-            if current
-            else "added"
-        )
+        kind = "replaced" if current else "added"
+        if edited:
+            kind = "conflict"
+        elif path not in new:
+            kind = "removed"
         found.append(Change(path, kind, _text(current), _text(wanted)))
     return found
 

@@ -1,1 +1,1 @@
-"""To be described."""
+"""The code of Prefect's flows: child processes, task states, reproduction, certificates."""

@@ -1,6 +1,6 @@
-"""What Prefect's pages show of a run: scores, the table of passes, images, and how far it is.
+"""A run on Prefect's pages: scores, the table of passes, images, and progress.
 
-None of it is worth a stage: a server that cannot be reached is told of once, and then left alone.
+None of it is worth a stage: an unreachable server is reported once, and then left alone.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Board:
         self._begin = threading.Lock()
 
     def stage(self, root: Path, stage: Stage) -> None:
-        """A stage's metrics as tables, and its images."""
+        """Publish a stage's metrics as tables, and its images."""
         for path in stage.metrics:
             for name, rows in tables(root / path):
                 self.table("-".join([stage.name, *name]), rows, f"`{path}` of {stage.name}")
@@ -64,7 +64,7 @@ class Board:
             self.image(f"{stage.name}-{image.stem}", image, said)
 
     def notes(self, root: Path, paths: Sequence[str]) -> None:
-        """Files that tell of the run, and are no stage's output."""
+        """Publish files about the run that are no stage's output."""
         for path in paths:
             for name, rows in tables(root / path):
                 self.table("-".join([Path(path).stem, *name]), rows, f"`{path}`")
@@ -89,7 +89,7 @@ class Board:
         self._do(lambda: create_image_artifact(address, key=key(name), description=says))
 
     def progress(self, stage: str) -> Callable[[Progress], None]:
-        """A bar of a stage, drawn when there is something to show."""
+        """Return a stage's progress bar, drawn when there is something to show."""
         made: list[UUID] = []
         latest: deque[Progress] = deque(maxlen=1)  # older ones are not worth drawing any more
 
@@ -142,12 +142,12 @@ class Board:
 
 
 def key(name: str) -> str:
-    """A name as an artifact's key: ``[a-z0-9-]``."""
+    """Return a name as an artifact's key: ``[a-z0-9-]``."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "artifact"
 
 
 def tables(path: Path) -> Iterator[tuple[tuple[str, ...], Rows]]:
-    """The tables in a JSON file: one of its single values, and one of each group of records.
+    """Yield the tables in a JSON file: one of its single values, and one per group of records.
 
     Yields
     ------
@@ -194,7 +194,7 @@ def _collect(
 
 
 def _records(value: Any) -> Rows:
-    """Rows, if it is a list of flat records, or a mapping to such; else none."""
+    """Return rows if it is a list of flat records, or a mapping to such; else none."""
     if isinstance(value, Mapping):
         named = [
             {"name": str(name), **row} for name, row in value.items() if isinstance(row, Mapping)
@@ -210,12 +210,12 @@ def _records(value: Any) -> Rows:
 
 
 def _cell(value: Any) -> Any:
-    """As it is; NaN and infinity, which JSON has no numbers for, as words."""
+    """Return a value; NaN and infinity, which JSON has no numbers for, as words."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def images(root: Path, stage: Stage) -> list[Path]:
-    """The PNG files among what a stage writes, and in the folders that it writes; no links."""
+    """Return the PNG files that a stage writes, alone or in a folder; no links."""
     found: list[Path] = []
     for name in stage.written:
         path = root / name

@@ -43,7 +43,7 @@ class Certificate:
     Attributes
     ----------
     revision, commit, subject, committed : str
-        The revision that was asked for, and the commit that it names.
+        The requested revision, and the commit that it names.
     made : str
         When this was written, ISO 8601 in UTC.
     command : str
@@ -59,7 +59,7 @@ class Certificate:
     warm : bool
         Whether recorded features were used.
     notes : sequence of str
-        What else a reader should know.
+        Further notes for a reader.
     seconds : float
         From the first stage to the last.
     """
@@ -87,7 +87,7 @@ class Certificate:
 
     @property
     def reached(self) -> bool:
-        """Whether the verdict is the required one, or better."""
+        """Return whether the verdict is the required one, or better."""
         return self.verdict.reaches(self.required)
 
     def line(self) -> str:

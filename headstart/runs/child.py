@@ -72,8 +72,8 @@ def run(
     environment : mapping or None
         Variables over those of this process.
     watchdog : bool
-        Let it know when this process ends: ``{watchdog}`` in ``command`` becomes the number of a
-        descriptor, see :mod:`headstart.pipeline.dvc_watchdog`.
+        Let it know when this process ends: its standard input is closed then, and never written
+        to before; see :mod:`headstart.pipeline.dvc_watchdog`.
     meanwhile : callable or None
         Called now and then in this thread, between lines.
 
@@ -83,8 +83,17 @@ def run(
         If it cannot be started.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    with _started(command, folder, environment, watchdog=watchdog) as process:
-        lines = _lines(process)
+    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    with subprocess.Popen(
+        list(command),
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.PIPE if watchdog else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as process:
+        threading.Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
         stopped = timed_out = False
         try:
             while not _deliver(lines, on_line, _TICK_S):
@@ -107,46 +116,8 @@ def run(
         return Ended(code, stopped=stopped, timed_out=timed_out and not stopped)
 
 
-@contextlib.contextmanager
-def _started(
-    command: Sequence[str], folder: Path, environment: Mapping[str, str] | None, *, watchdog: bool
-) -> Iterator[subprocess.Popen[bytes]]:
-    """The process in a session of its own; the watchdog is released when the block ends."""
-    ours = theirs = -1
-    words = list(command)
-    if watchdog:
-        theirs, ours = os.pipe()
-        words = [word.replace("{watchdog}", str(theirs)) for word in words]
-    try:
-        process = subprocess.Popen(
-            words,
-            cwd=folder,
-            env={**os.environ, **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            pass_fds=(theirs,) if watchdog else (),
-        )
-        if watchdog:
-            os.close(theirs)
-            theirs = -1
-        with process:
-            yield process
-    finally:
-        for descriptor in (ours, theirs):
-            if descriptor >= 0:
-                os.close(descriptor)
-
-
-def _lines(process: subprocess.Popen[bytes]) -> queue.SimpleQueue[str | None]:
-    """The lines as they come; None after the last one."""
-    found: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(process.stdout, found), daemon=True).start()
-    return found
-
-
 def _read(stream: IO[bytes], found: queue.SimpleQueue[str | None]) -> None:
+    """Put the lines into the queue as they come; None after the last one."""
     rest = b""
     with contextlib.suppress(ValueError, OSError):  # closed under our hands
         while piece := os.read(stream.fileno(), 65_536):

@@ -48,7 +48,7 @@ class Copy:
     scratch: Path
 
     def environment(self) -> Mapping[str, str]:
-        """Variables for the commit's stages: its own code, the copy's store."""
+        """Return variables for the commit's stages: its own code, the copy's store."""
         return {
             "HEADSTART_CACHE": str(self.store),
             "HEADSTART_RUN": f"reproduce-{uuid4().hex}",
@@ -88,7 +88,7 @@ def clean_copy(commit: Commit, *, keep: bool = False) -> Iterator[Copy]:
 
 
 def _check_out(commit: Commit, top: Path) -> None:
-    """The commit's files, from the objects of the repository that it was found in."""
+    """Check out the commit's files, from the objects of the repository that it was found in."""
     source, copy = Repository(commit.root), Repository(top)
     objects = Path(source.git("rev-parse", "--git-path", "objects").strip())
     kind = source.git("rev-parse", "--show-object-format").strip()
@@ -274,7 +274,7 @@ def _provide(copy: Copy, record: Record, root: Path, *, from_source: bool, note:
 
 
 def count_files(path: Path) -> int:
-    """How many files there are at a path."""
+    """Return the number of files at a path."""
     if path.is_dir():
         return sum(len(names) for _, _, names in os.walk(path))
     return int(path.is_file())

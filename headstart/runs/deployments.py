@@ -63,7 +63,7 @@ class Timetable:
 
 
 def server_url() -> str:
-    """The API of the server that is meant, which answers.
+    """Return the address of the server's API, once it answered.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def server_url() -> str:
 def deployments(
     root: Path, timetable: Timetable, *, commit: bool, push: bool
 ) -> tuple[RunnerDeployment, ...]:
-    """What is served: named after the project's folder, so that several are told apart.
+    """Return what is served, named after the project's folder to tell several apart.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def deployments(
 def serve(
     root: Path, timetable: Timetable, *, commit: bool, push: bool, pause_on_shutdown: bool
 ) -> None:
-    """Run what the timetable says, one at a time, until interrupted.
+    """Run the scheduled flows, one at a time, until interrupted.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def serve(
     commit, push : bool
         As the pipeline's flow takes them.
     pause_on_shutdown : bool
-        At the end, tell the server to plan nothing more. Else it goes on to plan runs, and those
+        At the end, let the server plan nothing more. Else it goes on to plan runs, and those
         that nobody began by then start late, when this is run again.
 
     Raises

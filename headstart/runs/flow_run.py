@@ -1,4 +1,4 @@
-"""What both flows ask Prefect: which run this is, and whether it was cancelled."""
+"""Questions of both flows to Prefect: which run this is, and whether it was canceled."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def choose(
     say: Callable[[str], None],
     stop: threading.Event | None = None,
 ) -> Path:
-    """The Python that is asked for; it has the versions that decide the commit's bytes.
+    """Return the requested Python; it has the versions that decide the commit's bytes.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def choose(
 
 
 def path_variable(python: Path) -> Mapping[str, str]:
-    """The variable by which ``python`` in a stage's command is that one."""
+    """Return the variable that makes ``python`` in a stage's command that one."""
     return {"PATH": f"{python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
 
 
@@ -102,7 +102,7 @@ def _make(
 
 
 def _check(commit: Commit, python: Path) -> None:
-    """Its stages would refuse; said here before the first one runs, and for all at once."""
+    """Check the versions before the first stage runs: each of them would refuse."""
     wanted = {}
     for line in (commit.content(_RUNTIME) or b"").decode().splitlines():
         name, _, version = (part.strip() for part in line.split("#")[0].partition("=="))

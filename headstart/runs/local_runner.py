@@ -23,7 +23,7 @@ from headstart.runs.stage_tasks import HELD, HELD_CODE
 
 INTERRUPTED_CODE = 130
 _LINE = 200
-# Seconds after the last stage in which Prefect may tell its server of the end.
+# Seconds after the last stage in which Prefect may report the end to its server.
 PATIENCE_S = 20.0
 PATIENCE_INTERRUPTED_S = 5.0
 _REFUSALS = 3  # in a row, a second each: a server that is started again takes longer, too
@@ -101,7 +101,7 @@ def run_here(
 
 
 def _short(record: logging.LogRecord) -> bool:
-    """Of an event that finds no server, Prefect prints all that is in it."""
+    """Shorten a log line: Prefect prints all of an event that finds no server."""
     text = record.getMessage()
     if len(text) > _LINE:
         record.msg, record.args, record.exc_info = f"{text[:_LINE]} …", (), None
@@ -109,7 +109,7 @@ def _short(record: logging.LogRecord) -> bool:
 
 
 def finished(run: Run, *, lost: bool) -> Finished:
-    """What a run that is over has to say."""
+    """Return how a run ended."""
     state: Any = run.result
     code = 0
     if state.is_failed():
@@ -122,7 +122,7 @@ def finished(run: Run, *, lost: bool) -> Finished:
 
 
 def server() -> str | None:
-    """The lasting server's address; None: a temporary one is started."""
+    """Return the lasting server's address; None: a temporary one is started."""
     return get_current_settings().api.url
 
 
@@ -157,7 +157,7 @@ def _guard(runs: list[Run], returned: threading.Event, on_lost: Callable[[Finish
 
 
 def _refuses() -> bool:
-    """Whether nobody is where the lasting server was."""
+    """Return whether the lasting server is gone."""
     address = server()
     if address is None:
         return False

@@ -132,7 +132,7 @@ def compare_files(first: Path, second: Path) -> NumericalComparison:
         return NumericalComparison(
             equal=False, largest=_finite(numbers.largest), why=str(error).removeprefix(": ")
         )
-    except Exception as error:  # noqa: BLE001 - whatever a reader says of a file that is damaged
+    except Exception as error:  # noqa: BLE001 - a reader raises anything on a damaged file
         return NumericalComparison(equal=False, why=f"one of the two cannot be read: {error}")
     over = numbers.over.removeprefix(": ")
     return NumericalComparison(not over, _finite(numbers.largest), over or numbers.left_out)

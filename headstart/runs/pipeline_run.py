@@ -1,6 +1,6 @@
 """The pipeline as a Prefect flow: a task for each stage that DVC's graph has, and no list of them.
 
-DVC decides what has to run and records what did; the flow orders, watches and tells. So a server
+DVC decides what has to run and records what did; the flow orders, watches and reports. So a server
 that goes away costs a record in Prefect, never a stage's work.
 """
 
@@ -69,7 +69,7 @@ _WATCHING: ContextVar[list[Run] | None] = ContextVar("watching", default=None)
 
 @contextmanager
 def watching() -> Iterator[list[Run]]:
-    """The runs that begin in the block: what became of them, also if Prefect cannot say it."""
+    """Yield the runs that begin in the block, with their results even if Prefect lost them."""
     found: list[Run] = []
     token = _WATCHING.set(found)
     try:
@@ -96,7 +96,7 @@ class Run:
     result : State or None
         How it ended; None: not yet, or not by itself.
     stop, over : threading.Event
-        Set it, and the stages end; set when nothing is left to do but to tell the server.
+        Set it, and the stages end; set when nothing is left but to report to the server.
     """
 
     root: Path
@@ -114,7 +114,7 @@ class Run:
         self.board = Board(self.log.warning)
 
     def whole(self) -> State[Any]:
-        """All of it; the state says how it ended."""
+        """Run all of it, and return how it ended."""
         who = f"flow run '{self.flow_run.name}'"
         with ExitStack() as stack:
             try:
@@ -143,7 +143,7 @@ class Run:
         return self.result
 
     def _recorded(self) -> State[Any]:
-        """The stages, and the commit if one was asked for."""
+        """Run the stages, and commit their results if that was requested."""
         head = recording.before(self.root) if self.commit else None
         planned = plan(graph.stages(self.root), changes(self.root))
         tasks = StageTasks(
@@ -165,7 +165,7 @@ class Run:
         return state
 
     def _checked(self, state: State[Any]) -> State[Any]:
-        """DVC ends well on a full disk, too: whether what ran is where its record says."""
+        """Check that the outputs are as recorded: DVC exits with 0 on a full disk, too."""
         found = changes(self.root)
         amiss = [
             f"{path} ({word})"
@@ -183,12 +183,12 @@ class Run:
 
 
 def _good(state: State[Any]) -> bool:
-    """Whether all that was meant to run did."""
+    """Return whether every stage that should run did."""
     return state.is_completed() or state.name == HELD
 
 
 def _verdict(states: Mapping[str, State[Any]]) -> State[Any]:
-    """The run's state, from the stages'."""
+    """Return the run's state, from the stages' states."""
     failed = {name: state for name, state in states.items() if state.is_failed()}
     waiting = [name for name, state in states.items() if not state.is_final()]
     rest = f"\nNot started: {', '.join(waiting)}." if waiting else ""

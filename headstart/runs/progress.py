@@ -19,7 +19,7 @@ _ROUND = re.compile(r"\b(?P<round>\d{1,9}) of (?P<rounds>\d{1,9})$")
 
 @dataclass(frozen=True)
 class Progress:
-    """Per cent of what is told of, and what that is; ``bare``: the line says nothing else."""
+    """Percentage and subject of a line of progress; ``bare``: the line holds nothing else."""
 
     percent: float
     what: str
@@ -27,10 +27,10 @@ class Progress:
 
 
 def parse(line: str) -> Progress | None:
-    """The progress that a line tells of, in our words or as tqdm draws it; None: it tells of none.
+    """Return the progress in a line, in our words or as tqdm draws it; None: it has none.
 
-    "Epoch 3 of 10: 5 of 20 batches" is a part of a part: 22.5 per cent. "Epoch 3 of 10: loss 0.1"
-    is said at the end of a part: 30 per cent.
+    "Epoch 3 of 10: 5 of 20 batches" is a part of a part: 22.5 percent. "Epoch 3 of 10: loss 0.1"
+    is printed at the end of a part: 30 percent.
     """
     counted, bar, end = _COUNTED.match(line), _BAR.match(line.strip()), _END.match(line)
     if counted:
@@ -86,6 +86,6 @@ class Listener:
             self.show(found)
 
     def done(self) -> None:
-        """It came to its end: if anything was shown, all of it is done."""
+        """Show that the stage is done, if anything was shown."""
         if self._shown > float("-inf"):
             self.show(Progress(100.0, "Done"))

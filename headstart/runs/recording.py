@@ -198,7 +198,7 @@ def _branch(
 
 
 def _same(repository: Repository, one: str, other: str, kept: Kept) -> bool:
-    """Whether two commits differ in nothing that a run decides."""
+    """Return whether two commits agree in everything that a run decides."""
     for path in repository.differing(one, other):
         told_apart = path not in kept.notes
         if path in kept.locks:
@@ -218,7 +218,7 @@ def _parsed(text: bytes | None) -> object:
 
 
 def _check_untouched(repository: Repository, commit: str, own: tuple[str, ...]) -> None:
-    """A result belongs to a commit only if nobody changed the tree in the meantime."""
+    """Check that nobody changed the tree during the run: a result belongs to a commit."""
     head = repository.head()
     strange = set(repository.changed()) - set(own)
     if head == commit and not strange:
@@ -238,7 +238,7 @@ def _check_untouched(repository: Repository, commit: str, own: tuple[str, ...]) 
 
 
 def _fetch(repository: Repository) -> None:
-    """Get to know what former runs pushed. Without a connection, pushing will say so."""
+    """Fetch what former runs pushed. Without a connection, pushing will fail and say so."""
     try:
         known = f"refs/heads/{BRANCHES}/*"
         if not repository.git("ls-remote", "origin", known):
@@ -292,7 +292,7 @@ def _listed(paths: set[str]) -> str:
 
 
 def _speakable(name: str) -> str:
-    """A name that git takes for a part of a branch's."""
+    """Return a name that git accepts as a part of a branch's."""
     plain = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:100]
     return plain or "run"
 

@@ -54,7 +54,7 @@ def run_reproduction(
     """
     flow_run = current_flow_run("reproduce")
     folder = Path(root or Path.cwd()).resolve()
-    log = get_run_logger()
+    log, stop = get_run_logger(), threading.Event()
     try:
         request = Request(
             rev,
@@ -64,15 +64,11 @@ def run_reproduction(
             changed=tuple(changed or ()),
             command=shlex.join(["prefect", "flow", "reproduce", rev]),
         )
-        stop = threading.Event()
-        with cancellation(flow_run.id, stop, log.warning) as cancelled:
-            try:
-                made = rerun(folder, request, say=log.info, stop=stop)
-            except HeadstartError:
-                if cancelled.is_set():
-                    return Cancelled(message=f"The reproduction of {rev} was cancelled.")
-                raise
+        with cancellation(flow_run.id, stop, log.warning):
+            made = rerun(folder, request, say=log.info, stop=stop)
     except HeadstartError as error:
+        if stop.is_set():
+            return Cancelled(message=f"The reproduction of {rev} was canceled.")
         return Failed(message=str(error))
     paths = write(made, folder / CERTIFICATES / made.commit[:12])
     said = f"{made.commit[:12]}: {made.line()}"

@@ -41,7 +41,7 @@ _NEEDED = ("dvc.yaml", "dvc.lock", "params.yaml", ".dvc/config")
 
 @dataclass(frozen=True)
 class Request:
-    """What to run again, and how.
+    """The commit to run again, with options.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class Request:
         The Python whose packages the stages use; "lock": one made from the commit's
         requirements.lock; None: this one.
     command : str
-        What the certificate says that was called.
+        The command in the certificate.
     """
 
     rev: str
@@ -183,7 +183,7 @@ class _Run:
             self._note(f"The stages use the packages of {self.python}.")
 
     def note_uncommitted(self) -> None:
-        """A commit is run again, not what lies in the folder: say so where the two differ."""
+        """Report changes in the folder that are not committed, because only the commit is run."""
         changed = [path for path in Repository(self.root).changed() if not path.startswith("..")]
         if changed:
             more = f", … ({len(changed):,} files)" if len(changed) > 3 else ""
@@ -208,9 +208,9 @@ class _Run:
             start = time.perf_counter()
             how = restored.get(stage.name)
             if how is None:
+                how = "ran"
                 self.say(f"{stage.name} …")
                 self._run_stage(copy, stage, environment)
-                how = "ran"
             seconds = round(time.perf_counter() - start, 3)
             self.stages.append(StageRun(stage.name, how, seconds))
             self.say(f"{stage.name}: {how}{f', {seconds:.1f} s' if how == 'ran' else ''}")
@@ -222,14 +222,9 @@ class _Run:
     def _run_stage(self, copy: Copy, stage: graph.Stage, environment: Mapping[str, str]) -> None:
         try:
             run_stage(
-                copy.project,
-                stage.name,
-                on_line=self._hear,
-                stop=self.stop,
-                timeout_s=stage.timeout_s,
-                environment=environment,
-                arguments=_COLD,
-            )
+                copy.project, stage.name, on_line=self._hear, stop=self.stop,
+                timeout_s=stage.timeout_s, environment=environment, arguments=_COLD,
+            )  # fmt: skip
         except StageFailedError as error:
             kept = "" if self.request.keep else " (--keep leaves it)"
             raise HeadstartError(
@@ -276,11 +271,8 @@ def _check_records(records: Mapping[str, Record], commit: Commit) -> None:
 
 def _environment_path(records: Mapping[str, Record]) -> str | None:
     """Where the commit keeps its environment: beside the run statistics that its stages write."""
-    for record in records.values():
-        run_statistics = options(record).get("run_statistics")
-        if run_statistics:
-            return f"{run_statistics}/{ENVIRONMENT}"
-    return None
+    folders = (options(record).get("run_statistics") for record in records.values())
+    return next((f"{folder}/{ENVIRONMENT}" for folder in folders if folder), None)
 
 
 def _environment(text: bytes | None) -> Mapping[str, Any] | None:

@@ -26,7 +26,7 @@ _WATCHDOG = Path(__file__).resolve().parent.parent / "pipeline" / "dvc_watchdog.
 
 
 class Outcome(StrEnum):
-    """What became of a stage."""
+    """The outcome of a stage."""
 
     RAN = "Ran"
     RESTORED = "Restored"  # from DVC's cache: a former run made it
@@ -34,33 +34,20 @@ class Outcome(StrEnum):
 
 
 class StageFailedError(HeadstartError):
-    """A stage did not end well. The message is in the stage's own words.
-
-    Parameters
-    ----------
-    stage : str
-    message : str
-    code : int
-        The exit code of its command, or of DVC where the command was not at fault.
-    """
-
-    def __init__(self, stage: str, message: str, code: int = 1) -> None:
-        super().__init__(message)
-        self.stage = stage
-        self.code = code
+    """A stage did not end well. The message is in the stage's own words."""
 
 
 class StageStoppedError(StageFailedError):
     """It was ended because the run is to end, not by a fault of its own."""
 
 
-# What DVC says of a fault; a stage may begin a line with ERROR, too.
+# How DVC reports a fault; a stage may begin a line with ERROR, too.
 _FAULT = ("ERROR: failed to reproduce", "ERROR: unexpected error", "ERROR: interrupted")
 
 
 @dataclass
 class _Talk:
-    """What DVC and the stage said: DVC's verdict on the stage, and lines for a message."""
+    """The lines of DVC and the stage: DVC's verdict on the stage, and lines for a message."""
 
     root: Path
     stage: str
@@ -106,14 +93,14 @@ class _Talk:
 
     @property
     def busy(self) -> list[int]:
-        """Numbers of the processes that DVC says hold the stage's files."""
+        """Return the numbers of the processes that hold the stage's files, as DVC reports them."""
         text = "\n".join(self.dvc)
         if "is busy, it is being blocked by:" not in text:
             return []
         return [int(number) for number in re.findall(r"\(PID (\d+)\)", text)]
 
     def message(self) -> str:
-        """The stage's own words on what went wrong; DVC's, if the stage was not at fault."""
+        """Return the stage's own error message; DVC's, if the stage was not at fault."""
         _, error, words = "\n".join(["", *self.said]).rpartition("\nError: ")
         if error:
             return words
@@ -122,13 +109,8 @@ class _Talk:
             return "\n".join(self.said[-_SAID_MOST:])
         return "\n".join(self.dvc).removeprefix("ERROR: ") or "It printed nothing."
 
-    def code(self, code: int) -> int:
-        """The exit code of the stage's command, as DVC reports it; else DVC's own."""
-        found = re.search(r"exited with (-?\d+)$", "\n".join(self.dvc), re.MULTILINE)
-        return int(found.group(1)) if found else code
 
-
-# What DVC says of git and of its remote is for a person at its own terminal.
+# DVC's hints about git and its remote are for a person at DVC's own terminal.
 _NOISE = (
     "To track the changes with git", "\tgit add ", "To enable auto staging", "\tdvc config ",
     "Use `dvc push`", "Generating lock file", "Updating lock file", "Data and pipelines are up",
@@ -188,14 +170,12 @@ def run_stage(
             meanwhile=talk.look,
         )
         if ended.stopped:
-            raise StageStoppedError(stage, f"{stage} was stopped.", ended.code)
+            raise StageStoppedError(f"{stage} was stopped.")
         if ended.timed_out:
             raise StageFailedError(
-                stage,
                 f"{stage} was ended after {timeout_s:g} s, the time that it has in dvc.yaml "
                 "(meta: timeout_s). Finished work that it saved is kept; run "
-                "again to resume, or give it more time.",
-                ended.code,
+                "again to resume, or give it more time."
             )
         if talk.begun or not talk.busy:
             break
@@ -207,12 +187,12 @@ def run_stage(
     for line in () if talk.begun else talk.dvc:
         on_line(line)
     if ended.code != 0:
-        raise StageFailedError(stage, talk.message(), talk.code(ended.code))
+        raise StageFailedError(talk.message())
     return talk.outcome
 
 
 def surroundings() -> dict[str, str]:
-    """Variables for a child: our own Python first on the path, lines at once, nothing sent."""
+    """Return variables for a child: our Python first on the path, no buffering, no analytics."""
     here = str(Path(sys.executable).parent)
     path = os.environ.get("PATH", os.defpath)
     if Path(shutil.which("python") or "").parent != Path(here):
@@ -222,7 +202,7 @@ def surroundings() -> dict[str, str]:
 
 def _command(stage: str, arguments: Sequence[str]) -> list[str]:
     # -P: nothing in the project's folder can stand in for a module of DVC's.
-    start = [str(_WATCHDOG), "{watchdog}"] if os.name == "posix" else ["-m", "dvc"]
+    start = [str(_WATCHDOG)] if os.name == "posix" else ["-m", "dvc"]
     words = ["--wait-for-lock", "repro", "--single-item", stage, *arguments]
     return [sys.executable, "-P", *start, *words]
 
@@ -241,10 +221,9 @@ def _wait(
     again, waiter = time.monotonic() + seconds, stop or threading.Event()
     while time.monotonic() < again and any(map(psutil.pid_exists, holders)):
         if waiter.wait(0.2):
-            raise StageStoppedError(stage, f"{stage} was stopped.", 130)
+            raise StageStoppedError(f"{stage} was stopped.")
     if deadline is not None and time.monotonic() >= deadline:
         raise StageFailedError(
-            stage,
             f"{stage} could not start in the time that it has in dvc.yaml (meta: timeout_s): "
             f"process {', '.join(map(str, holders))} works on its files. Wait for it or end it, "
             "then run again.",

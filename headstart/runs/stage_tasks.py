@@ -47,11 +47,11 @@ class StageTasks:
     root : Path
         The project's folder.
     run_id : str
-        What the stages are told that they run for.
+        The run that the stages write into their statistics.
     gate : bool
         Ask the gate of a stage that has one.
     board : Board
-        Where a stage's progress and results are shown.
+        Shows a stage's progress and results.
     outcomes : dict of str to Outcome
         By stage; filled as they end.
     stop : threading.Event
@@ -71,7 +71,7 @@ class StageTasks:
         self._slots = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))
 
     def run(self, planned: Sequence[Planned]) -> dict[str, State[Any]]:
-        """All of them, in the order that the graph asks for; the state of each."""
+        """Run the tasks in the graph's order; return the state of each."""
         futures: dict[str, PrefectFuture[Any]] = {}
         try:
             for entry in planned:
@@ -89,7 +89,7 @@ class StageTasks:
         return {name: future.state for name, future in futures.items()}
 
     def _task(self, entry: Planned) -> Task[[], State[Any]]:
-        """The task of a stage, under its name."""
+        """Return the task of a stage, under its name."""
         meta, name = entry.stage.meta, entry.stage.name
 
         def stage() -> State[Any]:
@@ -110,7 +110,7 @@ class StageTasks:
         )
 
     def _perform(self, entry: Planned) -> State[Any]:
-        """A stage, in its task's thread: in a process, unless nothing can have changed."""
+        """Run a stage in its task's thread: in a process, unless nothing can have changed."""
         stage, log = entry.stage, get_run_logger()
         if entry.fate == Fate.UNCHANGED and self._untouched.issuperset(stage.parents):
             self._untouched.add(stage.name)
@@ -139,7 +139,7 @@ class StageTasks:
 
     @contextmanager
     def _slot(self, stage: Stage) -> Iterator[None]:
-        """One of as many stages as run at a time."""
+        """Hold one of the slots for stages that run at the same time."""
         while not self._slots.acquire(timeout=0.2):
             if self.stop.is_set():
                 break
@@ -150,10 +150,10 @@ class StageTasks:
                     return
             finally:
                 self._slots.release()
-        raise StageStoppedError(stage.name, f"{stage.name} was not started.", 130)
+        raise StageStoppedError(f"{stage.name} was not started.")
 
     def _ask(self, stage: Stage, say: Callable[[str], None]) -> State[Any] | None:
-        """The gate's answer, if there is one to ask; None: the stage may run."""
+        """Ask the gate, if the stage has one; None: the stage may run."""
         words = str(stage.meta.get("gate") or "")
         if not self.gate or not words:
             return None
@@ -168,7 +168,7 @@ class StageTasks:
             timeout_s=stage.timeout_s, environment=surroundings(),
         )  # fmt: skip
         if ended.stopped:
-            raise StageStoppedError(stage.name, f"{stage.name} was not started.", ended.code)
+            raise StageStoppedError(f"{stage.name} was not started.")
         if ended.code == HELD_CODE:
             return Failed(name=HELD, message="\n".join(said).strip() or "Its gate holds the model.")
         if ended.code:

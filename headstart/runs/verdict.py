@@ -1,4 +1,4 @@
-"""What a run made beside what dvc.lock records: a verdict for every file, and one in all."""
+"""The outputs of a run compared with dvc.lock: a verdict per file, and an overall one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Verdict(StrEnum):
     DIFFERENT = "different"
 
     def reaches(self, required: Verdict) -> bool:
-        """Whether it is as good as the one that is asked for, or better."""
+        """Return whether it is as good as the required one, or better."""
         order = list(Verdict)
         return order.index(self) <= order.index(required)
 
@@ -76,7 +76,7 @@ class FileVerdict:
 
 
 def overall(files: Iterable[FileVerdict]) -> Verdict:
-    """The verdict in all.
+    """Return the overall verdict.
 
     Bit-exact: every file is. Numerically equal: every file is, or is bit-exact. Metric-equal: there
     are metrics, and each is one of the two. A dvc.lock that contradicts itself proves nothing.
@@ -96,7 +96,7 @@ def overall(files: Iterable[FileVerdict]) -> Verdict:
 
 
 def contradictions(records: Mapping[str, Record]) -> list[FileVerdict]:
-    """Outputs that dvc.lock records with another hash where a later stage reads them."""
+    """Return outputs that dvc.lock records with another hash where a later stage reads them."""
     made = {out.path: (name, out.md5) for name, record in records.items() for out in record.outs}
     found: dict[str, FileVerdict] = {}
     for name, record in records.items():
@@ -116,7 +116,7 @@ def stale(
     *,
     note: Note,
 ) -> list[FileVerdict]:
-    """What the commit holds and dvc.lock records otherwise: the lock was not made by it.
+    """Return inputs that dvc.lock records otherwise: it was not made by this commit.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ class Comparison:
     scratch: Path
 
     def verdicts(self, record: Record, *, restored: bool = False) -> list[FileVerdict]:
-        """Of all outputs of a stage."""
+        """Return the verdicts on all outputs of a stage."""
         return [
             replace(self._contents(entry, out), restored=restored)
             for out in record.outs

@@ -156,7 +156,7 @@ OWNER = """
 import sys
 from pathlib import Path
 from headstart.runs import child, run_stage
-words = [sys.executable, "-P", str(run_stage._WATCHDOG), "{watchdog}", *sys.argv[1:]]
+words = [sys.executable, "-P", str(run_stage._WATCHDOG), *sys.argv[1:]]
 child.run(words, folder=Path(), on_line=lambda line: print(line, flush=True), watchdog=True)
 """
 

@@ -99,24 +99,19 @@ def test_further_options_of_dvc(project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stage", "code", "message"),
+    ("stage", "message"),
     [
-        ("words", 3, "no good,\nin two lines"),
-        ("mute", 4, "what there is"),
-        ("forgets", 255, "forgets.txt"),
-        ("orphan", 255, "nowhere.txt"),
+        ("words", "no good,\nin two lines"),
+        ("mute", "what there is"),
+        ("forgets", "forgets.txt"),
+        ("orphan", "nowhere.txt"),
     ],
 )
-def test_a_failure_has_the_words_of_who_failed(
-    project: Path, stage: str, code: int, message: str
-) -> None:
+def test_a_failure_has_the_words_of_who_failed(project: Path, stage: str, message: str) -> None:
     with pytest.raises(StageFailedError) as caught:
         go(project, stage)
-    error = caught.value
-    assert error.stage == stage
-    assert error.code == code
-    assert message in str(error)
-    assert "before" not in str(error)
+    assert message in str(caught.value)
+    assert "before" not in str(caught.value)
 
 
 def test_a_stage_gets_variables_and_may_speak_like_dvc(project: Path) -> None:
