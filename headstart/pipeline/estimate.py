@@ -149,15 +149,14 @@ def passes(
         return Passes(None, why=str(error))
     last = run_statistics(extraction.stage).get("seconds_per_pass")
     backbone = by_module["stages.backbone"]
+    count, views = len(wanted.images), len(wanted.views)
     why = f"{backbone.stage.name} {backbone.fate}, and some of them may turn out to be cached"
     if backbone.fate == Fate.UNCHANGED:
         try:
             needed, each = outlook(Path(options(extraction.stage)["backbone_folder"]), wanted)
-            each = last if each is None else each
-            return Passes(needed, len(wanted.images), len(wanted.views), seconds_each=each)
+            return Passes(needed, count, views, seconds_each=last if each is None else each)
         except UnknownError as error:
             why = str(error)
-    count, views = len(wanted.images), len(wanted.views)
     return Passes(count + views, count, views, at_most=True, seconds_each=last, why=why)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -81,9 +81,7 @@ class Certificate:
     warm: bool = False
     notes: Sequence[str] = ()
     seconds: float = 0.0
-    tolerance: str = field(
-        default="Numbers are equal if they differ by at most 1e-5 + 1e-4 × the recorded one"
-    )
+    tolerance: str = "Numbers are equal if they differ by at most 1e-5 + 1e-4 × the recorded one"
 
     @property
     def reached(self) -> bool:

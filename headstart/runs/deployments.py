@@ -70,14 +70,14 @@ def server_url() -> str:
     HeadstartError
         If none answers.
     """
-    told = get_current_settings().api.url
-    url = str(told or USUAL_URL)
+    configured = get_current_settings().api.url
+    url = str(configured or USUAL_URL)
     try:
         httpx.get(f"{url}/health", timeout=_PATIENCE_S).raise_for_status()
     except httpx.HTTPError as error:
-        whence = "PREFECT_API_URL says so" if told else "where one is by default"
+        reason = "PREFECT_API_URL says so" if configured else "the default address"
         raise HeadstartError(
-            f"No Prefect server answers at {url} ({whence}): {error or type(error).__name__}. "
+            f"No Prefect server answers at {url} ({reason}): {error or type(error).__name__}. "
             "Nothing was scheduled. Start one in another terminal, from the project's folder, and "
             "leave it running:\n"
             "  prefect server start\n"

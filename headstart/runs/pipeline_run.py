@@ -200,9 +200,9 @@ def _verdict(states: Mapping[str, State[Any]]) -> State[Any]:
     if odd:
         return Cancelled(message=f"Stopped. {', '.join(odd)}")
     counted = {word: [n for n, s in states.items() if s.name == word] for word in Outcome}
-    told = [f"{len(names)} {word.lower()}" for word, names in counted.items() if names]
+    counts = [f"{len(names)} {word.lower()}" for word, names in counted.items() if names]
     stages = "1 stage" if len(states) == 1 else f"{len(states)} stages"
-    return Completed(message=f"{stages}: {', '.join(told)}.")
+    return Completed(message=f"{stages}: {', '.join(counts)}.")
 
 
 def _quiet(record: logging.LogRecord) -> bool:

@@ -200,12 +200,12 @@ def _branch(
 def _same(repository: Repository, one: str, other: str, kept: Kept) -> bool:
     """Return whether two commits agree in everything that a run decides."""
     for path in repository.differing(one, other):
-        told_apart = path not in kept.notes
+        differs = path not in kept.notes
         if path in kept.locks:
             # Stages that ran side by side stand in the order in which they ended.
             first, second = (_parsed(repository.content(rev, path)) for rev in (one, other))
-            told_apart = first != second
-        if told_apart:
+            differs = first != second
+        if differs:
             return False
     return True
 

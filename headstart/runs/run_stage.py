@@ -154,7 +154,7 @@ def run_stage(
         If DVC or the stage fails, or its time is over; ``StageStoppedError`` if it was stopped.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    told: list[int] = []
+    reported: list[int] = []
     pause_s = 1.0
     while True:
         talk = _Talk(root, stage, on_line)
@@ -179,11 +179,11 @@ def run_stage(
             )
         if talk.begun or not talk.busy:
             break
-        if talk.busy != told:
+        if talk.busy != reported:
             names = ", ".join(map(str, talk.busy))
             on_line(f"Process {names} works on the files of {stage}. Waiting for it to end …")
-        told, pause_s = talk.busy, min(pause_s * 2, _QUEUE_S)
-        _wait(stage, told, pause_s, stop, deadline)
+        reported, pause_s = talk.busy, min(pause_s * 2, _QUEUE_S)
+        _wait(stage, reported, pause_s, stop, deadline)
     for line in () if talk.begun else talk.dvc:
         on_line(line)
     if ended.code != 0:

@@ -172,8 +172,8 @@ class StageTasks:
         if ended.code == HELD_CODE:
             return Failed(name=HELD, message="\n".join(said).strip() or "Its gate holds the model.")
         if ended.code:
-            told = "\n".join(said[-20:]).strip() or "it printed nothing"
-            return Failed(message=f"Its gate (`{words}`) ended with {ended.code}: {told}")
+            printed = "\n".join(said[-20:]).strip() or "it printed nothing"
+            return Failed(message=f"Its gate (`{words}`) ended with {ended.code}: {printed}")
         return None
 
 

@@ -57,7 +57,7 @@ def test_a_stage_is_read_the_same_from_any_folder(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("stages: {a: {cmd: x, outz: [b]}}", "DVC cannot read the pipeline"),
         ("stages: [", "DVC cannot read the pipeline"),
@@ -68,9 +68,9 @@ def test_a_stage_is_read_the_same_from_any_folder(
         ("stages: {a: {cmd: x, deps: ['${no.such}'], outs: [b]}}", "no.such"),
     ],
 )
-def test_faults_of_the_pipeline_are_told(graph: Path, text: str, told: str) -> None:
+def test_faults_of_the_pipeline_are_reported(graph: Path, text: str, message: str) -> None:
     (graph / "dvc.yaml").write_text(text)
-    with pytest.raises(GraphError, match=told):
+    with pytest.raises(GraphError, match=message):
         dag.stages(graph)
 
 

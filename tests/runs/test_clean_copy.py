@@ -103,8 +103,8 @@ def test_its_settings_hold_in_a_folder_of_any_name(
     projects.call(project, "dvc", "init", "-q")
     toy.commit(project, "with DVC")
     with clean_copy(Repository(project).commit("HEAD")) as copy:
-        told = projects.call(copy.project, "dvc", "cache", "dir").strip()
-        assert Path(told) == copy.folder / "cache"
+        folder = projects.call(copy.project, "dvc", "cache", "dir").strip()
+        assert Path(folder) == copy.folder / "cache"
 
 
 def test_objects_that_are_missing_are_told(project: Path) -> None:

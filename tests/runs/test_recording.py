@@ -19,7 +19,7 @@ RECORDED = ["data/figures/words.svg", "data/metrics.json", "data/seconds.json", 
 
 @pytest.fixture(autouse=True)
 def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Git has not been told who commits, and reads nobody's configuration."""
+    """Git does not know who commits, and reads nobody's configuration."""
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
     monkeypatch.setenv("HOME", str(tmp_path))

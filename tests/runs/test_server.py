@@ -78,7 +78,7 @@ def night(prefect: Prefect, tmp_path_factory: pytest.TempPathFactory) -> Night:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A project with a stage that takes as long as it is not told that it is enough."""
+    """A project with a stage that runs until the file that ends it appears."""
     folder = make(tmp_path / "project")
     (folder / "params.yaml").write_text("rate: 0.5\nseconds: 600\n")
     git(folder, "commit", "--quiet", "--all", "--message", "slow")

@@ -75,8 +75,8 @@ def test_the_guide_with_the_real_pipeline(tmp_path: Path) -> None:
             'git fetch origin "refs/heads/headstart/runs/*:refs/remotes/origin/headstart/runs/*"'
         ))  # fmt: skip
         branch = f"origin/headstart/runs/{name}"
-        told = mine.run(*shown("git log --oneline --remotes=origin/headstart/runs"))[1]
-        assert f"Run {name}" in told
+        listed = mine.run(*shown("git log --oneline --remotes=origin/headstart/runs"))[1]
+        assert f"Run {name}" in listed
         mine.repro()  # cold: a cache and a store of its own
         assert mine.git("show", f"{branch}:dvc.lock") == (mine.folder / "dvc.lock").read_text()
         mine.git("clean", "--quiet", "--force", "-d", "dvc.lock", "data")
