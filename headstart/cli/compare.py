@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from headstart._utils.tables import columns, leaves, spelled
 from headstart.cli.front import command
 
 if TYPE_CHECKING:
@@ -25,9 +26,8 @@ def compare(
 ) -> None:
     """Compare the scores and parameters of commits.
 
-    Shows them side by side, with McNemar's test of each commit against the first, on the images
-    that both were tested on. `workspace` is the state of the folder, which a single commit is
-    compared with.
+    The tables are followed by McNemar's test of each commit against the first, on the images that
+    both were tested on. A single commit is compared with `workspace`, the state of the folder.
     """
     import json
 
@@ -65,7 +65,6 @@ def _values(pair: Pair) -> dict[str, Any]:
 
 
 def _tables(runs: Sequence[ScoredRun]) -> str:
-    from headstart._utils.tables import columns, leaves
     from headstart.evaluation.metrics import listed
 
     names, align = [run.name for run in runs], "l" + "r" * len(runs)
@@ -87,8 +86,6 @@ def _differing(
     found: Sequence[Mapping[str, Any]], always: Sequence[str] = ()
 ) -> list[tuple[str, ...]]:
     """Return a row for each value that differs, after those that are always shown."""
-    from headstart._utils.tables import spelled
-
     rows = []
     for name in dict.fromkeys([*always, *(name for values in found for name in values)]):
         shown = []

@@ -39,9 +39,9 @@ def features(
 ) -> None:
     """Extract features of images with an exported model.
 
-    They are what the model's head reads, and need the export format keras or h5. OUTPUT.npy gets
-    one row per readable image, and OUTPUT.csv beside it names the rows. IMAGE and exit codes are
-    those of `predict`.
+    Features are the input of the model's head, and need the export format keras or h5. OUTPUT.npy
+    gets one row per readable image, and OUTPUT.csv beside it names the rows. IMAGE and exit codes
+    are those of `predict`.
     """
     if output.suffix != ".npy":
         raise ParameterError(f"`--output` must end in .npy. Got {str(output)!r} instead.")

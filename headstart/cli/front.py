@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
-from typing import Literal, ParamSpec
+from typing import Any, Literal, ParamSpec
 
 import typer
 
@@ -95,6 +95,13 @@ def _require_commits(folder: Path) -> None:
             f"This command reads commits, and the git repository of {folder} has none. Run "
             '`git add --all` and `git commit -m "Start"`.'
         )
+
+
+def read_parameters(file: Path = PARAMS) -> Any:
+    """Return all sections of a parameter file, after a check."""
+    from headstart.stage.parameters import read_params
+
+    return read_params(file)
 
 
 class StageFiles:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from headstart.cli.front import PARAMS, command
+from headstart._utils.tables import columns
+from headstart.cli.front import command, read_parameters
 
 if TYPE_CHECKING:
     from headstart.cli.scored_runs import ScoredRun
@@ -25,14 +26,12 @@ HELD = 5
 def gate() -> None:
     """Check the scores in `data` against the gate's thresholds.
 
-    They are the section `gate` of params.yaml, and may include the last released model. `headstart
-    run` checks them before it exports. Exit code: 0 passed, 5 held.
+    The thresholds are the section `gate` of params.yaml, and may include the last released model.
+    `headstart run` checks them before it exports. Exit code: 0 passed, 5 held.
     """
-    from headstart._utils.tables import columns
     from headstart.evaluation.gate import check_scores, is_open
-    from headstart.stage.parameters import read_params
 
-    bounds = read_params(PARAMS).gate
+    bounds = read_parameters().gate
     if is_open(bounds):
         typer.echo("Passed: the section `gate` of params.yaml requires nothing.")
         return

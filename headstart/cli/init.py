@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from headstart._utils.errors import HeadstartError
 from headstart.cli.front import command
 
 
@@ -30,7 +31,6 @@ def init(
 
     Writes pipeline, parameters, stages and flows.
     """
-    from headstart._utils.errors import HeadstartError
     from headstart.projects import create as projects
 
     if apply and not upgrade:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headstart._utils.errors import HeadstartError
-from headstart.cli.front import PARAMS, command
+from headstart._utils.tables import columns
+from headstart.cli.front import command, read_parameters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,14 +30,12 @@ def plan(
 ) -> None:
     """Show what the next run would do, and why, without running it.
 
-    Lists the stages that `dvc repro` would run, the number of images that would go through the
-    backbone, and the estimated time.
+    The plan lists the stages that `dvc repro` would run, the number of images that would go through
+    the backbone, and the estimated time.
     """
     import json
 
-    from headstart.stage.parameters import read_params
-
-    parameters = read_params(PARAMS)  # Before DVC, whose messages about faults are vague.
+    parameters = read_parameters()  # Before DVC, whose messages about faults are vague.
 
     from headstart.pipeline import estimate
 
@@ -136,7 +135,6 @@ class Costs:
 
 
 def _table(planned: Sequence[Planned], seconds: Mapping[str, float | None]) -> str:
-    from headstart._utils.tables import columns
 
     rows = [("stage", "in the next run", "seconds", "why")]
     for entry in planned:

@@ -38,9 +38,9 @@ def predict(
     """Classify images with an exported model.
 
     IMAGE is a file, a folder (with everything below it), a quoted pattern, or an http(s) address;
-    `-` reads such words from standard input, one per line. Prints one row per readable image, in
-    the given order, and names the others on standard error. Exit code: 0 all were read, 3 some were
-    not, 1 none was or an error occurred, 2 wrong options.
+    `-` reads such words from standard input, one per line. The command prints one row per readable
+    image, in the given order, and names the others on standard error. Exit code: 0 all were read, 3
+    some were not, 1 none was or an error occurred, 2 wrong options.
     """
     from headstart.serving.models import load_classifier
     from headstart.serving.results import answer

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from headstart._utils.errors import HeadstartError
 from headstart.cli.front import command
 
 WORSE, INTERRUPTED = 4, 130
@@ -64,7 +65,6 @@ def reproduce(
     or 2 no verdict.
     """
     from headstart._utils.cache import cache_folder
-    from headstart._utils.errors import HeadstartError
     from headstart.runs.certificate import write
     from headstart.runs.child import ended_by_signals
     from headstart.runs.rerun import Request, rerun

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headstart.cli.front import PARAMS, command
+from headstart.cli.front import command, read_parameters
 from headstart.cli.summary import summary
 
 if TYPE_CHECKING:
@@ -41,9 +41,7 @@ def run(
     PREFECT_API_URL, a temporary server is started. Exit code: 0 success, 1 a stage failed, 5 held
     by the gate, 130 interrupted.
     """
-    from headstart.stage.parameters import read_params
-
-    read_params(PARAMS)  # Before Prefect, which takes seconds to start.
+    read_parameters()  # Before Prefect, which takes seconds to start.
     os.environ.setdefault("DO_NOT_TRACK", "1")
 
     from headstart.runs.local_runner import run_here

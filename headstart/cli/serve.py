@@ -43,8 +43,8 @@ def serve(
 ) -> None:
     """Run and reproduce the pipeline on a schedule.
 
-    Runs the current folder and reproduces its newest commit, until interrupted. Needs a Prefect
-    server (`prefect server start`), but no worker. New results become a commit on a branch
+    It runs the current folder and reproduces its newest commit, until interrupted. It needs a
+    Prefect server (`prefect server start`), but no worker. New results become a commit on a branch
     headstart/runs/NAME; the checkout must be clean and is not changed.
     """
     os.environ.setdefault("DO_NOT_TRACK", "1")

@@ -58,7 +58,7 @@ def serve_model(  # noqa: PLR0913, PLR0917 - an argument is an option of the com
 ) -> None:
     """Serve an exported model over HTTP.
 
-    Offers a page to drop images on, `POST /predict`, TensorFlow Serving's
+    The service has a page to drop images on, `POST /predict`, TensorFlow Serving's
     `/v1/models/NAME:predict`, `/healthz` and `/metrics`. By default only this machine can reach the
     service, which asks for no password. Ctrl-C stops it.
     """

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from headstart._utils.errors import HeadstartError
-from headstart.cli.front import PARAMS, StageFiles, command, register, written
+from headstart._utils.tables import columns as aligned
+from headstart._utils.tables import plain
+from headstart.cli.front import StageFiles, command, read_parameters, register, written
 from headstart.cli.images import Capitals, shown_names
 from headstart.cli.show_model import model, module
 
@@ -57,7 +59,6 @@ def images(
     Each is titled with its class and shape. The seed selects them, so the same call shows the same
     images.
     """
-    from headstart._utils.tables import plain
     from headstart.datasets.shards import ShardReader
     from headstart.report.grids import draw_grid
     from headstart.report.selection import select_by_seed
@@ -72,7 +73,7 @@ def images(
                 f"There is no class {label!r}. Known classes: {', '.join(map(plain, known[:30]))}."
             )
         manifest = manifest[manifest["label"] == label]
-    number = _params().seed if seed is None else seed
+    number = read_parameters().seed if seed is None else seed
     different = manifest.drop_duplicates("image_id")
     chosen = select_by_seed(different, rows * columns, number).to_dict("records")
     with ShardReader(files("download", "images")) as reader:
@@ -97,8 +98,6 @@ def image(
     NAME is its path, the end of its path, or the beginning of its image_id. Without NAME, the seed
     selects an image.
     """
-    from headstart._utils.tables import columns as aligned
-    from headstart._utils.tables import plain
     from headstart.datasets.shards import ShardReader
     from headstart.report.grids import draw_grid
     from headstart.report.selection import find_image, select_by_seed
@@ -107,7 +106,7 @@ def image(
     manifest = _manifest(files, None)
     row: Mapping[Any, Any]
     if name is None:
-        [row] = select_by_seed(manifest, 1, _params().seed).to_dict("records")
+        [row] = select_by_seed(manifest, 1, read_parameters().seed).to_dict("records")
     else:
         row = find_image(manifest, name)
     with ShardReader(files("download", "images")) as reader:
@@ -134,7 +133,7 @@ def tree(
 ) -> None:
     """Show the folders of the images, and the classes by split.
 
-    Counts the images kept from each folder of the source, and those of a copied sample.
+    The trees count the images kept from each folder of the source, and those of a copied sample.
     """
     from headstart.datasets.manifests import read_rejected, read_split
     from headstart.report import structure
@@ -168,17 +167,16 @@ def tree(
 def batch(capitals: Capitals = False) -> None:
     """Show the shapes of the first batch of each split.
 
-    Lists pixels, labels and, once they are extracted, features; then the order of the classes.
+    The table lists pixels, labels and, once they are extracted, features. The order of the classes
+    follows.
     """
     import numpy as np
 
-    from headstart._utils.tables import columns as aligned
-    from headstart._utils.tables import plain
     from headstart.datasets.manifests import class_names
     from headstart.datasets.shards import ShardReader
     from headstart.images.resize import pixels
 
-    params, files = _params(), StageFiles(Path.cwd())
+    params, files = read_parameters(), StageFiles(Path.cwd())
     manifest = _used(files)
     labels = class_names(manifest)
     size, side = params.train_head.batch_size, _side(params, files)
@@ -203,12 +201,6 @@ def batch(capitals: Capitals = False) -> None:
 
 
 register(app, images, image, tree, batch, model, module)
-
-
-def _params() -> Any:
-    from headstart.stage.parameters import read_params
-
-    return read_params(PARAMS)
 
 
 def _side(params: Any, files: StageFiles) -> int:

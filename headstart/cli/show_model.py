@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-from headstart.cli.front import PARAMS, StageFiles, command
+from headstart._utils.errors import ParameterError, UnfitError
+from headstart._utils.tables import columns, counted
+from headstart.cli.front import StageFiles, command, read_parameters
 
 _SIDE = 224  # of the images to try where a module takes any size
 
@@ -24,17 +26,16 @@ def model(
 ) -> None:
     """Show the model's layers with outputs and parameters.
 
-    Counts trainable and frozen parameters of backbone and head. Reads records, without TensorFlow;
-    for --layers and for a fine-tuned backbone, Keras builds the backbone, and every layer is
-    listed.
+    The totals count trainable and frozen parameters of backbone and head. Only records are read,
+    without TensorFlow; for --layers and for a fine-tuned backbone, Keras builds the backbone, and
+    every layer is listed.
     """
     from headstart.backbones.record import read_backbone
     from headstart.report import structure
-    from headstart.stage.parameters import read_params
     from headstart.training.model_folder import read_model
 
     files = StageFiles(Path.cwd())
-    batch_norm = read_params(PARAMS).fine_tune.batch_norm
+    batch_norm = read_parameters().fine_tune.batch_norm
     backbone_folder = files("backbone", "backbone_folder")
     record = read_backbone(backbone_folder)
     folders = [files(stage, "model") for stage in ("fine_tune", "train_head")]
@@ -81,11 +82,9 @@ def module(
 ) -> None:
     """Show the images, features and variables of a TensorFlow Hub module.
 
-    Prints what to set under `backbone` in params.yaml. An address is downloaded once, into
+    The last lines are the values for `backbone` in params.yaml. An address is downloaded once, into
     $TFHUB_CACHE_DIR.
     """
-    from headstart._utils.errors import ParameterError, UnfitError
-    from headstart._utils.tables import columns, counted
     from headstart.backbones.parameters import fit_handle
 
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from headstart._utils.errors import HeadstartError, ParameterError
-from headstart.cli.front import PARAMS, StageFiles, command
+from headstart.cli.front import StageFiles, command, read_parameters
 
 if TYPE_CHECKING:
     from headstart.keras.export.resizing import Evaluated, Measured
@@ -35,14 +35,12 @@ def sizes(
 ) -> None:
     """Measure the trained model at other image sizes.
 
-    The weights stay the same; each row shows the accuracy on the test images with its 95 %
+    The weights stay the same. Each row shows the accuracy on the test images with its 95 %
     interval, McNemar's test against the trained size, and milliseconds per image. The backbone must
     be pooled. The run is not changed.
     """
     import json
     import tempfile
-
-    from headstart.stage.parameters import read_params
 
     if as_json and as_csv:
         raise ParameterError("`--json` and `--csv` exclude each other.")
@@ -53,7 +51,7 @@ def sizes(
 
     if target is not None:
         resizing.check_target(target)
-    most = read_params(PARAMS).export.max_probability_difference
+    most = read_parameters().export.max_probability_difference
     names = ("model", "backbone_folder", "images", "manifest", "predictions")
     paths = StageFiles(Path.cwd()).existing("export", *names)
     evaluated = resizing.Evaluated.read(*paths)

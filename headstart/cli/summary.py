@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from headstart.cli.front import PARAMS, StageFiles, browse, command
+from headstart.cli.front import StageFiles, browse, command, read_parameters
 from headstart.cli.plan import planned_run
 
 
@@ -65,15 +65,14 @@ def report(
 ) -> None:
     """Write the report page again, without computing anything.
 
-    Useful after `dvc checkout`, or for another commit message; the stage make_report writes the
-    page in every run.
+    This is useful after `dvc checkout`, or for another commit message; the stage make_report writes
+    the page in every run.
     """
     import tempfile
 
     from headstart.stage.page import Page
-    from headstart.stage.parameters import read_params
 
-    params = read_params(PARAMS)
+    params = read_parameters()
     files = StageFiles(Path.cwd())
     paths = dict(files.of("make_report"))
     page = Page(paths.pop("page"), params.model_dump())

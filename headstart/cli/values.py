@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from headstart._utils.errors import ParameterError
-from headstart.cli.front import PARAMS, command
+from headstart._utils.tables import columns
+from headstart.cli.front import PARAMS, command, read_parameters
 from headstart.projects.shipped import root
 
 RECIPES = root() / "recipes"
@@ -24,11 +25,9 @@ def params(
 
     Nothing is run.
     """
-    from headstart.stage.parameters import read_params
-
     if file == PARAMS:
         _require_params()
-    read_params(file)
+    read_parameters(file)
     typer.echo(f"{file} is valid.")
 
 
@@ -40,10 +39,9 @@ def params(
 def backbones() -> None:
     """List the pretrained backbones for `backbone.name`.
 
-    Shows the image size of their training, the least size, the width multipliers for
+    The table shows the image size of their training, the least size, the width multipliers for
     `backbone.alpha`, and the number of features per image.
     """
-    from headstart._utils.tables import columns
     from headstart.backbones.registry import BACKBONES
 
     rows = [("name", "size", "least", "features", "alpha", "license of the weights")]
@@ -74,16 +72,14 @@ def recipe(
 ) -> None:
     """List the recipes, or write one into params.yaml.
 
-    With NAME, writes its values; comments stay, and nothing is written unless the result is valid.
-    --show prints the recipe instead.
+    With NAME, its values are written. Comments stay, and nothing is written unless the result is
+    valid. --show prints the recipe instead.
     """
     from headstart.pipeline import recipes
 
     if name is None and assignments:
         raise ParameterError("`--set` needs a recipe: `headstart recipe NAME --set KEY=VALUE`.")
     if name is None:
-        from headstart._utils.tables import columns
-
         titles = [
             (known, recipes.header(recipes.read_text(RECIPES, known)).splitlines()[0])
             for known in recipes.names(RECIPES)
@@ -113,9 +109,7 @@ def _require_params() -> None:
 
 def _missing_location(name: str) -> str:
     """Return a warning if there are no images yet: DVC would only say "No such file"."""
-    from headstart.stage.parameters import read_params
-
-    location = read_params(PARAMS).download.location
+    location = read_parameters().download.location
     if Path(location).exists():
         return ""
     return (
