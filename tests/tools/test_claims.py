@@ -214,16 +214,16 @@ def test_nothing_that_takes_a_place_is_told_as_the_claim(claim: Claim) -> None:
 def test_a_result_in_the_place_of_another_is_said_to_be_one() -> None:
     page = render(RECORD)
     told = {row[0]: row for row in rows(page, "# The tutorials' claims")}
-    assert told["2.7"][3] == "in its place"
-    assert told["2.7"][2].startswith("not measured; mobilenet_v2 in the place of VGG16: ")
+    assert told["2.7"][3] == "substitute"
+    assert told["2.7"][2].startswith("not measured; mobilenet_v2 instead of VGG16: ")
     # With the weights at hand, the same table tells the claim as measured.
     with_weights = copy.deepcopy(RECORD)
     group = with_weights["groups"]["cats"]["results"]
     group["cats-vgg16"] = {**group["cats"], "instead_of": "", "what": "as it is"}
     told = {row[0]: row for row in rows(render(with_weights), "# The tutorials' claims")}
     assert told["2.7"][3] == "measured"
-    assert "in the place of" not in told["2.7"][2]
-    assert "(the interval lies above the claim)" in told["2.7"][2]
+    assert "instead of" not in told["2.7"][2]
+    assert "(the interval is above the claim)" in told["2.7"][2]
 
 
 def test_what_the_folder_lacks_is_told_and_nothing_else_is_touched(

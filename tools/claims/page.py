@@ -72,12 +72,12 @@ class Page:
         self.phrases: Any = phrases.make_module({"found": self.found})
 
     def state(self, claim: Claim) -> str:
-        """Return ``measured``, ``in its place`` or ``not measured``."""
+        """Return ``measured``, ``substitute`` or ``not measured``."""
         if not claim.lacks and self._shown(claim, claim.shows):
             return "measured"
         if claim.expected is not None and claim.item in self.found:
             return "measured"
-        return "in its place" if self._shown(claim, claim.instead) else "not measured"
+        return "substitute" if self._shown(claim, claim.instead) else "not measured"
 
     def here(self, claim: Claim) -> str:
         """Return what was measured of a claim, in words."""
