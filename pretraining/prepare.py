@@ -19,6 +19,8 @@ from headstart._utils.errors import HeadstartError, SourceError
 from headstart._utils.files import atomic_file, sha256_file, write_json
 from headstart._utils.progress import progress
 from headstart._utils.seeds import derive
+from headstart.downloads.client import DownloadError
+from headstart.downloads.file import download_file
 from headstart.features.npy import write_npy
 from headstart.images.resize import pixels
 from pretraining.settings import SourceParams, parse_paths, read_settings
@@ -87,7 +89,7 @@ def _contents(file: zipfile.ZipFile, names: list[str]) -> Iterator[bytes]:
 
 
 def obtain(location: str, sha256: str | None, folder: Path) -> Path:
-    """The archive: where it lies, or fetched into ``folder`` and kept there.
+    """Return the archive's path; an address is downloaded into ``folder`` and kept there.
 
     Raises
     ------
@@ -98,7 +100,13 @@ def obtain(location: str, sha256: str | None, folder: Path) -> Path:
     if location.startswith(("http://", "https://")):
         path = folder / location.rsplit("/", 1)[-1]
         if not path.is_file():
-            _fetch(location, path)
+            try:
+                download_file(location, path)
+            except DownloadError as error:
+                raise SourceError(
+                    f"{location} could not be downloaded: {error}. Set `source.location` in "
+                    "pretraining/params.yaml to a copy of the archive."
+                ) from error
     if not path.is_file():
         raise SourceError(
             f"There is no archive at {path}. Set `source.location` in pretraining/params.yaml to "
@@ -108,24 +116,6 @@ def obtain(location: str, sha256: str | None, folder: Path) -> Path:
     if found != sha256:
         raise SourceError(f"{path} has sha256 {found}, expected {sha256}. Nothing was decoded.")
     return path
-
-
-def _fetch(url: str, path: Path) -> None:
-    import requests
-
-    try:
-        with requests.get(url, stream=True, timeout=60) as answer, atomic_file(path) as file:
-            answer.raise_for_status()
-            total = int(answer.headers.get("content-length", 0)) // (1 << 20)
-            with progress(total, "Fetching", "MiB") as bar:
-                for chunk in answer.iter_content(1 << 20):
-                    file.write(chunk)
-                    bar.update()
-    except requests.RequestException as error:
-        raise SourceError(
-            f"{url} could not be fetched: {error}. Set `source.location` in "
-            "pretraining/params.yaml to a copy of the archive."
-        ) from error
 
 
 def main() -> None:

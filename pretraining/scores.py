@@ -14,7 +14,6 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,14 +24,13 @@ from headstart._utils.errors import HeadstartError, ImageError
 from headstart._utils.files import sha256_bytes, write_text
 from headstart._utils.seeds import uniform
 from headstart.archives.members import ArchiveLimits
-from headstart.backbones.litert import LiteRTFunction
 from headstart.images.resize import pixels
 from headstart.sources.archive import ArchiveSource
 from headstart.sources.embedded import EmbeddedSource
 from headstart.sources.folder import FolderSource
 from headstart.sources.layout import recognize, unwanted
 from headstart.sources.source import Assignment, Source
-from pretraining.teacher import converted
+from pretraining.teacher import converted, maps
 
 Floats = npt.NDArray[np.float32]
 
@@ -98,16 +96,6 @@ def read(
     return np.stack(images), list(labels), np.array(marks)
 
 
-def features(images: npt.NDArray[np.uint8], network: bytes, workers: int) -> Floats:
-    """Return the features of all images; every worker has a network of its own."""
-    parts = [part for part in np.array_split(images, workers) if len(part)]
-    with ThreadPoolExecutor(workers) as pool:
-        functions = [LiteRTFunction(network) for _ in parts]
-        return np.concatenate(
-            list(pool.map(lambda function, part: function(part), functions, parts))
-        )
-
-
 def accuracy(probe: Probe) -> float:
     """Return the accuracy of a dense layer with softmax on the tested images."""
     from sklearn.model_selection import train_test_split
@@ -139,7 +127,7 @@ def score(
     rows: list[dict[str, str | int | float]] = []
     for name in names:
         images, labels, tested = read(open_source(name), size, seed)
-        found = features(images, network, os.cpu_count() or 1)
+        found = np.concatenate(list(maps(images, network, size, os.cpu_count() or 1)))
         given = np.array(labels)
         probe = Probe(
             found[~tested], given[~tested].tolist(), found[tested], given[tested].tolist()

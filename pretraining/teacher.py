@@ -41,13 +41,13 @@ def write_targets(
         Threads, an interpreter each. They do not decide bits.
     """
     chosen = np.linspace(0, len(images) - 1, min(params.fitted_on, len(images))).astype(int)
-    sample = np.concatenate(list(_maps(images[chosen], network, params.image_size, workers)))
+    sample = np.concatenate(list(maps(images[chosen], network, params.image_size, workers)))
     mean, axes = principal(sample.mean(axis=(1, 2)), params.components)
     shape = (*sample.shape[1:3], axes.shape[1])
     rows = (
         row
-        for maps in _maps(images, network, params.image_size, workers)
-        for row in (maps - mean) @ axes
+        for part in maps(images, network, params.image_size, workers)
+        for row in (part - mean) @ axes
     )
     write_npy(path, len(images), shape, "float16", rows)
 
@@ -78,25 +78,25 @@ def principal(
     return mean.astype(np.float32), axes.astype(np.float32)
 
 
-def _maps(
+def maps(
     images: npt.NDArray[np.uint8], network: bytes, size: int, workers: int
 ) -> Iterator[npt.NDArray[np.float32]]:
-    """Yield the maps of 64 images at a time, in order."""
+    """Yield the network's outputs for 64 images at a time, resized to it, in order."""
 
     def run(function: LiteRTFunction, part: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         large = [Image.fromarray(each).resize((size, size), _FILTER) for each in part]
         return function(np.stack([np.asarray(each) for each in large]))
 
     functions = [LiteRTFunction(network) for _ in range(workers)]
-    with ThreadPoolExecutor(workers) as pool, progress(len(images), "Teacher", "image") as bar:
+    with ThreadPoolExecutor(workers) as pool, progress(len(images), "Network", "image") as bar:
         for start in range(0, len(images), _AT_ONCE * workers):
             parts = [
                 images[first : first + _AT_ONCE]
                 for first in range(start, min(start + _AT_ONCE * workers, len(images)), _AT_ONCE)
             ]
-            for maps in pool.map(run, functions, parts):
-                yield maps
-                bar.update(len(maps))
+            for found in pool.map(run, functions, parts):
+                yield found
+                bar.update(len(found))
 
 
 def converted(

@@ -8,7 +8,7 @@ by NumPy, and all batches have one shape: nothing is traced twice, no bit depend
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,17 @@ import pandas as pd
 from headstart._utils.errors import HeadstartError
 from headstart._utils.progress import progress
 from headstart.keras.runtime import keras, tf
-from headstart.training.batches import Batch, BatchSource, Indices, Mask, epoch_batches, filled
+from headstart.training.batches import (
+    Batch,
+    BatchSource,
+    Indices,
+    Mask,
+    balanced_class_weights,
+    epoch_batches,
+    filled,
+)
 from headstart.training.history import BATCHES, EPOCHS, History
-from headstart.training.parameters import OPTIMIZERS, Loss
+from headstart.training.parameters import OPTIMIZERS, FineTuneParams, Loss, TrainHeadParams
 
 #: Batches in one call of the graph: an interrupt takes effect between two calls.
 _STEPS_A_CALL = 256
@@ -65,6 +73,28 @@ class FitSettings:
     patience: int | None = None
     class_weights: npt.NDArray[np.float64] | None = None
     weight_decay: float = 0.0
+
+    @classmethod
+    def of(
+        cls,
+        params: TrainHeadParams | FineTuneParams,
+        loss: Loss,
+        seed: int,
+        balanced_for: tuple[npt.NDArray[np.integer[Any]], int] | None,
+        **others: Any,
+    ) -> FitSettings:
+        """Return what both sections state; ``balanced_for``: labels and number of classes."""
+        return cls(
+            epochs=params.epochs,
+            batch_size=params.batch_size,
+            optimizer=params.optimizer,
+            learning_rate=params.learning_rate,
+            patience=params.early_stopping_patience,
+            loss=loss,
+            seed=seed,
+            class_weights=balanced_class_weights(*balanced_for) if balanced_for else None,
+            **others,
+        )
 
 
 def fit(
@@ -142,10 +172,7 @@ class _Trainer:
         self.score = Scorer(model, validation, settings.loss)
         weights = settings.class_weights
         self.class_weights = None if weights is None else tf.constant(weights, tf.float32)
-        self.inputs = None if train.array is None else tf.constant(train.array)
-        self.labels = tf.constant(train.labels)
-        self.many = tf.function(self._many, autograph=False, reduce_retracing=True)
-        self.one = tf.function(self._one, autograph=False, reduce_retracing=True)
+        self.step = _Steps(train, self._one)
 
     def epoch(self, epoch: int) -> pd.DataFrame:
         """Loss, accuracy and count of images of each batch."""
@@ -153,12 +180,8 @@ class _Trainer:
         rows, mask = epoch_batches(
             len(self.train), self.batch, epoch, settings.steps_per_epoch, settings.seed
         )
-        losses, correct = np.empty(len(rows)), np.empty(len(rows))
-        run = self._streamed if self.inputs is None else self._resident
         with progress(len(rows), f"Epoch {epoch} of {settings.epochs}", "batch") as bar:
-            for part, found in run(rows, mask, epoch):
-                losses[part], correct[part] = (value.numpy() for value in found)
-                bar.update(part.stop - part.start)
+            losses, correct = self.step(rows, mask, epoch, bar.update)
         bad = np.flatnonzero(~np.isfinite(losses))
         if len(bad):
             raise _diverged(f"in epoch {epoch}, batch {bad[0] + 1}", settings)
@@ -183,34 +206,8 @@ class _Trainer:
         for variable, value in zip(self.model.weights, weights, strict=True):
             variable.assign(value)
 
-    def _resident(self, rows: Indices, mask: Mask, _: int) -> Any:
-        for start in range(0, len(rows), _STEPS_A_CALL):
-            part = slice(start, min(start + _STEPS_A_CALL, len(rows)))
-            yield part, self.many(tf.constant(rows[part]), tf.constant(mask[part]))
-
-    def _streamed(self, rows: Indices, mask: Mask, epoch: int) -> Any:
-        for step, inputs in enumerate(self.train.ahead(rows, mask, epoch)):
-            labels = tf.constant(self.train.labels[rows[step]])
-            found = self.one(tf.constant(inputs), labels, tf.constant(mask[step]))
-            yield slice(step, step + 1), found
-
-    def _many(self, rows: Any, mask: Any) -> tuple[Any, Any]:
-        steps = tf.shape(rows)[0]
-
-        def body(step: Any, losses: Any, correct: Any) -> tuple[Any, Any, Any]:
-            x, y = tf.gather(self.inputs, rows[step]), tf.gather(self.labels, rows[step])
-            loss, right = self._one(x, y, mask[step])
-            return step + 1, losses.write(step, loss), correct.write(step, right)
-
-        empty = tf.TensorArray(tf.float32, steps), tf.TensorArray(tf.float32, steps)
-        # One step after the other: each starts from the weights that the last one left.
-        _, losses, correct = tf.while_loop(
-            lambda step, *_: step < steps, body, (0, *empty), parallel_iterations=1
-        )
-        return losses.stack(), correct.stack()  # noqa: PD013 (no data frame)
-
     def _one(self, x: Any, y: Any, mask: Any) -> tuple[Any, Any]:
-        """One step; sums of loss and of right answers over the images that count."""
+        """Take one step; return the sums of loss and of right answers over the images that count."""
         factors = mask
         if self.class_weights is not None:
             factors = mask * tf.gather(self.class_weights, y)
@@ -224,6 +221,60 @@ class _Trainer:
             objective += sum(self.model.losses)
         self.optimizer.apply(tape.gradient(objective, values), self.variables)
         return total, tf.reduce_sum(mask * right_guesses(y, logits))
+
+
+class _Steps:
+    """A step on one batch, taken for many: in one graph if the inputs are in memory.
+
+    Parameters
+    ----------
+    source : BatchSource
+    step : callable
+        From inputs, labels and mask of a batch to its sums of loss and of right answers.
+    """
+
+    def __init__(self, source: BatchSource, step: Callable[[Any, Any, Any], Any]) -> None:
+        self._source, self._step = source, step
+        self._inputs = None if source.array is None else tf.constant(source.array)
+        self._labels = tf.constant(source.labels)
+        self._many = tf.function(self._loop, autograph=False, reduce_retracing=True)
+        self._one = tf.function(step, autograph=False, reduce_retracing=True)
+
+    def __call__(
+        self, rows: Indices, mask: Mask, epoch: int, done: Callable[[int], None] = lambda _: None
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return the sums of each batch; ``done`` receives how many batches are done."""
+        losses, correct = np.empty(len(rows)), np.empty(len(rows))
+        for part, found in self._parts(rows, mask, epoch):
+            losses[part], correct[part] = (value.numpy() for value in found)
+            done(part.stop - part.start)
+        return losses, correct
+
+    def _parts(self, rows: Indices, mask: Mask, epoch: int) -> Iterator[tuple[slice, Any]]:
+        if self._inputs is None:
+            for step, inputs in enumerate(self._source.ahead(rows, mask, epoch)):
+                labels = tf.constant(self._source.labels[rows[step]])
+                found = self._one(tf.constant(inputs), labels, tf.constant(mask[step]))
+                yield slice(step, step + 1), found
+            return
+        for start in range(0, len(rows), _STEPS_A_CALL):
+            part = slice(start, min(start + _STEPS_A_CALL, len(rows)))
+            yield part, self._many(tf.constant(rows[part]), tf.constant(mask[part]))
+
+    def _loop(self, rows: Any, mask: Any) -> tuple[Any, Any]:
+        steps = tf.shape(rows)[0]
+
+        def body(step: Any, losses: Any, correct: Any) -> tuple[Any, Any, Any]:
+            x, y = tf.gather(self._inputs, rows[step]), tf.gather(self._labels, rows[step])
+            loss, right = self._step(x, y, mask[step])
+            return step + 1, losses.write(step, loss), correct.write(step, right)
+
+        empty = tf.TensorArray(tf.float32, steps), tf.TensorArray(tf.float32, steps)
+        # One step after the other: in training, each starts from the weights of the last one.
+        _, losses, correct = tf.while_loop(
+            lambda step, *_: step < steps, body, (0, *empty), parallel_iterations=1
+        )
+        return losses.stack(), correct.stack()  # noqa: PD013 (no data frame)
 
 
 def _optimizer(settings: FitSettings, variables: list[Any]) -> Any:
@@ -248,33 +299,12 @@ class Scorer:
         self.model, self.source, self.loss = model, source, loss
         order = np.arange(len(source), dtype=np.int32)
         self.rows, self.mask = filled(order, min(at_once(source), len(source)))
-        self.inputs = None if source.array is None else tf.constant(source.array)
-        self.labels = tf.constant(source.labels)
-        self.many = tf.function(self._many, autograph=False)
-        self.one = tf.function(self._one, autograph=False, reduce_retracing=True)
+        self.step = _Steps(source, self._one)
 
     def __call__(self) -> tuple[float, float]:
         """Return mean loss and accuracy."""
-        if self.inputs is not None:
-            found = [value.numpy() for value in self.many(self.rows, self.mask)]
-        else:
-            pairs = []
-            for step, inputs in enumerate(self.source.ahead(self.rows, self.mask, 0)):
-                labels = tf.constant(self.source.labels[self.rows[step]])
-                pair = self.one(tf.constant(inputs), labels, tf.constant(self.mask[step]))
-                pairs.append([value.numpy() for value in pair])
-            found = list(np.array(pairs).T)
-        loss, accuracy = (
-            float(np.sum(value, dtype=np.float64)) / len(self.source) for value in found
-        )
-        return loss, accuracy
-
-    def _many(self, rows: Any, mask: Any) -> Any:
-        def one(step: tuple[Any, Any]) -> tuple[Any, Any]:
-            x, y = tf.gather(self.inputs, step[0]), tf.gather(self.labels, step[0])
-            return self._one(x, y, step[1])
-
-        return tf.map_fn(one, (rows, mask), fn_output_signature=(tf.float32, tf.float32))
+        losses, correct = self.step(self.rows, self.mask, 0)
+        return float(losses.sum()) / len(self.source), float(correct.sum()) / len(self.source)
 
     def _one(self, x: Any, y: Any, mask: Any) -> tuple[Any, Any]:
         logits = self.model(tf.cast(x, tf.float32), training=False)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from headstart.backbones.weights import Weights
 from headstart.keras.training.fitting import FitSettings, fit
 from headstart.keras.training.head import build_head, dump_head, logits_model, set_statistics
-from headstart.training.batches import BatchSource, balanced_class_weights
+from headstart.training.batches import BatchSource
 from headstart.training.head import LayerSpec, head_spec
 from headstart.training.history import History
 from headstart.training.parameters import TrainHeadParams
@@ -67,17 +67,13 @@ def fit_head(
     layers = head_spec(params, features.shape[1:], n_classes)
     head = build_head(layers, features.shape[1:], seed)
     set_statistics(head, features)
-    weighted = params.class_weights == "balanced"
-    settings = FitSettings(
-        epochs=params.epochs,
-        batch_size=params.batch_size,
-        optimizer=params.optimizer,
-        learning_rate=params.learning_rate,
-        loss=params.loss,
-        seed=seed,
+    balanced = params.class_weights == "balanced"
+    settings = FitSettings.of(
+        params,
+        params.loss,
+        seed,
+        (labels, n_classes) if balanced else None,
         steps_per_epoch=params.steps_per_epoch,
-        patience=params.early_stopping_patience,
-        class_weights=balanced_class_weights(labels, n_classes) if weighted else None,
     )
     history = fit(
         logits_model(head),

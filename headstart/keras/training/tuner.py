@@ -33,7 +33,7 @@ from headstart.keras.training.head import (
     probabilities_of,
 )
 from headstart.keras.training.layers import freeze, nodes_of, split, stop_dropout
-from headstart.training.batches import BatchSource, balanced_class_weights
+from headstart.training.batches import BatchSource
 from headstart.training.head import loss_of
 from headstart.training.history import History
 from headstart.training.parameters import FineTuneParams
@@ -123,20 +123,13 @@ class Tuner:
 
         ``class_weights``: ``none`` or ``balanced``, as in the section train_head.
         """
-        settings = FitSettings(
-            epochs=self.params.epochs,
-            batch_size=self.params.batch_size,
-            optimizer=self.params.optimizer,
-            learning_rate=self.params.learning_rate,
-            loss=loss_of(self.head_layers),
-            seed=seed,
-            patience=self.params.early_stopping_patience,
+        classes = self.head.output_shape[-1]
+        settings = FitSettings.of(
+            self.params,
+            loss_of(self.head_layers),
+            seed,
+            (train.labels, classes) if class_weights == "balanced" else None,
             weight_decay=self.params.weight_decay,
-            class_weights=(
-                balanced_class_weights(train.labels, self.head.output_shape[-1])
-                if class_weights == "balanced"
-                else None
-            ),
         )
         return fit(self.model, train, validation, settings)
 
