@@ -25,6 +25,9 @@ from headstart.training.model_folder import ModelRecord
 FORMAT = 1
 _DIGITS = 4  # of a metric
 _MOST_CLASSES = 200
+_OF_THE_BACKBONE = {
+    "alpha", "weights", "weights_sha256", "origin", "random_weights", "image_size", "cut", "pooling"
+}  # fmt: skip
 _REFUSED_SHOWN = 20
 _COMMIT = (
     "Not inside: the commit records this folder, so the folder cannot name it. `sha256sum "
@@ -109,17 +112,10 @@ def card(
 
 def _model(record: ModelRecord, backbone: BackboneRecord) -> dict[str, Any]:
     return {
+        **backbone.model_dump(include=_OF_THE_BACKBONE),
         "kind": record.kind,
         "backbone": backbone.name,
-        "alpha": backbone.alpha,
-        "weights": backbone.weights,
-        "weights_sha256": backbone.weights_sha256,
-        "origin": backbone.origin,
         "license": license_of(backbone),
-        "random_weights": backbone.random_weights,
-        "image_size": backbone.image_size,
-        "cut": backbone.cut,
-        "pooling": backbone.pooling,
         "parameters_of_the_backbone": backbone.parameters,
         "head": list(record.head),
         "trained_from_layer": record.unfrozen_from,

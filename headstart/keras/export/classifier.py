@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headstart._utils.errors import HeadstartError, ParameterError
+from headstart._utils.errors import HeadstartError
 from headstart.backbones.record import BackboneRecord
 from headstart.keras.export.keras_file import load_keras
-from headstart.keras.networks.backbone import feature_model, load_backbone
+from headstart.keras.networks.backbone import feature_model, load_backbone, unknown_layer
 from headstart.keras.networks.engine import Frozen
 from headstart.keras.runtime import fresh_names, keras
 from headstart.keras.training.head import build_head, load_head
@@ -107,20 +106,14 @@ def cut(model: keras.Model, layer: str | None = None) -> keras.Model:
             if part.name == layer:
                 return keras.Model(model.input, found, name="features")
             names += [*inner, part.name]
-    raise _no_such(layer, names)
-
-
-def _no_such(layer: str | None, names: list[str]) -> HeadstartError:
     if layer is None:
-        return HeadstartError(
+        raise HeadstartError(
             f"This file has no layer {_HEAD!r}, which reads the features; it ends in: "
             f"{', '.join(names[-5:])}. It is of another program, or of another version of this "
             "one. Name a layer with --layer."
         )
-    near = difflib.get_close_matches(layer, names, n=3, cutoff=0.4)
-    hint = f" The nearest names: {', '.join(near)}." if near else ""
-    return ParameterError(
-        f"The option `--layer` must be a layer of the exported model. Got {layer!r} instead.{hint} "
-        f"The last ones, bottom up: {', '.join(names[-5:])}. `headstart show model --layers` lists "
-        "all of the backbone's."
+    expected = (
+        "The option `--layer` must be a layer of the exported model; `headstart show model "
+        "--layers` lists all of the backbone's."
     )
+    raise unknown_layer(expected, layer, names)

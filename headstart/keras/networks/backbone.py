@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -156,13 +156,19 @@ def cut_at(model: keras.Model, layer: str | None) -> keras.Model:
         return model
     names = [each.name for each in model.layers]
     if layer not in names:
-        near = difflib.get_close_matches(layer, names, n=3, cutoff=0.4)
-        hint = f" The nearest names: {', '.join(near)}." if near else ""
-        raise ParameterError(
-            f"The `backbone.cut` parameter must be a layer of {model.name} or null. Got {layer!r} "
-            f"instead.{hint} The last ones, bottom up: {', '.join(names[-5:])}."
-        )
+        expected = f"The `backbone.cut` parameter must be a layer of {model.name} or null."
+        raise unknown_layer(expected, layer, names)
     return keras.Model(model.input, model.get_layer(layer).output, name=model.name)
+
+
+def unknown_layer(expected: str, layer: str, names: Sequence[str]) -> ParameterError:
+    """Return the error about a layer that does not exist, with the nearest names."""
+    near = difflib.get_close_matches(layer, names, n=3, cutoff=0.4)
+    hint = f" The nearest names: {', '.join(near)}." if near else ""
+    return ParameterError(
+        f"{expected} Got {layer!r} instead.{hint} The last ones, bottom up: "
+        f"{', '.join(names[-5:])}."
+    )
 
 
 def preprocess(pixels: Any, kind: Preprocessing | str) -> Any:

@@ -214,7 +214,10 @@ def _copy(source: Path, target: Path, handle: str) -> None:
             for name in sorted(files):
                 path = Path(folder) / name
                 total, count = total + path.stat().st_size, count + 1
-                _check(handle, total, count)
+                if total > MAX_BYTES:
+                    raise _refused(handle, f"holds more than {MAX_BYTES:,} bytes")
+                if count > MAX_FILES:
+                    raise _refused(handle, f"holds more than {MAX_FILES:,} files")
                 shutil.copyfile(path, here / name)
     except OSError as error:
         raise HeadstartError(f"The module {handle} cannot be copied: {error}.") from error
@@ -268,13 +271,6 @@ def _unwrap(target: Path) -> None:
         for each in wrapper.iterdir():
             each.rename(target / each.name)
         wrapper.rmdir()
-
-
-def _check(handle: str, total: int, count: int) -> None:
-    if total > MAX_BYTES:
-        raise _refused(handle, f"holds more than {MAX_BYTES:,} bytes")
-    if count > MAX_FILES:
-        raise _refused(handle, f"holds more than {MAX_FILES:,} files")
 
 
 def _refused(handle: str, fault: str) -> HeadstartError:

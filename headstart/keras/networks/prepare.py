@@ -22,7 +22,7 @@ from headstart.backbones.record import (
     Parity,
     write_backbone,
 )
-from headstart.backbones.registry import HUB_MODULE, BackboneSpec, find, is_path
+from headstart.backbones.registry import BackboneSpec, fit_name, is_path
 from headstart.stage.run_statistics import RunStatistics
 
 if TYPE_CHECKING:
@@ -118,15 +118,7 @@ def check_weights_file(params: BackboneParams) -> BackboneSpec:
                 f"changed on purpose, set `backbone.weights_sha256` to {found}; if not, get the "
                 "right file again."
             )
-    if params.hub is not None:
-        return HUB_MODULE
-    return find(params.name, params.alpha, _image_size(params))
-
-
-def _image_size(params: BackboneParams) -> int:
-    if params.image_size is None:
-        raise ValueError("only a module may have no size; the section refuses any other backbone")
-    return params.image_size
+    return fit_name(params.name)
 
 
 def _obtain(params: BackboneParams, seed: int, folder: Path) -> tuple[Pretrained, str]:
@@ -137,7 +129,8 @@ def _obtain(params: BackboneParams, seed: int, folder: Path) -> tuple[Pretrained
         return pretrained.from_hub(
             params.hub, params.weights_sha256, params.image_size, params.pooling, folder / MODULE
         )
-    found = pretrained.obtain(params.name, params.alpha, _image_size(params), params.weights, seed)
+    size = params.image_size or 0  # The section lets only a module leave it out.
+    found = pretrained.obtain(params.name, params.alpha, size, params.weights, seed)
     check_weights_file(params)  # Read by path: what was loaded must be what was checked.
     found.backbone.save_weights(str(folder / WEIGHTS))
     return found, sha256_file(folder / WEIGHTS)

@@ -14,7 +14,6 @@ from headstart._utils.files import write_bytes
 from headstart.backbones.litert import LiteRTPool
 from headstart.backbones.record import BackboneRecord
 from headstart.backbones.weights import Weights
-from headstart.features.extraction import Passes
 from headstart.features.forward_passes import Reader
 from headstart.keras.runtime import configure
 from headstart.keras.training.tuner import Tuner
@@ -175,17 +174,14 @@ def train(
         history = tuner.fit(source, validation, seed, class_weights)
     if lower is not None:
         print(f"Frozen part: {passes}{f'; {live:,} live passes of views' if live else ''}")
-    return history, found["validation"], _statistics(tuner, passes, live)
-
-
-def _statistics(tuner: Tuner, passes: Passes, live: int) -> dict[str, Any]:
-    return {
+    statistics = {
         "passes_done": passes.done + live,
         "passes_cached": passes.cached,
         "live_passes": live,
         "extraction_seconds": round(passes.seconds, 3),
         "trained_parameters": tuner.trained_parameters(),
     }
+    return history, found["validation"], statistics
 
 
 def _compare(tuner: Tuner, features: Array, validation: Array) -> float:

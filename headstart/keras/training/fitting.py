@@ -207,7 +207,7 @@ class _Trainer:
             variable.assign(value)
 
     def _one(self, x: Any, y: Any, mask: Any) -> tuple[Any, Any]:
-        """Take one step; return the sums of loss and of right answers over the images that count."""
+        """Take one step; return the sums of loss and right answers over the images that count."""
         factors = mask
         if self.class_weights is not None:
             factors = mask * tf.gather(self.class_weights, y)
