@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.conftest import ROOT
-from tools.contract import stage_modules
+from tools import contract
 
 HEAVY = ("tensorflow", "keras", "prefect", "dvc", "sklearn", "scipy", "matplotlib")
 
@@ -39,7 +39,7 @@ def loaded_by_help(module: str) -> str:
     return result.stdout.splitlines()[-1]
 
 
-@pytest.mark.parametrize("stage", stage_modules())
+@pytest.mark.parametrize("stage", sorted(contract.declared()))
 def test_the_help_of_a_stage_imports_nothing_heavy(stage: str) -> None:
     assert loaded_by_help(f"stages.{stage}") == "LOADED []"
 
@@ -88,7 +88,7 @@ def test_what_is_imported_is_declared(package: str) -> None:
     assert owners & declared().keys(), f"{package}: add one of {owners} to pyproject.toml"
 
 
-@pytest.mark.parametrize("name", sorted(declared()))
+@pytest.mark.parametrize("name", sorted(contract.declared()))
 def test_the_lock_has_what_is_declared(name: str) -> None:
     lock = (ROOT / "requirements.lock").read_text()
     found = re.search(rf"^{re.escape(name)}==([^\s;]+)", lock, re.MULTILINE)

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import ast
 import shlex
 import tomllib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import grimp
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parent.parent
-KINDS = {
-    "In": "in",
-    "LazyIn": "in",
-    "Out": "out",
-    "Runtime": "runtime",
-    "RunStatistics": "run_statistics",
-    "Page": "page",
-}
 
 
 @dataclass(frozen=True)
@@ -47,11 +40,6 @@ class Declared:
 
 def _is_code(dep: str) -> bool:
     return dep.startswith(("stages/", "headstart/"))
-
-
-def stage_modules() -> list[str]:
-    """Return the names of the modules in ``stages/``."""
-    return sorted(p.stem for p in (ROOT / "stages").glob("*.py") if p.stem != "__init__")
 
 
 def declared() -> dict[str, Declared]:
@@ -83,20 +71,6 @@ def _declared(name: str, entry: dict[str, Any], location: str) -> Declared:
     )
 
 
-def main_arguments(stage: str) -> dict[str, str]:
-    """Argument of the stage's ``main`` to the name of its annotation."""
-    tree = ast.parse((ROOT / "stages" / f"{stage}.py").read_text())
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and node.name == "main":
-            arguments = [*node.args.args, *node.args.kwonlyargs]
-            return {
-                a.arg: ast.unparse(a.annotation).rpartition(".")[2]
-                for a in arguments
-                if a.annotation
-            }
-    raise AssertionError(f"stages/{stage}.py has no main")
-
-
 def code_dependencies(stage: str) -> list[str]:
     """Return the code that a stage depends on: its module and the rooms that it imports.
 
@@ -105,29 +79,21 @@ def code_dependencies(stage: str) -> list[str]:
     one sub-room does not re-run the stages of the others. ``headstart/__init__.py`` is left out,
     because it decides nothing.
     """
-    rooms = {
-        _room(file).relative_to(ROOT).as_posix()
-        for file in imported_files(stage)
-        if file.parent not in {ROOT / "stages", ROOT / "headstart"}
-    }
+    modules = _imports().find_upstream_modules(f"stages.{stage}")
+    rooms = {_room(ROOT / module.replace(".", "/")) for module in modules - {"headstart"}}
     return [f"stages/{stage}.py", *sorted(rooms, key=_floor)]
 
 
-def _room(file: Path) -> Path:
-    return file if next(file.parent.glob("*/*.py"), None) else file.parent
+def _room(module: Path) -> str:
+    # A package: what imports it imports its `__init__.py`, which holds nothing but a docstring.
+    folder = module if module.is_dir() else module.parent
+    beside = not module.is_dir() and next(folder.glob("*/*.py"), None)
+    return (module.with_suffix(".py") if beside else folder).relative_to(ROOT).as_posix()
 
 
-def imported_files(stage: str) -> set[Path]:
-    """Return the files of this project that ``stages/STAGE.py`` imports, however deep."""
-    found: set[Path] = set()
-    waiting = [ROOT / "stages" / f"{stage}.py"]
-    while waiting:
-        file = waiting.pop()
-        if file in found:
-            continue
-        found.add(file)
-        waiting.extend(_imports(file))
-    return {file for file in found if not (file.name == "__init__.py" and _only_docstring(file))}
+@cache
+def _imports() -> grimp.ImportGraph:
+    return grimp.build_graph("headstart", "stages", cache_dir=None)
 
 
 def _floor(room: str) -> tuple[int, str]:
@@ -136,29 +102,3 @@ def _floor(room: str) -> tuple[int, str]:
     floors = [set(layer.split(" | ")) for layer in contract["contracts"][0]["layers"]]
     name = ".".join(room.split("/")[:2])
     return next(number for number, floor in enumerate(floors) if name in floor), room
-
-
-def _only_docstring(file: Path) -> bool:
-    body = ast.parse(file.read_text()).body
-    return all(isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant) for n in body)
-
-
-def _imports(file: Path) -> list[Path]:
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: relative imports hide what is imported"
-            module = node.module or ""
-            names.add(module)
-            names.update(f"{module}.{alias.name}" for alias in node.names)
-    files: list[Path] = []
-    for name in names:
-        if name.split(".")[0] not in {"stages", "headstart"}:
-            continue
-        parts = name.split(".")
-        for depth in range(1, len(parts) + 1):
-            base = ROOT.joinpath(*parts[:depth])
-            files += [f for f in (base.with_suffix(".py"), base / "__init__.py") if f.is_file()]
-    return files

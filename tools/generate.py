@@ -135,12 +135,6 @@ def commands_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def command_names(app: typer.Typer) -> list[str]:
-    """Return the names of the subcommands, sorted."""
-    group: Any = typer.main.get_command(app)
-    return sorted(group.commands)
-
-
 def command_paths(app: typer.Typer) -> list[tuple[str, ...]]:
     """Return every subcommand, and the subcommands of these."""
     group: Any = typer.main.get_command(app)

@@ -83,23 +83,16 @@ def paired(first: pd.DataFrame, second: pd.DataFrame) -> Paired:
     keys = ["image_id", "label"]
     one, two = (frame[[*keys, "predicted"]].drop_duplicates(keys) for frame in (first, second))
     both = one.merge(two, on=keys, suffixes=("_first", "_second"))
-    correct = [both[f"predicted_{side}"] == both["label"] for side in ("first", "second")]
-    counts = [
-        int((a & b).sum())
-        for a, b in (
-            (correct[0], correct[1]),
-            (correct[0], ~correct[1]),
-            (~correct[0], correct[1]),
-        )
-    ]
+    right, too = (both[f"predicted_{side}"] == both["label"] for side in ("first", "second"))
+    first_only, second_only = int((right & ~too).sum()), int((~right & too).sum())
     return Paired(
         first=len(one),
         second=len(two),
-        both=counts[0],
-        first_only=counts[1],
-        second_only=counts[2],
-        neither=len(both) - sum(counts),
-        test=mcnemar(counts[1], counts[2]),
+        both=int((right & too).sum()),
+        first_only=first_only,
+        second_only=second_only,
+        neither=int((~right & ~too).sum()),
+        test=mcnemar(first_only, second_only),
     )
 
 

@@ -29,6 +29,7 @@ Place = Literal["summary", "report", "compare", "card"]
 DIGITS = 9
 _Z95 = 1.959963984540054  # the 0.975 quantile of the normal distribution
 _EPSILON = 1e-7  # as in Keras
+_SHARES = ("precision", "recall", "f1")
 _CONFUSIONS = 20  # pairs of classes that are named in the metrics
 
 
@@ -125,7 +126,12 @@ class Metric:
 
     def text(self, value: float) -> str:
         """Return a value as people read it: ``94.0 %`` or ``0.1234``."""
-        return f"{100 * value:.1f} %" if self.style == "percent" else f"{value:.4f}"
+        return percent(value) if self.style == "percent" else f"{value:.4f}"
+
+
+def percent(share: float) -> str:
+    """Return a share as people read it: ``94.0 %``."""
+    return f"{100 * share:.1f} %"
 
 
 def listed(place: Place, recorded: Mapping[str, Any] | None = None) -> list[Metric]:
@@ -147,9 +153,7 @@ def measure(scored: Scored, classes: Sequence[str]) -> dict[str, Any]:
         "per_class": [
             {
                 "label": name,
-                "precision": round(float(each.precision[i]), DIGITS),
-                "recall": round(float(each.recall[i]), DIGITS),
-                "f1": round(float(each.f1[i]), DIGITS),
+                **{key: round(float(getattr(each, key)[i]), DIGITS) for key in _SHARES},
                 "support": int(each.support[i]),
             }
             for i, name in enumerate(classes)

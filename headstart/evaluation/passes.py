@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from headstart._utils.files import read_json, write_json
@@ -85,12 +85,7 @@ def passes_table(entries: Mapping[str, Mapping[str, Any]], feature_rows: int) ->
 
 
 def by_stage(table: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the rows of a table by the name of their stage."""
-    return {row["stage"]: row for row in table["stages"]}
-
-
-def in_order(stages: Iterable[str]) -> list[str]:
-    """Return names of stages in the order in which they run."""
-    names = set(stages)
-    known = [stage for stage in _ORDER if stage in names]
-    return known + sorted(names - set(known))
+    """Return the rows of a table by the name of their stage, in the order in which stages run."""
+    rows = {row["stage"]: row for row in table["stages"]}
+    names = [stage for stage in _ORDER if stage in rows]
+    return {stage: rows[stage] for stage in [*names, *sorted(rows.keys() - set(names))]}

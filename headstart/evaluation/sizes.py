@@ -15,7 +15,7 @@ import pandas as pd
 from headstart._utils.progress import Progress
 from headstart._utils.tables import columns
 from headstart.evaluation.comparison import Paired, p_text
-from headstart.evaluation.metrics import wilson_interval
+from headstart.evaluation.metrics import percent, wilson_interval
 from headstart.features.forward_passes import Reader
 from headstart.images.resize import pixels
 
@@ -201,14 +201,10 @@ def _row(value: dict[str, Any]) -> tuple[str, ...]:
         )
     return (
         f"{value['size']}",
-        _percent(value["accuracy"]),
-        f"{_percent(value['accuracy_low'])} to {_percent(value['accuracy_high'])}",
+        percent(value["accuracy"]),
+        f"{percent(value['accuracy_low'])} to {percent(value['accuracy_high'])}",
         *compared,
         f"{value['decoding_ms']:.2f} ms",
         f"{value['network_ms']:.2f} ms",
         f"{value['times_as_fast']:.1f}",
     )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

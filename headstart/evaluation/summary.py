@@ -7,7 +7,8 @@ from typing import Any
 
 from headstart._utils.tables import columns, plain
 from headstart.evaluation import metrics
-from headstart.evaluation.passes import by_stage, in_order
+from headstart.evaluation.metrics import percent
+from headstart.evaluation.passes import by_stage
 
 _CLASSES_SHOWN = 12
 RANDOM = (
@@ -25,7 +26,7 @@ def scores_text(recorded: Mapping[str, Any]) -> str:
     for title, name in (("head only", "head"), (f"final model ({final})", "model")):
         found = recorded[name]
         first, *others = (metric.text(found[metric.key]) for metric in listed)
-        interval = f"{_percent(found['accuracy_low'])} to {_percent(found['accuracy_high'])}"
+        interval = f"{percent(found['accuracy_low'])} to {percent(found['accuracy_high'])}"
         rows.append((title, first, interval, *others))
     counted = f"{recorded['test_images']:,} images, {len(recorded['classes'])} classes"
     lines = [
@@ -48,22 +49,16 @@ def _classes(per_class: list[dict[str, Any]]) -> str:
         shown, title = worst[:_CLASSES_SHOWN], f"the {_CLASSES_SHOWN} worst classes"
     rows = [(title, "precision", "recall", "F1", "images")]
     for row in shown:
-        values = [_percent(row[name]) for name in ("precision", "recall", "f1")]
+        values = [percent(row[name]) for name in ("precision", "recall", "f1")]
         rows.append((str(row["label"]), values[0], values[1], values[2], f"{row['support']:,}"))
     return columns(rows, "lrrrr")
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
 def passes_text(table: Mapping[str, Any]) -> str:
     """Return the table for the terminal."""
-    found = by_stage(table)
     rows = [("stage", "", "passes done", "cached", "seconds")]
-    for stage in in_order(found):
-        state = "ran" if found[stage]["ran"] else "recorded"
-        rows.append((stage, state, *_numbers(found[stage])))
+    for stage, row in by_stage(table).items():
+        rows.append((stage, "ran" if row["ran"] else "recorded", *_numbers(row)))
     rows.append(("total", "", *_numbers(table)))
     return columns(rows, "llrrr")
 

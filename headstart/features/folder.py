@@ -221,8 +221,12 @@ class Features:
 
     def labels(self, split: str) -> npt.NDArray[np.int32]:
         """Return the label of each row of a split as an index into the sorted classes."""
+        return self.indices(self.rows(split))
+
+    def indices(self, rows: pd.DataFrame) -> npt.NDArray[np.int32]:
+        """Return the label of each row as an index into the sorted classes."""
         index = {name: number for number, name in enumerate(self.header.classes)}
-        return np.array([index[label] for label in self.rows(split)["label"]], np.int32)
+        return np.array([index[label] for label in rows["label"]], np.int32)
 
 
 def read_features(folder: Path) -> Features:

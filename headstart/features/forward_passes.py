@@ -230,14 +230,12 @@ def _wanted(images: Iterable[Image], missing: Iterable[str]) -> Iterator[tuple[I
 
 def _chunks(wanted: Iterable[tuple[Image, int]], batch: int) -> Iterator[list[tuple[Image, int]]]:
     """Yield the work of one task: a batch or, if the backbone takes one, an image's views."""
+    groups: Iterable[Iterator[tuple[Image, int]]] = [iter(wanted)]
     if batch == 1:
-        for _, same in groupby(wanted, key=lambda each: each[0].image_id):
-            while chunk := list(islice(same, _VIEWS_AT_ONCE)):
-                yield chunk
-        return
-    iterator = iter(wanted)
-    while chunk := list(islice(iterator, batch)):
-        yield chunk
+        groups = (same for _, same in groupby(wanted, key=lambda each: each[0].image_id))
+    for group in groups:
+        while chunk := list(islice(group, _VIEWS_AT_ONCE if batch == 1 else batch)):
+            yield chunk
 
 
 def _failed(images: Sequence[Image], what: str, error: Exception | None = None) -> HeadstartError:

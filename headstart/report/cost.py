@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from headstart.evaluation.passes import by_stage, in_order
+from headstart.evaluation.passes import by_stage
 
 _DIFFERENCE = "probability_differs_at_most"
 
@@ -27,10 +27,9 @@ def cost(
     watts : float
         Assumed power of a busy core.
     """
-    found = by_stage(table)
     saved = 0.0 if seconds_per_pass is None else seconds_per_pass * table["passes_cached"]
     return {
-        "rows": [found[stage] for stage in in_order(found)],
+        "rows": list(by_stage(table).values()),
         "total": table,
         "saved": saved,
         "cores": cores,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -81,20 +81,17 @@ class TuningImages:
     ----------
     train, validation : DataFrame
         Rows of the manifest.
-    classes : tuple of str
     features : Features
         Of the whole backbone, for the scores of the head alone.
     """
 
     train: pd.DataFrame
     validation: pd.DataFrame
-    classes: tuple[str, ...]
     features: Features
 
     def labels(self, rows: pd.DataFrame) -> npt.NDArray[np.int32]:
         """Return the class index of each row."""
-        index: dict[Any, int] = {name: number for number, name in enumerate(self.classes)}
-        return np.array([index[label] for label in rows["label"]], np.int32)
+        return self.features.indices(rows)
 
 
 def read_tuning_images(manifest: Path, features: Path, record: ModelRecord) -> TuningImages:
@@ -122,4 +119,4 @@ def read_tuning_images(manifest: Path, features: Path, record: ModelRecord) -> T
             f"{manifest}, {features} and the head hold different images or classes: they come "
             "from different runs. Nothing was trained. Run the pipeline (`dvc repro`)."
         )
-    return TuningImages(parts["train"], parts["validation"], record.classes, recorded)
+    return TuningImages(parts["train"], parts["validation"], recorded)
