@@ -1,4 +1,4 @@
-"""What the benchmarks share: a throw-away copy of this project, measured processes, good images."""
+"""Shared by the benchmarks: a throw-away copy of this project, measured processes, good images."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MEBIBYTE = 1 << 20 if sys.platform == "darwin" else 1024  # in the unit of ru_m
 
 @dataclass(frozen=True)
 class Cost:
-    """What a process took, with the children that it waited for.
+    """The cost of a process, with the children that it waited for.
 
     ``cpu`` is in seconds; on a machine with other work it says more than the clock's ``seconds``.
     ``megabytes`` is the largest memory of any one of the processes.

@@ -50,7 +50,7 @@ def main(
     alpha: float = 1.0,
     compared: Annotated[int, typer.Option("--compare", help="images to compare bits on")] = 400,
 ) -> None:
-    """Prepare, measure in turn, compare, print."""
+    """Measure all three in turn, compare features, and print the table."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photos = folder / "photos"

@@ -1,4 +1,4 @@
-"""What Prefect costs where there is nothing to do: `headstart run` beside `dvc repro`, in one run.
+"""The cost of Prefect where there is nothing to do: `headstart run` beside `dvc repro`, in one run.
 
     python -m benchmarks.flow
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks.hub_module --backbone mobilenet_v2 --size 224 --output module
 
-It takes images of 0 to 1 and gives a feature vector; its variables can be trained, and it can be
-told that it trains, as the modules of that host do. Its weights are Keras' ImageNet weights.
+It takes images of 0 to 1 and gives a feature vector; its variables can be trained, and it takes the
+argument `training`, as the modules of that host do. Its weights are Keras' ImageNet weights.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def write_module(backbone: Any, preprocessing: str, folder: Path) -> None:
     backbone : keras.Model
         Headless and uncut.
     preprocessing : str
-        What pixels from 0 to 255 go through before it.
+        The preprocessing of pixels from 0 to 255 before it.
     folder : Path
         Must not exist.
     """

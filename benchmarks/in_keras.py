@@ -1,4 +1,4 @@
-"""What a user would do with Keras instead; a process of its own for the other benchmarks.
+"""The way of a user with Keras alone, as a separate process for the other benchmarks.
 
     python -m benchmarks.in_keras predict IMAGES TARGET [--size 224] [--alpha 1.0]
     python -m benchmarks.in_keras fit IMAGES [--size 224] [--epochs 10]

@@ -2,7 +2,7 @@
 
     python -m benchmarks.service --model data/export --images FOLDER
 
-The service is a process of its own, the clients are threads of this one: both share the machine's
+The service is a separate process, the clients are threads of this one: both share the machine's
 cores. Every client keeps one connection and sends whole files, one after the other.
 """
 

@@ -22,7 +22,7 @@ import typer
 from benchmarks.checkout import Archive, Checkout, Size, keras_home, start
 from headstart._utils.files import read_json
 
-#: What the cats-and-dogs tutorial changes: 20 degrees, shifts, shear and zoom of 0.2, mirrored.
+#: The changes of the cats-and-dogs tutorial: 20 degrees, shifts, shear and zoom of 0.2, mirrored.
 AUGMENT = {
     "rotation": 20, "width_shift": 0.2, "height_shift": 0.2, "shear": 0.2, "zoom": 0.2,
     "horizontal_flip": True,

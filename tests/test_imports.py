@@ -88,7 +88,7 @@ def test_what_is_imported_is_declared(package: str) -> None:
     assert owners & declared().keys(), f"{package}: add one of {owners} to pyproject.toml"
 
 
-@pytest.mark.parametrize("name", sorted(contract.declared()))
+@pytest.mark.parametrize("name", sorted(declared()))
 def test_the_lock_has_what_is_declared(name: str) -> None:
     lock = (ROOT / "requirements.lock").read_text()
     found = re.search(rf"^{re.escape(name)}==([^\s;]+)", lock, re.MULTILINE)

@@ -1,1 +1,1 @@
-"""To be described."""
+"""Metrics, intervals, comparisons of models, recorded predictions, and the release gate."""

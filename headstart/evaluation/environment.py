@@ -1,4 +1,4 @@
-"""A record of the machine and its software: what a result depends on besides the project."""
+"""A record of the machine and its software: a result depends on them, too."""
 
 from __future__ import annotations
 

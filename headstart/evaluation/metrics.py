@@ -43,7 +43,7 @@ class Scored:
         Class indices; n ≥ 1.
     probabilities : ndarray of shape (n, n_classes), float64
     activation : "softmax" | "sigmoid"
-        Of the head: ``sigmoid`` gives each class a probability of its own.
+        Of the head: ``sigmoid`` gives each class a separate probability.
     top_k : int
         At most n_classes.
     bins : int
@@ -96,9 +96,9 @@ class Metric:
     largest : float or None
         Largest possible value; None: there is none. The smallest is 0.
     gate : bool
-        Whether ``gate.min_<key>`` (``max_`` where lower is better) is a bound.
+        True if ``gate.min_<key>`` (``max_`` where lower is better) is a bound.
     shown : set of str
-        Where it is listed besides ``evaluate.json``.
+        The places that list it, in addition to ``evaluate.json``.
     """
 
     key: str

@@ -15,8 +15,8 @@ from headstart._utils.errors import CorruptFileError
 from headstart._utils.files import atomic_file
 
 KEYS = ("image_id", "path", "label", "predicted")
-#: Decimals of a recorded probability. What computes it differs between CPUs from the 15th decimal
-#: on, so that two CPUs write another digit about once in a hundred million probabilities.
+#: Decimals of a recorded probability. CPUs compute it differently from the 15th decimal on, so that
+#: two CPUs write another digit about once in a hundred million probabilities.
 DECIMALS = 7
 Probabilities = npt.NDArray[np.float64]
 
@@ -83,7 +83,7 @@ def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
     Raises
     ------
     CorruptFileError
-        If columns differ, a label is no class, or a number is no probability.
+        If columns differ, a label is not a class, or a number is not a probability.
     """
     head, model = _names(len(classes))
     try:

@@ -42,7 +42,7 @@ def scores_text(recorded: Mapping[str, Any]) -> str:
 
 
 def _classes(per_class: list[dict[str, Any]]) -> str:
-    """One row per class; of many classes, those with the lowest F1."""
+    """Return one row per class; of many classes, those with the lowest F1."""
     shown, title = per_class, "class"
     if len(per_class) > _CLASSES_SHOWN:
         worst = sorted(per_class, key=lambda row: (row["f1"], row["label"]))

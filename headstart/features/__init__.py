@@ -1,1 +1,1 @@
-"""One reader and one writer for each file format that a stage leaves behind."""
+"""The feature store, extraction in front of it, and the features folder."""

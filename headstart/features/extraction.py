@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -20,7 +19,6 @@ from headstart._utils.machine import architecture, cores, keras_batch
 from headstart._utils.progress import progress
 from headstart.backbones.record import BackboneRecord
 from headstart.features.forward_passes import Engine, ForwardPasses, Function, Image, Pixels
-from headstart.features.npy import write_npy
 from headstart.features.store import FeatureStore, row_bytes
 from headstart.features.views import RecordedViews
 from headstart.images.resize import SPEC, pixels
@@ -47,7 +45,7 @@ class Passes:
     seconds : float
         Wall-clock time of the extraction.
     what : str
-        What is counted: images, or views of images.
+        The things that are counted: images, or views of images.
     """
 
     images: int
@@ -182,11 +180,3 @@ def _fill(
             if store.repairs == repairs:
                 break
     return done
-
-
-def assemble(ids: Sequence[str], store: FeatureStore, target: Path, dtype: str = "float32") -> str:
-    """Write the features of ``ids`` in their order as one ``.npy``; return its sha256.
-
-    One row is in memory at a time. Map the file to read it: ``np.load(target, mmap_mode="r")``.
-    """
-    return write_npy(target, len(ids), store.shape, dtype, store.rows(ids))

@@ -12,7 +12,7 @@ from headstart.stage.sections import Section
 
 
 class ExtractFeaturesParams(Section):
-    """Engine and number format of the recorded features, and the views recorded besides."""
+    """Engine and number format of the recorded features, and the cached augmented views."""
 
     engine: Literal["litert", "keras"]
     dtype: Literal["float32", "float16"]

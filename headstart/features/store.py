@@ -106,7 +106,7 @@ class FeatureStore(StoreFile):
     Parameters
     ----------
     record : mapping
-        What decides the bits of a feature besides the image: JSON values.
+        Everything but the image that decides the bits of a feature: JSON values.
     shape : sequence of int
         Shape of one image's features.
     folder : Path, optional
@@ -135,10 +135,6 @@ class FeatureStore(StoreFile):
         """
         wanted = list(dict.fromkeys(ids))
         return self.repairing(lambda: self._missing(wanted, verify=verify))
-
-    def put(self, image_id: str, features: npt.ArrayLike, seconds: float = 0.0) -> None:
-        """Record one image's features; see :meth:`put_many`."""
-        self.put_many([(image_id, features)], seconds)
 
     def put_many(self, items: Sequence[tuple[str, npt.ArrayLike]], seconds: float = 0.0) -> None:
         """Record features and count their passes, all or nothing, in one transaction.

@@ -23,7 +23,7 @@ WAIT = 60.0  # seconds that a transaction waits for another process's
 #: SQLite's own words for a file that is not what it should be. Our statements are fixed, so a
 #: logical error (1) comes from a file with a strange schema, not from a wrong statement.
 _DAMAGE = {1, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH}
-#: A damaged schema also reaches Python as an error message that is no text.
+#: A damaged schema also reaches Python as an error message that is not text.
 FAULTS = (sqlite3.Error, UnicodeDecodeError)
 _META = "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)"
 
@@ -42,7 +42,7 @@ class StoreFile:
     path : Path
         The file; it and its folder are made if absent.
     meta : mapping of str to str
-        What the file must say of itself.
+        The entries that the file's own record must have.
     schema : sequence of str
         Statements that make the tables, if they are not there.
 
@@ -204,7 +204,7 @@ class StoreFile:
 
     def _unusable(self, error: Exception) -> HeadstartError:
         return HeadstartError(
-            f"The feature store {self.path} cannot be used: {error}. What was recorded is kept. "
+            f"The feature store {self.path} cannot be used: {error}. Recorded features are kept. "
             f"Make sure that the folder {self.path.parent} can be written and its disk has room, "
             "or name another folder in the environment variable HEADSTART_CACHE; then run again."
         )

@@ -1,9 +1,9 @@
-"""Augmented views of the training images that are recorded once, beside the plain images.
+"""Augmented views of the training images, cached once beside the plain images.
 
-A head that is trained on new views in every epoch needs a pass an image and epoch. A fixed number
-of views, drawn once by seed, needs that many passes an image, ever: they are features like any
-others. The views of one setting of ``extract_features.augment`` lie in one store; the number of a
-view is part of its key there, so that one view more costs one pass an image.
+A head that is trained on new views in every epoch needs one pass per image and epoch. A fixed
+number of views, drawn once by seed, needs that many passes per image, once: they are features like
+any others. The views of one setting of ``extract_features.augment`` lie in one store. The number of
+a view is part of its key there, so that one more view costs one pass per image.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class RecordedViews:
     Attributes
     ----------
     count : int
-        Views of an image besides itself.
+        Views of each image, without the image itself.
     params : AugmentParams
-        What may be changed.
+        The allowed changes.
     seed : int
         Of the changes.
     """
@@ -44,11 +44,11 @@ class RecordedViews:
 
     @classmethod
     def of(cls, params: ExtractFeaturesParams, seed: int) -> Self:
-        """The views that the section asks for, by the seed of params.yaml."""
+        """Return the views that the section asks for, by the seed of params.yaml."""
         return cls(params.views, params.augment, derive(seed, "extract_features"))
 
     def record(self, plain: Mapping[str, Any]) -> dict[str, Any]:
-        """What decides the bits of a view's features besides the image and the view's number.
+        """Return everything but image and view number that decides the bits of a view's features.
 
         Parameters
         ----------
@@ -65,17 +65,17 @@ class RecordedViews:
         }
 
     def alike(self, image_id: str, view: int) -> int:
-        """The first view with the same pixels; 0 is the image as it is.
+        """Return the number of the first view with the same pixels; 0 is the image itself.
 
         With flips alone there are few different ones, and none of them passes twice.
         """
         return first_alike(self.params, self.seed, image_id, view)
 
     def keys(self, image_id: str) -> list[str]:
-        """Under which keys the store of views holds the different views of an image."""
+        """Return the keys of the different views of an image in the store of views."""
         numbers = (self.alike(image_id, view) for view in range(1, self.count + 1))
         return [view_key(image_id, number) for number in dict.fromkeys(numbers) if number]
 
     def pixels(self, image: Pixels, image_id: str, view: int) -> Pixels:
-        """A view of a decoded image, of the same shape."""
+        """Return a view of a decoded image, of the same shape."""
         return augment(image, self.params, self.seed, image_id, view)

@@ -1,1 +1,1 @@
-"""Extraction without TensorFlow: a converted backbone on LiteRT, in front of the feature store."""
+"""Heads in NumPy, activations of frozen layers, histories, and model folders."""

@@ -21,8 +21,9 @@ from headstart._utils.disk import amount, require_room
 from headstart._utils.files import sha256_file
 from headstart._utils.machine import architecture, cores
 from headstart.backbones.litert import LiteRTFunction, LiteRTPool
-from headstart.features.extraction import Passes, assemble, extract
+from headstart.features.extraction import Passes, extract
 from headstart.features.forward_passes import Reader, ShardImages, litert_engine
+from headstart.features.npy import write_npy
 from headstart.features.store import FeatureStore, row_bytes
 from headstart.images.augmentation import augment
 from headstart.images.augmentation_parameters import AugmentParams
@@ -158,8 +159,8 @@ def arrays(
         passes = fill(store, network, everything, reader, size, "Activations of the frozen part")
         found: dict[str, Array] = {}
         for name, rows in parts.items():
-            target = work / f"{name}.npy"
-            assemble(rows["image_id"].tolist(), store, target)
+            target, ids = work / f"{name}.npy", rows["image_id"].tolist()
+            write_npy(target, len(ids), store.shape, "float32", store.rows(ids))
             found[name] = np.load(target, mmap_mode="r")
     return found, passes
 

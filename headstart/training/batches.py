@@ -1,4 +1,4 @@
-"""What is trained on, and in which order: sources of batches of one fixed shape."""
+"""The images to train on and their order: sources of batches of one fixed shape."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class BatchSource:
     def of_array(
         cls, array: Batch, labels: npt.NDArray[Any], resident_bytes: int = RESIDENT_BYTES
     ) -> BatchSource:
-        """Rows of an array, which may be memory-mapped and larger than memory."""
+        """Take rows of an array, which may be memory-mapped and larger than memory."""
         if len(array) != len(labels):
             raise ValueError(f"{len(array)} rows with {len(labels)} labels")
         resident = array if array.nbytes <= resident_bytes else None
@@ -60,14 +60,14 @@ class BatchSource:
     def of_function(
         cls, take: Callable[[Indices, int], Batch], labels: npt.NDArray[Any]
     ) -> BatchSource:
-        """Whatever ``take(indices, epoch)`` returns: the same for the same arguments."""
+        """Take the output of ``take(indices, epoch)``, the same for the same arguments."""
         return cls(_labels(labels), take)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def ahead(self, rows: Indices, mask: Mask, epoch: int) -> Iterator[Batch]:
-        """The inputs of each batch of ``rows``; the next is made while one is used.
+        """Yield the inputs of each batch of ``rows``; the next is made while one is used.
 
         Rows at weight 0 are those that the first batch starts with, as :func:`filled` puts them.
         They are taken over from it: nothing is read, changed or passed for them.
@@ -88,7 +88,7 @@ class BatchSource:
 def epoch_batches(
     n: int, batch: int, epoch: int, steps: int | None, seed: int
 ) -> tuple[Indices, Mask]:
-    """Which rows make the batches of an epoch.
+    """Return the rows that make the batches of an epoch.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def epoch_batches(
 
 
 def filled(order: Indices, batch: int) -> tuple[Indices, Mask]:
-    """``order`` in batches; the last is filled up with the first rows, at weight 0."""
+    """Return ``order`` in batches; the last is filled up with the first rows, at weight 0."""
     steps = -(-len(order) // batch)
     mask = np.zeros(steps * batch, np.float32)
     mask[: len(order)] = 1
@@ -126,7 +126,7 @@ def filled(order: Indices, batch: int) -> tuple[Indices, Mask]:
 
 
 def balanced_class_weights(labels: npt.NDArray[Any], n_classes: int) -> npt.NDArray[np.float64]:
-    """Images / (classes × images of the class), for the classes that have any; else 0.
+    """Return images / (classes × images of the class) for each class, 0 if it has none.
 
     The mean weight of an image is 1, so that the learning rate means what it means without them.
     """

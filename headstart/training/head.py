@@ -66,7 +66,7 @@ _HEAD: TypeAdapter[list[Any]] = TypeAdapter(
 
 
 def check_spec(spec: Sequence[Mapping[str, Any]]) -> list[LayerSpec]:
-    """The layers as plain dicts, if they are a head.
+    """Return the layers as plain dicts, if they are a head.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def check_spec(spec: Sequence[Mapping[str, Any]]) -> list[LayerSpec]:
 def head_spec(
     params: TrainHeadParams, feature_shape: Sequence[int], n_classes: int
 ) -> list[LayerSpec]:
-    """Layers of a head: flatten a map; normalize; (dropout, dense relu) …; dropout; dense.
+    """Return a head's layers: flatten a map; normalize; (dropout, dense relu) …; dropout; dense.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def head_spec(
     feature_shape : sequence of int
         Of one image's features: (1280,) pooled, (4, 4, 512) as a map.
     n_classes : int
-        Units of the last layer, unless one output tells two classes apart.
+        Units of the last layer, unless one output distinguishes two classes.
     """
     outputs = 1 if params.outputs == "one" else n_classes
     layers: list[LayerSpec] = [{"kind": "flatten"}] if len(feature_shape) > 1 else []
@@ -120,17 +120,17 @@ def head_spec(
 
 
 def one_output(spec: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a single logit tells two classes apart."""
+    """Return True if a single logit distinguishes two classes."""
     return bool(spec[-1]["units"] == 1)
 
 
 def class_count(spec: Sequence[Mapping[str, Any]]) -> int:
-    """Classes that a head tells apart."""
+    """Return the number of classes that a head distinguishes."""
     return 2 if one_output(spec) else int(spec[-1]["units"])
 
 
 def output_activation(spec: Sequence[Mapping[str, Any]]) -> str:
-    """``softmax`` or ``sigmoid``: how the logits, one a class, become probabilities."""
+    """Return the activation that makes probabilities of the logits, which are one per class."""
     return "softmax" if one_output(spec) else str(spec[-1]["activation"])
 
 
@@ -143,7 +143,7 @@ def loss_of(spec: Sequence[Mapping[str, Any]]) -> Loss:
 def weight_shapes(
     spec: Sequence[Mapping[str, Any]], feature_shape: Sequence[int]
 ) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every weight of a head on features of ``feature_shape`` (without batch).
+    """Return name and shape of every weight of a head on features of ``feature_shape``.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def apply_head(
     weights: Mapping[str, Float32],
     features: npt.NDArray[np.floating[Any]],
 ) -> Float32:
-    """Probabilities of each class for each row of features.
+    """Return the probability of each class for each row of features.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ def head_logits(
     weights: Mapping[str, Float32],
     features: npt.NDArray[np.floating[Any]],
 ) -> Float64:
-    """The last layer's outputs before its activation, (n, n_classes), float64.
+    """Return the last layer's outputs before its activation, (n, n_classes), float64.
 
     Of a single output z the two columns 0 and z, whose softmax is its sigmoid.
 
@@ -219,7 +219,7 @@ def head_logits(
 
 
 def activate(activation: str, logits: Float64) -> Float32:
-    """Softmax or sigmoid of logits, in float64 and without overflow, as float32."""
+    """Return softmax or sigmoid of logits, in float64 and without overflow, as float32."""
     if activation == "softmax":
         raised = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(raised / raised.sum(axis=1, keepdims=True), np.float32)

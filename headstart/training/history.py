@@ -49,7 +49,7 @@ class History:
     best_epoch : int
         The epoch whose weights the model has now; counts from 1.
     stopped_early : bool
-        Whether patience ran out before the epochs did.
+        True if patience ran out before the epochs did.
     """
 
     epochs: pd.DataFrame

@@ -42,7 +42,7 @@ def check_classes(recorded: Features, params: TrainHeadParams) -> None:
             "Nothing was trained. Set it to classes, or keep only two classes."
         )
     if recorded.header.backbone.random_weights:
-        print("Note: the backbone has random weights. What is learned here is no transfer.")
+        print("Note: the backbone has random weights. This head does not show transfer learning.")
     for split in ("train", "validation"):
         present = set(recorded.rows(split)["label"])
         missing = [name for name in classes if name not in present]

@@ -27,7 +27,7 @@ def read_labels(path: Path) -> list[str]:
     Raises
     ------
     CorruptFileError
-        If the file is no sorted list of distinct names.
+        If the file is not a sorted list of distinct names.
     """
     try:
         if path.stat().st_size > _MAX_BYTES:
@@ -46,10 +46,10 @@ _INITIAL = re.compile(r"(?:^|(?<=[\s\-(\[/]))[^\W\d_]")
 
 
 def with_capitals(names: Sequence[str]) -> list[str]:
-    """Class names as a title shows them: ``granny_smith`` as ``Granny Smith``, ``BMW`` as it is.
+    """Return class names as in a title: ``granny_smith`` as ``Granny Smith``, ``BMW`` unchanged.
 
     For showing alone: a model is trained, compared and exported under its own names. Names that
-    would become the same stay as they are, so that as many are told apart as before.
+    would become equal stay as they are, so that all of them remain distinct.
 
     Parameters
     ----------

@@ -38,14 +38,14 @@ class _Record(BaseModel):
 
 
 class Scores(_Record):
-    """What the model reached on the validation split."""
+    """Loss and accuracy on the validation split."""
 
     loss: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     accuracy: Annotated[float, Field(ge=0, le=1)]
 
 
 class ModelRecord(_Record):
-    """What a model folder holds.
+    """The content of a model folder.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class ModelRecord(_Record):
     classes : tuple of str
         Sorted; the order of the outputs.
     feature_shape : tuple of int
-        What the head reads, without the batch.
+        Shape of the head's input, without the batch.
     head : tuple of dict
         Layers, see :mod:`headstart.training.head`.
     chosen_because : str
@@ -62,8 +62,7 @@ class ModelRecord(_Record):
     unfrozen_from : str or None
         Name of the first layer that was trained; None for a head.
     unfrozen_alone : bool
-        Whether that layer was the only one of the backbone, with frozen ones above it. A record of
-        before there was a choice does not say it, and means no.
+        True if that layer was the only one of the backbone, with frozen ones above it.
     class_weights : "none" | "balanced"
         How the classes weighed in training, so that fine-tuning goes on in the same way.
     """
@@ -95,7 +94,7 @@ class ModelRecord(_Record):
         return self
 
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name and shape of every array of ``head.npz``."""
+        """Return name and shape of every array of ``head.npz``."""
         return weight_shapes(self.head, self.feature_shape)
 
 
@@ -107,9 +106,8 @@ class _File(ModelRecord):
 def write_model(folder: Path, record: ModelRecord, weights: Weights) -> None:
     """Write record, labels and head into an existing folder; to be called last.
 
-    The files that the model's kind needs besides (``backbone.weights.h5`` …) must lie there
-    already: their sha256 goes into ``model.json``. Give it the folder of an ``atomic_folder``
-    block.
+    The other files that the model's kind needs (``backbone.weights.h5`` …) must lie there already:
+    their sha256 goes into ``model.json``. Give it the folder of an ``atomic_folder`` block.
 
     Raises
     ------
@@ -168,7 +166,7 @@ def read_model(folder: Path) -> ModelRecord:
 
 
 def read_head(folder: Path, record: ModelRecord) -> Weights:
-    """The head's weights, float32, checked against the names and shapes of its layers."""
+    """Return the head's weights, float32, checked against the names and shapes of its layers."""
     return read_npz(folder / _HEAD, record.weight_shapes())
 
 

@@ -71,7 +71,7 @@ class TrainHeadParams(Section):
 
 
 class FineTuneParams(Section):
-    """What is unfrozen and how it is trained; ``epochs: 0`` passes the head's model through."""
+    """The layers to unfreeze and their training; ``epochs: 0`` passes the head's model through."""
 
     epochs: Count
     unfreeze_by: UnfreezeBy

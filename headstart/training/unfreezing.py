@@ -33,9 +33,9 @@ class Node:
     Attributes
     ----------
     learns : bool
-        Whether it holds weights that training can change.
+        True if it holds weights that training can change.
     normalizes : bool
-        Whether it is batch normalization, which learns only where ``batch_norm`` says ``train``.
+        True if it is batch normalization, which learns only where ``batch_norm`` says ``train``.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Cut:
     frozen_above : int
         Layers between the cut and ``unfrozen_from``: more than 0 if the cut had to move down.
     alone : bool
-        Whether ``unfrozen_from`` is the only layer that is trained, with frozen ones above it.
+        True if ``unfrozen_from`` is the only layer that is trained, with frozen ones above it.
     """
 
     after: str | None

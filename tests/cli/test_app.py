@@ -196,7 +196,7 @@ def test_recorded_features_need_no_pass(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert outlook(Wanted(ids)) == (10, None)
     assert outlook(wanted) == (18, None)
     with FeatureStore(record, shape) as store:
-        store.put(ids[3], np.zeros(4, np.float32), seconds=0.25)
+        store.put_many([(ids[3], np.zeros(4, np.float32))], seconds=0.25)
     assert outlook(Wanted(ids)) == (9, 0.25)
     assert outlook(wanted) == (17, 0.25)
     with FeatureStore(views.record(record), shape) as store:

@@ -24,8 +24,9 @@ from hypothesis import strategies as st
 from headstart._utils.errors import HeadstartError
 from headstart.backbones.litert import interpreters
 from headstart.features import extraction
-from headstart.features.extraction import assemble, extract, fingerprint_record, open_store
+from headstart.features.extraction import extract, fingerprint_record, open_store
 from headstart.features.forward_passes import Engine, Image, ShardImages
+from headstart.features.npy import write_npy
 from headstart.features.store import FeatureStore, estimate
 from headstart.images.resize import pixels
 from tests.images.made import png
@@ -114,7 +115,8 @@ def run(numbers: list[int], base: Counting | None = None, **options: Any) -> ext
 def assembled(numbers: list[int], folder: Path, dtype: str = "float32") -> bytes:
     with FeatureStore(RECORD, SHAPE) as store:
         target = folder / "assembled.npy"
-        digest = assemble(list(rows(numbers)["image_id"]), store, target, dtype)
+        ids = list(rows(numbers)["image_id"])
+        digest = write_npy(target, len(ids), SHAPE, dtype, store.rows(ids))
     content = target.read_bytes()
     assert digest == hashlib.sha256(content).hexdigest()
     return content
@@ -319,7 +321,8 @@ DRIVER = """
 import sys, time
 from pathlib import Path
 from headstart.features.store import FeatureStore
-from headstart.features.extraction import assemble, extract
+from headstart.features.extraction import extract
+from headstart.features.npy import write_npy
 from headstart.features.forward_passes import Engine, ShardImages
 from tests.features.test_extraction import *
 numbers, target, batch = list(range(int(sys.argv[1]))), Path(sys.argv[2]), int(sys.argv[3])
@@ -333,7 +336,8 @@ table = rows(numbers, reader)
 with FeatureStore(RECORD, SHAPE) as store:
     engine = Engine(slow, SIZE, batch)
     extract(ShardImages(table, reader), engine, store, "Test", decode=decode, workers=2)
-    assemble(list(table["image_id"]), store, target)
+    ids = list(table["image_id"])
+    write_npy(target, len(ids), store.shape, "float32", store.rows(ids))
 """
 
 
@@ -452,7 +456,8 @@ import resource, sys
 from pathlib import Path
 from tests.features.test_extraction import Memory, decode, rows
 from headstart.features.store import FeatureStore
-from headstart.features.extraction import assemble, extract
+from headstart.features.extraction import extract
+from headstart.features.npy import write_npy
 from headstart.features.forward_passes import Engine, ShardImages
 import numpy as np
 class Anything(Memory):
@@ -464,7 +469,8 @@ table = rows(list(range(int(sys.argv[1]))))
 with FeatureStore({}, (7, 7, 160)) as store:
     images = ShardImages(table, Anything())
     extract(images, Engine(network, 4), store, "Test", decode=decode, workers=2)
-    assemble(list(table["image_id"]), store, Path(sys.argv[2]))
+    ids = list(table["image_id"])
+    write_npy(Path(sys.argv[2]), len(ids), store.shape, "float32", store.rows(ids))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

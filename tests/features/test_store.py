@@ -93,7 +93,7 @@ def test_missing_keeps_the_order_and_names_each_once() -> None:
 def test_the_counter_outlives_the_process_and_counts_every_pass() -> None:
     filled(3)
     with FeatureStore(RECORD, SHAPE) as store:
-        store.put(name(0), vector(0), seconds=0.7)
+        store.put_many([(name(0), vector(0))], seconds=0.7)
         assert store.passes == 4
         assert store.seconds_per_pass == pytest.approx(0.25)
 
@@ -142,7 +142,7 @@ def test_a_flipped_byte_in_a_row_is_said_and_computed_again(
         said = capsys.readouterr().err
         assert str(path) in said
         assert name(2) in said
-        store.put(name(2), vector(2))
+        store.put_many([(name(2), vector(2))])
         assert store.missing(ids) == []
         assert capsys.readouterr().err == ""
 
@@ -187,7 +187,7 @@ def test_any_damage_to_the_file_is_survived_and_never_returned(
             missing = store.missing(ids)
             lacking += len(missing)
             for image_id in missing:
-                store.put(image_id, vector(ids.index(image_id)))
+                store.put_many([(image_id, vector(ids.index(image_id)))])
         for index, row in enumerate(store.rows(ids)):
             assert row.tobytes() == vector(index).tobytes()
     said = capsys.readouterr().err
@@ -211,7 +211,7 @@ def test_the_store_of_another_record_under_this_name_is_rejected(
 ) -> None:
     path = filled(1)
     with FeatureStore({"other": 1}, SHAPE) as other:
-        other.put(name(0), vector(5))
+        other.put_many([(name(0), vector(5))])
         other_path = other.path
     other_path.replace(path)
     with FeatureStore(RECORD, SHAPE) as store:
@@ -233,7 +233,7 @@ def test_a_store_that_may_only_be_read_is_an_error_and_keeps_its_rows() -> None:
     with FeatureStore(RECORD, SHAPE) as store:
         store.connection.execute("PRAGMA query_only = ON")
         with pytest.raises(HeadstartError, match=r"cannot be used: .*read"):
-            store.put(name(1), vector(1))
+            store.put_many([(name(1), vector(1))])
         assert store.get(name(0)).tobytes() == vector(0).tobytes()
     assert not path.with_name(f"{path.name}.damaged-1").exists()
 
@@ -271,7 +271,7 @@ from tests.features.test_store import RECORD, SHAPE, name, vector
 from headstart.features.store import FeatureStore
 with FeatureStore(RECORD, SHAPE) as store:
     for number in range(int(sys.argv[1]), int(sys.argv[2])):
-        store.put(name(number), vector(number))
+        store.put_many([(name(number), vector(number))])
         print(number, flush=True)
 """
 
@@ -333,5 +333,5 @@ def test_a_second_filler_waits_for_the_first_and_says_so(
         assert f"process {os.getpid()}" in child.stderr.readline()
         time.sleep(0.1)
         assert child.poll() is None
-        store.put(name(0), vector(0))
+        store.put_many([(name(0), vector(0))])
     assert child.communicate(timeout=60)[0] == "[]\n"

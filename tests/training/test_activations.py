@@ -147,7 +147,7 @@ def test_what_is_recorded_needs_no_room_in_the_store(monkeypatch: pytest.MonkeyP
     ids = [f"{n:064x}" for n in range(3)]
     with FeatureStore({"made": "for this"}, (4,)) as store:
         for image_id in ids:
-            store.put(image_id, np.zeros(4))
+            store.put_many([(image_id, np.zeros(4))])
         short_of_room(monkeypatch, 0)
         check_room(store, ids)
         with pytest.raises(HeadstartError, match="The activations need"):

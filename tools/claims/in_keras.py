@@ -1,4 +1,4 @@
-"""What only Keras can say about the tutorials; a process of its own that prints one line of JSON.
+"""Measurements of the tutorials that need Keras; a process that prints one line of JSON.
 
     python -m tools.claims.in_keras counts
     python -m tools.claims.in_keras compare PROJECT

@@ -279,7 +279,7 @@ def share(right: int, n: int) -> dict[str, Any]:
 
 
 def unpack(archive: Path, folder: str, target: Path) -> list[str]:
-    """Unpack the images below a folder of one of our own archives; return their names."""
+    """Unpack the images below a folder of one of our archives; return their names."""
     with zipfile.ZipFile(archive) as members:
         names = below(members, folder)
         members.extractall(target, names)

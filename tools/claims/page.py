@@ -51,7 +51,7 @@ class Page:
     found : dict
         Results by name; those of a group that was never measured are absent.
     lacks : dict of str to str
-        What each run that could not be made lacked, as a sentence.
+        A sentence for each run that could not be made: the file that is missing.
     """
 
     def __init__(self, groups: Mapping[str, Any]) -> None:

@@ -49,7 +49,7 @@ class Run:
     ----------
     name, recipe : str
     what : str
-        What distinguishes it from other runs of the recipe, for the page.
+        The difference from other runs of the recipe, for the page.
     archive, weights : str
         File names in ``datasets`` and ``keras/models`` of the shared folder.
     settings : mapping of str to str
