@@ -134,7 +134,7 @@ def summary(rows: Sequence[LayerRow]) -> str:
 def totals(backbone: Sequence[LayerRow], head: Sequence[LayerRow]) -> str:
     """Return the parameters of backbone, head and both: all, trainable, frozen."""
     lines = [("", "parameters", "trainable", "frozen")]
-    for name, rows in (("backbone", backbone), ("head", head), ("together", [*backbone, *head])):
+    for name, rows in (("backbone", backbone), ("head", head), ("total", [*backbone, *head])):
         whole = sum(row.parameters for row in rows)
         learns = sum(row.trainable for row in rows)
         lines.append((name, f"{whole:,}", f"{learns:,}", f"{whole - learns:,}"))

@@ -262,7 +262,7 @@ def _provide(copy: Copy, record: Record, root: Path, *, from_source: bool, note:
     for path, then in record.deps.items():
         least, now = then.files or 1, count_files(copy.project / path)
         if now < least:
-            nor = ", and what was made of it is neither in DVC's cache nor in the remote"
+            nor = ", and its outputs are neither in DVC's cache nor in the remote"
             raise HeadstartError(
                 f"The data of the commit is missing: {record.name} read {path} with "
                 f"{counted(least, 'file')}; now it has {counted(now, 'file')}"

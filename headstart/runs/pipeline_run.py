@@ -176,9 +176,9 @@ class Run:
         if not amiss:
             return state
         return Failed(
-            message="The stages ended well, but what they made is not as it was recorded: "
-            f"{', '.join(amiss[:10])}. Something else wrote there, or DVC could not keep it: look "
-            "for room on the disk and above for its errors, then run again."
+            message="The stages succeeded, but their outputs are not as recorded: "
+            f"{', '.join(amiss[:10])}. Something else wrote there, or DVC could not keep them: "
+            "check the disk space and DVC's errors above, then run again."
         )
 
 

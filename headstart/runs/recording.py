@@ -70,10 +70,10 @@ def before(root: Path) -> str:
     amiss = {*repository.changed(), *own} - (own if mark.exists() else set())
     if amiss:
         raise RecordingError(
-            f"The results were to be committed, but in {root} {_listed(amiss)} "
-            f"{'differ' if len(amiss) > 1 else 'differs'} from commit {head[:10]}, so that no "
-            "commit says what would be run. Nothing was run. `git status` shows it: commit it, or "
-            "put it back (`git checkout -- FILE`), or run without `commit`."
+            f"The results are to be committed, but in {root} {_listed(amiss)} "
+            f"{'differ' if len(amiss) > 1 else 'differs'} from commit {head[:10]}, so no commit "
+            "would describe the run. Nothing was run. `git status` shows the changes: commit "
+            "them, undo them (`git checkout -- FILE`), or run without `commit`."
         )
     mark.write_text(f"{head}\n")
     return head
@@ -229,11 +229,10 @@ def _check_untouched(repository: Repository, commit: str, own: tuple[str, ...]) 
         else f"another commit was checked out ({head[:10]} instead of {commit[:10]})"
     )
     raise RecordingError(
-        f"The results were not committed: while the run was going on, {what} in {repository.root}, "
-        "so that they belong to no commit. They are there, uncommitted. Put the tree in order "
-        "(`git status`) and run again: stages whose inputs did not change are not run twice. To "
-        "work on the project meanwhile, let scheduled runs have a clone of their own "
-        "(docs/scheduling.md)."
+        f"The results were not committed, because during the run {what} in {repository.root}, so "
+        "they belong to no commit. They are there, uncommitted. Clean up the tree (`git status`) "
+        "and run again: stages whose inputs did not change are not run twice. To work on the "
+        "project meanwhile, give scheduled runs a clone of their own (docs/scheduling.md)."
     )
 
 
@@ -270,7 +269,7 @@ def _push(repository: Repository, branch: str) -> None:
     if faults:
         raise RecordingError(
             f"The results are committed to the branch {branch} in {repository.root}, but not all "
-            f"could be pushed. {' '.join(faults)} When that is mended: `git push origin {branch}`, "
+            f"could be pushed. {' '.join(faults)} When that is fixed: `git push origin {branch}`, "
             f"and `git checkout {branch}` with `dvc push`."
         )
 
