@@ -1,4 +1,4 @@
-"""Open a zip or tar file of a stranger: told apart by content, checked before a member is read."""
+"""Open a zip or tar file, recognized by its content and checked before a member is read."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class RetryPolicy:
 
 
 class DownloadError(Exception):
-    """A download failed; the message is a phrase that callers put into a sentence of their own.
+    """A download failed; the message is a phrase that callers put into a sentence.
 
     Attributes
     ----------
@@ -199,7 +199,7 @@ class HttpClient:
         ------
         DownloadError
             If the body ends early or takes too long; :class:`TooLargeError` if the file has more
-            than ``max_bytes``, told by its length where the server states one.
+            than ``max_bytes``, by the length that the server states or by the bytes that came.
         """
         total = stated_length(answer, start)
         if total is not None and max_bytes is not None and total > max_bytes:

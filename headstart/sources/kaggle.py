@@ -101,20 +101,22 @@ def _fetch(handle: Any, archive: Path, max_bytes: int, policy: RetryPolicy | Non
             url, digest = answer.url, _md5(answer.headers.get("x-goog-hash", ""))
         download_file(url, archive, digest=digest, max_bytes=max_bytes, policy=policy)
     except requests.HTTPError as error:
+        status = 0
         if error.response is not None:
+            status = error.response.status_code
             error.response.close()
-        raise _refused(handle, error) from error
+        raise _failure(handle, f"it answered with status {status}", status) from error
     except requests.RequestException as error:
-        raise _unreachable(handle, innermost(error)) from error
+        raise _failure(handle, innermost(error)) from error
     except TooLargeError as error:
         raise SourceError(
             f"Kaggle's archive of {handle} has {error}, by `download.max_total_bytes`. Nothing was "
             "kept. Raise the parameter if you want the data set."
         ) from error
     except ChecksumError as error:
-        raise _unreachable(handle, "the archive arrived damaged and was deleted") from error
+        raise _failure(handle, "the archive arrived damaged and was deleted") from error
     except DownloadError as error:
-        raise _unreachable(handle, f"{error}. {error.advice}".rstrip(". ")) from error
+        raise _failure(handle, f"{error}. {error.advice}".rstrip(". ")) from error
 
 
 def _md5(hashes: str) -> str | None:
@@ -123,8 +125,7 @@ def _md5(hashes: str) -> str | None:
     return base64.b64decode(stated["md5"]).hex() if "md5" in stated else None
 
 
-def _refused(handle: Any, error: Any) -> SourceError:
-    status = error.response.status_code if error.response is not None else 0
+def _failure(handle: Any, why: str, status: int = 0) -> SourceError:
     page = f"https://www.kaggle.com/datasets/{handle.owner}/{handle.dataset}"
     if status in {401, 403}:
         return SourceError(f"Kaggle refused {handle} (status {status}). {_TOKEN} Page: {page}")
@@ -134,11 +135,6 @@ def _refused(handle: Any, error: Any) -> SourceError:
             f"name and version on {page} (versions stand under Data Card); a private one needs a "
             f"token. {_TOKEN}"
         )
-    return _unreachable(handle, f"it answered with status {status}")
-
-
-def _unreachable(handle: Any, why: str) -> SourceError:
-    page = f"https://www.kaggle.com/datasets/{handle.owner}/{handle.dataset}"
     return SourceError(
         f"Kaggle could not be asked for {handle}: {why}. Nothing was written; what was fetched is "
         "kept. Run again when the network is back. Without one: fetch the data set with a browser "

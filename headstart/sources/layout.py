@@ -29,7 +29,7 @@ SPLIT_NAMES: Mapping[str, str] = {
     "test": "test",
     "testing": "test",
 }
-# Words without a meaning of their own next to one of these: test_set, seg_train, train-images.
+# Words that add nothing to one of these: test_set, seg_train, train-images.
 _FILLERS = {"set", "data", "dataset", "images", "imgs", "seg", "split"}
 
 _SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini"}

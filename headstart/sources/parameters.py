@@ -228,7 +228,7 @@ class DownloadParams(Section):
     @classmethod
     def _fits_the_source(cls, value: Any, info: ValidationInfo) -> Any:
         name, source = str(info.field_name), info.data.get("source")
-        if source is None:  # a fault of its own
+        if source is None:  # reported already
             return value
         key = SOURCES[source].keys.get(name)
         if key is None and value is not None:
@@ -263,7 +263,7 @@ class DownloadParams(Section):
     @field_validator("url_column")
     @classmethod
     def _leads_to_the_images(cls, url: str | None, info: ValidationInfo) -> str | None:
-        # A wrong path_column is a fault of its own, and absent here.
+        # A wrong path_column is reported already, and absent here.
         without_path = info.data.get("path_column", "") is None
         if url is None and without_path and info.data.get("source") == "table":
             raise UnfitError(

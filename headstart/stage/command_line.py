@@ -16,19 +16,19 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import inspect
 import os
 import platform
 import sys
 import typing
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 from headstart._utils import locks
 from headstart._utils.errors import HeadstartError, WiringError
+from headstart._utils.files import sha256_bytes
 from headstart.stage import versions, watchdog
 from headstart.stage.inputs import unchanged
 from headstart.stage.page import Page
@@ -150,8 +150,10 @@ def _run(main: Callable[..., None], argv: Sequence[str] | None) -> None:
     for path in paths["runtime"]:
         versions.check(path)
     watchdog.die_with_dvc()
-    inputs = [*paths["in"], *paths["runtime"]]
-    with outputs_locked(paths["out"]), unchanged(inputs, paths["lazy"]), ExitStack() as stack:
+    with ExitStack() as stack:
+        if paths["out"]:
+            stack.enter_context(_lock(paths["out"]))
+        stack.enter_context(unchanged([*paths["in"], *paths["runtime"]], paths["lazy"]))
         for name, kind in roles.items():
             if kind == "params":
                 arguments[name] = getattr(params, name)
@@ -171,15 +173,10 @@ def _module_name(main: Callable[..., None]) -> str:
     return main.__module__ if main.__module__ != "__main__" else Path(inspect.getfile(main)).stem
 
 
-@contextmanager
-def outputs_locked(outputs: Sequence[Path]) -> Iterator[None]:
-    """Hold a lock named by the outputs' absolute paths; wait, and say so, if another run has it."""
-    if not outputs:
-        yield
-        return
+def _lock(outputs: Sequence[Path]) -> AbstractContextManager[None]:
+    """Return a lock named by the outputs' absolute paths; it waits if another run holds it."""
     # Machines and containers may share the cache folder and use these paths for other files.
     name = "\n".join([platform.node(), *sorted(str(path.absolute()) for path in outputs)])
-    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    digest = sha256_bytes(name.encode("utf-8", "surrogateescape"))[:16]
     busy = f"Another run (process {{holder}}) is writing {outputs[0]}. Waiting for it to end …"
-    with locks.exclusive_lock(locks.lock_folder() / f"{digest}.lock", busy):
-        yield
+    return locks.exclusive_lock(locks.lock_folder() / f"{digest}.lock", busy)

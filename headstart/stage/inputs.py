@@ -3,9 +3,9 @@
 DVC hashes dependencies only when the command has ended, and would record a file that changed in
 mid-run together with the old result.
 
-DVC keeps the hashes that it computed in a database of its own, whose place and format only DVC
-knows, and importing DVC takes a second. So this module keeps a record of its own for large files
-and trusts it as DVC does: while a file's size, inode and times are those with which it was hashed.
+DVC keeps the hashes that it computed in a database whose location and format only DVC knows, and
+importing DVC takes a second. So this module keeps a separate record for large files and trusts it
+as DVC does: while a file's size, inode and times are those with which it was hashed.
 """
 
 from __future__ import annotations
