@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationInfo, field_validator
 
 from headstart._utils.errors import UnfitError
+from headstart._utils.records import Sha256
 from headstart.backbones.registry import (
     HUB,
     BackboneSpec,
@@ -19,7 +20,7 @@ from headstart.backbones.registry import (
     is_path,
     known,
 )
-from headstart.stage.sections import PositiveFloat, PositiveInt, Section, Sha256
+from headstart.stage.sections import PositiveFloat, PositiveInt, Section
 
 #: The file that makes a folder a TensorFlow Hub module.
 MODULE_GRAPH = "saved_model.pb"

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, ValidationInfo, field_validator
 
 from headstart._utils.errors import UnfitError
+from headstart._utils.records import Sha256
 from headstart.images.formats import FORMATS, MOST_PIXELS
-from headstart.stage.sections import OneOf, PositiveInt, Section, Sha256
+from headstart.stage.sections import OneOf, PositiveInt, Section
 
 if TYPE_CHECKING:
     from headstart.sources.source import Source

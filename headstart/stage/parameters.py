@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -55,8 +55,7 @@ def sections() -> Mapping[str, type[Section]]:
 def params_model() -> type[BaseModel]:
     """Return the model of the whole file: ``seed`` and a field for each section."""
     fields: dict[str, Any] = {name: (kind, ...) for name, kind in sections().items()}
-    config = ConfigDict(strict=True, extra="forbid", frozen=True)
-    return create_model("Params", __config__=config, seed=(Seed, ...), **fields)
+    return create_model("Params", __base__=Section, seed=(Seed, ...), **fields)
 
 
 def read_params(path: Path) -> Any:
