@@ -63,7 +63,7 @@ def division(manifest: pd.DataFrame, most: int = 30) -> str:
         parts.append((f"… {counted(len(rest), 'more class', 'more classes')}", rest.sum()))
     parts.append(("all", numbers.sum()))
     rows = [(title, *(f"{count:,}" for count in (*row, row.sum()))) for title, row in parts]
-    return columns([("class", *numbers.columns, "together"), *rows], "lrrrr")
+    return columns([("class", *numbers.columns, "total"), *rows], "lrrrr")
 
 
 @dataclass(frozen=True)

@@ -205,7 +205,7 @@ def test_the_model_from_its_records(project: Path) -> None:
     assert "tensorflow" not in said.lower()
     # Item 1.4 of the tutorials: 3,843 trainable of 2,261,827.
     rows = {line.split()[0]: line.split() for line in said.splitlines() if line.strip()}
-    assert rows["together"] == ["together", "2,261,827", "3,843", "2,257,984"]
+    assert rows["total"] == ["total", "2,261,827", "3,843", "2,257,984"]
     assert rows["mobilenet_v2"][-2:] == ["2,257,984", "0"]
     assert "(n, 224, 224, 3)" in said
 

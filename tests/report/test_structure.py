@@ -57,4 +57,4 @@ def test_the_layers_of_a_head() -> None:
 def test_sums(base: list[LayerRow]) -> None:
     head = [LayerRow("h", "dense", (2,), 10, 10)]
     last = totals(base, head).splitlines()[-1].split()
-    assert last == ["together", f"{1_010 if base else 10:,}", "10", "1,000" if base else "0"]
+    assert last == ["total", f"{1_010 if base else 10:,}", "10", "1,000" if base else "0"]

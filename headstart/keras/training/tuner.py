@@ -157,7 +157,7 @@ class Tuner:
             else f"from {cut.unfrozen_from} up"
         )
         return (
-            f"Fine-tuning {what}, {self.trained_parameters():,} numbers with the head; "
+            f"Fine-tuning {what}, {self.trained_parameters():,} parameters with the head; "
             f"{frozen}{moved}."
         )
 

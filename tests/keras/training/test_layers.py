@@ -57,7 +57,7 @@ def test_the_head_of_102_fruits() -> None:
     )
     base = [LayerRow("mobilenet", "base", (1024,), 3_228_864, 0)]
     last = totals(base, head).splitlines()[-1].split()
-    assert last == ["together", "3,333,414", "104,550", "3,228,864"]  # item 4.7
+    assert last == ["total", "3,333,414", "104,550", "3,228,864"]  # item 4.7
 
 
 @pytest.mark.parametrize(
