@@ -39,7 +39,8 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # u
         Share of values that are dropped before each dense layer.
     activation : {"softmax", "sigmoid"}, default="softmax"
         One of the classes, or each class against the rest.
-    optimizer : {"adam", "rmsprop", "sgd"}, default="adam"
+    optimizer : str, default="adam"
+        One of those that ``train_head.optimizer`` in params.yaml lists.
     learning_rate : float, default=0.003
         Step size; meant for a thousand features or so. Fewer features want larger steps.
     batch_size : int, default=32

@@ -278,10 +278,11 @@ class _Steps:
 
 
 def _optimizer(settings: FitSettings, variables: list[Any]) -> Any:
-    decay = settings.weight_decay or None
     make = getattr(keras.optimizers, OPTIMIZERS[settings.optimizer])
-    optimizer = make(settings.learning_rate, weight_decay=decay)
-    if decay is not None:
+    # Without a value, Keras' own: AdamW decays by 0.004, the others not at all.
+    given = {"weight_decay": settings.weight_decay} if settings.weight_decay else {}
+    optimizer = make(settings.learning_rate, **given)
+    if optimizer.weight_decay:
         optimizer.exclude_from_weight_decay([v for v in variables if len(v.shape) < 2])
     optimizer.build(variables)
     return optimizer
