@@ -20,7 +20,12 @@ from headstart.stage.sections import (
 
 #: The one table of optimizers: the name in params.yaml, and the class in ``keras.optimizers``, each
 #: of which takes the decoupled ``weight_decay``.
-OPTIMIZERS: Mapping[str, str] = {"adam": "Adam", "rmsprop": "RMSprop", "sgd": "SGD"}
+OPTIMIZERS: Mapping[str, str] = {
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "rmsprop": "RMSprop",
+    "sgd": "SGD",
+}
 if TYPE_CHECKING:  # A type checker sees no table.
     OptimizerName = str
 else:

@@ -61,6 +61,7 @@ def source(data: Data) -> BatchSource:
     ("optimizer", "activation", "loss"),
     [
         ("adam", "softmax", "categorical_crossentropy"),
+        ("adamw", "softmax", "categorical_crossentropy"),
         ("rmsprop", "sigmoid", "binary_crossentropy"),
         ("sgd", "softmax", "categorical_crossentropy"),
     ],
@@ -91,6 +92,22 @@ def test_one_step_is_the_step_of_keras() -> None:
     theirs.train_on_batch(x, y)
     for name, array in dump_head(ours).items():
         np.testing.assert_allclose(array, dump_head(theirs)[name], atol=2e-6)
+
+
+def test_adamw_decays_the_weights_as_keras_does_and_no_bias() -> None:
+    x, y = separable(16, 1)
+    for wanted, given in ((0.004, {}), (0.1, {"weight_decay": 0.1})):
+        ours, theirs = head(), head()
+        chosen = settings(epochs=1, optimizer="adamw", **given)
+        fit(logits_model(ours), source((x, y)), source((x, y)), chosen, quiet)
+        optimizer = keras.optimizers.AdamW(0.02, weight_decay=wanted)
+        optimizer.exclude_from_weight_decay(
+            [v for v in theirs.trainable_variables if len(v.shape) < 2]
+        )
+        theirs.compile(optimizer, "sparse_categorical_crossentropy")
+        theirs.train_on_batch(x, y)
+        for name, array in dump_head(ours).items():
+            np.testing.assert_allclose(array, dump_head(theirs)[name], atol=2e-6)
 
 
 def test_class_weights_are_those_of_keras() -> None:
