@@ -41,7 +41,12 @@ def run(
     PREFECT_API_URL, a temporary server is started. Exit code: 0 success, 1 a stage failed, 5 held
     by the gate, 130 interrupted.
     """
-    read_parameters()  # Before Prefect, which takes seconds to start.
+    # Parameters before DVC, and both before Prefect: each takes seconds to start.
+    read_parameters()
+
+    from headstart.pipeline import graph
+
+    graph.stages(Path.cwd())
     os.environ.setdefault("DO_NOT_TRACK", "1")
 
     from headstart.runs.local_runner import run_here

@@ -20,6 +20,7 @@ from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.lock import LockError
 from dvc.repo import Repo
 from dvc.repo.reproduce import get_active_graph, plan_repro
+from dvc.scm import SCMError
 
 from headstart._utils.errors import HeadstartError
 
@@ -49,6 +50,11 @@ def opened(root: Path) -> Iterator[Any]:
             yield repo
     except NotDvcRepoError:
         raise not_a_project(root) from None
+    except SCMError:
+        raise GraphError(
+            f"{root} is not in a git repository, which DVC expects of this project. Nothing was "
+            "run. Run `git init` there, or `dvc config core.no_scm true` to do without git."
+        ) from None
     except DvcException as error:
         causes = f" ({error.__cause__})" if error.__cause__ else ""
         raise GraphError(

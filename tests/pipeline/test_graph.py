@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from ruamel.yaml import YAML
 from headstart.pipeline import graph as dag
 from headstart.pipeline.graph import GraphError
 from headstart.pipeline.plan import changes
-from tests.runs.projects import dvc, git
+from tests.runs.projects import call, dvc, git
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,6 +45,19 @@ def test_foreach_and_matrix_are_expanded_and_order_is_topological(graph: Path) -
     assert stages["each@red"].metrics == stages["each@red"].written == ("red.txt",)
     assert stages["grid@big"].plots == ("big.csv",)
     assert stages["grid@big"].parents == ("second",)
+
+
+@pytest.mark.parametrize(
+    "cure", [("git", "init", "-q"), (sys.executable, "-m", "dvc", "config", "core.no_scm", "true")]
+)
+def test_without_the_git_repository_the_message_names_cures_that_work(
+    graph: Path, cure: tuple[str, ...]
+) -> None:
+    shutil.rmtree(graph / ".git")
+    with pytest.raises(GraphError, match=r"is not in a git repository.*Run `git init`.*no_scm"):
+        dag.stages(graph)
+    call(graph, *cure)
+    assert dag.stages(graph)
 
 
 def test_a_stage_is_read_the_same_from_any_folder(
