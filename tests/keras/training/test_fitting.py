@@ -96,9 +96,9 @@ def test_one_step_is_the_step_of_keras() -> None:
 
 def test_adamw_decays_the_weights_as_keras_does_and_no_bias() -> None:
     x, y = separable(16, 1)
-    for wanted, given in ((0.004, {}), (0.1, {"weight_decay": 0.1})):
+    for wanted, decay in ((0.004, {}), (0.1, {"weight_decay": 0.1})):
         ours, theirs = head(), head()
-        chosen = settings(epochs=1, optimizer="adamw", **given)
+        chosen = settings(epochs=1, optimizer="adamw", **decay)
         fit(logits_model(ours), source((x, y)), source((x, y)), chosen, quiet)
         optimizer = keras.optimizers.AdamW(0.02, weight_decay=wanted)
         optimizer.exclude_from_weight_decay(
