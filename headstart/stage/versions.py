@@ -33,7 +33,8 @@ def check(path: Path) -> None:
     """
     if not path.exists():
         raise HeadstartError(
-            f"There is no {path}. `make runtime` writes it from requirements.lock."
+            f"There is no {path}. `git checkout {path}` restores it; in the repository of "
+            "Headstart, `make runtime` writes it from requirements.lock."
         )
     wrong = []
     for name, wanted in read(path).items():
@@ -47,6 +48,7 @@ def check(path: Path) -> None:
         raise HeadstartError(
             f"The installed packages are not those of {path.name}, so the result would not "
             "be this commit's. Nothing was run.\n" + "\n".join(wrong) + "\n"
-            "Run `make env` to install the locked versions; or, to adopt the installed ones, "
-            "change pyproject.toml and run `make lock runtime`."
+            "In the repository of Headstart, `make env` installs the locked versions, and `make "
+            "lock runtime` adopts those that pyproject.toml allows. In a project, `pip install -r "
+            "requirements.lock` and `headstart init --upgrade . --apply` do the same."
         )
