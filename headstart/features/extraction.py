@@ -8,7 +8,7 @@ now, last month, or in ten attempts.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from queue import SimpleQueue
@@ -147,36 +147,27 @@ def extract(
     keys = distinct if views is None else [key for name in distinct for key in views.keys(name)]
     done = 0
     if store.missing(keys):
-        done = _fill(images, keys, engine, store, desc, views, workers or cores(), decode)
+        functions: SimpleQueue[Function] = SimpleQueue()
+        forward = ForwardPasses(engine, functions, store.shape, decode, views)
+        workers = workers or cores()
+        with store.filling():
+            # Asked again, because another process may have been filling it until now; and once more
+            # if the store was found damaged in the meantime, and lost rows that it had.
+            for _ in range(_ATTEMPTS):
+                repairs, missing = store.repairs, store.missing(keys)
+                # SQLite adds a page to a row at most, and empties its log as that grows.
+                room = len(missing) * (row_bytes(store.shape) + _PAGE)
+                require_room({store.path.parent: room}, desc, _ROOM)
+                if functions.empty() and missing:
+                    # One after another: loading a network is not safe in several threads.
+                    for _ in range(min(engine.count or workers, -(-len(missing) // engine.batch))):
+                        functions.put(engine.make())
+                with progress(total=len(missing), desc=desc, unit="image") as bar:
+                    forward.run(images, missing, store, bar, workers)
+                done += len(missing)
+                if store.repairs == repairs:
+                    break
     seconds, cached = time.perf_counter() - start, max(0, len(keys) - done)
     if views is not None:
         return Passes(len(everything) * views.count, done, cached, seconds, "views of images")
     return Passes(len(everything), done, cached, seconds)
-
-
-def _fill(
-    images: Iterable[Image], keys: Sequence[str], engine: Engine, store: FeatureStore, desc: str,
-    views: RecordedViews | None, workers: int, decode: Callable[[bytes, int], Pixels],
-) -> int:  # fmt: skip
-    """Compute what the store lacks while no other process does; return the number of passes."""
-    functions: SimpleQueue[Function] = SimpleQueue()
-    forward = ForwardPasses(engine, functions, store.shape, decode, views)
-    done = 0
-    with store.filling():
-        # Asked again, because another process may have been filling it until now; and once more if
-        # the store was found damaged in the meantime, and lost rows that it had.
-        for _ in range(_ATTEMPTS):
-            repairs, missing = store.repairs, store.missing(keys)
-            # SQLite adds a page to a row at most, and empties its log as that grows.
-            room = len(missing) * (row_bytes(store.shape) + _PAGE)
-            require_room({store.path.parent: room}, desc, _ROOM)
-            if functions.empty() and missing:
-                # One after another: loading a network is not safe in several threads.
-                for _ in range(min(engine.count or workers, -(-len(missing) // engine.batch))):
-                    functions.put(engine.make())
-            with progress(total=len(missing), desc=desc, unit="image") as bar:
-                forward.run(images, missing, store, bar, workers)
-            done += len(missing)
-            if store.repairs == repairs:
-                break
-    return done
