@@ -22,8 +22,8 @@ HUB = "hub"
 #: deviations. ``unit``: to 0 … 1. ``none``: the backbone scales them itself.
 Preprocessing = Literal["tf", "caffe", "torch", "unit", "none"]
 
-#: Who builds the network: each is an entry of ``headstart.keras.networks.backbone.BUILDERS``,
-#: except ``hub``, whose modules bring their own.
+#: Who builds the network (:func:`headstart.keras.networks.backbone.build_backbone`); the modules of
+#: ``hub`` bring their own.
 Family = Literal["keras.applications", "headstart", "hub"]
 
 

@@ -113,11 +113,11 @@ def _canonical(model: Any, given: str, result: str) -> None:
     del graph.value_info[:]
     graph.name, graph.doc_string, model.doc_string = "classifier", "", ""
     used_domains = {node.domain or "" for node in graph.node}
-    opsets = sorted(
-        (entry for entry in model.opset_import if entry.domain in used_domains),
-        key=lambda entry: str(entry.domain),
+    versions = sorted(
+        (entry.domain, entry.version)
+        for entry in model.opset_import
+        if entry.domain in used_domains
     )
-    versions = [(entry.domain, entry.version) for entry in opsets]
     del model.opset_import[:]
     for domain, version in versions:
         model.opset_import.add(domain=domain, version=version)

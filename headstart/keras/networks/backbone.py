@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,16 @@ from headstart.keras.runtime import fresh_names, keras
 # the Caffe networks subtract, for pixels from 0 to 255, in their order: blue, green, red.
 _MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CAFFE_MEAN = (103.939, 116.779, 123.68)
+# Factor and offset of each scaling.
+_SCALES: dict[str, tuple[Any, Any]] = {
+    "tf": (1 / 127.5, -1.0),
+    "unit": (1 / 255, 0.0),
+    "torch": (
+        [1 / (255 * deviation) for deviation in DEVIATION],
+        [-mean / deviation for mean, deviation in zip(_MEAN, DEVIATION, strict=True)],
+    ),
+    "caffe": (1.0, [-mean for mean in reversed(_CAFFE_MEAN)]),
+}
 
 
 def build_backbone(name: str, alpha: float, image_size: int) -> keras.Model:
@@ -39,7 +49,9 @@ def build_backbone(name: str, alpha: float, image_size: int) -> keras.Model:
     """
     spec = BACKBONES[name]
     with fresh_names():
-        return BUILDERS[spec.family](spec, alpha, image_size)
+        if spec.family == "headstart":
+            return build_small(image_size)
+        return call_application(spec, alpha, image_size)
 
 
 def call_application(
@@ -69,13 +81,6 @@ def call_application(
             input_shape=(image_size, image_size, 3),
             **options,
         )
-
-
-#: Family of a backbone to its builder: (spec, alpha, image_size) -> headless Keras model.
-BUILDERS: dict[str, Callable[[BackboneSpec, float, int], keras.Model]] = {
-    "headstart": lambda _, __, image_size: build_small(image_size),
-    "keras.applications": call_application,
-}
 
 
 def load_backbone(
@@ -184,17 +189,10 @@ def preprocess(pixels: Any, kind: Preprocessing | str) -> Any:
     keras tensor of the same shape, float32
     """
     # Standard layers only, so that a saved model loads without any code of ours.
-    if kind == "tf":
-        return keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="preprocessing")(pixels)
-    if kind == "unit":
-        return keras.layers.Rescaling(1 / 255, name="preprocessing")(pixels)
-    if kind == "torch":
-        scale = [1 / (255 * deviation) for deviation in DEVIATION]
-        shift = [-mean / deviation for mean, deviation in zip(_MEAN, DEVIATION, strict=True)]
-        return keras.layers.Rescaling(scale, offset=shift, name="preprocessing")(pixels)
-    if kind == "caffe":
-        shift = [-mean for mean in reversed(_CAFFE_MEAN)]
-        return _blue_first(keras.layers.Rescaling(1.0, offset=shift, name="preprocessing")(pixels))
+    if kind in _SCALES:
+        scale, offset = _SCALES[kind]
+        scaled = keras.layers.Rescaling(scale, offset=offset, name="preprocessing")(pixels)
+        return _blue_first(scaled) if kind == "caffe" else scaled
     if keras.backend.standardize_dtype(pixels.dtype) == "float32":
         return pixels
     return keras.ops.cast(pixels, "float32")

@@ -137,15 +137,9 @@ def _seed(seed: int, index: int) -> int:
 
 
 def _variables(head: Any) -> dict[str, Any]:
-    found = {}
-    for layer in head.layers:
-        if layer.name == LOGITS:
-            # Dropout and flatten have no weights, so the position is not the count of layers seen.
-            index = len([other for other in head.layers if other.name.startswith("head_")]) - 1
-        elif layer.name.startswith("head_"):
-            index = int(layer.name.split("_")[1])
-        else:
-            continue
-        for weight in _WEIGHTS.get(type(layer).__name__, ()):
-            found[f"{index}.{weight}"] = getattr(layer, weight)
-    return found
+    layers = [layer for layer in head.layers if layer.name.startswith("head_")]
+    return {
+        f"{index}.{weight}": getattr(layer, weight)
+        for index, layer in enumerate(layers)
+        for weight in _WEIGHTS.get(type(layer).__name__, ())
+    }
