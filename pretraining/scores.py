@@ -28,7 +28,8 @@ from headstart.images.resize import pixels
 from headstart.sources.archive import ArchiveSource
 from headstart.sources.embedded import EmbeddedSource
 from headstart.sources.folder import FolderSource
-from headstart.sources.layout import recognize, unwanted
+from headstart.sources.folder_names import unwanted
+from headstart.sources.layout import recognize
 from headstart.sources.source import Assignment, Source
 from pretraining.teacher import converted, maps
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from headstart._utils.errors import ImageError
 from headstart._utils.names import name_fault, shown
 from headstart.sources.folder import FolderSource
-from headstart.sources.layout import unwanted
+from headstart.sources.folder_names import unwanted
 
 if TYPE_CHECKING:
     from headstart.downloads.client import RetryPolicy

@@ -20,8 +20,9 @@ from headstart.datasets.manifests import IMAGES, REJECTED, frame
 from headstart.datasets.shards import ShardWriter
 from headstart.images.decode import ImageInfo, Limits, inspect
 from headstart.images.thumbnails import ThumbnailFolder, rejected_thumbnail
+from headstart.sources.folder_names import unwanted
 from headstart.sources.ingested import Ingested
-from headstart.sources.layout import recognize, unwanted
+from headstart.sources.layout import recognize
 from headstart.sources.parameters import DownloadParams
 from headstart.sources.source import Assignment, Source
 

@@ -4,42 +4,30 @@ Recognized are class folders (``Cat/1.jpg``) and split folders over class folder
 (``train/Cat/1.jpg``), below any chain of single folders (``PetImages/Cat/1.jpg``; also inside of
 each split: ``seg_train/seg_train/street/1.jpg``). A file's class is the folder's name, in Unicode's
 composed form; files deeper inside belong to the same class. The layout is printed;
-``download.root`` and ``download.splits`` overrule it.
+``download.root`` and ``download.splits`` overrule it. Where two readings are as likely, the run
+stops and asks.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from headstart._utils.errors import SourceError
 from headstart._utils.tables import listed
+from headstart.sources.doubts import (
+    as_yaml,
+    refuse_bare_splits,
+    refuse_descriptions,
+    refuse_repeated,
+    refuse_splits_in_names,
+    refuse_two_words,
+    several_divisions,
+)
+from headstart.sources.folder_names import split_of, splits_with_affix
 from headstart.sources.source import Assignment, label_of
+from headstart.sources.tree import Tree
 
-#: Names of splits, in lower case, and the split that they mean.
-SPLIT_NAMES: Mapping[str, str] = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
-# Words that add nothing to one of these: test_set, seg_train, train-images.
-_FILLERS = {"set", "data", "dataset", "images", "imgs", "seg", "split"}
-
-_SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini"}
-# A folder with nothing but these is not a class. They decide which folders count, never which file
-# is an image: that depends on the content.
-_DOCUMENTS = {
-    "bib", "cfg", "csv", "db", "doc", "docx", "h5", "htm", "html", "ini", "ipynb", "json",
-    "license", "log", "m", "mat", "md", "npy", "npz", "pdf", "py", "rst", "sh", "tsv", "txt",
-    "xls", "xlsx", "xml", "yaml", "yml",
-}  # fmt: skip
 _EXPECTED = (
     "Expected one folder per class with images in it (cat/1.jpg, dog/1.jpg), or train, validation "
     "and test folders over class folders (train/cat/1.jpg), in either case below any single folder."
@@ -107,24 +95,6 @@ class Layout:
         )
 
 
-def split_of(name: str) -> str | None:
-    """Return the split that a name means, in any case: ``Training``, ``test_set``; else None."""
-    words = [word for word in re.split(r"[\W_]+", name.lower()) if word]
-    telling = [word for word in words if word not in _FILLERS]
-    return SPLIT_NAMES.get(telling[0]) if len(telling) == 1 else None
-
-
-def unwanted(path: str) -> tuple[str, str] | None:
-    """Return reason and detail for files that systems leave behind; None for all others."""
-    parts = path.split("/")
-    for part in parts:
-        if part.startswith(".") or part == "__MACOSX":
-            return "hidden", f"{part} is hidden"
-    if parts[-1].lower() in _SYSTEM_FILES:
-        return "not_an_image", f"{parts[-1]} is a file of the operating system"
-    return None
-
-
 def recognize(
     paths: Iterable[str],
     root: str | None,
@@ -148,9 +118,10 @@ def recognize(
     Raises
     ------
     SourceError
-        If there are fewer than two classes, or a folder that the user named is absent.
+        If there are fewer than two classes, if a folder that the user named is absent, or if the
+        classes may as well be splits, parts of the data, or annotations.
     """
-    tree = _Tree(paths)
+    tree = Tree(paths)
     if root is not None:
         node = _steps(root)
         if node and node not in tree.folders:
@@ -165,76 +136,38 @@ def recognize(
         return _named(tree, chain, {_steps(name): split for name, split in splits.items()}, origin)
     if splits is None:
         for node in chain:
-            if found := _splits(tree, node):
-                return _layout(tree, node, _inner(tree, node, found), origin)
-    return _layout(tree, chain[-1], {}, origin)
+            if found := _splits(tree, node, origin):
+                layout = _layout(tree, node, _inner(tree, node, found), origin)
+                _refuse_doubtful(tree, layout, origin)
+                return layout
+    layout = _layout(tree, chain[-1], {}, origin)
+    if splits is None:
+        _refuse_doubtful(tree, layout, origin)
+    return layout
 
 
 def _steps(path: str) -> str:
     return "/".join(part for part in path.split("/") if part not in {"", "."})
 
 
-class _Tree:
-    """Folders that hold possible images, each with the names of such folders in it."""
-
-    def __init__(self, paths: Iterable[str]) -> None:
-        self.folders: defaultdict[str, set[str]] = defaultdict(set)
-        self.files: Counter[str] = Counter()
-        for path in paths:
-            folder, _, name = path.rpartition("/")
-            if name.rpartition(".")[2].lower() in _DOCUMENTS:
-                continue
-            self.files[folder] += 1
-            while folder:
-                parent, _, last = folder.rpartition("/")
-                known = last in self.folders[parent]
-                self.folders[parent].add(last)
-                if known:
-                    break
-                folder = parent
-        for folder in list(self.files):
-            self.folders.setdefault(folder, set())  # a folder without folders is one, too
-
-    @staticmethod
-    def join(node: str, name: str) -> str:
-        return f"{node}/{name}" if node and name else node or name
-
-    def chain(self, node: str) -> list[str]:
-        """``node`` and the folders below it, as long as there is just one that holds folders."""
-        found = [node]
-        while len(below := self.folders[node]) == 1:
-            node = self.join(node, next(iter(below)))
-            if not self.folders[node]:
-                break
-            found.append(node)
-        return found
-
-    def found(self, node: str) -> str:
-        """Return the content of a folder, in one sentence."""
-        where = f"{node}/" if node else "the top"
-        names = sorted(self.folders[node])
-        loose = self.files[node]
-        if not names:
-            return f"Found no folder with images at {where}, and {loose:,} files next to it."
-        folders = f"{len(names):,} folders ({listed(names)})"
-        return f"Found at {where}: {folders} and {loose:,} files next to it."
-
-
-def _splits(tree: _Tree, node: str) -> dict[str, str]:
+def _splits(tree: Tree, node: str, origin: str) -> dict[str, str]:
     """Split folders directly in ``node`` that hold folders themselves; {} if it is not divided."""
-    named = {
-        name: split
-        for name in sorted(tree.folders[node])
-        if (split := split_of(name)) and tree.folders[tree.join(node, name)]
-    }
+    over = [name for name in sorted(tree.folders[node]) if tree.folders[tree.join(node, name)]]
+    named = {name: split for name in over if (split := split_of(name))}
+    if not named:
+        several = [found for found in splits_with_affix(over) if "train" in found.values()]
+        if len(several) > 1:
+            raise several_divisions(origin, several)
+        named = several[0] if several else {}
     # A class may well be called "test", and a lone folder of that name divides nothing: a division
     # has a part to train on, or consists of several such folders and nothing else.
     if "train" in named.values() or (len(named) > 1 and len(named) == len(tree.folders[node])):
+        refuse_two_words(origin, named)
         return named
     return {}
 
 
-def _inner(tree: _Tree, node: str, splits: Mapping[str, str]) -> dict[str, str]:
+def _inner(tree: Tree, node: str, splits: Mapping[str, str]) -> dict[str, str]:
     """The folders that hold the classes, where every split has them below single folders."""
     deeper = {name: tree.chain(tree.join(node, name))[-1] for name in splits}
     if any(inner == tree.join(node, name) for name, inner in deeper.items()):
@@ -243,7 +176,7 @@ def _inner(tree: _Tree, node: str, splits: Mapping[str, str]) -> dict[str, str]:
     return {inner.removeprefix(prefix): splits[name] for name, inner in deeper.items()}
 
 
-def _named(tree: _Tree, chain: list[str], splits: Mapping[str, str], origin: str) -> Layout:
+def _named(tree: Tree, chain: list[str], splits: Mapping[str, str], origin: str) -> Layout:
     """The layout that the user described."""
     for node in chain:
         if all(tree.folders.get(tree.join(node, name)) for name in splits):
@@ -256,7 +189,7 @@ def _named(tree: _Tree, chain: list[str], splits: Mapping[str, str], origin: str
     )
 
 
-def _layout(tree: _Tree, node: str, splits: Mapping[str, str], origin: str) -> Layout:
+def _layout(tree: Tree, node: str, splits: Mapping[str, str], origin: str) -> Layout:
     beside: tuple[str, ...] = ()
     if splits:
         classes = {name for split in splits for name in tree.folders[tree.join(node, split)]}
@@ -264,15 +197,24 @@ def _layout(tree: _Tree, node: str, splits: Mapping[str, str], origin: str) -> L
         beside = tuple(sorted(tree.folders[node] - tops))
     else:
         classes = set(tree.folders[node])
-        if classes and all(split_of(name) for name in classes):
-            raise SourceError(
-                f"{origin} is divided into {', '.join(sorted(classes))}, but the images lie in "
-                f"them without class folders, so their classes are unknown. {_EXPECTED} "
-                "Nothing was written."
-            )
     if len({label_of(name) for name in classes}) < 2:
         raise SourceError(
             f"{origin} holds fewer than two classes. {tree.found(node)} {_EXPECTED} Nothing was "
             "written. If another folder holds the classes, name it in `download.root`."
         )
     return Layout(node, splits, frozenset(classes), beside)
+
+
+def _refuse_doubtful(tree: Tree, layout: Layout, origin: str) -> None:
+    """Stop if the folders may as well be splits, parts of the data, or annotations.
+
+    Only what was recognized is doubted: whoever sets ``download.splits`` has said what is what.
+    """
+    confirmed = as_yaml(layout.splits)
+    for part in sorted(layout.splits) or [""]:
+        node = tree.join(layout.root, part)
+        refuse_descriptions(tree, node, confirmed, origin)
+        if not layout.splits:
+            refuse_bare_splits(tree, node, origin)
+            refuse_splits_in_names(tree, node, origin)
+        refuse_repeated(tree, node, part, confirmed, origin)

@@ -21,7 +21,7 @@ from headstart._utils.tables import listed
 from headstart.downloads.client import RetryPolicy
 from headstart.sources.fetched import Address, fetch_images
 from headstart.sources.folder import FolderSource
-from headstart.sources.layout import split_of
+from headstart.sources.folder_names import split_of
 from headstart.sources.parameters import DownloadParams
 from headstart.sources.source import Assignment, Entry, label_of
 from headstart.sources.table_file import read_columns

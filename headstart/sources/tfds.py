@@ -19,7 +19,7 @@ from headstart._utils.errors import ImageError, SourceError
 from headstart._utils.names import name_fault, shown
 from headstart._utils.tables import listed
 from headstart.images.png import canonical_png
-from headstart.sources.layout import split_of
+from headstart.sources.folder_names import split_of
 from headstart.sources.parameters import DownloadParams
 from headstart.sources.source import Assignment, Entry, label_of
 from headstart.sources.tfds_prepared import chosen, find_prepared, opened, partly, read_records

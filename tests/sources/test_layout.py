@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headstart._utils.errors import SourceError
-from headstart.sources.layout import recognize, split_of, unwanted
+from headstart.sources.folder_names import split_of, unwanted
+from headstart.sources.layout import recognize
 from headstart.sources.source import Assignment, label_of
 
 CASES: dict[str, tuple[list[str], str, dict[str, tuple[str, str]]]] = {
