@@ -43,7 +43,7 @@ REASONS: Mapping[str, str] = {
     "bad_row": "a row of a table that is unusable, or repeats another",
     "corrupt": "it cannot be decoded, or its archive says that it is damaged",
     "empty": "it has no bytes",
-    "hidden": "a hidden file or folder",
+    "hidden": "a hidden file or folder, or one of the system (@eaDir, $RECYCLE.BIN)",
     "link": "a link, which may point anywhere",
     "no_class": "it is in no class folder, or its source states no class or an unknown split",
     "not_fetched": "its address does not deliver it",

@@ -41,7 +41,29 @@ _SURELY = {
     "annot", "annotation", "annotations", "annots", "bbox", "bboxes", "groundtruth",
     "segmentation", "segmentations", "trimap", "trimaps",
 }  # fmt: skip
-_SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini"}
+_SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini"}
+#: Folders that systems make in the folders of people, in lower case, and whose they are. Names that
+#: begin with a dot (.Trashes, .ipynb_checkpoints, .@__thumb) need no row: they are hidden.
+SYSTEM_FOLDERS: Mapping[str, str] = {
+    "$recycle.bin": "Windows' recycle bin",
+    "recycler": "Windows' recycle bin",
+    "system volume information": "Windows' data on the disk",
+    "found.000": "what Windows' disk check saved",
+    "__macosx": "macOS' notes on the files of an archive",
+    "network trash folder": "macOS' trash",
+    "temporary items": "macOS' temporary files",
+    "lost+found": "what Linux' disk check saved",
+    "@eadir": "Synology's thumbnails",
+    "@tmp": "Synology's temporary files",
+    "@synoeastream": "Synology's data on the files",
+    "#recycle": "Synology's recycle bin",
+    "#snapshot": "Synology's snapshots",
+    "@recycle": "QNAP's recycle bin",
+    "@recently-snapshot": "QNAP's snapshots",
+    "@transcode": "QNAP's converted files",
+    "~snapshot": "NetApp's snapshots",
+    "__pycache__": "Python's compiled modules",
+}
 _KNOWN = {*SPLIT_NAMES, *_FILLERS, *_DESCRIPTIONS, *_SURELY}
 _EACH_KNOWN = re.compile("|".join(sorted(_KNOWN, key=lambda word: (-len(word), word))))
 _ALL_KNOWN = re.compile(f"(?:{_EACH_KNOWN.pattern})+")
@@ -114,8 +136,10 @@ def unwanted(path: str) -> tuple[str, str] | None:
     """Return reason and detail for files that systems leave behind; None for all others."""
     parts = path.split("/")
     for part in parts:
-        if part.startswith(".") or part == "__MACOSX":
+        if part.startswith("."):
             return "hidden", f"{part} is hidden"
+        if whose := SYSTEM_FOLDERS.get(part.lower()):
+            return "hidden", f"{part} is a folder of the system: {whose}"
     if parts[-1].lower() in _SYSTEM_FILES:
         return "not_an_image", f"{parts[-1]} is a file of the operating system"
     return None

@@ -217,6 +217,17 @@ def test_leftovers_of_systems() -> None:
     assert unwanted("cat/1.jpg") is None
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found", ".ipynb_checkpoints",
+     "#recycle", "@Recycle", ".Trashes", "__MACOSX", "RECYCLER", ".@__thumb"],
+)  # fmt: skip
+def test_folders_of_systems_are_no_classes_and_hold_no_images(name: str) -> None:
+    paths = [f"{name}/1.jpg", f"{name}/cat/1.jpg", f"cat/{name}/1.jpg/thumb.jpg"]
+    assert [(unwanted(path) or ("",))[0] for path in paths] == ["hidden"] * 3
+    assert name in (unwanted(paths[2]) or ("", ""))[1]
+
+
 def test_labels_are_composed() -> None:
     assert label_of("caf\N{LATIN SMALL LETTER E}\N{COMBINING ACUTE ACCENT}") == "café"
     layout = recognize(["cafe\u0301/1.jpg", "tea/1.jpg"], None, "x")

@@ -144,6 +144,16 @@ def test_poison_is_counted_and_the_rest_is_kept(
     assert "Pets/cat/empty.jpg" in said
 
 
+def test_thumbnails_of_the_system_are_no_images(tmp_path: Path) -> None:
+    thumb = make.jpeg(seed=90)
+    files = {f"Pets/{label}/@eaDir/0.jpg/SYNOPHOTO_THUMB_M.jpg": thumb for label in ("cat", "dog")}
+    files |= {"Pets/$RECYCLE.BIN/S-1-5/1.jpg": thumb, "Pets/lost+found/1.jpg": thumb}
+    folder = folder_of({**HONEST, **files}, tmp_path / "in")
+    counts = run(folder, tmp_path / "out", source="folder")
+    assert by_class(counts) == {"cat": 3, "dog": 3}
+    assert counts["rejected_by_reason"] == {"hidden": 4}
+
+
 def test_the_manifest_says_what_the_images_are(tmp_path: Path) -> None:
     files = {
         **HONEST,
