@@ -6,7 +6,7 @@ Decoding runs in threads, within bounded memory. Files = kept + rejected, always
 from __future__ import annotations
 
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
@@ -20,6 +20,7 @@ from headstart.datasets.manifests import IMAGES, REJECTED, frame
 from headstart.datasets.shards import ShardWriter
 from headstart.images.decode import ImageInfo, Limits, inspect
 from headstart.images.thumbnails import ThumbnailFolder, rejected_thumbnail
+from headstart.sources import kinds
 from headstart.sources.folder_names import unwanted
 from headstart.sources.ingested import Ingested
 from headstart.sources.layout import recognize
@@ -59,18 +60,20 @@ def ingest(source: Source, params: DownloadParams, images: Path, thumbnails: Pat
         tuple(params.formats), params.min_side, params.max_pixels, params.max_image_bytes
     )
     folder = ThumbnailFolder(thumbnails)
+    probes = _probes(wanted)
     kept: list[dict[str, Any]] = []
     with ShardWriter(images) as writer, progress(len(wanted), "Checking", "image") as bar:
 
-        def decode(file: _File) -> tuple[str, ImageInfo] | ImageError:
-            content = file[1]
+        def decode(file: _File) -> tuple[str, ImageInfo, bool | None] | ImageError:
+            path, content = file
             if isinstance(content, ImageError):
                 return content
             try:
                 info = inspect(content, limits)
             except ImageError as fault:
                 return fault
-            return writer.add(content, info.ext), info
+            few = kinds.has_few_colors(content, info) if path in probes else None
+            return writer.add(content, info.ext), info, few
 
         def size(file: _File) -> int:
             return len(file[1]) if isinstance(file[1], bytes) else 0
@@ -88,8 +91,8 @@ def ingest(source: Source, params: DownloadParams, images: Path, thumbnails: Pat
                     if image:
                         folder.add(path, result.reason, image)
                     continue
-                image_id, info = result
-                row: dict[str, Any] = {"path": path, "image_id": image_id}
+                image_id, info, few = result
+                row: dict[str, Any] = {"path": path, "image_id": image_id, "few": few}
                 row |= {"bytes": len(content), **asdict(info), **asdict(wanted[path])}
                 kept.append(row)
         _check(source, kept, rejected)
@@ -99,7 +102,16 @@ def ingest(source: Source, params: DownloadParams, images: Path, thumbnails: Pat
     return Ingested(
         frame(sorted(rows, key=lambda row: str(row["path"])), IMAGES),
         frame([dict(zip(REJECTED, each, strict=True)) for each in sorted(rejected)], REJECTED),
+        kinds.differences(kept),
     )
+
+
+def _probes(wanted: Mapping[str, Assignment]) -> set[str]:
+    """Return the first paths of each class, so that every run probes the same."""
+    of_class: defaultdict[str, list[str]] = defaultdict(list)
+    for path in sorted(wanted):
+        of_class[wanted[path].label].append(path)
+    return {path for paths in of_class.values() for path in paths[: kinds.PROBES]}
 
 
 def _assign(

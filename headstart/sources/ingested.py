@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,10 +25,13 @@ class Ingested:
         The image manifest.
     rejected : DataFrame
         The rejected files with their reasons.
+    doubts : sequence of str
+        What a person should look at before believing a model, as sentences.
     """
 
     images: pd.DataFrame
     rejected: pd.DataFrame
+    doubts: Sequence[str] = ()
 
     def label_conflicts(self) -> list[list[str]]:
         """Return the paths of images whose bytes occur under several labels."""
@@ -89,7 +93,9 @@ class Ingested:
         return lines
 
     def warn(self) -> None:
-        """Print the images that contradict themselves to standard error."""
+        """Print to standard error what contradicts itself or should be looked at."""
+        for doubt in self.doubts:
+            print(f"\nWARNING: {doubt[0].upper()}{doubt[1:]}", file=sys.stderr)
         conflicts = self.label_conflicts()
         if not conflicts:
             return
