@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
+NOT_UTF_8 = "the name is not UTF-8"
+
 
 def name_fault(path: str) -> str | None:
     """Return why a path cannot stand in a text file; None if it can.
@@ -16,7 +18,7 @@ def name_fault(path: str) -> str | None:
     try:
         path.encode()
     except UnicodeEncodeError:
-        return "the name is not UTF-8"
+        return NOT_UTF_8
     return None
 
 

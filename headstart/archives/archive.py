@@ -15,7 +15,7 @@ _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")
 _OTHERS = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!": "rar", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
-def open_archive(path: Path, limits: ArchiveLimits) -> Archive:
+def open_archive(path: Path, limits: ArchiveLimits, encoding: str | None = None) -> Archive:
     """Check an archive as a whole and list it.
 
     Parameters
@@ -24,20 +24,22 @@ def open_archive(path: Path, limits: ArchiveLimits) -> Archive:
         An existing file.
     limits : ArchiveLimits
         How much it may unpack to.
+    encoding : str, optional
+        Encoding of the names for which the archive states none.
 
     Raises
     ------
     SourceError
-        If it is not an intact archive.
+        If it is not an intact archive, or the encoding of its names is unknown.
     UnsafeArchiveError
         If it holds what no honest archive needs.
     """
     with path.open("rb") as file:
         start = file.read(512)
     if start.startswith((b"PK\3\4", b"PK\5\6")):
-        return ZipArchive(path, limits)
+        return ZipArchive(path, limits, encoding=encoding)
     if start.startswith(_COMPRESSED) or _is_tar(start):
-        return TarArchive(path, limits)
+        return TarArchive(path, limits, encoding=encoding)
     other = next((name for magic, name in _OTHERS.items() if start.startswith(magic)), None)
     kind = f"a {other} file" if other else f"not an archive: it begins with {start[:8]!r}"
     raise SourceError(

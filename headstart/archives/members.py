@@ -6,6 +6,7 @@ it could do no harm: an archive that tries is not to be trusted with the rest.
 
 from __future__ import annotations
 
+import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from headstart._utils.errors import ImageError, SourceError, UnsafeArchiveError
 from headstart._utils.names import name_fault, shown
+from headstart.archives.encodings import decoded, readings
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 
@@ -91,13 +93,22 @@ class Archive(ABC):
     limits : ArchiveLimits
     title : str, optional
         The archive in words, for the beginning of a message; default: by its file name.
+    encoding : str, optional
+        Encoding of the names for which the archive states none; default: UTF-8, or the archive is
+        refused.
     """
 
     kind: str
 
-    def __init__(self, path: Path, limits: ArchiveLimits, title: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        limits: ArchiveLimits,
+        title: str | None = None,
+        encoding: str | None = None,
+    ) -> None:
         self.title = title or f"The archive {path.name}"
-        self._path, self._limits = path, limits
+        self._path, self._limits, self._encoding = path, limits, encoding
         self._total = 0
         self._members: dict[str, Member] = {}
 
@@ -137,6 +148,28 @@ class Archive(ABC):
         if len(self._members) > limits.max_files:
             raise limits.refusal(self.title, f"holds more than {limits.max_files:,} files")
         return member
+
+    def _decoded_together(self, names: Sequence[bytes]) -> list[str]:
+        """Return names as text, all in one encoding.
+
+        Raises
+        ------
+        SourceError
+            With the encodings that they may have, if it is none of them for sure.
+        """
+        encoding = self._encoding or "utf-8"
+        found = [decoded(name, encoding) for name in names]
+        if None not in found:
+            return [str(name) for name in found]
+        wrong = [name for name, text in zip(names, found, strict=True) if text is None]
+        said = "names" if self._encoding is None else f"names (`download.encoding: {encoding}`)"
+        raise SourceError(
+            f"{self.title} does not state the encoding of its {said}, and {len(wrong):,} of "
+            f"{len(names):,} are not {encoding}: {shown(os.fsdecode(wrong[0]))!r}. Nothing was "
+            "written, since the classes would be garbled. Choose the encoding in which the first "
+            f"of them reads right:\n{readings([*wrong, *names]) or '  (none fits)'}\n"
+            f"Otherwise, {self._limits.instead}."
+        )
 
     def _checked(self, name: str) -> str:
         """Return a member's path without ``.`` steps, if it stays inside of the archive."""

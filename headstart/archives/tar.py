@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart._utils.errors import ImageError, UnsafeArchiveError
+from headstart._utils.names import NOT_UTF_8, name_fault
 from headstart.archives.members import Archive, ArchiveLimits
 
 _CHUNK = 1 << 20
@@ -41,8 +42,14 @@ class TarArchive(Archive):
 
     kind = "tar"
 
-    def __init__(self, path: Path, limits: ArchiveLimits, title: str | None = None) -> None:
-        super().__init__(path, limits, title)
+    def __init__(
+        self,
+        path: Path,
+        limits: ArchiveLimits,
+        title: str | None = None,
+        encoding: str | None = None,
+    ) -> None:
+        super().__init__(path, limits, title, encoding)
         self._spans: dict[str, tuple[int, int]] = {}  # path to offset and size
         with self._forward() as stream:
             self._list_members(stream)
@@ -106,6 +113,10 @@ class TarArchive(Archive):
                 pass
 
     def _add_member(self, member: tarfile.TarInfo) -> None:
+        stated = "path" in member.pax_headers and name_fault(member.name) != NOT_UTF_8
+        if self._encoding and not stated:
+            raw = member.name.encode("utf-8", "surrogateescape")
+            (member.name,) = self._decoded_together([raw])
         if member.isdir():
             if member.name.strip("./"):
                 self._checked(member.name)

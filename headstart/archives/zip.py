@@ -14,10 +14,14 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from headstart._utils.errors import ImageError, SourceError
+from headstart.archives.encodings import decoded
 from headstart.archives.members import Archive, ArchiveLimits
 
 _ENCRYPTED = 0x1 | 0x40 | 0x2000  # of old, strong, and with a masked table of contents
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature … lengths of name and extra field
+_UTF_8 = 0x800
+_EXTRA_HEADER = struct.Struct("<HH")  # kind and size of an extra field
+_UNICODE_PATH = 0x7075
 # What the library raises over a damaged table of contents.
 _DAMAGE = (zipfile.BadZipFile, struct.error, ValueError, EOFError, OSError, NotImplementedError)
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
@@ -37,16 +41,22 @@ class ZipArchive(Archive):
 
     kind = "zip"
 
-    def __init__(self, path: Path, limits: ArchiveLimits, title: str | None = None) -> None:
-        super().__init__(path, limits, title)
+    def __init__(
+        self,
+        path: Path,
+        limits: ArchiveLimits,
+        title: str | None = None,
+        encoding: str | None = None,
+    ) -> None:
+        super().__init__(path, limits, title, encoding)
         self._infos: dict[str, zipfile.ZipInfo] = {}
         try:
             with zipfile.ZipFile(path) as archive:
                 members, end = archive.infolist(), archive.start_dir
         except _DAMAGE as error:
             raise self._unreadable(error) from error
-        for member in members:
-            self._add_member(member)
+        for member, name in zip(members, self._names(members), strict=True):
+            self._add_member(member, name)
         self._check_overlaps(members, end)
         unpacked = sum(member.file_size for member in members)
         limits.check_ratio(self.title, unpacked, path.stat().st_size)
@@ -64,9 +74,21 @@ class ZipArchive(Archive):
                 file.seek(sum(_LOCAL_HEADER.unpack(header)[1:]), 1)
                 yield path, self._unpacked(info, file.read(info.compress_size))
 
-    def _add_member(self, member: zipfile.ZipInfo) -> None:
-        # The library cuts a name at its first NUL; what was cut off must not go unseen.
-        name = member.orig_filename
+    def _names(self, members: Sequence[zipfile.ZipInfo]) -> list[str]:
+        """Return the names of all members, whose encoding is judged by all of them together.
+
+        A single name in GBK may be correct UTF-8 by accident.
+        """
+        stated = [_stated_name(member) for member in members]
+        if all(name is not None for name in stated):
+            return [str(name) for name in stated]
+        unstated = [
+            _raw_name(member) for member, name in zip(members, stated, strict=True) if name is None
+        ]
+        found = iter(self._decoded_together(unstated))
+        return [next(found) if name is None else name for name in stated]
+
+    def _add_member(self, member: zipfile.ZipInfo, name: str) -> None:
         kind = stat.S_IFMT(member.external_attr >> 16)
         if member.flag_bits & _ENCRYPTED:
             raise self._refused(name, "is encrypted")
@@ -96,7 +118,7 @@ class ZipArchive(Archive):
         for member in sorted(members, key=lambda member: member.header_offset):
             if member.header_offset < free:
                 raise self._refused(member.filename, "overlaps another member")
-            free = member.header_offset + 30 + len(member.filename) + member.compress_size
+            free = member.header_offset + 30 + len(_raw_name(member)) + member.compress_size
         if free > end:
             raise SourceError(
                 f"{self.title} is damaged: its members reach beyond their table. Fetch it again."
@@ -119,6 +141,26 @@ class ZipArchive(Archive):
         if len(content) < info.file_size or zlib.crc32(content) != info.CRC:
             return _damaged("its checksum differs from the one in the archive")
         return content
+
+
+def _raw_name(member: zipfile.ZipInfo) -> bytes:
+    """Return the bytes of a name. The library cuts `filename` at its first NUL."""
+    return member.orig_filename.encode("utf-8" if member.flag_bits & _UTF_8 else "cp437")
+
+
+def _stated_name(member: zipfile.ZipInfo) -> str | None:
+    """Return a name whose encoding the archive states; None if it states none."""
+    raw = _raw_name(member)
+    if member.flag_bits & _UTF_8 or raw.isascii():
+        return member.orig_filename
+    extra = member.extra
+    while len(extra) >= _EXTRA_HEADER.size:
+        kind, size = _EXTRA_HEADER.unpack_from(extra)
+        field, extra = extra[_EXTRA_HEADER.size :][:size], extra[_EXTRA_HEADER.size + size :]
+        # Version 1 and the checksum of the name that it replaces, then the name.
+        if kind == _UNICODE_PATH and field[:5] == struct.pack("<BI", 1, zlib.crc32(raw)):
+            return decoded(field[5:], "utf-8")
+    return None
 
 
 def _damaged(detail: str) -> ImageError:

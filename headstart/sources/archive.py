@@ -7,6 +7,7 @@ from pathlib import Path
 
 from headstart._utils.errors import ImageError, SourceError
 from headstart._utils.files import sha256_file
+from headstart._utils.names import NOT_UTF_8
 from headstart.archives.archive import open_archive
 from headstart.archives.members import ArchiveLimits
 from headstart.sources.source import Entry
@@ -22,6 +23,8 @@ class ArchiveSource:
         What the file's SHA-256 must be.
     limits : ArchiveLimits
         How much it may unpack to.
+    encoding : str, optional
+        Encoding of the names for which the archive states none.
 
     Raises
     ------
@@ -33,7 +36,13 @@ class ArchiveSource:
 
     summary = ""
 
-    def __init__(self, path: Path, sha256: str | None, limits: ArchiveLimits) -> None:
+    def __init__(
+        self,
+        path: Path,
+        sha256: str | None,
+        limits: ArchiveLimits,
+        encoding: str | None = None,
+    ) -> None:
         if not path.is_file():
             raise SourceError(
                 f"`download.location` is {path}, which is not a file, but `download.source` is "
@@ -45,13 +54,19 @@ class ArchiveSource:
                 f"  got      {got}\nIt was not changed, and nothing was written. Fetch it again; "
                 "or, if this is the file you mean, put its SHA-256 into the parameter."
             )
-        self._archive = open_archive(path, limits)
+        self._archive = open_archive(path, limits, encoding)
         self.origin = self._archive.title
         self.entries = [
-            Entry(each.path, each.size, ("bad_name", each.fault) if each.fault else None)
-            for each in self._archive.members
+            Entry(each.path, each.size, _rejection(each.fault)) for each in self._archive.members
         ]
 
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
         """Return the bytes of each wanted member, in the order of the file."""
         return self._archive.contents(wanted)
+
+
+def _rejection(fault: str | None) -> tuple[str, str] | None:
+    if fault is None:
+        return None
+    cure = "; `download.encoding` names its encoding" if fault == NOT_UTF_8 else ""
+    return "bad_name", f"{fault}{cure}"

@@ -39,7 +39,12 @@ _TOKEN = (
 )
 
 
-def open_kaggle(name: str, limits: ArchiveLimits, policy: RetryPolicy | None = None) -> Source:
+def open_kaggle(
+    name: str,
+    limits: ArchiveLimits,
+    policy: RetryPolicy | None = None,
+    encoding: str | None = None,
+) -> Source:
     """Return the data set, from kagglehub's cache, from ours, or from Kaggle.
 
     Parameters
@@ -48,6 +53,8 @@ def open_kaggle(name: str, limits: ArchiveLimits, policy: RetryPolicy | None = N
         ``OWNER/NAME/versions/N``.
     limits : ArchiveLimits
     policy : RetryPolicy, optional
+    encoding : str, optional
+        Encoding of the names for which the archive states none.
 
     Raises
     ------
@@ -79,7 +86,7 @@ def open_kaggle(name: str, limits: ArchiveLimits, policy: RetryPolicy | None = N
         if not archive.exists():
             _fetch(handle, archive, limits.max_total_bytes, policy)
     print(f"Read from {archive}, as Kaggle sent it.", flush=True)
-    return ArchiveSource(archive, None, limits)
+    return ArchiveSource(archive, None, limits, encoding)
 
 
 def _fetch(handle: Any, archive: Path, max_bytes: int, policy: RetryPolicy | None) -> None:

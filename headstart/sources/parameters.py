@@ -15,6 +15,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from headstart._utils.errors import UnfitError
 from headstart._utils.records import Sha256
+from headstart.archives.encodings import ENCODINGS
 from headstart.images.formats import FORMATS, MOST_PIXELS
 from headstart.stage.sections import OneOf, PositiveInt, Section
 
@@ -44,9 +45,9 @@ def _archive(params: DownloadParams, location: Path) -> Source:
 
     limits = ArchiveLimits(params.max_total_bytes)
     if params.url is None:
-        return ArchiveSource(location, params.sha256, limits)
+        return ArchiveSource(location, params.sha256, limits, params.encoding)
     fetched = fetch_archive(params.url, params.sha256 or "", params.max_total_bytes)
-    return ArchiveSource(fetched, None, limits)  # its SHA-256 is checked already
+    return ArchiveSource(fetched, None, limits, params.encoding)  # its SHA-256 is checked already
 
 
 def _table(params: DownloadParams, location: Path) -> Source:
@@ -66,7 +67,8 @@ def _kaggle(params: DownloadParams, location: Path) -> Source:
     from headstart.sources.kaggle import open_kaggle
 
     del location  # the name pins a version, which never changes
-    return open_kaggle(params.name or "", ArchiveLimits(params.max_total_bytes))
+    limits = ArchiveLimits(params.max_total_bytes)
+    return open_kaggle(params.name or "", limits, encoding=params.encoding)
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ _FOLDERS = {"root": Key(), "splits": Key()}
 SOURCES: Mapping[str, SourceKind] = {
     "embedded": SourceKind(_embedded, {"root": Key()}),
     "folder": SourceKind(_folder, _FOLDERS),
-    "archive": SourceKind(_archive, {"url": Key(), "sha256": Key(), **_FOLDERS}),
+    "archive": SourceKind(_archive, {"url": Key(), "sha256": Key(), "encoding": Key(), **_FOLDERS}),
     "table": SourceKind(
         _table,
         {
@@ -149,6 +151,7 @@ SOURCES: Mapping[str, SourceKind] = {
                 "owner, name and version, as in OWNER/NAME/versions/2,",
                 r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]+/versions/[1-9]\d*",
             ),
+            "encoding": Key(),
             **_FOLDERS,
         },
     ),
@@ -172,6 +175,7 @@ class DownloadParams(Section):
     location: Annotated[str, Field(min_length=1)]
     url: Annotated[str, Field(pattern=r"^https?://")] | None
     sha256: Sha256 | None
+    encoding: Annotated[str, OneOf(tuple(ENCODINGS))] | None
     name: str | None
     table: Annotated[str, Field(min_length=1)] | None
     path_column: Column

@@ -15,7 +15,8 @@ from headstart.stage.parameters import read_params
 from tests.conftest import ROOT
 
 PLAIN: dict[str, Any] = {
-    "source": "embedded", "location": "data/raw", "url": None, "sha256": None, "name": None,
+    "source": "embedded", "location": "data/raw", "url": None, "sha256": None, "encoding": None,
+    "name": None,
     "table": None, "path_column": None, "url_column": None, "label_column": None,
     "split_column": None, "group_column": None, "sha256_column": None, "root": None,
     "splits": None,
@@ -45,6 +46,7 @@ def faults(folder: Path, values: dict[str, Any]) -> list[str]:
         {"source": "folder", "root": "a/b", "splits": {"learn": "train", "a/judge": "test"}},
         {"source": "folder", "splits": {}},
         {"source": "archive", "url": "https://x.org/a.zip", "sha256": "0" * 64},
+        {"source": "archive", "encoding": "gb18030"},
         TABLE,
         {**TABLE, "table": "a/b.PARQUET", "split_column": "part", "group_column": "animal",
          "url_column": "url", "sha256_column": "sha", "root": "images", "splits": {"1": "train"}},
@@ -91,6 +93,8 @@ def test_what_belongs_together(tmp_path: Path, values: dict[str, Any]) -> None:
             {"source": "folder", "splits": "train"},
             "train, validation or test) or null. Got 'train'",
         ),
+        ({"source": "archive", "encoding": "latin-9"}, "one of utf-8, gb18030"),
+        ({**TABLE, "encoding": "utf-8"}, "`encoding` is for `source: archive | kaggle`"),
         ({"source": "web"}, "one of embedded, folder, archive, table, tfds, kaggle"),
     ],
 )

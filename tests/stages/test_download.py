@@ -37,6 +37,7 @@ def parameters(**changes: Any) -> DownloadParams:
         "location": "unused",
         "url": None,
         "sha256": None,
+        "encoding": None,
         "name": None,
         "table": None,
         "path_column": None,
