@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from headstart.datasets.manifests import SPLITS
+from headstart.sources.class_names import look_alikes
 
 _MOST_CLASSES = 30  # lines of a table in a terminal
 
@@ -94,7 +95,7 @@ class Ingested:
 
     def warn(self) -> None:
         """Print to standard error what contradicts itself or should be looked at."""
-        for doubt in self.doubts:
+        for doubt in [*look_alikes(Counter(self.images["label"])), *self.doubts]:
             print(f"\nWARNING: {doubt[0].upper()}{doubt[1:]}", file=sys.stderr)
         conflicts = self.label_conflicts()
         if not conflicts:

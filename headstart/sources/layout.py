@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from headstart._utils.errors import SourceError
 from headstart._utils.tables import listed
+from headstart.sources.class_names import spelling_note
 from headstart.sources.doubts import (
     as_yaml,
     refuse_bare_splits,
@@ -79,10 +80,11 @@ class Layout:
         """Return the layout as a sentence, and how to overrule it."""
         where = f"in {self.root}/" if self.root else "at the top"
         labels = sorted({label_of(name) for name in self.classes})
+        note = spelling_note(self.classes)
         if not self.splits:
             return (
                 f"Recognized class folders {where}: {len(labels)} classes ({listed(labels)}). "
-                "(`download.root` names another folder.)"
+                f"(`download.root` names another folder.){note}"
             )
         parts = ", ".join(
             folder if folder == split else f"{folder} as {split}"
@@ -92,6 +94,7 @@ class Layout:
         return (
             f"Recognized splits {where} ({parts}) over {len(labels)} classes "
             f"({listed(labels)}).{left} (`download.root` and `download.splits` overrule this.)"
+            f"{note}"
         )
 
 

@@ -65,16 +65,16 @@ class Source(Protocol):
 
 
 def label_of(name: str) -> str:
-    """Return the class of a name, in Unicode's composed form (NFC).
+    """Return the class of a name: in Unicode's composed form (NFC), without white space around it.
 
     Raises
     ------
     SourceError
         If it cannot be the name of a folder everywhere, which the sample's folders need.
     """
-    label = unicodedata.normalize("NFC", name)
+    label = unicodedata.normalize("NFC", name).strip()
     fault = name_fault(label)
-    if not label.strip() or label in {".", ".."} or "/" in label or "\\" in label:
+    if not label or label in {".", ".."} or "/" in label or "\\" in label:
         fault = "it cannot be the name of a folder"
     elif len(label.encode("utf-8", "replace")) > 255:
         fault = "it is longer than 255 bytes"

@@ -19,6 +19,7 @@ from headstart._utils.errors import ImageError, SourceError
 from headstart._utils.names import name_fault, shown
 from headstart._utils.tables import listed
 from headstart.downloads.client import RetryPolicy
+from headstart.sources.class_names import spelling_note
 from headstart.sources.fetched import Address, fetch_images
 from headstart.sources.folder import FolderSource
 from headstart.sources.folder_names import split_of
@@ -88,6 +89,7 @@ class TableSource:
         self._base = _base(inside, params.root, folder)
         self._known = {entry.path: entry for entry in self._files.entries}
         self._rows: dict[str, _Row] = {}
+        self._spellings: set[str] = set()
         self.entries: list[Entry] = []
         self._read(read_columns(folder / inside, params.columns))
         self._fetched = self._fetch(params, policy)
@@ -124,6 +126,7 @@ class TableSource:
         group = cells.get("group", "")
         if fault := name_fault(group):
             raise _Unusable(f"its group: {fault}")
+        self._spellings.add(cells["label"])
         assignment = Assignment(label, self._split(cells.get("split", "")), group)
         if path := cells.get("path", ""):
             row = _Row(number, self._path(path), assignment)
@@ -212,7 +215,7 @@ class TableSource:
         if "group" in columns:
             groups = {each.group for each in assignments if each.group}
             said += f"; {len(groups):,} groups from {columns['group']!r}"
-        return f"{said}."
+        return f"{said}.{spelling_note(self._spellings)}"
 
 
 def _steps(path: str) -> str:

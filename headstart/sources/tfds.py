@@ -19,6 +19,7 @@ from headstart._utils.errors import ImageError, SourceError
 from headstart._utils.names import name_fault, shown
 from headstart._utils.tables import listed
 from headstart.images.png import canonical_png
+from headstart.sources.class_names import spelling_note
 from headstart.sources.folder_names import split_of
 from headstart.sources.parameters import DownloadParams
 from headstart.sources.source import Assignment, Entry, label_of
@@ -48,6 +49,7 @@ class TfdsSource:
     def __init__(self, params: DownloadParams, location: Path) -> None:
         name = params.name or ""
         self._max_bytes = params.max_image_bytes
+        self._spellings: set[str] = set()
         self.origin = f"The data set {name}"
         self._folder = find_prepared(name, location)
         self._info = opened(self._folder).info
@@ -125,6 +127,7 @@ class TfdsSource:
             group = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
             if fault := name_fault(group):
                 return "bad_name", f"its group {shown(group)!r}: {fault}"
+        self._spellings.add(label)
         return Assignment(label_of(label), meaning, group)
 
     def _examples(self, split: str, names: set[str]) -> Iterator[tuple[str, Any]]:
@@ -188,7 +191,9 @@ class TfdsSource:
         said = (
             f"Read {name}: {parts}; {len(labels)} classes ({listed(labels)}) from {self._label!r}."
         )
-        return f"{said} Left out: {left} (`download.splits` says what it is)." if left else said
+        if left:
+            said += f" Left out: {left} (`download.splits` says what it is)."
+        return f"{said}{spelling_note(self._spellings)}"
 
 
 def _path(split: str, number: int) -> str:

@@ -25,8 +25,8 @@ def zipped(path: Path, names: Sequence[bytes], unicode_paths: Sequence[bytes] = 
     """Write members under raw names without flag bit 11, some with a Unicode Path field."""
     standing_in = [f"{number:02}".ljust(len(name), "_") for number, name in enumerate(names)]
     with zipfile.ZipFile(path, "w") as archive:
-        for number, name in enumerate(standing_in):
-            member = zipfile.ZipInfo(name)
+        for number, placeholder in enumerate(standing_in):
+            member = zipfile.ZipInfo(placeholder)
             if number < len(unicode_paths):
                 field = struct.pack("<BI", 1, zlib.crc32(names[number])) + unicode_paths[number]
                 member.extra = struct.pack("<HHI", 0x5455, 4, 0)  # another one comes first
