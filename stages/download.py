@@ -6,9 +6,11 @@ files = kept + rejected, always.
 
 from __future__ import annotations
 
+from headstart._utils.errors import SourceError
 from headstart._utils.files import atomic_folder, write_json
 from headstart.datasets.manifests import write_images, write_rejected
 from headstart.sources.ingest import ingest
+from headstart.sources.ingested import UnusableError
 from headstart.sources.parameters import DownloadParams, open_source
 from headstart.stage import command_line
 from headstart.stage.command_line import In, Out, Runtime
@@ -28,8 +30,14 @@ def main(
 ) -> None:
     """Read the source; write shards, manifest, rejected files, thumbnails and counts."""
     opened = open_source(download, source)
-    with atomic_folder(images) as shards, atomic_folder(rejected_images) as thumbnails:
-        ingested = ingest(opened, download, shards, thumbnails)
+    try:
+        with atomic_folder(images) as shards, atomic_folder(rejected_images) as thumbnails:
+            ingested = ingest(opened, download, shards, thumbnails)
+    except UnusableError as error:
+        write_rejected(rejected, error.rejected)
+        raise SourceError(
+            f"{error}\nThe rejected files are listed in {rejected}; nothing else was written."
+        ) from error
     write_images(manifest, ingested.images)
     write_rejected(rejected, ingested.rejected)
     counts = ingested.metrics()

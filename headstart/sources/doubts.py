@@ -21,6 +21,10 @@ from headstart.sources.tree import Tree
 _NO_TEXTS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
 
 
+class DoubtfulError(SourceError):
+    """The folders of a source can be read in more than one way."""
+
+
 def as_yaml(splits: Mapping[str, str]) -> str:
     """Return a value of ``download.splits`` as params.yaml spells it."""
     pairs = (f"{_yaml(name)}: {split}" for name, split in sorted(splits.items()))
@@ -33,7 +37,7 @@ def _yaml(name: str) -> str:
     return name if plain else "'" + name.replace("'", "''") + "'"
 
 
-def several_divisions(origin: str, several: Sequence[Mapping[str, str]]) -> SourceError:
+def several_divisions(origin: str, several: Sequence[Mapping[str, str]]) -> DoubtfulError:
     """Return the error for folders such as ``a_train``, ``a_test``, ``b_train`` and ``b_test``."""
     names = sorted(name for found in several for name in found)
     cures = {f"`download.splits: {as_yaml(found)}`": "to use these folders" for found in several}
@@ -138,9 +142,9 @@ def refuse_repeated(tree: Tree, node: str, part: str, confirmed: str, origin: st
     )
 
 
-def _doubtful(origin: str, fault: str, cures: Mapping[str, str]) -> SourceError:
+def _doubtful(origin: str, fault: str, cures: Mapping[str, str]) -> DoubtfulError:
     lines = "\n".join(f"  {value}  {effect}" for value, effect in cures.items())
-    return SourceError(
+    return DoubtfulError(
         f"{origin} can be read in more than one way: {fault}. Nothing was written. Say in "
         f"params.yaml what is meant:\n{lines}"
     )

@@ -11,9 +11,18 @@ from headstart._utils.errors import ImageError, SourceError
 from headstart._utils.names import name_fault, shown
 from headstart.sources.source import Entry
 
+_MOST_ITEMS = 5_000_000  # folders that link to each other can be listed without end
+
+#: Details of rejected links, where `download.follow_links` decides.
+_OFFER = "it is a link; `download.follow_links: true` follows it"
+_OUTSIDE = (
+    "it is a link that leads out of `download.location`: name a folder above both there, the "
+    "folder of the classes in `download.root`, and set `download.follow_links: true`"
+)
+
 
 class FolderSource:
-    """Every file below a folder, by sorted path; links are never followed.
+    """Every file below a folder, by sorted path.
 
     Parameters
     ----------
@@ -21,6 +30,9 @@ class FolderSource:
         The folder; it may itself be a link, because the user named it.
     max_total_bytes : int
         Bound on the sum of the files' sizes.
+    follow_links : bool, optional
+        Whether links are followed to what lies in the folder, too; never out of it. Default: they
+        are not, and no parameter changes that.
 
     Raises
     ------
@@ -30,15 +42,19 @@ class FolderSource:
 
     summary = ""
 
-    def __init__(self, folder: Path, max_total_bytes: int) -> None:
+    def __init__(
+        self, folder: Path, max_total_bytes: int, follow_links: bool | None = None
+    ) -> None:
         if not folder.is_dir():
             raise SourceError(
                 f"`download.location` is {folder}, which is not a folder, but `download.source` is "
                 "folder. Name a folder, or set the source to archive."
             )
         self._folder = folder
+        self._real = Path(os.path.realpath(folder))
+        self._follow = follow_links
         self.origin = f"The folder {folder}"
-        self.entries = sorted(_walk(folder), key=lambda entry: entry.path)
+        self.entries = sorted(self._walk(), key=lambda entry: entry.path)
         total = sum(entry.size for entry in self.entries)
         if total > max_total_bytes:
             raise SourceError(
@@ -53,10 +69,15 @@ class FolderSource:
                 yield entry.path, self._read(entry)
 
     def _read(self, entry: Entry) -> bytes | ImageError:
+        path = self._folder / entry.path
+        if self._follow:
+            path = Path(os.path.realpath(path))
+            if not path.is_relative_to(self._real):
+                return ImageError("link", _OUTSIDE)
         try:
             # The listing saw a regular file; NOFOLLOW holds if a link took its place since.
             flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-            descriptor = os.open(self._folder / entry.path, flags)
+            descriptor = os.open(path, flags)
             with open(descriptor, "rb") as file:  # noqa: PTH123 - pathlib opens no descriptors
                 # One byte more than declared shows that the file grew; never more than that.
                 content = file.read(entry.size + 1)
@@ -66,31 +87,64 @@ class FolderSource:
             return ImageError("unreadable", "the file changed while it was read")
         return content
 
+    def _walk(self) -> Iterator[Entry]:
+        """Yield everything below the folder that is not a folder."""
+        # A folder comes with the folders that links to folders led from and to, resolved.
+        waiting: list[tuple[str, tuple[Path, ...]]] = [("", (self._real,))]
+        count = 0
+        while waiting:
+            inside, led = waiting.pop()
+            try:
+                with os.scandir(self._folder / inside) as listing:
+                    found = list(listing)
+            except OSError as error:
+                yield Entry(shown(inside) or ".", 0, ("unreadable", f"{error.strerror}"))
+                continue
+            count += len(found)
+            if count > _MOST_ITEMS:
+                raise SourceError(
+                    f"{self._folder} holds more than {_MOST_ITEMS:,} files and folders. Nothing "
+                    "was written. Name a folder inside of it; or do its links lead in circles?"
+                )
+            for item in found:
+                path = f"{inside}/{item.name}" if inside else item.name
+                if item.is_dir(follow_symlinks=False):
+                    waiting.append((path, led))
+                elif not item.is_symlink():
+                    yield _entry(item, path)
+                elif fault := self._link_fault(item, led):
+                    yield Entry(shown(path), 0, ("link", fault))
+                elif item.is_dir():
+                    waiting.append((path, (*led, _real_parent(item), _real(item))))
+                else:
+                    yield _entry(item, path)
 
-def _walk(folder: Path) -> Iterator[Entry]:
-    """Yield everything below ``folder`` that is not a folder."""
-    waiting = [""]
-    while waiting:
-        inside = waiting.pop()
-        try:
-            with os.scandir(folder / inside) as listing:
-                found = list(listing)
-        except OSError as error:
-            yield Entry(shown(inside) or ".", 0, ("unreadable", f"{error.strerror}"))
-            continue
-        for item in found:
-            path = f"{inside}/{item.name}" if inside else item.name
-            if item.is_dir(follow_symlinks=False):
-                waiting.append(path)
-            else:
-                yield _entry(item, path)
+    def _link_fault(self, link: os.DirEntry[str], led: tuple[Path, ...]) -> str:
+        """Return why a link is not followed; "" if it is."""
+        if self._follow is None:
+            return "links are not followed"
+        target = _real(link)
+        if not target.exists():
+            return "it is a link to a file that does not exist"
+        if not target.is_relative_to(self._real):
+            return _OUTSIDE
+        if any(each.is_relative_to(target) for each in (*led, _real_parent(link))):
+            return "it is a link to a folder that it lies in"
+        return "" if self._follow else _OFFER
+
+
+def _real(item: os.DirEntry[str]) -> Path:
+    return Path(os.path.realpath(item.path))
+
+
+def _real_parent(item: os.DirEntry[str]) -> Path:
+    return Path(os.path.realpath(Path(item.path).parent))
 
 
 def _entry(item: os.DirEntry[str], path: str) -> Entry:
-    if item.is_symlink():
-        return Entry(shown(path), 0, ("link", "links are not followed"))
+    """Return the entry of a file, or of a link that is followed to one."""
     try:
-        status = item.stat(follow_symlinks=False)
+        status = item.stat()
     except OSError as error:
         return Entry(shown(path), 0, ("unreadable", f"{error.strerror}"))
     if not stat.S_ISREG(status.st_mode):

@@ -6,7 +6,7 @@ Decoding runs in threads, within bounded memory. Files = kept + rejected, always
 from __future__ import annotations
 
 import shutil
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
@@ -15,17 +15,20 @@ from typing import Any
 
 from headstart._utils.errors import HeadstartError, ImageError, SourceError
 from headstart._utils.progress import progress
+from headstart._utils.tables import counted, listed, plain
 from headstart._utils.threads import in_threads
 from headstart.datasets.manifests import IMAGES, REJECTED, frame
 from headstart.datasets.shards import ShardWriter
 from headstart.images.decode import ImageInfo, Limits, inspect
 from headstart.images.thumbnails import ThumbnailFolder, rejected_thumbnail
 from headstart.sources import kinds
+from headstart.sources.doubts import DoubtfulError
 from headstart.sources.folder_names import unwanted
-from headstart.sources.ingested import Ingested
+from headstart.sources.ingested import Ingested, UnusableError
 from headstart.sources.layout import recognize
 from headstart.sources.parameters import DownloadParams
 from headstart.sources.source import Assignment, Source
+from headstart.sources.stand_ins import check_stand_in
 
 _Rejected = tuple[str, str, str]  # path, reason and detail
 _File = tuple[str, bytes | ImageError]
@@ -51,8 +54,10 @@ def ingest(source: Source, params: DownloadParams, images: Path, thumbnails: Pat
 
     Raises
     ------
+    UnusableError
+        If no two classes are found.
     SourceError
-        If no two classes are found, or the disk has no room.
+        If the disk has no room.
     """
     wanted, rejected, needed = _assign(source, params)
     _check_room(images, needed)
@@ -69,6 +74,7 @@ def ingest(source: Source, params: DownloadParams, images: Path, thumbnails: Pat
             if isinstance(content, ImageError):
                 return content
             try:
+                check_stand_in(content)
                 info = inspect(content, limits)
             except ImageError as fault:
                 return fault
@@ -128,7 +134,14 @@ def _assign(
     layout = None
     if not source.summary:
         paths = (entry.path for entry in candidates)
-        layout = recognize(paths, params.root, source.origin, params.splits)
+        try:
+            layout = recognize(paths, params.root, source.origin, params.splits)
+        except DoubtfulError:
+            raise  # the files that were rejected are not the reason
+        except SourceError as error:
+            if not rejected:
+                raise
+            raise UnusableError(str(error), rejected) from error
     print(layout.describe() if layout else source.summary, flush=True)
     wanted: dict[str, Assignment] = {}
     total = 0
@@ -156,14 +169,37 @@ def _check(
         )
     labels = sorted({row["label"] for row in kept})
     if len(labels) < 2:
-        counts = Counter(reason for _, reason, _ in rejected)
-        reasons = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-        raise SourceError(
-            f"{source.origin} holds usable images of {len(labels)} classes "
-            f"({', '.join(labels) or 'none'}); at least 2 are needed. Rejected: "
-            f"{reasons or 'nothing'}. Nothing was written. The limits are `formats`, `min_side`, "
-            "`max_pixels` and `max_image_bytes` of `download`."
+        raise UnusableError(
+            f"{source.origin} holds usable images of {counted(len(labels), 'class', 'classes')}"
+            f"{''.join(f' ({plain(label)})' for label in labels)}; at least 2 are needed."
+            f"{_inner_root(kept)}{_limits(rejected)}",
+            rejected,
         )
+
+
+def _inner_root(kept: Sequence[Mapping[str, Any]]) -> str:
+    """Return the folder that may hold the classes, in a sentence, if all images are below it."""
+    folders = [str(row["path"]).split("/")[:-1] for row in kept]
+    depth = 0
+    while len({tuple(folder[: depth + 1]) for folder in folders}) == 1 and depth < len(folders[0]):
+        depth += 1
+    above = folders[0][:depth] if folders else []
+    below = {folder[depth] for folder in folders if len(folder) > depth}
+    if len(below) < 2:
+        return ""
+    return (
+        f" If the folders in {'/'.join(above)} ({listed(sorted(below))}) are the classes, set "
+        f"`download.root: {'/'.join(above)}`."
+    )
+
+
+def _limits(rejected: Sequence[_Rejected]) -> str:
+    if {reason for _, reason, _ in rejected} & {"refused_format", "too_small", "too_large"}:
+        return (
+            " The limits are `formats`, `min_side`, `max_pixels` and `max_image_bytes` of "
+            "`download`."
+        )
+    return ""
 
 
 def _check_room(folder: Path, needed: int) -> None:

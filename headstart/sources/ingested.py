@@ -10,10 +10,44 @@ from typing import Any
 
 import pandas as pd
 
-from headstart.datasets.manifests import SPLITS
+from headstart._utils.errors import SourceError
+from headstart._utils.tables import counted, plain
+from headstart.datasets.manifests import REJECTED, SPLITS, frame
 from headstart.sources.class_names import look_alikes
 
 _MOST_CLASSES = 30  # lines of a table in a terminal
+
+
+def rejected_lines(rejected: pd.DataFrame) -> list[str]:
+    """Return the number of rejected files for each reason, with the details of the first three."""
+    lines = []
+    for reason, files in rejected.groupby("reason"):
+        lines.append(f"  {reason} ({len(files):,})")
+        lines += [
+            f"    {plain(str(file.path))}: {plain(str(file.detail))}"
+            for file in files[:3].itertuples()
+        ]
+        if len(files) > 3:
+            lines.append(f"    … and {len(files) - 3:,} more")
+    return lines
+
+
+class UnusableError(SourceError):
+    """A source without images of two classes.
+
+    Parameters
+    ----------
+    fault : str
+        What was found and expected.
+    rejected : sequence of (path, reason, detail)
+        Every rejected file: the reason most often stands there.
+    """
+
+    def __init__(self, fault: str, rejected: Sequence[tuple[str, str, str]]) -> None:
+        rows = [dict(zip(REJECTED, each, strict=True)) for each in sorted(rejected)]
+        self.rejected = frame(rows, REJECTED)
+        lines = [f"{counted(len(rejected), 'file')} rejected:", *rejected_lines(self.rejected)]
+        super().__init__("\n".join([fault, *(lines if rows else [])]))
 
 
 @dataclass(frozen=True)
@@ -72,12 +106,7 @@ class Ingested:
         if self.rejected.empty:
             return "\n".join([*lines, "No file was rejected."])
         lines.append(f"{len(self.rejected):,} rejected:")
-        for reason, files in self.rejected.groupby("reason"):
-            lines.append(f"  {reason} ({len(files):,})")
-            lines += [f"    {file.path}: {file.detail}" for file in files[:3].itertuples()]
-            if len(files) > 3:
-                lines.append(f"    … and {len(files) - 3:,} more")
-        return "\n".join(lines)
+        return "\n".join([*lines, *rejected_lines(self.rejected)])
 
     def _classes(self, counts: dict[str, Any]) -> list[str]:
         """Return the images per class, by split where the source is divided."""

@@ -201,9 +201,11 @@ def _layout(tree: Tree, node: str, splits: Mapping[str, str], origin: str) -> La
     else:
         classes = set(tree.folders[node])
     if len({label_of(name) for name in classes}) < 2:
+        below = tree.chain(node)[-1]
+        deeper = f" (as in `download.root: {below}`)" if len(tree.folders[below]) > 1 else ""
         raise SourceError(
             f"{origin} holds fewer than two classes. {tree.found(node)} {_EXPECTED} Nothing was "
-            "written. If another folder holds the classes, name it in `download.root`."
+            f"written. If another folder holds the classes, name it in `download.root`{deeper}."
         )
     return Layout(node, splits, frozenset(classes), beside)
 

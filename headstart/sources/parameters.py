@@ -35,7 +35,7 @@ def _embedded(params: DownloadParams, location: Path) -> Source:
 def _folder(params: DownloadParams, location: Path) -> Source:
     from headstart.sources.folder import FolderSource
 
-    return FolderSource(location, params.max_total_bytes)
+    return FolderSource(location, params.max_total_bytes, bool(params.follow_links))
 
 
 def _archive(params: DownloadParams, location: Path) -> Source:
@@ -116,7 +116,7 @@ _FOLDERS = {"root": Key(), "splits": Key()}
 #: Name of a source in params.yaml to its row.
 SOURCES: Mapping[str, SourceKind] = {
     "embedded": SourceKind(_embedded, {"root": Key()}),
-    "folder": SourceKind(_folder, _FOLDERS),
+    "folder": SourceKind(_folder, {"follow_links": Key(), **_FOLDERS}),
     "archive": SourceKind(_archive, {"url": Key(), "sha256": Key(), "encoding": Key(), **_FOLDERS}),
     "table": SourceKind(
         _table,
@@ -124,6 +124,8 @@ SOURCES: Mapping[str, SourceKind] = {
             "table": Key("the .csv or .parquet file, relative to `location`,"),
             "label_column": Key("the name of the column with the classes"),
             "path_column": Key(),
+            "path_suffix": Key(),
+            "follow_links": Key(),
             "url_column": Key(),
             "split_column": Key(),
             "group_column": Key(),
@@ -179,11 +181,13 @@ class DownloadParams(Section):
     name: str | None
     table: Annotated[str, Field(min_length=1)] | None
     path_column: Column
+    path_suffix: Annotated[str, Field(pattern=r"^[^/\\]+$")] | None
     url_column: Column
     label_column: Column
     split_column: Column
     group_column: Column
     sha256_column: Column
+    follow_links: bool | None
     root: str | None
     splits: (
         Annotated[

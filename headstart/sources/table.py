@@ -3,14 +3,14 @@
 Every row is an entry. An unusable row is rejected under ``TABLE:ROW`` (rows count from 1, without
 the header), and so is one whose file is absent; nothing is left out silently.
 Paths are relative to the table's folder, or to ``download.root``, and never lead out of
-``download.location``; links are not followed.
+``download.location``; links are followed if ``download.follow_links`` says so.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,8 +54,9 @@ class TableSource:
     ----------
     params : DownloadParams
         ``table`` is relative to the folder, and paths are relative to ``root`` (None: to the
-        table's own folder). ``splits`` leads from values of the split column to splits (None: the
-        usual names; empty: the column is not read). The limits are those of an image that is
+        table's own folder); ``path_suffix`` is appended to paths that do not end with it.
+        ``splits`` leads from values of the split column to splits (None: the usual names; empty:
+        the column is not read). The limits are those of an image that is
         downloaded, and of all images.
     folder : Path
         Folder of the table and the images; nothing outside of it is read.
@@ -79,7 +80,8 @@ class TableSource:
             )
         self._table, self._splits = params.table or "", params.splits
         self.origin = f"The table {folder / self._table}"
-        self._files = FolderSource(folder, params.max_total_bytes)
+        self._suffix = params.path_suffix or ""
+        self._files = FolderSource(folder, params.max_total_bytes, bool(params.follow_links))
         inside = _steps(self._table)
         if not inside or not (folder / inside).is_file():
             raise SourceError(
@@ -88,6 +90,7 @@ class TableSource:
             )
         self._base = _base(inside, params.root, folder)
         self._known = {entry.path: entry for entry in self._files.entries}
+        self._near = NearPaths(self._known, self._base)
         self._rows: dict[str, _Row] = {}
         self._spellings: set[str] = set()
         self.entries: list[Entry] = []
@@ -153,11 +156,14 @@ class TableSource:
         if fault := name_fault(path):
             raise _Unusable(f"its path {shown(path)!r}: {fault}")
         if path.startswith("/") or "\\" in path or re.match(r"[A-Za-z]:", path):
-            raise _Unusable(f"its path {path!r} is not relative with / between folders")
+            relative = not re.match(r"/|\\|[A-Za-z]:", path)
+            cure = f": write {path.replace(chr(92), '/')}" if relative else ""
+            raise _Unusable(f"its path {path} is not relative with / between folders{cure}")
         steps = _steps(path)
         if not steps:
             raise _Unusable(f"its path {path!r} leads out of the folder that paths begin in")
-        return f"{self._base}/{steps}" if self._base else steps
+        suffix = "" if steps.endswith(self._suffix) else self._suffix
+        return f"{self._base}/{steps}{suffix}" if self._base else f"{steps}{suffix}"
 
     def _entry(self, row: _Row) -> Entry:
         found = self._known.get(row.name)
@@ -170,7 +176,7 @@ class TableSource:
                     for each in above
                     if each and each.rejection
                 ),
-                ("absent", "there is no such file"),
+                ("absent", f"there is no such file{self._near.hint(row.name)}"),
             )
         elif found.rejection is None:
             return Entry(row.name, found.size, assignment=row.assignment)
@@ -207,7 +213,7 @@ class TableSource:
         assignments = [row.assignment for row in self._rows.values()]
         labels = sorted({each.label for each in assignments})
         said = f"Read {len(self.entries):,} rows of {self._table}: {len(labels)} classes "
-        said += f"({listed(labels)}) from the column {columns['label']!r}"
+        said += f"({listed(labels) or 'none'}) from the column {columns['label']!r}"
         if "split" in columns:
             splits = Counter(each.predefined_split or "no split" for each in assignments)
             counts = ", ".join(f"{count:,} {name}" for name, count in sorted(splits.items()))
@@ -216,6 +222,44 @@ class TableSource:
             groups = {each.group for each in assignments if each.group}
             said += f"; {len(groups):,} groups from {columns['group']!r}"
         return f"{said}.{spelling_note(self._spellings)}"
+
+
+class NearPaths:
+    """The files of a folder, to look up what a row may have meant.
+
+    Parameters
+    ----------
+    paths : iterable of str
+    base : str
+        Folder from which the paths of the table start.
+    """
+
+    def __init__(self, paths: Iterable[str], base: str) -> None:
+        self._base = base
+        self._by_name: defaultdict[str, list[str]] = defaultdict(list)
+        for path in sorted(paths):
+            name = path.rpartition("/")[2].lower()
+            for key in {name, name.rpartition(".")[0]} - {""}:
+                self._by_name[key].append(path)
+
+    def hint(self, path: str) -> str:
+        """Return how the nearest file differs and what to do; "" if none is near."""
+        prefix = f"{self._base}/" if self._base else ""
+        given = path.removeprefix(prefix)
+        for found in self._by_name.get(given.rpartition("/")[2].lower(), ()):
+            end = found.rpartition("/")[2]
+            suffix = "" if given.lower().endswith(end.lower()) else f".{end.rpartition('.')[2]}"
+            wanted = f"{given}{suffix}"
+            if not f"/{found}".lower().endswith(f"/{wanted}".lower()):
+                continue
+            root = found[: -len(wanted)].rstrip("/")
+            cures = [f"`download.path_suffix: {suffix}`"] * bool(suffix)
+            cures += [f"`download.root: {root or '.'}`"] * (root != self._base)
+            cure = f", but {found}"
+            if not found.endswith(wanted):
+                cure += ", whose letters differ in case: correct the table"
+            return f"{cure}: set {' and '.join(cures)}" if cures else cure
+        return ""
 
 
 def _steps(path: str) -> str:

@@ -84,3 +84,70 @@ def test_bounds_and_wrong_kinds(folder: Path) -> None:
 def test_the_named_folder_may_be_a_link(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(folder)
     assert len(FolderSource(tmp_path / "link", 10_000).entries) == 4
+
+
+def followed(folder: Path) -> dict[str, bytes | ImageError]:
+    source = FolderSource(folder, 10_000, follow_links=True)
+    return dict(source.contents({each.path for each in source.entries if not each.rejection}))
+
+
+def test_links_are_followed_inside_of_the_folder(folder: Path, tmp_path: Path) -> None:
+    (folder / "c").symlink_to("b")
+    (folder / "a/2.jpg").symlink_to("../b/2.jpg")
+    (folder / "a/3.jpg").symlink_to("2.jpg")
+    got = followed(folder)
+    assert got["a/2.jpg"] == got["a/3.jpg"] == got["c/2.jpg"] == b"b/2.jpg"
+    assert set(got) == {"README.md", "a/1.jpg", "a/2.jpg", "a/3.jpg", "b/10.jpg", "b/2.jpg",
+                        "c/10.jpg", "c/2.jpg"}  # fmt: skip
+    (tmp_path / "named").symlink_to(folder)
+    assert followed(tmp_path / "named") == got
+    offered = FolderSource(folder, 10_000, follow_links=False).entries
+    details = {entry.path: entry.rejection[1] for entry in offered if entry.rejection}
+    assert set(details) == {"c", "a/2.jpg", "a/3.jpg"}
+    assert set(details.values()) == {"it is a link; `download.follow_links: true` follows it"}
+
+
+def test_links_are_not_followed_out_of_it_nor_in_circles(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.jpg").write_bytes(b"secret")
+    (folder / "a/out.jpg").symlink_to(tmp_path / "secret.jpg")
+    (folder / "a/up").symlink_to("../..")
+    (folder / "a/passwd.jpg").symlink_to("/etc/passwd")
+    (folder / "a/none.jpg").symlink_to("none")
+    (folder / "a/self.jpg").symlink_to("self.jpg")
+    (folder / "loop").symlink_to(".")
+    (folder / "a/to_b").symlink_to("../b")
+    (folder / "b/to_a").symlink_to("../a")
+    source = FolderSource(folder, 10_000, follow_links=True)
+    faults = {each.path: each.rejection[1] for each in source.entries if each.rejection}
+    assert "leads out" in faults["a/out.jpg"]
+    assert "leads out" in faults["a/up"]
+    assert "leads out" in faults["a/passwd.jpg"]
+    assert "does not exist" in faults["a/none.jpg"]
+    assert "does not exist" in faults["a/self.jpg"]
+    assert "that it lies in" in faults["loop"]
+    assert "that it lies in" in faults["a/to_b/to_a"]
+    assert "that it lies in" in faults["b/to_a/to_b"]
+    assert followed(folder)["a/to_b/2.jpg"] == b"b/2.jpg"
+    assert b"secret" not in followed(folder).values()
+
+
+def test_a_file_that_becomes_a_link_leads_nowhere(folder: Path, tmp_path: Path) -> None:
+    source = FolderSource(folder, 10_000, follow_links=True)
+    (tmp_path / "secret.jpg").write_bytes(b"a/1.jpg")
+    (folder / "a/1.jpg").unlink()
+    (folder / "a/1.jpg").symlink_to(tmp_path / "secret.jpg")
+    (_, fault), = source.contents({"a/1.jpg"})  # fmt: skip
+    assert isinstance(fault, ImageError)
+    assert fault.reason == "link"
+
+
+def test_folders_that_link_to_each_other_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for one in range(8):
+        (tmp_path / f"in/{one}").mkdir(parents=True)
+        for other in range(8):
+            (tmp_path / f"in/{one}/{other}").symlink_to(f"../{other}")
+    monkeypatch.setattr("headstart.sources.folder._MOST_ITEMS", 10_000)
+    with pytest.raises(SourceError, match="circles"):
+        FolderSource(tmp_path / "in", 10_000, follow_links=True)

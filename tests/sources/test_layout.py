@@ -144,6 +144,13 @@ def test_a_root_of_the_users_choice() -> None:
         recognize(paths, "v3", "x")
 
 
+def test_a_root_above_the_classes_is_told_the_right_one() -> None:
+    paths = ["v1/Pets/cat/1.jpg", "v1/Pets/dog/1.jpg", "v2/x/1.jpg"]
+    with pytest.raises(SourceError, match=r"`download\.root: v1/Pets`"):
+        recognize(paths, "v1", "x")
+    assert recognize(paths, "v1/Pets", "x").classes == {"cat", "dog"}
+
+
 def test_a_root_may_be_divided() -> None:
     paths = ["v1/train/cat/1.jpg", "v1/train/dog/1.jpg", "v1/test/dog/2.jpg", "v2/x/1.jpg"]
     assert recognize(paths, "v1", "x").assign("v1/test/dog/2.jpg") == Assignment("dog", "test")

@@ -136,10 +136,56 @@ def test_files_that_are_not_there_or_not_to_be_read(folder: Path) -> None:
     write(folder, [("file", "kind"), *((name, "cat") for name in names)])
     assert refusals(opened(folder)) == {
         "images/9.jpg": "absent: row 1: there is no such file",
-        "link.jpg": "link: row 2: links are not followed",
+        "link.jpg": "link: row 2: it is a link that leads out of `download.location`: name a "
+        "folder above both there, the folder of the classes in `download.root`, and set "
+        "`download.follow_links: true`",
         "aside/1.jpg": "link: row 3: a folder in its path is a link",
         "images": "absent: row 4: there is no such file",
     }
+
+
+def test_links_that_are_followed(folder: Path) -> None:
+    (folder / "aside").symlink_to(folder / "images")
+    write(folder, [("file", "kind"), ("aside/1.jpg", "cat")])
+    source = opened(folder, follow_links=True)
+    assert places(source) == {"aside/1.jpg": Assignment("cat", "")}
+    assert dict(source.contents({"aside/1.jpg"})) == {"aside/1.jpg": make.jpeg(seed=1)}
+
+
+@pytest.mark.parametrize(
+    ("path", "cure", "options"),
+    [
+        ("images/1", "images/1.jpg: set `download.path_suffix: .jpg`", {"path_suffix": ".jpg"}),
+        ("1.jpg", "images/1.jpg: set `download.root: images`", {"root": "images"}),
+        ("1", "images/1.jpg: set `download.path_suffix: .jpg` and `download.root: images`",
+         {"path_suffix": ".jpg", "root": "images"}),
+        ("images/1.JPG", "images/1.jpg, whose letters differ in case: correct the table", None),
+        ("Images/1.jpg", "images/1.jpg, whose letters differ in case: correct the table", None),
+        ("11.jpg", "there is no such file", None),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_near_is_named_with_the_cure(
+    folder: Path, path: str, cure: str, options: dict[str, Any] | None
+) -> None:
+    write(folder, [("file", "kind"), (path, "cat")])
+    (said,) = refusals(opened(folder)).values()
+    assert said.endswith(cure)
+    assert said.startswith("absent: row 1: there is no such file")
+    if options is not None:
+        assert places(opened(folder, **options)) == {"images/1.jpg": Assignment("cat", "")}
+
+
+def test_the_ending_is_appended_where_it_lacks(folder: Path) -> None:
+    write(folder, [("file", "kind"), ("images/1", "cat"), ("images/2.jpg", "dog")])
+    assert set(places(opened(folder, path_suffix=".jpg"))) == {"images/1.jpg", "images/2.jpg"}
+
+
+def test_paths_from_windows_are_refused_with_the_cure(folder: Path) -> None:
+    write(folder, [("file", "kind"), ("images\\1.jpg", "cat"), ("C:\\images\\1.jpg", "cat")])
+    one, other = refusals(opened(folder)).values()
+    assert one.endswith("its path images\\1.jpg is not relative with / between folders: write "
+                        "images/1.jpg")  # fmt: skip
+    assert other.endswith("between folders")
 
 
 def test_an_image_that_stands_twice(folder: Path) -> None:

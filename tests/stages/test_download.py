@@ -41,6 +41,8 @@ def parameters(**changes: Any) -> DownloadParams:
         "name": None,
         "table": None,
         "path_column": None,
+        "path_suffix": None,
+        "follow_links": None,
         "url_column": None,
         "label_column": None,
         "split_column": None,
@@ -204,7 +206,7 @@ def test_predefined_splits_and_copies(tmp_path: Path, capsys: pytest.CaptureFixt
     ("files", "said"),
     [
         ({"cat/1.jpg": make.jpeg()}, "fewer than two classes"),
-        ({"cat/1.jpg": make.jpeg(), "dog/1.jpg": b"no"}, "usable images of 1 classes"),
+        ({"cat/1.jpg": make.jpeg(), "dog/1.jpg": b"no"}, "usable images of 1 class "),
         ({"train/1.jpg": make.jpeg(), "test/1.jpg": make.jpeg()}, "without class folders"),
     ],
 )
@@ -219,7 +221,79 @@ def test_two_classes_are_needed(
     )
     with pytest.raises(SourceError, match=said):
         run(location, tmp_path / "out", source=source)
-    assert not list((tmp_path / "out").rglob("*"))
+    written = [path.name for path in (tmp_path / "out").rglob("*")]
+    assert written == (["rejected.csv"] if "usable" in said else [])
+
+
+def failure(location: Path, out: Path, **options: Any) -> tuple[str, Any]:
+    """Return the message of a run that fails, and the rejected files that it wrote."""
+    with pytest.raises(SourceError) as caught:
+        run(location, out, **options)
+    assert f"listed in {out / 'rejected.csv'}; nothing else was written" in str(caught.value)
+    return str(caught.value), read_rejected(out / "rejected.csv")
+
+
+STAND_INS = {
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n": "`git lfs pull`",
+    b"/annex/objects/SHA256E-s1--00.jpg\n": "`git annex get .`",
+    b"../.git/annex/objects/aa/bb/SHA256E-s1--00.jpg": "`git annex get .`",
+    b"outs:\n- md5: 00\n  path: 1.jpg\n": "`dvc pull`",
+    b"\n<!DOCTYPE html><html>": "web page",
+}
+
+
+@pytest.mark.parametrize("content", STAND_INS)
+def test_what_stands_for_an_image_is_said_with_the_cure(tmp_path: Path, content: bytes) -> None:
+    files = {f"{label}/{number}.jpg": content for label in ("cat", "dog") for number in range(5)}
+    said, rejected = failure(folder_of(files, tmp_path / "in"), tmp_path / "out", source="folder")
+    assert said.count(STAND_INS[content]) == 3
+    assert "… and 7 more" in said
+    assert set(rejected["reason"]) == {"not_an_image"}
+    assert len(rejected) == 10
+    # Beside images, they are rejected for the same reason.
+    folder_of(HONEST, tmp_path / "in" / "Pets" / "..")
+    run(tmp_path / "in", tmp_path / "out", source="folder", root="Pets")
+
+
+def test_the_folder_with_the_classes_is_named(tmp_path: Path) -> None:
+    files = {f"Bilder/{name}": content for name, content in HONEST.items()}
+    files["Notizen/a"] = files["Notizen/b/c"] = b"no image"
+    folder = folder_of(files, tmp_path / "in")
+    said, rejected = failure(folder, tmp_path / "out", source="folder")
+    assert "usable images of 1 class (Bilder)" in said
+    assert "Notizen/a: it begins with b'no image'" in said
+    assert "(cat, dog) are the classes, set `download.root: Bilder/Pets`" in said
+    assert len(rejected) == 2
+    counts = run(folder, tmp_path / "out", source="folder", root="Bilder/Pets")
+    assert by_class(counts) == {"cat": 3, "dog": 3}
+
+
+def test_the_limits_are_named_where_they_are_the_reason(tmp_path: Path) -> None:
+    said, _ = failure(make_zip(tmp_path / "a.zip"), tmp_path / "out", min_side=1000)
+    assert "the shorter side must have 1000" in said
+    assert "`min_side`" in said
+
+
+def test_a_download_of_hugging_face_is_all_links(tmp_path: Path) -> None:
+    # snapshots/REVISION/cat/1.jpg leads to blobs/HASH.
+    folder = tmp_path / "datasets--some--pets"
+    for number, (name, content) in enumerate(HONEST.items()):
+        folder_of({f"blobs/{number}": content}, folder)
+        link = folder / "snapshots" / "abc" / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(folder / "blobs" / f"{number}")
+    snapshot = folder / "snapshots" / "abc"
+    said, rejected = failure(snapshot, tmp_path / "out", source="folder")
+    assert "it is a link that leads out of `download.location`" in said
+    assert set(rejected["reason"]) == {"link"}
+    # The cure that it names.
+    options = {"source": "folder", "root": "snapshots/abc/Pets"}
+    counts = run(folder, tmp_path / "out", follow_links=True, **options)
+    assert by_class(counts) == {"cat": 3, "dog": 3}
+    assert counts["rejected_by_reason"] == {"no_class": 6}
+    # Without it, the links say so.
+    said, _ = failure(folder, tmp_path / "out", source="folder")
+    assert "`download.follow_links: true` follows it" in said
 
 
 def test_a_hostile_archive_leaves_everything_as_it_was(tmp_path: Path) -> None:
@@ -367,7 +441,9 @@ def test_the_splits_that_the_user_names(tmp_path: Path) -> None:
     counts = run(path, tmp_path / "1", splits={"learn": "train", "judge": "test"})
     assert counts["predefined_splits"] == {"train": 4, "test": 4}
     assert by_class(counts) == {"bird": 4, "cat": 4}
-    assert by_class(run(path, tmp_path / "2")) == {"judge": 4, "learn": 4}
+    assert by_class(run(path, tmp_path / "2", splits={})) == {"judge": 4, "learn": 4}
+    with pytest.raises(SourceError, match="either may be the classes"):
+        run(path, tmp_path / "4")
     with pytest.raises(SourceError, match=r"`download\.splits` names lern"):
         run(path, tmp_path / "3", splits={"lern": "train", "judge": "test"})
 
