@@ -62,7 +62,8 @@ def split(images: pd.DataFrame, params: SplitParams, seed: int) -> Division:
     Raises
     ------
     HeadstartError
-        If there are no images, or a class has too few to be in every split that is taken.
+        If there are no images, if a class has too few to be in every split that is taken, or if
+        nothing is left of a predefined split, because its images are in another one, too.
     """
     if images.empty:
         raise HeadstartError("There are no images to split: the image manifest has no rows.")
@@ -78,6 +79,7 @@ def split(images: pd.DataFrame, params: SplitParams, seed: int) -> Division:
     repaired = _repair(groups, free, intervals)
     assigned = {group.name: group.split for group in groups}
     manifest = images.assign(split=names.map(assigned).astype("str"))
+    _refuse_empty(manifest["split"], kept, held_out, len(images))
     labels = images.groupby("image_id")["label"].nunique()
     absent = {
         name: set(manifest["label"]) - set(manifest.loc[manifest["split"] == name, "label"])
@@ -192,6 +194,21 @@ def _refuse_small_classes(
         "merge the class with another one, or remove its folder from the source"
         + ("; or split anew with `split.predefined: ignore`." if kept else ".")
     )
+
+
+def _refuse_empty(assigned: pd.Series[str], kept: Sequence[str], held_out: str, rows: int) -> None:
+    """Stop if every image of a predefined split went to train, as images in two splits do."""
+    present = set(assigned)
+    for name in kept:
+        if name not in present:
+            source = held_out if name == "test" else name
+            raise HeadstartError(
+                f"Nothing is left of the predefined split {source}: all its images are in another "
+                f"predefined split, too (byte for byte, or by their group), and went to train. "
+                f"Nothing was split, of {rows:,} images. Remove the copies from one of the splits; "
+                "or split anew with `split.predefined: ignore`, which keeps the copies of an image "
+                "together."
+            )
 
 
 def _repair(

@@ -251,6 +251,26 @@ def test_images_in_two_predefined_splits_leave_what_is_held_out(splits: tuple[st
     assert "Images in more than one predefined split: 2;" in division.describe()
 
 
+@pytest.mark.parametrize("held_out", ["test", "validation"])
+@pytest.mark.parametrize("group", ["", "one"])
+def test_predefined_split_wholly_inside_of_train_stops_and_names_the_parameter(
+    held_out: str, group: str
+) -> None:
+    rows = many(2, 30, 0, "train")
+    if group:  # other images of the same objects
+        rows = [row._replace(group=f"{row.content // 3}") for row in rows]
+        inside = [row._replace(content=row.content + 500, predefined=held_out) for row in rows[:9]]
+    else:
+        inside = [row._replace(predefined=held_out) for row in (*rows[:10], *rows[30:40])]
+    images = manifest([*rows, *inside])
+    said = rf"left of the predefined split {held_out}(.|\n)*`split.predefined: ignore`"
+    with pytest.raises(HeadstartError, match=said):
+        manifest_of(images, PARAMS, 42)
+    # The cure.
+    counts = split(images, SplitParams(validation=0.3, test=0.3, predefined="ignore"), 42).counts()
+    assert all(all(of.values()) for of in counts.values())
+
+
 def test_class_without_predefined_test_images_is_told_and_kept_out() -> None:
     rows = [*many(2, 50, 0, "train"), *many(1, 50, 1000, "test")]
     division = split(manifest(rows), PARAMS, 42)
