@@ -28,7 +28,10 @@ class Division:
     held_out : str
         The source's name for what is the test split here; "" if the source has none.
     leaked : int
-        Images that the source has in two splits; all their copies went to train.
+        Images that the source has in two splits, by their bytes or their group; all their copies
+        went to train.
+    leaked_groups : sequence of str
+        Groups with images in two predefined splits.
     two_labels : int
         Images with byte-identical copies under different labels.
     repaired : mapping of str to mapping
@@ -41,6 +44,7 @@ class Division:
     kept: tuple[str, ...]
     held_out: str
     leaked: int
+    leaked_groups: Sequence[str]
     two_labels: int
     repaired: Mapping[str, Mapping[str, int]]
     absent: Mapping[str, Sequence[str]]
@@ -95,9 +99,16 @@ class Division:
                 "do not also judge it."
             )
         if self.leaked:
+            by = ", by their bytes or their group" if self.leaked_groups else ""
             notes.append(
-                f"Images in more than one predefined split: {self.leaked:,}; all their copies went "
-                "to train."
+                f"Images in more than one predefined split{by}: {self.leaked:,}; all their copies "
+                "went to train."
+            )
+        if self.leaked_groups:
+            names = tables.listed([plain(name) for name in self.leaked_groups])
+            notes.append(
+                f"Groups in more than one predefined split: {names}. If these names mean other "
+                "objects in each split, rename them, or group by another pattern."
             )
         if self.two_labels:
             notes.append(

@@ -90,6 +90,7 @@ def split(images: pd.DataFrame, params: SplitParams, seed: int) -> Division:
         manifest=manifest,
         kept=("train", *kept) if (predefined == "train").any() and len(kept) == 2 else kept,
         held_out=held_out,
+        leaked_groups=sorted(several & set(images["group"])),
         leaked=int(images.loc[names.isin(several), "image_id"].nunique()),
         two_labels=int((labels > 1).sum()),
         repaired=repaired,

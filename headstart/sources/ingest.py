@@ -9,7 +9,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,13 @@ from headstart.datasets.manifests import IMAGES, REJECTED, frame
 from headstart.datasets.shards import ShardWriter
 from headstart.images.decode import ImageInfo, Limits, inspect
 from headstart.images.thumbnails import ThumbnailFolder, rejected_thumbnail
-from headstart.sources import kinds
+from headstart.sources import groups, kinds
 from headstart.sources.doubts import DoubtfulError
 from headstart.sources.folder_names import unwanted
 from headstart.sources.ingested import Ingested, UnusableError
-from headstart.sources.layout import recognize
+from headstart.sources.layout import Layout, recognize
 from headstart.sources.parameters import DownloadParams
-from headstart.sources.source import Assignment, Source
+from headstart.sources.source import Assignment, Entry, Source
 from headstart.sources.stand_ins import check_stand_in
 
 _Rejected = tuple[str, str, str]  # path, reason and detail
@@ -131,17 +131,7 @@ def _assign(
             rejected.append((entry.path, *fault))
         else:
             candidates.append(entry)
-    layout = None
-    if not source.summary:
-        paths = (entry.path for entry in candidates)
-        try:
-            layout = recognize(paths, params.root, source.origin, params.splits)
-        except DoubtfulError:
-            raise  # the files that were rejected are not the reason
-        except SourceError as error:
-            if not rejected:
-                raise
-            raise UnusableError(str(error), rejected) from error
+    layout = _layout(source, candidates, rejected, params)
     print(layout.describe() if layout else source.summary, flush=True)
     wanted: dict[str, Assignment] = {}
     total = 0
@@ -155,7 +145,43 @@ def _assign(
         else:
             wanted[entry.path] = assignment
             total += entry.size
+    if layout:
+        wanted = _grouped(wanted, layout, params.group)
     return wanted, rejected, total
+
+
+def _layout(
+    source: Source,
+    candidates: Sequence[Entry],
+    rejected: Sequence[_Rejected],
+    params: DownloadParams,
+) -> Layout | None:
+    """Return the layout of a source whose folders decide."""
+    if source.summary:
+        return None
+    paths = (entry.path for entry in candidates)
+    try:
+        return recognize(paths, params.root, source.origin, params.splits)
+    except DoubtfulError:
+        raise  # the files that were rejected are not the reason
+    except SourceError as error:
+        if not rejected:
+            raise
+        raise UnusableError(str(error), rejected) from error
+
+
+def _grouped(
+    wanted: Mapping[str, Assignment], layout: Layout, rule: str | None
+) -> dict[str, Assignment]:
+    """Return the assignments with their groups; print these, or a note if some are likely."""
+    inside = {path: layout.inside(path) for path in wanted}
+    if rule is None:
+        if note := groups.note((wanted[path].label, path, inside[path]) for path in wanted):
+            print(note, flush=True)
+        return dict(wanted)
+    found = {path: groups.group_of(rule, path, inside[path]) for path in wanted}
+    print(groups.described(rule, found), flush=True)
+    return {path: replace(each, group=found[path]) for path, each in wanted.items()}
 
 
 def _check(

@@ -57,6 +57,15 @@ class Layout:
     classes: frozenset[str]
     beside: tuple[str, ...] = ()
 
+    def inside(self, path: str) -> str:
+        """Return the part of a path below the class folder; only for a file that has a class."""
+        folder = next((name for name in self.splits if f"{path}/".startswith(self._at(name))), "")
+        return path.removeprefix(self._at(folder)).partition("/")[2]
+
+    def _at(self, folder: str) -> str:
+        """Return the start of the paths in a folder below the root."""
+        return "".join(f"{part}/" for part in (self.root, folder) if part)
+
     def assign(self, path: str) -> Assignment | tuple[str, str]:
         """Return class and split of a file, or reason and detail why it has none."""
         prefix = f"{self.root}/" if self.root else ""

@@ -17,6 +17,7 @@ from headstart._utils.errors import UnfitError
 from headstart._utils.records import Sha256
 from headstart.archives.encodings import ENCODINGS
 from headstart.images.formats import FORMATS, MOST_PIXELS
+from headstart.sources.groups import FOLDER
 from headstart.stage.sections import OneOf, PositiveInt, Section
 
 if TYPE_CHECKING:
@@ -112,12 +113,13 @@ def _version(words: str, pattern: str) -> Key:
 
 
 _FOLDERS = {"root": Key(), "splits": Key()}
+_GROUPED = {**_FOLDERS, "group": Key()}
 
 #: Name of a source in params.yaml to its row.
 SOURCES: Mapping[str, SourceKind] = {
     "embedded": SourceKind(_embedded, {"root": Key()}),
-    "folder": SourceKind(_folder, {"follow_links": Key(), **_FOLDERS}),
-    "archive": SourceKind(_archive, {"url": Key(), "sha256": Key(), "encoding": Key(), **_FOLDERS}),
+    "folder": SourceKind(_folder, {"follow_links": Key(), **_GROUPED}),
+    "archive": SourceKind(_archive, {"url": Key(), "sha256": Key(), "encoding": Key(), **_GROUPED}),
     "table": SourceKind(
         _table,
         {
@@ -154,7 +156,7 @@ SOURCES: Mapping[str, SourceKind] = {
                 r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]+/versions/[1-9]\d*",
             ),
             "encoding": Key(),
-            **_FOLDERS,
+            **_GROUPED,
         },
     ),
 }
@@ -198,6 +200,7 @@ class DownloadParams(Section):
         ]
         | None
     )
+    group: Annotated[str, Field(min_length=1)] | None
     formats: Annotated[list[Annotated[str, OneOf(FORMATS)]], Field(min_length=1)]
     min_side: PositiveInt
     max_pixels: Annotated[
@@ -261,6 +264,23 @@ class DownloadParams(Section):
                 "trained on (`sha256sum FILE` prints it).",
             )
         return sha256
+
+    @field_validator("group")
+    @classmethod
+    def _is_a_rule(cls, group: str | None) -> str | None:
+        if group is None or group == FOLDER:
+            return group
+        try:
+            captured = re.compile(group).groups
+        except re.error:
+            captured = 0
+        if captured != 1:
+            raise UnfitError(
+                f"{FOLDER} or a regular expression with one group in parentheses",
+                "The group is what the parentheses match in the path of an image, as in "
+                "'patient([0-9]+)'.",
+            )
+        return group
 
     @field_validator("table")
     @classmethod

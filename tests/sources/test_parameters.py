@@ -20,6 +20,7 @@ PLAIN: dict[str, Any] = {
     "table": None, "path_column": None, "url_column": None, "label_column": None,
     "split_column": None, "group_column": None, "sha256_column": None, "root": None,
     "splits": None, "path_suffix": None, "follow_links": None,
+    "group": None,
 }  # fmt: skip
 TABLE = {"source": "table", "table": "labels.csv", "path_column": "file", "label_column": "kind"}
 TFDS = {"source": "tfds", "name": "cats_vs_dogs:4.0.1"}
@@ -55,7 +56,8 @@ def faults(folder: Path, values: dict[str, Any]) -> list[str]:
         {**TFDS, "name": "imagenet_resized/8x8:0.1.0", "label_column": "kind",
          "path_column": "image", "group_column": "animal", "splits": {"extra": "train"}},
         {**TABLE, "path_suffix": ".jpg", "follow_links": True},
-        {"source": "folder", "follow_links": False},
+        {"source": "folder", "follow_links": False, "group": "folder"},
+        {"source": "archive", "group": "patient([0-9]+)"},
         KAGGLE,
         {**KAGGLE, "root": "archive", "splits": {"dev": "validation"}},
     ],
@@ -99,6 +101,11 @@ def test_what_belongs_together(tmp_path: Path, values: dict[str, Any]) -> None:
         ({**TABLE, "encoding": "utf-8"}, "`encoding` is for `source: archive | kaggle`"),
         ({**KAGGLE, "follow_links": True}, "`follow_links` is for `source: folder | table`"),
         ({"source": "folder", "path_suffix": ".jpg"}, "`path_suffix` is for `source: table`"),
+        ({**TABLE, "group": "folder"}, "`group` is for `source: folder | archive | kaggle`"),
+        *(
+            ({"source": "folder", "group": group}, "with one group in parentheses")
+            for group in ("patient", "(a)(b)", "(", "Folder")
+        ),
         ({"source": "web"}, "one of embedded, folder, archive, table, tfds, kaggle"),
     ],
 )

@@ -50,6 +50,7 @@ def parameters(**changes: Any) -> DownloadParams:
         "sha256_column": None,
         "root": None,
         "splits": None,
+        "group": None,
         "formats": ["jpeg", "png", "webp", "gif", "bmp"],
         "min_side": 8,
         "max_pixels": 50_000_000,
