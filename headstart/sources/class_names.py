@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping
 
 from headstart._utils.tables import counted, listed, plain
 from headstart.sources.source import label_of
+from headstart.sources.table_file import NO_MULTI_LABEL
 
 # What tables hold where there is no label, in lower case.
 _MISSING = {"nan", "none", "null", "nil", "na", "n/a", "#n/a", "<na>", "nat", "undefined", "?", "-"}
@@ -73,7 +74,33 @@ def look_alikes(counts: Mapping[str, int]) -> list[str]:
             "any other. If these images have no label, remove them, or empty the cells: rows "
             "without a label are rejected and listed."
         )
+    if combined := combinations(counts):
+        named = listed([_exact(each) for each in combined])
+        found.append(
+            f"{counted(len(combined), 'class name')} of {len(counts):,} may be several labels in "
+            f"one ({named}). Each is a class of its own, apart from its parts. {NO_MULTI_LABEL}"
+        )
     return found
+
+
+def combinations(labels: Collection[str]) -> list[str]:
+    """Return the labels that look like several in one: of other labels, of recurring parts, a list.
+
+    ``cat|dog`` is one beside ``cat`` and ``dog``, or beside ``cat|bird``; ``guinea pig`` is not,
+    as long as ``guinea`` and ``pig`` are no classes.
+    """
+    known = set(labels)
+    found = {label for label in known if re.fullmatch(r"\[.*\]|\{.*\}", label)}
+    for sign in ("|", ";", ",", "+", "&", " "):
+        parts = {
+            label: [part.strip() for part in label.split(sign)] for label in known if sign in label
+        }
+        uses = Counter(part for of in parts.values() for part in set(of))
+        for label, of in parts.items():
+            recurring = sign in "|;" and any(uses[part] > 1 for part in of)
+            if recurring or (len(of) > 1 and all(part in known for part in of)):
+                found.add(label)
+    return sorted(found)
 
 
 def _seen(label: str) -> str:

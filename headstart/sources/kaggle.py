@@ -38,6 +38,8 @@ _TOKEN = (
     "~/.kaggle/kaggle.json.) Never put it into params.yaml: git would keep it."
 )
 
+_BAD_TOKEN = "the token holds line breaks or signs that no token has"  # noqa: S105 - a reason
+
 
 def open_kaggle(
     name: str,
@@ -91,30 +93,9 @@ def open_kaggle(
 
 def _fetch(handle: Any, archive: Path, max_bytes: int, policy: RetryPolicy | None) -> None:
     """Ask Kaggle where the archive lies, and download it from there."""
-    import requests
-    from kagglehub.clients import build_kaggle_client
-    from kagglesdk.datasets.types.dataset_api_service import ApiDownloadDatasetRequest
-
-    request = ApiDownloadDatasetRequest()
-    request.owner_slug = handle.owner
-    request.dataset_slug = handle.dataset
-    request.dataset_version_number = handle.version
+    url, hashes = _ask(handle)
     try:
-        # Kaggle redirects to a signed address; the body stays unread.
-        with (
-            build_kaggle_client() as client,
-            closing(client.datasets.dataset_api_client.download_dataset(request)) as answer,
-        ):
-            url, digest = answer.url, _md5(answer.headers.get("x-goog-hash", ""))
-        download_file(url, archive, digest=digest, max_bytes=max_bytes, policy=policy)
-    except requests.HTTPError as error:
-        status = 0
-        if error.response is not None:
-            status = error.response.status_code
-            error.response.close()
-        raise _failure(handle, f"it answered with status {status}", status) from error
-    except requests.RequestException as error:
-        raise _failure(handle, innermost(error)) from error
+        download_file(url, archive, digest=_md5(hashes), max_bytes=max_bytes, policy=policy)
     except TooLargeError as error:
         raise SourceError(
             f"Kaggle's archive of {handle} has {error}, by `download.max_total_bytes`. Nothing was "
@@ -124,6 +105,56 @@ def _fetch(handle: Any, archive: Path, max_bytes: int, policy: RetryPolicy | Non
         raise _failure(handle, "the archive arrived damaged and was deleted") from error
     except DownloadError as error:
         raise _failure(handle, f"{error}. {error.advice}".rstrip(". ")) from error
+
+
+def _ask(handle: Any) -> tuple[str, str]:
+    """Return the signed address to which Kaggle redirects, and the hashes that it states."""
+    import requests
+    from kagglehub.clients import build_kaggle_client
+    from kagglesdk.datasets.types.dataset_api_service import ApiDownloadDatasetRequest
+
+    request = ApiDownloadDatasetRequest()
+    request.owner_slug = handle.owner
+    request.dataset_slug = handle.dataset
+    request.dataset_version_number = handle.version
+    try:
+        # The body stays unread.
+        with (
+            build_kaggle_client() as client,
+            closing(client.datasets.dataset_api_client.download_dataset(request)) as answer,
+        ):
+            return answer.url, answer.headers.get("x-goog-hash", "")
+    except requests.HTTPError as error:
+        status = 0
+        if error.response is not None:
+            status = error.response.status_code
+            error.response.close()
+        raise _failure(handle, f"it answered with status {status}", status) from error
+    except requests.exceptions.InvalidHeader:
+        raise _bad_credentials(_BAD_TOKEN) from None  # the cause's text holds the token
+    except requests.RequestException as error:
+        raise _failure(handle, innermost(error)) from error
+    except UnicodeError:
+        raise _bad_credentials("they are not plain text (UTF-8, without special signs)") from None
+    except OSError as error:
+        raise _bad_credentials(f"{error.filename} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        # kagglehub's own sentences name the file; those of other libraries hold the token.
+        own = "credentials file" in str(error)
+        raise _bad_credentials(str(error) if own else _BAD_TOKEN) from None
+    except (TypeError, AttributeError, KeyError):
+        raise _bad_credentials(
+            'kaggle.json does not have the form {"username": "…", "key": "…"}'
+        ) from None
+
+
+def _bad_credentials(why: str) -> SourceError:
+    return SourceError(
+        f"The credentials for Kaggle cannot be used: {why}. Nothing was written. Make a new token, "
+        "or delete the file, since public data sets need none. They are read from "
+        "KAGGLE_API_TOKEN, ~/.kaggle/access_token, and kaggle.json in ~/.kaggle or "
+        f"$KAGGLE_CONFIG_DIR. {_TOKEN}"
+    )
 
 
 def _md5(hashes: str) -> str | None:

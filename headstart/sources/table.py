@@ -25,7 +25,7 @@ from headstart.sources.folder import FolderSource
 from headstart.sources.folder_names import split_of
 from headstart.sources.parameters import DownloadParams
 from headstart.sources.source import Assignment, Entry, label_of
-from headstart.sources.table_file import read_columns
+from headstart.sources.table_file import check_labels, read_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,6 +95,8 @@ class TableSource:
         self._spellings: set[str] = set()
         self.entries: list[Entry] = []
         self._read(read_columns(folder / inside, params.columns))
+        labels = [row.assignment.label for row in self._rows.values()]
+        check_labels(folder / inside, params.label_column or "", labels)
         self._fetched = self._fetch(params, policy)
         self.entries.sort(key=lambda entry: entry.path)
         self.summary = self._described(params.columns)

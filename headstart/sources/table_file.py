@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,16 @@ from headstart._utils.tables import listed
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Why some labels are refused, and what to do.
+NO_REGRESSION = (
+    "Headstart tells classes apart and predicts no numbers. If the numbers stand for classes, "
+    "write them as integers; else divide them into ranges, in a column of their own."
+)
+NO_MULTI_LABEL = (
+    "Headstart gives each image one class, and none has several. Keep the label that matters, or "
+    "train one model for each label (with and without it)."
+)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _MOST_ROWS = 2_000_000
 _MOST_BYTES = 1 << 30  # of a table, packed and unpacked
 
@@ -94,7 +105,7 @@ def _parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
         table = file.read(columns=wanted)
     except pa.ArrowException as error:
         raise ValueError(error) from error
-    _check_kinds(path, table.schema, pa.types)
+    _check_kinds(path, table.schema, pa.types, columns.get("label", ""))
     plain = {
         name: ["" if cell is None else str(cell) for cell in table.column(name).to_pylist()]
         for name in wanted
@@ -102,16 +113,50 @@ def _parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     return pd.DataFrame(plain, dtype="str")
 
 
-def _check_kinds(path: Path, schema: Any, types: Any) -> None:
+def _check_kinds(path: Path, schema: Any, types: Any, label: str) -> None:
     """Refuse numbers with fractions, dates and the like: they have no unique text."""
     for field in schema:
         kind = field.type.value_type if types.is_dictionary(field.type) else field.type
         tests = (types.is_string, types.is_large_string, types.is_integer, types.is_null)
-        if not any(test(kind) for test in tests):
-            raise SourceError(
-                f"{path}: the column {field.name!r} holds {field.type}; text or integers are read. "
-                "Nothing was written."
-            )
+        if any(test(kind) for test in tests):
+            continue
+        why = ""
+        if field.name == label and types.is_floating(kind):
+            why = f" {NO_REGRESSION}"
+        elif field.name == label and (types.is_list(kind) or types.is_large_list(kind)):
+            why = f" {NO_MULTI_LABEL}"
+        raise SourceError(
+            f"{path}: the column {field.name!r} holds {field.type}; text or integers are read."
+            f"{why} Nothing was written."
+        )
+
+
+def check_labels(path: Path, column: str, labels: Sequence[str]) -> None:
+    """Refuse labels that are measured numbers.
+
+    Parameters
+    ----------
+    path : Path
+        The table, for the message.
+    column : str
+        The column, for the message.
+    labels : sequence of str
+        Of each usable row.
+
+    Raises
+    ------
+    SourceError
+        If all are numbers, some with fractions, and most of them different.
+    """
+    different = sorted(set(labels))
+    if 2 * len(different) <= len(labels) or not all(map(_NUMBER.fullmatch, different)):
+        return
+    fractions = [label for label in different if not float(label).is_integer()]
+    if fractions:
+        raise SourceError(
+            f"{path}: the column {column!r} holds {len(different):,} different numbers in "
+            f"{len(labels):,} rows, as {fractions[0]}. {NO_REGRESSION} Nothing was written."
+        )
 
 
 def _check_columns(path: Path, columns: Mapping[str, str], header: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart.sources.class_names import look_alikes, spelling_note
+from headstart.sources.class_names import combinations, look_alikes, spelling_note
 from headstart.sources.layout import recognize
 from headstart.sources.source import Assignment, label_of
 from tests.images import made as make
@@ -42,6 +42,24 @@ def test_names_that_do_not(names: tuple[str, ...]) -> None:
 def test_texts_for_a_missing_label(name: str) -> None:
     (said,) = look_alikes({name: 2, "cat": 3})
     assert f"may stand for a missing label: {name!r} (2 images)" in said
+
+
+@pytest.mark.parametrize(
+    ("labels", "combined"),
+    [
+        (["cat", "dog", "cat|dog"], ["cat|dog"]),
+        (["cat|dog", "cat|bird"], ["cat|bird", "cat|dog"]),
+        (["cat", "dog", "cat dog", "cat, dog"], ["cat dog", "cat, dog"]),
+        (["['cat', 'dog']", "['cat']"], ["['cat', 'dog']", "['cat']"]),
+        (["guinea pig", "pig", "golden retriever", "labrador retriever"], []),
+        (["C++", "C", "black & white", "Doe, John", "a|b"], []),
+    ],
+)
+def test_several_labels_in_one(labels: list[str], combined: list[str]) -> None:
+    assert combinations(labels) == combined
+    said = [text for text in look_alikes(dict.fromkeys(labels, 2)) if "several labels" in text]
+    assert len(said) == bool(combined)
+    assert all("one class, and none has several" in text for text in said)
 
 
 def test_white_space_and_composition_are_noted() -> None:

@@ -186,3 +186,34 @@ def test_what_came_damaged_is_not_kept(tmp_path: Path, monkeypatch: pytest.Monke
         fetched(monkeypatch, honest(content, {"x-goog-hash": f"md5={wrong}"}))
     got, _ = fetched(monkeypatch, honest(content))
     assert got == HONEST
+
+
+BAD_CREDENTIALS = {
+    "no JSON": ("kaggle.json", b"abc-secret", "Invalid Kaggle credentials file at"),
+    "no key": ("kaggle.json", b'{"username": "me"}', "is missing 'key'"),
+    "a list": ("kaggle.json", b"[1]", "is missing 'username'"),
+    "a number": ("kaggle.json", b"7", '{"username": "…", "key": "…"}'),
+    "not UTF-8": ("kaggle.json", b"\xff\xfe{}", "plain text"),
+    "two lines": (".kaggle/access_token", b"abc-secret\nmore", "line breaks"),
+    "signs": (".kaggle/access_token", "abc-secret\u2026".encode(), "plain text"),
+    "bytes": (".kaggle/access_token", b"\xff\xfeabc-secret", "plain text"),
+    "a folder": (".kaggle/access_token/x", b"", "access_token"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CREDENTIALS)
+def test_credentials_that_cannot_be_used_are_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    name, content, said = BAD_CREDENTIALS[case]
+    path = tmp_path / "home" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    monkeypatch.setattr(
+        "kagglehub.config.DEFAULT_KAGGLE_CREDENTIALS_FOLDER", str(tmp_path / "home")
+    )
+    with pytest.raises(SourceError, match="The credentials for Kaggle cannot be used") as caught:
+        fetched(monkeypatch, lambda request: request.answer(500))
+    assert said in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert "delete the file" in str(caught.value)

@@ -188,6 +188,29 @@ def test_paths_from_windows_are_refused_with_the_cure(folder: Path) -> None:
     assert other.endswith("between folders")
 
 
+def test_numbers_to_predict_are_refused_with_the_reason(folder: Path) -> None:
+    paths = [f"images/{n}.jpg" for n in range(6)]
+    measured = ["0.25", "1", "-3.5e-2", "4.", "2.75", "3"]
+    write(folder, [("file", "kind"), *zip(paths, measured, strict=True)])
+    with pytest.raises(SourceError, match=r"'kind' holds 6 different numbers.*predicts no numbers"):
+        opened(folder)
+    # Few versions, whole numbers and words are classes.
+    for labels in (["1.5", "2.5"] * 3, [str(n) for n in range(6)], ["0.5", "x"] * 3):
+        write(folder, [("file", "kind"), *zip(paths, labels, strict=True)])
+        assert len(places(opened(folder))) == 6
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"), [(0.5, "predicts no numbers"), (["cat", "dog"], "none has several")]
+)
+def test_columns_of_parquet_that_are_no_classes(folder: Path, cell: Any, said: str) -> None:
+    pytest.importorskip("pyarrow", reason="pandas writes Parquet with it")
+    frame = pd.DataFrame({"file": ["images/0.jpg"], "kind": [cell]})
+    frame.to_parquet(folder / "labels.parquet")
+    with pytest.raises(SourceError, match=said):
+        opened(folder, table="labels.parquet")
+
+
 def test_an_image_that_stands_twice(folder: Path) -> None:
     rows = [("images/0.jpg", "cat"), ("./images/0.jpg", "cat"), ("images/0.jpg", "dog")]
     write(folder, [("file", "kind"), *rows])
