@@ -1,0 +1,68 @@
+"""Small inputs made after public reports: the right classes, or the reason with its cure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headstart._utils.errors import HeadstartError, SourceError
+from headstart.datasets.manifests import read_images
+from headstart.datasets.parameters import SplitParams
+from headstart.datasets.splits import split
+from tests.stages.test_download import by_class, run
+
+pytestmark = pytest.mark.shared
+
+FOLDER = {"source": "folder"}
+TABLE = {"source": "table", "table": "labels.csv", "path_column": "file", "label_column": "label"}
+FRUITS = {"Birne": 3, "\N{LATIN CAPITAL LETTER A WITH DIAERESIS}pfel": 3,
+          "\N{LATIN CAPITAL LETTER O WITH DIAERESIS}l": 3}  # fmt: skip
+CHINESE = {"\N{CJK UNIFIED IDEOGRAPH-732B}": 3, "\N{CJK UNIFIED IDEOGRAPH-72D7}": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "classes"),
+    [
+        ("infozip_u.zip", {}, FRUITS),
+        ("mac.zip", {}, FRUITS),
+        ("gbk.zip", {"encoding": "gb18030"}, CHINESE),
+        ("l-train2017", FOLDER, {"cat": 6, "dog": 6}),
+        ("l-ea", FOLDER, {"cat": 3, "dog": 3}),
+        ("l-sd", {**FOLDER, "root": "Images"}, {"n0208-Chihuahua": 3, "n0208-Pug": 3}),
+        ("t-space-label", TABLE, {"cat": 4, "dog": 4}),
+        ("t-noext", {**TABLE, "path_suffix": ".jpg"}, {"cat": 4, "dog": 4}),
+    ],
+)
+def test_the_right_classes(
+    shared: Path, tmp_path: Path, name: str, options: dict[str, Any], classes: dict[str, int]
+) -> None:
+    assert by_class(run(shared / "cases" / name, tmp_path, **options)) == classes
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("gbk.zip", {}, "`download.encoding: gb18030`"),
+        ("l-pets", FOLDER, "annotations may hold annotations or masks"),
+        ("l-sd", FOLDER, "`download.root: Images`"),
+        ("l-lfs", FOLDER, "`git lfs pull`"),
+        ("t-backslash", TABLE, "write img/0.jpg"),
+        ("t-noext", TABLE, "`download.path_suffix: .jpg`"),
+        ("t-case", TABLE, "img/0.jpg, whose letters differ in case"),
+    ],
+)
+def test_the_reason_and_the_cure(
+    shared: Path, tmp_path: Path, name: str, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SourceError) as caught:
+        run(shared / "cases" / name, tmp_path, **options)
+    assert said in str(caught.value)
+
+
+def test_a_test_split_inside_of_train(shared: Path, tmp_path: Path) -> None:
+    run(shared / "cases" / "leak", tmp_path, **FOLDER)
+    params = SplitParams(validation=0.1, test=0.1, predefined="keep")
+    with pytest.raises(HeadstartError, match=r"`split\.predefined: ignore`"):
+        split(read_images(tmp_path / "images.csv"), params, 42)
