@@ -60,13 +60,13 @@ class Ingested:
         The image manifest.
     rejected : DataFrame
         The rejected files with their reasons.
-    doubts : sequence of str
+    remarks : sequence of str
         What a person should look at before believing a model, as sentences.
     """
 
     images: pd.DataFrame
     rejected: pd.DataFrame
-    doubts: Sequence[str] = ()
+    remarks: Sequence[str] = ()
 
     def label_conflicts(self) -> list[list[str]]:
         """Return the paths of images whose bytes occur under several labels."""
@@ -124,8 +124,8 @@ class Ingested:
 
     def warn(self) -> None:
         """Print to standard error what contradicts itself or should be looked at."""
-        for doubt in [*look_alikes(Counter(self.images["label"])), *self.doubts]:
-            print(f"\nWARNING: {doubt[0].upper()}{doubt[1:]}", file=sys.stderr)
+        for remark in [*look_alikes(Counter(self.images["label"])), *self.remarks]:
+            print(f"\nWARNING: {remark[0].upper()}{remark[1:]}", file=sys.stderr)
         conflicts = self.label_conflicts()
         if not conflicts:
             return
