@@ -82,12 +82,12 @@ class Run:
     @cached_property
     def images(self) -> pd.DataFrame:
         """The images that were used, with label, size, and the split that each is assigned to."""
-        return read_split(self.path("evaluate", "manifest"))
+        return read_split(_there(self.path("evaluate", "manifest")))
 
     @cached_property
     def rejected(self) -> pd.DataFrame:
         """The files of the source that were rejected: path, reason, detail."""
-        return read_rejected(self.path("download", "rejected"))
+        return read_rejected(_there(self.path("download", "rejected")))
 
     def features(self, split: Split) -> tuple[npt.NDArray[Any], pd.DataFrame]:
         """Return the cached features of a split.
@@ -120,13 +120,14 @@ class Run:
         sequence of bytes
             In the order of the rows; :meth:`FeatureExtractor.transform` takes it.
         """
-        return _Files(self.path("evaluate", "images"), self.images if rows is None else rows)
+        chosen = self.images if rows is None else rows
+        return _Files(_there(self.path("evaluate", "images")), chosen)
 
     @cached_property
     def history(self) -> pd.DataFrame:
         """Loss and accuracy of each epoch; the column ``phase`` is ``head`` or ``fine_tune``."""
         parts = [
-            read_epochs(self.path(stage, "epoch_history")).assign(phase=phase)
+            read_epochs(_there(self.path(stage, "epoch_history"))).assign(phase=phase)
             for stage, phase in (("train_head", "head"), ("fine_tune", "fine_tune"))
         ]
         return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
@@ -172,11 +173,11 @@ class Run:
 
     @cached_property
     def _predictions(self) -> Predictions:
-        return read_predictions(self.path("evaluate", "predictions"), self.classes)
+        return read_predictions(_there(self.path("evaluate", "predictions")), self.classes)
 
     @cached_property
     def _features(self) -> Features:
-        return read_features(self.path("train_head", "features"))
+        return read_features(_there(self.path("train_head", "features")))
 
 
 class _Files(Sequence[bytes]):

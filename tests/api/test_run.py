@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import headstart as hs
@@ -49,6 +53,23 @@ def test_images_features_and_files_are_in_the_same_order(project: Path) -> None:
     assert len(run.files()) == 48
     with pytest.raises(IndexError):
         files[12]
+
+
+def test_a_clone_that_never_ran_says_so_whatever_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").write_bytes((ROOT / "dvc.yaml").read_bytes())
+    run = hs.load_run(tmp_path)
+    asked: dict[str, Callable[[], object]] = {
+        name: partial(getattr, run, name)
+        for name in ("classes", "metrics", "per_class", "predictions", "images", "rejected",
+                     "history", "passes")
+    }  # fmt: skip
+    asked["features"] = lambda: run.features("train")
+    asked["files"] = lambda: run.files(pd.DataFrame())
+    for name, ask in asked.items():
+        with pytest.raises(HeadstartError) as caught:
+            ask()
+        assert re.match(r"There is no .*\. Run the pipeline first", str(caught.value)), name
+        assert "elete" not in str(caught.value)
 
 
 def test_the_rest_of_a_run(project: Path) -> None:
