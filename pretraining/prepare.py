@@ -31,7 +31,7 @@ _MEMBER = re.compile(
 
 
 def members(names: list[str], per_class: int | None, seed: int) -> list[tuple[str, str]]:
-    """(name, class) of the training images of an archive, sorted by name.
+    """Return (name, class) of the training images of an archive, sorted by name.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ class Probe:
 
 
 def open_source(name: str) -> Source:
-    """``embedded``, a folder or an archive."""
+    """Open ``embedded``, a folder or an archive."""
     if name == "embedded":
         return EmbeddedSource()
     path = Path(name)

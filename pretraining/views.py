@@ -40,7 +40,7 @@ class Views:
 
 
 def draw_views(n: int, params: TrainParams, seed: int, epoch: int) -> Views:
-    """The views of one epoch: a function of its arguments alone."""
+    """Draw the views of one epoch: a function of its arguments alone."""
     generator = np.random.Generator(np.random.Philox(key=derive(seed, "views", epoch)))
     area = generator.uniform(params.least_area, 1.0, n)
     # As wide as high on average, from 3:4 to 4:3.
@@ -64,14 +64,14 @@ def draw_views(n: int, params: TrainParams, seed: int, epoch: int) -> Views:
 
 
 def whole(n: int) -> Views:
-    """The images as they are."""
+    """Return the views of the images as they are."""
     boxes = np.tile(np.array([0, 0, 1, 1], np.float32), (n, 1))
     colors = np.tile(np.eye(3, dtype=np.float32), (n, 1, 1))
     return Views(boxes, colors, np.zeros((n, 3), np.float32))
 
 
 def targets(maps: npt.NDArray[np.floating], boxes: Floats) -> Floats:
-    """Mean of the teacher's maps over each crop.
+    """Return the mean of the teacher's maps over each crop.
 
     Parameters
     ----------

@@ -113,7 +113,7 @@ class ZipArchive(Archive):
         self._infos[self._add(name, member.file_size).path] = member
 
     def _check_overlaps(self, members: Sequence[zipfile.ZipInfo], end: int) -> None:
-        """Members that share their bytes are how a small file declares petabytes."""
+        """Refuse members that share their bytes: so a small file could declare petabytes."""
         free = 0
         for member in sorted(members, key=lambda member: member.header_offset):
             if member.header_offset < free:

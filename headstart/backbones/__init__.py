@@ -1,1 +1,1 @@
-"""To be described."""
+"""The table of backbones, the conversion record, weights files, and LiteRT."""

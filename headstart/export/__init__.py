@@ -1,1 +1,1 @@
-"""To be described."""
+"""Export formats, their comparison with the evaluated model, records, model card and README."""

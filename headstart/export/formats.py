@@ -60,7 +60,7 @@ class ExportFormat:
 
     @property
     def converted(self) -> bool:
-        """Whether a converter writes it, which may lack an operation of the network."""
+        """True if a converter writes it, which may lack an operation of the network."""
         return self.library in {"litert", "onnxruntime"}
 
     def absent(self) -> list[str]:

@@ -8,7 +8,7 @@ and splits are not part of the key, so that renaming costs nothing.
 
 Values are float32, whatever the pipeline writes: going to float16 and back costs no pass. Each
 carries a checksum over fingerprint, key and value. A row that does not match it is never returned;
-a file that SQLite cannot read is rejected under another name, and what can be read of it is kept.
+a file that SQLite cannot read is moved to another name, and what can be read of it is kept.
 """
 
 from __future__ import annotations

@@ -28,11 +28,11 @@ class AugmentParams(Section):
 
     @property
     def active(self) -> bool:
-        """Whether there is any change."""
+        """True if there is any change."""
         return any(self.model_dump().values())
 
     @property
     def flips_alone(self) -> bool:
-        """Whether flips are the only changes, so that there are only a few different views."""
+        """True if flips are the only changes, so that there are only a few different views."""
         changes = self.model_dump(exclude={"horizontal_flip", "vertical_flip"})
         return not any(changes.values())

@@ -13,7 +13,7 @@ _BLOCK = 65_535  # bytes that a stored block of deflate can hold
 
 
 def canonical_png(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """An 8-bit PNG without compression.
+    """Return an 8-bit PNG without compression.
 
     Parameters
     ----------

@@ -85,7 +85,7 @@ def rgb(image: Image.Image) -> Image.Image:
 
 
 def _over_white(image: Image.Image) -> Image.Image:
-    """``(color × alpha + 255 × (255 − alpha)) / 255``, rounded: integers, the same anywhere."""
+    """Return ``(color × alpha + 255 × (255 − alpha)) / 255``, rounded: integers, so exact."""
     layers = np.asarray(image).astype(np.uint32)
     color, alpha = layers[..., :3], layers[..., 3:]
     mixed = (color * alpha + _WHITE * (_WHITE - alpha) + _WHITE // 2) // _WHITE

@@ -1,1 +1,1 @@
-"""The only place that imports TensorFlow and Keras."""
+"""The only room that imports TensorFlow, Keras and tensorflow_hub."""

@@ -159,7 +159,7 @@ def _warn_once_unheard() -> None:
 
 @contextmanager
 def fresh_names() -> Iterator[None]:
-    """Number the names that Keras gives to layers from zero, whatever was built before.
+    """Let Keras number the names of layers from zero, whatever was built before.
 
     Without it, a second InceptionV3 in a process has other layer names than the first. Unlike
     ``keras.backend.clear_session``, it leaves seeds and existing models alone.

@@ -270,7 +270,7 @@ def _check_records(records: Mapping[str, Record], commit: Commit) -> None:
 
 
 def _environment_path(records: Mapping[str, Record]) -> str | None:
-    """Where the commit keeps its environment: beside the run statistics that its stages write."""
+    """Return the path of the commit's environment, beside the statistics of its stages."""
     folders = (options(record).get("run_statistics") for record in records.values())
     return next((f"{folder}/{ENVIRONMENT}" for folder in folders if folder), None)
 

@@ -163,7 +163,7 @@ def _steps(path: str) -> str:
 
 
 def _splits(tree: Tree, node: str, origin: str) -> dict[str, str]:
-    """Split folders directly in ``node`` that hold folders themselves; {} if it is not divided."""
+    """Return the split folders in ``node`` that hold folders; {} if it is not divided."""
     over = [name for name in sorted(tree.folders[node]) if tree.folders[tree.join(node, name)]]
     named = {name: split for name in over if (split := split_of(name))}
     if not named:
@@ -180,7 +180,7 @@ def _splits(tree: Tree, node: str, origin: str) -> dict[str, str]:
 
 
 def _inner(tree: Tree, node: str, splits: Mapping[str, str]) -> dict[str, str]:
-    """The folders that hold the classes, where every split has them below single folders."""
+    """Return the folders that hold the classes, which may lie below single folders."""
     deeper = {name: tree.chain(tree.join(node, name))[-1] for name in splits}
     if any(inner == tree.join(node, name) for name, inner in deeper.items()):
         return dict(splits)
@@ -189,7 +189,7 @@ def _inner(tree: Tree, node: str, splits: Mapping[str, str]) -> dict[str, str]:
 
 
 def _named(tree: Tree, chain: list[str], splits: Mapping[str, str], origin: str) -> Layout:
-    """The layout that the user described."""
+    """Return the layout that the user described."""
     for node in chain:
         if all(tree.folders.get(tree.join(node, name)) for name in splits):
             return _layout(tree, node, splits, origin)

@@ -1,11 +1,10 @@
 """Encoded images to pixels inside a TensorFlow graph: what an exported model does for itself.
 
 The nearest equivalent of :mod:`headstart.images.resize`. Formats are told by their first bytes.
-JPEG is decoded as Pillow decodes it (accurate integer DCT, reduced where the image is large); its
-EXIF
-orientation is read from the bytes and applied; transparency lies over white; the resize is bilinear
-with antialias, one axis after the other with 8-bit values in between, as Pillow does it. Hardly a
-value differs, and then by 1 of 255. :data:`NOT_COVERED` says what is not done.
+JPEG is decoded as Pillow decodes it (accurate integer DCT, reduced where the image is large). Its
+EXIF orientation is read from the bytes and applied. Transparency lies over white. The resize is
+bilinear with antialias, one axis after the other with 8-bit values in between, as Pillow does it.
+Hardly a value differs, and then by 1 of 255. :data:`NOT_COVERED` says what is not done.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _JPEG_RATIOS = (1, 2, 4, 8)
 
 
 def decode(content: Any, size: int) -> Any:
-    """One encoded image as pixels.
+    """Decode one encoded image, turn it upright and resize it.
 
     Parameters
     ----------
@@ -61,7 +60,7 @@ def decode(content: Any, size: int) -> Any:
 
 
 def resize(image: Any, extent: Any, size: int) -> Any:
-    """Bilinear with antialias, across and then down, rounded to 8 bits after each.
+    """Resize bilinearly with antialias, across and then down, rounded to 8 bits after each.
 
     Parameters
     ----------
@@ -96,7 +95,7 @@ def _resized(image: Any, shape: Any, scale: Any) -> Any:
 
 
 def _decoded(content: Any, size: int) -> tuple[Any, Any]:
-    """A uint8 image (height, width, 3) as it is stored, and its extent."""
+    """Return a uint8 image (height, width, 3) as it is stored, and its extent."""
     kinds = [
         (b"\xff\xd8\xff", lambda: _jpeg(content, size)),
         (b"\x89PNG\r\n\x1a\n", lambda: _whole(_png(content))),
@@ -123,7 +122,7 @@ def _whole(image: Any) -> tuple[Any, Any]:
 
 
 def _jpeg(content: Any, size: int) -> tuple[Any, Any]:
-    """Reduced to a half, a quarter or an eighth while decoding, never below twice ``size``."""
+    """Decode at a half, a quarter or an eighth of the side, never below twice ``size``."""
     shape = tf.image.extract_jpeg_shape(content)[:2]
     times = tf.reduce_min(shape // (2 * size))
     which = sum(tf.cast(times >= ratio, tf.int32) for ratio in _JPEG_RATIOS[1:])
@@ -148,7 +147,7 @@ def _webp(content: Any) -> Any:
 
 
 def _still(content: Any) -> Any:
-    """A WebP file that is no animation: TensorFlow's decoder writes past its buffer on one.
+    """Refuse an animated WebP file: TensorFlow's decoder writes past its buffer on one.
 
     The flag stands in the header that every animation has (WebP container, "Extended File Format").
     """
@@ -202,7 +201,7 @@ def _upright(square: Any, orientation: Any) -> Any:
 
 
 def exif_orientation(content: Any) -> Any:
-    """The EXIF orientation of a JPEG file, 1 to 8; 1 where there is none.
+    """Return the EXIF orientation of a JPEG file, 1 to 8; 1 where there is none.
 
     Walks the segments at the start of the file (EXIF 2.32, section 4.5; TIFF 6.0, section 2).
     Reading past the end gives zeros, so that a damaged file is merely a file without orientation.
@@ -250,7 +249,7 @@ _MOST_ENTRIES = 128
 
 
 def _orientation_in_tiff(at: Any, start: Any) -> Any:
-    """The orientation in the first directory of the TIFF structure at ``start``; 0 for none."""
+    """Return the orientation in the first directory of the TIFF at ``start``; 0 for none."""
     little = tf.equal(at(start, 1)[0], ord("I"))
 
     def number(place: Any, count: int) -> Any:

@@ -64,7 +64,7 @@ def load_keras(path: Path) -> keras.Model:
 
 
 def run_keras(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> Floats:
-    """Probabilities of images of shape (n, size, size, 3)."""
+    """Return the probabilities of images of shape (n, size, size, 3)."""
     # One graph for any number of images: layer by layer, Keras takes four times as long.
     return in_batches(compiled(model), pixels, _AT_ONCE)
 
@@ -89,7 +89,7 @@ def _repack(source: Path, target: Path) -> None:
 
 
 def _renumbered(config: bytes) -> bytes:
-    """The configuration with shared objects numbered in order of appearance, not by address."""
+    """Renumber the shared objects of a configuration in order of appearance, not by address."""
     numbers: dict[int, int] = {}
 
     def walk(value: Any) -> Any:

@@ -58,7 +58,7 @@ def load_saved_model(folder: Path) -> Any:
 
 
 def run_pixels(loaded: Any, pixels: npt.NDArray[np.uint8]) -> Floats:
-    """Probabilities by the signature ``pixels``."""
+    """Return the probabilities by the signature ``pixels``."""
     signature = loaded.signatures["pixels"]
     return in_batches(
         lambda part: signature(pixels=tf.constant(part))["probabilities"], pixels, _AT_ONCE
@@ -66,7 +66,7 @@ def run_pixels(loaded: Any, pixels: npt.NDArray[np.uint8]) -> Floats:
 
 
 def run_bytes(loaded: Any, contents: Sequence[bytes]) -> tuple[Floats, dict[int, str]]:
-    """Probabilities by the signature ``serving_default``, and what it refused.
+    """Return the probabilities by the signature ``serving_default``, and what it refused.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def read(path: Path, pixels: npt.NDArray[np.uint8], contents: Sequence[bytes]) -
 
 
 def _reason(message: str) -> str:
-    """What TensorFlow says, without the places in its graph."""
+    """Return TensorFlow's message, without the places in its graph."""
     asserted = re.search(r"assertion failed: \[(.*?)\]", message)
     if asserted:
         return asserted[1]
@@ -114,7 +114,7 @@ def _reason(message: str) -> str:
 
 
 def _signatures(model: keras.Model, classes: Sequence[str]) -> dict[str, Any]:
-    """The two ways in, traced."""
+    """Trace the two ways in."""
     size = model.input_shape[1]
 
     def answers(pixels: Any) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""To be described."""
+"""Backbones in Keras: built, loaded from any source, and converted to LiteRT."""

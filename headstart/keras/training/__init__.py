@@ -1,1 +1,1 @@
-"""To be described."""
+"""Training in Keras: a head on features, and the top of a backbone."""

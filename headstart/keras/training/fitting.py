@@ -175,7 +175,7 @@ class _Trainer:
         self.step = _Steps(train, self._one)
 
     def epoch(self, epoch: int) -> pd.DataFrame:
-        """Loss, accuracy and count of images of each batch."""
+        """Train for an epoch; return loss, accuracy and count of images of each batch."""
         settings = self.settings
         rows, mask = epoch_batches(
             len(self.train), self.batch, epoch, settings.steps_per_epoch, settings.seed
@@ -191,14 +191,14 @@ class _Trainer:
         )
 
     def validate(self, epoch: int) -> tuple[float, float]:
-        """Loss and accuracy on the whole validation split."""
+        """Return loss and accuracy on the whole validation split."""
         loss, accuracy = self.score()
         if not math.isfinite(loss):
             raise _diverged(f"on the validation split after epoch {epoch}", self.settings)
         return loss, accuracy
 
     def weights(self) -> list[Batch]:
-        """A copy of the model's weights and moving statistics."""
+        """Return a copy of the model's weights and moving statistics."""
         return [np.array(variable.numpy()) for variable in self.model.weights]
 
     def restore(self, weights: list[Batch]) -> None:

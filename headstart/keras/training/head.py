@@ -22,7 +22,7 @@ _WEIGHTS = {
 
 
 def build_head(spec: Sequence[Mapping[str, Any]], input_shape: Sequence[int], seed: int = 0) -> Any:
-    """A ``keras.Model`` from features to probabilities; its last operation is the activation.
+    """Build a model from features to probabilities; its last operation is the activation.
 
     A single output z becomes the pair (0, z) before it, so that the model gives the probabilities
     of both classes. It is made of layers that any reader of a Keras file knows.
@@ -55,7 +55,7 @@ def build_head(spec: Sequence[Mapping[str, Any]], input_shape: Sequence[int], se
 
 
 def logits_model(head: Any) -> Any:
-    """The same layers and weights as ``head``, up to the outputs before the activation.
+    """Return a model of the same layers as ``head``, up to the outputs before the activation.
 
     Losses are computed on these: from probabilities, a sure mistake loses its gradient.
     """
@@ -63,7 +63,7 @@ def logits_model(head: Any) -> Any:
 
 
 def probabilities_of(head: Any, logits: Any) -> Any:
-    """What the layers behind the logits make of them."""
+    """Apply the layers behind the logits to them."""
     names = [layer.name for layer in head.layers]
     for layer in head.layers[names.index(LOGITS) + 1 :]:
         logits = layer(logits)
@@ -71,7 +71,7 @@ def probabilities_of(head: Any, logits: Any) -> Any:
 
 
 def dump_head(head: Any) -> Weights:
-    """The weights of a model of :func:`build_head`, named ``<position>.<weight>``."""
+    """Return the weights of a model of :func:`build_head`, named ``<position>.<weight>``."""
     return {
         name: np.asarray(variable.numpy(), np.float32)
         for name, variable in _variables(head).items()
