@@ -83,9 +83,9 @@ class ImageError(HeadstartError):
         self.detail = detail
 
 
-def faults_text(error: ValidationError, whole: str = "the file") -> str:
+def faults_text(error: ValidationError) -> str:
     """Return the first five faults that pydantic found, each with its place in the record."""
     return "; ".join(
-        f"{'.'.join(map(str, fault['loc'])) or whole}: {fault['msg']}"
+        f"{'.'.join(map(str, fault['loc'])) or 'the record'}: {fault['msg']}"
         for fault in error.errors()[:5]
     )

@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from headstart._utils.errors import CorruptFileError
+from headstart._utils.errors import CorruptFileError, faults_text
 from headstart._utils.files import write_json
 
 _MAX_BYTES = 64 << 20
@@ -52,11 +52,9 @@ def read_record(path: Path, kind: type[R], cure: str) -> R:
     except OSError as error:
         raise CorruptFileError(f"{path} cannot be read: {error}. {cure}") from error
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'the record'}: {fault['msg']}"
-            for fault in error.errors()[:5]
-        )
-        raise CorruptFileError(f"{path} is not a valid record: {faults}. {cure}") from None
+        raise CorruptFileError(
+            f"{path} is not a valid record: {faults_text(error)}. {cure}"
+        ) from None
     if "format" not in record.model_fields_set:  # it has a default for those who write
         raise CorruptFileError(f"{path} does not state its format. {cure}")
     return record

@@ -16,10 +16,11 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from headstart._utils.errors import CorruptFileError, HeadstartError, faults_text
+from headstart._utils.errors import CorruptFileError, HeadstartError
 from headstart._utils.files import atomic_folder, sha256_file, write_json, write_text
+from headstart._utils.records import Record, read_record
 from headstart.backbones.record import BackboneSummary
 from headstart.datasets.manifests import SPLITS, read_table
 from headstart.features.npy import npy_bytes, write_npy
@@ -33,11 +34,7 @@ _MEND = "Delete the folder and run extract_features again: what is cached costs 
 Array = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True)
-
-
-class SplitEntry(_Part):
+class SplitEntry(Record):
     """Shape of a split's array, rows first, and the sha256 of its two files."""
 
     shape: Annotated[
@@ -48,7 +45,7 @@ class SplitEntry(_Part):
     sha256_rows: str
 
 
-class Fingerprinted(_Part):
+class Fingerprinted(Record):
     """The record of what decides a feature's bits, JSON values, and its hex sha256."""
 
     fingerprint: str
@@ -237,22 +234,11 @@ def read_features(folder: Path) -> Features:
     CorruptFileError
         Naming the file and the place that differs.
     """
-    features = Features(folder, _read_header(folder / HEADER))
+    features = Features(folder, read_record(folder / HEADER, FeaturesHeader, _MEND))
     for split in SPLITS:
         for fault in _faults(features, split):
             raise CorruptFileError(f"{fault}. {_MEND}")
     return features
-
-
-def _read_header(path: Path) -> FeaturesHeader:
-    try:
-        return FeaturesHeader.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise CorruptFileError(f"{path} cannot be read: {error}. {_MEND}") from error
-    except ValidationError as error:
-        raise CorruptFileError(
-            f"{path} cannot be read as a features header: {faults_text(error)}. {_MEND}"
-        ) from None
 
 
 def _faults(features: Features, split: str) -> Iterator[str]:

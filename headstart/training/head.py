@@ -18,9 +18,10 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from headstart._utils.errors import HeadstartError
+from headstart._utils.records import Record
 from headstart.training.parameters import Loss, TrainHeadParams
 
 #: Rows computed at once. Fixed, because the shape of a product may decide its last bits.
@@ -33,25 +34,21 @@ Float64 = npt.NDArray[np.float64]
 LayerSpec = dict[str, Any]
 
 
-class _Layer(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class _Flatten(_Layer):
+class _Flatten(Record):
     kind: Literal["flatten"]
 
 
-class _BatchNormalization(_Layer):
+class _BatchNormalization(Record):
     kind: Literal["batch_normalization"]
     epsilon: Annotated[float, Field(gt=0, lt=1)]
 
 
-class _Dropout(_Layer):
+class _Dropout(Record):
     kind: Literal["dropout"]
     rate: Annotated[float, Field(ge=0, lt=1)]
 
 
-class _Dense(_Layer):
+class _Dense(Record):
     kind: Literal["dense"]
     units: Annotated[int, Field(ge=1, le=1_000_000)]
     activation: Literal["relu", "softmax", "sigmoid", "linear"]

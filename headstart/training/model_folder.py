@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from headstart._utils.errors import CorruptFileError, faults_text
+from headstart._utils.errors import CorruptFileError
 from headstart._utils.files import sha256_file, write_json
+from headstart._utils.records import Record, Sha256, read_record
 from headstart.backbones.record import BackboneSummary
 from headstart.backbones.weights import Weights, read_npz, write_npz
 from headstart.training.head import LayerSpec, check_spec, class_count, weight_shapes
@@ -25,7 +26,7 @@ BACKBONE_WEIGHTS = "backbone.weights.h5"
 LOWER = "lower.tflite"
 UPPER = "upper.tflite"
 _RECORD, _LABELS, _HEAD = "model.json", "labels.json", "head.npz"
-_MAX_RECORD_BYTES = 64 << 20
+_AGAIN = "Run the stage that makes the model again."
 _NEEDED = {
     "head": {_LABELS, _HEAD},
     "fine_tuned": {_LABELS, _HEAD, BACKBONE_WEIGHTS, UPPER},
@@ -33,18 +34,14 @@ _NEEDED = {
 _ALLOWED = {"head": _NEEDED["head"], "fine_tuned": _NEEDED["fine_tuned"] | {LOWER}}
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class Scores(_Record):
+class Scores(Record):
     """Loss and accuracy on the validation split."""
 
     loss: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     accuracy: Annotated[float, Field(ge=0, le=1)]
 
 
-class ModelRecord(_Record):
+class ModelRecord(Record):
     """The content of a model folder.
 
     Attributes
@@ -100,7 +97,7 @@ class ModelRecord(_Record):
 
 class _File(ModelRecord):
     format: Literal[1]
-    files: Mapping[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]
+    files: Mapping[str, Sha256]
 
 
 def write_model(folder: Path, record: ModelRecord, weights: Weights) -> None:
@@ -137,27 +134,18 @@ def read_model(folder: Path) -> ModelRecord:
         Naming the file and what differs.
     """
     path = folder / _RECORD
-    try:
-        if path.stat().st_size > _MAX_RECORD_BYTES:
-            raise CorruptFileError(f"{path} is larger than any record of a model.")
-        file = _File.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise CorruptFileError(f"{path} cannot be read: {error}.") from error
-    except ValidationError as error:
-        raise CorruptFileError(
-            f"{path} is not a record of a model: {faults_text(error, 'the record')}."
-        ) from None
+    file = read_record(path, _File, _AGAIN)
     there = {entry.name for entry in folder.iterdir()} - {_RECORD}
     fault = _files_fault(file.kind, set(file.files))
     if not fault and there != set(file.files):
         fault = f"lists {sorted(file.files)}, but the folder holds {sorted(there)}"
     if fault:
-        raise CorruptFileError(f"{path}: {fault}. Run the stage that makes the model again.")
+        raise CorruptFileError(f"{path}: {fault}. {_AGAIN}")
     for name, digest in sorted(file.files.items()):
         if sha256_file(folder / name) != digest:
             raise CorruptFileError(
                 f"{folder / name} is not the file that was written: its sha256 is not the one in "
-                f"{_RECORD}. Run the stage that makes the model again."
+                f"{_RECORD}. {_AGAIN}"
             )
     if read_labels(folder / _LABELS) != list(file.classes):
         raise CorruptFileError(f"{folder / _LABELS} and {path} name different classes.")
