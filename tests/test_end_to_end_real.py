@@ -169,7 +169,7 @@ def test_new_images_cost_a_pass_each_and_renamed_ones_none(
 
 
 def base_passes(checkout: Checkout) -> int:
-    """Of the latest extraction, by its own entry in the journal."""
+    """Of the latest extraction, by its own run statistics."""
     entry = json.loads((checkout.folder / "data/run_statistics/extract_features.json").read_text())
     return int(entry["passes_done"])
 

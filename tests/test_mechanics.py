@@ -84,7 +84,7 @@ def test_a_base_with_random_weights_goes_from_download_to_export(name: str, tmp_
         assert exported[form]["pixels"]["same_first_guess_share"] == 1.0
         assert exported[form]["pixels"]["probability_differs_at_most"] <= 1e-4
     if "fine_tune" in sections:
-        tuning = json.loads((data / "journal/fine_tune.json").read_text())
+        tuning = json.loads((data / "run_statistics/fine_tune.json").read_text())
         assert tuning["epochs"] == 1
         assert tuning["trained_parameters"] > 30_000_000
 
@@ -107,7 +107,7 @@ def test_a_single_layer_learns_and_the_model_goes_to_the_export(tmp_path: Path) 
     )
     moved = [name for name in before if not np.array_equal(before[name], after[name])]
     assert [before[name].shape for name in moved] == [(1, 1, 512, 512)]
-    run_statistics = json.loads((data / "journal/fine_tune.json").read_text())
+    run_statistics = json.loads((data / "run_statistics/fine_tune.json").read_text())
     assert run_statistics["trained_parameters"] == 512 * 512 + 1024 * 2 + 2
     exported = json.loads((data / "metrics/export.json").read_text())
     assert exported["kind"] == "fine_tuned"

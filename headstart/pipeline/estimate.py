@@ -125,7 +125,7 @@ class Total:
 def passes(
     planned: Sequence[Planned],
     images: Callable[[Path], Wanted],
-    outlook: Callable[[Path, Wanted], tuple[int, float | None]],
+    missing: Callable[[Path, Wanted], tuple[int, float | None]],
 ) -> Passes:
     """Estimate the passes of the extraction.
 
@@ -134,8 +134,8 @@ def passes(
     planned : sequence of Planned
     images : callable
         Image manifest to the images that division and sample will leave in use, and their views.
-    outlook : callable
-        Backbone folder and these to how many of them the feature store lacks, and seconds a pass.
+    missing : callable
+        Backbone folder and these to how many of them the feature store lacks, and seconds per pass.
 
     Both raise :class:`UnknownError` if there is no answer yet.
     """
@@ -153,7 +153,7 @@ def passes(
     why = f"{backbone.stage.name} {backbone.fate}, and some of them may turn out to be cached"
     if backbone.fate == Fate.UNCHANGED:
         try:
-            needed, each = outlook(Path(options(extraction.stage)["backbone_folder"]), wanted)
+            needed, each = missing(Path(options(extraction.stage)["backbone_folder"]), wanted)
             return Passes(needed, count, views, seconds_each=last if each is None else each)
         except UnknownError as error:
             why = str(error)

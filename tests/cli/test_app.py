@@ -190,18 +190,18 @@ def test_recorded_features_need_no_pass(monkeypatch: pytest.MonkeyPatch, tmp_pat
     wanted = Wanted(ids, [key for image_id in ids[:4] for key in views.keys(image_id)])
     record, shape = fingerprint_record(RECORD, "litert"), RECORD.feature_shape
 
-    def outlook(wanted: Wanted) -> tuple[int, float | None]:
+    def missing(wanted: Wanted) -> tuple[int, float | None]:
         return Costs(parameters).missing(Path("backbone"), wanted)
 
-    assert outlook(Wanted(ids)) == (10, None)
-    assert outlook(wanted) == (18, None)
+    assert missing(Wanted(ids)) == (10, None)
+    assert missing(wanted) == (18, None)
     with FeatureStore(record, shape) as store:
         store.put_many([(ids[3], np.zeros(4, np.float32))], seconds=0.25)
-    assert outlook(Wanted(ids)) == (9, 0.25)
-    assert outlook(wanted) == (17, 0.25)
+    assert missing(Wanted(ids)) == (9, 0.25)
+    assert missing(wanted) == (17, 0.25)
     with FeatureStore(views.record(record), shape) as store:
         store.put_many([(key, np.zeros(4, np.float32)) for key in wanted.views[:5]], seconds=2.5)
-    assert outlook(wanted) == (12, (9 * 0.25 + 3 * 0.5) / 12)
+    assert missing(wanted) == (12, (9 * 0.25 + 3 * 0.5) / 12)
 
 
 def test_recipes_are_listed_with_their_titles() -> None:

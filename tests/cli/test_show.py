@@ -224,7 +224,7 @@ def test_the_model_needs_no_tensorflow(project: Path) -> None:
     assert done.stdout.splitlines()[-1] == "False False"
 
 
-@pytest.mark.slow  # TensorFlow is imported; stages/nets/test_layers.py has the counts
+@pytest.mark.slow  # TensorFlow is imported; keras/training/test_layers.py has the counts
 def test_every_layer_of_a_cut_base_and_a_map_that_is_flattened(project: Path) -> None:
     backbone(
         project / "data/backbone", name="vgg16", image_size=150, pooling="none",

@@ -51,7 +51,7 @@ def wanted_images(images: Path) -> Wanted:
     return Wanted(IDS)
 
 
-def outlook(folder: Path, wanted: Wanted) -> tuple[int, float | None]:
+def missing(folder: Path, wanted: Wanted) -> tuple[int, float | None]:
     assert folder == Path("data/backbone")
     assert wanted.images == IDS
     return 12 + len(wanted.views), 0.5
@@ -68,7 +68,7 @@ def write(run_statistics: Path, stage: str, **counters: float) -> None:
 
 @pytest.mark.parametrize("fate", [Fate.UNCHANGED, Fate.RESTORE])
 def test_features_that_stand_cost_nothing(fate: Fate, tmp_path: Path) -> None:
-    found = estimate.passes(planned(tmp_path, extract_features=fate), wanted_images, outlook)
+    found = estimate.passes(planned(tmp_path, extract_features=fate), wanted_images, missing)
     assert found.needed == 0
     assert str(found) == "Passes: none (the features are there)."
 
@@ -76,27 +76,27 @@ def test_features_that_stand_cost_nothing(fate: Fate, tmp_path: Path) -> None:
 @pytest.mark.parametrize("fate", [Fate.RUN, Fate.MAY])
 def test_what_the_store_lacks_needs_a_pass(fate: Fate, tmp_path: Path) -> None:
     plan = planned(tmp_path, extract_features=fate, split=Fate.RUN)
-    found = estimate.passes(plan, wanted_images, outlook)
+    found = estimate.passes(plan, wanted_images, missing)
     assert found == Passes(12, 1_200, seconds_each=0.5)
     assert str(found) == "Passes: 12 of 1,200 images need one through the backbone."
 
 
 def test_views_are_counted_beside_the_images(tmp_path: Path) -> None:
     plan = planned(tmp_path, extract_features=Fate.RUN)
-    found = estimate.passes(plan, lambda _: Wanted(IDS, [f"{n}+" for n in range(2_000)]), outlook)
+    found = estimate.passes(plan, lambda _: Wanted(IDS, [f"{n}+" for n in range(2_000)]), missing)
     assert found == Passes(2_012, 1_200, 2_000, seconds_each=0.5)
     assert str(found) == (
         "Passes: 2,012 of 3,200 (1,200 images and 2,000 views of training images) need one "
         "through the backbone."
     )
     plan = planned(tmp_path, backbone=Fate.RUN, extract_features=Fate.MAY)
-    bound = estimate.passes(plan, lambda _: Wanted(IDS, ["a", "b"]), outlook)
+    bound = estimate.passes(plan, lambda _: Wanted(IDS, ["a", "b"]), missing)
     assert (bound.needed, bound.of, bound.views, bound.at_most) == (1_202, 1_200, 2, True)
 
 
 def test_a_source_that_is_read_again_leaves_it_unknown(tmp_path: Path) -> None:
     plan = planned(tmp_path, download=Fate.RUN, split=Fate.MAY, extract_features=Fate.MAY)
-    found = estimate.passes(plan, wanted_images, outlook)
+    found = estimate.passes(plan, wanted_images, missing)
     assert found.needed is None
     assert str(found) == "Passes: unknown (until my-download has run)."
 
@@ -105,14 +105,14 @@ def test_images_that_cannot_be_told_leave_it_unknown(tmp_path: Path) -> None:
     def refuse(images: Path) -> Wanted:
         raise UnknownError(f"{images} cannot be divided")
 
-    found = estimate.passes(planned(tmp_path, extract_features=Fate.RUN), refuse, outlook)
+    found = estimate.passes(planned(tmp_path, extract_features=Fate.RUN), refuse, missing)
     assert str(found) == "Passes: unknown (images.csv cannot be divided)."
 
 
-def test_another_base_gives_an_upper_bound_at_the_last_speed(tmp_path: Path) -> None:
+def test_another_backbone_gives_an_upper_bound_at_the_last_speed(tmp_path: Path) -> None:
     write(tmp_path, "extract_features", seconds=30, seconds_per_pass=0.02)
     plan = planned(tmp_path, backbone=Fate.RUN, extract_features=Fate.MAY)
-    found = estimate.passes(plan, wanted_images, outlook)
+    found = estimate.passes(plan, wanted_images, missing)
     assert (found.needed, found.of, found.at_most, found.seconds_each) == (1_200, 1_200, True, 0.02)
     assert str(found).startswith("Passes: up to 1,200 of 1,200 images need one")
 
@@ -201,7 +201,7 @@ def test_time_of_other_epochs_tells_nothing(epochs: int, changed: bool, tmp_path
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "null"])
-def test_a_broken_journal_is_no_journal(content: str, tmp_path: Path) -> None:
+def test_broken_statistics_are_none(content: str, tmp_path: Path) -> None:
     (tmp_path / "split.json").write_text(content)
     assert estimate.run_statistics(planned(tmp_path)[1].stage) == {}
 

@@ -7,8 +7,6 @@ import pytest
 from headstart.pipeline.graph import Stage
 from headstart.pipeline.plan import Changes, Fate, ParamChange, module, options, plan
 
-WHOLE = Changes()
-
 
 def stage(name: str, *parents: str) -> Stage:
     return Stage(

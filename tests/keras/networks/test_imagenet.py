@@ -162,7 +162,7 @@ def test_efficientnet_is_the_network_that_keras_loads(
 ) -> None:
     source = keras.applications.EfficientNetB0(weights=None)
     draw(source, 5)
-    # A published file's likeness: deviations in place of the input's variances.
+    # As in a published file: deviations in place of the input's variances.
     normalization = source.get_layer("normalization")
     normalization.adapt_mean.assign([0.485, 0.456, 0.406])
     normalization.adapt_variance.assign([0.229, 0.224, 0.225])

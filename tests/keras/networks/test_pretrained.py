@@ -144,7 +144,7 @@ def test_weights_of_a_file(tmp_path: Path) -> None:
 def test_efficientnet_is_the_network_that_keras_loads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A published weights file's likeness: deviations in place of the input's variances.
+    # As in a published weights file: deviations in place of the input's variances.
     source = build_backbone("efficientnet_b0", 1.0, 64)
     draw(source, 5)
     normalization = source.get_layer("normalization")
