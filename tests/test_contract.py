@@ -40,6 +40,17 @@ def test_the_modules_are_the_stages() -> None:
     assert modules - {"__init__"} == set(NAMES)
 
 
+def test_no_list_of_stages_stands_anywhere_else() -> None:
+    for room in ("headstart", "flows"):
+        for file in sorted((ROOT / room).rglob("*.py")):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.Tuple | ast.List | ast.Set | ast.Dict):
+                    entries = node.keys if isinstance(node, ast.Dict) else node.elts
+                    values = (e.value for e in entries if isinstance(e, ast.Constant))
+                    found = [value for value in values if value in STAGES]
+                    assert len(found) < 3, f"{file}, line {node.lineno} lists {found}"
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_command_runs_the_module_of_that_name(name: str) -> None:
     assert STAGES[name].module == f"stages.{name}"

@@ -10,11 +10,6 @@ from headstart.stage.run_statistics import RunStatistics
 
 EXTRACTION = "extract_features"
 TABLE = "runtime.json"
-#: The run statistics do not know the graph. A stage that is not here comes last.
-_ORDER = (
-    "download", "split", "sample", "backbone", "extract_features", "train_head", "fine_tune",
-    "evaluate", "export", "make_report",
-)  # fmt: skip
 
 
 def write_table(run_statistics: RunStatistics, feature_rows: int) -> dict[str, Any]:
@@ -49,7 +44,7 @@ def passes_table(entries: Mapping[str, Mapping[str, Any]], feature_rows: int) ->
     Parameters
     ----------
     entries : mapping of str to mapping
-        By stage: ``seconds``, ``this_run``, and where it has any ``passes_done`` and
+        By stage: ``seconds``, ``ended``, ``this_run``, and where it has any ``passes_done`` and
         ``passes_cached`` of the run in which it last ran.
     feature_rows : int
         Rows of the recorded features in use.
@@ -57,8 +52,9 @@ def passes_table(entries: Mapping[str, Mapping[str, Any]], feature_rows: int) ->
     Returns
     -------
     dict
-        Totals and, under ``stages``, a row per stage by name. A stage that did not run in this run
-        counts no pass and no second; the passes that it had recorded count as cached.
+        Totals and, under ``stages``, a row per stage, in the order in which they last ended. A
+        stage that did not run in this run counts no pass and no second; the passes that it had
+        recorded count as cached.
     """
     rows: dict[str, dict[str, Any]] = {}
     for stage, entry in entries.items():
@@ -76,16 +72,15 @@ def passes_table(entries: Mapping[str, Mapping[str, Any]], feature_rows: int) ->
         EXTRACTION,
         {"ran": False, "passes_done": 0, "passes_cached": feature_rows, "seconds": 0.0},
     )
+    order = sorted(rows, key=lambda stage: (entries.get(stage, {}).get("ended", 0.0), stage))
     return {
         "passes_done": sum(row["passes_done"] for row in rows.values()),
         "passes_cached": sum(row["passes_cached"] for row in rows.values()),
         "seconds": round(sum(row["seconds"] for row in rows.values()), 3),
-        "stages": [{"stage": stage, **rows[stage]} for stage in sorted(rows)],
+        "stages": [{"stage": stage, **rows[stage]} for stage in order],
     }
 
 
 def by_stage(table: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the rows of a table by the name of their stage, in the order in which stages run."""
-    rows = {row["stage"]: row for row in table["stages"]}
-    names = [stage for stage in _ORDER if stage in rows]
-    return {stage: rows[stage] for stage in [*names, *sorted(rows.keys() - set(names))]}
+    """Return the rows of a table by the name of their stage, in its order."""
+    return {row["stage"]: row for row in table["stages"]}

@@ -40,8 +40,13 @@ class RunStatistics:
 
     def write(self) -> None:
         """Write the counters recorded so far, with the seconds since the stage began."""
-        seconds = round(time.perf_counter() - self._start, 3)
-        entry = {"stage": self.stage, "run": run_id(), "seconds": seconds, **self.counters}
+        entry = {
+            "stage": self.stage,
+            "run": run_id(),
+            "seconds": round(time.perf_counter() - self._start, 3),
+            "ended": round(time.time(), 3),  # The folder knows no other order of the stages.
+            **self.counters,
+        }
         write_json(self.folder / f"{self.stage}.json", entry)
 
     def others(self) -> dict[str, dict[str, Any]]:

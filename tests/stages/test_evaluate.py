@@ -273,13 +273,15 @@ def test_evaluate_imports_neither_tensorflow_nor_scikit_learn() -> None:
 
 def test_a_stage_that_did_not_run_counts_no_pass_and_no_second() -> None:
     entries = {
-        "extract_features": {"this_run": False, "seconds": 60.0, "passes_done": 90,
+        "extract_features": {"this_run": False, "seconds": 60.0, "ended": 20.5, "passes_done": 90,
                              "passes_cached": 10},
-        "fine_tune": {"this_run": True, "seconds": 5.0, "passes_done": 7, "passes_cached": 3},
-        "split": {"this_run": True, "seconds": 1.0},
+        "fine_tune": {"this_run": True, "seconds": 5.0, "ended": 30.5, "passes_done": 7,
+                      "passes_cached": 3},
+        "split": {"this_run": True, "seconds": 1.0, "ended": 10.5},
     }  # fmt: skip
     table = passes_table(entries, 120)
     rows = by_stage(table)
+    assert list(rows) == ["split", "extract_features", "fine_tune"]  # as they ended
     assert rows["extract_features"] == {
         "stage": "extract_features",
         "ran": False,
