@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from headstart._utils.machine import cores
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -31,7 +32,7 @@ def in_threads(
     items : iterable
         Taken one by one, when there is room.
     workers : int, optional
-        Threads; default: one per core.
+        Threads; default: one per core that this process may use.
     size : callable
         Returns the bytes of an item.
     window : int
@@ -39,7 +40,7 @@ def in_threads(
     """
     waiting: deque[tuple[T, Future[R]]] = deque()
     held = 0
-    pool = ThreadPoolExecutor(workers or os.cpu_count())
+    pool = ThreadPoolExecutor(workers or cores())
     try:
         for item in items:
             held += size(item)

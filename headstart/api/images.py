@@ -11,7 +11,6 @@ import pandas as pd
 
 from headstart._utils.errors import HeadstartError, ImageError
 from headstart._utils.files import sha256_bytes
-from headstart._utils.machine import cores
 from headstart._utils.threads import in_threads
 from headstart.datasets.manifests import REJECTED, frame
 from headstart.images.decode import Limits, inspect
@@ -143,7 +142,7 @@ class Images:
                 return None
 
         wanted = range(len(self)) if positions is None else positions
-        return [found for _, found in in_threads(one, wanted, workers=cores())]
+        return [found for _, found in in_threads(one, wanted)]
 
     def identify(self) -> list[str | None]:
         """Return the SHA-256 of each image file; None for one that cannot be read."""

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from headstart._utils.errors import HeadstartError
+from headstart._utils.tables import counted
 from headstart.cli.front import command
 
 
@@ -39,7 +40,7 @@ def init(
         _upgrade(directory, apply=apply)
         return
     written = projects.create(directory)
-    typer.echo(f"Created {directory} ({len(written)} files, git and DVC initialized).")
+    typer.echo(f"Created {directory} ({counted(len(written), 'file')}, git and DVC initialized).")
     typer.echo(
         "Next:\n"
         f"  cd {directory}\n"
@@ -64,8 +65,8 @@ def _upgrade(directory: Path, *, apply: bool) -> None:
         typer.echo(f"{directory} is up to date.")
     elif apply:
         projects.upgrade(directory, found)
-        typer.echo(f"Wrote {len(found) - len(conflicts)} of {len(found)} changes.")
+        typer.echo(f"Wrote {len(found) - len(conflicts)} of {counted(len(found), 'change')}.")
     else:
-        typer.echo(f"{len(found)} files would change; --apply writes them.")
+        typer.echo(f"{counted(len(found), 'file')} would change; --apply writes them.")
     if conflicts:
         typer.echo(f"You have edited {', '.join(conflicts)}: merge the lines above by hand.")

@@ -135,7 +135,6 @@ class Costs:
 
 
 def _table(planned: Sequence[Planned], seconds: Mapping[str, float | None]) -> str:
-
     rows = [("stage", "in the next run", "seconds", "why")]
     for entry in planned:
         took = seconds[entry.stage.name]

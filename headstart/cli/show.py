@@ -10,7 +10,7 @@ import typer
 
 from headstart._utils.errors import HeadstartError
 from headstart._utils.tables import columns as aligned
-from headstart._utils.tables import plain
+from headstart._utils.tables import counted, plain
 from headstart.cli.front import StageFiles, command, read_parameters, register, written
 from headstart.cli.images import Capitals, shown_names
 from headstart.cli.show_model import model, module
@@ -142,8 +142,8 @@ def tree(
     typer.echo(structure.tree("the source", _images(files)["path"], most))
     rejected = files("download", "rejected")
     if rejected.exists():
-        count = len(read_rejected(rejected))
-        typer.echo(f"{count:,} {'file' if count == 1 else 'files'} rejected (reasons: {rejected}).")
+        files_rejected = counted(len(read_rejected(rejected)), "file")
+        typer.echo(f"{files_rejected} rejected (reasons: {rejected}).")
     manifest = files("split", "manifest")
     if not manifest.exists():
         typer.echo("\nNot split yet: `dvc repro split`.")

@@ -13,6 +13,7 @@ from pathlib import Path
 from headstart._utils.errors import HeadstartError
 from headstart.pipeline.git import Commit
 from headstart.runs import child
+from headstart.stage import versions
 
 LOCK = "lock"
 _RUNTIME, _REQUIREMENTS = "runtime.txt", "requirements.lock"
@@ -103,11 +104,7 @@ def _make(
 
 def _check(commit: Commit, python: Path) -> None:
     """Check the versions before the first stage runs: each of them would refuse."""
-    wanted = {}
-    for line in (commit.content(_RUNTIME) or b"").decode().splitlines():
-        name, _, version = (part.strip() for part in line.split("#")[0].partition("=="))
-        if name:
-            wanted[name] = version
+    wanted = versions.parse((commit.content(_RUNTIME) or b"").decode())
     got = _versions(python, list(wanted))
     wrong = [
         f"  - {name}: {version} then, {got.get(name, 'none')} installed now"

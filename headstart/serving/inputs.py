@@ -106,7 +106,7 @@ def read(one: Input, limits: Limits) -> bytes:
     return read_file(one.place, limits.max_bytes)
 
 
-def read_file(path: str, max_bytes: int, *, follow: bool = True) -> bytes:
+def read_file(path: str, max_bytes: int) -> bytes:
     """Return the bytes of a regular file of at most ``max_bytes``.
 
     Raises
@@ -115,7 +115,6 @@ def read_file(path: str, max_bytes: int, *, follow: bool = True) -> bytes:
         ``unreadable``, ``special`` or ``too_large``.
     """
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-    flags |= 0 if follow else getattr(os, "O_NOFOLLOW", 0)
     try:
         # Without blocking: a file that has become a pipe must not stop the program.
         descriptor = os.open(path, flags)

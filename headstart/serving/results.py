@@ -17,6 +17,7 @@ import numpy.typing as npt
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import atomic_file
 from headstart._utils.tables import plain
+from headstart.evaluation.metrics import percent
 from headstart.serving.inputs import Input
 
 Floats = npt.NDArray[np.float32]
@@ -186,11 +187,6 @@ def _table(
 def spoken(name: str) -> str:
     """Return a name of ImageNet for people: ``tiger cat``."""
     return name.replace("_", " ")
-
-
-def percent(probability: float) -> str:
-    """Return a probability for people."""
-    return f"{100 * probability:.1f} %"
 
 
 def names_beside(path: Path) -> Path:

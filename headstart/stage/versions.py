@@ -13,9 +13,14 @@ from headstart._utils.errors import HeadstartError
 
 
 def read(path: Path) -> dict[str, str]:
-    """Read lines ``name==version`` into a mapping; ``#`` starts a comment."""
+    """Return the version of each package that the file names."""
+    return parse(path.read_text(encoding="utf-8"))
+
+
+def parse(text: str) -> dict[str, str]:
+    """Parse lines ``name==version`` into a mapping; ``#`` starts a comment."""
     found = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in text.splitlines():
         content = line.split("#", 1)[0].strip()
         if content:
             name, _, version = content.partition("==")
