@@ -1,9 +1,8 @@
 """Every family of backbones that the tutorials name, from the download to the exported model.
 
 Mechanics and nothing else: the weights are random, the images few and small, and no score means
-anything. What is shown is that each backbone and each kind of head goes all the way: built,
-converted,
-run over the images, trained, evaluated, exported, and reloaded to the same probabilities.
+anything. Each backbone and each kind of head goes all the way: built, converted, run over the
+images, trained, evaluated, exported, and reloaded to the same probabilities.
 """
 
 from __future__ import annotations

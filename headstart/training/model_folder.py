@@ -16,13 +16,13 @@ from pydantic import Field, field_validator, model_validator
 from headstart._utils.errors import CorruptFileError
 from headstart._utils.files import sha256_file, write_json
 from headstart._utils.records import Record, Sha256, read_record
-from headstart.backbones.record import BackboneSummary
+from headstart.backbones.record import WEIGHTS, BackboneSummary
 from headstart.backbones.weights import Weights, read_npz, write_npz
 from headstart.training.head import LayerSpec, check_spec, class_count, weight_shapes
 from headstart.training.labels import read_labels, write_labels
 
 FORMAT = 1
-BACKBONE_WEIGHTS = "backbone.weights.h5"
+BACKBONE_WEIGHTS = WEIGHTS  # load_backbone finds it in a model folder by the same name
 LOWER = "lower.tflite"
 UPPER = "upper.tflite"
 _RECORD, _LABELS, _HEAD = "model.json", "labels.json", "head.npz"
