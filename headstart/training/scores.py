@@ -18,6 +18,9 @@ from headstart.training.history import History
 from headstart.training.model_folder import ModelRecord, Scores
 from headstart.training.parameters import TrainHeadParams
 
+#: Decimals of a recorded loss. The bits beyond them depend on the CPU's matrix product.
+DIGITS = 9
+
 
 def mean_loss(
     logits: npt.NDArray[np.floating[Any]], labels: npt.NDArray[np.integer[Any]], activation: str
@@ -54,7 +57,7 @@ def score(
     """Return loss and accuracy of a head on features: both models are judged in this one way."""
     logits = head_logits(record.head, weights, features)
     return Scores(
-        loss=mean_loss(logits, labels, output_activation(record.head)),
+        loss=round(mean_loss(logits, labels, output_activation(record.head)), DIGITS),
         accuracy=float(np.mean(logits.argmax(axis=1) == labels)),
     )
 

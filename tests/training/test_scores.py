@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from headstart.training import scores as training_scores
+from headstart.training.head import head_logits
 from headstart.training.model_folder import Scores
 from headstart.training.scores import mean_loss
+from tests.training.models import record, weights
 
 
 def test_losses_are_those_of_scikit_learn() -> None:
@@ -29,6 +31,14 @@ def test_losses_are_those_of_scikit_learn() -> None:
 def test_a_confident_mistake_has_a_finite_loss(activation: str) -> None:
     loss = mean_loss(np.array([[1e4, -1e4]]), np.array([1]), activation)
     assert loss in {2e4, 1e4}
+
+
+def test_the_last_bits_of_the_logits_change_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = np.random.default_rng(5).normal(size=(40, 6)).astype(np.float32)
+    labels, of = np.arange(40) % 3, record()
+    found = training_scores.score(of, weights(of), features, labels)
+    monkeypatch.setattr(training_scores, "head_logits", lambda *a: head_logits(*a) * (1 + 1e-14))
+    assert training_scores.score(of, weights(of), features, labels) == found
 
 
 def scores(accuracy: float, loss: float) -> Scores:
