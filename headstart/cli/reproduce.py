@@ -13,7 +13,6 @@ from headstart._utils.errors import HeadstartError
 from headstart.cli.front import command
 
 WORSE, INTERRUPTED = 4, 130
-_CERTIFICATES = Path("data/certificates")  # ignored by git, as all of data
 
 
 @command(
@@ -65,7 +64,7 @@ def reproduce(
     or 2 no verdict.
     """
     from headstart._utils.cache import cache_folder
-    from headstart.runs.certificate import write
+    from headstart.runs.certificate import CERTIFICATES, write
     from headstart.runs.child import ended_by_signals
     from headstart.runs.rerun import Request, rerun
     from headstart.runs.verdict import Verdict
@@ -88,7 +87,7 @@ def reproduce(
         typer.echo(f"\nInterrupted: the stages were stopped and the copy {copy}.", err=True)
         raise typer.Exit(INTERRUPTED) from None
     typer.echo(f"\nVerdict: {made.line()}")
-    folder = certificate or _CERTIFICATES / made.commit[:12]
+    folder = certificate or CERTIFICATES / made.commit[:12]
     try:
         paths = write(made, folder)
     except OSError as error:

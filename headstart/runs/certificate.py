@@ -14,6 +14,8 @@ from headstart._utils.files import write_text
 from headstart._utils.tables import leaves
 from headstart.runs.verdict import FileVerdict, Kind, Verdict
 
+#: Where certificates are kept, below the project's folder; ignored by git, as all of data.
+CERTIFICATES = Path("data/certificates")
 _SHOWN = 60  # files that are named in the text; the JSON has all
 _ALIKE = 8  # of those, files of one folder that are bit-exact
 

@@ -14,12 +14,11 @@ from prefect.states import Cancelled, Completed, Failed
 
 from headstart._utils.cache import cache_folder
 from headstart._utils.errors import HeadstartError
-from headstart.runs.certificate import as_markdown, write
+from headstart.runs.certificate import CERTIFICATES, as_markdown, write
 from headstart.runs.flow_run import cancellation, current_flow_run
 from headstart.runs.rerun import Request, rerun
 from headstart.runs.verdict import Verdict
 
-CERTIFICATES = Path("data/certificates")
 ARTIFACT = "reproduction"
 
 
