@@ -51,8 +51,11 @@ class TarArchive(Archive):
     ) -> None:
         super().__init__(path, limits, title, encoding)
         self._spans: dict[str, tuple[int, int]] = {}  # path to offset and size
+        self._unstated: list[bytes] = []
         with self._forward() as stream:
             self._list_members(stream)
+        if not encoding:
+            self._decoded_together(self._unstated)  # all are UTF-8, or the archive is refused
 
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
         """Yield the bytes of each wanted member, in the order of the file."""
@@ -113,10 +116,14 @@ class TarArchive(Archive):
                 pass
 
     def _add_member(self, member: tarfile.TarInfo) -> None:
+        # The names in extended headers are UTF-8, by the book.
         stated = "path" in member.pax_headers and name_fault(member.name) != NOT_UTF_8
-        if self._encoding and not stated:
+        if not stated and not member.name.isascii():
             raw = member.name.encode("utf-8", "surrogateescape")
-            (member.name,) = self._decoded_together([raw])
+            if self._encoding:
+                (member.name,) = self._decoded_together([raw])
+            elif "path" not in member.pax_headers:
+                self._unstated.append(raw)
         if member.isdir():
             if member.name.strip("./"):
                 self._checked(member.name)

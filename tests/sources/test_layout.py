@@ -241,7 +241,9 @@ def test_labels_are_composed() -> None:
     assert layout.assign("cafe\u0301/1.jpg") == Assignment("café", "")
 
 
-@pytest.mark.parametrize("name", ["", "  ", ".", "..", "a/b", "a\\b", "a\nb", "é" * 128, "\udcff"])
+@pytest.mark.parametrize(
+    "name", ["", "  ", ".", "..", "a/b", "a\\b", "a\nb", "é" * 128, "\udcff", "\u200b"]
+)
 def test_labels_that_are_no_names_of_folders(name: str) -> None:
     with pytest.raises(SourceError, match="cannot be the name of a class"):
         label_of(name)
