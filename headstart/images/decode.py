@@ -30,6 +30,8 @@ from PIL import Image, UnidentifiedImageError
 
 from headstart._utils.errors import ImageError
 from headstart.images.formats import EXTENSIONS, FORMATS, MOST_PIXELS, detect
+from headstart.images.png import chunks, readable
+from headstart.images.samples import complete, undefined, unread
 
 #: Kinds of pixels with a defined way to 8-bit RGB (see :mod:`headstart.images.resize`). 32-bit
 #: integers and floats have no known range, so they would have to be guessed.
@@ -103,7 +105,7 @@ def inspect(content: bytes, limits: Limits) -> ImageInfo:
     name = sniff(content, limits)
     with opened(content, name, limits) as image, big_slot(image):
         load(image, content, name)
-        if name == "png" and _png_ends_early(content):  # Pillow stops at the last pixel.
+        if name == "png" and _lacks_its_end(content):  # Pillow stops at the last pixel.
             raise _truncated(content, name)
         width, height = image.size
         if orientation(image) >= 5:
@@ -137,7 +139,8 @@ def opened(content: bytes, name: str, limits: Limits) -> Iterator[Image.Image]:
     """Yield the image with its header read and checked, and no pixel decoded yet."""
     with quiet():
         with _faults(content, name):
-            image = Image.open(io.BytesIO(content), formats=(FORMATS[name].decoder,))
+            stream = io.BytesIO(readable(content) if name == "png" else content)
+            image = Image.open(stream, formats=(FORMATS[name].decoder,))
         with image:
             _check_header(image, limits)
             yield image
@@ -153,6 +156,7 @@ def load(image: Image.Image, content: bytes, name: str) -> None:
     """
     with _faults(content, name):
         image.load()
+        complete(image, content, name)
 
 
 @contextmanager
@@ -232,11 +236,15 @@ def _check_header(image: Image.Image, limits: Limits) -> None:
         raise ImageError(
             "refused_format", f"pixels of mode {image.mode} have no defined conversion to 8-bit RGB"
         )
+    if why := undefined(image):
+        raise ImageError("refused_format", why)
 
 
 def _broken(content: bytes, name: str, error: Exception) -> ImageError:
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, UnidentifiedImageError):
+        if name == "tiff" and (samples := unread(content)):
+            return ImageError("refused_format", samples)
         text = f"the {name} header cannot be read"  # Pillow's text holds a memory address
     stated = isinstance(error, EOFError) or "truncated" in text.lower()
     if stated or FORMATS[name].ends_early(content):
@@ -248,14 +256,6 @@ def _truncated(content: bytes, name: str) -> ImageError:
     return ImageError("truncated", f"the {name} ends too early, after {len(content):,} bytes")
 
 
-def _png_ends_early(content: bytes) -> bool:
-    """Return whether the IEND chunk is incomplete: other decoders then refuse the file.
-
-    Walks from chunk to chunk, since there may be anything in and after the image.
-    """
-    place = 8
-    while place + 12 <= len(content):  # Length, kind and checksum, four bytes each.
-        if content[place + 4 : place + 8] == b"IEND":
-            return False
-        place += 12 + int.from_bytes(content[place : place + 4], "big")
-    return True
+def _lacks_its_end(content: bytes) -> bool:
+    """Return whether a PNG has no complete IEND chunk: other decoders then refuse the file."""
+    return all(chunk.kind != b"IEND" for chunk in chunks(content))

@@ -1,19 +1,27 @@
-"""PNG files whose bytes follow from the pixels alone, whatever the version of any encoder."""
+"""PNG files: writing them so that their bytes follow from the pixels alone, and their chunks.
+
+Pillow decodes the pixels. The chunks are read here where Pillow does not say enough about them.
+"""
 
 from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 _COLORS = {1: 0, 3: 2, 4: 6}  # channels to PNG's color type: gray, RGB, RGBA
+_TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
+_ORIENTED = {b"Raw profile type exif", b"XML:com.adobe.xmp"}  # names of texts
+_MOST_TEXT = 1 << 20  # bytes; Pillow accepts no more, and no orientation needs it
 _BLOCK = 65_535  # bytes that a stored block of deflate can hold
 
 
 def canonical_png(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """Return an 8-bit PNG without compression.
+    """Return an 8-bit PNG without compression, the same whatever the version of any encoder.
 
     Parameters
     ----------
@@ -45,3 +53,94 @@ def canonical_png(pixels: npt.NDArray[np.uint8]) -> bytes:
 def _chunk(kind: bytes, data: bytes) -> bytes:
     checksum = struct.pack(">I", zlib.crc32(kind + data))
     return struct.pack(">I", len(data)) + kind + data + checksum
+
+
+class Chunk(NamedTuple):
+    """A chunk: its kind, and where its data begins and ends; four bytes of checksum follow."""
+
+    kind: bytes
+    start: int
+    end: int
+
+
+def chunks(content: bytes) -> Iterator[Chunk]:
+    """Yield the complete chunks of a PNG file up to IEND, whatever follows it."""
+    place = 8
+    while place + 12 <= len(content):  # Length, kind and checksum, four bytes each.
+        end = place + 8 + int.from_bytes(content[place : place + 4], "big")
+        if end + 4 > len(content):
+            return
+        kind = content[place + 4 : place + 8]
+        yield Chunk(kind, place + 8, end)
+        if kind == b"IEND":
+            return
+        place = end + 4
+
+
+def readable(content: bytes) -> bytes:
+    """Return a PNG file without text and color profiles, which have no part in its pixels.
+
+    Pillow refuses a file with much text, and takes a text named "interlace" or "transparency" for
+    what the file says of its pixels. Text that may state the orientation is kept up to 1 MB.
+    """
+    oriented = {}
+    dropped = []
+    for chunk in chunks(content):
+        if chunk.kind in _TEXTS:
+            dropped.append(chunk)
+            name = content[chunk.start : chunk.end].partition(b"\0")[0]
+            if name in _ORIENTED and _is_short(content[chunk.start : chunk.end], chunk.kind):
+                oriented[name] = chunk
+        elif chunk.kind == b"iCCP":
+            dropped.append(chunk)
+    parts = []
+    place = 0
+    for chunk in dropped:
+        if chunk not in oriented.values():
+            parts.append(content[place : chunk.start - 8])
+            place = chunk.end + 4
+    return b"".join([*parts, content[place:]]) if place else content
+
+
+def _is_short(data: bytes, kind: bytes) -> bool:
+    """Return whether a text has at most 1 MB when it is unpacked; damaged text is short."""
+    _, _, rest = data.partition(b"\0")
+    if kind == b"zTXt":
+        packed = rest[1:]
+    elif kind == b"iTXt" and rest[:1] == b"\1":
+        packed = rest[2:].split(b"\0", 2)[-1]
+    else:
+        return len(rest) <= _MOST_TEXT
+    unpacking = zlib.decompressobj()
+    try:
+        unpacking.decompress(packed, _MOST_TEXT)
+    except zlib.error:
+        return True
+    return not unpacking.unconsumed_tail
+
+
+def depth(content: bytes) -> int:
+    """Return the bits of a sample, from the header that every PNG file begins with."""
+    return content[24]
+
+
+def transparency(content: bytes) -> bytes | tuple[int, ...] | None:
+    """Return what the tRNS chunk says (PNG, section 11.3.2.1); None if there is none.
+
+    Bytes are the opacities of the palette's first colors. Integers are the gray value, or red,
+    green and blue, that is transparent, at the depth of the file; upper bits do not count.
+    """
+    color = content[25]
+    data = b""
+    for chunk in chunks(content):
+        if chunk.kind == b"tRNS":
+            data = content[chunk.start : chunk.end]
+        elif chunk.kind == b"IDAT":
+            break
+    if color == 3 and data:
+        return data[:256]
+    channels = {0: 1, 2: 3}.get(color)
+    if channels is None or len(data) < 2 * channels:
+        return None
+    most = (1 << depth(content)) - 1
+    return tuple(value & most for value in struct.unpack_from(f">{channels}H", data))

@@ -23,9 +23,10 @@ from PIL import Image, __version__
 
 from headstart._utils.errors import ImageError
 from headstart.images.decode import INSPECTED, Limits, big_slot, load, opened, quiet, sniff, upright
+from headstart.images.samples import gray16
 
 #: Everything but the image itself that decides the pixels; part of the fingerprint of features.
-SPEC = f"pillow-{__version__}/exif,first-frame,16>>8,over-white/draft-2x,bilinear/1"
+SPEC = f"pillow-{__version__}/exif,first-frame,16>>8,over-white/draft-2x,bilinear/2"
 
 _WHITE = 255
 
@@ -77,8 +78,7 @@ def converting(image: Image.Image) -> Iterator[None]:
 def rgb(image: Image.Image) -> Image.Image:
     """Return a loaded image as 8-bit RGB, transparency over white, not turned or resized."""
     if image.mode.startswith("I;16"):
-        high = np.asarray(image).astype(np.uint16) >> 8
-        return Image.fromarray(high.astype(np.uint8)).convert("RGB")
+        return Image.fromarray((gray16(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         return _over_white(image.convert("RGBA"))
     return image.convert("RGB")

@@ -33,6 +33,7 @@ _SUPPORTED = _listed(decoded=True)
 # Where EXIF stands, it stands at the start; a segment is at most 64 KiB long.
 _EXIF_REACH = 1 << 17
 _JPEG_RATIOS = (1, 2, 4, 8)
+_GRAY, _PALETTE = 0, 3  # color types of PNG
 
 
 def decode(content: Any, size: int) -> Any:
@@ -137,13 +138,32 @@ def _jpeg(content: Any, size: int) -> tuple[Any, Any]:
 
 
 def _png(content: Any) -> Any:
-    return _over_white(tf.io.decode_png(content, channels=4))
+    color = tf.io.decode_raw(tf.strings.substr(content, 25, 1), tf.uint8)[0]
+    return tf.cond(
+        tf.equal(color, _PALETTE),
+        lambda: _with_or_without_alpha(tf.io.decode_png(content, channels=0)),
+        lambda: _over_white(_opaque_gray(tf.io.decode_png(content, channels=4), color)),
+    )
+
+
+def _opaque_gray(rgba: Any, color: Any) -> Any:
+    """Correct the opacity of gray images below 8 bits: TensorFlow gives them 1, 3 or 15.
+
+    (And palettes below 8 bits, which is why their opacity is not asked for.) In a gray image
+    without an alpha channel, a pixel is opaque or, by the tRNS chunk, 0.
+    """
+    alpha = rgba[..., 3:]
+    opaque = tf.equal(color, _GRAY) & (alpha > 0)
+    return tf.concat([rgba[..., :3], tf.where(opaque, tf.constant(255, tf.uint8), alpha)], axis=2)
 
 
 def _webp(content: Any) -> Any:
-    frame = tf.io.decode_webp(_still(content), channels=0)[0]
-    transparent = tf.equal(tf.shape(frame)[2], 4)
-    return tf.cond(transparent, lambda: _over_white(frame), lambda: frame[..., :3])
+    return _with_or_without_alpha(tf.io.decode_webp(_still(content), channels=0)[0])
+
+
+def _with_or_without_alpha(image: Any) -> Any:
+    transparent = tf.equal(tf.shape(image)[2], 4)
+    return tf.cond(transparent, lambda: _over_white(image), lambda: image[..., :3])
 
 
 def _still(content: Any) -> Any:

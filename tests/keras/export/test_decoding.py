@@ -14,6 +14,7 @@ from PIL import Image
 from headstart.images.resize import pixels
 from headstart.keras.export import decoding
 from headstart.keras.runtime import tf
+from tests.images import kinds
 from tests.images.made import encoded
 
 SIZE = 48
@@ -92,6 +93,14 @@ def test_the_graph_sees_what_training_saw(name: str, decode: Any) -> None:
     # Pillow computes with integers, TensorFlow with floats: they round apart near a half, which
     # gray images show in all three channels at once.
     assert (graph != ours).mean() < 0.06
+
+
+@pytest.mark.parametrize("kind", kinds.PNG)
+def test_libpng_reads_every_kind_of_png_as_pillow_does_for_training(kind: str) -> None:
+    content, expected = kinds.PNG[kind]()
+    graph = decoding.decode(tf.constant(content), kinds.SIDE).numpy()
+    assert np.array_equal(graph, pixels(content, kinds.SIDE))
+    assert np.array_equal(graph, expected)
 
 
 @pytest.mark.parametrize("endian", ["<", ">"])

@@ -1,0 +1,122 @@
+"""Samples as a file's format defines them, where Pillow reads them otherwise.
+
+==============================  ============================  =====================================
+file                            Pillow                        here, as the format says
+==============================  ============================  =====================================
+PNG, tRNS, gray of 2 or 4 bits  compares scaled samples       the value is scaled, too
+PNG, tRNS, gray of 16 bits      ignores it                    transparent
+PNG, tRNS, RGB of 16 bits       compares the high bytes       all 16 bits are compared
+TIFF, 16 bits, WhiteIsZero      inverted                      0 is white
+TIFF, 12 bits                   0 to 4095 in 16 bits          scaled to 16 bits
+TIFF, RGB and a fourth band     opacity, if nothing is said   opacity only if the file says so
+==============================  ============================  =====================================
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, TiffImagePlugin
+
+from headstart.images import png
+
+# Tags of TIFF 6.0.
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _COUNT = 256, 257, 258, 259, 262, 277
+_EXTRA, _FORMAT = 338, 339
+_WHITE_IS_ZERO, _YCBCR = 0, 6
+_OPACITIES = {1, 2}  # values of ExtraSamples: associated and unassociated
+
+
+def undefined(image: Image.Image) -> str:
+    """Return why the samples of an opened TIFF file have no defined value; "" if they have."""
+    tags = _tags(image)
+    if set(_values(tags, _FORMAT)) - {1} and image.mode == "L":
+        return "signed samples have no defined conversion to 8-bit RGB"
+    if tags.get(_PHOTOMETRIC) == _YCBCR and tags.get(_COMPRESSION, 1) == 1 and image.mode == "RGB":
+        return "uncompressed YCbCr is not read; save it as RGB"
+    return ""
+
+
+def unread(content: bytes) -> str:
+    """Return the samples of a TIFF file that Pillow does not open; "" if the header is damaged."""
+    stream = io.BytesIO(content)
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(stream.read(8))
+        stream.seek(tags.next)
+        tags.load(stream)
+        stated = [int(tags[tag]) for tag in (_WIDTH, _HEIGHT, _PHOTOMETRIC)]
+        bits = [int(value) for value in _values(tags, _BITS)]
+        count = int(tags.get(_COUNT, len(bits)))
+    except Exception:  # noqa: BLE001 - a stranger's content can raise anything
+        return ""
+    kind = {1: "unsigned", 2: "signed", 3: "float"}.get(min(_values(tags, _FORMAT), default=1))
+    return (
+        f"a TIFF with {count} {'sample' if count == 1 else 'samples'} of {max(bits, default=1)} "
+        f"bits per pixel, {kind or 'of an unknown kind'}, PhotometricInterpretation {stated[2]}, "
+        "is not read; save it as gray or RGB of 8 or 16 bits"
+    )
+
+
+def complete(image: Image.Image, content: bytes, name: str) -> None:
+    """Correct the transparency of a loaded image where Pillow reads it otherwise."""
+    if name == "png":
+        _complete_png(image, content)
+    elif name == "tiff" and image.mode == "RGBA" and not _states_opacity(image):
+        image.putalpha(255)
+
+
+def _states_opacity(image: Image.Image) -> bool:
+    return bool(_OPACITIES & set(_values(_tags(image), _EXTRA)))
+
+
+def _complete_png(image: Image.Image, content: bytes) -> None:
+    image.info.pop("transparency", None)
+    stated = png.transparency(content)
+    bits = png.depth(content)
+    if stated is None:
+        return
+    if isinstance(stated, bytes):
+        image.info["transparency"] = stated
+    elif len(stated) == 1:
+        scale = 255 // ((1 << bits) - 1) if bits < 8 else 1
+        image.info["transparency"] = stated[0] * scale
+    elif bits == 8:
+        image.info["transparency"] = stated
+    else:
+        samples = np.asarray(image).astype(np.uint16) << 8 | _low_bytes(content)
+        opaque = (samples != np.array(stated, np.uint16)).any(axis=2)
+        image.putalpha(Image.fromarray(opaque.astype(np.uint8) * 255))
+
+
+def _low_bytes(content: bytes) -> npt.NDArray[np.uint8]:
+    """Return the low bytes of the samples of a 16-bit RGB PNG, of which Pillow keeps the high ones.
+
+    Read with the other order of bytes, the low one is the one that Pillow keeps.
+    """
+    with Image.open(io.BytesIO(png.readable(content)), formats=("PNG",)) as image:
+        image.tile = [tile._replace(args="RGB;16L") for tile in image.tile]
+        return np.array(image)
+
+
+def gray16(image: Image.Image) -> npt.NDArray[np.uint16]:
+    """Return the samples of a loaded 16-bit gray image: 0 is black, 65535 is white."""
+    samples = np.asarray(image).astype(np.uint16)
+    tags = _tags(image)
+    if _values(tags, _BITS) == (12,):
+        samples <<= 4
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        samples = ~samples
+    stated = image.info.get("transparency")
+    return samples if stated is None else np.where(samples == stated, 65535, samples)
+
+
+def _tags(image: Image.Image) -> Any:
+    return getattr(image, "tag_v2", {})
+
+
+def _values(tags: Any, tag: int) -> tuple[int, ...]:
+    value = tags.get(tag, ())
+    return value if isinstance(value, tuple) else (value,)
