@@ -17,6 +17,7 @@ _COLORS = {1: 0, 3: 2, 4: 6}  # channels to PNG's color type: gray, RGB, RGBA
 _TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
 _ORIENTED = {b"Raw profile type exif", b"XML:com.adobe.xmp"}  # names of texts
 _MOST_TEXT = 1 << 20  # bytes; Pillow accepts no more, and no orientation needs it
+_MOST_CHUNKS = 200_000  # 100 MB in chunks of 512 bytes
 _BLOCK = 65_535  # bytes that a stored block of deflate can hold
 
 
@@ -64,9 +65,19 @@ class Chunk(NamedTuple):
 
 
 def chunks(content: bytes) -> Iterator[Chunk]:
-    """Yield the complete chunks of a PNG file up to IEND, whatever follows it."""
+    """Yield the complete chunks of a PNG file up to IEND, whatever follows it.
+
+    Raises
+    ------
+    ValueError
+        If there are more than any encoder writes: to walk through millions takes seconds.
+    """
     place = 8
+    count = 0
     while place + 12 <= len(content):  # Length, kind and checksum, four bytes each.
+        count += 1
+        if count > _MOST_CHUNKS:
+            raise ValueError(f"it has more than {_MOST_CHUNKS:,} chunks")
         end = place + 8 + int.from_bytes(content[place : place + 4], "big")
         if end + 4 > len(content):
             return
@@ -81,25 +92,24 @@ def readable(content: bytes) -> bytes:
     """Return a PNG file without text and color profiles, which have no part in its pixels.
 
     Pillow refuses a file with much text, and takes a text named "interlace" or "transparency" for
-    what the file says of its pixels. Text that may state the orientation is kept up to 1 MB.
+    what the file says of its pixels. The first text of each kind that may state the orientation is
+    kept, up to 1 MB.
     """
-    oriented = {}
-    dropped = []
+    kept = bytearray()
+    place = 0
+    oriented: set[bytes] = set()
     for chunk in chunks(content):
         if chunk.kind in _TEXTS:
-            dropped.append(chunk)
-            name = content[chunk.start : chunk.end].partition(b"\0")[0]
-            if name in _ORIENTED and _is_short(content[chunk.start : chunk.end], chunk.kind):
-                oriented[name] = chunk
-        elif chunk.kind == b"iCCP":
-            dropped.append(chunk)
-    parts = []
-    place = 0
-    for chunk in dropped:
-        if chunk not in oriented.values():
-            parts.append(content[place : chunk.start - 8])
-            place = chunk.end + 4
-    return b"".join([*parts, content[place:]]) if place else content
+            data = content[chunk.start : chunk.end]
+            name = data[: data.find(b"\0")]
+            if name in _ORIENTED - oriented and _is_short(data, chunk.kind):
+                oriented.add(name)
+                continue
+        elif chunk.kind != b"iCCP":
+            continue
+        kept += content[place : chunk.start - 8]
+        place = chunk.end + 4
+    return bytes(kept + content[place:]) if place else content
 
 
 def _is_short(data: bytes, kind: bytes) -> bool:

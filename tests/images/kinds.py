@@ -71,8 +71,10 @@ def png_of(
     bits: int,
     extra: Sequence[tuple[bytes, bytes]] = (),
     adam: int = 0,
+    *,
+    after: bool = False,
 ) -> bytes:
-    """A PNG with these samples; ``adam`` interlaces it, ``extra`` are chunks before the pixels."""
+    """A PNG with these samples; ``adam`` interlaces it, ``extra`` are chunks beside the pixels."""
     passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2)]
     passes = [*passes, (1, 0, 2, 1)] if adam else [(0, 0, 1, 1)]
     rows = b""
@@ -80,11 +82,11 @@ def png_of(
         for row in samples[down::step_down, across::step_across]:
             rows += b"\0" + packed(row[None], bits)
     height, width = samples.shape[:2]
+    image = (b"IDAT", zlib.compress(rows))
     chunks = [
         (b"IHDR", struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, adam)),
         *([(b"PLTE", PALETTE[: 1 << bits].tobytes())] if color == 3 else []),
-        *extra,
-        (b"IDAT", zlib.compress(rows)),
+        *([image, *extra] if after else [*extra, image]),
         (b"IEND", b""),
     ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*each) for each in chunks)
