@@ -31,7 +31,7 @@ from PIL import Image, UnidentifiedImageError
 from headstart._utils.errors import ImageError
 from headstart.images.formats import EXTENSIONS, FORMATS, MOST_PIXELS, detect
 from headstart.images.png import chunks, readable
-from headstart.images.samples import complete, undefined, unread
+from headstart.images.samples import Traits, complete, traits, undefined, unread
 
 #: Kinds of pixels with a defined way to 8-bit RGB (see :mod:`headstart.images.resize`). 32-bit
 #: integers and floats have no known range, so they would have to be guessed.
@@ -92,6 +92,7 @@ class ImageInfo:
     height: int
     format: str
     ext: str
+    traits: Traits
 
 
 def inspect(content: bytes, limits: Limits) -> ImageInfo:
@@ -107,10 +108,11 @@ def inspect(content: bytes, limits: Limits) -> ImageInfo:
         load(image, content, name)
         if name == "png" and _lacks_its_end(content):  # Pillow stops at the last pixel.
             raise _truncated(content, name)
+        known = traits(image, content, name)
         width, height = image.size
         if orientation(image) >= 5:
             width, height = height, width
-    return ImageInfo(width, height, name, EXTENSIONS[name])
+    return ImageInfo(width, height, name, EXTENSIONS[name], known)
 
 
 def sniff(content: bytes, limits: Limits) -> str:

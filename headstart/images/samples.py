@@ -15,6 +15,8 @@ TIFF, RGB and a fourth band     opacity, if nothing is said   opacity only if th
 from __future__ import annotations
 
 import io
+import struct
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,65 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _COUNT = 256, 257, 258, 259,
 _EXTRA, _FORMAT = 338, 339
 _WHITE_IS_ZERO, _YCBCR = 0, 6
 _OPACITIES = {1, 2}  # values of ExtraSamples: associated and unassociated
+
+
+_MOST_PAGES = 10_000  # counted; nobody needs to know of how many more there are
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a person should know of an image that is kept.
+
+    Attributes
+    ----------
+    bits : int or None
+        Of a 16-bit image: how many bits its largest sample needs; None for other images.
+    unused_bands : int
+        Samples per pixel of a TIFF file beyond color and opacity.
+    unused_pages : int
+        Pages of a TIFF file after the first.
+    """
+
+    bits: int | None = None
+    unused_bands: int = 0
+    unused_pages: int = 0
+
+
+def traits(image: Image.Image, content: bytes, name: str) -> Traits:
+    """Return what a person should know of a loaded image."""
+    if name == "png" and png.depth(content) == 16:
+        return Traits(_bits(image))
+    if name != "tiff":
+        return Traits()
+    tags = _tags(image)
+    bits = _bits(image) if set(_values(tags, _BITS)) == {16} else None
+    used = len(image.getbands()) - (image.mode == "RGBA" and not _states_opacity(image))
+    count = tags.get(_COUNT, 1)
+    unused = count - used if isinstance(count, int) else 0
+    return Traits(bits, max(unused, 0), _pages(content) - 1)
+
+
+def _bits(image: Image.Image) -> int:
+    """Return the bits that the largest sample of a 16-bit image needs."""
+    if image.mode.startswith("I;16"):
+        return int(np.asarray(image).max()).bit_length()
+    # Of other modes Pillow has kept the high bytes: the low ones need no more than 8 bits.
+    return 8 + int(np.asarray(image.convert("RGB")).max()).bit_length()
+
+
+def _pages(content: bytes) -> int:
+    """Return how many pages a TIFF file has, without reading them."""
+    order = "<" if content[:2] == b"II" else ">"
+    seen: set[int] = set()
+    try:
+        (place,) = struct.unpack_from(f"{order}I", content, 4)
+        while place and place not in seen and len(seen) < _MOST_PAGES:
+            (entries,) = struct.unpack_from(f"{order}H", content, place)
+            seen.add(place)
+            (place,) = struct.unpack_from(f"{order}I", content, place + 2 + 12 * entries)
+    except struct.error:  # the file ends early, after the pages that were seen
+        pass
+    return max(len(seen), 1)
 
 
 def undefined(image: Image.Image) -> str:

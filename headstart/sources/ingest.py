@@ -20,6 +20,7 @@ from headstart._utils.threads import in_threads
 from headstart.datasets.manifests import IMAGES, REJECTED, frame
 from headstart.datasets.shards import ShardWriter
 from headstart.images.decode import ImageInfo, Limits, inspect
+from headstart.images.samples import Traits
 from headstart.images.thumbnails import ThumbnailFolder, rejected_thumbnail
 from headstart.sources import groups, kinds
 from headstart.sources.doubts import DoubtfulError
@@ -27,6 +28,7 @@ from headstart.sources.folder_names import unwanted
 from headstart.sources.ingested import Ingested, UnusableError
 from headstart.sources.layout import Layout, recognize
 from headstart.sources.parameters import DownloadParams
+from headstart.sources.remarks import remarks
 from headstart.sources.source import Assignment, Entry, Source
 from headstart.sources.stand_ins import check_stand_in
 
@@ -67,6 +69,7 @@ def ingest(source: Source, params: DownloadParams, images: Path, thumbnails: Pat
     folder = ThumbnailFolder(thumbnails)
     probes = _probes(wanted)
     kept: list[dict[str, Any]] = []
+    traits: dict[str, Traits] = {}
     with ShardWriter(images) as writer, progress(len(wanted), "Checking", "image") as bar:
 
         def decode(file: _File) -> tuple[str, ImageInfo, bool | None] | ImageError:
@@ -99,6 +102,7 @@ def ingest(source: Source, params: DownloadParams, images: Path, thumbnails: Pat
                     continue
                 image_id, info, few = result
                 row: dict[str, Any] = {"path": path, "image_id": image_id, "few": few}
+                traits[path] = info.traits
                 row |= {"bytes": len(content), **asdict(info), **asdict(wanted[path])}
                 kept.append(row)
         _check(source, kept, rejected)
@@ -108,7 +112,7 @@ def ingest(source: Source, params: DownloadParams, images: Path, thumbnails: Pat
     return Ingested(
         frame(sorted(rows, key=lambda row: str(row["path"])), IMAGES),
         frame([dict(zip(REJECTED, each, strict=True)) for each in sorted(rejected)], REJECTED),
-        kinds.differences(kept),
+        (*kinds.differences(kept), *remarks(traits)),
     )
 
 
