@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from PIL import Image, UnidentifiedImageError
 
 from headstart._utils.errors import ImageError
-from headstart.images.formats import EXTENSIONS, FORMATS, MOST_PIXELS, detect
+from headstart.images.formats import EXTENSIONS, FORMATS, MOST_PIXELS, cure, detect
 from headstart.images.png import chunks, readable
 from headstart.images.samples import Traits, complete, traits, undefined, unread
 
@@ -131,7 +131,7 @@ def sniff(content: bytes, limits: Limits) -> str:
     if name not in limits.formats:
         raise ImageError(
             "refused_format",
-            f"{name} is not among the accepted formats {', '.join(limits.formats)}",
+            f"{name} is not among the accepted formats {', '.join(limits.formats)}; {cure(name)}",
         )
     return name
 

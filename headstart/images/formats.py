@@ -127,18 +127,35 @@ EXTENSIONS: Mapping[str, str] = {name: row.extensions[0] for name, row in FORMAT
 #: The formats that are accepted without being named.
 ACCEPTED: tuple[str, ...] = tuple(name for name, row in FORMATS.items() if row.accepted)
 
-# Known, so that the reason for a rejection is true, and never decoded.
-_REFUSED: Mapping[str, re.Pattern[bytes]] = {
-    "bigtiff": _magic(rb"II\+\x00|MM\x00\+"),
-    "eps": _magic(rb"%!PS|\xc5\xd0\xd3\xc6"),
-    "pdf": _magic(rb"%PDF"),
-    "psd": _magic(rb"8BPS"),
-    "ico": _magic(rb"\x00\x00\x01\x00"),
-    "jpeg2000": _magic(rb"\x00{3}\x0cjP  |\xff\x4f\xff\x51"),
-    "jpeg-xl": _magic(rb"\xff\x0a|\x00{3}\x0cJXL "),
-    "heif": _magic(rb".{4}ftyp(?:hei[cx]|mif1)"),
+_HEIC_BRANDS = rb"he(?:i[cxms]|v[cxms])"
+
+# Known, so that the reason for a rejection is true, and never decoded: how the files begin, and
+# what to do.
+_REFUSED: Mapping[str, tuple[re.Pattern[bytes], str]] = {
+    "bigtiff": (_magic(rb"II\+\x00|MM\x00\+"), "save it as TIFF (not BigTIFF) or PNG"),
+    "eps": (_magic(rb"%!PS|\xc5\xd0\xd3\xc6"), "export it as PNG"),
+    "pdf": (_magic(rb"%PDF"), "export its pages as PNG"),
+    "psd": (_magic(rb"8BPS"), "export it as PNG"),
+    "ico": (_magic(rb"\x00\x00\x01\x00"), "save it as PNG"),
+    "jpeg2000": (_magic(rb"\x00{3}\x0cjP  |\xff\x4f\xff\x51"), "convert it to PNG"),
+    "jpeg-xl": (_magic(rb"\xff\x0a|\x00{3}\x0cJXL "), "convert it to PNG"),
+    "heic": (
+        # The brand of the file, or one that a file of a general kind says it is compatible with.
+        _magic(
+            rb".{4}ftyp(?:"
+            + _HEIC_BRANDS
+            + rb"|m(?:if|sf)1.{4}(?:.{4}){0,15}?"
+            + _HEIC_BRANDS
+            + rb")"
+        ),
+        'convert it to PNG or JPEG, as docs/your-images.md shows under "HEIC photos"',
+    ),
+    "heif": (_magic(rb".{4}ftypm(?:if|sf)1"), "convert it to PNG or JPEG"),
 }
-_MAGIC = {**{name: row.magic for name, row in FORMATS.items()}, **_REFUSED}
+_MAGIC = {
+    **{name: row.magic for name, row in FORMATS.items()},
+    **{name: magic for name, (magic, _) in _REFUSED.items()},
+}
 
 
 def detect(content: bytes) -> str | None:
@@ -147,3 +164,10 @@ def detect(content: bytes) -> str | None:
     Besides those of :data:`FORMATS`, the names of formats that are never decoded.
     """
     return next((name for name, magic in _MAGIC.items() if magic.match(content)), None)
+
+
+def cure(name: str) -> str:
+    """Return what to do with an image of a format that is known, and not accepted."""
+    if name in FORMATS:
+        return f"to accept it, add {name} to `download.formats` (commands: `--accept {name}`)"
+    return _REFUSED[name][1]

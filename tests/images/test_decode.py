@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import re
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +14,11 @@ from PIL import Image
 
 from headstart._utils.errors import ImageError
 from headstart.images.decode import Limits, inspect, quiet
-from headstart.images.formats import FORMATS, MOST_PIXELS, detect
+from headstart.images.formats import _MAGIC, FORMATS, MOST_PIXELS, cure, detect
 from tests.images import made as make
 
 LIMITS = Limits(min_side=8)
+PAGE = Path(__file__).parents[2] / "docs" / "your-images.md"
 KINDS = [row.decoder for row in FORMATS.values()]
 
 
@@ -59,6 +62,47 @@ def test_an_avif_file_of_a_general_kind_is_told_by_its_compatible_brands() -> No
     content = bytearray(make.encoded(make.noise(), "AVIF"))
     content[8:12] = b"mif1"
     assert inspect(bytes(content), LIMITS).format == "avif"
+
+
+@pytest.mark.parametrize(
+    "brand", ["heic", "heix", "heim", "heis", "hevc", "hevx", "hevm", "hevs", "mif1", "msf1"]
+)
+def test_every_brand_of_heic_is_named_with_what_to_do(brand: str) -> None:
+    for compatible, name in (("heic", "heic"), ("miafhevc", "heic"), ("miaf", "heif")):
+        content = b"\0\0\0\x18ftyp" + brand.encode() + bytes(4) + compatible.encode() + bytes(40)
+        expected = name if brand in {"mif1", "msf1"} else "heic"
+        assert detect(content) == expected
+        with pytest.raises(ImageError, match=f"^refused_format: {expected} .*; convert it to PNG"):
+            inspect(content, LIMITS)
+
+
+def test_a_format_that_could_be_accepted_is_refused_with_the_parameter() -> None:
+    content = make.encoded(make.noise(), "TIFF")
+    with pytest.raises(
+        ImageError, match=r"jpeg, png; to accept it, add tiff to `download\.formats`"
+    ):
+        inspect(content, Limits(formats=("jpeg", "png")))
+
+
+def test_every_known_format_has_a_cure() -> None:
+    assert all(cure(name) for name in _MAGIC)
+
+
+def test_the_code_of_the_page_converts_heic(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert "HEIC photos" in cure("heic")
+    code = re.search(r"```python\n(.*?)```", page[page.index("### HEIC photos") :], re.DOTALL)
+    assert code is not None
+    heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
+    heif.register_heif_opener()
+    (tmp_path / "data" / "raw" / "cat").mkdir(parents=True)
+    make.noise(64, 48).save(tmp_path / "data/raw/cat/IMG.HEIC", "HEIF", quality=-1)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code[1], str(PAGE), "exec"), {})  # noqa: S102 - a page of ours
+    info = inspect(Path("data/converted/cat/IMG.png").read_bytes(), LIMITS)
+    assert (info.width, info.height, info.format) == (64, 48, "png")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "AVIF"])
