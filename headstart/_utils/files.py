@@ -11,8 +11,9 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -96,6 +97,26 @@ def sha256_file(path: Path) -> str:
     """Return the hex SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+#: Ends DVC's hash of a folder.
+MD5_FOLDER = ".dir"
+_md5 = partial(hashlib.md5, usedforsecurity=False)
+
+
+def md5_file(path: Path) -> str:
+    """Return the hex MD5 of a file, as DVC has it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, _md5).hexdigest()
+
+
+def md5_listing(files: Mapping[str, str]) -> str:
+    """Return DVC's hash of a folder, from the MD5 of each file by its path below it.
+
+    It is that of the JSON list of the files, sorted by path.
+    """
+    text = json.dumps([{"md5": md5, "relpath": name} for name, md5 in sorted(files.items())])
+    return _md5(text.encode()).hexdigest() + MD5_FOLDER
 
 
 def sha256_tree(path: Path) -> str:

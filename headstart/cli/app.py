@@ -7,6 +7,7 @@ import typer
 from headstart.cli import (
     classify,
     compare,
+    doctor,
     features,
     gate,
     init,
@@ -54,6 +55,7 @@ register(
     values.recipe,
     summary.summary,
     summary.report,
+    doctor.doctor,
     predict.predict,
     features.features,
     classify.classify,

@@ -5,13 +5,10 @@ The project is only read: not even DVC's notes about an opened project are writt
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +20,9 @@ from dvc.scm import SCM
 from dvc.utils.hydra import apply_overrides
 
 from headstart._utils.errors import HeadstartError
+from headstart._utils.files import md5_file, md5_listing
 from headstart.pipeline.git import Commit
 from headstart.pipeline.graph import commands_of, name_of, path_of
-
-FOLDER = ".dir"  # ends the hash of a folder
-_md5_digest = partial(hashlib.md5, usedforsecurity=False)
 
 
 class RecordError(HeadstartError):
@@ -157,17 +152,8 @@ def change(params: Path, assignments: Sequence[str]) -> None:
         ) from error
 
 
-def md5_file(path: Path) -> str:
-    """Return the hex MD5 of a file, as DVC has it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, _md5_digest).hexdigest()
-
-
 def md5_tree(path: Path) -> tuple[str, dict[str, str]]:
-    """Return the md5 of a file or folder as dvc.lock has it, and of each file of a folder.
-
-    A folder's is that of the JSON list of its files, sorted by path.
-    """
+    """Return the md5 of a file or folder as dvc.lock has it, and of each file of a folder."""
     if not path.is_dir():
         return md5_file(path), {}
     files = {
@@ -175,5 +161,4 @@ def md5_tree(path: Path) -> tuple[str, dict[str, str]]:
         for file in sorted(path.rglob("*"))
         if file.is_file()
     }
-    text = json.dumps([{"md5": md5, "relpath": name} for name, md5 in sorted(files.items())])
-    return _md5_digest(text.encode()).hexdigest() + FOLDER, files
+    return md5_listing(files), files

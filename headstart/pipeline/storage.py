@@ -16,7 +16,8 @@ from dvc.config import Config, ConfigError
 from dvc.config_schema import RelPath
 from dvc.fs import LocalFileSystem, get_cloud_fs
 
-from headstart.pipeline.recorded import FOLDER, Output, RecordError
+from headstart._utils.files import MD5_FOLDER
+from headstart.pipeline.recorded import Output, RecordError
 
 _CHUNK = 1 << 20
 
@@ -56,7 +57,7 @@ class Storage:
                 self.faults.append(f"{name} could not be read: {error}")
                 self._places.remove(place)
                 continue
-            if got == md5.removesuffix(FOLDER):
+            if got == md5.removesuffix(MD5_FOLDER):
                 return name
             self.faults.append(f"{name} holds a damaged file under {md5}; it was not used")
         target.unlink(missing_ok=True)
@@ -85,7 +86,7 @@ class Storage:
     def restore(self, output: Output, folder: Path, scratch: Path) -> str | None:
         """Put an output into ``folder`` as it was recorded; say where from, or None: nowhere."""
         target = folder / output.path
-        if not output.md5.endswith(FOLDER):
+        if not output.md5.endswith(MD5_FOLDER):
             return self.fetch(output.md5, target)
         files = self.listing(output.md5, scratch)
         if files is None:

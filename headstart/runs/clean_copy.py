@@ -17,9 +17,10 @@ from pathlib import Path
 from uuid import uuid4
 
 from headstart._utils.errors import HeadstartError
+from headstart._utils.files import md5_file
 from headstart._utils.tables import counted
 from headstart.pipeline.git import Commit, Repository
-from headstart.pipeline.recorded import Record, md5_file
+from headstart.pipeline.recorded import Record
 from headstart.pipeline.storage import Storage, set_locally
 
 # Where the library is installed as a link to the user's checkout, Python would find modules there

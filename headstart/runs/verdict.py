@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from headstart._utils.files import MD5_FOLDER, md5_file
 from headstart.pipeline.git import Commit
 from headstart.pipeline.plan import changes
-from headstart.pipeline.recorded import FOLDER, Input, Output, Record, md5_file, md5_tree
+from headstart.pipeline.recorded import Input, Output, Record, md5_tree
 from headstart.pipeline.storage import Storage
 from headstart.runs.clean_copy import Note, count_files
 from headstart.runs.numerical_comparison import compare_files
@@ -193,7 +194,7 @@ class Comparison:
         """Compare an output by hashes alone: of a folder, each file of a known list."""
         path, kind = self.project / out.path, Kind.METRIC if out.metric else Kind.OUTPUT
         got, files = md5_tree(path) if path.exists() else ("", {})
-        if not out.md5.endswith(FOLDER) or not got.endswith(FOLDER):
+        if not out.md5.endswith(MD5_FOLDER) or not got.endswith(MD5_FOLDER):
             return [_judged(out.path, stage, kind, out.md5, got)]
         recorded: Mapping[str, str] | None = files
         if got != out.md5:
@@ -209,7 +210,7 @@ class Comparison:
     def _contents(self, entry: FileVerdict, out: Output) -> FileVerdict:
         """Compare the contents of a file with another hash, where the recorded bytes are known."""
         hashes = entry.recorded, entry.got
-        unknown = not all(hashes) or any(found.endswith(FOLDER) for found in hashes)
+        unknown = not all(hashes) or any(found.endswith(MD5_FOLDER) for found in hashes)
         if entry.verdict is Verdict.BIT_EXACT or unknown:
             return entry
         target = self.scratch / f"recorded{Path(entry.path).suffix}"

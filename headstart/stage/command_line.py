@@ -2,7 +2,8 @@
 
 ``main`` declares what it needs by annotations:
 
-* ``In``: a file or folder that is read. Hashed before and after the run.
+* ``In``: a file or folder that is read. Hashed before and after the run, and compared with what DVC
+  has recorded of it.
 * ``LazyIn``: the same, but each file is hashed when it is first opened, so that what this run does
   not read costs nothing.
 * ``Out``: a file or folder that is written.
@@ -33,6 +34,7 @@ from headstart.stage import versions, watchdog
 from headstart.stage.inputs import unchanged
 from headstart.stage.page import Page
 from headstart.stage.parameters import read_params, sections
+from headstart.stage.recorded_inputs import recorded_inputs
 from headstart.stage.run_statistics import RunStatistics
 
 In = Annotated[Path, "in"]
@@ -153,7 +155,8 @@ def _run(main: Callable[..., None], argv: Sequence[str] | None) -> None:
     with ExitStack() as stack:
         if paths["out"]:
             stack.enter_context(_lock(paths["out"]))
-        stack.enter_context(unchanged([*paths["in"], *paths["runtime"]], paths["lazy"]))
+        recorded = recorded_inputs([*paths["in"], *paths["lazy"]])
+        stack.enter_context(unchanged([*paths["in"], *paths["runtime"]], paths["lazy"], recorded))
         for name, kind in roles.items():
             if kind == "params":
                 arguments[name] = getattr(params, name)

@@ -1,4 +1,4 @@
-"""Inputs of a stage, guarded: an input that changes while the stage runs is found.
+"""Inputs of a stage, guarded: one that is damaged, or changes while the stage runs, is found.
 
 DVC hashes dependencies only when the command has ended, and would record a file that changed in
 mid-run together with the old result.
@@ -15,13 +15,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from headstart._utils.cache import cache_folder
 from headstart._utils.errors import HeadstartError, InputChangedError
-from headstart._utils.files import files_below, read_json, sha256_bytes, sha256_file, write_json
+from headstart._utils.files import files_below, md5_file, read_json, sha256_bytes, write_json
+from headstart.stage.recorded_inputs import RecordedInput
 
 _YOUNG = 2_000_000_000  # ns; the coarsest file systems count time in steps of 2 s
 #: Files from this size on are in the record: smaller ones are hashed faster than looked up.
@@ -40,11 +41,15 @@ class _Stamp(NamedTuple):
 class _Read(NamedTuple):
     stamp: _Stamp | None
     settled: bool  # the times are so old that any later write must change them
-    sha256: str
+    md5: str  # DVC's hash, so that a file is read once to compare both
 
 
 @contextlib.contextmanager
-def unchanged(inputs: Sequence[Path], lazy: Sequence[Path] = ()) -> Iterator[None]:
+def unchanged(
+    inputs: Sequence[Path],
+    lazy: Sequence[Path] = (),
+    recorded: Mapping[Path, RecordedInput] | None = None,
+) -> Iterator[None]:
     """Hash the inputs, run the block, and make sure that they are the same.
 
     Parameters
@@ -53,6 +58,8 @@ def unchanged(inputs: Sequence[Path], lazy: Sequence[Path] = ()) -> Iterator[Non
         Hashed before the block.
     lazy : sequence of Path
         Each file below them is hashed when Python first opens it, and only then.
+    recorded : mapping of Path to RecordedInput, optional
+        The hashes to expect.
 
     Raises
     ------
@@ -60,7 +67,10 @@ def unchanged(inputs: Sequence[Path], lazy: Sequence[Path] = ()) -> Iterator[Non
         If an input is absent at the start.
     InputChangedError
         If a file that was read is not what it was.
+    CorruptFileError
+        If a file is not what DVC has recorded.
     """
+    known = recorded or {}
     for path in (*inputs, *lazy):
         if not path.exists():
             raise HeadstartError(
@@ -68,7 +78,10 @@ def unchanged(inputs: Sequence[Path], lazy: Sequence[Path] = ()) -> Iterator[Non
                 "(`dvc repro` runs them in order)."
             )
     snapshots = [Snapshot(path) for path in inputs]
-    watched = [Snapshot(path, lazy=True) for path in lazy]
+    for snapshot in snapshots:
+        if snapshot.path in known:
+            known[snapshot.path].check(snapshot.hashes())
+    watched = [Snapshot(path, lazy=True, recorded=known.get(path)) for path in lazy]
     _watch(watched)
     try:
         yield
@@ -94,18 +107,24 @@ class Snapshot:
         has changed, or was so young that another write might leave no trace in it.
     lazy : bool
         Hash each file when :meth:`opened` names it instead; the others are not compared.
+    recorded : RecordedInput, optional
+        What a file that is opened must be.
     """
 
-    def __init__(self, path: Path, *, lazy: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, lazy: bool = False, recorded: RecordedInput | None = None
+    ) -> None:
         self.path = path
         self._lazy = lazy
         self._prefix = os.path.abspath(path)  # noqa: PTH100 - as `open` names it: links are kept
         self._lock = threading.RLock()
         self._read: dict[str, _Read] = {}
         place = sha256_bytes(os.fsencode(path.absolute()))[:16]
-        self._record = cache_folder() / "hashes" / f"{place}.json"
+        self._record = cache_folder() / "md5" / f"{place}.json"
         self._known: dict[str, Any] = {}  # name to stamp and hash
         self._changed = False
+        self._recorded = recorded
+        self._expected = (recorded.listing() if recorded else None) or {}
         with contextlib.suppress(OSError, ValueError, AttributeError):
             self._known = dict(read_json(self._record).items())
         if not lazy:
@@ -121,8 +140,16 @@ class Snapshot:
         name = full[len(self._prefix) :].lstrip(os.sep).replace(os.sep, "/")
         with self._lock:
             if name not in self._read and (self.path / name).is_file():
-                self._read[name] = _Read(None, settled=False, sha256="")  # hashing opens it, too
-                self._read[name] = self._hash(name, _stamp((self.path / name).stat()))
+                self._read[name] = _Read(None, settled=False, md5="")  # hashing opens it, too
+                found = self._hash(name, _stamp((self.path / name).stat()))
+                if self._recorded is not None and name in self._expected:
+                    del self._read[name]  # A damaged file fails whoever opens it.
+                    self._recorded.check_file(name, self._expected[name], found.md5)
+                self._read[name] = found
+
+    def hashes(self) -> dict[str, str]:
+        """Return the MD5 of each file that was hashed, by its path below the folder."""
+        return {name: read.md5 for name, read in self._read.items()}
 
     def holds(self) -> bool:
         """Return True if the content is still the same."""
@@ -132,21 +159,21 @@ class Snapshot:
             return False
         return all(
             name in now
-            and ((then.settled and then.stamp == now[name]) or self._sha256(name) == then.sha256)
+            and ((then.settled and then.stamp == now[name]) or self._md5(name) == then.md5)
             for name, then in self._read.items()
         )
 
     def _hash(self, name: str, stamp: _Stamp | None) -> _Read:
         if stamp is None or max(stamp.mtime, stamp.ctime) >= time.time_ns() - _YOUNG:
-            return _Read(stamp, settled=False, sha256=self._sha256(name))
+            return _Read(stamp, settled=False, md5=self._md5(name))
         known = self._known.get(name)
         if isinstance(known, list) and known[:-1] == [*stamp]:
-            return _Read(stamp, settled=True, sha256=str(known[-1]))
-        sha256 = self._sha256(name)
+            return _Read(stamp, settled=True, md5=str(known[-1]))
+        md5 = self._md5(name)
         if stamp.size >= _LARGE:
-            self._known[name] = [*stamp, sha256]
+            self._known[name] = [*stamp, md5]
             self._changed = True
-        return _Read(stamp, settled=True, sha256=sha256)
+        return _Read(stamp, settled=True, md5=md5)
 
     def _save(self) -> None:
         if self._changed:
@@ -154,9 +181,9 @@ class Snapshot:
             with contextlib.suppress(OSError):  # Without it, the next run hashes again.
                 write_json(self._record, self._known)
 
-    def _sha256(self, name: str) -> str:
+    def _md5(self, name: str) -> str:
         try:
-            return sha256_file(self.path / name)
+            return md5_file(self.path / name)
         except OSError:
             return "unreadable"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from headstart._utils.files import md5_file
 from headstart.pipeline.git import Repository
 from headstart.pipeline.recorded import (
     RecordError,
-    md5_file,
     md5_tree,
     records,
     records_of,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from headstart._utils.errors import InputChangedError
-from headstart._utils.files import sha256_file
+from headstart._utils.files import md5_file
 from headstart.stage import inputs
 from tests.conftest import ROOT
 
@@ -119,14 +119,14 @@ def test_a_file_that_cannot_be_read_is_an_input_like_others(
 ) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "closed").touch()
-    hashed = sha256_file
+    hashed = md5_file
 
     def refuse(path: Path) -> str:
         if path.name == "closed":
             raise PermissionError(13, "Permission denied")
         return hashed(path)
 
-    monkeypatch.setattr(inputs, "sha256_file", refuse)
+    monkeypatch.setattr(inputs, "md5_file", refuse)
     with inputs.unchanged([tmp_path / "d"]):
         pass
     with pytest.raises(InputChangedError), inputs.unchanged([tmp_path / "d"]):

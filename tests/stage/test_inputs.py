@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from headstart._utils.errors import HeadstartError, InputChangedError
-from headstart._utils.files import sha256_file
+from headstart._utils.files import md5_file
 from headstart.stage import inputs
 
 
@@ -29,13 +29,13 @@ def settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
-    hashed = sha256_file
+    hashed = md5_file
 
     def counting(path: Path) -> str:
         seen.append(path.name)
         return hashed(path)
 
-    monkeypatch.setattr(inputs, "sha256_file", counting)
+    monkeypatch.setattr(inputs, "md5_file", counting)
     return seen
 
 
@@ -89,7 +89,7 @@ def test_a_file_that_becomes_readable_is_a_change(
         raise PermissionError(13, "Permission denied", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(inputs, "sha256_file", refuse)
+        patch.setattr(inputs, "md5_file", refuse)
         snapshot = inputs.Snapshot(settled)
         assert snapshot.holds()
     (settled / "a").chmod(0o600)
@@ -138,7 +138,7 @@ def test_a_lazy_file_that_is_not_read_may_change(settled: Path) -> None:
 def test_threads_wait_until_a_lazy_file_is_hashed(
     settled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hashed, done = sha256_file, list[str]()
+    hashed, done = md5_file, list[str]()
 
     def slow(path: Path) -> str:
         time.sleep(0.2)
@@ -150,7 +150,7 @@ def test_threads_wait_until_a_lazy_file_is_hashed(
         order.append(list(done))
 
     order: list[list[str]] = []
-    monkeypatch.setattr(inputs, "sha256_file", slow)
+    monkeypatch.setattr(inputs, "md5_file", slow)
     with inputs.unchanged([], [settled]):
         threads = [threading.Thread(target=read) for _ in range(3)]
         for thread in threads:
@@ -168,7 +168,7 @@ def test_a_large_file_is_hashed_once_for_all_runs(
 
     def run() -> list[str]:
         reads.clear()
-        with inputs.unchanged(*([[], [settled]] if lazy else [[settled]])):
+        with inputs.unchanged([] if lazy else [settled], [settled] if lazy else []):
             (settled / "a").read_text()
             (settled / "b" / "x").read_text()
         return sorted(reads)
@@ -202,7 +202,7 @@ def test_a_damaged_or_unwritable_record_of_hashes_stops_nothing(
 ) -> None:
     monkeypatch.setattr(inputs, "_LARGE", 1)
     inputs.Snapshot(settled)
-    (record,) = (private_store / "hashes").iterdir()
+    (record,) = (private_store / "md5").iterdir()
     for damage in ("", "[]", '{"a": 1, "b/x": []}'):
         record.write_text(damage)
         reads.clear()
