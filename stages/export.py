@@ -7,11 +7,11 @@ depend only on the model.
 
 from __future__ import annotations
 
-from headstart._utils.files import atomic_folder, read_json, write_json
+from headstart._utils.files import atomic_folder, write_json
 from headstart.datasets.manifests import read_split
 from headstart.evaluation.passes import refresh_table
-from headstart.evaluation.predictions import read_predictions
-from headstart.export.cards import Data, describe, procedure
+from headstart.evaluation.recorded import read_evaluated
+from headstart.export.cards import Data, describe, procedure, read_counts
 from headstart.export.parameters import ExportParams
 from headstart.keras.export.export import Model, export_model
 from headstart.stage import command_line
@@ -44,8 +44,9 @@ def main(  # noqa: PLR0913, PLR0917 - the model card states the whole procedure
 ) -> None:
     """Write the formats, reload and compare them, and describe the model."""
     trained = Model.read(model, backbone_folder)
-    predicted = read_predictions(predictions, trained.record.classes)
-    data = Data(read_split(manifest), read_json(download_metrics), read_json(evaluation))
+    table = read_split(manifest)
+    predicted, scores = read_evaluated(predictions, evaluation, table, trained.record.classes)
+    data = Data(table, read_counts(download_metrics), scores)
     sections = {
         "download": download,
         "split": split,

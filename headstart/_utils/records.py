@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from headstart._utils.errors import CorruptFileError, faults_text
 from headstart._utils.files import write_json
@@ -45,16 +45,34 @@ def read_record(path: Path, kind: type[R], cure: str) -> R:
     CorruptFileError
         Naming each field that is absent, unknown or of another type.
     """
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise CorruptFileError(f"{path} is larger than any record. {cure}")
-        record = kind.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise CorruptFileError(f"{path} cannot be read: {error}. {cure}") from error
-    except ValidationError as error:
-        raise CorruptFileError(
-            f"{path} is not a valid record: {faults_text(error)}. {cure}"
-        ) from None
+    record: R = read_facts(path, kind, cure)
     if "format" not in record.model_fields_set:  # it has a default for those who write
         raise CorruptFileError(f"{path} does not state its format. {cure}")
     return record
+
+
+def read_facts(path: Path, kind: Any, cure: str) -> Any:
+    """Read a JSON file of a known shape.
+
+    Parameters
+    ----------
+    path : Path
+    kind : type
+        What it holds: a record, or a ``TypedDict``.
+    cure : str
+        What to do about a damaged file.
+
+    Raises
+    ------
+    CorruptFileError
+        Naming each field that is absent, unknown or of another type.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise CorruptFileError(f"{path} is larger than any record. {cure}")
+        return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)
+    except OSError as error:
+        raise CorruptFileError(f"{path} cannot be read: {error}. {cure}") from error
+    except ValidationError as error:
+        faults = faults_text(error)
+        raise CorruptFileError(f"{path} is not a valid record: {faults}. {cure}") from None

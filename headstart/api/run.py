@@ -22,6 +22,7 @@ from headstart.datasets.manifests import read_rejected, read_split
 from headstart.datasets.shards import ShardReader
 from headstart.evaluation.passes import TABLE
 from headstart.evaluation.predictions import Predictions, read_predictions
+from headstart.evaluation.recorded import read_evaluation
 from headstart.features.folder import Features, read_features
 from headstart.training.history import read_epochs
 
@@ -168,8 +169,7 @@ class Run:
 
     @cached_property
     def _evaluation(self) -> dict[str, Any]:
-        found: dict[str, Any] = read_json(_there(self.path("evaluate", "metrics")))
-        return found
+        return read_evaluation(_there(self.path("evaluate", "metrics")))
 
     @cached_property
     def _predictions(self) -> Predictions:

@@ -22,6 +22,7 @@ def summary() -> None:
     something to compute.
     """
     from headstart._utils.files import read_json
+    from headstart.evaluation.recorded import read_evaluation
     from headstart.evaluation.summary import passes_text, scores_text
     from headstart.report.cost import files_of
 
@@ -34,7 +35,7 @@ def summary() -> None:
             f"OUT OF DATE: inputs have changed since this run; {', '.join(changed)} would run now "
             "(`headstart plan` shows why).\n"
         )
-    typer.echo(scores_text(read_json(metrics)))
+    typer.echo(scores_text(read_evaluation(metrics)))
     table = files("evaluate", "run_statistics") / "runtime.json"
     if table.exists():
         typer.echo("\nThe last run that had something to compute:")

@@ -18,6 +18,8 @@ KEYS = ("image_id", "path", "label", "predicted")
 #: Decimals of a recorded probability. CPUs compute it differently from the 15th decimal on, so that
 #: two CPUs write another digit about once in a hundred million probabilities.
 DECIMALS = 7
+#: The cure for a damaged file of the stage ``evaluate``.
+AGAIN = "`dvc repro --force --single-item evaluate` writes it again."
 Probabilities = npt.NDArray[np.float64]
 
 
@@ -83,7 +85,8 @@ def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
     Raises
     ------
     CorruptFileError
-        If columns differ, a label is not a class, or a number is not a probability.
+        If columns differ, a label is not a class, a number is not a probability, or the predicted
+        class is not the most probable one.
     """
     head, model = _names(len(classes))
     try:
@@ -97,18 +100,27 @@ def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
             float_precision="round_trip",
         )
     except (ValueError, OSError) as error:
-        raise CorruptFileError(f"{path} cannot be read as predictions: {error}.") from error
+        raise CorruptFileError(f"{path} cannot be read as predictions: {error}. {AGAIN}") from error
     if list(table.columns) != [*KEYS, *head, *model]:
         raise CorruptFileError(
             f"{path}: expected {', '.join(KEYS)} and two columns for each of {len(classes)} "
-            f"classes; got {len(table.columns)} columns: {', '.join(table.columns[:6])} …"
+            f"classes; got {len(table.columns)} columns: {', '.join(table.columns[:6])} …. "
+            f"{AGAIN}"
         )
     unknown = sorted((set(table["label"]) | set(table["predicted"])) - set(classes))
     if unknown:
-        raise CorruptFileError(f"{path}: {unknown[0]!r} is not a class of the model.")
-    return Predictions(
+        raise CorruptFileError(f"{path}: {unknown[0]!r} is not a class of the model. {AGAIN}")
+    found = Predictions(
         table[list(KEYS)], _probabilities(table[head], path), _probabilities(table[model], path)
     )
+    best = [classes[i] for i in found.model.argmax(axis=1)]
+    wrong = [row for row, name in enumerate(found.rows["predicted"]) if name != best[row]]
+    if wrong:
+        raise CorruptFileError(
+            f"{path}: row {wrong[0] + 1} names the class {found.rows['predicted'][wrong[0]]!r}, "
+            f"and its highest probability is that of {best[wrong[0]]!r}. {AGAIN}"
+        )
+    return found
 
 
 def indices(labels: pd.Series[str], classes: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -133,7 +145,7 @@ def _probabilities(table: pd.DataFrame, path: Path) -> Probabilities:
     try:
         values = table.to_numpy(np.float64)
     except ValueError as error:
-        raise CorruptFileError(f"{path}: {error}.") from error
+        raise CorruptFileError(f"{path}: {error}. {AGAIN}") from error
     if not ((values >= 0) & (values <= 1)).all():
-        raise CorruptFileError(f"{path} holds numbers that are not probabilities.")
+        raise CorruptFileError(f"{path} holds numbers that are not probabilities. {AGAIN}")
     return values

@@ -7,12 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import Field
+from typing_extensions import TypedDict
 
+from headstart._utils.errors import CorruptFileError
 from headstart._utils.files import write_json, write_text
+from headstart._utils.records import read_facts
 from headstart._utils.tables import columns, plain, spelled
 from headstart.backbones.record import BackboneRecord
 from headstart.datasets.manifests import SPLITS
@@ -36,6 +40,36 @@ _COMMIT = (
 )
 
 
+class Counts(TypedDict):
+    """The counts of ``data/metrics/download.json`` that the model card states."""
+
+    files: Annotated[int, Field(ge=0)]
+    kept: Annotated[int, Field(ge=0)]
+    duplicates: Annotated[int, Field(ge=0)]
+    label_conflicts: Annotated[int, Field(ge=0)]
+    rejected: Annotated[int, Field(ge=0)]
+    rejected_by_reason: dict[str, int]
+
+
+def read_counts(path: Path) -> Counts:
+    """Read the counts of the files found, kept and rejected.
+
+    Raises
+    ------
+    CorruptFileError
+        If one is absent, or they do not add up.
+    """
+    again = "`dvc repro --force --single-item download` writes it again."
+    counts: Counts = read_facts(path, Counts, again)
+    reasons = sum(counts["rejected_by_reason"].values())
+    if counts["files"] != counts["kept"] + counts["rejected"] or counts["rejected"] != reasons:
+        raise CorruptFileError(
+            f"{path} does not add up: {counts['files']:,} files, {counts['kept']:,} kept, "
+            f"{counts['rejected']:,} rejected, {reasons:,} of them by a reason. {again}"
+        )
+    return counts
+
+
 @dataclass(frozen=True)
 class Data:
     """The data that the model was made of, and its evaluation.
@@ -51,7 +85,7 @@ class Data:
     """
 
     table: pd.DataFrame
-    download: Mapping[str, Any]
+    download: Counts
     evaluation: Mapping[str, Any]
 
 
@@ -125,12 +159,11 @@ def _model(record: ModelRecord, backbone: BackboneRecord) -> dict[str, Any]:
 
 
 def _images(data: Data) -> dict[str, Any]:
-    kept = ("files", "kept", "duplicates", "label_conflicts", "rejected", "rejected_by_reason")
     used: dict[str, dict[str, int]] = {}
     for split, part in data.table.groupby("split"):
         counts = part["label"].value_counts()
         used[str(split)] = {str(label): int(count) for label, count in counts.items()}
-    return {**{name: data.download[name] for name in kept}, "images": used}
+    return {**data.download, "images": used}
 
 
 def _metrics(recorded: Mapping[str, Any]) -> dict[str, Any]:

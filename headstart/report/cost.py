@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict
+
+from headstart._utils.records import read_facts
 from headstart.evaluation.passes import by_stage
 
 _DIFFERENCE = "probability_differs_at_most"
@@ -38,22 +42,36 @@ def cost(
     }
 
 
-def exported(folder: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
+class _Exported(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc] # comparisons
+    formats: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+    images: Annotated[int, Field(ge=0)]
+    refused: Annotated[int, Field(ge=0)]
+
+
+def exported(folder: Path, file: Path) -> dict[str, Any]:
     """Return the exported files with their sizes, and every recorded comparison of them.
 
     Parameters
     ----------
     folder : Path
         ``data/export``.
-    metrics : mapping
+    file : Path
         ``data/metrics/export.json``. Every entry that holds a bound of a difference is a
         comparison, however deep it is: a new export format needs no change here.
+
+    Raises
+    ------
+    CorruptFileError
+        If it names no export format.
     """
+    again = "`dvc repro --force --single-item export` writes it again."
+    metrics = read_facts(file, _Exported, again)
     return {
         "files": files_of(folder),
         "comparisons": list(_comparisons(metrics, ())),
-        "images": metrics.get("images"),
-        "refused": metrics.get("refused", 0),
+        "images": metrics["images"],
+        "refused": metrics["refused"],
     }
 
 

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headstart._utils.errors import CorruptFileError
 from headstart._utils.files import read_json
 from headstart._utils.machine import cores
 from headstart.backbones.record import read_backbone
 from headstart.datasets.manifests import read_rejected, read_split, read_table
 from headstart.evaluation.environment import ENVIRONMENT
 from headstart.evaluation.passes import TABLE, passes_table
-from headstart.evaluation.predictions import read_predictions
+from headstart.evaluation.predictions import AGAIN
+from headstart.evaluation.recorded import read_evaluated
 from headstart.report import cost, figures, images, results
 from headstart.report import page as pages
 from headstart.report.parameters import MakeReportParams
@@ -72,18 +74,29 @@ class Run:
         Bins that hold images.
     counts : ndarray of shape (n_classes, n_classes), int64
         The final model's confusion matrix, row = actual class.
+    exported : dict
+        Export formats with their comparisons.
     """
 
     def __init__(self, files: Files) -> None:
         self.files = files
-        self.metrics: dict[str, Any] = read_json(files.metrics)
         self.images = read_split(files.manifest)
-        self.predictions = read_predictions(files.predictions, self.metrics["classes"])
+        self.predictions, self.metrics = read_evaluated(
+            files.predictions, files.metrics, self.images
+        )
         self.backbone = read_backbone(files.backbone_folder)
         self.epochs = read_epochs(files.head_epochs)
         self.batches = read_batches(files.head_batches)
         self.tuned = read_epochs(files.fine_tune_epochs)
-        self.calibration = read_table(files.calibration, _CALIBRATION, "a table of calibration")
+        self.calibration = read_table(
+            files.calibration, _CALIBRATION, "a table of calibration", AGAIN
+        )
+        if int(self.calibration["count"].sum()) != len(self.predictions.rows):
+            raise CorruptFileError(
+                f"{files.calibration} does not count the {len(self.predictions.rows):,} images of "
+                f"{files.predictions}, but {int(self.calibration['count'].sum()):,}. {AGAIN}"
+            )
+        self.exported = cost.exported(files.export_folder, files.export_metrics)
         self.counts = results.confusion(self.predictions, self.metrics["classes"])
 
 
@@ -128,7 +141,7 @@ def show(run: Run, drawn: Path, page: Page, seed: int, params: MakeReportParams)
         "data": images.counted(run.images),
         "sizes": images.sized(run.images),
         "rejected": images.rejected(read_rejected(run.files.rejected), run.files.rejected_images),
-        "exported": cost.exported(run.files.export_folder, read_json(run.files.export_metrics)),
+        "exported": run.exported,
         "commit": commit(),
         "params": {key: value for key, value in page.params.items() if key not in _NOT_SHOWN},
         **_statistics(run.files.run_statistics, params),

@@ -9,7 +9,16 @@ import pandas as pd
 import pytest
 
 from headstart.backbones.record import BackboneSummary
-from headstart.export.cards import Data, card, describe, escaped, markdown, procedure, readme
+from headstart.export.cards import (
+    Counts,
+    Data,
+    card,
+    describe,
+    escaped,
+    markdown,
+    procedure,
+    readme,
+)
 from headstart.export.formats import FORMATS
 from headstart.export.record import (
     ExportedFormat,
@@ -82,9 +91,9 @@ PROCEDURE = {
 def content(of: ModelRecord | None = None) -> dict[str, Any]:
     splits = ["train", "train", "validation", "test"]
     rows = [{"label": CLASSES[n % 3], "split": splits[n % 4]} for n in range(48)]
-    download = {
+    download: Counts = {
         "files": 50, "kept": 48, "duplicates": 0, "label_conflicts": 0, "rejected": 2,
-        "rejected_by_reason": {"empty": 2}, "classes": {}, "bytes": 9,
+        "rejected_by_reason": {"empty": 2},
     }  # fmt: skip
     evaluation = {"test_images": 12, "model": scores(), "head": scores()}
     data = Data(pd.DataFrame(rows), download, evaluation)

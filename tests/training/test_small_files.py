@@ -90,7 +90,7 @@ def test_predictions_round_trip_bit_for_bit(
     paths = data.draw(st.lists(TEXT, min_size=n, max_size=n))
     columns = {"image_id": [f"{i:064x}" for i in range(n)], "path": paths, "label": labels}
     images = pd.DataFrame(columns, dtype="str")
-    wanted = Predictions.record(images, classes, data.draw(table), data.draw(table))
+    wanted = Predictions.record(images, sorted(classes), data.draw(table), data.draw(table))
     write_predictions(tmp_path / "p.csv", wanted)
     found = read_predictions(tmp_path / "p.csv", sorted(classes))
     pd.testing.assert_frame_equal(found.rows, wanted.rows)
