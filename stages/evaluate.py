@@ -8,12 +8,13 @@ from headstart.evaluation.environment import ENVIRONMENT, environment
 from headstart.evaluation.evaluate import evaluate as evaluate_models
 from headstart.evaluation.parameters import EvaluateParams
 from headstart.evaluation.passes import write_table
-from headstart.evaluation.predictions import write_predictions
+from headstart.evaluation.predictions import predictions_size, write_predictions
 from headstart.evaluation.summary import passes_text, scores_text
 from headstart.features.folder import read_features
 from headstart.stage import command_line, versions
 from headstart.stage.command_line import In, LazyIn, Out, Runtime
 from headstart.stage.run_statistics import RunStatistics
+from headstart.stage.space import require_space
 
 
 def main(
@@ -32,7 +33,9 @@ def main(
 ) -> None:
     """Evaluate the head-only and the final model."""
     recorded = read_features(features)
-    found = evaluate_models(recorded, read_split(manifest), images, head, model, evaluate)
+    rows = read_split(manifest)
+    require_space({predictions: predictions_size(rows, len(recorded.header.classes))})
+    found = evaluate_models(recorded, rows, images, head, model, evaluate)
     write_predictions(predictions, found.predictions)
     write_json(metrics, found.metrics)
     write_text(confusion, found.confusion.to_csv(index=False, lineterminator="\n"))
@@ -42,8 +45,8 @@ def main(
     print(scores_text(found.metrics), end="\n\n")
     if found.passes:
         run_statistics.note(passes_done=found.passes.done, passes_cached=found.passes.cached)
-    rows = sum(entry.shape[0] for entry in recorded.header.splits.values())
-    print(passes_text(write_table(run_statistics, rows)))
+    feature_rows = sum(entry.shape[0] for entry in recorded.header.splits.values())
+    print(passes_text(write_table(run_statistics, feature_rows)))
 
 
 if __name__ == "__main__":

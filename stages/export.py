@@ -7,7 +7,7 @@ depend only on the model.
 
 from __future__ import annotations
 
-from headstart._utils.files import atomic_folder, write_json
+from headstart._utils.files import atomic_folder, size_below, write_json
 from headstart.datasets.manifests import read_split
 from headstart.evaluation.passes import refresh_table
 from headstart.evaluation.recorded import read_evaluated
@@ -18,6 +18,7 @@ from headstart.stage import command_line
 from headstart.stage.command_line import In, Out, Runtime
 from headstart.stage.run_statistics import RunStatistics
 from headstart.stage.sections import Section
+from headstart.stage.space import require_space
 
 
 def main(  # noqa: PLR0913, PLR0917 - the model card states the whole procedure
@@ -44,6 +45,7 @@ def main(  # noqa: PLR0913, PLR0917 - the model card states the whole procedure
 ) -> None:
     """Write the formats, reload and compare them, and describe the model."""
     trained = Model.read(model, backbone_folder)
+    require_space({export_folder: len(export.formats) * size_below(backbone_folder) // 2})
     table = read_split(manifest)
     predicted, scores = read_evaluated(predictions, evaluation, table, trained.record.classes)
     data = Data(table, read_counts(download_metrics), scores)

@@ -11,11 +11,12 @@ from headstart.backbones.record import read_backbone
 from headstart.datasets.manifests import read_split
 from headstart.datasets.shards import ShardReader
 from headstart.features.parameters import ExtractFeaturesParams
-from headstart.features.split_features import check_inputs, extract_splits
+from headstart.features.split_features import check_inputs, extract_splits, features_size
 from headstart.keras.networks.engine import engine
 from headstart.stage import command_line
 from headstart.stage.command_line import In, LazyIn, Out, Runtime
 from headstart.stage.run_statistics import RunStatistics
+from headstart.stage.space import require_space
 
 
 def main(
@@ -31,6 +32,7 @@ def main(
     """Extract what is missing, report the passes, and write the features."""
     rows, backbone = read_split(manifest), read_backbone(backbone_folder)
     check_inputs(rows, backbone, extract_features.engine)
+    require_space({features: features_size(rows, backbone, extract_features)})
     network = engine(backbone_folder, backbone)
     with ShardReader(images) as reader:
         run_statistics.note(

@@ -9,12 +9,13 @@ cannot be fine-tuned, even with `engine: keras`.
 
 from __future__ import annotations
 
-from headstart._utils.files import atomic_folder
+from headstart._utils.files import atomic_folder, size_below
 from headstart._utils.seeds import derive
 from headstart.backbones.record import read_backbone
 from headstart.stage import command_line
 from headstart.stage.command_line import In, LazyIn, Out, Runtime
 from headstart.stage.run_statistics import RunStatistics
+from headstart.stage.space import require_space
 from headstart.training.history import write_epochs, write_no_epochs
 from headstart.training.inputs import check_backbone, read_tuning_images
 from headstart.training.model_folder import read_head, read_model, write_model
@@ -50,6 +51,7 @@ def main(
     tuning = read_tuning_images(manifest, features, record)
     backbone = read_backbone(backbone_folder)
     check_backbone(record, backbone)
+    require_space({model: size_below(backbone_folder)})
     # TensorFlow, which a head that is passed through does not wait for.
     from headstart.datasets.shards import ShardReader
     from headstart.keras.training.fine_tune import fine_tune as train

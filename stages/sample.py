@@ -14,6 +14,7 @@ from headstart.datasets.samples import copy, draw, files, report
 from headstart.stage import command_line
 from headstart.stage.command_line import In, LazyIn, Out
 from headstart.stage.run_statistics import RunStatistics
+from headstart.stage.space import require_space
 
 
 def main(
@@ -29,6 +30,9 @@ def main(
     whole = read_split(split_manifest)
     sampled = draw(whole, sample, seed)
     chosen = files(sampled, sample)
+    require_space(
+        {sample_folder: int(chosen["bytes"].sum()), manifest: split_manifest.stat().st_size}
+    )
     with atomic_folder(sample_folder) as folder:
         copy(chosen, images, folder)
     write_split(manifest, sampled)

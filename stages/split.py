@@ -14,6 +14,7 @@ from headstart.datasets.splits import split as split_images
 from headstart.stage import command_line
 from headstart.stage.command_line import In, Out
 from headstart.stage.run_statistics import RunStatistics
+from headstart.stage.space import require_space
 
 
 def main(
@@ -25,6 +26,7 @@ def main(
     run_statistics: RunStatistics,
 ) -> None:
     """Read the image manifest, split it, write the split manifest and its counts."""
+    require_space({manifest: 2 * images.stat().st_size})
     division = split_images(read_images(images), split, seed)
     write_split(manifest, division.manifest)
     write_json(metrics, division.metrics())

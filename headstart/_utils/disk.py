@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from headstart._utils.errors import HeadstartError
 
 #: Space that is left to others: a tenth of what is needed, at least this.
 _LEAST_MARGIN = 32 << 20
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+#: As libraries word it that raise errors of their own: HDF5, TensorFlow, SQLite.
+_FULL_WORDS = ("no space left on device", "disk quota exceeded", "disk is full")
 
 
 def require_room(needs: Mapping[Path, int], what: str, remedy: str) -> None:
@@ -30,22 +36,44 @@ def require_room(needs: Mapping[Path, int], what: str, remedy: str) -> None:
     HeadstartError
         With the needed and the free space, and the folder.
     """
-    disks: dict[int, tuple[Path, int]] = {}
+    disks: dict[int, dict[Path, int]] = {}
     for folder, size in needs.items():
-        there = _existing(folder)
-        device = there.stat().st_dev
-        first, before = disks.get(device, (folder, 0))
-        disks[device] = first, before + size
-    for folder, size in disks.values():
-        if not size:
-            continue
+        if size:
+            disks.setdefault(existing_folder(folder).stat().st_dev, {})[folder] = size
+    for folders in disks.values():
+        size = sum(folders.values())
         needed = size + max(size // 10, _LEAST_MARGIN)
-        free = shutil.disk_usage(_existing(folder)).free
+        free = shutil.disk_usage(existing_folder(next(iter(folders)))).free
         if free < needed:
             raise HeadstartError(
-                f"{what} need {amount(needed)} on the disk of {folder}, of which {amount(free)} "
-                f"are free. Nothing was computed. {remedy}"
+                f"{what} need {amount(needed)} on the disk of {' and '.join(map(str, folders))}, "
+                f"of which {amount(free)} are free. Nothing was computed. {remedy}"
             )
+
+
+@dataclass(frozen=True)
+class FullDisk:
+    """A write that failed because the disk or the user's quota is full; ``file`` if it is known."""
+
+    file: Path | None
+
+    def sentence(self) -> str:
+        """Return a sentence with the file and the free space."""
+        file = self.file or Path.cwd()
+        free = shutil.disk_usage(existing_folder(file)).free
+        return f"The disk is full: {file} could not be written, and {amount(free)} are free there."
+
+
+def full_disk(error: BaseException) -> FullDisk | None:
+    """Return what could not be written if an error, or one behind it, is that of a full disk."""
+    seen: BaseException | None = error
+    while seen is not None:
+        full = isinstance(seen, OSError) and seen.errno in _FULL
+        if full or any(words in str(seen).lower() for words in _FULL_WORDS):
+            name = getattr(seen, "filename", None)
+            return FullDisk(Path(os.fsdecode(name)) if isinstance(name, str | bytes) else None)
+        seen = seen.__cause__ or seen.__context__
+    return None
 
 
 def amount(size: int) -> str:
@@ -53,9 +81,9 @@ def amount(size: int) -> str:
     return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.0f} MB"
 
 
-def _existing(folder: Path) -> Path:
+def existing_folder(folder: Path) -> Path:
     """Return the folder, or the first one above it that exists."""
     folder = folder.absolute()
-    while not folder.exists() and folder != folder.parent:
+    while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
     return folder

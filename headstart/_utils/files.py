@@ -138,6 +138,11 @@ def sha256_tree(path: Path) -> str:
     return digest.hexdigest()
 
 
+def size_below(path: Path) -> int:
+    """Return the bytes of a file, or of all files below a folder."""
+    return sum(status.st_size for _, status in files_below(path) if status is not None)
+
+
 def files_below(path: Path) -> list[tuple[str, os.stat_result | None]]:
     """Return what is below a folder and is not a folder, with its status, sorted.
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, ParamSpec
 
 import typer
 
+from headstart._utils.disk import full_disk
 from headstart._utils.errors import HeadstartError, WiringError
 
 P = ParamSpec("P")
@@ -40,6 +41,12 @@ def command(
             except HeadstartError as error:
                 typer.echo(f"Error: {error}", err=True)
                 raise typer.Exit(error.exit_code) from None
+            except OSError as error:
+                full = full_disk(error)
+                if full is None:
+                    raise
+                typer.echo(f"Error: {full.sentence()} Make room there; then run again.", err=True)
+                raise typer.Exit(1) from None
 
         vars(wrapper).update(epilog=epilog)
         return wrapper

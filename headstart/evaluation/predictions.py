@@ -64,6 +64,12 @@ class Predictions:
         return cls(rows, _rounded(head), final)
 
 
+def predictions_size(manifest: pd.DataFrame, classes: int) -> int:
+    """Return the estimated bytes of ``predictions.csv``: a row per test image."""
+    row = 200 + 2 * classes * (DECIMALS + 4)
+    return row * int((manifest["split"] == "test").sum())
+
+
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write the keys, then ``head_probability_<i>`` and ``model_probability_<i>`` for class i."""
     head, model = _names(predictions.model.shape[1])

@@ -20,7 +20,7 @@ from headstart.features.extraction import extract, open_store
 from headstart.features.folder import require_rows, row_table, write_features
 from headstart.features.forward_passes import Engine, Reader, ShardImages
 from headstart.features.parameters import ExtractFeaturesParams
-from headstart.features.store import Floats, view_key
+from headstart.features.store import Floats, row_bytes, view_key
 from headstart.features.views import RecordedViews
 
 
@@ -38,6 +38,15 @@ def check_inputs(rows: pd.DataFrame, backbone: BackboneRecord, engine: str) -> N
             f"The backbone was made for the engine {backbone.engine}, and "
             f"extract_features.engine is {engine}. Run the stage `backbone` again."
         )
+
+
+def features_size(
+    rows: pd.DataFrame, backbone: BackboneRecord, params: ExtractFeaturesParams
+) -> int:
+    """Return the bytes of the features folder, row tables left out."""
+    train = int((rows["split"] == "train").sum())
+    count = len(rows) + train * params.views
+    return count * row_bytes(backbone.feature_shape) // (2 if params.dtype == "float16" else 1)
 
 
 def extract_splits(

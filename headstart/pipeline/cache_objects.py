@@ -46,6 +46,12 @@ class DamagedObject:
             ) from error
 
 
+def cache_folder(root: Path) -> Path:
+    """Return the folder of DVC's cache. Errors as in :func:`damaged_objects`."""
+    with opened(root) as repo:
+        return Path(repo.cache.local.path)
+
+
 def damaged_objects(root: Path) -> tuple[int, list[DamagedObject]]:
     """Hash every object of a project's cache.
 

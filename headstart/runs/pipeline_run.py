@@ -7,6 +7,7 @@ that goes away costs a record in Prefect, never a stage's work.
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -18,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 from prefect import get_run_logger
 from prefect.states import Cancelled, Completed, Failed
 
+from headstart._utils.disk import amount, existing_folder
 from headstart._utils.errors import HeadstartError
 from headstart.pipeline import graph, lockfile
+from headstart.pipeline.cache_objects import cache_folder
 from headstart.pipeline.plan import Fate, changes, plan
 from headstart.runs import recording
 from headstart.runs.artifacts import Board
@@ -175,10 +178,13 @@ class Run:
         ]
         if not amiss:
             return state
+        cache = cache_folder(self.root)
+        free = amount(shutil.disk_usage(existing_folder(cache)).free)
         return Failed(
             message="The stages succeeded, but their outputs are not as recorded: "
-            f"{', '.join(amiss[:10])}. Something else wrote there, or DVC could not keep them: "
-            "check the disk space and DVC's errors above, then run again."
+            f"{', '.join(amiss[:10])}. Something else wrote there, or DVC could not keep them in "
+            f"its cache, {cache}, where {free} are free: see DVC's errors above. Make room there, "
+            "or move the cache (`dvc cache dir FOLDER`); then run again."
         )
 
 

@@ -5,7 +5,6 @@ Decoding runs in threads, within bounded memory. Files = kept + rejected, always
 
 from __future__ import annotations
 
-import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -31,6 +30,7 @@ from headstart.sources.parameters import DownloadParams
 from headstart.sources.remarks import remarks
 from headstart.sources.source import Assignment, Entry, Source
 from headstart.sources.stand_ins import check_stand_in
+from headstart.stage.space import require_space
 
 _Rejected = tuple[str, str, str]  # path, reason and detail
 _File = tuple[str, bytes | ImageError]
@@ -62,7 +62,7 @@ def ingest(source: Source, params: DownloadParams, images: Path, thumbnails: Pat
         If the disk has no room.
     """
     wanted, rejected, needed = _assign(source, params)
-    _check_room(images, needed)
+    require_space({images: needed})
     limits = Limits(
         tuple(params.formats), params.min_side, params.max_pixels, params.max_image_bytes
     )
@@ -230,13 +230,3 @@ def _limits(rejected: Sequence[_Rejected]) -> str:
             "`download`."
         )
     return ""
-
-
-def _check_room(folder: Path, needed: int) -> None:
-    """Stop if the disk would fill up, which would end in an error without a cause."""
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise SourceError(
-            f"The images need {needed:,} bytes, and {folder} has room for {free:,}. Nothing was "
-            "written. Make room and run again."
-        )

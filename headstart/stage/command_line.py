@@ -22,15 +22,15 @@ import os
 import platform
 import sys
 import typing
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 from headstart._utils import locks
 from headstart._utils.errors import HeadstartError, WiringError
 from headstart._utils.files import sha256_bytes
-from headstart.stage import versions, watchdog
+from headstart.stage import space, versions, watchdog
 from headstart.stage.inputs import unchanged
 from headstart.stage.page import Page
 from headstart.stage.parameters import read_params, sections
@@ -64,10 +64,7 @@ def run(main: Callable[..., None], argv: Sequence[str] | None = None) -> None:
     try:
         _run(main, argv)
     except HeadstartError as error:
-        print(f"\nError: {error}", file=sys.stderr)
-        if "DVC_STAGE" in os.environ and error.exit_code == HeadstartError.exit_code:
-            print(_DVC_REMOVES, file=sys.stderr)
-        leave(error.exit_code)
+        _fail(error)
     except BrokenPipeError:  # The reader of our lines has ended: `| head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         leave(141)
@@ -77,7 +74,14 @@ def run(main: Callable[..., None], argv: Sequence[str] | None = None) -> None:
     leave(0)
 
 
-def leave(code: int) -> None:
+def _fail(error: HeadstartError) -> NoReturn:
+    print(f"\nError: {error}", file=sys.stderr)
+    if "DVC_STAGE" in os.environ and error.exit_code == HeadstartError.exit_code:
+        print(_DVC_REMOVES, file=sys.stderr)
+    leave(error.exit_code)
+
+
+def leave(code: int) -> NoReturn:
     """End the process, at once when TensorFlow is loaded: its own teardown takes a second."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -153,6 +157,8 @@ def _run(main: Callable[..., None], argv: Sequence[str] | None) -> None:
         versions.check(path)
     watchdog.die_with_dvc()
     with ExitStack() as stack:
+        stack.enter_context(_full_disk_explained(paths["out"]))
+        space.require_recorded_space(paths["out"])
         if paths["out"]:
             stack.enter_context(_lock(paths["out"]))
         recorded = recorded_inputs([*paths["in"], *paths["lazy"]])
@@ -167,6 +173,19 @@ def _run(main: Callable[..., None], argv: Sequence[str] | None) -> None:
                 statistics = RunStatistics.open(arguments[name], stage)
                 arguments[name] = stack.enter_context(statistics)
         main(**arguments)
+        space.require_cache_space(paths["out"])
+
+
+@contextmanager
+def _full_disk_explained(outputs: Sequence[Path]) -> Iterator[None]:
+    """Turn the many errors of a full disk into one message."""
+    try:
+        yield
+    except Exception as error:
+        full = space.explained(error, outputs)
+        if full is None:
+            raise
+        raise full from error
 
 
 def _module_name(main: Callable[..., None]) -> str:

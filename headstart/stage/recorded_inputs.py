@@ -124,10 +124,9 @@ def recorded_inputs(inputs: Iterable[Path]) -> dict[Path, RecordedInput]:
 
     Without DVC (the stage was started by hand), or without a record, there is nothing to compare.
     """
-    root = os.environ.get("DVC_ROOT")
-    if "DVC_STAGE" not in os.environ or root is None:
+    cache = dvc_cache()
+    if cache is None:
         return {}
-    cache = _cache(Path(root))
     outs = _outputs(Path("dvc.lock"))
     found = {}
     for path in inputs:
@@ -137,6 +136,21 @@ def recorded_inputs(inputs: Iterable[Path]) -> dict[Path, RecordedInput]:
         if md5:
             found[path] = RecordedInput(path, md5, stage, cache)
     return found
+
+
+def dvc_cache() -> Path | None:
+    """Return the folder of DVC's cache; None if DVC did not start this process."""
+    root = os.environ.get("DVC_ROOT")
+    return _cache(Path(root)) if root and "DVC_STAGE" in os.environ else None
+
+
+def recorded_sizes() -> dict[Path, int]:
+    """Return the bytes of the outputs that DVC has recorded of the running stage."""
+    name = os.environ.get("DVC_STAGE", "").rpartition(":")[2]
+    stages = _load(Path("dvc.lock")).get("stages") if name else None
+    stage = stages.get(name) if isinstance(stages, Mapping) else None
+    outs = stage.get("outs") or () if isinstance(stage, Mapping) else ()
+    return {Path(out["path"]): int(out.get("size") or 0) for out in outs}
 
 
 def _outputs(lock: Path) -> dict[str, tuple[str, str]]:
