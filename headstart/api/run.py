@@ -16,11 +16,10 @@ import pandas as pd
 from ruamel.yaml import YAML
 
 from headstart._utils.errors import HeadstartError
-from headstart._utils.files import read_json
 from headstart.api.model import Model, load_model
 from headstart.datasets.manifests import read_rejected, read_split
 from headstart.datasets.shards import ShardReader
-from headstart.evaluation.passes import TABLE
+from headstart.evaluation.passes import TABLE, read_table
 from headstart.evaluation.predictions import Predictions, read_predictions
 from headstart.evaluation.recorded import read_evaluation
 from headstart.features.folder import Features, read_features
@@ -137,7 +136,7 @@ class Run:
     def passes(self) -> pd.DataFrame:
         """Forward passes through the frozen backbone and seconds of each stage, in the last run."""
         path = self.path("evaluate", "run_statistics") / TABLE
-        return pd.DataFrame(read_json(_there(path))["stages"]).set_index("stage")
+        return pd.DataFrame(read_table(_there(path))["stages"]).set_index("stage")
 
     @cached_property
     def model(self) -> Model:

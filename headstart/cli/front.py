@@ -11,7 +11,7 @@ from typing import Any, Literal, ParamSpec
 import typer
 
 from headstart._utils.disk import full_disk
-from headstart._utils.errors import HeadstartError, WiringError
+from headstart._utils.errors import CorruptFileError, HeadstartError, WiringError
 
 P = ParamSpec("P")
 
@@ -39,7 +39,7 @@ def command(
                     require_project(Path.cwd(), commits=needs == "commits")
                 function(*args, **kwargs)
             except HeadstartError as error:
-                typer.echo(f"Error: {error}", err=True)
+                typer.echo(f"Error: {_message(error)}", err=True)
                 raise typer.Exit(error.exit_code) from None
             except OSError as error:
                 full = full_disk(error)
@@ -52,6 +52,14 @@ def command(
         return wrapper
 
     return decorator
+
+
+def _message(error: HeadstartError) -> str:
+    if not isinstance(error, CorruptFileError):
+        return str(error)
+    from headstart.stage.cures import with_cure
+
+    return with_cure(error)
 
 
 def register(app: typer.Typer, *functions: Callable[..., None]) -> None:

@@ -21,7 +21,7 @@ def summary() -> None:
     They come from `data`: the scores of the current model, and the passes of the last run that had
     something to compute.
     """
-    from headstart._utils.files import read_json
+    from headstart.evaluation.passes import read_table
     from headstart.evaluation.recorded import read_evaluation
     from headstart.evaluation.summary import passes_text, scores_text
     from headstart.report.cost import files_of
@@ -39,7 +39,7 @@ def summary() -> None:
     table = files("evaluate", "run_statistics") / "runtime.json"
     if table.exists():
         typer.echo("\nThe last run that had something to compute:")
-        typer.echo(passes_text(read_json(table)))
+        typer.echo(passes_text(read_table(table)))
     exported = files("export", "export_folder")
     if exported.is_dir():
         typer.echo(f"\nExported to {exported}, each format reloaded and compared:")

@@ -87,7 +87,7 @@ def read_table(path: Path, columns: Mapping[str, str], what: str, mend: str = ""
             lineterminator="\n",
             float_precision="round_trip",
         )
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, OverflowError) as error:
         raise CorruptFileError(f"{path} cannot be read as {what}: {error}.{then}") from error
     if list(table.columns) != list(columns):
         raise CorruptFileError(

@@ -156,7 +156,8 @@ class ShardReader:
                 f"{self.folder / shard_name(shard)} does not hold the image {image_id} at byte "
                 f"{offset}: expected {length} bytes with that sha256, got {len(content)} bytes "
                 f"with {sha256_bytes(content)}. The shard and the manifest do not belong together, "
-                "or the disk lost data. Run `dvc repro --force download` to write both anew."
+                "or the disk lost data. Run `dvc repro --force download` to write both anew, "
+                "after `headstart doctor --remove` if DVC's cache holds the damaged shard."
             )
         return content
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from headstart._utils.files import read_json, write_json
+from pydantic import ConfigDict
+from typing_extensions import TypedDict
+
+from headstart._utils.errors import CorruptFileError
+from headstart._utils.files import write_json
+from headstart._utils.records import read_facts
 from headstart.stage.run_statistics import RunStatistics
 
 EXTRACTION = "extract_features"
@@ -31,8 +37,47 @@ def write_table(run_statistics: RunStatistics, feature_rows: int) -> dict[str, A
 def refresh_table(run_statistics: RunStatistics) -> None:
     """Add this stage to the table that an earlier stage wrote."""
     path = run_statistics.folder / TABLE
-    if path.exists():
-        write_table(run_statistics, int(read_json(path)["feature_rows"]))
+    if not path.exists():
+        return
+    try:
+        feature_rows = read_table(path)["feature_rows"]
+    except CorruptFileError as error:  # Not worth a stage that has done its work.
+        print(f"The table of passes is not updated: {error}", flush=True)
+        return
+    write_table(run_statistics, feature_rows)
+
+
+class _Row(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    stage: str
+    ran: bool
+    passes_done: int
+    passes_cached: int
+    seconds: float
+
+
+class Table(TypedDict):
+    """The content of ``runtime.json``."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    passes_done: int
+    passes_cached: int
+    seconds: float
+    feature_rows: int
+    stages: list[_Row]
+
+
+def read_table(path: Path) -> Table:
+    """Read the table.
+
+    Raises
+    ------
+    CorruptFileError
+        If it is damaged.
+    """
+    cure = "Remove it; `dvc repro --force --single-item evaluate` writes it again."
+    table: Table = read_facts(path, Table, cure)
+    return table
 
 
 def passes_table(entries: Mapping[str, Mapping[str, Any]], feature_rows: int) -> dict[str, Any]:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from headstart._utils.errors import CorruptFileError
-from headstart._utils.files import read_json
 from headstart._utils.machine import cores
+from headstart._utils.records import read_facts
 from headstart.backbones.record import read_backbone
-from headstart.datasets.manifests import read_rejected, read_split, read_table
+from headstart.datasets.manifests import read_rejected, read_split
+from headstart.datasets.manifests import read_table as read_csv
 from headstart.evaluation.environment import ENVIRONMENT
-from headstart.evaluation.passes import TABLE, passes_table
+from headstart.evaluation.passes import TABLE, passes_table, read_table
 from headstart.evaluation.predictions import AGAIN
 from headstart.evaluation.recorded import read_evaluated
 from headstart.report import cost, figures, images, results
@@ -88,7 +89,7 @@ class Run:
         self.epochs = read_epochs(files.head_epochs)
         self.batches = read_batches(files.head_batches)
         self.tuned = read_epochs(files.fine_tune_epochs)
-        self.calibration = read_table(
+        self.calibration = read_csv(
             files.calibration, _CALIBRATION, "a table of calibration", AGAIN
         )
         if int(self.calibration["count"].sum()) != len(self.predictions.rows):
@@ -153,11 +154,16 @@ def _statistics(folder: Path, params: MakeReportParams) -> dict[str, Any]:
     """Return the run's cost and machine; features from elsewhere come without statistics."""
 
     def read(name: str, otherwise: dict[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = read_json(folder / name) if (folder / name).exists() else otherwise
+        path = folder / name
+        if not path.exists():
+            return otherwise
+        cure = "Remove it: the page then goes without, and the next run writes it again."
+        found: dict[str, Any] = read_facts(path, dict[str, Any], cure)
         return found
 
     environment = read(ENVIRONMENT, {})
-    table = read(TABLE, passes_table({}, 0))
+    there = (folder / TABLE).exists()
+    table: Any = read_table(folder / TABLE) if there else passes_table({}, 0)
     per_pass = read("extract_features.json", {}).get("seconds_per_pass")
     busy = int(environment.get("cores", cores()))
     found = cost.cost(table, per_pass, busy, params.watts_per_core)

@@ -31,6 +31,7 @@ from headstart._utils import locks
 from headstart._utils.errors import HeadstartError, WiringError
 from headstart._utils.files import sha256_bytes
 from headstart.stage import space, versions, watchdog
+from headstart.stage.cures import with_cure
 from headstart.stage.inputs import unchanged
 from headstart.stage.page import Page
 from headstart.stage.parameters import read_params, sections
@@ -75,7 +76,7 @@ def run(main: Callable[..., None], argv: Sequence[str] | None = None) -> None:
 
 
 def _fail(error: HeadstartError) -> NoReturn:
-    print(f"\nError: {error}", file=sys.stderr)
+    print(f"\nError: {with_cure(error)}", file=sys.stderr)
     if "DVC_STAGE" in os.environ and error.exit_code == HeadstartError.exit_code:
         print(_DVC_REMOVES, file=sys.stderr)
     leave(error.exit_code)

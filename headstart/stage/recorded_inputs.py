@@ -127,7 +127,7 @@ def recorded_inputs(inputs: Iterable[Path]) -> dict[Path, RecordedInput]:
     cache = dvc_cache()
     if cache is None:
         return {}
-    outs = _outputs(Path("dvc.lock"))
+    outs = recorded_outputs(Path("dvc.lock"))
     found = {}
     for path in inputs:
         stage, md5 = outs.get(os.path.normpath(path), ("", ""))
@@ -153,7 +153,7 @@ def recorded_sizes() -> dict[Path, int]:
     return {Path(out["path"]): int(out.get("size") or 0) for out in outs}
 
 
-def _outputs(lock: Path) -> dict[str, tuple[str, str]]:
+def recorded_outputs(lock: Path) -> dict[str, tuple[str, str]]:
     """Return stage and MD5 of each output in a dvc.lock, by path."""
     stages = _load(lock).get("stages")
     return {

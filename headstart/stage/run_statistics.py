@@ -53,7 +53,11 @@ class RunStatistics:
         """Return the entries in the folder by stage; ``this_run`` is True for those of this run."""
         found, this = {}, run_id()
         for path in sorted(self.folder.glob("*.json")):
-            entry = read_json(path)
+            try:
+                entry = read_json(path)
+            except (OSError, ValueError, RecursionError) as error:
+                print(f"{path} is damaged, and its counters are left out: {error}.", flush=True)
+                continue
             if isinstance(entry, dict) and entry.get("stage") == path.stem:
                 found[path.stem] = {**entry, "this_run": entry.get("run") == this}
         return found
