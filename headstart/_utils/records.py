@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from headstart._utils.errors import CorruptFileError, faults_text
 from headstart._utils.files import write_json
@@ -19,6 +19,12 @@ class Record(BaseModel):
     """A part of a record: no unknown keys, no coercion, immutable."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Facts(BaseModel):
+    """A part of a JSON file of which we read some fields; the others are kept as they are."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
 
 
 R = TypeVar("R", bound=Record)
@@ -45,20 +51,20 @@ def read_record(path: Path, kind: type[R], cure: str) -> R:
     CorruptFileError
         Naming each field that is absent, unknown or of another type.
     """
-    record: R = read_facts(path, kind, cure)
+    record: R = _read(path, kind, cure)
     if "format" not in record.model_fields_set:  # it has a default for those who write
         raise CorruptFileError(f"{path} does not state its format. {cure}")
     return record
 
 
-def read_facts(path: Path, kind: Any, cure: str) -> Any:
-    """Read a JSON file of a known shape.
+def read_facts(path: Path, kind: type[BaseModel], cure: str) -> dict[str, Any]:
+    """Read a JSON file of a known shape as plain values.
 
     Parameters
     ----------
     path : Path
     kind : type
-        What it holds: a record, or a ``TypedDict``.
+        Its shape.
     cure : str
         What to do about a damaged file.
 
@@ -67,10 +73,15 @@ def read_facts(path: Path, kind: Any, cure: str) -> Any:
     CorruptFileError
         Naming each field that is absent, unknown or of another type.
     """
+    facts: BaseModel = _read(path, kind, cure)
+    return facts.model_dump()
+
+
+def _read(path: Path, kind: type[BaseModel], cure: str) -> Any:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise CorruptFileError(f"{path} is larger than any record. {cure}")
-        return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)
+        return kind.model_validate_json(path.read_bytes())
     except OSError as error:
         raise CorruptFileError(f"{path} cannot be read: {error}. {cure}") from error
     except ValidationError as error:

@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict
-from typing_extensions import TypedDict
-
 from headstart._utils.errors import CorruptFileError
 from headstart._utils.files import write_json
-from headstart._utils.records import read_facts
+from headstart._utils.records import Facts, read_facts
 from headstart.stage.run_statistics import RunStatistics
 
 EXTRACTION = "extract_features"
@@ -47,8 +44,7 @@ def refresh_table(run_statistics: RunStatistics) -> None:
     write_table(run_statistics, feature_rows)
 
 
-class _Row(TypedDict):
-    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+class _Row(Facts):
     stage: str
     ran: bool
     passes_done: int
@@ -56,10 +52,7 @@ class _Row(TypedDict):
     seconds: float
 
 
-class Table(TypedDict):
-    """The content of ``runtime.json``."""
-
-    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+class _Table(Facts):
     passes_done: int
     passes_cached: int
     seconds: float
@@ -67,7 +60,7 @@ class Table(TypedDict):
     stages: list[_Row]
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path) -> dict[str, Any]:
     """Read the table.
 
     Raises
@@ -76,8 +69,7 @@ def read_table(path: Path) -> Table:
         If it is damaged.
     """
     cure = "Remove it; `dvc repro --force --single-item evaluate` writes it again."
-    table: Table = read_facts(path, Table, cure)
-    return table
+    return read_facts(path, _Table, cure)
 
 
 def passes_table(entries: Mapping[str, Mapping[str, Any]], feature_rows: int) -> dict[str, Any]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import pandas as pd
-from pydantic import ConfigDict, Field
-from typing_extensions import TypedDict
+from pydantic import Field
 
 from headstart._utils.errors import CorruptFileError
-from headstart._utils.records import read_facts
+from headstart._utils.records import Facts, read_facts
 from headstart._utils.tables import listed
 from headstart.evaluation.predictions import (
     AGAIN,
@@ -25,7 +24,7 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 _Count = Annotated[int, Field(ge=0)]
 
 
-class _Class(TypedDict):
+class _Class(Facts):
     label: str
     precision: _Share
     recall: _Share
@@ -33,14 +32,13 @@ class _Class(TypedDict):
     support: _Count
 
 
-class _Confusion(TypedDict):
+class _Confusion(Facts):
     actual: str
     predicted: str
     count: _Count
 
 
-class _Scores(TypedDict):
-    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc] # further metrics
+class _Scores(Facts):
     correct: _Count
     top_k: _Count
     accuracy: _Share
@@ -54,8 +52,7 @@ class _Scores(TypedDict):
     most_confused: list[_Confusion]
 
 
-class _Evaluation(TypedDict):
-    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+class _Evaluation(Facts):
     head: _Scores
     model: _Scores
     kind: str
@@ -76,7 +73,7 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     CorruptFileError
         Naming what is absent, unknown or of another type.
     """
-    return cast("dict[str, Any]", read_facts(path, _Evaluation, AGAIN))
+    return read_facts(path, _Evaluation, AGAIN)
 
 
 def read_evaluated(

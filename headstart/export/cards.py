@@ -11,12 +11,11 @@ from typing import Annotated, Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from pydantic import Field
-from typing_extensions import TypedDict
+from pydantic import ConfigDict, Field
 
 from headstart._utils.errors import CorruptFileError
 from headstart._utils.files import write_json, write_text
-from headstart._utils.records import read_facts
+from headstart._utils.records import Facts, read_facts
 from headstart._utils.tables import columns, plain, spelled
 from headstart.backbones.record import BackboneRecord
 from headstart.datasets.manifests import SPLITS
@@ -40,9 +39,8 @@ _COMMIT = (
 )
 
 
-class Counts(TypedDict):
-    """The counts of ``data/metrics/download.json`` that the model card states."""
-
+class _Counts(Facts):
+    model_config = ConfigDict(extra="ignore")  # the card states these alone
     files: Annotated[int, Field(ge=0)]
     kept: Annotated[int, Field(ge=0)]
     duplicates: Annotated[int, Field(ge=0)]
@@ -51,7 +49,7 @@ class Counts(TypedDict):
     rejected_by_reason: dict[str, int]
 
 
-def read_counts(path: Path) -> Counts:
+def read_counts(path: Path) -> dict[str, Any]:
     """Read the counts of the files found, kept and rejected.
 
     Raises
@@ -60,7 +58,7 @@ def read_counts(path: Path) -> Counts:
         If one is absent, or they do not add up.
     """
     again = "`dvc repro --force --single-item download` writes it again."
-    counts: Counts = read_facts(path, Counts, again)
+    counts = read_facts(path, _Counts, again)
     reasons = sum(counts["rejected_by_reason"].values())
     if counts["files"] != counts["kept"] + counts["rejected"] or counts["rejected"] != reasons:
         raise CorruptFileError(
@@ -85,7 +83,7 @@ class Data:
     """
 
     table: pd.DataFrame
-    download: Counts
+    download: Mapping[str, Any]
     evaluation: Mapping[str, Any]
 
 

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
-from typing_extensions import TypedDict
+from pydantic import Field
 
-from headstart._utils.records import read_facts
+from headstart._utils.records import Facts, read_facts
 from headstart.evaluation.passes import by_stage
 
 _DIFFERENCE = "probability_differs_at_most"
@@ -42,8 +41,7 @@ def cost(
     }
 
 
-class _Exported(TypedDict):
-    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc] # comparisons
+class _Exported(Facts):
     formats: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
     images: Annotated[int, Field(ge=0)]
     refused: Annotated[int, Field(ge=0)]

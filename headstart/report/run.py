@@ -10,7 +10,7 @@ from typing import Any
 
 from headstart._utils.errors import CorruptFileError
 from headstart._utils.machine import cores
-from headstart._utils.records import read_facts
+from headstart._utils.records import Facts, read_facts
 from headstart.backbones.record import read_backbone
 from headstart.datasets.manifests import read_rejected, read_split
 from headstart.datasets.manifests import read_table as read_csv
@@ -158,8 +158,7 @@ def _statistics(folder: Path, params: MakeReportParams) -> dict[str, Any]:
         if not path.exists():
             return otherwise
         cure = "Remove it: the page then goes without, and the next run writes it again."
-        found: dict[str, Any] = read_facts(path, dict[str, Any], cure)
-        return found
+        return read_facts(path, Facts, cure)
 
     environment = read(ENVIRONMENT, {})
     there = (folder / TABLE).exists()

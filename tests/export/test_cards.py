@@ -10,7 +10,6 @@ import pytest
 
 from headstart.backbones.record import BackboneSummary
 from headstart.export.cards import (
-    Counts,
     Data,
     card,
     describe,
@@ -91,7 +90,7 @@ PROCEDURE = {
 def content(of: ModelRecord | None = None) -> dict[str, Any]:
     splits = ["train", "train", "validation", "test"]
     rows = [{"label": CLASSES[n % 3], "split": splits[n % 4]} for n in range(48)]
-    download: Counts = {
+    download = {
         "files": 50, "kept": 48, "duplicates": 0, "label_conflicts": 0, "rejected": 2,
         "rejected_by_reason": {"empty": 2},
     }  # fmt: skip
