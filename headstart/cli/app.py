@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import typer
+from typing import Any
 
+import typer
+from typer.core import TyperGroup
+
+from headstart._utils.streams import print_anything
 from headstart.cli import (
     classify,
     compare,
@@ -24,8 +28,19 @@ from headstart.cli import (
 )
 from headstart.cli.front import register
 
+
+class _Group(TyperGroup):
+    """The command, on a terminal of any encoding."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it."""
+        print_anything()
+        return super().main(*args, **kwargs)
+
+
 app = typer.Typer(
     name="headstart",
+    cls=_Group,
     help="Turn a folder of labeled images into a verified image classifier.",
     epilog="`headstart plan` shows what the next run would do, and `dvc repro` runs the pipeline.",
     no_args_is_help=True,

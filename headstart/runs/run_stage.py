@@ -197,7 +197,13 @@ def surroundings() -> dict[str, str]:
     path = os.environ.get("PATH", os.defpath)
     if Path(shutil.which("python") or "").parent != Path(here):
         path = f"{here}{os.pathsep}{path}"
-    return {"PATH": path, "PYTHONUNBUFFERED": "1", "DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "1"}
+    return {
+        "PATH": path,
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONIOENCODING": "utf-8:backslashreplace",  # as we read it
+        "DVC_NO_ANALYTICS": "1",
+        "DO_NOT_TRACK": "1",
+    }
 
 
 def _command(stage: str, arguments: Sequence[str]) -> list[str]:

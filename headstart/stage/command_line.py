@@ -30,6 +30,7 @@ from typing import Annotated, Any, NoReturn
 from headstart._utils import locks
 from headstart._utils.errors import HeadstartError, WiringError
 from headstart._utils.files import sha256_bytes
+from headstart._utils.streams import print_anything
 from headstart.stage import space, versions, watchdog
 from headstart.stage.cures import with_cure
 from headstart.stage.inputs import unchanged
@@ -62,6 +63,7 @@ _DVC_REMOVES = (
 
 def run(main: Callable[..., None], argv: Sequence[str] | None = None) -> None:
     """Parse, check, run, check again; exit with a message on failure."""
+    print_anything()
     try:
         _run(main, argv)
     except HeadstartError as error:
