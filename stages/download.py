@@ -13,12 +13,12 @@ from headstart.sources.ingest import ingest
 from headstart.sources.ingested import UnusableError
 from headstart.sources.parameters import DownloadParams, open_source
 from headstart.stage import command_line
-from headstart.stage.command_line import In, Out, Runtime
+from headstart.stage.command_line import DownloadLocation, Out, Runtime
 from headstart.stage.run_statistics import RunStatistics
 
 
 def main(
-    source: In,
+    source: DownloadLocation,
     runtime: Runtime,  # noqa: ARG001 - the command line has compared it with what is installed
     images: Out,
     manifest: Out,

@@ -18,7 +18,10 @@ KINDS = {
     "Runtime": "runtime",
     "RunStatistics": "run_statistics",
     "Page": "page",
+    "DownloadLocation": "parameter",
 }
+#: Paths that are parameters: a shell would run what stands in an option.
+LOCATION = "data/raw"
 
 
 def main_arguments(stage: str) -> dict[str, str]:
@@ -79,6 +82,7 @@ def test_what_is_written_is_what_dvc_tracks(name: str) -> None:
 def test_what_is_read_is_what_dvc_watches(name: str) -> None:
     stage = STAGES[name]
     read = {stage.options[argument] for argument in _by_kind(name, "in", "runtime")}
+    read |= {LOCATION for _ in _by_kind(name, "parameter")}
     assert read == set(stage.data_deps)
 
 
@@ -169,3 +173,9 @@ def test_the_lock_is_hashed_and_names_no_address() -> None:
     entries = [line for line in lock.splitlines() if line and not line.startswith((" ", "#"))]
     assert all("==" in line for line in entries)
     assert lock.count("--hash=sha256:") >= len(entries)
+
+
+def test_no_command_holds_a_parameter() -> None:
+    """A shell would run what a parameter such as `$(touch x)` says, before any check of ours."""
+    for name, stage in STAGES.items():
+        assert "${" not in stage.entry["cmd"], name

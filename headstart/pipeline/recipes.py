@@ -16,7 +16,8 @@ from ruamel.yaml.error import YAMLError
 from headstart._utils.errors import ParameterError
 from headstart._utils.files import write_text
 from headstart._utils.tables import leaves, spelled
-from headstart.stage.parameters import BROKEN, read_params
+from headstart.stage.parameters import BROKEN, check_bounds, read_params
+from headstart.stage.parameters import read_text as read_text_of
 
 
 def names(folder: Path) -> list[str]:
@@ -81,6 +82,7 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
 
 def _value(key: str, text: str) -> Any:
     try:
+        check_bounds(text, f"The value of `{key}`")
         return YAML(typ="safe").load(text)
     except (YAMLError, *BROKEN) as error:
         problem = getattr(error, "problem", None) or str(error)
@@ -144,7 +146,7 @@ def apply(params: Path, layers: Sequence[Mapping[str, Any]]) -> list[str]:
     ParameterError
         If the result would be refused; the file is then as it was.
     """
-    text = overlay(params.read_text(encoding="utf-8"), *_without_former_source(layers), *layers)
+    text = overlay(read_text_of(params), *_without_former_source(layers), *layers)
     trial = params.with_name(f".{params.name}.trial")
     try:
         trial.write_text(text, encoding="utf-8")

@@ -11,6 +11,8 @@
 * ``RunStatistics``: the folder where the run leaves its counters and seconds. Neither read nor
   tracked by DVC.
 * ``Page``: a page for people, with all parameters to show. Written; not tracked by DVC.
+* ``DownloadLocation``: the same as ``In``, but the path is the parameter ``download.location``. It
+  is no option, because DVC's shell would run what a stranger wrote there.
 * a section of params.yaml, by the argument's name, or ``seed``.
 """
 
@@ -24,6 +26,7 @@ import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -41,6 +44,7 @@ from headstart.stage.run_statistics import RunStatistics
 
 In = Annotated[Path, "in"]
 LazyIn = Annotated[Path, "lazy"]
+DownloadLocation = Annotated[Path, "parameter", "download.location"]
 Out = Annotated[Path, "out"]
 Runtime = Annotated[Path, "runtime"]
 
@@ -53,6 +57,8 @@ _HELP = {
     "run_statistics": "folder for seconds and counters of this run (not tracked)",
     "page": "written for people to look at (not tracked)",
 }
+#: The kind of an argument that is a path among the parameters.
+_PARAMETER = "parameter"
 _RECORDS: dict[Any, str] = {RunStatistics: "run_statistics", Page: "page"}
 
 _DVC_REMOVES = (
@@ -107,16 +113,17 @@ def kinds(main: Callable[..., None]) -> dict[str, str]:
         hint = hints.get(name, inspect.Parameter.empty)
         if hint in _RECORDS:
             found[name] = _RECORDS[hint]
-        elif typing.get_origin(hint) is Annotated and hint.__metadata__[0] in _HELP:
+        elif typing.get_origin(hint) is Annotated and hint.__metadata__[0] in {*_HELP, _PARAMETER}:
             found[name] = hint.__metadata__[0]
         elif name == "seed" or name in sections():
             found[name] = "params"
         else:
             raise WiringError(
                 f"The argument `{name}` of `main` in {_module_name(main)} must be annotated with "
-                "In, LazyIn, Out, Runtime, RunStatistics or Page, or be named after a section of "
-                f"params.yaml ({', '.join(['seed', *sections()])}). Nothing was run. A section is "
-                "a class in headstart/ROOM/parameters.py: SplitParams configures `split`."
+                "In, LazyIn, DownloadLocation, Out, Runtime, RunStatistics or Page, or be named "
+                f"after a section of params.yaml ({', '.join(['seed', *sections()])}). Nothing was "
+                "run. A section is a class in headstart/ROOM/parameters.py: SplitParams configures "
+                "`split`."
             )
     return found
 
@@ -138,7 +145,7 @@ def parser(main: Callable[..., None]) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     for name, kind in kinds(main).items():
-        if kind != "params":
+        if kind in _HELP:
             option = "--" + name.replace("_", "-")
             built.add_argument(option, type=Path, required=True, metavar="PATH", help=_HELP[kind])
     built.add_argument(
@@ -155,6 +162,10 @@ def _run(main: Callable[..., None], argv: Sequence[str] | None) -> None:
     arguments = vars(parser(main).parse_args(argv))
     params = read_params(arguments.pop("params"))
     roles = kinds(main)
+    hints = typing.get_type_hints(main, include_extras=True)
+    for name in [name for name, role in roles.items() if role == _PARAMETER]:
+        arguments[name] = Path(attrgetter(hints[name].__metadata__[1])(params))
+        roles[name] = "in"
     paths = {kind: [arguments[n] for n, role in roles.items() if role == kind] for kind in _HELP}
     for path in paths["runtime"]:
         versions.check(path)

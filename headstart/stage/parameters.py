@@ -10,6 +10,7 @@ import importlib
 import io
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,12 @@ from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    CollectionEndEvent,
+    CollectionStartEvent,
+    ScalarEvent,
+)
 
 import headstart
 from headstart._utils.errors import ParameterError, UnfitError
@@ -74,13 +81,38 @@ def read_params(path: Path) -> Any:
         # A set: pydantic reports one fault for each branch of a union.
         lines = {_sentence(fault, document, model, path.name) for fault in error.errors()}
         message = f"{path.name} has {counted(len(lines), 'fault')}; nothing was run.\n"
-        message += "\n".join(f"  - {text}" for _, text in sorted(lines))
+        shown = sorted(lines)[:_FAULTS_SHOWN]
+        message += "\n".join(f"  - {text}" for _, text in shown)
+        if len(lines) > len(shown):
+            message += f"\n  - and {counted(len(lines) - len(shown), 'further fault')}"
         raise ParameterError(message) from None
 
 
-def _parse(path: Path) -> CommentedMap:
+#: Bounds of a parameter file, far above what one needs: 200 keys in 12 KB.
+_MAX_BYTES = 128 << 10
+_MAX_VALUES = 2000
+_MAX_DEPTH = 12
+_FAULTS_SHOWN = 50
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a parameter file, which is bounded in every way.
+
+    Raises
+    ------
+    ParameterError
+        If it is absent or no UTF-8, or larger, deeper or with more values than any parameter file,
+        aliases counted as often as they are used.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise ParameterError(
+                f"{path} is larger than {_MAX_BYTES >> 10} KB, which no parameter file needs. "
+                "Nothing was run. Restore it (`git checkout` brings the committed one back)."
+            )
+        text = content.decode("utf-8").replace("\r\n", "\n")
     except FileNotFoundError:
         raise ParameterError(
             f"There is no parameter file at {path}. Run from the project's folder, or name the "
@@ -88,6 +120,49 @@ def _parse(path: Path) -> CommentedMap:
         ) from None
     except UnicodeDecodeError as error:
         raise ParameterError(f"{path} is not UTF-8 text: {error}.") from None
+    with suppress(YAMLError, *BROKEN):  # the loader says what is wrong, and where
+        check_bounds(text, path.name)
+    return text
+
+
+def check_bounds(text: str, name: str) -> None:
+    """Refuse YAML with too many values or levels, before it is built.
+
+    Ten lines of aliases make a billion values.
+
+    Raises
+    ------
+    ParameterError
+    """
+    sizes: dict[str, int] = {}  # values below each anchor
+    open_: list[tuple[str | None, int]] = []  # anchors of the open lists and sections, and counts
+    count = 0
+    for event in YAML(typ="safe").parse(text):
+        anchor = getattr(event, "anchor", None)
+        if isinstance(event, AliasEvent):
+            count += sizes.get(anchor or "", _MAX_VALUES + 1)  # an alias inside of itself
+        elif isinstance(event, CollectionStartEvent):
+            open_.append((anchor, count))
+            count += 1
+        elif isinstance(event, CollectionEndEvent):
+            opened, before = open_.pop()
+            if opened:
+                sizes[opened] = count - before
+        elif isinstance(event, ScalarEvent):
+            count += 1
+            if anchor:
+                sizes[anchor] = 1
+        if count > _MAX_VALUES or len(open_) > _MAX_DEPTH:
+            most = f"{_MAX_DEPTH} levels" if len(open_) > _MAX_DEPTH else f"{_MAX_VALUES:,} values"
+            raise ParameterError(
+                f"{name} holds more than {most} (aliases counted as often as they are used), which "
+                "no parameter file needs. Nothing was run. Restore it (`git checkout` brings the "
+                "committed one back)."
+            )
+
+
+def _parse(path: Path) -> CommentedMap:
+    text = read_text(path)
     try:
         document = YAML(typ="rt").load(io.StringIO(text))
     except MarkedYAMLError as error:
@@ -209,7 +284,8 @@ def _describe(schema: dict[str, Any], root: dict[str, Any]) -> str:
         return "one of " + ", ".join(str(value) for value in schema["enum"])
     if schema.get("type") == "array":
         at_least = f" with at least {schema['minItems']} entry" if schema.get("minItems") else ""
-        return f"a list{at_least}, each {_describe(schema['items'], root)}"
+        at_most = f" with at most {schema['maxItems']} entries" if "maxItems" in schema else ""
+        return f"a list{at_least}{at_most}, each {_describe(schema['items'], root)}"
     words = _PATTERNS.get(schema.get("pattern", "")) or _TYPES.get(
         schema.get("type", ""), "a value"
     )

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from headstart._utils.errors import UnfitError
 from headstart.images.augmentation_parameters import AugmentParams
 from headstart.stage.sections import (
-    Count,
+    BatchSize,
+    Epochs,
     NonNegativeFloat,
     PositiveFloat,
-    PositiveInt,
     Probability,
     Section,
+    Steps,
+    Threads,
+    Units,
 )
 
 #: The one table of optimizers: the name in params.yaml, and the class in ``keras.optimizers``, each
@@ -38,7 +41,7 @@ Loss = Literal["categorical_crossentropy", "binary_crossentropy"]
 class TrainHeadParams(Section):
     """Architecture and training of the head."""
 
-    hidden: list[PositiveInt]
+    hidden: Annotated[list[Units], Field(max_length=16)]
     batch_normalization: bool
     dropout: Probability
     outputs: Literal["classes", "one"]
@@ -46,10 +49,10 @@ class TrainHeadParams(Section):
     loss: Loss
     optimizer: OptimizerName
     learning_rate: PositiveFloat
-    batch_size: PositiveInt
-    epochs: PositiveInt
-    steps_per_epoch: PositiveInt | None
-    early_stopping_patience: PositiveInt | None
+    batch_size: BatchSize
+    epochs: Epochs
+    steps_per_epoch: Steps | None
+    early_stopping_patience: Epochs | None
     class_weights: Literal["none", "balanced"]
 
     @field_validator("activation")
@@ -78,15 +81,15 @@ class TrainHeadParams(Section):
 class FineTuneParams(Section):
     """The layers to unfreeze and their training; ``epochs: 0`` passes the head's model through."""
 
-    epochs: Count
+    epochs: Annotated[int, Field(ge=0, le=10_000)]
     unfreeze_by: UnfreezeBy
     unfreeze: str | int
     batch_norm: BatchNorm
     optimizer: OptimizerName
     learning_rate: PositiveFloat
     weight_decay: NonNegativeFloat
-    batch_size: PositiveInt
-    early_stopping_patience: PositiveInt | None
+    batch_size: BatchSize
+    early_stopping_patience: Epochs | None
     augment: AugmentParams
 
     @field_validator("unfreeze")
@@ -107,4 +110,4 @@ class FineTuneParams(Section):
 class ComputeParams(Section):
     """Resources of the stages that train."""
 
-    threads: PositiveInt
+    threads: Threads

@@ -17,6 +17,7 @@ from headstart._utils.errors import InputChangedError
 from headstart._utils.files import md5_file
 from headstart.stage import inputs
 from tests.conftest import ROOT
+from tests.runs import projects
 
 STAGE = '''
 """A stage for tests: copies a file.
@@ -131,6 +132,41 @@ def test_a_file_that_cannot_be_read_is_an_input_like_others(
         pass
     with pytest.raises(InputChangedError), inputs.unchanged([tmp_path / "d"]):
         (tmp_path / "d" / "closed").rename(tmp_path / "d" / "locked")
+
+
+LOCATED = '''
+"""A stage for tests."""
+from headstart.stage import command_line as cli
+from headstart.stage.command_line import DownloadLocation, Out
+
+def main(source: DownloadLocation, target: Out) -> None:
+    target.write_text((source / "a").read_text())
+
+if __name__ == "__main__":
+    cli.run(main)
+'''
+
+
+@pytest.mark.parametrize("name", ["$(touch pwned)", "`touch pwned`", '"; touch pwned; "', "a b"])
+def test_a_location_runs_nothing_whatever_it_is_called(tmp_path: Path, name: str) -> None:
+    (tmp_path / "located.py").write_text(LOCATED)
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "a").write_text("image")
+    text = (ROOT / "params.yaml").read_text()
+    assert "location: data/raw" in text
+    (tmp_path / "params.yaml").write_text(
+        text.replace("location: data/raw", f"location: {json.dumps(name)}")
+    )
+    (tmp_path / "dvc.yaml").write_text(
+        "stages:\n  one:\n    cmd: python -m located --target out\n"
+        '    deps: ["${download.location}"]\n    outs: [out]\n'
+    )
+    projects.call(tmp_path, "git", "init", "-q")
+    projects.dvc(tmp_path, "init", "-q")
+    path = f"{ROOT}:{tmp_path}"
+    projects.call(tmp_path, sys.executable, "-m", "dvc", "repro", PYTHONPATH=path)
+    assert (tmp_path / "out").read_text() == "image"
+    assert not (tmp_path / "pwned").exists()
 
 
 def test_an_absent_input_is_named(stage: Path) -> None:

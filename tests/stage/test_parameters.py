@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -340,3 +341,56 @@ def test_sections_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         params.split.validation = 0.5
     assert params_model().model_config["extra"] == "forbid"
+
+
+LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(8)
+)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (f"#{'x' * 10_000_000}\n", "larger than 128 KB"),
+        ("".join(f"k{i}: 1\n" for i in range(20_000)), "larger than 128 KB"),
+        ("".join(f"k{i}: 1\n" for i in range(4_000)), "more than 2,000 values"),
+        ("".join(f"k{i}: 1\n" for i in range(500)), "and 450 further faults"),
+        (LAUGHS, "more than 2,000 values"),
+        ("x: &x [*x]\n", "more than 2,000 values"),
+        (f"x: {'[' * 5000}{']' * 5000}\n", "more than 12 levels"),
+    ],
+    ids=["comment", "bytes", "keys", "faults", "aliases", "loop", "depth"],
+)
+def test_a_file_that_is_no_parameter_file_is_answered_at_once(
+    tmp_path: Path, more: str, message: str
+) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT + more)
+    start = time.process_time()
+    said = faults(path)
+    assert time.process_time() - start < 1
+    assert message in said
+    assert len(said) < 10_000
+
+
+def test_an_alias_is_a_value_like_others(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT.replace("seed: 42", "seed: &seed 42") + "other: *seed\n")
+    assert "The `other` parameter is unknown" in faults(path)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("train_head.hidden", [10**9]), ("train_head.hidden", [1] * 17),
+        ("train_head.epochs", 10**9), ("train_head.batch_size", 10**9),
+        ("train_head.steps_per_epoch", 10**9), ("train_head.early_stopping_patience", 10**9),
+        ("fine_tune.epochs", 10**9), ("fine_tune.batch_size", 10**9), ("compute.threads", 10**6),
+    ],
+)  # fmt: skip
+def test_numbers_that_would_fill_the_memory_or_never_end(
+    place: str, value: Any, tmp_path: Path
+) -> None:
+    said = faults(changed(tuple(place.split(".")), value, tmp_path))
+    assert f"The `{place}" in said
+    assert "≤" in said or "at most" in said
