@@ -46,7 +46,7 @@ def run(
 
     from headstart.pipeline import graph
 
-    graph.stages(Path.cwd())
+    graph.require_sources(Path.cwd(), graph.stages(Path.cwd()))
     os.environ.setdefault("DO_NOT_TRACK", "1")
 
     from headstart.runs.local_runner import run_here

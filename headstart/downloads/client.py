@@ -12,6 +12,8 @@ One body in memory, and one file with a known checksum::
 
 from __future__ import annotations
 
+import errno
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +32,7 @@ _CHUNK = 1 << 18
 _LONGEST_REASON = 300  # characters of a server's own words that are repeated
 _LONGEST_PAUSE = 60.0  # seconds
 _TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
+_NO_NETWORK = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN}
 _INVALID_ADDRESS = (
     requests.exceptions.InvalidURL,
     requests.exceptions.InvalidSchema,
@@ -240,7 +243,7 @@ class HttpClient:
         DownloadError
             The last attempt's.
         """
-        failed = 0
+        failed, said = 0, ""
         while True:
             before = progress()
             try:
@@ -252,7 +255,9 @@ class HttpClient:
                     raise
                 wait = max(self.policy.pause * 2 ** (failed - 1), error.wait)
                 wait = min(wait, _LONGEST_PAUSE, left)
-                print(f"{error}; trying again in {wait:.0f} s …", file=sys.stderr, flush=True)
+                if str(error) != said:  # one line for one reason
+                    said = str(error)
+                    print(f"{said}; trying again …", file=sys.stderr, flush=True)
             time.sleep(wait)
 
 
@@ -296,4 +301,6 @@ def innermost(error: BaseException) -> str:
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, socket.gaierror) or getattr(error, "errno", None) in _NO_NETWORK:
+        text = f"this machine has no network, or the address is wrong ({text})"
     return plain(text[:_LONGEST_REASON])

@@ -23,6 +23,7 @@ from dvc.repo.reproduce import get_active_graph, plan_repro
 from dvc.scm import SCMError
 
 from headstart._utils.errors import HeadstartError
+from headstart.stage.inputs import missing_source
 
 
 class GraphError(HeadstartError):
@@ -182,6 +183,35 @@ def stages(root: Path) -> tuple[Stage, ...]:
             order.append(next(stage for stage in waiting if {*graph[stage]} <= {*order}))
             waiting.remove(order[-1])
         return tuple(_stage(repo, stage, sorted(graph[stage], key=order.index)) for stage in order)
+
+
+def require_sources(root: Path, stages: Sequence[Stage]) -> None:
+    """Refuse a pipeline whose source is not there: DVC would only say ``[Errno 2]``.
+
+    Raises
+    ------
+    HeadstartError
+        Naming what no stage makes and does not exist.
+    """
+    made = [path for stage in stages for path in stage.written]
+    for stage in stages:
+        for dep in stage.deps:
+            if (root / dep).exists() or any(Path(dep).is_relative_to(path) for path in made):
+                continue
+            tracked = next(
+                (p for p in (root / dep, *(root / dep).parents) if Path(f"{p}.dvc").is_file()), None
+            )
+            if tracked is not None:
+                raise GraphError(
+                    f"There is no {dep}, which the stage `{stage.name}` reads. Nothing was run. "
+                    f"DVC has recorded it: `dvc pull {tracked.relative_to(root)}.dvc` brings it."
+                )
+            if stage.meta.get("source"):
+                raise missing_source(dep)
+            raise GraphError(
+                f"There is no {dep}, which the stage `{stage.name}` reads and no stage makes. "
+                f"Nothing was run. `git restore {dep}` brings it back if git has it."
+            )
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,9 @@ class Run:
     def _recorded(self) -> State[Any]:
         """Run the stages, and commit their results if that was requested."""
         head = recording.before(self.root) if self.commit else None
-        planned = plan(graph.stages(self.root), changes(self.root))
+        stages = graph.stages(self.root)
+        graph.require_sources(self.root, stages)
+        planned = plan(stages, changes(self.root))
         tasks = StageTasks(
             self.root, str(self.flow_run.id), self.gate, self.board, self.outcomes, self.stop
         )

@@ -36,7 +36,7 @@ from headstart._utils.files import sha256_bytes
 from headstart._utils.streams import print_anything
 from headstart.stage import space, versions, watchdog
 from headstart.stage.cures import with_cure
-from headstart.stage.inputs import unchanged
+from headstart.stage.inputs import missing_source, unchanged
 from headstart.stage.page import Page
 from headstart.stage.parameters import read_params, sections
 from headstart.stage.recorded_inputs import recorded_inputs
@@ -165,6 +165,8 @@ def _run(main: Callable[..., None], argv: Sequence[str] | None) -> None:
     hints = typing.get_type_hints(main, include_extras=True)
     for name in [name for name, role in roles.items() if role == _PARAMETER]:
         arguments[name] = Path(attrgetter(hints[name].__metadata__[1])(params))
+        if not arguments[name].exists():
+            raise missing_source(arguments[name])
         roles[name] = "in"
     paths = {kind: [arguments[n] for n, role in roles.items() if role == kind] for kind in _HELP}
     for path in paths["runtime"]:

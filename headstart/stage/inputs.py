@@ -44,6 +44,15 @@ class _Read(NamedTuple):
     md5: str  # DVC's hash, so that a file is read once to compare both
 
 
+def missing_source(path: str | os.PathLike[str]) -> HeadstartError:
+    """Return the error about a source of images that is not there, the likelier cure first."""
+    return HeadstartError(
+        f"There is nothing at {os.fspath(path)}, where the images should be. Nothing was run. Name "
+        "their folder or file in `download.location` of params.yaml (`headstart recipe NAME --set "
+        "download.location=PATH` does it), or put them there. Then run again."
+    )
+
+
 @contextlib.contextmanager
 def unchanged(
     inputs: Sequence[Path],

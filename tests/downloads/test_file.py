@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import hashlib
+import socket
 import time
 from pathlib import Path
 
@@ -338,3 +340,25 @@ def test_nobody_answers(target: Path) -> None:
 def test_an_address_that_is_none(target: Path) -> None:
     with pytest.raises(DownloadError, match="not a valid address"):
         fetch("http://", target)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"),
+        OSError(errno.ENETUNREACH, "Network is unreachable"),
+    ],
+)
+def test_without_a_network_there_is_one_line_and_one_message(
+    target: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: OSError,
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    with pytest.raises(DownloadError, match="this machine has no network, or the address is wrong"):
+        download_file("http://headstart.example/x", target, policy=QUICK)
+    assert len(capsys.readouterr().err.splitlines()) == 1

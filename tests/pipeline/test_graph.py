@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
+from headstart._utils.errors import HeadstartError
 from headstart.pipeline import graph as dag
 from headstart.pipeline.graph import GraphError
 from headstart.pipeline.plan import changes
@@ -91,3 +93,20 @@ def test_faults_of_the_pipeline_are_reported(graph: Path, text: str, message: st
 def test_a_folder_without_a_project_is_told(tmp_path: Path) -> None:
     with pytest.raises(GraphError, match="dvc init"):
         dag.stages(tmp_path)
+
+
+def test_a_source_that_is_not_there_is_named_with_its_cures(graph: Path) -> None:
+    stages = dag.stages(graph)
+    dag.require_sources(graph, stages)
+    (graph / "first.txt").unlink()  # DVC makes it
+    dag.require_sources(graph, stages)
+    (graph / "raw.txt").unlink()
+    with pytest.raises(GraphError, match=r"no raw.txt, which the stage `first` reads.*git restore"):
+        dag.require_sources(graph, stages)
+    (graph / "raw.txt.dvc").touch()
+    with pytest.raises(GraphError, match=r"`dvc pull raw.txt.dvc`"):
+        dag.require_sources(graph, stages)
+    (graph / "raw.txt.dvc").unlink()
+    source = [replace(stage, meta={"source": True}) for stage in stages]
+    with pytest.raises(HeadstartError, match=r"nothing at raw.txt.*`download.location`"):
+        dag.require_sources(graph, source)

@@ -169,6 +169,19 @@ def test_a_location_runs_nothing_whatever_it_is_called(tmp_path: Path, name: str
     assert not (tmp_path / "pwned").exists()
 
 
+def test_a_location_that_is_not_there_is_named_with_the_likelier_cure_first(tmp_path: Path) -> None:
+    (tmp_path / "located.py").write_text(LOCATED)
+    text = (ROOT / "params.yaml").read_text().replace("location: data/raw", "location: nowhere")
+    (tmp_path / "params.yaml").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "located", "--target", "out"], cwd=tmp_path, text=True,
+        env=environment(tmp_path), capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Error: There is nothing at nowhere, where the images should be." in done.stderr
+    assert "--set download.location=PATH" in done.stderr
+
+
 def test_an_absent_input_is_named(stage: Path) -> None:
     result = subprocess.run(
         command(stage), cwd=stage, env=environment(stage), capture_output=True, text=True,
