@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pydantic import ValidationError
 
 
@@ -81,6 +83,14 @@ class ImageError(HeadstartError):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+def not_a_project(folder: Path, missing: str) -> HeadstartError:
+    """Return the error that every command gives in a folder that is not a project."""
+    return HeadstartError(
+        f"{folder} is not a Headstart project: there is no {missing}. Nothing was run. Change to a "
+        "project's folder, or create a project with `headstart init my-project`."
+    )
 
 
 def faults_text(error: ValidationError) -> str:

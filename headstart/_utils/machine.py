@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import platform
 
 _SAME = {"amd64": "x86_64", "aarch64": "arm64"}
+
+
+def name_user() -> None:
+    """Give a user without an entry in the passwd database a name, which DVC fails without.
+
+    That is the user of a container that was started with a number, as by ``docker run --user``.
+    """
+    if any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):
+        return
+    try:
+        getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        os.environ["USER"] = f"user-{os.getuid()}" if hasattr(os, "getuid") else "user"
 
 
 def keras_batch(device: str) -> int:

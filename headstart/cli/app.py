@@ -7,6 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from headstart._utils.machine import name_user
 from headstart._utils.streams import print_anything
 from headstart.cli import (
     classify,
@@ -35,6 +36,7 @@ class _Group(TyperGroup):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run it."""
         print_anything()
+        name_user()
         return super().main(*args, **kwargs)
 
 

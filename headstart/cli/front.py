@@ -11,7 +11,7 @@ from typing import Any, Literal, ParamSpec
 import typer
 
 from headstart._utils.disk import full_disk
-from headstart._utils.errors import CorruptFileError, HeadstartError, WiringError
+from headstart._utils.errors import CorruptFileError, HeadstartError, WiringError, not_a_project
 
 P = ParamSpec("P")
 
@@ -78,10 +78,7 @@ def require_project(folder: Path, *, commits: bool = False) -> None:
     """
     for name in ("dvc.yaml", PARAMS.name):
         if not (folder / name).is_file():
-            raise HeadstartError(
-                f"{folder} is not a Headstart project: there is no {name}. Change to a project's "
-                "folder, or create a project with `headstart init my-project`."
-            )
+            raise not_a_project(folder, name)
     if not any((parent / ".dvc").is_dir() for parent in (folder, *folder.parents)):
         raise HeadstartError(
             f"DVC is not initialized in {folder}: there is no .dvc folder. Run `dvc init`, or "

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from headstart._utils.errors import ParameterError
+from headstart._utils.errors import ParameterError, not_a_project
 from headstart._utils.tables import columns
 from headstart.cli.front import PARAMS, command, read_parameters
 from headstart.projects.shipped import root
@@ -101,10 +101,7 @@ def recipe(
 
 def _require_params() -> None:
     if not PARAMS.is_file():
-        raise ParameterError(
-            f"There is no {PARAMS} in {Path.cwd()}. Change to a project's folder, or create a "
-            "project with `headstart init my-project`."
-        )
+        raise ParameterError(str(not_a_project(Path.cwd(), PARAMS.name)))
 
 
 def _missing_location(name: str) -> str:

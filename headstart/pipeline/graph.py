@@ -22,7 +22,7 @@ from dvc.repo import Repo
 from dvc.repo.reproduce import get_active_graph, plan_repro
 from dvc.scm import SCMError
 
-from headstart._utils.errors import HeadstartError
+from headstart._utils.errors import HeadstartError, not_a_project
 from headstart.stage.inputs import missing_source
 
 
@@ -30,8 +30,10 @@ class GraphError(HeadstartError):
     """DVC cannot read the project."""
 
 
-def not_a_project(root: Path) -> GraphError:
+def not_initialized(root: Path) -> HeadstartError:
     """Return the error that a folder without a .dvc folder deserves."""
+    if not (root / "dvc.yaml").is_file():
+        return not_a_project(root, "dvc.yaml")
     return GraphError(
         f"{root} is not a DVC project: it has no .dvc folder. Nothing was run. Run from the "
         "project's folder; `headstart init` makes a new project, and `dvc init` restores the "
@@ -50,7 +52,7 @@ def opened(root: Path) -> Iterator[Any]:
         with Repo(os.fspath(root)) as repo:
             yield repo
     except NotDvcRepoError:
-        raise not_a_project(root) from None
+        raise not_initialized(root) from None
     except SCMError:
         raise GraphError(
             f"{root} is not in a git repository, which DVC expects of this project. Nothing was "
@@ -172,10 +174,7 @@ def stages(root: Path) -> tuple[Stage, ...]:
     with opened(root) as repo:
         waiting = [stage for stage in repo.index.stages if stage.cmd]
         if not waiting and not (root / "dvc.yaml").exists():
-            raise GraphError(
-                f"{root} has no dvc.yaml, so there is no pipeline to run. Nothing was run. Run "
-                "from the project's folder; `headstart init` makes a new project."
-            )
+            raise not_a_project(root, "dvc.yaml")
         # Edges lead from a stage to those that it depends on. DVC refuses cycles.
         graph = repo.index.graph.subgraph(waiting)
         order: list[Any] = []

@@ -116,7 +116,7 @@ def exclusive_run(
     try:
         folder.mkdir(exist_ok=True)  # not .dvc itself: that would make a project of any folder
     except FileNotFoundError:
-        raise graph.not_a_project(root) from None
+        raise graph.not_initialized(root) from None
     with exclusive_lock(
         folder / "headstart-run.lock",
         "Another run is at work here ({holder}). Waiting for it to end …",

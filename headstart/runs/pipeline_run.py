@@ -21,6 +21,7 @@ from prefect.states import Cancelled, Completed, Failed
 
 from headstart._utils.disk import amount, existing_folder
 from headstart._utils.errors import HeadstartError
+from headstart._utils.machine import name_user
 from headstart.pipeline import graph, lockfile
 from headstart.pipeline.cache_objects import cache_folder
 from headstart.pipeline.plan import Fate, changes, plan
@@ -55,6 +56,7 @@ def run_pipeline(
     State
         The flow's: Completed; Failed with the stages' messages; Held; Cancelled.
     """
+    name_user()
     flow_run = current_flow_run("pipeline")
     folder = Path(root or Path.cwd()).resolve()
     run = Run(folder, flow_run, get_run_logger(), gate=gate, commit=commit, push=push)

@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 
 # The commands of a project, and those that read its commits, with their arguments.
 PROJECT = [
-    ["plan"], ["run"], ["gate"], ["sizes", "96"], ["summary"], ["report"],
+    ["plan"], ["run"], ["gate"], ["doctor"], ["sizes", "96"], ["summary"], ["report"],
     *(["show", name] for name in ("images", "image", "tree", "batch", "model")),
 ]  # fmt: skip
 COMMITS = [["compare", "HEAD"], ["reproduce", "HEAD"], ["serve"]]
@@ -79,6 +79,8 @@ def test_a_folder_that_is_no_project(words: list[str], folder: Path) -> None:
 def test_a_command_that_needs_no_project(words: list[str], cure: str, folder: Path) -> None:
     said = run(*words, code=1 if words[0] in {"predict", "features", "serve-model"} else 2)
     assert cure in one_line(said)
+    if cure == "headstart init":
+        assert f"{folder} is not a Headstart project: there is no params.yaml." in said
     assert not list(folder.iterdir())
 
 

@@ -363,7 +363,7 @@ def test_results_that_are_not_as_recorded_fail_the_run(project: Callable[[str], 
 def test_what_is_no_project_is_told_as_a_failure(tmp_path: Path) -> None:
     state, _ = go(tmp_path)
     assert state.is_failed()
-    assert "is not a DVC project" in (state.message or "")
+    assert "is not a Headstart project" in (state.message or "")
 
 
 def test_a_fault_of_ours_is_no_end_from_outside(

@@ -170,7 +170,7 @@ def test_waiting_can_be_ended(project: Path) -> None:
 
 
 def test_a_folder_that_is_no_project_stays_one(tmp_path: Path) -> None:
-    with pytest.raises(HeadstartError, match="is not a DVC project"):
+    with pytest.raises(HeadstartError, match="is not a Headstart project"):
         lockfile.exclusive_run(tmp_path, "a", print, threading.Event()).__enter__()
     assert not any(tmp_path.iterdir())
 
