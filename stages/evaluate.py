@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from headstart._utils.csv_text import csv_text
 from headstart._utils.files import write_json, write_text
 from headstart.datasets.manifests import read_split
 from headstart.evaluation.environment import ENVIRONMENT, environment
@@ -38,8 +39,8 @@ def main(
     found = evaluate_models(recorded, rows, images, head, model, evaluate)
     write_predictions(predictions, found.predictions)
     write_json(metrics, found.metrics)
-    write_text(confusion, found.confusion.to_csv(index=False, lineterminator="\n"))
-    write_text(calibration, found.calibration.to_csv(index=False, lineterminator="\n"))
+    write_text(confusion, csv_text(found.confusion))
+    write_text(calibration, csv_text(found.calibration))
     # Not an output: the same results on another machine must give the same dvc.lock.
     write_json(run_statistics.folder / ENVIRONMENT, environment(versions.read(runtime)))
     print(scores_text(found.metrics), end="\n\n")

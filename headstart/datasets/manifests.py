@@ -6,12 +6,12 @@ Rows are sorted by ``path``, which is unique. Byte-identical images have a row e
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from headstart._utils.csv_text import csv_text, restored
 from headstart._utils.errors import CorruptFileError
 from headstart._utils.files import write_text
 
@@ -94,7 +94,7 @@ def read_table(path: Path, columns: Mapping[str, str], what: str, mend: str = ""
             f"{path}: expected the columns {', '.join(columns)}; "
             f"got {', '.join(table.columns)}.{then}"
         )
-    return table
+    return restored(table)
 
 
 def read_images(path: Path) -> pd.DataFrame:
@@ -165,6 +165,4 @@ def _checked_images(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 def _write(path: Path, table: pd.DataFrame, columns: Mapping[str, str]) -> None:
     ordered = table[list(columns)].sort_values("path", kind="stable")
-    text = io.StringIO()
-    ordered.to_csv(text, index=False, lineterminator="\n")
-    write_text(path, text.getvalue())
+    write_text(path, csv_text(ordered))

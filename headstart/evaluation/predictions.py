@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from headstart._utils.csv_text import csv_text, restored
 from headstart._utils.errors import CorruptFileError
-from headstart._utils.files import atomic_file
+from headstart._utils.files import write_text
 
 KEYS = ("image_id", "path", "label", "predicted")
 #: Decimals of a recorded probability. CPUs compute it differently from the 15th decimal on, so that
@@ -81,8 +82,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         ],
         axis=1,
     )
-    with atomic_file(path) as file:
-        table.to_csv(file, index=False, lineterminator="\n", encoding="utf-8")
+    write_text(path, csv_text(table))
 
 
 def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
@@ -105,6 +105,7 @@ def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
             lineterminator="\n",
             float_precision="round_trip",
         )
+        table = restored(table)
     except (ValueError, OSError) as error:
         raise CorruptFileError(f"{path} cannot be read as predictions: {error}. {AGAIN}") from error
     if list(table.columns) != [*KEYS, *head, *model]:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import Field, field_validator, model_validator
 
+from headstart._utils.csv_text import csv_text
 from headstart._utils.errors import CorruptFileError, HeadstartError
 from headstart._utils.files import atomic_folder, sha256_file, write_json, write_text
 from headstart._utils.records import Record, read_record
@@ -179,7 +180,7 @@ def write_features(
             require_rows(name, len(rows))
             table = beside / f"{name}.csv"
             digest = write_npy(beside / f"{name}.npy", len(rows), shape, fields["dtype"], vectors)
-            write_text(table, rows[list(ROWS)].to_csv(index=False, lineterminator="\n"))
+            write_text(table, csv_text(rows[list(ROWS)]))
             entries[name] = SplitEntry(
                 shape=(len(rows), *shape), sha256_npy=digest, sha256_rows=sha256_file(table)
             )

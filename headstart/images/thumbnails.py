@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
+from headstart._utils.csv_text import csv_text
 from headstart._utils.errors import ImageError
 from headstart._utils.files import sha256_bytes, write_bytes, write_text
 from headstart.images.decode import Limits, big_slot, load, opened, sniff, upright
@@ -110,7 +111,7 @@ class ThumbnailFolder:
         """Write the index, even of no thumbnails."""
         paths = sorted(self._paths)
         table = pd.DataFrame({"image": [_name(path) for path in paths], "path": paths}, dtype=str)
-        write_text(self._folder / INDEX, table.to_csv(index=False, lineterminator="\n"))
+        write_text(self._folder / INDEX, csv_text(table))
 
 
 def find_thumbnail(folder: Path, path: str) -> bytes | None:

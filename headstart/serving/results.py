@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from headstart._utils.csv_text import neutral
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import atomic_file
 from headstart._utils.tables import plain
@@ -151,7 +152,9 @@ def _csv(one: Input, found: Answer) -> str:
 
 def _csv_row(cells: Sequence[str | float | None]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(cells)
+    csv.writer(text, lineterminator="").writerow(
+        [neutral(cell) if isinstance(cell, str) else cell for cell in cells]
+    )
     return text.getvalue()
 
 
@@ -254,7 +257,7 @@ def feature_file(path: Path, shape: Sequence[int]) -> Iterator[Add]:
         def add(name: str, row: Floats) -> None:
             nonlocal rows
             array.write(np.asarray(row, "<f4").reshape(shape).tobytes())
-            table.writerow([rows, name])
+            table.writerow([rows, neutral(name)])
             rows += 1
 
         yield add

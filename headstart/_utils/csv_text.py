@@ -1,0 +1,41 @@
+"""CSV text whose cells no spreadsheet runs: such a cell gets an apostrophe, which readers remove.
+
+Names of files and classes come from strangers. A spreadsheet takes a cell that begins with one of
+:data:`_STARTS` for a formula, whether it is quoted or not.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+#: The last four are the full-width forms, which some spreadsheets read as the ASCII ones.
+_STARTS = "=+\\-@\t\r\n＝＋－＠"
+#: A cell that is marked already gets one more apostrophe, so that every text reads back unchanged.
+_RUNS = re.compile(f"'*[{_STARTS}]")
+
+
+def neutral(text: str) -> str:
+    """Return the text of a cell, with an apostrophe before it if a spreadsheet would run it."""
+    return f"'{text}" if _RUNS.match(text) else text
+
+
+def original(cell: str) -> str:
+    """Return the text that :func:`neutral` made a cell of."""
+    return cell[1:] if cell.startswith("'") and _RUNS.match(cell) else cell
+
+
+def csv_text(table: Any) -> str:
+    """Return a data frame as canonical CSV without its index; its text is neutral."""
+    table = table.assign(**{name: table[name].map(neutral) for name in _text_columns(table)})
+    return str(table.to_csv(index=False, lineterminator="\n"))
+
+
+def restored(table: Any) -> Any:
+    """Return a data frame that was read from :func:`csv_text` with its original text."""
+    names = _text_columns(table)
+    return table.assign(**{name: table[name].map(original).astype("str") for name in names})
+
+
+def _text_columns(table: Any) -> list[str]:
+    return [str(name) for name, dtype in table.dtypes.items() if dtype == "str"]
