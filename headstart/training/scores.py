@@ -6,20 +6,27 @@ trained: a new metric of the evaluation must not train anything again.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from headstart._utils.errors import HeadstartError
 from headstart.backbones.weights import Weights
 from headstart.features.folder import FeaturesHeader
-from headstart.training.head import LayerSpec, head_logits, output_activation
+from headstart.training.head import LayerSpec, class_count, head_logits, output_activation
 from headstart.training.history import History
 from headstart.training.model_folder import ModelRecord, Scores
 from headstart.training.parameters import TrainHeadParams
 
 #: Decimals of a recorded loss. The bits beyond them depend on the CPU's matrix product.
 DIGITS = 9
+#: Mean size of an image's largest logit. Beyond 100, float32 gives probabilities of 0 and 1 only.
+_EXPLODED = 1e4
+#: A learning rate that trains a head on nearly any features.
+_USUAL_RATE = 0.001
 
 
 def mean_loss(
@@ -60,6 +67,65 @@ def score(
         loss=round(mean_loss(logits, labels, output_activation(record.head)), DIGITS),
         accuracy=float(np.mean(logits.argmax(axis=1) == labels)),
     )
+
+
+def check_trained(
+    layers: list[LayerSpec],
+    weights: Weights,
+    features: npt.NDArray[np.floating[Any]],
+    labels: npt.NDArray[np.integer[Any]],
+    learning_rate: float,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Refuse a head whose training exploded; warn of one that tells no classes apart.
+
+    Neither is seen in the accuracy alone: huge weights can classify easy images without a mistake,
+    and one class for all images is mostly right where one class has most of the images.
+
+    Parameters
+    ----------
+    layers, weights
+        The trained head.
+    features, labels : ndarray
+        Of the validation images.
+    learning_rate : float
+    say : callable
+        Receives each warning.
+
+    Raises
+    ------
+    HeadstartError
+        If the logits are so large that no probability lies between 0 and 1.
+    """
+    logits = head_logits(layers, weights, features)
+    size = float(np.abs(logits).max(axis=1).mean())
+    if not size <= _EXPLODED:
+        raise HeadstartError(
+            f"Training exploded: the largest output per validation image has a mean size of "
+            f"{size:.2g} before the activation, at most {_EXPLODED:g} is accepted. Every "
+            f"probability would be 0 or 1. Nothing was written. {rate_hint(learning_rate)}"
+        )
+    activation = output_activation(layers)
+    loss = mean_loss(logits, labels, activation)
+    uniform = math.log(class_count(layers) if activation == "softmax" else 2)
+    if len(np.unique(labels)) > 1 and len(np.unique(logits.argmax(axis=1))) == 1:
+        then = rate_hint(learning_rate) if learning_rate > _USUAL_RATE else "Train more epochs."
+        say(
+            f"Warning: the model gives the same class to all {len(labels):,} validation images: "
+            f"it tells no classes apart. {then}"
+        )
+    elif loss > uniform:
+        say(
+            f"Warning: the validation loss {loss:.4g} is above {uniform:.4g}, that of equal "
+            "probabilities for all classes. The model is often sure and wrong, so its "
+            f"probabilities cannot be trusted. {rate_hint(learning_rate)}"
+        )
+
+
+def rate_hint(learning_rate: float) -> str:
+    """Return which learning rate to try after one that was too high, as a sentence."""
+    lower = min(learning_rate / 10, _USUAL_RATE)
+    return f"The learning rate {learning_rate:g} is probably too high; try {lower:g}."
 
 
 def improves(tuned: Scores, head: Scores) -> bool:

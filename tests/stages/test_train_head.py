@@ -12,7 +12,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from headstart._utils.errors import ParameterError
+from headstart._utils.errors import HeadstartError, ParameterError
 from headstart.features.folder import read_features
 from headstart.stage.parameters import read_params
 from headstart.stage.run_statistics import RunStatistics
@@ -275,6 +275,30 @@ def test_a_class_without_training_images_is_said(
     said = capsys.readouterr().out
     assert "Warning: no train image of never\\x1b[2J." in said
     assert read_model(tmp_path / "head").classes == ("a", "b", "never\x1b[2J")
+
+
+@pytest.mark.parametrize("rate", [1e4, 1e9])
+def test_an_exploding_head_is_refused_and_the_named_rate_works(rate: float, tmp_path: Path) -> None:
+    data = separable(tmp_path / "data")
+    with pytest.raises(HeadstartError, match="Training exploded") as caught:
+        here(data, tmp_path / "high", train_head__epochs=4, train_head__learning_rate=rate)
+    assert not (tmp_path / "high" / "head").exists()
+    named = re.search(r"try ([\d.e-]+)\.$", str(caught.value))
+    assert named
+    lower = float(named[1])
+    here(data, tmp_path / "lower", train_head__epochs=30, train_head__learning_rate=lower)
+    assert read_model(tmp_path / "lower" / "head").validation.accuracy > 0.9
+
+
+def test_a_constant_head_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    noise = np.zeros((12, 3), np.float32)
+    labels = [0] * 8 + [1] * 4
+    splits = dict.fromkeys(("train", "validation", "test"), (noise, labels))
+    data = record(tmp_path / "data", splits, ["cat", "dog"])
+    here(data, tmp_path / "run", train_head__epochs=2, train_head__learning_rate=0.001)
+    assert "Warning: the model gives the same class to all 12 validation images" in (
+        capsys.readouterr().out
+    )
 
 
 def test_one_class_is_refused(tmp_path: Path) -> None:

@@ -3,10 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from headstart._utils.errors import HeadstartError
+from headstart.backbones.weights import Weights
 from headstart.training import scores as training_scores
-from headstart.training.head import head_logits
+from headstart.training.head import LayerSpec, head_logits
 from headstart.training.model_folder import Scores
-from headstart.training.scores import mean_loss
+from headstart.training.scores import check_trained, mean_loss
 from tests.training.models import record, weights
 
 
@@ -70,3 +72,24 @@ def test_the_reason_says_what_improved() -> None:
     loss = training_scores.reason(scores(0.4706, 1.0), scores(0.4706, 1.2), 2, 5)
     assert "improved the validation loss only: loss 1.2000 -> 1.0000" in loss
     assert "accuracy 0.4706 as before" in loss
+
+
+def _head(scale: float, wrong: float = 0.0) -> tuple[list[LayerSpec], Weights]:
+    layers: list[LayerSpec] = [{"kind": "dense", "units": 2, "activation": "softmax"}]
+    kernel = scale * np.eye(2, dtype=np.float32) * (1 - 2 * wrong)
+    return layers, {"0.kernel": kernel, "0.bias": np.zeros(2, np.float32)}
+
+
+def test_exploded_weights_are_refused_although_every_image_is_right() -> None:
+    features, labels = np.eye(2, dtype=np.float32), np.array([0, 1])
+    check_trained(*_head(100.0), features, labels, 0.1, pytest.fail)
+    with pytest.raises(HeadstartError, match=r"exploded: .* The learning rate 1e\+09 .* try 0.001"):
+        check_trained(*_head(1e10), features, labels, 1e9)
+
+
+def test_sure_mistakes_are_reported() -> None:
+    said: list[str] = []
+    features, labels = np.eye(2, dtype=np.float32), np.array([0, 1])
+    check_trained(*_head(100.0, wrong=1.0), features, labels, 0.1, said.append)
+    assert len(said) == 1
+    assert "the validation loss 100 is above 0.6931" in said[0]

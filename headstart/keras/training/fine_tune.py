@@ -24,7 +24,7 @@ from headstart.training.history import History
 from headstart.training.inputs import TuningImages
 from headstart.training.model_folder import BACKBONE_WEIGHTS, LOWER, UPPER, ModelRecord, write_model
 from headstart.training.parameters import FineTuneParams
-from headstart.training.scores import improves, reason, score
+from headstart.training.scores import check_trained, improves, reason, score
 
 #: Largest difference of a probability between the Keras model and what is written.
 TOLERANCE = 1e-4
@@ -85,7 +85,7 @@ def fine_tune(
     Raises
     ------
     HeadstartError
-        If the training diverges, or the backbone does not convert to LiteRT exactly.
+        If the training diverges or explodes, or the backbone does not convert to LiteRT exactly.
     """
     record, weights = head
     configure(threads, seed)
@@ -99,6 +99,7 @@ def fine_tune(
         features = run_network(LiteRTPool(folder / UPPER), validation)
         difference = _compare(tuner, features, validation)
     labels = images.labels(images.validation)
+    check_trained(list(record.head), tuner.head_weights(), features, labels, params.learning_rate)
     tuned = score(record, tuner.head_weights(), features, labels)
     alone = score(record, weights, images.features.array("validation"), labels)
     kept = improves(tuned, alone)

@@ -30,6 +30,7 @@ from headstart.training.batches import (
 )
 from headstart.training.history import BATCHES, EPOCHS, History
 from headstart.training.parameters import OPTIMIZERS, FineTuneParams, Loss, TrainHeadParams
+from headstart.training.scores import rate_hint
 
 #: Batches in one call of the graph: an interrupt takes effect between two calls.
 _STEPS_A_CALL = 256
@@ -347,9 +348,8 @@ def right_guesses(y: Any, logits: Any) -> Any:
 
 def _diverged(where: str, settings: FitSettings) -> HeadstartError:
     return HeadstartError(
-        f"Training diverged: the loss is not a finite number {where}. Nothing was written. The "
-        f"learning rate {settings.learning_rate:g} is probably too high for {settings.optimizer}; "
-        "try a tenth of it."
+        f"Training diverged: the loss is not a finite number {where}. Nothing was written. "
+        + rate_hint(settings.learning_rate)
     )
 
 

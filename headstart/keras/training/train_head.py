@@ -15,6 +15,7 @@ from headstart.training.batches import BatchSource
 from headstart.training.head import LayerSpec, head_spec
 from headstart.training.history import History
 from headstart.training.parameters import TrainHeadParams
+from headstart.training.scores import check_trained
 
 #: Features of shape (n, *feature_shape), may be memory-mapped; class indices of shape (n,).
 Examples = tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.integer[Any]]]
@@ -61,7 +62,7 @@ def fit_head(
     Raises
     ------
     HeadstartError
-        If the training diverges.
+        If the training diverges or explodes.
     """
     features, labels = train
     layers = head_spec(params, features.shape[1:], n_classes)
@@ -82,4 +83,6 @@ def fit_head(
         settings,
         say,
     )
-    return TrainedHead(layers, dump_head(head), history)
+    weights = dump_head(head)
+    check_trained(layers, weights, *validation, params.learning_rate, say)
+    return TrainedHead(layers, weights, history)
