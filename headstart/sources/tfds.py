@@ -23,7 +23,14 @@ from headstart.sources.class_names import spelling_note
 from headstart.sources.folder_names import split_of
 from headstart.sources.parameters import DownloadParams
 from headstart.sources.source import Assignment, Entry, label_of
-from headstart.sources.tfds_prepared import chosen, find_prepared, opened, partly, read_records
+from headstart.sources.tfds_prepared import (
+    chosen,
+    find_prepared,
+    opened,
+    partly,
+    read_records,
+    without_nested,
+)
 
 _MOST_EXAMPLES = 2_000_000
 
@@ -143,7 +150,8 @@ class TfdsSource:
                 yield path, None
                 continue
             try:
-                example = features.deserialize_example_np(record, decoders=decoders)
+                few = without_nested(record, names)
+                example = features.deserialize_example_np(few, decoders=decoders)
             except Exception as error:  # a damaged record can raise anything
                 raise SourceError(
                     f"{self._folder}: example {number - 1} of {split} cannot be read: "

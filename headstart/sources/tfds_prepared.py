@@ -9,63 +9,142 @@ most damage.
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import json
 import os
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from headstart._utils.errors import SourceError
+from headstart._utils.tables import listed
 
+_INFO = "dataset_info.json"
+_MOST_DESCRIPTION = 64 << 20  # bytes of a JSON file of TFDS
+_MOST_LISTED = 1000  # prepared data sets that a message knows
 _HEADER = struct.Struct("<QI")
 _FOOTER = 4
 _POLYNOMIAL = 0x82F63B78  # CRC-32C (Castagnoli), reflected
 _MASK = 0xA282EAD8
+_NESTED = b"/ragged_flat_values"
 _OWN = "tensorflow_datasets.core.features."
 _CLASS = ("pythonClassName", "type")  # the second in older descriptions
+
+
+@dataclass(frozen=True, order=True)
+class Identity:
+    """What a prepared data set says that it is; ``config`` is "" if it has none."""
+
+    name: str
+    config: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.name}{self.config and '/'}{self.config}:{self.version}"
+
+    @classmethod
+    def parse(cls, text: str) -> Identity:
+        """Return the parts of ``NAME:VERSION`` or ``NAME/CONFIG:VERSION``."""
+        names, _, version = text.partition(":")
+        name, _, config = names.partition("/")
+        return cls(name, config, version)
+
+    @classmethod
+    def read(cls, folder: Path) -> Identity | None:
+        """Return what the folder's own description says; None if it holds none that is readable."""
+        found = _described(folder / _INFO)
+        values = [found.get(key, "") for key in ("name", "configName", "version")]
+        if not all(isinstance(value, str) for value in values) or not values[0]:
+            return None
+        return cls(*values)
 
 
 def find_prepared(name: str, location: Path) -> Path:
     """Return the folder of a prepared data set.
 
     It is searched in ``location`` (which may be the data set's own folder), ``$TFDS_DATA_DIR`` and
-    ``~/tensorflow_datasets``.
+    ``~/tensorflow_datasets``. The folder's description decides what it is, not the folder's name.
+    A name without a config means the data set without one, or the default that TFDS recorded.
 
     Raises
     ------
     SourceError
-        With the command that prepares it, if it is in none of them.
+        With the data sets that are prepared, or the command that prepares it.
     """
-    data_set, _, version = name.partition(":")
+    wanted = Identity.parse(name)
     places = [location]
     if given := os.environ.get("TFDS_DATA_DIR"):
         places.append(Path(given).expanduser())
     places.append(Path("~/tensorflow_datasets").expanduser())
+    there: set[Identity] = set()
     for place in places:
-        ways = (place / data_set / version, place / version, place)
-        for folder in ways:
-            if folder.parts[-1] == version and (folder / "dataset_info.json").is_file():
+        for folder, default in _candidates(place, wanted):
+            if Identity.read(folder) in (wanted, replace(wanted, config=wanted.config or default)):
                 return folder
-    others = sorted(
-        {found.parent.name for place in places for found in (place / data_set).glob("*/dataset_i*")}
-    )
-    there = f" Prepared is {', '.join(others)}: put that into the name." if others else ""
+        there |= {found for found in map(Identity.read, _prepared_below(place)) if found}
+    raise SourceError(_absent(wanted, places, there))
+
+
+def _candidates(place: Path, wanted: Identity) -> Iterator[tuple[Path, str]]:
+    """Yield the folders that may hold a data set, each with its default config or ""."""
+    for home in (place / wanted.name, place):
+        default = _default_config(home)
+        yield home / wanted.version, default
+        yield home / (wanted.config or default) / wanted.version, default
+    yield place, _default_config(place.parent.parent)
+
+
+def _absent(wanted: Identity, places: Sequence[Path], there: Collection[Identity]) -> str:
+    names = [str(each) for each in sorted(there)]
+    same = [str(each) for each in sorted(there) if each.name == wanted.name]
+    near = same or difflib.get_close_matches(str(wanted), names, n=3)
+    hint = ""
+    if near:
+        hint = f" Did you mean {' or '.join(near[:8])}? Put that into `download.name`."
+    elif names:
+        hint = f" Prepared there: {listed(names)}."
     target = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     # TFDS 4.9 imports it to prepare, and does not depend on it.
     absent = importlib.util.find_spec("importlib_resources") is None
     first = "  pip install importlib_resources\n" if absent else ""
-    raise SourceError(
-        f"The data set {name} is not prepared in any of {', '.join(map(str, places))}.{there} "
+    return (
+        f"The data set {wanted} is not prepared in any of {', '.join(map(str, places))}.{hint} "
         "Headstart does not download data sets of TFDS. Prepare it once, on a machine with a "
         f"network and enough space:\n{first}"
-        f'  python -c "import tensorflow_datasets as tfds; tfds.builder({name!r}, '
+        f'  python -c "import tensorflow_datasets as tfds; tfds.builder({str(wanted)!r}, '
         f'data_dir={target!r}).download_and_prepare()"\n'
         "Then run again; on another machine, copy the folder and name it in `download.location`."
     )
+
+
+def _prepared_below(place: Path) -> Iterator[Path]:
+    """Yield the folders below ``place``, NAME/CONFIG/VERSION at most, that hold a description."""
+    for depth in ("", "*/", "*/*/", "*/*/*/"):
+        for found in islice(place.glob(f"{depth}{_INFO}"), _MOST_LISTED):
+            yield found.parent
+
+
+def _default_config(folder: Path) -> str:
+    """Return the default config that TFDS recorded in the folder of a name; "" if it has none."""
+    found = _described(folder / ".config" / "metadata.json").get("default_config_name")
+    return found if isinstance(found, str) else ""
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """Return a small JSON object that TFDS wrote; empty if there is none that is readable."""
+    try:
+        if not path.is_file() or path.stat().st_size > _MOST_DESCRIPTION:
+            return {}
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def opened(folder: Path) -> Any:
@@ -166,6 +245,23 @@ def partly(features: Any, names: set[str]) -> tuple[Any, Any]:
         if type(features[name]).__name__ == "Image"
     }
     return few, skip or None
+
+
+def without_nested(record: bytes, names: set[str]) -> bytes:
+    """Return a record without the nested sequences that nobody asked for.
+
+    TFDS stores each one as several features, and refuses them unless they are among those that are
+    read.
+    """
+    if _NESTED not in record:
+        return record
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    example = tf_example_pb2.Example.FromString(record)
+    features = example.features.feature
+    for key in [key for key in features if key.partition("/")[0] not in names]:
+        del features[key]
+    return bytes(example.SerializeToString())
 
 
 def read_records(files: Sequence[Path], file_format: str, max_bytes: int) -> Iterator[bytes | None]:

@@ -12,7 +12,7 @@ import importlib.resources.abc
 import io
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -44,6 +44,8 @@ class TinyPets(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]  # untype
             "color": tfds.features.Text(),
             "animal": np.int64,
             "boxes": tfds.features.Sequence(tfds.features.BBoxFeature()),
+            "words": tfds.features.Sequence(tfds.features.Sequence(np.int64)),
+            "parts": tfds.features.Sequence({"spots": tfds.features.Sequence(np.int64)}),
         }
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(features), supervised_keys=("image", "label")
@@ -64,6 +66,8 @@ class TinyPets(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]  # untype
                     "color": ["black", "white", "red"][number % 3],
                     "animal": number // 3,
                     "boxes": [tfds.features.BBox(0.0, 0.0, 1.0, 1.0)] * (number % 3),
+                    "words": [[1, 2], [3]],
+                    "parts": [{"spots": [1, 2]}, {"spots": []}],
                 },
             )
 
@@ -91,8 +95,37 @@ class TinyArrays(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]  # unty
             yield number, {"pixels": pixels, "kind": "ab"[number % 2], "type": "x", "weight": 0.5}
 
 
+class TinySizes(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]  # untyped
+    """A data set with two configs, of which the first is the default."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS: ClassVar = [
+        tfds.core.BuilderConfig(name=name, version=tfds.core.Version("1.0.0"))
+        for name in ("small", "big")
+    ]
+
+    def _info(self) -> Any:
+        names = [f"{self.builder_config.name}_{kind}" for kind in ("cat", "dog")]
+        features = {
+            "image": tfds.features.Image(),
+            "label": tfds.features.ClassLabel(names=names),
+        }
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(features), supervised_keys=("image", "label")
+        )
+
+    def _split_generators(self, _: Any) -> dict[str, Any]:
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        for number in range(4):
+            yield number, {"image": io.BytesIO(jpeg(number)), "label": number % 2}
+
+
 def main(folder: str) -> None:
     for file_format in ("tfrecord", "array_record"):
         for builder in (TinyPets, TinyArrays):
             made = builder(data_dir=f"{folder}/{file_format}", file_format=file_format)
             made.download_and_prepare()
+    for config in ("small", "big"):
+        TinySizes(config=config, data_dir=f"{folder}/tfrecord").download_and_prepare()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -170,12 +171,62 @@ def test_where_it_is_looked_for(
     assert found == tmp_path / "home" / "tensorflow_datasets" / "tiny_pets" / "1.2.0"
 
 
+def test_the_default_config_is_found(prepared: Path) -> None:
+    data = prepared / "tfrecord"
+    own = data / "tiny_sizes" / "small" / "1.0.0"
+    for location in (data, data / "tiny_sizes", own):
+        for name in ("tiny_sizes:1.0.0", "tiny_sizes/small:1.0.0"):
+            assert find_prepared(name, location) == own
+    assert find_prepared("tiny_sizes/big:1.0.0", data) == data / "tiny_sizes" / "big" / "1.0.0"
+    classes = {
+        place.label
+        for place in assignments(pets(data, name="tiny_sizes:1.0.0")).values()
+        if isinstance(place, Assignment)
+    }
+    assert classes == {"small_cat", "small_dog"}
+
+
+@pytest.mark.parametrize(
+    ("name", "location", "meant"),
+    [
+        ("cats_vs_dogs:1.2.0", "tiny_pets/1.2.0", "tiny_pets:1.2.0"),  # another name
+        ("tiny_pets:1.2.0", "renamed/1.2.0", "tiny_arrays:1.0.0"),  # a folder that was renamed
+        ("tiny_sizes/small:1.0.0", "tiny_sizes/big/1.0.0", "tiny_sizes/big:1.0.0"),
+        ("tiny_sizes:1.0.0", "tiny_sizes/big/1.0.0", "tiny_sizes/big:1.0.0"),  # no default
+        ("tiny_sizes/huge:1.0.0", "", "tiny_sizes/big:1.0.0 or tiny_sizes/small:1.0.0"),
+        ("tiny_sizes:2.0.0", "", "tiny_sizes/big:1.0.0 or tiny_sizes/small:1.0.0"),
+        ("tiny_pet:1.2.0", "", "tiny_pets:1.2.0"),
+    ],
+)
+def test_another_data_set_is_never_read(
+    name: str, location: str, meant: str, prepared: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(prepared / "tfrecord", tmp_path, dirs_exist_ok=True)
+    shutil.copytree(tmp_path / "tiny_arrays" / "1.0.0", tmp_path / "renamed" / "1.2.0")
+    with pytest.raises(SourceError, match="is not prepared") as caught:
+        pets(tmp_path / location, name=name)
+    hint = re.search(r"(?:Did you mean|Prepared there:) (.+?)[?.] ", str(caught.value))
+    assert hint
+    assert meant in hint[1]
+    first = re.split(r" or |, ", hint[1])[0]
+    find_prepared(first, tmp_path / location)  # The remedy works.
+
+
+def test_a_damaged_description_is_no_data_set(prepared: Path, tmp_path: Path) -> None:
+    data = copied(prepared, tmp_path)
+    described = data / "tiny_pets" / "1.2.0" / "dataset_info.json"
+    for content in (b"", b"[]", b'{"name": 3}', b"[" * 100_000, b"\xff"):
+        described.write_bytes(content)
+        with pytest.raises(SourceError, match="is not prepared"):
+            pets(data)
+
+
 def test_what_is_not_prepared_is_told_with_the_command(prepared: Path) -> None:
     with pytest.raises(SourceError) as caught:
         pets(prepared / "tfrecord", name="tiny_pets:9.0.0")
     said = str(caught.value)
     assert "not prepared" in said
-    assert "Prepared is 1.2.0" in said
+    assert "Did you mean tiny_pets:1.2.0?" in said
     assert "tfds.builder('tiny_pets:9.0.0'" in said
     assert "network" in said
 
