@@ -1,10 +1,19 @@
-"""File names of strangers: which of them can be written down, and how to print the others."""
+"""Names of strangers: which can be written down, how to print the others, and what to hide."""
 
 from __future__ import annotations
 
+import hashlib
+import re
 import unicodedata
 
 NOT_UTF_8 = "the name is not UTF-8"
+#: User and password of an address; and a part of its query that is named like a secret.
+_USER = re.compile(r"(?<=://)[^/\s?#]*@")
+_SECRET = re.compile(
+    r"(?<=[?&;])((?:[\w.-]*(?:token|signature|secret|passw|api[-_]?key|credential|auth)[\w.-]*"
+    r"|key|sig|pwd)=)([^&;#\s'\"]+)",
+    re.IGNORECASE,
+)
 
 
 def name_fault(path: str) -> str | None:
@@ -28,6 +37,19 @@ def shown(path: str) -> str:
         letter if unicodedata.category(letter) not in {"Cc", "Cs"} else _escaped(letter)
         for letter in path
     )
+
+
+def without_credentials(text: str) -> str:
+    """Return a text whose web addresses show no user, password, token or signature.
+
+    A secret in a query becomes a part of its SHA-256, so that two addresses stay two.
+    """
+    hidden = _USER.sub("…@", text)
+    return _SECRET.sub(lambda match: f"{match[1]}…{_digest(match[2])}", hidden)
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 def _escaped(letter: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from headstart._utils.names import without_credentials
+
 
 def plain(text: str) -> str:
     """Return ``text`` with control characters, which a terminal would obey, as escapes."""
@@ -12,10 +14,10 @@ def plain(text: str) -> str:
 
 
 def spelled(value: Any) -> str:
-    """Return a value as YAML spells it."""
+    """Return a value as YAML spells it, without the credentials of a web address."""
     if value is None:
         return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value).lower() if isinstance(value, bool) else without_credentials(str(value))
 
 
 def counted(count: int, one: str, many: str = "") -> str:

@@ -20,11 +20,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self, TypeVar
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
 
+from headstart._utils.names import without_credentials
 from headstart._utils.tables import plain
+from headstart.downloads.deadline import DeadlineAdapter, answers_by
+from headstart.downloads.reach import allowed
 
 T = TypeVar("T")
 
@@ -55,6 +59,8 @@ class RetryPolicy:
     attempts : int
         Failed attempts in a row that end the download. An attempt that adds bytes to a file
         starts the count again.
+    tries : int
+        Attempts in all, however many bytes they add.
     pause : float
         Seconds before the second attempt; doubled for each further one, up to a minute.
     connect, read : float
@@ -68,6 +74,7 @@ class RetryPolicy:
     """
 
     attempts: int = 5
+    tries: int = 100
     pause: float = 1.0
     connect: float = 15.0
     read: float = 60.0
@@ -92,7 +99,7 @@ class DownloadError(Exception):
     def __init__(
         self, reason: str, *, advice: str = "", transient: bool = False, wait: float = 0.0
     ) -> None:
-        super().__init__(reason)
+        super().__init__(without_credentials(reason))
         self.advice, self.transient, self.wait = advice, transient, wait
 
 
@@ -131,9 +138,8 @@ class HttpClient:
         # unpacks to a thousand times its size must not be unpacked.
         self._session.headers["User-Agent"] = "headstart"
         self._session.headers["Accept-Encoding"] = "identity"
-        self._session.max_redirects = self.policy.redirects
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=connections))
+            self._session.mount(scheme, DeadlineAdapter(pool_maxsize=connections))
 
     def __enter__(self) -> Self:
         return self
@@ -174,24 +180,53 @@ class HttpClient:
         DownloadError
             For every other status, and for what happens to the connection within the block.
         """
-        left = max(deadline - time.monotonic(), 0.01)
-        timeout = (min(self.policy.connect, left), min(self.policy.read, left))
         try:
-            with self._session.get(url, headers=headers, stream=True, timeout=timeout) as answer:
+            with answers_by(deadline), self._followed(url, deadline, headers) as answer:
                 ranged = {206, 416} if headers and "Range" in headers else set()
                 if answer.status_code not in {200, *ranged}:
                     raise _refused(answer)
                 yield answer
-        except requests.TooManyRedirects as error:
-            raise DownloadError(
-                f"it redirects more than {self.policy.redirects} times", advice="Check the address."
-            ) from error
         except _INVALID_ADDRESS as error:
             raise DownloadError(
                 f"it is not a valid address: {innermost(error)}", advice="Check the address."
             ) from error
         except _INTERRUPTED as error:
+            if time.monotonic() >= deadline:
+                raise self._late() from error
             raise DownloadError(innermost(error), transient=True) from error
+
+    def _followed(
+        self, url: str, deadline: float, headers: Mapping[str, str] | None
+    ) -> requests.Response:
+        """Return the answer at the end of the redirects. The bodies of redirects stay unread."""
+        source = url
+        for _ in range(self.policy.redirects + 1):
+            left = max(deadline - time.monotonic(), 0.01)
+            timeout = (min(self.policy.connect, left), min(self.policy.read, left))
+            answer = self._session.get(
+                url, headers=headers, stream=True, timeout=timeout, allow_redirects=False
+            )
+            target = self._session.get_redirect_target(answer)
+            if target is None:
+                return answer
+            answer.close()
+            url = urljoin(url, target)
+            if not allowed(source, url):
+                host = plain((urlsplit(url).hostname or "")[:_LONGEST_REASON])
+                raise DownloadError(
+                    f"it redirects to {host}, an address of this machine or its network, which "
+                    "it may not name",
+                    advice="If that is where the file is, name that address itself.",
+                )
+        raise DownloadError(
+            f"it redirects more than {self.policy.redirects} times", advice="Check the address."
+        )
+
+    def _late(self, done: int | None = None) -> DownloadError:
+        arrived = "" if done is None else f"; {done:,} bytes had arrived"
+        return DownloadError(
+            f"it was not complete within {self.policy.total:,.0f} seconds{arrived}", transient=True
+        )
 
     def body(
         self, answer: requests.Response, max_bytes: int | None, deadline: float, start: int = 0
@@ -215,11 +250,7 @@ class HttpClient:
                 raise TooLargeError(f"more than {max_bytes:,} bytes, which is all that is accepted")
             yield chunk
             if time.monotonic() > deadline:
-                raise DownloadError(
-                    f"it was not complete within {self.policy.total:,.0f} seconds; {done:,} bytes "
-                    "had arrived",
-                    transient=True,
-                )
+                raise self._late(done)
         if total is not None and done < total:
             raise DownloadError(
                 f"the connection ended after {done:,} of {total:,} bytes", transient=True
@@ -243,15 +274,16 @@ class HttpClient:
         DownloadError
             The last attempt's.
         """
-        failed, said = 0, ""
+        failed, tries, said = 0, 0, ""
         while True:
-            before = progress()
+            before, tries = progress(), tries + 1
             try:
                 return attempt()
             except DownloadError as error:
                 failed = 1 if progress() > before else failed + 1
                 left = deadline - time.monotonic()
-                if not error.transient or failed >= self.policy.attempts or left <= 0:
+                ended = failed >= self.policy.attempts or tries >= self.policy.tries
+                if not error.transient or ended or left <= 0:
                     raise
                 wait = max(self.policy.pause * 2 ** (failed - 1), error.wait)
                 wait = min(wait, _LONGEST_PAUSE, left)
@@ -303,4 +335,4 @@ def innermost(error: BaseException) -> str:
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if isinstance(error, socket.gaierror) or getattr(error, "errno", None) in _NO_NETWORK:
         text = f"this machine has no network, or the address is wrong ({text})"
-    return plain(text[:_LONGEST_REASON])
+    return plain(without_credentials(text)[:_LONGEST_REASON])

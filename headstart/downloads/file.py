@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 
 import requests
 
-from headstart._utils.files import read_json, write_json
+from headstart._utils.files import read_json, sha256_bytes, write_json
+from headstart._utils.names import without_credentials
 from headstart._utils.progress import progress
 from headstart._utils.tables import plain
 from headstart.downloads.client import (
@@ -127,7 +128,11 @@ class _FileDownload:
             again = True
             if mismatches >= self.client.policy.mismatches:
                 raise ChecksumError(str(self.digest), str(got))
-            print(f"{self.url} sent another file; trying again …", file=sys.stderr, flush=True)
+            print(
+                f"{without_credentials(self.url)} sent another file; trying again …",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def drop(self) -> None:
         """Delete what was kept."""
@@ -160,7 +165,9 @@ class _FileDownload:
         total = stated_length(answer, start)
         self._check_room((total or 0) - start)
         validator = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
-        write_json(self.version, {"url": self.url, "validator": validator})
+        write_json(
+            self.version, {"url_sha256": sha256_bytes(self.url.encode()), "validator": validator}
+        )
         self.certain = False
         name = plain(PurePosixPath(urlsplit(self.url).path).name[:40]) or "a file"
         with (
@@ -190,7 +197,7 @@ class _FileDownload:
             note = read_json(self.version)
         except (OSError, ValueError):
             return None
-        if not isinstance(note, dict) or note.get("url") != self.url:
+        if not isinstance(note, dict) or note.get("url_sha256") != sha256_bytes(self.url.encode()):
             return None
         value = note.get("validator")
         return value if isinstance(value, str) and not value.startswith("W/") else None

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from dvc.exceptions import DvcException
 from dvc_data.hashfile.hash_info import HashInfo
 
+from headstart._utils.names import without_credentials
 from headstart._utils.tables import leaves
 from headstart.pipeline.graph import Stage, name_of, opened, path_of
 
@@ -243,8 +244,8 @@ def _params(dep: Any) -> list[ParamChange]:
 
 
 def _spelled(value: Any) -> str:
-    """Return a value as params.yaml would spell it."""
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    """Return a value as params.yaml would spell it, without the credentials of an address."""
+    return without_credentials(value) if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _known(repo: Any, stage: Any) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart._utils.errors import ImageError
-from headstart._utils.names import name_fault, shown
+from headstart._utils.names import name_fault, shown, without_credentials
 from headstart.sources.folder import FolderSource
 from headstart.sources.folder_names import unwanted
 
@@ -35,7 +35,8 @@ class Input:
     Attributes
     ----------
     name : str
-        Shown name: the path as given, or the address. Without control characters.
+        Shown name: the path as given, or the address without its credentials. Without control
+        characters.
     place : str
         The path or the address itself.
     refusal : tuple of (reason, detail), or None
@@ -180,7 +181,8 @@ def _expanded(word: str) -> list[Input | None]:
 def _named(word: str) -> Input:
     # The user named it, so links are followed. A name that no file can have fails when read.
     fault = name_fault(word)
-    return Input(shown(word), word, ("bad_name", fault) if fault else None)
+    name = without_credentials(word) if word.startswith(_ADDRESSES) else word
+    return Input(shown(name), word, ("bad_name", fault) if fault else None)
 
 
 def _matches(pattern: str) -> list[Input | None]:

@@ -18,6 +18,7 @@ from headstart._utils import locks
 from headstart._utils.cache import cache_folder
 from headstart._utils.errors import ImageError, SourceError
 from headstart._utils.files import sha256_bytes, sha256_file, write_bytes
+from headstart._utils.names import without_credentials
 from headstart._utils.progress import progress
 from headstart._utils.threads import in_threads
 from headstart.downloads.client import (
@@ -45,7 +46,7 @@ def fetch_archive(url: str, sha256: str, max_bytes: int, policy: RetryPolicy | N
     SourceError
         If the server does not deliver it within the bounds, or delivers another file.
     """
-    folder = downloads_folder()
+    folder, name = downloads_folder(), without_credentials(url)
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / sha256
     busy = "Another run (process {holder}) is fetching the same file. Waiting for it …"
@@ -59,12 +60,12 @@ def fetch_archive(url: str, sha256: str, max_bytes: int, policy: RetryPolicy | N
             download_file(url, target, digest=sha256, max_bytes=max_bytes, policy=policy)
         except TooLargeError as error:
             raise SourceError(
-                f"{url} has {error}, by `download.max_total_bytes`. What was downloaded is "
+                f"{name} has {error}, by `download.max_total_bytes`. What was downloaded is "
                 "deleted. Raise the parameter if you want the file."
             ) from error
         except ChecksumError as error:
             raise SourceError(
-                f"{url} sent another file than `download.sha256` names.\n"
+                f"{name} sent another file than `download.sha256` names.\n"
                 f"  expected {error.expected}\n  got      {error.got}\n"
                 "It was deleted. The file may have been replaced, the server may have sent a "
                 "login page instead, or a proxy changed it. Open the address in a browser; if the "
@@ -72,7 +73,7 @@ def fetch_archive(url: str, sha256: str, max_bytes: int, policy: RetryPolicy | N
             ) from error
         except DownloadError as error:
             raise SourceError(
-                f"{url} could not be downloaded: {error}. {kept_bytes(target):,} bytes are kept; "
+                f"{name} could not be downloaded: {error}. {kept_bytes(target):,} bytes are kept; "
                 f"run again to resume. {error.advice}".rstrip()
             ) from error
     return target
@@ -92,6 +93,11 @@ class Address:
 
     url: str
     sha256: str
+
+    @property
+    def name(self) -> str:
+        """The address as it is shown and recorded: without credentials."""
+        return without_credentials(self.url)
 
     @property
     def target(self) -> Path:
@@ -155,7 +161,7 @@ def fetch_images(
                     "`download.max_total_bytes` allows. Raise it if you want the images."
                 )
     if failed:
-        shown = "\n".join(f"  {address.url}: {text}" for address, text in failed[:10])
+        shown = "\n".join(f"  {address.name}: {text}" for address, text in failed[:10])
         more = f"\n  … and {len(failed) - 10:,} more" if len(failed) > 10 else ""
         raise SourceError(
             f"{len(failed):,} of {len(once):,} addresses could not be downloaded, in up to "
@@ -181,7 +187,7 @@ def _fetch_image(
     got = sha256_bytes(content)
     if address.sha256 and got != address.sha256:
         return ImageError(
-            "not_fetched", f"{address.url} sent a file with the sha256 {got}, not the table's"
+            "not_fetched", f"{address.name} sent a file with the sha256 {got}, not the table's"
         )
     write_bytes(target, content)
     return target

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -253,6 +254,17 @@ class DownloadParams(Section):
             if value is None or unfit:
                 raise UnfitError(f"{key.required} with `source: {source}`", key.hint)
         return value
+
+    @field_validator("url")
+    @classmethod
+    def _holds_no_credentials(cls, url: str | None) -> str | None:
+        if url is not None and "@" in urlsplit(url).netloc:
+            raise UnfitError(
+                "an http(s) address without a user and a password",
+                "params.yaml is committed, and the model card shows the address. Put them into "
+                "~/.netrc instead (`machine HOST login USER password PASSWORD`), which is read.",
+            )
+        return url
 
     @field_validator("sha256")
     @classmethod

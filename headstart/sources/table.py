@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart._utils.errors import ImageError, SourceError
-from headstart._utils.names import name_fault, shown
+from headstart._utils.names import name_fault, shown, without_credentials
 from headstart._utils.tables import listed
 from headstart.downloads.client import RetryPolicy
 from headstart.sources.class_names import spelling_note
@@ -136,7 +136,8 @@ class TableSource:
         if path := cells.get("path", ""):
             row = _Row(number, self._path(path), assignment)
         elif url := cells.get("url", ""):
-            row = _Row(number, url, assignment, _address(url, cells.get("sha256", "").lower()))
+            address = _address(url, cells.get("sha256", "").lower())
+            row = _Row(number, address.name, assignment, address)
         else:
             raise _Unusable(
                 "it has neither path nor address" if "url" in cells else "it has no path"
@@ -286,7 +287,9 @@ def _address(url: str, sha256: str) -> Address:
     if fault := name_fault(url):
         raise _Unusable(f"its address: {fault}")
     if not url.startswith(("http://", "https://")):
-        raise _Unusable(f"its address {url!r} does not begin with http:// or https://")
+        raise _Unusable(
+            f"its address {without_credentials(url)!r} does not begin with http:// or https://"
+        )
     if sha256 and not _SHA256.fullmatch(sha256):
         raise _Unusable(f"its sha256 is {shown(sha256)!r}, not 64 hexadecimal digits")
     return Address(url, sha256)

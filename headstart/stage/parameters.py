@@ -28,6 +28,7 @@ from ruamel.yaml.events import (
 
 import headstart
 from headstart._utils.errors import ParameterError, UnfitError
+from headstart._utils.names import without_credentials
 from headstart._utils.tables import counted, spelled
 from headstart.stage.sections import Section, Seed
 
@@ -211,7 +212,7 @@ def _sentence(
     if fault["type"] == "missing":
         return line, f"The `{name}` parameter is missing: it must be {expected}. {where}"
     got = fault["input"]
-    shown = repr(got) if isinstance(got, str) else spelled(got)
+    shown = without_credentials(repr(got)) if isinstance(got, str) else spelled(got)
     # The only errors that the sections raise themselves are UnfitErrors.
     unfit = fault["ctx"]["error"] if fault["type"] == "value_error" else UnfitError(expected)
     return line, f"{unfit.sentence(name, shown)} {where}"

@@ -362,3 +362,61 @@ def test_without_a_network_there_is_one_line_and_one_message(
     with pytest.raises(DownloadError, match="this machine has no network, or the address is wrong"):
         download_file("http://headstart.example/x", target, policy=QUICK)
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_tries_are_bounded_however_many_bytes_each_adds(target: Path) -> None:
+    def behave(request: Request) -> None:
+        request.serve(CONTENT, cut=request.number)  # of the rest, so that each try adds some
+
+    few = RetryPolicy(attempts=3, tries=6, pause=0.0, connect=2, read=1, total=30)
+    with serving(behave) as (url, seen):
+        with pytest.raises(DownloadError, match="ended after"):
+            download_file(url, target, digest=SHA256, policy=few)
+        assert len(seen) == 6
+
+
+@pytest.mark.parametrize("where", ["status", "header", "chunk"])
+def test_a_server_that_drips_outside_of_the_body(where: str, target: Path) -> None:
+    start = {
+        "status": b"HTTP/1.1 200 O",
+        "header": b"HTTP/1.1 200 OK\r\nX-Slow: ",
+        "chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;",
+    }
+
+    def behave(request: Request) -> None:
+        request.raw(start[where])
+        for _ in range(200):
+            time.sleep(0.05)
+            try:
+                request.raw(b"x")
+            except OSError:
+                return
+
+    slow = RetryPolicy(attempts=2, pause=0.01, connect=2, read=1, total=0.4)
+    begun = time.monotonic()
+    with serving(behave) as (url, _):
+        with pytest.raises(DownloadError, match="not complete within 0"):
+            download_file(url, target, digest=SHA256, policy=slow)
+        assert time.monotonic() - begun < 3
+
+
+def test_no_message_and_no_note_shows_a_secret(
+    target: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def behave(request: Request) -> None:
+        request.serve(b"other" if request.number == 1 else CONTENT[: request.number], cut=1)
+
+    def secret(url: str) -> str:
+        return f"{url.replace('//', '//jane:hunter2@')}/a?X-Amz-Signature=abc123&token=t0p"
+
+    twice = RetryPolicy(attempts=2, pause=0.0, mismatches=2)
+    with serving(behave) as (url, _):
+        for address in (secret(url), secret("http://127.0.0.1:9"), secret("http://[")):
+            with pytest.raises(DownloadError) as caught:
+                download_file(address, target, digest=SHA256, policy=twice)
+            notes = [path.read_text() for path in target.parent.glob("*.json")]
+            said = [str(caught.value), *capsys.readouterr(), *notes]
+            assert not [text for text in said for word in SECRETS if word in text]
+
+
+SECRETS = ("hunter2", "abc123", "t0p")

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import contextlib
 import gzip
 import socket
+import time
 
 import pytest
 
 from headstart._utils.errors import ImageError
 from headstart.downloads.client import RetryPolicy
-from headstart.serving.inputs import fetch
+from headstart.serving.inputs import expand, fetch
 from tests.downloads.server import Request, serving
+from tests.downloads.test_reach import PUBLIC, resolving
 from tests.images.made import png
 
 IMAGE = png()
@@ -105,3 +108,34 @@ def test_a_silent_server_times_out() -> None:
 
 def test_an_address_without_a_host_is_reported() -> None:
     assert fault("http://").startswith("unreachable")
+
+
+def test_a_redirect_to_this_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolving(monkeypatch, {"files.example": [PUBLIC]})
+    with serving(lambda request: request.answer(302, Location="http://169.254.169.254/")) as found:
+        port = found[0].rpartition(":")[2]
+        said = fault(f"http://files.example:{port}/a.png")
+    assert said.startswith("unreachable: it redirects to 169.254.169.254")
+
+
+def test_headers_that_drip_are_bounded() -> None:
+    def behave(request: Request) -> None:
+        request.raw(b"HTTP/1.1 200 OK\r\nX: ")
+        with contextlib.suppress(OSError):
+            for _ in range(100):
+                time.sleep(0.05)
+                request.raw(b"x")
+
+    start = time.monotonic()
+    with serving(behave) as (url, _):
+        policy = RetryPolicy(attempts=1, connect=5, read=5, total=0.3)
+        assert "not complete within" in fault(url, policy)
+        assert time.monotonic() - start < 3
+
+
+def test_an_input_is_named_without_its_credentials() -> None:
+    words = ["https://jane:hunter2@a.org/x.png?id=3&sig=abc&Token=t0p"]
+    found = expand(words).inputs[0]
+    assert found.place == words[0]
+    assert found.name.startswith("https://…@a.org/x.png?id=3&sig=…")
+    assert not [secret for secret in ("hunter2", "abc", "t0p") if secret in found.name]

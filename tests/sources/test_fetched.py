@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import hashlib
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from headstart._utils.errors import SourceError
 from headstart.downloads.client import RetryPolicy
 from headstart.sources.fetched import downloads_folder, fetch_archive
-from tests.downloads.server import serving
+from tests.downloads.server import Request, serving
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -82,3 +83,25 @@ def test_a_refusal_is_told_with_what_to_do() -> None:
         pytest.raises(SourceError, match=r"answered 404 Not Found.*Check the address, and whether"),
     ):
         fetch_archive(url, SHA256, MOST, QUICK)
+
+
+def test_the_user_and_password_come_from_netrc_and_are_never_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login jane password hunter2\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    expected = f"Basic {base64.b64encode(b'jane:hunter2').decode()}"
+
+    def behave(request: Request) -> None:
+        if request.headers.get("Authorization") == expected:
+            request.serve(CONTENT)
+        else:
+            request.answer(401)
+
+    with serving(behave) as (url, _):
+        assert fetch_archive(url, SHA256, MOST, QUICK).read_bytes() == CONTENT
+        monkeypatch.delenv("NETRC")
+        wrong = f"{url.replace('//', '//jane:wrong1@')}/a.zip?token=t0p"
+        with pytest.raises(SourceError, match="answered 401") as caught:
+            fetch_archive(wrong, "0" * 64, MOST, QUICK)
+    assert not [word for word in ("wrong1", "t0p") if word in str(caught.value)]

@@ -71,6 +71,10 @@ def test_what_belongs_together(tmp_path: Path, values: dict[str, Any]) -> None:
     ("values", "said"),
     [
         ({**TFDS, "url": "http://x.org"}, "`url` is for `source: archive`"),
+        (
+            {"source": "archive", "url": "https://jane:pw@x.org/a.zip", "sha256": "0" * 64},
+            "without a user and a password. Got 'https://…@x.org/a.zip'",
+        ),
         ({"name": "a:1.0.0"}, "null with `source: embedded`"),
         ({"source": "folder", "table": "a.csv"}, "`table` is for `source: table`"),
         ({**KAGGLE, "label_column": "kind"}, "`label_column` is for `source: table | tfds`"),

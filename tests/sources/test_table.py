@@ -382,6 +382,21 @@ def remote(folder: Path, url: str, *rows: tuple[str, str, str]) -> TableSource:
     return opened(folder, REMOTE, policy=QUICK, max_image_bytes=100_000, max_total_bytes=1_000_000)
 
 
+def test_an_address_is_recorded_without_its_credentials(
+    folder: Path, server: tuple[str, list[Request]]
+) -> None:
+    url, seen = server
+    names = ["a.jpg?sig=abc1", "a.jpg?sig=abc2", "gone.jpg?token=t0p"]
+    source = remote(
+        folder, url.replace("//", "//jane:hunter2@"), *((name, "cat", "") for name in names)
+    )
+    assert {request.path for request in seen} == {f"/{name}" for name in names}
+    recorded = [f"{entry.path} {entry.rejection} {entry.assignment}" for entry in source.entries]
+    assert len(set(recorded)) == 3
+    words = ("hunter2", "jane", "abc1", "abc2", "t0p")
+    assert not [text for text in recorded for word in words if word in text]
+
+
 def test_images_by_address(
     folder: Path, server: tuple[str, list[Request]], capsys: pytest.CaptureFixture[str]
 ) -> None:

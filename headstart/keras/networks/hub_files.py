@@ -220,7 +220,9 @@ def _copy(source: Path, target: Path, handle: str) -> None:
                     raise _refused(handle, f"holds more than {MAX_FILES:,} files")
                 shutil.copyfile(path, here / name)
     except OSError as error:
-        raise HeadstartError(f"The module {handle} cannot be copied: {error}.") from error
+        raise HeadstartError(
+            f"The module {handle_name(handle)} cannot be copied: {error}."
+        ) from error
 
 
 def _raise(error: OSError) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import sha256_bytes
 from headstart._utils.locks import exclusive_lock, lock_folder
+from headstart._utils.names import without_credentials
 from headstart.downloads.client import DownloadError, RetryPolicy
 from headstart.downloads.file import download_file, file_digest
 
@@ -118,7 +119,7 @@ def _download(file: KerasFile, digest: str | None) -> None:
         advice = f" {error.advice}" if error.advice else ""
         raise MissingFileError(
             f"could not be downloaded: {error}.{advice}\n"
-            f"  from    {file.url}\n"
+            f"  from    {without_credentials(file.url)}\n"
             f"  file    {file.path.name}\n"
             f"  folder  {file.path.parent}\n"
             "Nothing was kept. Without a network: download that file elsewhere, put it into that "
