@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from headstart._utils.cache import cache_folder
 from headstart._utils.errors import CorruptFileError
-from headstart.features.store_file import FAULTS, StoreFile, say
+from headstart.features.store_file import FAULTS, StoreFile, read_only_address, say
 
 Floats = npt.NDArray[np.float32]
 Row: TypeAlias = tuple[bytes, int, bytes]  # image, checksum, value
@@ -87,8 +87,8 @@ def estimate(record: Mapping[str, Any], ids: Iterable[str]) -> Estimate:
     path = store_folder() / f"{fingerprint(record)}.sqlite"
     if not path.exists():
         return Estimate(len(wanted), None)
-    address = f"{path.as_uri()}?mode=ro"
     try:
+        address = read_only_address(path)
         with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
             query = "SELECT 1 FROM features WHERE id = ?"
             missing = sum(
@@ -225,11 +225,13 @@ class FeatureStore(StoreFile):
         if damaged:
             # Where a value was hit, so may have been what finds the values.
             self.check_integrity()
-            self._remove(damaged)
+            then = "They are not used."
+            if not self.read_only:
+                self._remove(damaged)
+                then = "They were removed; the images are passed through the backbone again."
             say(
                 f"{len(damaged):,} recorded features in {self.path} do not match their checksum "
-                f"(the first: image {damaged[0]}). They were removed; the images are passed "
-                "through the backbone again."
+                f"(the first: image {damaged[0]}). {then}"
             )
         return absent
 

@@ -1,4 +1,8 @@
-"""A SQLite file that many processes share, and that is moved aside, not trusted, when damaged."""
+"""A SQLite file that many processes share, and that is moved aside, not trusted, when damaged.
+
+The file of another user is only read, unless the owner could write what SQLite puts beside it: a
+write-ahead log that the owner cannot write would lock the owner out. Reading puts nothing there.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from typing import Self, TypeVar
 
 from headstart._utils import locks
 from headstart._utils.errors import CorruptFileError, HeadstartError
+from headstart._utils.owners import create_shared, owner_name, shared_safely
 
 if sys.platform != "win32":  # There, two runs at once may pass an image twice, and count both.
     import fcntl
@@ -48,6 +53,8 @@ class StoreFile:
 
     Attributes
     ----------
+    read_only : bool
+        The file is another user's, or may not be written: nothing is created or changed.
     repairs : int
         How often the file was found damaged since it was opened. When the number changes, what was
         known of its content no longer holds.
@@ -59,15 +66,18 @@ class StoreFile:
     """
 
     def __init__(self, path: Path, meta: Mapping[str, str], schema: Sequence[str]) -> None:
-        self.path = path
+        self.path = path = path.absolute()
         self.repairs = 0
         self._meta, self._schema = dict(meta), tuple(schema)
         self._inode = 0
         self.connection: sqlite3.Connection
+        self.read_only = path.is_file() and not shared_safely(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Locked, so that nobody moves the file away between opening it and looking at it.
-            with _folder_locked(path.parent):
+            with self._folder_locked():
+                if not self.read_only:
+                    create_shared(path)
                 self._connect()
         except OSError as error:
             raise self._unusable(error) from error
@@ -88,6 +98,8 @@ class StoreFile:
         try:
             return self._translated(action)
         except DamagedStoreError as damage:
+            if self.read_only:
+                raise self._unusable(damage) from damage
             self._move_aside(str(damage))
             return self._translated(action)
         except HeadstartError:
@@ -99,6 +111,7 @@ class StoreFile:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Commit the whole block or nothing of it."""
+        self._require_writable()
         # IMMEDIATE: wait for the right to write here, where waiting is possible, not in the middle.
         self.connection.execute("BEGIN IMMEDIATE")
         try:
@@ -121,9 +134,18 @@ class StoreFile:
 
         Two runs at once share the cores anyway. One after the other, the second finds what the
         first recorded, and no image is passed twice: ask for what is missing in the block.
+
+        Raises
+        ------
+        HeadstartError
+            If the store may only be read: before anything is computed for it.
         """
+        self._require_writable()
         busy = "Another run (process {holder}) is extracting the same features. Waiting …"
-        return locks.exclusive_lock(self.path.with_suffix(".lock"), busy)
+        lock = self.path.with_suffix(".lock")
+        with contextlib.suppress(OSError):  # which the lock reports
+            create_shared(lock, like=self.path)
+        return locks.exclusive_lock(lock, busy)
 
     def close(self) -> None:
         """Close the connection; what was committed is recorded."""
@@ -131,7 +153,8 @@ class StoreFile:
 
     def _connect(self) -> None:
         try:
-            self.connection = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None)
+            place = read_only_address(self.path) if self.read_only else self.path.as_uri()
+            self.connection = sqlite3.connect(place, timeout=WAIT, isolation_level=None, uri=True)
             # Bytes, because a damaged text need not be UTF-8.
             self.connection.text_factory = bytes
             self._inode = self.path.stat().st_ino
@@ -140,6 +163,9 @@ class StoreFile:
 
     def _prepare(self) -> None:
         connection = self.connection
+        if self.read_only:
+            self._check_meta()
+            return
         # Before the first table: three vectors of 1,280 fit a page; one of 4 KiB wastes a third.
         connection.execute("PRAGMA page_size = 16384")
         connection.execute("PRAGMA journal_mode = WAL")
@@ -150,7 +176,10 @@ class StoreFile:
                 connection.execute(statement)
             insert = "INSERT OR IGNORE INTO meta VALUES (?, ?)"
             connection.executemany(insert, sorted(self._meta.items()))
-            found = dict(connection.execute("SELECT name, value FROM meta"))
+            self._check_meta()
+
+    def _check_meta(self) -> None:
+        found = dict(self.connection.execute("SELECT name, value FROM meta"))
         expected = {name.encode(): value.encode() for name, value in self._meta.items()}
         if found != expected:
             raise DamagedStoreError("its record is not that of its name")
@@ -167,8 +196,8 @@ class StoreFile:
 
     def _follow(self) -> bool:
         """Open the file that another process has put in the place of ours, if so."""
-        with _folder_locked(self.path.parent):
-            if self._is_ours():
+        with self._folder_locked():
+            if self.read_only or self._is_ours():
                 return False
             self._renew()
             return True
@@ -179,11 +208,12 @@ class StoreFile:
     def _renew(self) -> None:
         self.connection.close()
         self.repairs += 1
+        create_shared(self.path)
         self._connect()
         self._translated(self._prepare)
 
     def _move_aside(self, why: str) -> None:
-        with _folder_locked(self.path.parent):
+        with self._folder_locked():
             if not self._is_ours():  # Another process has seen the same damage.
                 self._renew()
                 return
@@ -202,12 +232,52 @@ class StoreFile:
             f"{kept:,} recorded features could be read and are kept, the others are computed again."
         )
 
+    def _folder_locked(self) -> AbstractContextManager[None]:
+        return contextlib.nullcontext() if self.read_only else _folder_locked(self.path.parent)
+
+    def _require_writable(self) -> None:
+        if self.read_only:
+            raise HeadstartError(
+                f"The feature store {self.path} lacks features, and can only be read here: it "
+                f"belongs to {owner_name(self.path)}. Nothing was computed or changed. Name a "
+                "folder of your own in the environment variable HEADSTART_CACHE and run again; or "
+                "share the folder by a group (docs/storage.md)."
+            )
+
     def _unusable(self, error: Exception) -> HeadstartError:
+        stray = [
+            Path(f"{self.path}{suffix}")
+            for suffix in ("-wal", "-shm")
+            if os.path.lexists(f"{self.path}{suffix}")
+            and not os.access(f"{self.path}{suffix}", os.W_OK)
+        ]
+        if stray and not self.read_only:
+            names = " and ".join(map(str, stray))
+            return HeadstartError(
+                f"The feature store {self.path} cannot be used: {error}. {names} cannot be "
+                f"written: the owner is {owner_name(stray[0])}. Nothing was changed. When no other "
+                f"run uses the store, delete {'it' if len(stray) == 1 else 'both'} and run again: "
+                "at most the last features are computed again."
+            )
+        owner = f" It belongs to {owner_name(self.path)}." if self.read_only else ""
         return HeadstartError(
-            f"The feature store {self.path} cannot be used: {error}. Recorded features are kept. "
-            f"Make sure that the folder {self.path.parent} can be written and its disk has room, "
-            "or name another folder in the environment variable HEADSTART_CACHE; then run again."
+            f"The feature store {self.path} cannot be used: {error}.{owner} Recorded features are "
+            f"kept. Make sure that the folder {self.path.parent} can be written and its disk has "
+            "room, or name another folder in the environment variable HEADSTART_CACHE; then run "
+            "again."
         )
+
+
+def read_only_address(path: Path) -> str:
+    """Return the address by which SQLite reads a file and creates nothing beside it.
+
+    If there is a write-ahead log, its latest rows are read as well.
+    """
+    try:
+        live = Path(f"{path}-wal").stat().st_size > 0
+    except OSError:
+        live = False
+    return f"{path.as_uri()}?mode=ro&{'readonly_shm=1' if live else 'immutable=1'}"
 
 
 def say(message: str) -> None:
