@@ -106,8 +106,6 @@ def inspect(content: bytes, limits: Limits) -> ImageInfo:
     name = sniff(content, limits)
     with opened(content, name, limits) as image, big_slot(image):
         load(image, content, name)
-        if name == "png" and _lacks_its_end(content):  # Pillow stops at the last pixel.
-            raise _truncated(content, name)
         known = traits(image, content, name)
         width, height = image.size
         if orientation(image) >= 5:
@@ -159,6 +157,8 @@ def load(image: Image.Image, content: bytes, name: str) -> None:
     with _faults(content, name):
         image.load()
         complete(image, content, name)
+    if name == "png" and _lacks_its_end(content):  # Pillow stops at the last pixel.
+        raise _truncated(content, name)
 
 
 @contextmanager

@@ -147,7 +147,11 @@ def _encoded(value: Any, place: int, size: int) -> bytes:  # noqa: ARG001 - as _
             f'of pixels, set "signature_name": "{PIXELS}"'
         )
     try:
-        return base64.b64decode(value["b64"], validate=True)
+        # As TensorFlow Serving takes it: white space anywhere, and padding that may be missing.
+        text = b"".join(value["b64"].encode("ascii").split())
+        if not text.endswith(b"="):
+            text += b"=" * (-len(text) % 4)
+        return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise _wrong(f"image {place}: {error}") from None
 

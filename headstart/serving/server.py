@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import ipaddress
+import logging
 import signal
 import socket
 import sys
@@ -13,9 +15,11 @@ import uvicorn
 from fastapi import FastAPI
 
 from headstart._utils.errors import HeadstartError
+from headstart.serving.connections import FewLines, bounded, most_connections
 
 _GRACE = 20  # seconds for the requests in progress
 _BACKLOG = 512
+_M_MMAP_THRESHOLD, _OF_ITS_OWN = -3, 1 << 20  # bytes of a block that is mapped by itself
 
 
 def serve(app: FastAPI, host: str, port: int, name: str) -> None:
@@ -32,12 +36,15 @@ def serve(app: FastAPI, host: str, port: int, name: str) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        http="h11",
+        http=bounded(most_connections()),
         ws="none",
         lifespan="on",
         timeout_graceful_shutdown=_GRACE,
         backlog=_BACKLOG,
     )
+    for logger in ("uvicorn.error", "asyncio"):
+        logging.getLogger(logger).addFilter(FewLines())
+    _give_memory_back()
     with _bound(host, port) as listener, _patient_signals():
         _Server(config, listener, name).run(sockets=[listener])
 
@@ -73,6 +80,17 @@ class _Server(uvicorn.Server):
             file=sys.stderr,
             flush=True,
         )
+
+
+def _give_memory_back() -> None:
+    """Let glibc return the memory of each large image to the system as soon as it is freed.
+
+    Its own threshold grows with the largest block that was freed, and what lies below stays in the
+    process.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _OF_ITS_OWN)
 
 
 def _bound(host: str, port: int) -> socket.socket:

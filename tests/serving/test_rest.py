@@ -46,6 +46,19 @@ def test_encoded_images_in_rows_and_columns(document: Any, columnar: bool) -> No
 
 
 @pytest.mark.parametrize(
+    "text", ["YW4gaW1hZ2U=", "YW4gaW1hZ2U", " YW4g\naW1h\r\n\tZ2U = ", "YW4gaW1hZ2U\n"]
+)
+def test_base64_is_taken_as_tensorflow_serving_takes_it(text: str) -> None:
+    assert understood({"instances": [{"b64": text}]}).items == [b"an image"]
+
+
+@pytest.mark.parametrize("text", ["YW4gaW1hZ2U==", "YW4g=aW1", "Y", "Y-4_", "YW4g\u00a0", "YW4gü"])
+def test_what_is_no_base64_is_an_error(text: str) -> None:
+    with pytest.raises(RefusedError, match="image 0"):
+        understood({"instances": [{"b64": text}]})
+
+
+@pytest.mark.parametrize(
     "document",
     [
         {"instances": [ARRAY]},
