@@ -98,16 +98,23 @@ def compare(expected: Floats, found: Floats, tie: float = 0.0) -> Agreement:
     )
 
 
+#: Begins the reason why a SavedModel refuses a file of a format that it does not read.
+UNSUPPORTED = "These bytes are no image of a format that this model reads"
+
+
 def require_some(refused: Mapping[int, str], count: int) -> list[int]:
     """Return the positions of the images that were not refused.
+
+    There are none if all are of formats that the SavedModel does not read, such as WebP. It is then
+    compared by its signature ``pixels`` alone.
 
     Raises
     ------
     HeadstartError
-        If there are none, so that the input from files cannot be compared.
+        If there are none for another reason.
     """
     taken = [place for place in range(count) if place not in refused]
-    if not taken:
+    if not taken and not all(UNSUPPORTED in reason for reason in refused.values()):
         reasons = "; ".join(sorted(set(refused.values())))
         raise HeadstartError(
             f"The SavedModel refuses all {count} test images of the comparison: {reasons} "
@@ -130,6 +137,7 @@ def compared(
             if way == "encoded"
             else compare(expected, output, tie)
             for way, output in reading.outputs.items()
+            if way != "encoded" or taken
         }
     return found
 

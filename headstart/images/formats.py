@@ -32,7 +32,8 @@ class ImageFormat:
     accepted : bool
         Whether it is accepted without being named.
     in_tensorflow : bool
-        Whether TensorFlow decodes it, and with it an exported model that takes encoded images.
+        Whether every version of TensorFlow decodes it, and with it an exported model that takes
+        encoded images.
     """
 
     title: str
@@ -88,6 +89,7 @@ _ROWS = (
         ("webp",),
         _magic(rb"RIFF.{4}WEBP"),
         lambda content: int.from_bytes(content[4:8], "little") + 8 > len(content),
+        in_tensorflow=False,
     ),
     ImageFormat(
         "GIF",

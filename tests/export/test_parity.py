@@ -9,6 +9,7 @@ import pytest
 from headstart._utils.errors import HeadstartError
 from headstart.export.parameters import ExportParams
 from headstart.export.parity import (
+    UNSUPPORTED,
     Reading,
     accept,
     at_most,
@@ -131,6 +132,15 @@ def test_no_image_left_to_compare_is_an_error() -> None:
     assert require_some({0: "why"}, 3) == [1, 2]
     with pytest.raises(HeadstartError, match=r"refuses all 2 .* TIFF"):
         require_some({0: "TIFF", 1: "TIFF"}, 2)
+
+
+def test_files_that_no_saved_model_reads_leave_the_comparison_of_pixels() -> None:
+    rows = np.eye(3, dtype=np.float32)
+    refused = dict.fromkeys(range(3), f"{UNSUPPORTED} (JPEG, PNG, GIF and BMP).")
+    readings = {"saved_model": Reading({"pixels": rows, "encoded": rows * np.nan}, refused)}
+    found = compared(rows, readings, params())
+    assert list(found["saved_model"]) == ["pixels"]
+    assert found["saved_model"]["pixels"].same == 3
 
 
 @pytest.mark.parametrize(

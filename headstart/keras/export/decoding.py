@@ -5,14 +5,21 @@ JPEG is decoded as Pillow decodes it (accurate integer DCT, reduced where the im
 EXIF orientation is read from the bytes and applied. Transparency lies over white. The resize is
 bilinear with antialias, one axis after the other with 8-bit values in between, as Pillow does it.
 Hardly a value differs, and then by 1 of 255. :data:`NOT_COVERED` says what is not done.
+
+TensorFlow has a decoder of WebP from version 2.20 on. Before, and so in TensorFlow Serving, it
+refuses to load a whole model whose graph names the decoder. So WebP is left out.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from headstart.export.parity import UNSUPPORTED
 from headstart.images.formats import FORMATS
 from headstart.keras.runtime import tf
+
+#: As the stage ``download`` accepts by default. The header is asked before a pixel is decoded.
+MOST_PIXELS = 50_000_000
 
 
 def _listed(*, decoded: bool) -> str:
@@ -23,8 +30,9 @@ def _listed(*, decoded: bool) -> str:
 
 #: For the people who use an exported model.
 NOT_COVERED = (
-    "Orientation is read from the EXIF data of JPEG files only (not of PNG or WebP)",
-    f"{_listed(decoded=False)} files, animated WebP files and BMP files below 24 bits are refused",
+    "Orientation is read from the EXIF data of JPEG files only (not of PNG)",
+    f"{_listed(decoded=False)} files and BMP files below 24 bits are refused",
+    f"Images of more than {MOST_PIXELS:,} pixels are refused, but GIF files have no such bound",
     "GIF files with transparency, or whose first frame does not fill the canvas, look different",
     "Embedded color profiles are ignored, here as in training",
 )
@@ -100,7 +108,6 @@ def _decoded(content: Any, size: int) -> tuple[Any, Any]:
     kinds = [
         (b"\xff\xd8\xff", lambda: _jpeg(content, size)),
         (b"\x89PNG\r\n\x1a\n", lambda: _whole(_png(content))),
-        (b"RIFF", lambda: _whole(_webp(content))),
         (b"GIF8", lambda: _whole(tf.io.decode_gif(content)[0])),
         (b"BM", lambda: _whole(_bmp(content))),
     ]
@@ -109,7 +116,7 @@ def _decoded(content: Any, size: int) -> tuple[Any, Any]:
     )
     known = tf.Assert(
         tf.reduce_any(is_kind),
-        [f"These bytes are no image of a format that this model reads ({_SUPPORTED})."],
+        [f"{UNSUPPORTED} ({_SUPPORTED})."],
     )
     with tf.control_dependencies([known]):
         which = tf.argmax(tf.cast(is_kind, tf.int32), output_type=tf.int32)
@@ -122,9 +129,32 @@ def _whole(image: Any) -> tuple[Any, Any]:
     return image, tf.cast(tf.shape(image)[:2], tf.float32)
 
 
+def _within(content: Any, sides: Any) -> Any:
+    """Return ``content``, if its header states sides (float64, (2,)) that memory suffices for."""
+    few = tf.reduce_prod(tf.abs(sides)) <= MOST_PIXELS
+    stated = tf.Assert(few, [f"An image of more than {MOST_PIXELS:,} pixels."])
+    with tf.control_dependencies([stated]):
+        # Nothing is left to decode, should a tool have taken the assertions out of the graph.
+        return tf.where(few, content, b"")
+
+
+def _numbers(content: Any, place: int, dtype: Any, *, little: bool) -> Any:
+    """Return two numbers of a header as float64."""
+    digits = _header(content, place, 2 * dtype.size)
+    return tf.cast(tf.io.decode_raw(digits, dtype, little_endian=little), tf.float64)
+
+
+def _header(content: Any, place: int, size: int) -> Any:
+    """Return bytes of a header; zeros in place of what is cut off."""
+    end = place + size
+    padded = tf.strings.join([tf.strings.substr(content, 0, end), b"\0" * end])
+    return tf.strings.substr(padded, place, size)
+
+
 def _jpeg(content: Any, size: int) -> tuple[Any, Any]:
     """Decode at a half, a quarter or an eighth of the side, never below twice ``size``."""
     shape = tf.image.extract_jpeg_shape(content)[:2]
+    content = _within(content, tf.cast(shape, tf.float64))
     times = tf.reduce_min(shape // (2 * size))
     which = sum(tf.cast(times >= ratio, tf.int32) for ratio in _JPEG_RATIOS[1:])
 
@@ -138,7 +168,8 @@ def _jpeg(content: Any, size: int) -> tuple[Any, Any]:
 
 
 def _png(content: Any) -> Any:
-    color = tf.io.decode_raw(tf.strings.substr(content, 25, 1), tf.uint8)[0]
+    content = _within(content, _numbers(content, 16, tf.int32, little=False))
+    color = tf.io.decode_raw(_header(content, 25, 1), tf.uint8)[0]
     return tf.cond(
         tf.equal(color, _PALETTE),
         lambda: _with_or_without_alpha(tf.io.decode_png(content, channels=0)),
@@ -157,38 +188,21 @@ def _opaque_gray(rgba: Any, color: Any) -> Any:
     return tf.concat([rgba[..., :3], tf.where(opaque, tf.constant(255, tf.uint8), alpha)], axis=2)
 
 
-def _webp(content: Any) -> Any:
-    return _with_or_without_alpha(tf.io.decode_webp(_still(content), channels=0)[0])
-
-
 def _with_or_without_alpha(image: Any) -> Any:
     transparent = tf.equal(tf.shape(image)[2], 4)
     return tf.cond(transparent, lambda: _over_white(image), lambda: image[..., :3])
 
 
-def _still(content: Any) -> Any:
-    """Refuse an animated WebP file: TensorFlow's decoder writes past its buffer on one.
-
-    The flag stands in the header that every animation has (WebP container, "Extended File Format").
-    """
-    flags = tf.io.decode_raw(tf.strings.substr(content, 20, 1), tf.uint8)
-    extended = tf.equal(tf.strings.substr(content, 12, 4), b"VP8X")
-    animated = extended & tf.reduce_any(tf.bitwise.bitwise_and(flags, 2) > 0)
-    still = tf.Assert(~animated, ["An animated WebP file; save one frame of it as PNG."])
-    with tf.control_dependencies([still]):
-        # Nothing is left to decode, should a tool have taken the assertions out of the graph.
-        return tf.where(animated, b"", content)
-
-
 def _bmp(content: Any) -> Any:
     # TensorFlow takes the indices of a palette for gray values. Bits a pixel stand in byte 28.
-    bits = tf.io.decode_raw(tf.strings.substr(content, 28, 1), tf.uint8)
+    bits = tf.io.decode_raw(_header(content, 28, 1), tf.uint8)
     full = tf.Assert(
         tf.reduce_all(bits >= 24),
         ["A BMP file with a palette or of less than 24 bits a pixel; save it as PNG."],
     )
     with tf.control_dependencies([full]):
-        return tf.io.decode_bmp(content, channels=0)[..., :3]
+        sides = _numbers(content, 18, tf.int32, little=True)
+        return tf.io.decode_bmp(_within(content, sides), channels=0)[..., :3]
 
 
 def _over_white(rgba: Any) -> Any:
