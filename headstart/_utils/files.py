@@ -11,8 +11,9 @@ import json
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,7 +23,7 @@ from typing import Any, BinaryIO
 def atomic_file(target: Path) -> Iterator[BinaryIO]:
     """Open a binary file that becomes ``target`` when the block ends without an error."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(target)
+    sweep(target)
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with beside.open("wb") as file:
@@ -61,7 +62,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder beside ``target`` that takes its place when the block succeeds."""
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    _sweep(target)
+    sweep(target)
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     try:
@@ -75,17 +76,52 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _sweep(target: Path) -> None:
-    """Remove what killed writers of ``target`` left beside it."""
-    for left in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
-        import psutil
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """Yield an empty folder among the temporary files, and clear those of killed processes."""
+    top = Path(tempfile.gettempdir())
+    for left in top.glob(f"{glob.escape(prefix)}-*"):
+        with suppress(OSError):  # another user's
+            if left.stat().st_uid == _uid():
+                _remove_of_dead(left, left.name.removeprefix(f"{prefix}-").partition("-")[0])
+    with tempfile.TemporaryDirectory(prefix=f"{prefix}-{os.getpid()}-") as name:
+        yield Path(name)
 
+
+def sweep(target: Path, *, alone: bool = False) -> None:
+    """Remove what killed writers of ``target`` left beside it.
+
+    Parameters
+    ----------
+    target : Path
+    alone : bool
+        True if no other process writes it, as its exclusive lock tells: the number of a dead
+        process may belong to another one by now.
+    """
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
         process = left.name.split(".")[-2]
-        if process.isdigit() and not psutil.pid_exists(int(process)):
-            if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)
-            else:
-                left.unlink(missing_ok=True)
+        if alone and process.isdigit() and process != str(os.getpid()):
+            _remove(left)
+        else:
+            _remove_of_dead(left, process)
+
+
+def _remove_of_dead(left: Path, process: str) -> None:
+    import psutil
+
+    if process.isdigit() and not psutil.pid_exists(int(process)):
+        _remove(left)
+
+
+def _remove(left: Path) -> None:
+    if left.is_dir() and not left.is_symlink():
+        shutil.rmtree(left, ignore_errors=True)
+    else:
+        left.unlink(missing_ok=True)
+
+
+def _uid() -> int:
+    return os.getuid() if hasattr(os, "getuid") else 0
 
 
 def sha256_bytes(content: bytes) -> str:

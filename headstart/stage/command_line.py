@@ -32,7 +32,7 @@ from typing import Annotated, Any, NoReturn
 
 from headstart._utils import locks
 from headstart._utils.errors import HeadstartError, WiringError
-from headstart._utils.files import sha256_bytes
+from headstart._utils.files import sha256_bytes, sweep
 from headstart._utils.streams import print_anything
 from headstart.stage import space, versions, watchdog
 from headstart.stage.cures import with_cure
@@ -177,6 +177,8 @@ def _run(main: Callable[..., None], argv: Sequence[str] | None) -> None:
         space.require_recorded_space(paths["out"])
         if paths["out"]:
             stack.enter_context(_lock(paths["out"]))
+            for path in paths["out"]:
+                sweep(path, alone=True)
         recorded = recorded_inputs([*paths["in"], *paths["lazy"]])
         stack.enter_context(unchanged([*paths["in"], *paths["runtime"]], paths["lazy"], recorded))
         for name, kind in roles.items():

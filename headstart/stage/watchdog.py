@@ -69,14 +69,30 @@ def die_with_dvc() -> None:
     if "DVC_STAGE" not in os.environ:
         return
     parent_pid, dvc = os.getppid(), launcher()
-    if sys.platform == "linux":
-        # The kernel signals at once, but knows the parent only.
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != parent_pid:  # The parent died between these lines.
-            os._exit(143)
+    # The kernel signals at once, but knows the parent only.
+    die_with_parent(parent_pid, signal.SIGTERM)
     if dvc is not None and (sys.platform != "linux" or dvc.pid != parent_pid):
         threading.Thread(target=_watch, args=(parent_pid, dvc), daemon=True).start()
+
+
+def die_with_parent(parent_pid: int, number: int) -> None:
+    """Have the kernel signal this process when its parent ends; does nothing beside Linux.
+
+    The parent is the *thread* that started this process: it has to live as long.
+
+    Parameters
+    ----------
+    parent_pid : int
+        It may have ended already.
+    number : int
+        The signal.
+    """
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
+    if os.getppid() != parent_pid:  # The parent ended before the call.
+        os._exit(143)
 
 
 def _watch(parent_pid: int, dvc: psutil.Process) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -125,3 +126,28 @@ def test_what_a_killed_writer_left_is_swept_by_the_next(tmp_path: Path) -> None:
     with files.atomic_folder(tmp_path / "out"):
         pass
     assert names(tmp_path) == [living.name, "a.json", "out"]
+
+
+def test_alone_a_number_that_another_process_has_now_is_swept_too(tmp_path: Path) -> None:
+    reused = tmp_path / f".out.{os.getppid()}.part"
+    reused.mkdir()
+    mine = tmp_path / f".out.{os.getpid()}.part"
+    mine.mkdir()
+    elsewhere = tmp_path / f".other.{os.getppid()}.part"
+    elsewhere.mkdir()
+    files.sweep(tmp_path / "out", alone=True)
+    assert names(tmp_path) == sorted([elsewhere.name, mine.name])
+
+
+def test_temporary_folders_of_killed_processes_are_cleared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    for left in (f"x-{gone.pid}-abc", f"x-{os.getppid()}-abc", f"y-{gone.pid}-abc"):
+        (tmp_path / left / "sub").mkdir(parents=True)
+    with files.temporary_folder("x") as folder:
+        assert folder.name.startswith(f"x-{os.getpid()}-")
+        assert not (tmp_path / f"x-{gone.pid}-abc").exists()
+    assert names(tmp_path) == sorted([f"x-{os.getppid()}-abc", f"y-{gone.pid}-abc"])

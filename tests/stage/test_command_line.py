@@ -182,6 +182,13 @@ def test_a_location_that_is_not_there_is_named_with_the_likelier_cure_first(tmp_
     assert "--set download.location=PATH" in done.stderr
 
 
+def test_what_a_killed_run_left_beside_its_outputs_is_cleared(stage: Path) -> None:
+    left = stage / f".out.txt.{os.getpid()}.part"  # that number is in use again
+    left.mkdir()
+    assert run(stage, "hello").returncode == 0
+    assert not left.exists()
+
+
 def test_an_absent_input_is_named(stage: Path) -> None:
     result = subprocess.run(
         command(stage), cwd=stage, env=environment(stage), capture_output=True, text=True,

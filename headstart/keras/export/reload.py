@@ -1,9 +1,8 @@
 """Load exported formats in fresh processes, as any user would, and run them on images.
 
-:func:`readers` starts the processes and collects what they predict. A process (``python -m
-headstart.keras.export.reload FORMAT FOLDER``) imports what runs the format, then waits for its
-path, a line of JSON on standard input. It knows nothing of the process that wrote the format:
-neither its objects nor its registered classes.
+:func:`readers` starts the processes and collects what they predict. A process imports what runs the
+format, then waits for its path, a line of JSON on standard input. It knows nothing of the process
+that wrote the format: neither its objects nor its registered classes.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,14 +17,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from queue import SimpleQueue
 from subprocess import PIPE, STDOUT, Popen
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from headstart._utils.errors import HeadstartError
-from headstart._utils.files import read_json, write_json
+from headstart._utils.files import read_json, temporary_folder, write_json
 from headstart._utils.machine import cores
 from headstart.export.formats import FORMATS, FormatName
 from headstart.export.parity import Reading
@@ -36,6 +35,14 @@ Pixels = npt.NDArray[np.uint8]
 #: Processes that exist at the same time: each loads a model and uses all cores.
 _AT_ONCE = 2
 _OUTPUT_SHOWN = 2000  # letters
+#: The watchdog comes first: the imports take seconds, in which no other thread may run.
+_START = """\
+import signal, sys
+from headstart.stage import watchdog
+watchdog.die_with_parent(int(sys.argv[1]), getattr(signal, "SIGKILL", signal.SIGTERM))
+from headstart.keras.export import reload
+reload.main(*sys.argv[2:])
+"""
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,7 @@ class Readers:
         self._workers.shutdown()
 
     def _read(self, name: FormatName) -> Reading | None:
-        command = [sys.executable, "-m", __name__, name, str(self._folder)]
+        command = [sys.executable, "-c", _START, str(os.getpid()), name, str(self._folder)]
         with Popen(command, bufsize=0, stdin=PIPE, stdout=PIPE, stderr=STDOUT) as process:
             self.processes.append(process)
             path = self._paths[name].result()
@@ -149,8 +156,7 @@ def readers(
     contents : sequence of bytes
         The files of the same images.
     """
-    with tempfile.TemporaryDirectory(prefix="headstart-export-") as name:
-        folder = Path(name)
+    with temporary_folder("headstart-export") as folder:
         np.save(folder / "pixels.npy", pixels)
         for place, content in enumerate(contents):
             (folder / f"{place}.image").write_bytes(content)
@@ -161,17 +167,17 @@ def readers(
             started.close()
 
 
-def main(name: str, folder: Path) -> None:
+def main(name: FormatName, path: str) -> NoReturn:
     """Import, wait for the path of the format, run it on the images in the folder."""
+    folder = Path(path)
+    paths: SimpleQueue[str] = SimpleQueue()
+    threading.Thread(target=_listen, args=(paths,), daemon=True).start()
     if FORMATS[name].library in {"tensorflow", "keras"}:
         from headstart.keras.runtime import configure
 
         configure(cores())  # Before anything else of TensorFlow.
     read: Reader = resolve(FORMATS[name].reader)
-    line = sys.stdin.readline()
-    if not line:  # The process that started this one has given up.
-        return
-    threading.Thread(target=_end_with_the_starter, daemon=True).start()
+    line = paths.get()
     pixels = np.load(folder / "pixels.npy")
     contents = [(folder / f"{place}.image").read_bytes() for place in range(len(pixels))]
     found = read(Path(json.loads(line)), pixels, contents)
@@ -179,15 +185,13 @@ def main(name: str, folder: Path) -> None:
         np.save(folder / f"{name}.{way}.npy", output)
     reasons = {str(place): why for place, why in found.refused.items()}
     write_json(folder / f"{name}.refused.json", reasons)
-
-
-def _end_with_the_starter() -> None:
-    sys.stdin.read()
-    os._exit(143)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # TensorFlow's own teardown takes a second.
+
+
+def _listen(paths: SimpleQueue[str]) -> None:
+    """Take the path, and end this process with the one that started it."""
+    for line in sys.stdin:
+        paths.put(line)
+    os._exit(143)

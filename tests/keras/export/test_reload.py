@@ -84,7 +84,7 @@ def test_no_process_outlives_the_one_that_started_it() -> None:
         starter.send_signal(signal.SIGKILL)
         starter.wait()
         starter.stdout.close()
-    until(lambda: not any(alive(process) for process in started), 120, "they end")
+    until(lambda: not any(alive(process) for process in started), 2, "they end")
 
 
 def test_leaving_early_ends_what_was_started() -> None:
