@@ -114,7 +114,7 @@ def test_a_single_layer_learns_and_the_model_goes_to_the_export(tmp_path: Path) 
         assert exported["formats"][form]["pixels"]["probability_differs_at_most"] <= 1e-4
     assert "in the layer `conv_pw_11` only" in (data / "export/MODEL_CARD.md").read_text()
     shown = checkout.run("headstart", "show", "model")[1]
-    assert "Fine-tuned in conv_pw_11 alone." in shown
+    assert "Fine-tuned in conv_pw_11 only." in shown
     assert sum("frozen layers" in line for line in shown.splitlines()) == 2
 
 

@@ -282,7 +282,7 @@ def test_a_single_trainable_layer_is_between_frozen_ones(project: Path) -> None:
     backbone(project / "data/backbone", alpha=0.35, image_size=64, parameters=410_208)
     fine_tuned(project, unfrozen_alone=True)
     lines = run("model").splitlines()
-    assert "Fine-tuned in block_16_expand alone." in lines
+    assert "Fine-tuned in block_16_expand only." in lines
     below, learning, above = lines[lines.index("") + 2 :][:3]
     assert below.startswith("input_layer … block_15_add")
     assert learning.split()[-2:] == ["18,816", "18,816"]
