@@ -1,8 +1,9 @@
 """Split the images into train, validation and test by a hash of their content.
 
-Adding, renaming or moving an image never moves another image to another split. Byte-identical
-images, and images of one group, share a split. The only exception is a class so small that the
-hash left one of its splits empty: the nearest image is moved there and named in the metrics.
+Byte-identical images, and images of one group, share a split. Adding, renaming or moving an image
+never moves another image to another split, as long as test and validation have between half and one
+and a half times their share in its class, by the hash. Beyond that, which happens in small classes,
+the nearest images are moved up to the limit, and named in the metrics.
 """
 
 from __future__ import annotations

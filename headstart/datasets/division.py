@@ -13,6 +13,7 @@ from headstart._utils.tables import plain
 from headstart.datasets.manifests import SPLITS, class_names
 
 _MOST_CLASSES = 20  # lines of a table in a terminal
+_MOST_MOVED = 5  # classes
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Division:
     two_labels : int
         Images with byte-identical copies under different labels.
     repaired : mapping of str to mapping
-        For each class that the hash left without images in a split: groups moved, by split.
+        For each class whose splits the hash left outside of the limits: groups moved, by the
+        split that they moved to.
     absent : mapping of str to sequence
         Classes without an image in a predefined split, by split.
     """
@@ -88,6 +90,22 @@ class Division:
         ]
         return "\n".join([tables.columns([("", *SPLITS), *rows], "lrrr"), *self._notes()])
 
+    def _moved(self) -> list[str]:
+        """Return a note on the images that were moved, with a few of their classes."""
+        if not self.repaired:
+            return []
+        shown = "; ".join(
+            f"{plain(label)}: {' and '.join(f'{count:,} to {name}' for name, count in of.items())}"
+            for label, of in list(self.repaired.items())[:_MOST_MOVED]
+        )
+        more = len(self.repaired) - _MOST_MOVED
+        note = (
+            "To be near the shares in small classes, the nearest images (or groups) by hash moved: "
+            f"{shown}{f'; and in {more:,} more classes' if more > 0 else ''}. When you add images "
+            "to these classes, a few may move again."
+        )
+        return [note]
+
     def _notes(self) -> list[str]:
         notes = []
         if self.kept:
@@ -115,11 +133,7 @@ class Division:
                 f"Images under more than one label, byte for byte: {self.two_labels:,}; all but "
                 "one of the labels must be wrong."
             )
-        notes += [
-            f"Class {plain(label)}: the hash left {' and '.join(of)} empty; the nearest image "
-            "moved there."
-            for label, of in self.repaired.items()
-        ]
+        notes += self._moved()
         notes += [
             f"No image in the predefined {name} of: {', '.join(map(plain, labels))}."
             for name, labels in self.absent.items()

@@ -1,12 +1,22 @@
 """Split the images into train, validation and test by a hash of their content.
 
-Adding, renaming or moving an image never moves another one to another split; byte-identical
-images, and images of one group, share a split. The one exception is a class so small that the
-hash left one of its splits empty: its nearest image is moved there, and named in the metrics.
+Byte-identical images, and images of one group, share a split. No rule that looks at the present
+images alone can be exact and perfectly stable: the hash alone is stable, but in small classes far
+from the shares; ranks alone are exact, but every image that is added moves others. So the hash
+decides, within limits:
+
+* In each class, test and validation get between half and one and a half times their share, and at
+  least one. Within these limits, the hash alone decides: adding, removing, renaming or moving an
+  image never moves another one. Classes of 200 and more are practically always within.
+* Beyond a limit, the images nearest to the split by their hash join it, or the farthest leave it,
+  up to the limit. Then adding or removing an image moves at most three others, of its class.
+* Images of other classes never matter, unless an image or a group is in several classes.
 """
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,10 +57,11 @@ def split(images: pd.DataFrame, params: SplitParams, seed: int) -> Division:
     """Assign every image to a split.
 
     A group's hash ``u`` is in [0, 1): below ``test`` the group belongs to test, below
-    ``test + validation`` to validation, else to train. With ``predefined: keep``, the splits that
-    the source defines are kept, and only the others are taken, by the same hash, from the images
-    that are predefined as train or not at all. If the source has one held-out part under the name
-    "validation", it becomes the test split: the images that choose the model must not judge it.
+    ``test + validation`` to validation, else to train, within the limits above. With
+    ``predefined: keep``, the splits that the source defines are kept, and only the others are
+    taken, by the same hash, from the images that are predefined as train or not at all. If the
+    source has one held-out part under the name "validation", it becomes the test split: the images
+    that choose the model must not judge it.
 
     Parameters
     ----------
@@ -76,7 +87,8 @@ def split(images: pd.DataFrame, params: SplitParams, seed: int) -> Division:
         group.split = _split_of(group, intervals)
     free = [group for group in groups if group.predefined <= {"train"}]
     _refuse_small_classes(groups, free, intervals, kept)
-    repaired = _repair(groups, free, intervals)
+    repaired = _limit(groups, free, intervals)
+    _fill(groups, free, intervals, repaired)
     assigned = {group.name: group.split for group in groups}
     manifest = images.assign(split=names.map(assigned).astype("str"))
     _refuse_empty(manifest["split"], kept, held_out, len(images))
@@ -212,14 +224,94 @@ def _refuse_empty(assigned: pd.Series[str], kept: Sequence[str], held_out: str, 
             )
 
 
-def _repair(
+def limits(share: float, count: int) -> tuple[int, int]:
+    """Return the least and the largest part of ``count`` groups that a split of a share gets."""
+    # Rounded to nine digits: 1.5 × 0.1 × 20 is not quite 3.
+    least = math.floor(round(share * count / 2, 9) + 0.5)
+    return max(1, least), max(1, math.ceil(round(1.5 * share * count, 9)))
+
+
+def _limit(
     groups: Sequence[SplitGroup],
     free: Sequence[SplitGroup],
     intervals: Mapping[str, tuple[float, float]],
 ) -> dict[str, dict[str, int]]:
-    """Fill the splits that the hash left empty in a class."""
-    counts = Counter((label, group.split) for group in groups for label in group.labels)
+    """Move the groups of one class that the limits of its splits move; return them by class."""
+    single: dict[str, list[SplitGroup]] = defaultdict(list)
+    for group in sorted(free, key=lambda group: (group.u, group.name)):
+        if len(group.labels) == 1:
+            single[next(iter(group.labels))].append(group)
+    tied = Counter(
+        (label, group.split)
+        for group in groups
+        if len(group.labels) > 1 or len(group.predefined) > 1
+        for label in group.labels
+    )
+    counts = Counter(label for group in free for label in group.labels)
     repaired: dict[str, dict[str, int]] = {}
+    for label, members in sorted(single.items()):
+        held = {name: tied[label, name] for name in intervals}
+        moved: Counter[str] = Counter()
+        for group, name in zip(
+            members, _in_limits(members, counts[label], intervals, held), strict=True
+        ):
+            moved[name] += name != group.split
+            group.split = name
+        if moved.total():
+            repaired[label] = {name: moved[name] for name in intervals if moved[name]}
+    return repaired
+
+
+def _in_limits(
+    members: Sequence[SplitGroup],
+    count: int,
+    intervals: Mapping[str, tuple[float, float]],
+    held: Mapping[str, int],
+) -> list[str]:
+    """Return the splits of a class's groups, which are sorted by ``u``.
+
+    Parameters
+    ----------
+    members : sequence of SplitGroup
+        Of this class alone.
+    count : int
+        All groups of the class that may move, those of several classes included.
+    intervals : mapping of str to (float, float)
+    held : mapping of str to int
+        Groups of the class in each split that stay there.
+    """
+    taken = {name: bounds for name, bounds in intervals.items() if name != "train"}
+    shares = {name: high - low for name, (low, high) in taken.items()}
+    shares["train"] = 1 - sum(shares.values())
+    least = {name: max(0, limits(share, count)[0] - held[name]) for name, share in shares.items()}
+    splits = ["train"] * len(members)
+    # Where test is kept, the groups below the interval of validation are train.
+    place = bisect_left(members, min((low for low, _ in taken.values()), default=0), key=_place)
+    place = min(place, max(0, len(members) - sum(least[name] for name in taken)))
+    needed = sum(least.values()) - min(place, least["train"])
+    for name, (_, high) in taken.items():
+        needed -= least[name]
+        stated = bisect_left(members, high, key=_place) - place
+        most = max(0, limits(shares[name], count)[1] - held[name])
+        room = max(0, len(members) - place - needed)
+        number = min(max(stated, least[name]), most, room)
+        splits[place : place + number] = [name] * number
+        place += number
+    return splits
+
+
+def _place(group: SplitGroup) -> float:
+    return group.u
+
+
+def _fill(
+    groups: Sequence[SplitGroup],
+    free: Sequence[SplitGroup],
+    intervals: Mapping[str, tuple[float, float]],
+    repaired: dict[str, dict[str, int]],
+) -> None:
+    """Fill the splits of classes that are empty because groups are in several classes."""
+    counts = Counter((label, group.split) for group in groups for label in group.labels)
     for label in sorted({label for group in free for label in group.labels}):
         for name, bounds in intervals.items():
             if counts[label, name]:
@@ -230,8 +322,8 @@ def _repair(
                 counts[each, group.split] -= 1
                 counts[each, name] += 1
             group.split = name
-            repaired.setdefault(label, {})[name] = 1
-    return repaired
+            moved = repaired.setdefault(label, {})
+            moved[name] = moved.get(name, 0) + 1
 
 
 def _nearest(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import read_json
+from headstart._utils.seeds import uniform
 from headstart.datasets.manifests import SPLITS, read_split, write_images
 from headstart.datasets.parameters import SplitParams
-from headstart.datasets.splits import split
+from headstart.datasets.splits import group_names, limits, split
 from headstart.stage.run_statistics import RunStatistics
 from stages.split import main
 from tests.datasets.made import Image, image_id, manifest
@@ -154,17 +156,147 @@ def test_small_classes_are_repaired_and_nothing_else_moves(count: int) -> None:
 
 
 def test_repair_takes_the_image_nearest_to_the_empty_split() -> None:
-    from headstart._utils.seeds import uniform
-
     places = {content: uniform(42, "split", image_id(content)) for content in range(2_000)}
     train = [content for content, u in places.items() if u >= 0.2][:20]
     division = split(manifest([Image(content, "only") for content in train]), PARAMS, 42)
     ordered = sorted(train, key=lambda content: places[content])
     now = by_id(division.manifest)
     assert division.repaired == {"only": {"test": 1, "validation": 1}}
+    assert "moved: only: 1 to test and 1 to validation. When you add" in division.describe()
     assert now[image_id(ordered[0])] == "test"
     assert now[image_id(ordered[1])] == "validation"
     assert {now[image_id(content)] for content in ordered[2:]} == {"train"}
+
+
+singles = st.lists(
+    st.integers(0, 10**9).map(lambda content: Image(content, "bee" if content % 3 else "ant")),
+    max_size=120,
+    unique=True,
+)
+#: Groups of one class each, with up to four images.
+clips = st.lists(
+    st.tuples(st.integers(0, 10**9), st.integers(1, 4)),
+    min_size=3,
+    max_size=60,
+    unique_by=lambda each: each[0],
+)
+
+
+def of_clips(found: list[tuple[int, int]], label: str = "ant") -> list[Image]:
+    start = {"ant": 10**13, "bee": 10**14}[label]
+    return [
+        Image(start + name * 8 + n, label, group=f"{label}-{name}")
+        for name, count in found
+        for n in range(count)
+    ]
+
+
+def by_group(frame: pd.DataFrame, label: str = "ant") -> dict[str, str]:
+    """The split of each split group of a class."""
+    rows = frame[frame["label"] == label]
+    return dict(zip(group_names(rows), rows["split"], strict=True))
+
+
+def by_the_hash(names: Iterable[str], params: SplitParams, seed: int) -> dict[str, str]:
+    """What the hash alone would say."""
+    found = {}
+    for name in names:
+        u = uniform(seed, "split", name)
+        test = u < params.test
+        found[name] = (
+            "test" if test else "validation" if u < params.test + params.validation else "train"
+        )
+    return found
+
+
+@given(singles, clips, clips, shares, shares, st.integers(0, 99))
+@settings(max_examples=80, deadline=None)
+def test_every_class_is_within_the_limits_and_follows_its_hashes(
+    rows: list[Image], ants: list[tuple[int, int]], bees: list[tuple[int, int]],
+    validation: float, test: float, seed: int,
+) -> None:  # fmt: skip
+    params = SplitParams(validation=validation, test=test, predefined="keep")
+    every = [*rows, *of_clips(ants), *of_clips(bees, "bee")]
+    assert len(every) == len({row.content for row in every})
+    division = split(manifest(every), params, seed)
+    for label in ("ant", "bee"):
+        now = by_group(division.manifest, label)
+        for name, share in (("test", test), ("validation", validation)):
+            least, most = limits(share, len(now))
+            assert least <= list(now.values()).count(name) <= most
+        assert "train" in now.values()
+        ordered = sorted(now, key=lambda name: uniform(seed, "split", name))
+        splits = [now[name] for name in ordered]
+        assert splits == sorted(splits, key=["test", "validation", "train"].index)
+        alone = by_the_hash(now, params, seed)
+        moved = {name: n for name in SPLITS if (n := sum(now[g] == name != alone[g] for g in now))}
+        assert division.repaired.get(label, {}) == moved
+
+
+@given(singles, clips, clips, st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_images_of_other_classes_never_matter(
+    rows: list[Image], ants: list[tuple[int, int]], bees: list[tuple[int, int]], seed: int
+) -> None:
+    others = [row._replace(label="bee") for row in rows]
+    base = [*of_clips(ants), *many(1, 3, 10**12)]
+    before = by_group(manifest_of(manifest(base), PARAMS, seed))
+    more = [*base, *others, *of_clips(bees, "bee")]
+    assert by_group(manifest_of(manifest(more), PARAMS, seed)) == before
+
+
+@given(
+    clips, st.tuples(st.integers(0, 10**9), st.integers(1, 4)), shares, shares, st.integers(0, 99)
+)
+@settings(max_examples=80, deadline=None)
+def test_one_more_group_or_one_less_moves_at_most_three_of_its_class(
+    ants: list[tuple[int, int]], new: tuple[int, int], validation: float, test: float, seed: int
+) -> None:
+    params = SplitParams(validation=validation, test=test, predefined="keep")
+    assume(new[0] not in dict(ants))
+    others = many(1, 3, 10**12)
+    before = by_group(manifest_of(manifest(of_clips(ants) + others), params, seed))
+    after = by_group(manifest_of(manifest(of_clips([*ants, new]) + others), params, seed))
+    assert sum(after[name] != before[name] for name in before) <= 3
+    within = all(now == by_the_hash(now, params, seed) for now in (before, after))
+    if within:
+        assert {name: after[name] for name in before} == before
+
+
+@given(clips, st.data())
+@settings(max_examples=40, deadline=None)
+def test_more_images_of_a_group_and_new_paths_move_nothing(
+    ants: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    others = many(1, 3, 10**12)
+    before = by_group(manifest_of(manifest(of_clips(ants) + others), PARAMS, 42))
+    longer = [(name, data.draw(st.integers(1, 6))) for name in dict(ants)]
+    renamed = [row._replace(path=f"new/{n}") for n, row in enumerate(of_clips(longer) + others)]
+    assert by_group(manifest_of(manifest(renamed), PARAMS, 42)) == before
+
+
+@pytest.mark.parametrize(("of_each", "low", "high"), [(10, 1, 2), (20, 1, 3), (50, 3, 8)])
+def test_small_classes_are_near_the_shares(of_each: int, low: int, high: int) -> None:
+    result = manifest_of(manifest(many(100, of_each)), PARAMS, 42)
+    for name in ("test", "validation"):
+        counts = result[result["split"] == name].groupby("label").size()
+        assert len(counts) == 100
+        assert (counts.min(), counts.max()) == (low, high)
+
+
+def test_large_classes_are_divided_by_the_hash_alone() -> None:
+    division = split(manifest(many(20, 400)), PARAMS, 42)
+    assert not division.repaired
+    alone = by_the_hash(division.manifest["image_id"], PARAMS, 42)
+    assert by_id(division.manifest) == alone
+
+
+def test_groups_of_several_classes_are_not_moved_to_meet_the_limits() -> None:
+    rows = [Image(n, label, group=f"g{n}") for n in range(40) for label in ("ant", "bee")]
+    division = split(manifest(rows), PARAMS, 42)
+    now = by_group(division.manifest)
+    moved = sum(now[name] != split for name, split in by_the_hash(now, PARAMS, 42).items())
+    assert moved == sum(sum(of.values()) for of in division.repaired.values()) <= 2
 
 
 def test_too_small_classes_are_named_with_counts_and_a_way_out() -> None:
