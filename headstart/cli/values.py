@@ -105,10 +105,16 @@ def _require_params() -> None:
 
 
 def _missing_location(name: str) -> str:
-    """Return a warning if there are no images yet: DVC would only say "No such file"."""
-    location = read_parameters().download.location
+    """Return a warning if there are no images yet, or not for an experiment in a copy."""
+    download = read_parameters().download
+    location = download.location
     if Path(location).exists():
-        return ""
+        if download.source == "embedded" or Path(location).is_absolute():
+            return ""
+        return (
+            "For queued experiments (`dvc exp run --queue`), which run in a copy without untracked "
+            f"files, add `--set download.location={Path(location).absolute()}`. "
+        )
     return (
         f"There is nothing at {location} yet: put the images there, or set their location with "
         f"`headstart recipe {name} --set download.location=PATH`. "

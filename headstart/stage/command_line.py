@@ -73,7 +73,7 @@ def run(main: Callable[..., None], argv: Sequence[str] | None = None) -> None:
     try:
         _run(main, argv)
     except HeadstartError as error:
-        _fail(error)
+        _fail(error, _copy_hint(main, argv))
     except BrokenPipeError:  # The reader of our lines has ended: `| head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         leave(141)
@@ -83,8 +83,28 @@ def run(main: Callable[..., None], argv: Sequence[str] | None = None) -> None:
     leave(0)
 
 
-def _fail(error: HeadstartError) -> NoReturn:
-    print(f"\nError: {with_cure(error)}", file=sys.stderr)
+def _copy_hint(main: Callable[..., None], argv: Sequence[str] | None) -> str:
+    """Return what to do if a source lacks its images in a copy that DVC made for an experiment."""
+    copy = Path.cwd().parts
+    if "exps" not in copy or ".dvc" not in copy or _PARAMETER not in kinds(main).values():
+        return ""
+    try:
+        location = read_params(vars(parser(main).parse_args(argv))["params"]).download.location
+    except HeadstartError:
+        return ""
+    if Path(location).is_absolute():
+        return ""
+    original = Path(*copy[: copy.index(".dvc")], location)
+    return (
+        f"\nThis stage ran in a copy of the project, which `dvc exp run --queue` and `--temp` make "
+        f"of what git and DVC track: images in {location} that neither tracks are not in it. Two "
+        f"ways work: an absolute location (`dvc exp run --queue -S download.location={original}`), "
+        "or an experiment that starts after this stage (`dvc exp run --queue --downstream split`)."
+    )
+
+
+def _fail(error: HeadstartError, hint: str = "") -> NoReturn:
+    print(f"\nError: {with_cure(error)}{hint}", file=sys.stderr)
     if "DVC_STAGE" in os.environ and error.exit_code == HeadstartError.exit_code:
         print(_DVC_REMOVES, file=sys.stderr)
     leave(error.exit_code)

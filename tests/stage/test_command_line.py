@@ -189,6 +189,56 @@ def test_what_a_killed_run_left_beside_its_outputs_is_cleared(stage: Path) -> No
     assert not left.exists()
 
 
+def test_an_experiment_in_a_copy_names_two_ways_that_work(tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    text = LOCATED.replace(
+        "    target.write_text",
+        "    from headstart._utils.errors import SourceError\n"
+        "    if not (source / 'a').exists():\n"
+        "        raise SourceError('There are no images.')\n"
+        "    target.write_text",
+    )
+    (folder / "located.py").write_text(text)
+    (folder / "after.py").write_text("open('end', 'w').write(open('out').read() + 'er')\n")
+    (folder / "images").mkdir()
+    (folder / "images" / ".gitignore").write_text("*\n!.gitignore\n")
+    (folder / "images" / "a").write_text("image")
+    params = (ROOT / "params.yaml").read_text()
+    (folder / "params.yaml").write_text(params.replace("location: data/raw", "location: images"))
+    (folder / "dvc.yaml").write_text(
+        "stages:\n  one:\n    cmd: python -m located --target out\n"
+        '    deps: ["${download.location}"]\n    params: [download]\n    outs: [out]\n'
+        "  split:\n    cmd: python after.py\n    deps: [out]\n    params: [split]\n"
+        "    outs: [end]\n"
+    )
+    projects.git(folder, "init", "-q")
+    projects.dvc(folder, "init", "-q")
+
+    def dvc(*words: str) -> subprocess.CompletedProcess[str]:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        who = {f"GIT_{role}_{what}": "a@b.c" for role in ("AUTHOR", "COMMITTER")
+               for what in ("NAME", "EMAIL")}  # fmt: skip
+        return subprocess.run(
+            [sys.executable, "-m", "dvc", *words], cwd=folder, capture_output=True, text=True,
+            env=environment(folder, PATH=path, **who), check=False,
+        )  # fmt: skip
+
+    assert dvc("repro").returncode == 0
+    projects.git(folder, "add", "--all")
+    projects.git(folder, "commit", "-q", "-m", "run")
+    failed = dvc("exp", "run", "--temp", "-S", "download.min_side=9")
+    assert failed.returncode != 0
+    said = failed.stdout + failed.stderr
+    assert "Error: There are no images.\nThis stage ran in a copy of the project" in said
+    assert f"-S download.location={folder}/images`" in said
+    absolute = f"download.location={folder / 'images'}"
+    done = dvc("exp", "run", "--temp", "-S", "download.min_side=9", "-S", absolute)
+    assert done.returncode == 0, done.stderr
+    later = dvc("exp", "run", "--temp", "--downstream", "split", "-S", "split.test=0.2")
+    assert later.returncode == 0, later.stderr
+
+
 def test_an_absent_input_is_named(stage: Path) -> None:
     result = subprocess.run(
         command(stage), cwd=stage, env=environment(stage), capture_output=True, text=True,
