@@ -91,8 +91,7 @@ def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
     Raises
     ------
     CorruptFileError
-        If columns differ, a label is not a class, a number is not a probability, or the predicted
-        class is not the most probable one.
+        If columns differ, a label is not a class, or a number is not a probability.
     """
     head, model = _names(len(classes))
     try:
@@ -117,17 +116,9 @@ def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
     unknown = sorted((set(table["label"]) | set(table["predicted"])) - set(classes))
     if unknown:
         raise CorruptFileError(f"{path}: {unknown[0]!r} is not a class of the model. {AGAIN}")
-    found = Predictions(
+    return Predictions(
         table[list(KEYS)], _probabilities(table[head], path), _probabilities(table[model], path)
     )
-    best = [classes[i] for i in found.model.argmax(axis=1)]
-    wrong = [row for row, name in enumerate(found.rows["predicted"]) if name != best[row]]
-    if wrong:
-        raise CorruptFileError(
-            f"{path}: row {wrong[0] + 1} names the class {found.rows['predicted'][wrong[0]]!r}, "
-            f"and its highest probability is that of {best[wrong[0]]!r}. {AGAIN}"
-        )
-    return found
 
 
 def indices(labels: pd.Series[str], classes: Sequence[str]) -> npt.NDArray[np.int64]:

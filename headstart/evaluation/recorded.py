@@ -106,6 +106,14 @@ def read_evaluated(
         )
     found = read_predictions(predictions, metrics["classes"])
     check_rows(predictions, found, manifest)
+    best = [metrics["classes"][i] for i in found.model.argmax(axis=1)]
+    wrong = [row for row, name in enumerate(found.rows["predicted"]) if name != best[row]]
+    if wrong:
+        raise CorruptFileError(
+            f"{predictions}: row {wrong[0] + 1} names the class "
+            f"{found.rows['predicted'][wrong[0]]!r}, and its highest probability is that of "
+            f"{best[wrong[0]]!r}. {AGAIN}"
+        )
     labels = indices(found.rows["label"], metrics["classes"])
 
     def correct(probabilities: Probabilities) -> int:
