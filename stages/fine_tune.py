@@ -70,6 +70,7 @@ def main(
         run_statistics.note(**tuned.statistics)
         print(tuned)
     write_epochs(epoch_history, tuned.history.epochs)
+    tuned.checkpoint.drop()
 
 
 if __name__ == "__main__":

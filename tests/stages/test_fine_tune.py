@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,46 @@ def test_two_processes_write_the_same_bytes_and_the_second_makes_no_pass(run: Sm
     assert "improved" in model.chosen_because
     assert first["epochs_asked"] == TRAINS["epochs"]
     assert 1 <= len(read_epochs(run.folder / "first.csv")) <= TRAINS["epochs"]
+
+
+#: Runs the stage, and kills it when the second epoch is recorded.
+KILLED = """
+import os, runpy, signal, sys
+from headstart.training.checkpoint import Checkpoint
+save = Checkpoint.save
+def then_die(self, progress):
+    save(self, progress)
+    if len(progress.epochs) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+Checkpoint.save = then_die
+sys.argv = ["fine_tune", *sys.argv[1:]]
+runpy.run_module("stages.fine_tune", run_name="__main__")
+"""
+
+
+def test_a_killed_stage_resumes_and_writes_the_bytes_of_an_uninterrupted_run(
+    run: SmallRun, private_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = tune(run, "whole", TRAINS)
+    assert done.returncode == 0, done.stderr
+    real = subprocess.run
+
+    def killed(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        assert command[1:3] == ["-m", "stages.fine_tune"]
+        return real([command[0], "-c", KILLED, *command[3:]], **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tests.stages.small_run.subprocess.run", killed)
+        done = tune(run, "resumed", TRAINS)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert len(list((private_store / "checkpoints").glob("*.npz"))) == 1
+    assert not (run.folder / "resumed").exists()
+    done = tune(run, "resumed", TRAINS)
+    assert done.returncode == 0, done.stderr
+    assert f"Resumed after epoch 2 of {TRAINS['epochs']}." in done.stdout
+    assert sha256_tree(run.folder / "resumed") == sha256_tree(run.folder / "whole")
+    assert (run.folder / "resumed.csv").read_bytes() == (run.folder / "whole.csv").read_bytes()
+    assert not list((private_store / "checkpoints").glob("*.npz"))
 
 
 def test_views_pass_live_and_are_counted(run: SmallRun) -> None:
@@ -167,7 +208,7 @@ def test_training_continues_with_the_class_weights_of_the_head(
         record = SimpleNamespace(image_size=8)
         check_convertible = lower_network = trained_parameters = lambda _: None
 
-        def fit(self, *arguments: Any) -> None:
+        def fit(self, *arguments: Any, **_: Any) -> None:
             given.extend(arguments)
 
     content = encoded(small_run.image(0, 0), "PNG")

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import headstart.images
+import headstart.keras
+import headstart.training
 from headstart._utils.errors import HeadstartError
-from headstart._utils.files import write_bytes
+from headstart._utils.files import sha256_bytes, write_bytes
+from headstart._utils.machine import architecture
 from headstart.backbones.litert import LiteRTPool
 from headstart.backbones.record import BackboneRecord
 from headstart.backbones.weights import Weights
 from headstart.features.forward_passes import Reader
+from headstart.features.store import fingerprint
+from headstart.images.resize import SPEC
 from headstart.keras.runtime import configure
 from headstart.keras.training.tuner import Tuner
 from headstart.training.activations import Array, LiveViews, arrays, run_network
 from headstart.training.batches import BatchSource
+from headstart.training.checkpoint import Checkpoint
 from headstart.training.head import apply_head
 from headstart.training.history import History
 from headstart.training.inputs import TuningImages
@@ -29,6 +37,7 @@ from headstart.training.scores import check_trained, improves, reason, score
 #: Largest difference of a probability between the Keras model and what is written.
 TOLERANCE = 1e-4
 _COMPARED = 64
+_PACKAGES = ("tensorflow", "keras", "numpy")
 
 
 @dataclass(frozen=True)
@@ -42,11 +51,14 @@ class Tuned:
     history : History
     statistics : dict
         Epochs, passes, and what was kept, for the run statistics.
+    checkpoint : Checkpoint
+        Of the training; to be dropped when the folder is in its place.
     """
 
     record: ModelRecord
     history: History
     statistics: dict[str, Any]
+    checkpoint: Checkpoint
 
     def __str__(self) -> str:
         kept = "fine-tuned" if self.record.kind == "fine_tuned" else "head only"
@@ -91,9 +103,18 @@ def fine_tune(
     configure(threads, seed)
     tuner = Tuner(*backbone, params, record.head, weights, seed)
     print(tuner.describe(), flush=True)
+    checkpoint = Checkpoint(_identity(head, backbone[0], images, params, seed, threads))
     with tempfile.TemporaryDirectory(dir=folder, prefix=".work-") as work:
         history, validation, statistics = train(
-            tuner, images, reader, params, seed, record.class_weights, folder, Path(work)
+            tuner,
+            images,
+            reader,
+            params,
+            seed,
+            record.class_weights,
+            folder,
+            Path(work),
+            checkpoint,
         )
         write_bytes(folder / UPPER, tuner.upper_network())
         features = run_network(LiteRTPool(folder / UPPER), validation)
@@ -127,7 +148,7 @@ def fine_tune(
         "best_epoch": history.best_epoch,
         "kept": final.kind,
     }
-    return Tuned(final, history, statistics)
+    return Tuned(final, history, statistics, checkpoint)
 
 
 def train(
@@ -139,6 +160,7 @@ def train(
     class_weights: str,
     folder: Path,
     work: Path,
+    checkpoint: Checkpoint | None = None,
 ) -> tuple[History, Array, dict[str, Any]]:
     """Train on the activations of the frozen part, which is written to ``folder``.
 
@@ -168,11 +190,11 @@ def train(
     if augment.active:
         with LiveViews(images.train, reader, size, augment, seed, lower) as views:
             source = BatchSource.of_function(views.take, labels)
-            history = tuner.fit(source, validation, seed, class_weights)
+            history = tuner.fit(source, validation, seed, class_weights, checkpoint=checkpoint)
             live = views.passes
     else:
         source = BatchSource.of_array(found["train"], labels)
-        history = tuner.fit(source, validation, seed, class_weights)
+        history = tuner.fit(source, validation, seed, class_weights, checkpoint=checkpoint)
     if lower is not None:
         print(f"Frozen part: {passes}{f'; {live:,} live passes of views' if live else ''}")
     statistics = {
@@ -183,6 +205,45 @@ def train(
         "trained_parameters": tuner.trained_parameters(),
     }
     return history, found["validation"], statistics
+
+
+def _identity(
+    head: tuple[ModelRecord, Weights],
+    backbone: BackboneRecord,
+    images: TuningImages,
+    params: FineTuneParams,
+    seed: int,
+    threads: int,
+) -> str:
+    """Return the hash of everything that decides the training's result, this code included."""
+    record, weights = head
+    arrays = {name: sha256_bytes(weights[name].tobytes()) for name in sorted(weights)}
+    rows = {
+        name: sha256_bytes(part[["image_id", "label"]].to_csv(index=False).encode())
+        for name, part in (("train", images.train), ("validation", images.validation))
+    }
+    rooms = (headstart.keras, headstart.training, headstart.images)
+    code = {room.__name__: _code(Path(str(room.__file__)).parent) for room in rooms}
+    return fingerprint(
+        {
+            "backbone": backbone.model_dump(mode="json"),
+            "head": record.model_dump(mode="json"),
+            "weights": arrays,
+            "images": rows,
+            "fine_tune": params.model_dump(mode="json"),
+            "seed": seed,
+            "threads": threads,
+            "pixels": SPEC,
+            "machine": architecture(),
+            "versions": {name: metadata.version(name) for name in _PACKAGES},
+            "code": code,
+        }
+    )
+
+
+def _code(folder: Path) -> str:
+    files = sorted(folder.rglob("*.py"))
+    return sha256_bytes(b"".join(path.read_bytes() for path in files))
 
 
 def _compare(tuner: Tuner, features: Array, validation: Array) -> float:

@@ -28,6 +28,7 @@ from headstart.training.batches import (
     epoch_batches,
     filled,
 )
+from headstart.training.checkpoint import Checkpoint, Progress
 from headstart.training.history import BATCHES, EPOCHS, History
 from headstart.training.parameters import OPTIMIZERS, FineTuneParams, Loss, TrainHeadParams
 from headstart.training.scores import rate_hint
@@ -104,6 +105,7 @@ def fit(
     validation: BatchSource,
     settings: FitSettings,
     say: Callable[[str], None] = print,
+    checkpoint: Checkpoint | None = None,
 ) -> History:
     """Train ``model`` in place; say one line an epoch.
 
@@ -122,6 +124,9 @@ def fit(
         Batches have ``min(batch_size, len(train))`` rows, the last one too: it is filled up with
         the first images of the same epoch, which weigh nothing in loss and gradient, and let
         batch normalization see a whole batch.
+    checkpoint : Checkpoint, optional
+        Written after each epoch; the training goes on after the last epoch that it holds, with the
+        same results as without an interruption.
 
     Returns
     -------
@@ -134,30 +139,41 @@ def fit(
         If a loss is no finite number any more.
     """
     trainer = _Trainer(model, train, validation, settings)
-    epochs: list[dict[str, float]] = []
-    batches: list[pd.DataFrame] = []
-    best, best_loss, kept = 0, math.inf, None
-    for epoch in range(1, settings.epochs + 1):
+    now = (checkpoint and checkpoint.load()) or Progress()
+    if now.epochs:
+        trainer.resume(now)
+        say(f"Resumed after epoch {len(now.epochs)} of {settings.epochs}.")
+    while not _finished(now, settings):
+        epoch = len(now.epochs) + 1
         table = trainer.epoch(epoch)
         row = {name: float(np.average(table[name], weights=table["count"])) for name in _MEASURES}
         row["val_loss"], row["val_accuracy"] = trainer.validate(epoch)
-        batches.append(table)
-        epochs.append({"epoch": epoch, **row, "learning_rate": settings.learning_rate})
-        say(_line(epoch, settings.epochs, row, improved=row["val_loss"] < best_loss))
-        if row["val_loss"] < best_loss:
-            best, best_loss = epoch, row["val_loss"]
-            kept = trainer.weights() if settings.patience is not None else None
-        if settings.patience is not None and epoch - best >= settings.patience:
-            break
-    last = len(epochs)
-    if kept is not None and best != last:
-        trainer.restore(kept)
+        improved = row["val_loss"] < (
+            now.epochs[now.best - 1]["val_loss"] if now.best else math.inf
+        )
+        now.batches.append({str(name): column.to_numpy() for name, column in table.items()})
+        now.epochs.append({"epoch": epoch, **row, "learning_rate": settings.learning_rate})
+        if improved:
+            now.best = epoch
+            now.kept = trainer.weights() if settings.patience is not None else None
+        if checkpoint is not None:
+            now.model, now.optimizer = trainer.state()
+            checkpoint.save(now)
+        say(_line(epoch, settings.epochs, row, improved=improved))
+    last = len(now.epochs)
+    if now.kept is not None and now.best != last:
+        trainer.restore(now.kept)
     return History(
-        epochs=pd.DataFrame(epochs, columns=list(EPOCHS)).astype(dict(EPOCHS)),
-        batches=_numbered(batches),
-        best_epoch=last if settings.patience is None else best,
+        epochs=pd.DataFrame(now.epochs, columns=list(EPOCHS)).astype(dict(EPOCHS)),
+        batches=_numbered([pd.DataFrame(columns) for columns in now.batches]),
+        best_epoch=last if settings.patience is None else now.best,
         stopped_early=last < settings.epochs,
     )
+
+
+def _finished(now: Progress, settings: FitSettings) -> bool:
+    last, patience = len(now.epochs), settings.patience
+    return last >= settings.epochs or (patience is not None and last - now.best >= patience)
 
 
 class _Trainer:
@@ -206,6 +222,22 @@ class _Trainer:
         """Put a copy back."""
         for variable, value in zip(self.model.weights, weights, strict=True):
             variable.assign(value)
+
+    def state(self) -> tuple[list[Batch], list[Batch]]:
+        """Return copies of all variables of the model, generators too, and of the optimizer."""
+        return tuple(  # type: ignore[return-value]  # two of them
+            [np.array(variable.numpy()) for variable in variables]
+            for variables in (self.model.variables, self.optimizer.variables)
+        )
+
+    def resume(self, state: Progress) -> None:
+        """Put the copies of a checkpoint back."""
+        for variables, values in (
+            (self.model.variables, state.model),
+            (self.optimizer.variables, state.optimizer),
+        ):
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
 
     def _one(self, x: Any, y: Any, mask: Any) -> tuple[Any, Any]:
         """Take one step; return the sums of loss and right answers over the images that count."""

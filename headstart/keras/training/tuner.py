@@ -34,6 +34,7 @@ from headstart.keras.training.head import (
 )
 from headstart.keras.training.layers import freeze, nodes_of, split, stop_dropout
 from headstart.training.batches import BatchSource
+from headstart.training.checkpoint import Checkpoint
 from headstart.training.head import loss_of
 from headstart.training.history import History
 from headstart.training.parameters import FineTuneParams
@@ -118,10 +119,12 @@ class Tuner:
         validation: BatchSource,
         seed: int,
         class_weights: str = "none",
+        checkpoint: Checkpoint | None = None,
     ) -> History:
         """Train in place; the weights of the best epoch stay.
 
-        ``class_weights``: ``none`` or ``balanced``, as in the section train_head.
+        ``class_weights``: ``none`` or ``balanced``, as in the section train_head. With a
+        ``checkpoint``, an interrupted training goes on.
         """
         classes = self.head.output_shape[-1]
         settings = FitSettings.of(
@@ -131,7 +134,7 @@ class Tuner:
             (train.labels, classes) if class_weights == "balanced" else None,
             weight_decay=self.params.weight_decay,
         )
-        return fit(self.model, train, validation, settings)
+        return fit(self.model, train, validation, settings, checkpoint=checkpoint)
 
     def trained_parameters(self) -> int:
         """Return how many numbers are trained, including the head."""

@@ -1,18 +1,24 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headstart._utils.errors import HeadstartError
+from headstart._utils.files import sha256_bytes
 from headstart.keras.runtime import keras
 from headstart.keras.training.fitting import FitSettings, at_once, fit, score
 from headstart.keras.training.head import build_head, dump_head, logits_model
 from headstart.training.batches import BatchSource, balanced_class_weights, epoch_batches
+from headstart.training.checkpoint import Checkpoint
 
 WIDTH, CLASSES = 12, 3
 Data = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
@@ -452,3 +458,86 @@ def test_large_rows_are_scored_few_at_once(shape: tuple[int, ...], rows: int) ->
 def test_rows_of_unknown_size_are_scored_few_at_once() -> None:
     source = BatchSource.of_function(lambda rows, _: np.zeros((len(rows), 9)), np.zeros(99))
     assert at_once(source) == 32
+
+
+class KilledError(Exception):
+    """Stands for a kill."""
+
+
+def _state(model: Any) -> list[bytes]:
+    return [np.array(variable.numpy()).tobytes() for variable in model.variables]
+
+
+def _at_the_next_epoch(line: str) -> None:
+    if not line.startswith("Resumed"):
+        raise KilledError
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "resident", "patience"),
+    [("adam", True, 2), ("rmsprop", False, None)],
+)
+def test_a_training_that_was_killed_resumes_and_ends_with_the_same_bits(
+    optimizer: str, resident: bool, patience: int | None
+) -> None:
+    train, validation = separable(90, 1, spread=2.0), separable(60, 2, spread=2.0)
+    chosen = settings(epochs=5, patience=patience, optimizer=optimizer, learning_rate=0.05)
+    made = source(train)
+    if not resident:
+        made = BatchSource.of_function(lambda indices, _: train[0][indices], train[1])
+
+    def run(say: Callable[[str], None], checkpoint: Checkpoint | None) -> tuple[Any, Any]:
+        model = logits_model(head(dropout=0.3, hidden=8))
+        return model, fit(model, made, source(validation), chosen, say, checkpoint)
+
+    expected, history = run(quiet, None)
+    checkpoint = Checkpoint(sha256_bytes(optimizer.encode()))
+    lines: list[str] = []
+    for _ in range(len(history.epochs)):
+        with pytest.raises(KilledError):
+            run(_at_the_next_epoch, checkpoint)
+    resumed, again = run(lines.append, checkpoint)
+    assert lines == [f"Resumed after epoch {len(history.epochs)} of 5."]
+    assert _state(resumed) == _state(expected)
+    pd.testing.assert_frame_equal(again.epochs, history.epochs)
+    pd.testing.assert_frame_equal(again.batches, history.batches)
+    assert (again.best_epoch, again.stopped_early) == (history.best_epoch, history.stopped_early)
+
+
+def test_a_damaged_checkpoint_is_reported_and_not_used(capsys: pytest.CaptureFixture[str]) -> None:
+    data = source(separable(60, 1))
+    checkpoint = Checkpoint("b" * 64)
+    expected = fit(logits_model(head()), data, data, settings(epochs=2), quiet, checkpoint)
+    whole = checkpoint.path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[whole.index(np.float32(0.02).tobytes())] ^= 1  # the optimizer's learning rate
+    for content in (b"", b"x", whole[:-50], bytes(flipped)):
+        checkpoint.path.write_bytes(content)
+        lines: list[str] = []
+        found = fit(logits_model(head()), data, data, settings(epochs=2), lines.append, checkpoint)
+        assert len(lines) == 2
+        assert "starts over" in capsys.readouterr().err
+        pd.testing.assert_frame_equal(found.epochs, expected.epochs)
+
+
+def test_a_folder_that_cannot_be_written_costs_the_checkpoint_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "file"))
+    data = source(separable(60, 1))
+    found = fit(logits_model(head()), data, data, settings(epochs=3), quiet, Checkpoint("c" * 64))
+    assert len(found.epochs) == 3
+    assert capsys.readouterr().err.count("No checkpoint can be written") == 1
+
+
+def test_old_checkpoints_are_swept() -> None:
+    data = source(separable(60, 1))
+    old, new = Checkpoint("d" * 64), Checkpoint("e" * 64)
+    fit(logits_model(head()), data, data, settings(epochs=1), quiet, old)
+    os.utime(old.path, (0, 0))
+    fit(logits_model(head()), data, data, settings(epochs=1), quiet, new)
+    assert not old.path.exists()
+    assert new.path.exists()
+    new.drop()
+    assert not new.path.exists()
