@@ -114,7 +114,7 @@ def test_a_missing_data_set_is_told_before_anything_runs(home: Path) -> None:
     shutil.rmtree(home / "project/raw")
     said = refused(home)
     assert "The data of the commit" in said
-    assert "is missing: fetch read raw with 1 file; now it has 0 files, and what" in said
+    assert "is missing: fetch read raw with 1 file; now it has 0 files, and its outputs" in said
     assert "Nothing was run" in said
     assert left(home) == []
 

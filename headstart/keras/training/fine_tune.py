@@ -13,6 +13,7 @@ import numpy as np
 import headstart.images
 import headstart.keras
 import headstart.training
+from headstart._utils.csv_text import csv_text
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import sha256_bytes, write_bytes
 from headstart._utils.machine import architecture
@@ -219,7 +220,7 @@ def _identity(
     record, weights = head
     arrays = {name: sha256_bytes(weights[name].tobytes()) for name in sorted(weights)}
     rows = {
-        name: sha256_bytes(part[["image_id", "label"]].to_csv(index=False).encode())
+        name: sha256_bytes(csv_text(part[["image_id", "label"]]).encode())
         for name, part in (("train", images.train), ("validation", images.validation))
     }
     rooms = (headstart.keras, headstart.training, headstart.images)

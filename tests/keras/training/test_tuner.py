@@ -78,7 +78,7 @@ def test_the_class_weights_of_the_head_go_on(folder: Path) -> None:
         inputs = rng.normal(size=(16, *made.model.upper.input_shape[1:])).astype(np.float32)
         source = BatchSource.of_array(inputs, labels)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(tuning, "fit", lambda *_: _[-1])
+            patch.setattr(tuning, "fit", lambda *given, **_: given[-1])
             found[weights] = made.fit(source, source, 5, weights)
     assert found["none"].class_weights is None
     assert found["balanced"].class_weights == pytest.approx(16 / (3 * np.array([13, 2, 1])))
