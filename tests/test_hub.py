@@ -56,7 +56,7 @@ def test_the_exported_model_says_what_was_evaluated(run: SmallRun) -> None:
     evaluated(run, "tuned")
     done = exported(run, "tuned", "out", formats=["saved_model", "keras", "tflite_float32"])
     assert done.returncode == 0, done.stderr
-    assert "keras: it holds standard layers alone" in done.stdout
+    assert "keras: it holds standard layers only" in done.stdout
     metrics = json.loads((run.folder / "out.json").read_text())
     assert set(metrics["formats"]) == {"saved_model", "tflite_float32"}
     for form in metrics["formats"].values():
