@@ -12,6 +12,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from headstart._utils.errors import ParameterError
 from headstart._utils.files import write_text
@@ -103,24 +104,33 @@ def _two_values(key: str, below: str) -> ParameterError:
     )
 
 
+class _Representer(RoundTripRepresenter):
+    """Writes null as people do; ruamel would leave the place empty.
+
+    A class of its own, because representers belong to the class, and DVC writes dvc.lock by
+    ruamel's.
+    """
+
+    def represent_none(self, _data: None) -> Any:
+        """Return the node of a null."""
+        return self.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+_Representer.add_representer(type(None), _Representer.represent_none)
+
+
 def overlay(params_text: str, *layers: Mapping[str, Any]) -> str:
     """Return the parameter file with the values of ``layers``; later ones win, comments stay."""
     yaml = YAML(typ="rt")
     yaml.width = 4096  # Never fold a long path.
     yaml.indent(mapping=2, sequence=4, offset=2)
-    # As people write it: ruamel would leave the place empty.
-    yaml.representer.add_representer(type(None), _write_null)
+    yaml.Representer = _Representer
     document = yaml.load(params_text)
     for layer in layers:
         _lay(document, layer)
     target = io.StringIO()
     yaml.dump(document, target)
     return target.getvalue()
-
-
-def _write_null(representer: Any, value: None) -> Any:
-    del value
-    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
 
 
 def _lay(target: CommentedMap, layer: Mapping[str, Any]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from headstart._utils.errors import ParameterError
 from headstart.pipeline import recipes
@@ -115,3 +117,11 @@ def test_a_section_may_be_set_at_once_and_its_keys_besides() -> None:
 def test_an_assignment_needs_an_equals_sign() -> None:
     with pytest.raises(ParameterError, match=r"section\.key=value"):
         recipes.parse_assignments(["split.test"])
+
+
+def test_an_overlay_changes_no_other_file_that_ruamel_writes() -> None:
+    text = "pinned:\nother: 1\n"
+    assert "null" in recipes.overlay(text, {"pinned": None})
+    target = io.StringIO()
+    YAML().dump(YAML().load(text), target)
+    assert target.getvalue() == text  # DVC writes dvc.lock this way
