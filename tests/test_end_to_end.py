@@ -130,5 +130,8 @@ def test_a_wrong_parameter_stops_the_run_with_its_line(cold: tuple[Checkout, str
     checkout, _ = cold
     checkout.set(train_head__epochs=0)
     _, output = checkout.run("dvc", "repro", check=False)
-    assert "The `train_head.epochs` parameter must be an integer ≥ 1 and ≤ 10000. Got 0 instead." in output
+    assert (
+        "The `train_head.epochs` parameter must be an integer ≥ 1 and ≤ 10000. Got 0 instead."
+        in output
+    )
     checkout.set(train_head__epochs=20)
