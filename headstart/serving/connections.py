@@ -54,7 +54,9 @@ class BoundedProtocol(H11Protocol):
     waiting: ClassVar[dict[BoundedProtocol, None]]
     _deadline: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(  # type: ignore[override]  # TCP alone: the loop gives such a transport
+        self, transport: asyncio.Transport
+    ) -> None:
         """Begin to wait for headers; make room."""
         super().connection_made(transport)
         self._wait()
