@@ -41,6 +41,12 @@ def not_initialized(root: Path) -> HeadstartError:
     )
 
 
+def unreadable(what: object, error: DvcException) -> str:
+    """Return the beginning of a message: DVC cannot read a pipeline, and why."""
+    cause = f" ({error.__cause__})" if error.__cause__ else ""
+    return f"DVC cannot read the pipeline of {what}: {error}{cause}"
+
+
 @contextmanager
 def opened(root: Path) -> Iterator[Any]:
     """Open a project without a lock. Raises GraphError if DVC cannot read it."""
@@ -59,10 +65,9 @@ def opened(root: Path) -> Iterator[Any]:
             "run. Run `git init` there, or `dvc config core.no_scm true` to do without git."
         ) from None
     except DvcException as error:
-        causes = f" ({error.__cause__})" if error.__cause__ else ""
         raise GraphError(
-            f"DVC cannot read the pipeline of {root}: {error}{causes}. Nothing was run. `dvc dag` "
-            "shows the same fault in DVC's own words."
+            f"{unreadable(root, error)}. Nothing was run. `dvc dag` shows the same fault in DVC's "
+            "own words."
         ) from error
     finally:
         notes.setLevel(level)

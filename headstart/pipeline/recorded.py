@@ -22,7 +22,7 @@ from dvc.utils.hydra import apply_overrides
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import md5_file, md5_listing
 from headstart.pipeline.git import Commit
-from headstart.pipeline.graph import commands_of, name_of, path_of
+from headstart.pipeline.graph import commands_of, name_of, path_of, unreadable
 
 
 class RecordError(HeadstartError):
@@ -99,8 +99,7 @@ def _explained(what: str) -> Iterator[None]:
             "project."
         ) from None
     except DvcException as error:
-        cause = f" ({error.__cause__})" if error.__cause__ else ""
-        raise RecordError(f"DVC cannot read the pipeline of {what}: {error}{cause}") from error
+        raise RecordError(unreadable(what, error)) from error
 
 
 def _records(repo: Any) -> dict[str, Record]:
