@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -60,7 +61,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         commands.append(["-m", stage.module, *(word for pair in options for word in pair)])
     for command in commands:
         done = subprocess.run(
-            [sys.executable, *command], cwd=project, capture_output=True, text=True, check=False
+            [sys.executable, *command],
+            cwd=project,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         assert done.returncode == 0, done.stdout + done.stderr
     return project
