@@ -16,6 +16,9 @@ _LEAST_MARGIN = 32 << 20
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 #: As libraries word it that raise errors of their own: HDF5, TensorFlow, SQLite.
 _FULL_WORDS = ("no space left on device", "disk quota exceeded", "disk is full")
+#: A disk that fails, or became read-only because it did.
+_FAILED = {errno.EIO, errno.EROFS}
+_FAILED_WORDS = "input/output error"
 
 
 def require_room(needs: Mapping[Path, int], what: str, remedy: str) -> None:
@@ -52,28 +55,61 @@ def require_room(needs: Mapping[Path, int], what: str, remedy: str) -> None:
 
 
 @dataclass(frozen=True)
-class FullDisk:
-    """A write that failed because the disk or the user's quota is full; ``file`` if it is known."""
+class DiskFault:
+    """A read or write that the disk refused.
+
+    Attributes
+    ----------
+    file : Path or None
+        None if the error does not name it.
+    number : int
+        The ``errno``; ``ENOSPC`` for all kinds of a full disk.
+    """
 
     file: Path | None
+    number: int
+
+    @property
+    def full(self) -> bool:
+        """True if the disk or the user's quota is full."""
+        return self.number == errno.ENOSPC
 
     def sentence(self) -> str:
-        """Return a sentence with the file and the free space."""
+        """Return a sentence with the file, and the free space of a full disk."""
         file = self.file or Path.cwd()
+        if not self.full:
+            return f"The disk failed: {file} could not be used ({os.strerror(self.number)})."
         free = shutil.disk_usage(existing_folder(file)).free
         return f"The disk is full: {file} could not be written, and {amount(free)} are free there."
 
 
-def full_disk(error: BaseException) -> FullDisk | None:
-    """Return what could not be written if an error, or one behind it, is that of a full disk."""
+def disk_fault(error: BaseException) -> DiskFault | None:
+    """Return what the disk refused if an error, or one behind it, is that of a disk.
+
+    An error that already is a message for people is left alone unless the disk is full: it says
+    more of what was done.
+    """
+    explained = isinstance(error, HeadstartError)
     seen: BaseException | None = error
     while seen is not None:
-        full = isinstance(seen, OSError) and seen.errno in _FULL
-        if full or any(words in str(seen).lower() for words in _FULL_WORDS):
+        number = _number(seen)
+        if number == errno.ENOSPC or (number is not None and not explained):
             name = getattr(seen, "filename", None)
-            return FullDisk(Path(os.fsdecode(name)) if isinstance(name, str | bytes) else None)
+            return DiskFault(
+                Path(os.fsdecode(name)) if isinstance(name, str | bytes) else None, number
+            )
         seen = seen.__cause__ or seen.__context__
     return None
+
+
+def _number(error: BaseException) -> int | None:
+    text = str(error).lower()
+    number = error.errno if isinstance(error, OSError) else None
+    if number in _FULL or any(words in text for words in _FULL_WORDS):
+        return errno.ENOSPC
+    if number in _FAILED:
+        return number
+    return errno.EIO if _FAILED_WORDS in text else None
 
 
 def amount(size: int) -> str:

@@ -5,6 +5,7 @@ DVC hard-links outputs to its cache, so nothing here ever writes into an existin
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
@@ -18,6 +19,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from headstart._utils import faults
+
+#: Errors of a write, which name no file.
+_OF_WRITES = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EIO, errno.EFBIG}
+
 
 @contextmanager
 def atomic_file(target: Path) -> Iterator[BinaryIO]:
@@ -26,11 +32,19 @@ def atomic_file(target: Path) -> Iterator[BinaryIO]:
     sweep(target)
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        with beside.open("wb") as file:
+        faults.reached("open", target)
+        with faults.open_file(beside, target) as file:
             yield file
             file.flush()
+            faults.reached("fsync", target)
             os.fsync(file.fileno())
+        faults.reached("rename", target)
         beside.replace(target)
+        faults.reached("renamed", target)
+    except OSError as error:
+        if error.errno in _OF_WRITES and error.filename is None:
+            error.filename = os.fspath(target)
+        raise
     finally:
         beside.unlink(missing_ok=True)
 
@@ -59,21 +73,45 @@ def read_json(path: Path) -> Any:
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``target`` that takes its place when the block succeeds."""
+    """Yield an empty folder beside ``target`` that takes its place when the block succeeds.
+
+    The old folder is renamed before it is deleted: it is never seen with half of its files.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    old = target.with_name(f".{target.name}.old.{os.getpid()}.part")
     sweep(target)
-    shutil.rmtree(beside, ignore_errors=True)
+    _remove(beside)
+    _remove(old)
     beside.mkdir()
     try:
+        faults.reached("folder", target)
         yield beside
-        if target.is_dir() and not target.is_symlink():
-            shutil.rmtree(target)
-        elif target.exists() or target.is_symlink():
-            target.unlink()
+        faults.reached("swap", target)
+        _set_aside(target, old)
+        faults.reached("swapped", target)
         beside.replace(target)
+        faults.reached("placed", target)
+    except OSError as error:
+        if error.errno in _OF_WRITES and error.filename is None:
+            error.filename = os.fspath(target)
+        raise
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        if os.path.lexists(old) and not os.path.lexists(target):
+            old.replace(target)
+        _remove(beside)
+        _remove(old)
+
+
+def _set_aside(target: Path, old: Path) -> None:
+    if not os.path.lexists(target):
+        return
+    try:
+        target.replace(old)
+    except OSError:  # A folder of a container's image cannot be renamed.
+        if target.is_symlink() or not target.is_dir():
+            raise
+        shutil.rmtree(target)
 
 
 @contextmanager
@@ -100,6 +138,8 @@ def sweep(target: Path, *, alone: bool = False) -> None:
     """
     for left in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
         process = left.name.split(".")[-2]
+        if left.name.removeprefix(f".{target.name}.").removeprefix("old.") != f"{process}.part":
+            continue  # that of a longer name
         if alone and process.isdigit() and process != str(os.getpid()):
             _remove(left)
         else:

@@ -10,7 +10,7 @@ from typing import Any, Literal, ParamSpec
 
 import typer
 
-from headstart._utils.disk import full_disk
+from headstart._utils.disk import disk_fault
 from headstart._utils.errors import CorruptFileError, HeadstartError, WiringError, not_a_project
 
 P = ParamSpec("P")
@@ -42,10 +42,11 @@ def command(
                 typer.echo(f"Error: {_message(error)}", err=True)
                 raise typer.Exit(error.exit_code) from None
             except OSError as error:
-                full = full_disk(error)
-                if full is None:
+                fault = disk_fault(error)
+                if fault is None:
                     raise
-                typer.echo(f"Error: {full.sentence()} Make room there; then run again.", err=True)
+                cure = "Make room there" if fault.full else "See whether the disk is sound"
+                typer.echo(f"Error: {fault.sentence()} {cure}; then run again.", err=True)
                 raise typer.Exit(1) from None
 
         vars(wrapper).update(epilog=epilog)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from headstart._utils import seeds, tables
+from headstart._utils.faults import reached
 from headstart._utils.progress import progress
 from headstart.datasets.manifests import class_names
 from headstart.datasets.parameters import SampleParams
@@ -126,6 +127,7 @@ def copy(rows: pd.DataFrame, images: Path, folder: Path) -> None:
         for file, shard, offset, length, image_id in places:
             target = folder / file
             target.parent.mkdir(parents=True, exist_ok=True)
+            reached("member", target)
             target.write_bytes(reader.read(shard, offset, length, image_id))
             bar.update()
 

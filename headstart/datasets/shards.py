@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from headstart._utils.errors import CorruptFileError
+from headstart._utils.faults import reached
 from headstart._utils.files import sha256_bytes
 
 SHARDS = 64
@@ -101,6 +102,7 @@ class ShardWriter:
     def _write(self, shard: int) -> dict[str, Location]:
         places = {}
         known, spool = self._known[shard], self._spools[shard]
+        reached("member", self.folder / shard_name(shard))
         # Images are far below 2 GiB, so no member gets the extra field of zip64.
         with zipfile.ZipFile(self.folder / shard_name(shard), "x", zipfile.ZIP_STORED) as target:
             for image_id, (ext, start, length) in sorted(known.items()):

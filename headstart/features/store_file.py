@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Self, TypeVar
 
-from headstart._utils import locks
+from headstart._utils import faults, locks
 from headstart._utils.errors import CorruptFileError, HeadstartError
 from headstart._utils.owners import create_shared, owner_name, shared_safely
 
@@ -116,7 +116,9 @@ class StoreFile:
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             yield self.connection
+            faults.reached("commit", self.path)
             self.connection.execute("COMMIT")
+            faults.reached("committed", self.path)
         except BaseException:
             if self.connection.in_transaction:
                 with contextlib.suppress(*FAULTS):

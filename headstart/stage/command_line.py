@@ -30,7 +30,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-from headstart._utils import locks
+from headstart._utils import faults, locks
 from headstart._utils.errors import HeadstartError, WiringError
 from headstart._utils.files import sha256_bytes, sweep
 from headstart._utils.streams import print_anything
@@ -180,6 +180,7 @@ def parser(main: Callable[..., None]) -> argparse.ArgumentParser:
 
 def _run(main: Callable[..., None], argv: Sequence[str] | None) -> None:
     arguments = vars(parser(main).parse_args(argv))
+    faults.check()
     params = read_params(arguments.pop("params"))
     roles = kinds(main)
     hints = typing.get_type_hints(main, include_extras=True)
@@ -193,7 +194,7 @@ def _run(main: Callable[..., None], argv: Sequence[str] | None) -> None:
         versions.check(path)
     watchdog.die_with_dvc()
     with ExitStack() as stack:
-        stack.enter_context(_full_disk_explained(paths["out"]))
+        stack.enter_context(_disk_fault_explained(paths["out"]))
         space.require_recorded_space(paths["out"])
         if paths["out"]:
             stack.enter_context(_lock(paths["out"]))
@@ -215,15 +216,15 @@ def _run(main: Callable[..., None], argv: Sequence[str] | None) -> None:
 
 
 @contextmanager
-def _full_disk_explained(outputs: Sequence[Path]) -> Iterator[None]:
-    """Turn the many errors of a full disk into one message."""
+def _disk_fault_explained(outputs: Sequence[Path]) -> Iterator[None]:
+    """Turn the many errors of a full or failing disk into one message."""
     try:
         yield
     except Exception as error:
-        full = space.explained(error, outputs)
-        if full is None:
+        explained = space.explained(error, outputs)
+        if explained is None:
             raise
-        raise full from error
+        raise explained from error
 
 
 def _module_name(main: Callable[..., None]) -> str:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from headstart._utils.disk import FullDisk, amount, existing_folder, full_disk, require_room
+from headstart._utils.disk import DiskFault, amount, disk_fault, existing_folder, require_room
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import size_below
 from headstart.stage.recorded_inputs import dvc_cache, recorded_sizes
@@ -75,20 +75,29 @@ def require_cache_space(outputs: Iterable[Path]) -> None:
 
 
 def explained(error: BaseException, outputs: Iterable[Path]) -> HeadstartError | None:
-    """Return the error that a full disk deserves; None if the error has another cause."""
-    full = full_disk(error)
-    if full is None:
+    """Return the error that a full or failing disk deserves; None if it has another cause."""
+    fault = disk_fault(error)
+    if fault is None:
         return None
     paths = list(outputs)
-    if full.file is None and paths:
-        full = FullDisk(paths[0])
+    if fault.file is None and paths:
+        fault = DiskFault(paths[0], fault.number)
+    kept = (
+        "The outputs of this stage were not recorded; what is in the feature store and in "
+        "checkpoints is kept."
+    )
+    if not fault.full:
+        return HeadstartError(
+            f"{fault.sentence()} {kept} See whether the disk is sound and mounted for writing "
+            "(`dmesg`, `mount`); or move the project, the cache folder (environment variable "
+            "HEADSTART_CACHE) or temporary files (TMPDIR) to another disk. Then run again."
+        )
     need = sum(_needed.get(path, 0) for path in paths)
     needed = f" The outputs need about {amount(need)}." if need else ""
     return HeadstartError(
-        f"{full.sentence()}{needed} The outputs of this stage were not recorded; what is in the "
-        "feature store is kept. Make room there, or move DVC's cache (`dvc cache dir FOLDER`), the "
-        "feature store (environment variable HEADSTART_CACHE) or temporary files (TMPDIR) to "
-        "another disk; then run again."
+        f"{fault.sentence()}{needed} {kept} Make room there, or move DVC's cache (`dvc cache dir "
+        "FOLDER`), the feature store (environment variable HEADSTART_CACHE) or temporary files "
+        "(TMPDIR) to another disk; then run again."
     )
 
 

@@ -151,3 +151,14 @@ def test_temporary_folders_of_killed_processes_are_cleared(
         assert folder.name.startswith(f"x-{os.getpid()}-")
         assert not (tmp_path / f"x-{gone.pid}-abc").exists()
     assert names(tmp_path) == sorted([f"x-{os.getppid()}-abc", f"y-{gone.pid}-abc"])
+
+
+def test_the_part_of_a_longer_name_is_not_swept(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    longer = tmp_path / f".images.csv.{gone.pid}.part"
+    own = [tmp_path / f".images.{gone.pid}.part", tmp_path / f".images.old.{gone.pid}.part"]
+    for path in (longer, *own):
+        path.write_text("")
+    files.sweep(tmp_path / "images")
+    assert names(tmp_path) == [longer.name]

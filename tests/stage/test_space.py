@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from headstart._utils.disk import full_disk
+from headstart._utils.disk import disk_fault
 from headstart._utils.errors import HeadstartError
 from headstart.datasets.manifests import SPLIT, frame, write_images, write_split
 from headstart.datasets.parameters import SampleParams, SplitParams
@@ -75,9 +75,27 @@ def test_all_errors_of_a_full_disk_give_one_message(error: BaseException, file: 
     assert "`dvc cache dir FOLDER`" in said
 
 
+@pytest.mark.parametrize(
+    ("error", "file"),
+    [
+        (OSError(errno.EIO, "Input/output error", "data/x.csv"), "data/x.csv"),
+        (OSError(errno.EROFS, "Read-only file system", "data/x.csv"), "data/x.csv"),
+        (RuntimeError("data/x.csv; Input/output error"), "data/out"),
+    ],
+)
+def test_a_failing_disk_is_named_with_what_to_look_at(error: BaseException, file: str) -> None:
+    said = str(space.explained(error, [Path("data/out")]))
+    assert f"The disk failed: {file} could not be used (" in said
+    assert "`dmesg`" in said
+    assert said.endswith("Then run again.")
+    explained = HeadstartError("The archive cannot be read. Fetch it again.")
+    explained.__cause__ = error
+    assert space.explained(explained, []) is None
+
+
 @pytest.mark.parametrize("error", [OSError(errno.EACCES, "Permission denied"), ValueError("full")])
 def test_other_errors_keep_their_own(error: BaseException) -> None:
-    assert full_disk(error) is None
+    assert disk_fault(error) is None
     assert space.explained(error, []) is None
 
 

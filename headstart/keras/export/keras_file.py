@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from headstart._utils.faults import reached
 from headstart._utils.files import atomic_file
 from headstart.export.parity import Reading
 from headstart.keras.networks.engine import compiled, in_batches
@@ -33,16 +34,18 @@ Floats = npt.NDArray[np.float32]
 def write_keras(source: Source, target: Path) -> None:
     """Write the format ``keras``."""
     rough = target.with_name(f"rough-{target.name}")
-    source.model.save(rough)
+    reached("member", target)
     try:
+        source.model.save(rough)
         _repack(rough, target)
     finally:
-        rough.unlink()
+        rough.unlink(missing_ok=True)
 
 
 def write_h5(source: Source, target: Path) -> None:
     """Write the format ``h5``, the older one of Keras."""
     rough = target.with_name(f"rough-{target.name}")
+    reached("member", target)
     try:
         with silence():  # The user has chosen this format; Keras advises against it.
             source.model.save(rough)

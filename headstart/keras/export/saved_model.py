@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from headstart._utils.faults import reached
 from headstart._utils.files import write_bytes
 from headstart._utils.quiet import quiet_stderr
 from headstart.export.parity import Reading
@@ -42,6 +43,7 @@ def write(source: Source, folder: Path) -> None:
     module = tf.Module(name="served")
     module.weights = [weight.value for weight in source.model.weights]
     signatures = _signatures(source.model, source.classes)
+    reached("member", folder)
     with quiet_stderr():
         tf.saved_model.save(module, str(folder), signatures=signatures)
     (folder / "fingerprint.pb").unlink(missing_ok=True)  # A random number; loading needs none.

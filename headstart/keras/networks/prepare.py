@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart._utils.errors import HeadstartError
+from headstart._utils.faults import reached
 from headstart._utils.files import atomic_folder, sha256_bytes, sha256_file, write_bytes
 from headstart.backbones.parameters import BackboneParams
 from headstart.backbones.record import (
@@ -132,6 +133,7 @@ def _obtain(params: BackboneParams, seed: int, folder: Path) -> tuple[Pretrained
     size = params.image_size or 0  # The section lets only a module leave it out.
     found = pretrained.obtain(params.name, params.alpha, size, params.weights, seed)
     check_weights_file(params)  # Read by path: what was loaded must be what was checked.
+    reached("member", folder / WEIGHTS)
     found.backbone.save_weights(str(folder / WEIGHTS))
     return found, sha256_file(folder / WEIGHTS)
 

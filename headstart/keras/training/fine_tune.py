@@ -15,6 +15,7 @@ import headstart.keras
 import headstart.training
 from headstart._utils.csv_text import csv_text
 from headstart._utils.errors import HeadstartError
+from headstart._utils.faults import reached
 from headstart._utils.files import sha256_bytes, write_bytes
 from headstart._utils.machine import architecture
 from headstart.backbones.litert import LiteRTPool
@@ -129,6 +130,7 @@ def fine_tune(
         "chosen_because": reason(tuned, alone, history.best_epoch, len(history.epochs))
     }
     if kept:
+        reached("member", folder / BACKBONE_WEIGHTS)
         tuner.backbone.save_weights(str(folder / BACKBONE_WEIGHTS))
         weights = tuner.head_weights()
         changes |= {
