@@ -10,6 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from headstart._utils.errors import UnfitError
 from headstart._utils.records import Sha256
+from headstart.backbones.layers import fit_cut
 from headstart.backbones.registry import (
     HUB,
     BackboneSpec,
@@ -135,6 +136,8 @@ class BackboneParams(Section):
     def _can_be_cut(cls, cut: str | None, info: ValidationInfo) -> str | None:
         if cut is not None and info.data.get("name") == HUB:
             raise UnfitError(f"null with `name: {HUB}`", "A module has no visible layers.")
+        if cut is not None and (spec := _spec(info)):
+            fit_cut(spec.name, cut)
         return cut
 
     @field_validator("weights")

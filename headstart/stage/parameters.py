@@ -9,7 +9,7 @@ import difflib
 import importlib
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -77,16 +77,36 @@ def read_params(path: Path) -> Any:
     document = _parse(path)
     model = params_model()
     try:
-        return model.model_validate(_plain(document))
+        params = model.model_validate(_plain(document))
     except ValidationError as error:
         # A set: pydantic reports one fault for each branch of a union.
         lines = {_sentence(fault, document, model, path.name) for fault in error.errors()}
-        message = f"{path.name} has {counted(len(lines), 'fault')}; nothing was run.\n"
-        shown = sorted(lines)[:_FAULTS_SHOWN]
-        message += "\n".join(f"  - {text}" for _, text in shown)
-        if len(lines) > len(shown):
-            message += f"\n  - and {counted(len(lines) - len(shown), 'further fault')}"
-        raise ParameterError(message) from None
+        raise _faulty(path.name, lines) from None
+    if beside := set(_faults_beside(params, document, path.name)):
+        raise _faulty(path.name, beside)
+    return params
+
+
+def _faulty(file: str, lines: set[tuple[int, str]]) -> ParameterError:
+    """Return the error about faults, each with its line and sentence."""
+    message = f"{file} has {counted(len(lines), 'fault')}; nothing was run.\n"
+    shown = sorted(lines)[:_FAULTS_SHOWN]
+    message += "\n".join(f"  - {text}" for _, text in shown)
+    if len(lines) > len(shown):
+        message += f"\n  - and {counted(len(lines) - len(shown), 'further fault')}"
+    return ParameterError(message)
+
+
+def _faults_beside(params: Any, document: CommentedMap, file: str) -> Iterator[tuple[int, str]]:
+    """Yield line and sentence of every value that does not fit another section."""
+    for name in sections():
+        for key, sentence in getattr(params, name).faults_beside(params):
+            line = _line_of(document, (name, key))
+            yield line, f"{sentence} {_place(file, line)}"
+
+
+def _place(file: str, line: int) -> str:
+    return f"({file} line {line})" if line else f"({file})"
 
 
 #: Bounds of a parameter file, far above what one needs: 200 keys in 12 KB.
@@ -200,7 +220,7 @@ def _sentence(
     if fault["type"] in _UNION_MEMBER or any(part in _BRANCHES for part in place[1:]):
         place = tuple(part for part in place if part not in _BRANCHES)
     line = _line_of(document, place)
-    where = f"({file} line {line})" if line else f"({file})"
+    where = _place(file, line)
     name = ".".join(map(str, place))
     schema = _schema_at(model, place)
     expected = _describe(schema, _schema(model)) if schema else "known"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -13,6 +13,16 @@ from headstart._utils.records import Record
 
 class Section(Record):
     """A section of params.yaml: no unknown keys, no coercion, immutable."""
+
+    def faults_beside(self, params: Any) -> Iterator[tuple[str, str]]:  # noqa: ARG002 - for sections that compare
+        """Yield the keys whose values do not fit another section, each with a sentence about it.
+
+        Parameters
+        ----------
+        params : record
+            All sections, each of which is right by itself.
+        """
+        return iter(())
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from headstart._utils.errors import UnfitError
+from headstart._utils.errors import ParameterError, UnfitError
+from headstart.backbones.layers import known_layers, up_to
 from headstart.images.augmentation_parameters import AugmentParams
 from headstart.stage.sections import (
     BatchSize,
@@ -20,6 +21,7 @@ from headstart.stage.sections import (
     Threads,
     Units,
 )
+from headstart.training.unfreezing import choose
 
 #: The one table of optimizers: the name in params.yaml, and the class in ``keras.optimizers``, each
 #: of which takes the decoupled ``weight_decay``.
@@ -105,6 +107,15 @@ class FineTuneParams(Section):
             if isinstance(unfreeze, str) or unfreeze < least:
                 raise UnfitError(f"an integer ≥ {least} with `unfreeze_by: {by}`")
         return unfreeze
+
+    def faults_beside(self, params: Any) -> Iterator[tuple[str, str]]:
+        """Yield an ``unfreeze`` that names no layer of the backbone, or that cannot learn."""
+        nodes = up_to(known_layers(params.backbone.name), params.backbone.cut)
+        if self.epochs and nodes:  # A module's layers are known once it has been loaded.
+            try:
+                choose(nodes, self.unfreeze_by, self.unfreeze, self.batch_norm)
+            except ParameterError as error:
+                yield "unfreeze", str(error)
 
 
 class ComputeParams(Section):

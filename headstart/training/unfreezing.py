@@ -14,34 +14,19 @@ last block (MobileNetV2's ``Conv_1``) are unfrozen with it.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from headstart._utils.errors import ParameterError
-from headstart.training.parameters import BatchNorm, UnfreezeBy
+from headstart.backbones.layers import Node, near_layers
+
+if TYPE_CHECKING:  # The parameters use the choice: a wrong name is found when they are read.
+    from headstart.training.parameters import BatchNorm, UnfreezeBy
 
 #: Layers with something to learn that are named in place of one without.
 _NEAREST = 3
-
-
-@dataclass(frozen=True)
-class Node:
-    """A layer of the backbone and the layers that it reads.
-
-    Attributes
-    ----------
-    learns : bool
-        True if it holds weights that training can change.
-    normalizes : bool
-        True if it is batch normalization, which learns only where ``batch_norm`` says ``train``.
-    """
-
-    name: str
-    parents: tuple[str, ...]
-    learns: bool = True
-    normalizes: bool = False
 
 
 @dataclass(frozen=True)
@@ -198,11 +183,9 @@ def _number(by: UnfreezeBy, what: str | int, most: int, things: str, names: list
 def _position(names: list[str], what: str | int) -> int:
     if what in names:
         return names.index(str(what))
-    near = difflib.get_close_matches(str(what), names, n=3)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
     raise ParameterError(
-        f"`fine_tune.unfreeze`: the backbone has no layer named {what!r}.{hint} It has "
-        f"{len(names)} layers, from {names[0]} to {names[-1]}."
+        "The `fine_tune.unfreeze` parameter must be a layer of the backbone. "
+        f"Got {what!r} instead. {near_layers(str(what), names)}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -394,3 +395,95 @@ def test_numbers_that_would_fill_the_memory_or_never_end(
     said = faults(changed(tuple(place.split(".")), value, tmp_path))
     assert f"The `{place}" in said
     assert "≤" in said or "at most" in said
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"backbone": {"cut": "block5_add"}},
+            (
+                "The `backbone.cut` parameter must be a layer of mobilenet_v2 or null. Got "
+                "'block5_add' instead. Did you mean `block_5_add`"
+            ),
+        ),
+        (
+            {"fine_tune": {"epochs": 1, "unfreeze_by": "layer", "unfreeze": "block14_expand"}},
+            (
+                "The `fine_tune.unfreeze` parameter must be a layer of the backbone. Got "
+                "'block14_expand' instead. Did you mean `block_14_expand`"
+            ),
+        ),
+        (
+            {
+                "backbone": {"cut": "block_5_add"},
+                "fine_tune": {"epochs": 1, "unfreeze_by": "layer", "unfreeze": "block_14_expand"},
+            },
+            "54 layers, from input_layer to block_5_add",
+        ),
+        (
+            {"fine_tune": {"epochs": 1, "unfreeze": 18}},
+            "The `fine_tune.unfreeze` parameter must be at most 17 with `unfreeze_by: block`",
+        ),
+        (
+            {"fine_tune": {"epochs": 1, "unfreeze_by": "only", "unfreeze": "out_relu"}},
+            "must be a layer that can learn with `unfreeze_by: only`. Got 'out_relu' instead",
+        ),
+    ],
+    ids=["cut", "unfreeze", "unfreeze above the cut", "blocks", "nothing to learn"],
+)
+def test_a_layer_that_the_backbone_lacks_is_found_before_the_run(
+    values: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(overlay(TEXT, values))
+    said = faults(path)
+    assert said.startswith("params.yaml has 1 fault; nothing was run.")
+    assert message in said
+    key = "cut:" if "backbone.cut" in message else "unfreeze:"
+    line = next(n for n, each in enumerate(path.read_text().splitlines(), 1) if f"  {key}" in each)
+    assert f"(params.yaml line {line})" in said
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"fine_tune": {"epochs": 0, "unfreeze_by": "layer", "unfreeze": "nowhere"}},
+        {"fine_tune": {"epochs": 1, "unfreeze_by": "layer", "unfreeze": "block_14_expand"}},
+        {"backbone": {"cut": "block_13_expand"}, "fine_tune": {"epochs": 1, "unfreeze": 13}},
+    ],
+    ids=["not fine-tuned", "there", "below a cut"],
+)
+def test_layers_that_fit(values: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(overlay(TEXT, values))
+    read_params(tmp_path / "params.yaml")
+
+
+_OUTPUTS = ("images", "manifest", "metrics", "rejected", "rejected-images")
+
+
+@pytest.mark.parametrize("command", ["stages.download", "headstart plan", "headstart run"])
+def test_an_unknown_layer_stops_a_command_without_tensorflow(command: str, tmp_path: Path) -> None:
+    text = overlay(TEXT, {"fine_tune": {"epochs": 1, "unfreeze_by": "layer", "unfreeze": "x"}})
+    (tmp_path / "params.yaml").write_text(text)
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    (tmp_path / ".dvc").mkdir()
+    module, *words = command.split()
+    if module == "stages.download":
+        words = [f"--{each}={tmp_path / each}" for each in _OUTPUTS]
+        words += [f"--run-statistics={tmp_path / 'run'}", f"--runtime={ROOT / 'runtime.txt'}"]
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = {[module, *words]!r}\n"
+        "try:\n"
+        f"    runpy.run_module({module!r}, run_name='__main__', alter_sys=True)\n"
+        "finally:\n"
+        "    print(sorted({'tensorflow', 'keras', 'prefect', 'dvc'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == ParameterError.exit_code
+    assert "Got 'x' instead." in done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from headstart._utils.errors import ParameterError
+from headstart.backbones.layers import Node
 from headstart.stage.parameters import read_params
 from headstart.training.parameters import FineTuneParams
 from headstart.training.unfreezing import (
     Cut,
-    Node,
     block_of,
     blocks,
     choose,
@@ -122,8 +122,8 @@ def test_a_base_without_anything_to_learn_is_said() -> None:
 @pytest.mark.parametrize(
     ("by", "what", "expected"),
     [
-        ("layer", "dd", "no layer named 'dd'.*Did you mean d"),
-        ("only", "dd", "no layer named 'dd'.*Did you mean d"),
+        ("layer", "dd", "a layer of the backbone. Got 'dd' instead. Did you mean `d`"),
+        ("only", "dd", "a layer of the backbone. Got 'dd' instead. Did you mean `d`"),
         ("index", 5, "at most 4"),
         ("only", 5, "at most 4 with `unfreeze_by: only`"),
         ("count", 6, "at most 5"),

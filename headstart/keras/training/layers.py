@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from headstart.backbones.layers import Node
 from headstart.keras.networks.backbone import cut_at
 from headstart.keras.runtime import keras
 from headstart.training.parameters import BatchNorm
-from headstart.training.unfreezing import Cut, Node, unfrozen
+from headstart.training.unfreezing import Cut, unfrozen
 
 #: Name, kind, output for one image, parameters, those that are trained.
 Layer = tuple[str, str, tuple[int, ...], int, int]

@@ -35,7 +35,8 @@ def test_names_and_weights_do_not_depend_on_what_was_built_before() -> None:
 
 
 def test_blocks_end_in_joins_and_can_be_unfrozen() -> None:
-    from headstart.training.unfreezing import Node, blocks, choose
+    from headstart.backbones.layers import Node
+    from headstart.training.unfreezing import blocks, choose
 
     backbone = _build(64)
     nodes = [
