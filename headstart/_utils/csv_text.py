@@ -7,9 +7,7 @@ Names of files and classes come from strangers. A spreadsheet takes a cell that 
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar
-
-Table = TypeVar("Table")
+from typing import Any
 
 #: The last four are the full-width forms, which some spreadsheets read as the ASCII ones.
 _STARTS = "=+\\-@\t\r\n＝＋－＠"
@@ -33,13 +31,10 @@ def csv_text(table: Any) -> str:
     return str(table.to_csv(index=False, lineterminator="\n"))
 
 
-def restored(table: Table) -> Table:
+def restored(table: Any) -> Any:
     """Return a data frame that was read from :func:`csv_text` with its original text."""
-    frame: Any = table
-    names = _text_columns(frame)
-    return frame.assign(  # type: ignore[no-any-return]
-        **{name: frame[name].map(original).astype("str") for name in names}
-    )
+    names = _text_columns(table)
+    return table.assign(**{name: table[name].map(original).astype("str") for name in names})
 
 
 def _text_columns(table: Any) -> list[str]:

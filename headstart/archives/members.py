@@ -111,11 +111,16 @@ class Archive(ABC):
         self._path, self._limits, self._encoding = path, limits, encoding
         self._total = 0
         self._members: dict[str, Member] = {}
+        self._list()
 
     @property
     def members(self) -> Sequence[Member]:
         """Every member that is a file."""
         return list(self._members.values())
+
+    @abstractmethod
+    def _list(self) -> None:
+        """Check every member and add the files among them; the last step of the constructor."""
 
     @abstractmethod
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:

@@ -42,19 +42,12 @@ class TarArchive(Archive):
 
     kind = "tar"
 
-    def __init__(
-        self,
-        path: Path,
-        limits: ArchiveLimits,
-        title: str | None = None,
-        encoding: str | None = None,
-    ) -> None:
-        super().__init__(path, limits, title, encoding)
+    def _list(self) -> None:
         self._spans: dict[str, tuple[int, int]] = {}  # path to offset and size
         self._unstated: list[bytes] = []
         with self._forward() as stream:
             self._list_members(stream)
-        if not encoding:
+        if not self._encoding:
             self._decoded_together(self._unstated)  # all are UTF-8, or the archive is refused
 
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:

@@ -11,11 +11,10 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
 
 from headstart._utils.errors import ImageError, SourceError
 from headstart.archives.encodings import decoded
-from headstart.archives.members import Archive, ArchiveLimits
+from headstart.archives.members import Archive
 
 _ENCRYPTED = 0x1 | 0x40 | 0x2000  # of old, strong, and with a masked table of contents
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature … lengths of name and extra field
@@ -41,17 +40,10 @@ class ZipArchive(Archive):
 
     kind = "zip"
 
-    def __init__(
-        self,
-        path: Path,
-        limits: ArchiveLimits,
-        title: str | None = None,
-        encoding: str | None = None,
-    ) -> None:
-        super().__init__(path, limits, title, encoding)
+    def _list(self) -> None:
         self._infos: dict[str, zipfile.ZipInfo] = {}
         try:
-            with zipfile.ZipFile(path) as archive:
+            with zipfile.ZipFile(self._path) as archive:
                 members, end = archive.infolist(), archive.start_dir
         except _DAMAGE as error:
             raise self._unreadable(error) from error
@@ -59,7 +51,7 @@ class ZipArchive(Archive):
             self._add_member(member, name)
         self._check_overlaps(members, end)
         unpacked = sum(member.file_size for member in members)
-        limits.check_ratio(self.title, unpacked, path.stat().st_size)
+        self._limits.check_ratio(self.title, unpacked, self._path.stat().st_size)
 
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
         """Yield the bytes of each wanted member, in the order of the file."""

@@ -94,7 +94,8 @@ def read_table(path: Path, columns: Mapping[str, str], what: str, mend: str = ""
             f"{path}: expected the columns {', '.join(columns)}; "
             f"got {', '.join(table.columns)}.{then}"
         )
-    return restored(table)
+    original: pd.DataFrame = restored(table)
+    return original
 
 
 def read_images(path: Path) -> pd.DataFrame:
