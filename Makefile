@@ -9,7 +9,7 @@ STAMP := .venv/.locked
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DO_NOT_TRACK := 1
 
-.PHONY: run test test-server test-all check env lock runtime contract docs plots benchmark claims clean help
+.PHONY: run test test-server test-all fuzz check env lock runtime contract docs plots benchmark claims clean help
 
 run: $(STAMP)  ## run the pipeline, then show its results
 	@$(BIN)/dvc repro
@@ -28,6 +28,10 @@ test-server: $(STAMP)  ## test schedules on a real Prefect server with a real wo
 
 test-all: $(STAMP)  ## run all tests, the slow ones too
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+fuzz: N ?= 10000
+fuzz: $(STAMP)  ## try N mutated inputs on decoders, archives, tables and parameters (N=100000)
+	$(BIN)/python -m tests.fuzz $(N)
 
 check: $(STAMP)  ## check style, types and import order
 	$(BIN)/ruff check .

@@ -249,7 +249,8 @@ def _line_of(document: Any, place: tuple[Any, ...]) -> int:
     node = document
     for part in place:
         if isinstance(node, CommentedMap) and part in node:
-            line = node.lc.key(part)[0] + 1
+            if part in (node.lc.data or {}):  # A key merged by `<<` has no line of its own.
+                line = node.lc.key(part)[0] + 1
         elif isinstance(node, CommentedSeq) and isinstance(part, int) and part < len(node):
             line = node.lc.item(part)[0] + 1
         else:

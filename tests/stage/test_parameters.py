@@ -374,6 +374,13 @@ def test_a_file_that_is_no_parameter_file_is_answered_at_once(
     assert len(said) < 10_000
 
 
+def test_a_merged_key_is_a_fault_of_its_section(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT.replace("gate:", "gate:\n  <<: {x: 1}"))
+    line = TEXT.splitlines().index("gate:") + 1
+    assert f"The `gate.x` parameter is unknown. (params.yaml line {line})" in faults(path)
+
+
 def test_an_alias_is_a_value_like_others(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(TEXT.replace("seed: 42", "seed: &seed 42") + "other: *seed\n")
