@@ -3,7 +3,8 @@
     python -m benchmarks.service --model data/export --images FOLDER
 
 The service is a separate process, the clients are threads of this one: both share the machine's
-cores. Every client keeps one connection and sends whole files, one after the other.
+cores. Every client keeps one connection and sends whole files, one after the other: alone, while
+slow clients hold connections, and alone again.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from pathlib import Path
 from typing import Annotated
 
 import httpx
+import psutil
 import typer
 from PIL import Image
 
 from benchmarks.checkout import ROOT, start
+from benchmarks.slow_clients import slow_clients
 
 _PATIENCE = 60.0
 
@@ -33,6 +36,7 @@ def main(
     model: Path = Path("data/export"),
     requests: int = 1000,
     clients: int = 16,
+    held: Annotated[int, typer.Option(help="connections with slow headers")] = 1000,
     options: Annotated[list[str] | None, typer.Argument(help="-- options of serve-model")] = None,
 ) -> None:
     """Start the service, ask it, print, stop it."""
@@ -49,12 +53,20 @@ def main(
         try:
             url = address(process, log)
             load(url, contents, clients)
+            with slow_clients(url, held) as rounds:
+                load(url, contents, clients)
+            print(f"  while {held:,} slow connections were held, at least {min(rounds):,} at once")
+            load(url, contents, clients)
             refusals(url)
             load(url, contents[:clients], clients)
+            resident = psutil.Process(process.pid).memory_info().rss
+            print(f"Resident at the end: {resident / 1e6:,.0f} MB")
         finally:
             process.terminate()
             code = process.wait(_PATIENCE)
-        print(f"The service ended with {code}.")
+        written = log.read_bytes()
+        lines = written.count(b"\n")
+        print(f"The service ended with {code} and logged {lines:,} lines, {len(written):,} bytes.")
 
 
 def address(process: subprocess.Popen[bytes], log: Path) -> str:
