@@ -24,6 +24,11 @@ NO_MULTI_LABEL = (
     "Headstart gives each image one class, and none has several. Keep the label that matters, or "
     "train one model for each label (with and without it)."
 )
+EMBEDDED_IMAGES = (
+    "It holds the images themselves, as Hugging Face stores them. The code in docs/sources.md "
+    'under "Images inside of a Parquet file" writes them into a folder per class, for '
+    "`download.source: folder`."
+)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _MOST_ROWS = 2_000_000
 _MOST_BYTES = 1 << 30  # of a table, packed and unpacked
@@ -125,10 +130,16 @@ def _check_kinds(path: Path, schema: Any, types: Any, label: str) -> None:
             why = f" {NO_REGRESSION}"
         elif field.name == label and (types.is_list(kind) or types.is_large_list(kind)):
             why = f" {NO_MULTI_LABEL}"
+        elif types.is_binary(kind) or types.is_large_binary(kind) or _holds_bytes(kind, types):
+            why = f" {EMBEDDED_IMAGES}"
         raise SourceError(
             f"{path}: the column {field.name!r} holds {field.type}; text or integers are read."
             f"{why} Nothing was written."
         )
+
+
+def _holds_bytes(kind: Any, types: Any) -> bool:
+    return bool(types.is_struct(kind)) and any(field.name == "bytes" for field in kind)
 
 
 def check_labels(path: Path, column: str, labels: Sequence[str]) -> None:

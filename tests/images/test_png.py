@@ -4,7 +4,6 @@ import hashlib
 import io
 import time
 import zlib
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +18,6 @@ from headstart.images.decode import Limits, inspect
 from headstart.images.png import canonical_png, readable
 from headstart.images.resize import pixels as pixels_of
 from tests.images import kinds
-
-CASES = Path(__file__).parents[3] / "shared" / "cases"
 
 SIDES = st.integers(1, 40)
 SHAPES = st.tuples(SIDES, SIDES) | st.tuples(SIDES, SIDES, st.sampled_from([1, 3, 4]))
@@ -116,9 +113,3 @@ def test_more_chunks_than_any_encoder_writes_are_refused() -> None:
     with pytest.raises(ImageError, match="corrupt: it has more than 200,000 chunks"):
         inspect(many, Limits())
     assert time.monotonic() - start < 5
-
-
-def test_the_reported_png_with_two_megabytes_of_text() -> None:
-    if not CASES.is_dir():
-        pytest.skip("../shared is not here")
-    inspect((CASES / "png_ztxt_2MB.png").read_bytes(), Limits())
