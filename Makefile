@@ -9,7 +9,7 @@ STAMP := .venv/.locked
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DO_NOT_TRACK := 1
 
-.PHONY: run test test-server test-all fuzz check env lock runtime contract docs plots benchmark claims clean help
+.PHONY: run test test-server test-all test-faults fuzz check env lock runtime contract docs plots benchmark claims clean help
 
 run: $(STAMP)  ## run the pipeline, then show its results
 	@$(BIN)/dvc repro
@@ -32,6 +32,10 @@ test-all: $(STAMP)  ## run all tests, the slow ones too
 fuzz: N ?= 10000
 fuzz: $(STAMP)  ## try N mutated inputs on decoders, archives, tables and parameters (N=100000)
 	$(BIN)/python -m tests.fuzz $(N)
+
+# HEADSTART_FAULTS=all strikes each point of the slow stages with all three actions, in hours.
+test-faults: $(STAMP)  ## kill, fill and damage real runs, about 30 minutes on 2 cores
+	$(BIN)/python -m pytest -m faults tests/faults
 
 check: $(STAMP)  ## check style, types and import order
 	$(BIN)/ruff check .

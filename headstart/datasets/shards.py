@@ -102,7 +102,8 @@ class ShardWriter:
     def _write(self, shard: int) -> dict[str, Location]:
         places = {}
         known, spool = self._known[shard], self._spools[shard]
-        reached("member", self.folder / shard_name(shard))
+        if known:
+            reached("member", self.folder / shard_name(shard))
         # Images are far below 2 GiB, so no member gets the extra field of zip64.
         with zipfile.ZipFile(self.folder / shard_name(shard), "x", zipfile.ZIP_STORED) as target:
             for image_id, (ext, start, length) in sorted(known.items()):

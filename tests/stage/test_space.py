@@ -99,8 +99,8 @@ def test_other_errors_keep_their_own(error: BaseException) -> None:
     assert space.explained(error, []) is None
 
 
-def in_namespace(script: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a shell script as the root of a namespace of its own, where it may mount."""
+def require_namespaces() -> None:
+    """Skip a test where a process may not be the root of a namespace of its own and mount there."""
     if shutil.which("unshare") is None:
         pytest.skip("there is no `unshare` to make a small disk with")
     trial = subprocess.run(
@@ -110,6 +110,11 @@ def in_namespace(script: str, folder: Path, **variables: str) -> subprocess.Comp
     )
     if trial.returncode != 0:
         pytest.skip("this machine does not let a test mount a small disk")
+
+
+def in_namespace(script: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a shell script as the root of a namespace of its own."""
+    require_namespaces()
     return subprocess.run(
         ["unshare", "-Urm", "sh", "-c", script], cwd=folder, capture_output=True, text=True,
         check=False, env={**os.environ, "PYTHONPATH": f"{ROOT}:{folder}", **variables},
