@@ -18,6 +18,7 @@ _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _FULL_WORDS = ("no space left on device", "disk quota exceeded", "disk is full")
 #: A disk that fails, or became read-only because it did.
 _FAILED = {errno.EIO, errno.EROFS}
+_DENIED = {errno.EACCES, errno.EPERM}
 _FAILED_WORDS = "input/output error"
 
 
@@ -74,9 +75,16 @@ class DiskFault:
         """True if the disk or the user's quota is full."""
         return self.number == errno.ENOSPC
 
+    @property
+    def denied(self) -> bool:
+        """True if this user may not do it."""
+        return self.number in _DENIED
+
     def sentence(self) -> str:
         """Return a sentence with the file, and the free space of a full disk."""
         file = self.file or Path.cwd()
+        if self.denied:
+            return f"This user may not use {file} ({os.strerror(self.number)})."
         if not self.full:
             return f"The disk failed: {file} could not be used ({os.strerror(self.number)})."
         free = shutil.disk_usage(existing_folder(file)).free
@@ -84,7 +92,7 @@ class DiskFault:
 
 
 def disk_fault(error: BaseException) -> DiskFault | None:
-    """Return what the disk refused if an error, or one behind it, is that of a disk.
+    """Return what disk or owner refused if an error, or one behind it, is that of a disk.
 
     An error that already is a message for people is left alone unless the disk is full: it says
     more of what was done.
@@ -107,7 +115,7 @@ def _number(error: BaseException) -> int | None:
     number = error.errno if isinstance(error, OSError) else None
     if number in _FULL or any(words in text for words in _FULL_WORDS):
         return errno.ENOSPC
-    if number in _FAILED:
+    if number in _FAILED | _DENIED:
         return number
     return errno.EIO if _FAILED_WORDS in text else None
 

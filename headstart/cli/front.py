@@ -45,7 +45,13 @@ def command(
                 fault = disk_fault(error)
                 if fault is None:
                     raise
-                cure = "Make room there" if fault.full else "See whether the disk is sound"
+                cure = (
+                    "Make room there"
+                    if fault.full
+                    else "Change its owner or mode"
+                    if fault.denied
+                    else "See whether the disk is sound"
+                )
                 typer.echo(f"Error: {fault.sentence()} {cure}; then run again.", err=True)
                 raise typer.Exit(1) from None
 

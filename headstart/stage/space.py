@@ -75,7 +75,7 @@ def require_cache_space(outputs: Iterable[Path]) -> None:
 
 
 def explained(error: BaseException, outputs: Iterable[Path]) -> HeadstartError | None:
-    """Return the error that a full or failing disk deserves; None if it has another cause."""
+    """Return the error that a disk which is full, fails or is closed to us deserves, or None."""
     fault = disk_fault(error)
     if fault is None:
         return None
@@ -86,6 +86,12 @@ def explained(error: BaseException, outputs: Iterable[Path]) -> HeadstartError |
         "The outputs of this stage were not recorded; what is in the feature store and in "
         "checkpoints is kept."
     )
+    if fault.denied:
+        return HeadstartError(
+            f"{fault.sentence()} {kept} Make it readable and writable for the user who runs the "
+            "stage (`ls -ld` shows the owner: `chown`, `chmod`); or name another cache folder "
+            "(environment variable HEADSTART_CACHE) if it is there. Then run again."
+        )
     if not fault.full:
         return HeadstartError(
             f"{fault.sentence()} {kept} See whether the disk is sound and mounted for writing "

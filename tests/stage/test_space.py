@@ -93,7 +93,15 @@ def test_a_failing_disk_is_named_with_what_to_look_at(error: BaseException, file
     assert space.explained(explained, []) is None
 
 
-@pytest.mark.parametrize("error", [OSError(errno.EACCES, "Permission denied"), ValueError("full")])
+def test_a_file_of_another_user_is_named_with_what_to_change() -> None:
+    error = PermissionError(errno.EACCES, "Permission denied", "data/x.csv")
+    said = str(space.explained(error, [Path("data/out")]))
+    assert said.startswith("This user may not use data/x.csv (Permission denied).")
+    assert "`chown`" in said
+    assert said.endswith("Then run again.")
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOENT, "No such file"), ValueError("full")])
 def test_other_errors_keep_their_own(error: BaseException) -> None:
     assert disk_fault(error) is None
     assert space.explained(error, []) is None
