@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -162,3 +163,23 @@ def test_the_part_of_a_longer_name_is_not_swept(tmp_path: Path) -> None:
         path.write_text("")
     files.sweep(tmp_path / "images")
     assert names(tmp_path) == [longer.name]
+
+
+def test_a_folder_that_cannot_be_renamed_is_replaced_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "old").write_text("1")
+    replace = Path.replace
+
+    def on_overlay(self: Path, to: Path) -> Path:
+        if self == target:
+            raise OSError(errno.EXDEV, "Invalid cross-device link", str(self))
+        return replace(self, to)
+
+    monkeypatch.setattr(Path, "replace", on_overlay)
+    with files.atomic_folder(target) as folder:
+        (folder / "new").write_text("2")
+    assert names(target) == ["new"]
+    assert names(tmp_path) == ["out"]
