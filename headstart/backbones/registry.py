@@ -55,6 +55,9 @@ class BackboneSpec:
     repaired_variance : bool
         Whether Keras' weights file holds deviations where the network expects variances. Keras
         adds a layer that makes up for it, but only when it loads ImageNet weights itself.
+    gmacs, parameters : float
+        Billions of multiply-adds for an image of the default size, and millions of parameters, at
+        alpha 1: estimates of time and room are made from them.
     family : Family
         Who builds it. ``headstart``: this project, which ships its weights.
     """
@@ -69,52 +72,95 @@ class BackboneSpec:
     alphas: tuple[float, ...] = (1.0,)
     weight_sizes: tuple[int, ...] = ()
     repaired_variance: bool = False
+    gmacs: float = 0.0
+    parameters: float = 0.0
     family: Family = "keras.applications"
 
 
 _ROWS = (
-    BackboneSpec("densenet121", "DenseNet121", "torch", 224, 1024, "BSD-3-Clause"),
-    BackboneSpec("densenet169", "DenseNet169", "torch", 224, 1664, "BSD-3-Clause"),
-    BackboneSpec("densenet201", "DenseNet201", "torch", 224, 1920, "BSD-3-Clause"),
+    BackboneSpec(
+        "densenet121", "DenseNet121", "torch", 224, 1024, "BSD-3-Clause",
+        gmacs=2.8, parameters=7,
+    ),
+    BackboneSpec(
+        "densenet169", "DenseNet169", "torch", 224, 1664, "BSD-3-Clause",
+        gmacs=3.4, parameters=12.6,
+    ),
+    BackboneSpec(
+        "densenet201", "DenseNet201", "torch", 224, 1920, "BSD-3-Clause",
+        gmacs=4.3, parameters=18.3,
+    ),
     *(
         BackboneSpec(
             f"efficientnet_b{index}", f"EfficientNetB{index}", "none", size, width, "Apache-2.0",
-            repaired_variance=True,
+            repaired_variance=True, gmacs=gmacs, parameters=parameters,
         )
-        for index, size, width in (
-            (0, 224, 1280), (1, 240, 1280), (2, 260, 1408), (3, 300, 1536),
-            (4, 380, 1792), (5, 456, 2048), (6, 528, 2304), (7, 600, 2560),
+        for index, size, width, gmacs, parameters in (
+            (0, 224, 1280, 0.38, 4.0), (1, 240, 1280, 0.67, 6.6),
+            (2, 260, 1408, 0.99, 7.8), (3, 300, 1536, 1.8, 10.8),
+            (4, 380, 1792, 4.4, 17.7), (5, 456, 2048, 10.2, 28.5),
+            (6, 528, 2304, 18.9, 41.0), (7, 600, 2560, 37.3, 64.1),
         )
     ),
-    BackboneSpec("efficientnet_v2_b0", "EfficientNetV2B0", "none", 224, 1280, "Apache-2.0"),
-    BackboneSpec("efficientnet_v2_b1", "EfficientNetV2B1", "none", 240, 1280, "Apache-2.0"),
-    BackboneSpec("efficientnet_v2_b2", "EfficientNetV2B2", "none", 260, 1408, "Apache-2.0"),
-    BackboneSpec("efficientnet_v2_b3", "EfficientNetV2B3", "none", 300, 1536, "Apache-2.0"),
-    BackboneSpec("efficientnet_v2_l", "EfficientNetV2L", "none", 480, 1280, "Apache-2.0"),
-    BackboneSpec("efficientnet_v2_m", "EfficientNetV2M", "none", 480, 1280, "Apache-2.0"),
-    BackboneSpec("efficientnet_v2_s", "EfficientNetV2S", "none", 384, 1280, "Apache-2.0"),
+    BackboneSpec(
+        "efficientnet_v2_b0", "EfficientNetV2B0", "none", 224, 1280, "Apache-2.0",
+        gmacs=0.72, parameters=5.9,
+    ),
+    BackboneSpec(
+        "efficientnet_v2_b1", "EfficientNetV2B1", "none", 240, 1280, "Apache-2.0",
+        gmacs=1.2, parameters=6.9,
+    ),
+    BackboneSpec(
+        "efficientnet_v2_b2", "EfficientNetV2B2", "none", 260, 1408, "Apache-2.0",
+        gmacs=1.7, parameters=8.8,
+    ),
+    BackboneSpec(
+        "efficientnet_v2_b3", "EfficientNetV2B3", "none", 300, 1536, "Apache-2.0",
+        gmacs=3, parameters=12.9,
+    ),
+    BackboneSpec(
+        "efficientnet_v2_l", "EfficientNetV2L", "none", 480, 1280, "Apache-2.0",
+        gmacs=56, parameters=118,
+    ),
+    BackboneSpec(
+        "efficientnet_v2_m", "EfficientNetV2M", "none", 480, 1280, "Apache-2.0",
+        gmacs=25, parameters=53.2,
+    ),
+    BackboneSpec(
+        "efficientnet_v2_s", "EfficientNetV2S", "none", 384, 1280, "Apache-2.0",
+        gmacs=8.4, parameters=20.3,
+    ),
     BackboneSpec(
         "headstart-small", "build_small", "tf", 64, 576, "non-commercial research",
         family="headstart",
+        gmacs=0.07, parameters=1.4,
     ),
-    BackboneSpec("inception_v3", "InceptionV3", "tf", 299, 2048, "MIT", minimum_size=75),
+    BackboneSpec(
+        "inception_v3", "InceptionV3", "tf", 299, 2048, "MIT", minimum_size=75,
+        gmacs=5.7, parameters=21.8,
+    ),
     BackboneSpec(
         "mobilenet", "MobileNet", "tf", 224, 1024, "Apache-2.0",
         alphas=(0.25, 0.5, 0.75, 1.0), weight_sizes=(128, 160, 192, 224),
+        gmacs=0.57, parameters=3.2,
     ),
     BackboneSpec(
         "mobilenet_v2", "MobileNetV2", "tf", 224, 1280, "Apache-2.0",
         alphas=(0.35, 0.5, 0.75, 1.0, 1.3, 1.4), weight_sizes=(96, 128, 160, 192, 224),
+        gmacs=0.3, parameters=2.3,
     ),
-    BackboneSpec("resnet101", "ResNet101", "caffe", 224, 2048, "MIT"),
-    BackboneSpec("resnet101_v2", "ResNet101V2", "tf", 224, 2048),
-    BackboneSpec("resnet152", "ResNet152", "caffe", 224, 2048, "MIT"),
-    BackboneSpec("resnet152_v2", "ResNet152V2", "tf", 224, 2048),
-    BackboneSpec("resnet50", "ResNet50", "caffe", 224, 2048, "MIT"),
-    BackboneSpec("resnet50_v2", "ResNet50V2", "tf", 224, 2048),
-    BackboneSpec("vgg16", "VGG16", "caffe", 224, 512, "CC-BY-4.0"),
-    BackboneSpec("vgg19", "VGG19", "caffe", 224, 512, "CC-BY-4.0"),
-    BackboneSpec("xception", "Xception", "tf", 299, 2048, minimum_size=71),
+    BackboneSpec("resnet101", "ResNet101", "caffe", 224, 2048, "MIT", gmacs=7.6, parameters=42.7),
+    BackboneSpec("resnet101_v2", "ResNet101V2", "tf", 224, 2048, gmacs=7.2, parameters=42.6),
+    BackboneSpec("resnet152", "ResNet152", "caffe", 224, 2048, "MIT", gmacs=11.3, parameters=58.4),
+    BackboneSpec("resnet152_v2", "ResNet152V2", "tf", 224, 2048, gmacs=10.9, parameters=58.3),
+    BackboneSpec("resnet50", "ResNet50", "caffe", 224, 2048, "MIT", gmacs=3.9, parameters=23.6),
+    BackboneSpec("resnet50_v2", "ResNet50V2", "tf", 224, 2048, gmacs=3.5, parameters=23.6),
+    BackboneSpec("vgg16", "VGG16", "caffe", 224, 512, "CC-BY-4.0", gmacs=15.3, parameters=14.7),
+    BackboneSpec("vgg19", "VGG19", "caffe", 224, 512, "CC-BY-4.0", gmacs=19.5, parameters=20),
+    BackboneSpec(
+        "xception", "Xception", "tf", 299, 2048, minimum_size=71,
+        gmacs=8.4, parameters=20.9,
+    ),
 )  # fmt: skip
 
 #: The table, by name.

@@ -1,23 +1,19 @@
-"""`headstart plan`: the stages that the next run would run, with passes and seconds."""
+"""`headstart plan`: what the next run would run, with passes, time, downloads and room."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headstart._utils.errors import HeadstartError
 from headstart._utils.tables import columns
 from headstart.cli.front import command, read_parameters
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from headstart.pipeline.estimate import Wanted
+    from headstart.pipeline.durations import Span
     from headstart.pipeline.plan import Planned
 
 
@@ -31,35 +27,39 @@ def plan(
     """Show what the next run would do, and why, without running it.
 
     The plan lists the stages that `dvc repro` would run, the number of images that would go through
-    the backbone, and the estimated time.
+    the backbone, the estimated time with its range, the downloads, and the disk space. New images
+    are counted without running `download`: the source is listed and its files are hashed.
     """
     import json
 
     parameters = read_parameters()  # Before DVC, whose messages about faults are vague.
 
-    from headstart.pipeline import estimate
+    from headstart.cli.plan_costs import Costs
+    from headstart.pipeline import durations, estimate
 
     planned = planned_run(Path.cwd())
-    costs = Costs(parameters)
+    costs = Costs(parameters, planned)
     passes = estimate.passes(planned, costs.wanted, costs.missing)
     epochs, augmented = parameters.fine_tune.epochs, parameters.fine_tune.augment.active
     tuning = estimate.tuning(planned, epochs, costs.per_split, augmented=augmented)
-    changed = estimate.epochs_changed(planned, epochs)
+    work = costs.work(passes)
     seconds = {
-        entry.stage.name: estimate.seconds(entry, passes, epochs_changed=changed)
+        entry.stage.name: durations.seconds(entry, work, network_changed=costs.network_changed)
         for entry in planned
     }
-    total = estimate.total(planned, seconds)
+    total = durations.total(planned, seconds, costs.load())
+    downloads, room = costs.downloads(), costs.room(passes)
     if not as_json:
-        lines = [str(line) for line in (passes, tuning, total) if line is not None]
-        typer.echo(f"{_table(planned, seconds)}\n\n" + "\n".join(lines))
+        lines = [passes, tuning, total, costs.speed(passes), *downloads, *room]
+        shown = [str(line) for line in lines if line is not None]
+        typer.echo(f"{_table(planned, seconds)}\n\n" + "\n".join(shown))
         return
     stages = [
         {
             "name": entry.stage.name,
             "fate": entry.fate,
             "reasons": entry.reasons,
-            "seconds": seconds[entry.stage.name],
+            "seconds": None if (span := seconds[entry.stage.name]) is None else span.about,
         }
         for entry in planned
     ]
@@ -68,6 +68,8 @@ def plan(
         "passes": asdict(passes),
         "fine_tuning": None if tuning is None else asdict(tuning),
         "seconds": asdict(total),
+        "downloads": [asdict(each) for each in downloads],
+        "room": [asdict(each) for each in room],
     }
     typer.echo(json.dumps(answer, indent=2))
 
@@ -81,64 +83,11 @@ def planned_run(root: Path) -> tuple[Planned, ...]:
     return decide(graph.stages(root), changes(root))
 
 
-class Costs:
-    """Functions that :mod:`headstart.pipeline.estimate` asks about images and features.
-
-    Each raises ``UnknownError`` if the answer is not known yet.
-
-    Parameters
-    ----------
-    parameters : Parameters
-        All sections of params.yaml.
-    """
-
-    def __init__(self, parameters: Any) -> None:
-        self._parameters = parameters
-        self._used = cache(self._images_in_use)  # Several ask for it, and it takes a while.
-
-    def wanted(self, images: Path) -> Wanted:
-        """Return the store's keys of the images in use, and of their recorded views."""
-        from headstart.features.estimate import store_keys
-        from headstart.pipeline.estimate import Wanted
-
-        return Wanted(*store_keys(self._used(images), self._parameters))
-
-    def per_split(self, images: Path) -> dict[str, int]:
-        """Return the number of images in use by split."""
-        from headstart.datasets.manifests import SPLITS
-
-        counts = self._used(images)["split"].value_counts()
-        return {name: int(counts.get(name, 0)) for name in SPLITS}
-
-    def missing(self, backbone: Path, wanted: Wanted) -> tuple[int, float | None]:
-        """Return how many features the stores lack, and the seconds per forward pass."""
-        from headstart.features.estimate import missing_features
-        from headstart.pipeline.estimate import UnknownError
-
-        if self._parameters.extract_features.engine == "keras":
-            raise UnknownError(
-                "the cached features depend on the device, which only TensorFlow knows"
-            )
-        try:
-            return missing_features(backbone, wanted.images, wanted.views, self._parameters)
-        except HeadstartError as error:
-            raise UnknownError(str(error)) from error
-
-    def _images_in_use(self, images: Path) -> pd.DataFrame:
-        from headstart.features.estimate import images_in_use
-        from headstart.pipeline.estimate import UnknownError
-
-        try:
-            return images_in_use(images, self._parameters)
-        except HeadstartError as error:
-            raise UnknownError(f"the images cannot be split: {error}") from error
-
-
-def _table(planned: Sequence[Planned], seconds: Mapping[str, float | None]) -> str:
+def _table(planned: Sequence[Planned], seconds: Mapping[str, Span | None]) -> str:
     rows = [("stage", "in the next run", "seconds", "why")]
     for entry in planned:
-        took = seconds[entry.stage.name]
-        shown = "" if not entry.reasons else "?" if took is None else f"{took:.1f}"
+        span = seconds[entry.stage.name]
+        shown = "" if not entry.reasons else "?" if span is None else f"{span.about:.1f}"
         reasons = list(entry.reasons) or [""]
         if len(reasons) > 4:
             reasons = [*reasons[:3], f"and {len(reasons) - 3} more"]

@@ -100,6 +100,28 @@ def estimate(record: Mapping[str, Any], ids: Iterable[str]) -> Estimate:
     return Estimate(missing, seconds / passes if passes else None)
 
 
+@dataclass(frozen=True)
+class RecordedStore:
+    """A store in the cache folder: what its features are of, and the passes that filled it."""
+
+    record: Mapping[str, Any]
+    passes: int
+    seconds: float
+
+
+def recorded_stores() -> Iterator[RecordedStore]:
+    """Yield every readable store. Creates, repairs and verifies nothing."""
+    for path in sorted(store_folder().glob("*.sqlite")):
+        with contextlib.suppress(*FAULTS, OSError, ValueError, TypeError):
+            address = read_only_address(path)
+            with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
+                query = "SELECT value FROM meta WHERE name = 'record'"
+                record = json.loads(connection.execute(query).fetchone()[0])
+                passes, seconds = (_counter(connection, name) for name in ("passes", "seconds"))
+            if isinstance(record, dict) and fingerprint(record) == path.stem:
+                yield RecordedStore(record, int(passes), seconds)
+
+
 class FeatureStore(StoreFile):
     """The features of one fingerprint; use it in a ``with`` block and in one thread.
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from headstart._utils.errors import HeadstartError, ImageError, SourceError
+from headstart._utils.errors import HeadstartError, ImageError
 from headstart._utils.progress import progress
 from headstart._utils.tables import counted, listed, plain
 from headstart._utils.threads import in_threads
@@ -21,18 +21,15 @@ from headstart.datasets.shards import ShardWriter
 from headstart.images.decode import ImageInfo, Limits, inspect
 from headstart.images.samples import Traits
 from headstart.images.thumbnails import ThumbnailFolder, rejected_thumbnail
-from headstart.sources import groups, kinds
-from headstart.sources.doubts import DoubtfulError
-from headstart.sources.folder_names import unwanted
+from headstart.sources import kinds
+from headstart.sources.assigned import Rejected, assign
 from headstart.sources.ingested import Ingested, UnusableError
-from headstart.sources.layout import Layout, recognize
 from headstart.sources.parameters import DownloadParams
 from headstart.sources.remarks import remarks
-from headstart.sources.source import Assignment, Entry, Source
+from headstart.sources.source import Assignment, Source
 from headstart.sources.stand_ins import check_stand_in
 from headstart.stage.space import require_space
 
-_Rejected = tuple[str, str, str]  # path, reason and detail
 _File = tuple[str, bytes | ImageError]
 
 
@@ -61,8 +58,10 @@ def ingest(source: Source, params: DownloadParams, images: Path, thumbnails: Pat
     SourceError
         If the disk has no room.
     """
-    wanted, rejected, needed = _assign(source, params)
-    require_space({images: needed})
+    assigned = assign(source, params)
+    print(*assigned.notes, sep="\n", flush=True)
+    wanted, rejected = assigned.wanted, list(assigned.rejected)
+    require_space({images: assigned.bytes})
     limits = Limits(
         tuple(params.formats), params.min_side, params.max_pixels, params.max_image_bytes
     )
@@ -124,73 +123,7 @@ def _probes(wanted: Mapping[str, Assignment]) -> set[str]:
     return {path for paths in of_class.values() for path in paths[: kinds.PROBES]}
 
 
-def _assign(
-    source: Source, params: DownloadParams
-) -> tuple[dict[str, Assignment], list[_Rejected], int]:
-    """Return the files to read with their assignments, all other files, and the bytes to read."""
-    rejected: list[_Rejected] = []
-    candidates = []
-    for entry in source.entries:
-        if fault := entry.rejection or unwanted(entry.path):
-            rejected.append((entry.path, *fault))
-        else:
-            candidates.append(entry)
-    layout = _layout(source, candidates, rejected, params)
-    print(layout.describe() if layout else source.summary, flush=True)
-    wanted: dict[str, Assignment] = {}
-    total = 0
-    for entry in candidates:
-        assignment = layout.assign(entry.path) if layout else entry.assignment
-        if not isinstance(assignment, Assignment):
-            rejected.append((entry.path, *(assignment or ("no_class", "its source states none"))))
-        elif entry.size > params.max_image_bytes:
-            detail = f"{entry.size:,} bytes; at most {params.max_image_bytes:,} are accepted"
-            rejected.append((entry.path, "too_large", detail))
-        else:
-            wanted[entry.path] = assignment
-            total += entry.size
-    if layout:
-        wanted = _grouped(wanted, layout, params.group)
-    return wanted, rejected, total
-
-
-def _layout(
-    source: Source,
-    candidates: Sequence[Entry],
-    rejected: Sequence[_Rejected],
-    params: DownloadParams,
-) -> Layout | None:
-    """Return the layout of a source whose folders decide."""
-    if source.summary:
-        return None
-    paths = (entry.path for entry in candidates)
-    try:
-        return recognize(paths, params.root, source.origin, params.splits)
-    except DoubtfulError:
-        raise  # the files that were rejected are not the reason
-    except SourceError as error:
-        if not rejected:
-            raise
-        raise UnusableError(str(error), rejected) from error
-
-
-def _grouped(
-    wanted: Mapping[str, Assignment], layout: Layout, rule: str | None
-) -> dict[str, Assignment]:
-    """Return the assignments with their groups; print these, or a note if some are likely."""
-    inside = {path: layout.inside(path) for path in wanted}
-    if rule is None:
-        if note := groups.note((wanted[path].label, path, inside[path]) for path in wanted):
-            print(note, flush=True)
-        return dict(wanted)
-    found = {path: groups.group_of(rule, path, inside[path]) for path in wanted}
-    print(groups.described(rule, found), flush=True)
-    return {path: replace(each, group=found[path]) for path, each in wanted.items()}
-
-
-def _check(
-    source: Source, kept: Sequence[Mapping[str, Any]], rejected: Sequence[_Rejected]
-) -> None:
+def _check(source: Source, kept: Sequence[Mapping[str, Any]], rejected: Sequence[Rejected]) -> None:
     """Stop if a file is missing, or if there are fewer than two classes."""
     if len(kept) + len(rejected) != len(source.entries):
         raise HeadstartError(
@@ -223,7 +156,7 @@ def _inner_root(kept: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _limits(rejected: Sequence[_Rejected]) -> str:
+def _limits(rejected: Sequence[Rejected]) -> str:
     if {reason for _, reason, _ in rejected} & {"refused_format", "too_small", "too_large"}:
         return (
             " The limits are `formats`, `min_side`, `max_pixels` and `max_image_bytes` of "

@@ -80,15 +80,34 @@ def open_kaggle(
     if cached is not None:
         print(f"Read from kagglehub's cache: {cached}", flush=True)
         return FolderSource(Path(cached), limits.max_total_bytes)
-    folder = downloads_folder() / "kaggle" / handle.owner / handle.dataset
-    archive = folder / f"{handle.version}.archive"
-    folder.mkdir(parents=True, exist_ok=True)
+    archive = _archive(handle)
+    archive.parent.mkdir(parents=True, exist_ok=True)
     busy = "Another run (process {holder}) is fetching the same data set. Waiting for it …"
     with locks.exclusive_lock(archive.with_suffix(".lock"), busy):
         if not archive.exists():
             _fetch(handle, archive, limits.max_total_bytes, policy)
     print(f"Read from {archive}, as Kaggle sent it.", flush=True)
     return ArchiveSource(archive, None, limits, encoding)
+
+
+def kept_data_set(name: str) -> Path | None:
+    """Return the folder or the archive in which a data set is kept; None if it is not here."""
+    try:
+        from kagglehub.cache import Cache
+        from kagglehub.handle import parse_dataset_handle
+    except ImportError:
+        return None
+    handle = parse_dataset_handle(name)
+    cached = Cache().load_from_cache(handle)
+    if cached is not None:
+        return Path(cached)
+    return archive if (archive := _archive(handle)).exists() else None
+
+
+def _archive(handle: Any) -> Path:
+    """Return the file in which the archive of a data set is kept."""
+    folder = downloads_folder() / "kaggle" / str(handle.owner) / str(handle.dataset)
+    return folder / f"{handle.version}.archive"
 
 
 def _fetch(handle: Any, archive: Path, max_bytes: int, policy: RetryPolicy | None) -> None:

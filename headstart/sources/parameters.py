@@ -18,6 +18,7 @@ from headstart._utils.errors import UnfitError
 from headstart._utils.records import Sha256
 from headstart.archives.encodings import ENCODINGS
 from headstart.images.formats import FORMATS, MOST_PIXELS
+from headstart.sources import fetches
 from headstart.sources.groups import FOLDER
 from headstart.stage.sections import OneOf, PositiveInt, Section
 
@@ -102,10 +103,13 @@ class SourceKind:
         Makes the source from the section and its location; imports what it needs when called.
     keys : mapping of str to Key
         The keys of the section that are for this source, of those that are not for all.
+    fetch : callable
+        Returns what the source downloads, without asking a server; None: nothing.
     """
 
     open: Callable[[DownloadParams, Path], Source]
     keys: Mapping[str, Key] = field(default_factory=dict)
+    fetch: Callable[[DownloadParams, Path], fetches.Fetch | None] = fetches.nothing
 
 
 def _version(words: str, pattern: str) -> Key:
@@ -120,7 +124,11 @@ _GROUPED = {**_FOLDERS, "group": Key()}
 SOURCES: Mapping[str, SourceKind] = {
     "embedded": SourceKind(_embedded, {"root": Key()}),
     "folder": SourceKind(_folder, {"follow_links": Key(), **_GROUPED}),
-    "archive": SourceKind(_archive, {"url": Key(), "sha256": Key(), "encoding": Key(), **_GROUPED}),
+    "archive": SourceKind(
+        _archive,
+        {"url": Key(), "sha256": Key(), "encoding": Key(), **_GROUPED},
+        fetches.archive,
+    ),
     "table": SourceKind(
         _table,
         {
@@ -135,6 +143,7 @@ SOURCES: Mapping[str, SourceKind] = {
             "sha256_column": Key(),
             **_FOLDERS,
         },
+        fetches.table,
     ),
     "tfds": SourceKind(
         _tfds,
@@ -159,6 +168,7 @@ SOURCES: Mapping[str, SourceKind] = {
             "encoding": Key(),
             **_GROUPED,
         },
+        fetches.kaggle,
     ),
 }
 
@@ -324,3 +334,8 @@ class DownloadParams(Section):
 def open_source(params: DownloadParams, location: Path) -> Source:
     """Return the source that the section names, listed and checked as a whole."""
     return SOURCES[params.source].open(params, location)
+
+
+def fetch_of(params: DownloadParams, location: Path) -> fetches.Fetch | None:
+    """Return what the source that the section names downloads; None if it downloads nothing."""
+    return SOURCES[params.source].fetch(params, location)

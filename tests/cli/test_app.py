@@ -13,12 +13,15 @@ from ruamel.yaml import YAML
 
 from headstart.backbones.registry import BACKBONES
 from headstart.cli.app import app
-from headstart.cli.plan import Costs
+from headstart.cli.plan import planned_run
+from headstart.cli.plan_costs import Costs
 from headstart.datasets.manifests import read_split
 from headstart.features.extraction import fingerprint_record
 from headstart.features.store import FeatureStore, split_key
 from headstart.features.views import RecordedViews
 from headstart.pipeline.estimate import Wanted
+from headstart.pipeline.graph import Stage
+from headstart.pipeline.plan import Fate, Planned
 from headstart.pipeline.recipes import overlay
 from headstart.stage.parameters import read_params
 from tests.cli.running import run
@@ -105,18 +108,24 @@ def test_plan_lists_stages_with_reasons(sampled: Path, monkeypatch: pytest.Monke
     fates = {stage["name"]: stage["fate"] for stage in plan["stages"]}
     assert [fates[name] for name in ("download", "split", "sample")] == ["unchanged"] * 3
     assert fates["extract_features"] == "will run"
-    # The backbone is not made yet, and no speed is known.
-    assert plan["passes"] == {
+    # The backbone is not made yet, and no store may be its own.
+    assert plan["passes"]["seconds_each"] > 0
+    assert {**plan["passes"], "seconds_each": None} == {
         "needed": 1797,
         "of": 1797,
         "views": 0,
-        "at_most": True,
+        "at_most": False,
+        "least": 0,
         "seconds_each": None,
-        "why": "backbone will run, and some of them may turn out to be cached",
+        "why": "",
     }
+    assert plan["downloads"] == []
+    assert all(each["needed"] > 0 for each in plan["room"])
     shown = run("plan")
-    assert "up to 1,797 of 1,797 images" in shown
+    assert "Passes: 1,797 of 1,797 images" in shown
     assert "never run" in shown
+    assert "by typical runs, because no stage has run here" in shown
+    assert "nothing measured here yet" in shown
 
 
 def test_plan_knows_the_images_before_split_and_sample_have_run(
@@ -137,7 +146,7 @@ def test_plan_knows_the_images_before_split_and_sample_have_run(
     expected = int((whole["split"] != "train").sum()) + 200
     assert plan["passes"]["of"] == expected
     Path("params.yaml").write_text(changed.replace("source: embedded", "source: folder"))
-    assert "unknown (until download has run)" in run("plan")
+    assert "unknown (the images cannot be listed: The folder data/raw holds" in run("plan")
 
 
 def test_plan_counts_the_images_of_fine_tuning(
@@ -162,19 +171,23 @@ def test_plan_counts_the_images_of_fine_tuning(
     assert "Fine-tuning: up to 1,797 images through the frozen part below" in run("plan")
 
 
-def test_images_are_those_of_the_sample(sampled: Path) -> None:
+def test_images_are_those_of_the_sample(sampled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(sampled)
     parameters = read_params(sampled / "params.yaml")
-    found = Costs(parameters).wanted(sampled / "data/manifests/images.csv")
+    found = Costs(parameters, planned_run(sampled)).wanted(sampled / "data/manifests/images.csv")
     sample = read_split(sampled / "data/manifests/sample.csv")
     assert sorted(found.images) == sorted(set(sample["image_id"]))
     assert not found.views
 
 
-def test_views_are_those_of_the_training_images(sampled: Path, tmp_path: Path) -> None:
+def test_views_are_those_of_the_training_images(
+    sampled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(sampled)
     text = overlay((sampled / "params.yaml").read_text(), {"extract_features": VIEWS})
     (tmp_path / "params.yaml").write_text(text)
     parameters = read_params(tmp_path / "params.yaml")
-    found = Costs(parameters).wanted(sampled / "data/manifests/images.csv")
+    found = Costs(parameters, planned_run(sampled)).wanted(sampled / "data/manifests/images.csv")
     sample = read_split(sampled / "data/manifests/sample.csv")
     train = set(sample.loc[sample["split"] == "train", "image_id"])
     assert {split_key(key)[0] for key in found.views} == train
@@ -190,11 +203,20 @@ def test_recorded_features_need_no_pass(monkeypatch: pytest.MonkeyPatch, tmp_pat
     wanted = Wanted(ids, [key for image_id in ids[:4] for key in views.keys(image_id)])
     record, shape = fingerprint_record(RECORD, "litert"), RECORD.feature_shape
 
-    def missing(wanted: Wanted) -> tuple[int, float | None]:
-        return Costs(parameters).missing(Path("backbone"), wanted)
+    split = Stage(
+        name="split", desc="", cmd=("python -m stages.split --images i.csv",),
+        deps=(), outs=(), metrics=(), plots=(), params=(), meta={}, parents=(),
+    )  # fmt: skip
+    costs = Costs(parameters, [Planned(split, Fate.UNCHANGED)])
 
-    assert missing(Wanted(ids)) == (10, None)
-    assert missing(wanted) == (18, None)
+    def missing(wanted: Wanted) -> tuple[int, float | None]:
+        least, most, each = costs.missing(Path("backbone"), wanted)
+        assert least == most
+        return most, each
+
+    typical = missing(Wanted(ids))[1]
+    assert missing(Wanted(ids)) == (10, typical)
+    assert missing(wanted) == (18, typical)
     with FeatureStore(record, shape) as store:
         store.put_many([(ids[3], np.zeros(4, np.float32))], seconds=0.25)
     assert missing(Wanted(ids)) == (9, 0.25)

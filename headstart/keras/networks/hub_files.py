@@ -8,7 +8,6 @@ a folder named by the SHA-1 of the handle, in ``$TFHUB_CACHE_DIR``.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import warnings
@@ -20,12 +19,12 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import headstart.keras.runtime  # noqa: F401 - sets TensorFlow up before tensorflow_hub imports it
 from headstart._utils import locks
-from headstart._utils.cache import cache_folder
 from headstart._utils.errors import HeadstartError, SourceError, UnsafeArchiveError
 from headstart._utils.files import atomic_folder, sha256_file, sha256_tree, write_text
 from headstart._utils.quiet import quiet_stderr
 from headstart.archives.members import ArchiveLimits
 from headstart.archives.tar import TarArchive
+from headstart.backbones.downloads import module_location, modules_folder
 from headstart.backbones.parameters import MODULE_GRAPH, handle_name, is_address
 from headstart.downloads.client import DownloadError, RetryPolicy
 from headstart.downloads.file import download_file
@@ -71,12 +70,6 @@ def load_module(folder: Path) -> Any:
         return tensorflow_hub.load(str(folder))
 
 
-def modules_folder() -> Path:
-    """Return the folder of kept modules: ``$TFHUB_CACHE_DIR``, else in the cache of Headstart."""
-    given = os.environ.get("TFHUB_CACHE_DIR")
-    return Path(given).expanduser().absolute() if given else cache_folder() / "tfhub_modules"
-
-
 def copy_module(handle: str, sha256: str | None, target: Path) -> str:
     """Copy a module's files into a folder that does not exist yet.
 
@@ -106,7 +99,7 @@ def copy_module(handle: str, sha256: str | None, target: Path) -> str:
             f"names: expected {sha256}, got {found}. Nothing was written. If it was changed on "
             f"purpose, set `backbone.weights_sha256` to {found}; if not, get the right one again"
             + (
-                f" (delete {_location(handle)}, and it is downloaded again)."
+                f" (delete {module_location(handle)}, and it is downloaded again)."
                 if is_address(handle)
                 else "."
             )
@@ -114,13 +107,9 @@ def copy_module(handle: str, sha256: str | None, target: Path) -> str:
     return found
 
 
-def _location(handle: str) -> Path:
-    return modules_folder() / hashlib.sha1(handle.encode(), usedforsecurity=False).hexdigest()
-
-
 def _downloaded(handle: str) -> Path:
     """Return the folder of a module with an address, downloaded now if it is not there."""
-    folder = _location(handle)
+    folder = module_location(handle)
     name = handle_name(handle)
     try:
         with _absent(

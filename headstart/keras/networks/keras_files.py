@@ -7,7 +7,6 @@ while it downloads, and keeps whatever it got.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from headstart._utils.errors import HeadstartError
 from headstart._utils.files import sha256_bytes
 from headstart._utils.locks import exclusive_lock, lock_folder
 from headstart._utils.names import without_credentials
+from headstart.backbones.downloads import keras_home
 from headstart.downloads.client import DownloadError, RetryPolicy
 from headstart.downloads.file import download_file, file_digest
 
@@ -64,12 +64,6 @@ class KerasFile:
 
     path: Path
     url: str
-
-
-def keras_home() -> Path:
-    """Return Keras' folder: ``$KERAS_HOME``, else ``~/.keras``."""
-    given = os.environ.get("KERAS_HOME")
-    return Path(given) if given else Path.home() / ".keras"
 
 
 def find_or_download(
