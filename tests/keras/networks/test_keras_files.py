@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from headstart._utils.errors import HeadstartError
+from headstart.backbones import downloads
 from headstart.downloads.client import RetryPolicy
 from headstart.keras.networks import keras_files
 from headstart.keras.networks.keras_files import find_or_download
@@ -157,4 +158,4 @@ def test_a_folder_that_cannot_be_written(
 
 def test_home_is_the_users_unless_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_HOME", "")
-    assert keras_files.keras_home() == Path.home() / ".keras"
+    assert downloads.keras_home() == Path.home() / ".keras"
