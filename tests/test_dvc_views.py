@@ -92,15 +92,15 @@ def test_the_page_for_plots_names_whose_work_it_carries() -> None:
     assert ("lodash.debounce" in text) == ("maxWait" in text)
 
 
-def test_a_plot_without_a_row_says_so(tmp_path: Path, chromium: Any) -> None:
+def test_a_plot_without_a_row_has_no_card_and_is_named(tmp_path: Path, chromium: Any) -> None:
     name = "Loss_of_fine-tuning"
     card = f'<div id="{name}"><script>vegaEmbed("#{name}", {{}});</script></div>'
     page = tmp_path / "index.html"
     text = plots_page.PAGE.read_text(encoding="utf-8")
     page.write_text(text.replace("{plot_divs}", card).replace("{refresh_tag}", ""))
     with look(chromium, page) as seen:
-        said = seen.page.inner_text("main > div")
-        assert said == "Loss of fine-tuning: nothing was recorded."
+        assert not seen.page.is_visible("main > div")
+        assert seen.page.inner_text("#empty") == "Nothing was recorded for: Loss of fine-tuning."
         assert not seen.errors
 
 
@@ -120,6 +120,11 @@ def test_plots_are_drawn_without_a_network(
             ".map(box => Math.min(box.width, box.height))"
         )
         assert min(sides) > 50
+        seen.page.set_viewport_size({"width": 390, "height": 844})
+        seen.page.reload()
+        seen.page.wait_for_function(f"{drawn}.length === {len(plots)}")
+        cut = "Array.from(document.querySelectorAll('main > div'))"
+        assert not seen.page.evaluate(f"{cut}.filter(d => d.scrollWidth > d.clientWidth).length")
         assert not seen.requests
         assert not seen.errors
     if words[0] == "diff":

@@ -138,3 +138,24 @@ def test_the_policy_holds_against_what_escaping_might_miss(
         assert "owned" not in seen.page.title()
         blocked = json.dumps(seen.errors)
         assert "Content Security Policy" in blocked
+
+
+def test_the_navigation_fits_a_phone(chromium: Any, many: Path) -> None:
+    with look(chromium, many, 390) as seen:
+        right = seen.page.evaluate(
+            "Array.from(document.querySelectorAll('nav a'))"
+            ".map(link => link.getBoundingClientRect().right)"
+        )
+        assert len(right) == 8
+        assert max(right) <= 390
+
+
+def test_text_in_figures_is_readable_at_a_desk(chromium: Any, hostile: Path) -> None:
+    with look(chromium, hostile, 1280) as seen:
+        # Text of 9 points is 12.5 pixels where a figure is as wide as it was drawn.
+        scales = seen.page.evaluate(
+            "Array.from(document.querySelectorAll('#learning picture img'))"
+            ".map(image => image.getBoundingClientRect().width / image.getAttribute('width'))"
+        )
+        assert len(scales) == 3
+        assert min(scales) > 0.85

@@ -38,7 +38,7 @@ class Download:
 
     def __str__(self) -> str:
         if self.present:
-            return f"Download: none for {self.what} ({self.where}), kept in {self.kept}."
+            return f"Download: nothing; {self.what} from {self.where} is in the cache, {self.kept}."
         return f"Download: {self.what} from {self.where}, to {self.kept}."
 
 
@@ -149,7 +149,9 @@ class Costs:
         if weights is not None:
             size = "" if weights.megabytes is None else f" (about {weights.megabytes:.0f} MB)"
             kept = str(weights.kept)
-            found.append(Download(f"the weights{size}", weights.where, kept, weights.present))
+            found.append(
+                Download(f"the file of weights{size}", weights.where, kept, weights.present)
+            )
         return found
 
     def room(self, passes: Passes) -> list[Room]:

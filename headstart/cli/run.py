@@ -74,7 +74,9 @@ def _leave(finished: Finished) -> None:
 
 def _show(finished: Finished) -> None:
     """Print how the run ended, and where its results are."""
-    if finished.code:
+    if finished.code == _INTERRUPTED:
+        typer.echo(finished.message, err=True)
+    elif finished.code:
         typer.echo(f"Error: {finished.message}", err=True)
     else:
         typer.echo(f"\n{finished.message}\n")

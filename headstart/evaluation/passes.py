@@ -32,9 +32,15 @@ def write_table(run_statistics: RunStatistics, feature_rows: int) -> dict[str, A
 
 
 def refresh_table(run_statistics: RunStatistics) -> None:
-    """Add this stage to the table that an earlier stage wrote."""
+    """Add this stage to the table that an earlier stage wrote.
+
+    A stage that runs alone leaves the table as it is: it tells of the run that computed the scores,
+    and belongs to their commit. So the report can be drawn in a clone without a changed tree.
+    """
     path = run_statistics.folder / TABLE
-    if not path.exists():
+    others = run_statistics.others().items()
+    alone = not any(entry["this_run"] for name, entry in others if name != run_statistics.stage)
+    if alone or not path.exists():
         return
     try:
         feature_rows = read_table(path)["feature_rows"]

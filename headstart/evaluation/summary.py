@@ -22,8 +22,9 @@ def scores_text(recorded: Mapping[str, Any]) -> str:
     listed = metrics.listed("summary", recorded["model"])
     headings = [metric.heading(recorded["model"]) for metric in listed]
     rows = [("", headings[0], "95 % interval", *headings[1:])]
-    final = "fine-tuned" if recorded["kind"] == "fine_tuned" else "the same"
-    for title, name in (("head only", "head"), (f"final model ({final})", "model")):
+    tuned = recorded["kind"] == "fine_tuned"
+    models = {"head only": "head"} | ({"final model (fine-tuned)": "model"} if tuned else {})
+    for title, name in models.items():
         found = recorded[name]
         first, *others = (metric.text(found[metric.key]) for metric in listed)
         interval = f"{percent(found['accuracy_low'])} to {percent(found['accuracy_high'])}"

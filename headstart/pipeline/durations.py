@@ -170,7 +170,8 @@ class Total:
     again : bool
         Some of the stages ran here before.
     load : float
-        Processes per core that run now: if they are many, the upper end is so many times ``about``.
+        Processes per core that run now: if they are many, the stages get a part of the machine, and
+        the upper end is so many times ``about``.
     """
 
     least: float
@@ -215,7 +216,7 @@ def total(planned: Sequence[Planned], each: Mapping[str, Span | None], load: flo
     return Total(
         round(sum(span.least + _DVC.least for span in sure), 1),
         round(about, 1),
-        round(max(most, about * load), 1),
+        round(max(most, about * (load + 1) * (load > 1)), 1),
         tuple(entry.stage.name for entry in moving if each[entry.stage.name] is None),
         tuple(first),
         len(first) < len(known),

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DPI = 200
-_INCHES = (4.4, 2.9)  # 440 pixels of a page wide, so that the text is readable on a phone
-SQUARE = (4.4, 3.9)
+_INCHES = (3.2, 2.4)  # about as wide as one of three on a page, so that the text stays readable
+WIDE, SQUARE = (4.4, 2.9), (4.4, 3.9)  # one of two on a page
 _LARGE = (8.8, 8.2)
 _LABELED = 20  # classes; with more, a number for each no longer fits
 _ANNOTATED = 30

@@ -173,11 +173,14 @@ def choose(predictions: Predictions, count: int, seed: int) -> dict[str, list[in
     drawn = np.argsort([uniform(seed, "make_report", path) for path in paths], kind="stable")
     # Stable, so that ties are in the order of the paths.
     falling, rising = (np.argsort(sign * certainty, kind="stable") for sign in (-1, 1))
+    # None is both, whether there are few images or many that are equally certain.
+    most = falling[: min(_EACH, len(certainty) // 2)]
+    least = rising[~np.isin(rising, most)][: len(most)]
     return {
         "grid": drawn[:count].tolist(),
         "worst": falling[wrong[falling]][:_EACH].tolist(),
-        "most": falling[:_EACH].tolist(),
-        "least": rising[:_EACH].tolist(),
+        "most": most.tolist(),
+        "least": least.tolist(),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from headstart.report import cost, figures, images, results
 from headstart.report import page as pages
 from headstart.report.parameters import MakeReportParams
 from headstart.stage.page import Page
+from headstart.stage.run_statistics import RunStatistics
 from headstart.training.history import read_batches, read_epochs
 
 _CALIBRATION = {"bin": "int64", "confidence": "float64", "accuracy": "float64", "count": "int64"}
@@ -31,6 +33,7 @@ _SECONDS = 20  # for git on a slow disk; then the page does without a commit
 #: Paths that the run itself has written when the page is made.
 _WRITTEN = (":(exclude)data", ":(exclude)dvc.lock")
 _FILES_SHOWN = 12
+_OWN = "make_report"  # writes the page again after an edit of it, too, which is no new run
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ def draw(run: Run, folder: Path) -> None:
     figures.write(folder, "calibration", figures.calibration(run.calibration), figures.SQUARE)
     size = figures.confusion_size(len(run.counts))
     figures.write(folder, "confusion", figures.confusion(run.counts), size)
-    figures.write(folder, "sizes", figures.sizes(run.images, run.backbone.image_size))
+    figures.write(folder, "sizes", figures.sizes(run.images, run.backbone.image_size), figures.WIDE)
 
 
 def show(run: Run, drawn: Path, page: Page, seed: int, params: MakeReportParams) -> None:
@@ -145,6 +148,7 @@ def show(run: Run, drawn: Path, page: Page, seed: int, params: MakeReportParams)
         "exported": run.exported,
         "commit": commit(),
         "params": {key: value for key, value in page.params.items() if key not in _NOT_SHOWN},
+        "ended": ended(run.files.run_statistics),
         **_statistics(run.files.run_statistics, params),
     }
     pages.write(page.path, content, drawn)
@@ -167,6 +171,20 @@ def _statistics(folder: Path, params: MakeReportParams) -> dict[str, Any]:
     busy = int(environment.get("cores", cores()))
     found = cost.cost(table, per_pass, busy, params.watts_per_core)
     return {"environment": environment, "cost": found}
+
+
+def ended(folder: Path) -> datetime | None:
+    """Return when the last stage before the page ended; None if no stage has run here.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run statistics. Git keeps none with a time, so a clone does not know.
+    """
+    entries = RunStatistics(folder, _OWN).others()
+    times = [entry.get("ended") for stage, entry in entries.items() if stage != _OWN]
+    known = [float(time) for time in times if isinstance(time, int | float)]
+    return datetime.fromtimestamp(max(known), UTC) if known else None
 
 
 @dataclass(frozen=True)

@@ -222,4 +222,19 @@ def _quiet(record: logging.LogRecord) -> bool:
     return True
 
 
-logging.getLogger("prefect.task_runs").addFilter(_quiet)
+#: How Prefect's line on a task's end begins that was stopped, or that never began.
+_NO_FAULT = ("Finished in state Cancelled(", "Finished in state NotReady(")
+
+
+def _calm(record: logging.LogRecord) -> bool:
+    """Show what Ctrl-C or an earlier stage stopped as information: it is no error of its own."""
+    text = record.getMessage()
+    if record.levelno >= logging.ERROR and text.startswith(_NO_FAULT):
+        record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
+        if text.startswith(_NO_FAULT[1]):
+            record.msg, record.args = "Not started, because an earlier stage did not finish.", ()
+    return True
+
+
+for _filter in (_quiet, _calm):
+    logging.getLogger("prefect.task_runs").addFilter(_filter)

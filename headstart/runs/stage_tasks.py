@@ -36,6 +36,7 @@ HELD = "Held"
 HELD_CODE = 5  # a gate's exit code for "no"
 _RETRY_S = 5.0
 _END_S = 20.0  # more than a child needs to be ended
+_STOPPED = "ERROR: failed to reproduce"
 
 
 @dataclass
@@ -123,7 +124,7 @@ class StageTasks:
                 if held is not None:
                     return held
                 outcome = run_stage(
-                    self.root, stage.name, on_line=listener.hear, stop=self.stop,
+                    self.root, stage.name, on_line=self._heard(listener), stop=self.stop,
                     timeout_s=stage.timeout_s,
                     environment={**ASKED, "HEADSTART_RUN": self.run_id},
                 )  # fmt: skip
@@ -136,6 +137,15 @@ class StageTasks:
         if outcome != Outcome.UNCHANGED:
             self.board.stage(self.root, stage)
         return Completed(name=outcome, message=_SAYS[outcome])
+
+    def _heard(self, listener: Listener) -> Callable[[str], None]:
+        """Return what hears a stage's lines, without DVC's error about a stage that we stopped."""
+
+        def hear(line: str) -> None:
+            if not (self.stop.is_set() and line.startswith(_STOPPED)):
+                listener.hear(line)
+
+        return hear
 
     @contextmanager
     def _slot(self, stage: Stage) -> Iterator[None]:

@@ -87,7 +87,7 @@ def test_wrong_parameters_are_reported_before_prefect_is_imported(project: Path)
         (Finished(0, "3 stages: 3 ran.", "http://page", False, False), "page: http://page"),
         (Finished(1, "bad: no good", None, False, True), "Error: bad: no good"),
         (Finished(5, "export: below 0.9", None, False, True), "Error: export: below 0.9"),
-        (Finished(130, "Interrupted.", None, False, True), "Error: Interrupted."),
+        (Finished(130, "Interrupted.", None, False, True), "Interrupted."),
     ],
 )
 def test_the_end_is_reported_and_sets_the_exit_code(
@@ -124,7 +124,7 @@ def test_with_a_temporary_server_ctrl_c_ends_it_all_and_the_next_run_goes_on(
         assert set(left) <= {str(run.pid)}
     finally:
         run.close()
-    assert "Error: Interrupted. What was finished is recorded." in run.text
+    assert "\nInterrupted. What was finished is recorded." in run.text
     with pytest.raises(ProcessLookupError):
         os.kill(int((project / "pid").read_text()), 0)
     (project / "enough").touch()

@@ -71,7 +71,7 @@ CASES: dict[str, Callable[[], figures.Draw]] = {
 def test_odd_runs_can_be_drawn(name: str, tmp_path: Path) -> None:
     figures.write(tmp_path, "it", CASES[name]())
     light, dark = (Image.open(tmp_path / f"it-{inks}.png") for inks in ("light", "dark"))
-    assert light.size == dark.size == (880, 580)
+    assert light.size == dark.size == (640, 480)
     for image in (light, dark):
         alpha = np.asarray(image.convert("RGBA"))[..., 3]
         assert (alpha == 0).mean() > 0.2  # nothing behind it

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from headstart.report import images, results
 from headstart.report import page as pages
-from headstart.report import results
-from headstart.report.run import Run, draw, show
+from headstart.report.run import Run, draw, ended, show
 from headstart.stage.page import Page
 from headstart.stage.parameters import read_params
 from tests.report import made
@@ -243,3 +243,35 @@ def test_formats_of_any_name_and_depth_are_listed(tmp_path: Path, drawn: Path) -
 )
 def test_numbers_are_said_as_a_person_says_them(said: str, expected: str) -> None:
     assert said.replace("\N{NO-BREAK SPACE}", " ") == expected
+
+
+def test_the_date_is_that_of_the_last_stage_before_the_page(tmp_path: Path, drawn: Path) -> None:
+    files = made.make(tmp_path / "files")
+    assert ended(files.run_statistics) is None  # as in a clone
+    for stage, second in (("evaluate", 1_800_000_000.5), ("make_report", 1_900_000_000.0)):
+        entry = {"stage": stage, "run": "one", "seconds": 1.0, "ended": second}
+        (files.run_statistics / f"{stage}.json").write_text(json.dumps(entry))
+    known = read_params(made.PARAMS)
+    page = Page(tmp_path / "index.html", known.model_dump())
+    show(Run(files), drawn, page, known.seed, known.make_report)
+    text = page.path.read_text(encoding="utf-8")
+    assert '<time datetime="2027-01-15T08:00+00:00">15 January 2027, 08:00 UTC</time>' in text
+
+
+def test_without_fine_tuning_no_model_is_shown_twice(tmp_path: Path, drawn: Path) -> None:
+    text = Words(render(tmp_path, drawn, tuned=False, tuning=0)).text
+    assert text.count("Macro-averaged F1") == 1
+    assert "All scores" in text
+    for twice in ("the same)", "final model", "Head only and"):
+        assert twice not in text.partition("Predictions")[2].partition("Classes")[0]
+        assert twice not in text.partition("Chosen because")[2].partition("Calibration")[0]
+
+
+@pytest.mark.parametrize("each", [1, 2, 30])
+def test_no_image_is_both_most_and_least_certain(each: int, tmp_path: Path) -> None:
+    run = Run(made.make(tmp_path / "files", each=each, classes=["a", "b", "c"]))
+    chosen = images.choose(run.predictions, 5, 1)
+    assert not set(chosen["most"]) & set(chosen["least"])
+    assert len(chosen["most"]) == len(chosen["least"]) == min(12, 3 * each // 2)
+    certainty = run.predictions.model.max(axis=1)
+    assert min(certainty[chosen["most"]]) >= max(certainty[chosen["least"]])

@@ -120,6 +120,9 @@ def test_damaged_statistics_do_not_fail_a_stage_that_has_done_its_work(
     (tmp_path / passes.TABLE).write_text("{}")
     statistics = RunStatistics(tmp_path, "export")
     passes.refresh_table(statistics)
+    assert not capsys.readouterr().out.startswith("The table")  # alone, it leaves the table
+    RunStatistics(tmp_path, "evaluate").write()
+    passes.refresh_table(statistics)
     assert "runtime.json is not a valid record" in capsys.readouterr().out
     assert passes.write_table(statistics, 5)["feature_rows"] == 5
     assert "split.json is damaged, and its counters are left out" in capsys.readouterr().out
