@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from headstart.runs import pipeline_run
 from headstart.runs.artifacts import Board
 from headstart.runs.progress import Listener
 from headstart.runs.stage_tasks import StageTasks
@@ -26,6 +27,7 @@ LOG = logging.getLogger("prefect.task_runs")
 )
 def test_what_was_stopped_is_no_error(text: str, level: int) -> None:
     record = logging.LogRecord(LOG.name, logging.ERROR, "", 0, "%s", (text,), None)
+    assert pipeline_run._calm in LOG.filters
     assert LOG.filter(record)
     assert (record.levelno, record.levelname) == (level, logging.getLevelName(level))
     if "NotReady" in text:
