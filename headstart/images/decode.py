@@ -156,6 +156,8 @@ def load(image: Image.Image, content: bytes, name: str) -> None:
     """
     with _faults(content, name):
         image.load()
+        if image.mode in {"P", "PA"} and image.palette is None:
+            raise ValueError("its colors are numbers of a palette that it lacks")
         complete(image, content, name)
     if name == "png" and _lacks_its_end(content):  # Pillow stops at the last pixel.
         raise _truncated(content, name)

@@ -29,6 +29,7 @@ from headstart.images.samples import gray16
 SPEC = f"pillow-{__version__}/exif,first-frame,16>>8,over-white/draft-2x,bilinear/2"
 
 _WHITE = 255
+_STRIP = 1 << 16  # pixels
 
 
 def pixels(content: bytes, size: int, limits: Limits = INSPECTED) -> npt.NDArray[np.uint8]:
@@ -59,9 +60,9 @@ def pixels(content: bytes, size: int, limits: Limits = INSPECTED) -> npt.NDArray
         box = reduced[1] if reduced else None
         load(image, content, name)
         with converting(image):
-            flat = rgb(image).resize((size, size), Image.Resampling.BILINEAR, box=box)
+            flat = _flat(image).resize((size, size), Image.Resampling.BILINEAR, box=box)
             # A square turned after resizing costs nothing; the filter is symmetric.
-            return np.array(upright(flat, record=image))
+            return np.array(upright(flat.convert("RGB"), record=image))
 
 
 @contextmanager
@@ -77,16 +78,32 @@ def converting(image: Image.Image) -> Iterator[None]:
 
 def rgb(image: Image.Image) -> Image.Image:
     """Return a loaded image as 8-bit RGB, transparency over white, not turned or resized."""
+    return _flat(image).convert("RGB")
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """Return the same, but gray images with one band: it is resized as each of three would be."""
     if image.mode.startswith("I;16"):
-        return Image.fromarray((gray16(image) >> 8).astype(np.uint8)).convert("RGB")
+        return Image.fromarray((gray16(image) >> 8).astype(np.uint8))
     if image.has_transparency_data:
         return _over_white(image.convert("RGBA"))
-    return image.convert("RGB")
+    return image if image.mode == "L" else image.convert("RGB")
 
 
 def _over_white(image: Image.Image) -> Image.Image:
-    """Return ``(color × alpha + 255 × (255 − alpha)) / 255``, rounded: integers, so exact."""
-    layers = np.asarray(image).astype(np.uint32)
-    color, alpha = layers[..., :3], layers[..., 3:]
-    mixed = (color * alpha + _WHITE * (_WHITE - alpha) + _WHITE // 2) // _WHITE
-    return Image.fromarray(mixed.astype(np.uint8))
+    """Return ``(color × alpha + 255 × (255 − alpha)) / 255``, rounded: integers, so exact.
+
+    In strips, whose sums fit in 16 bits: a few hundred bytes can hold 50 million pixels.
+    """
+    layers = np.asarray(image)
+    mixed = np.empty((*layers.shape[:2], 3), np.uint8)
+    rows = max(1, _STRIP // image.width)
+    for top in range(0, image.height, rows):
+        strip = layers[top : top + rows].astype(np.uint16)
+        alpha = strip[..., 3]
+        ground = _WHITE * (_WHITE - alpha) + np.uint16(_WHITE // 2)
+        for channel in range(3):
+            level = strip[..., channel] * alpha + ground
+            # Divided by 255: exact for what 16 bits hold here, and five times as fast.
+            mixed[top : top + rows, :, channel] = (level + 1 + (level >> 8)) >> 8
+    return Image.fromarray(mixed)

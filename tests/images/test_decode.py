@@ -105,6 +105,14 @@ def test_the_code_of_the_page_converts_heic(
     assert (info.width, info.height, info.format) == (64, 48, "png")
 
 
+def test_a_png_without_the_palette_that_its_pixels_name_is_corrupt() -> None:
+    content = make.encoded(make.noise(16, 16).quantize(8), "PNG")
+    start = content.index(b"PLTE") - 4
+    end = start + 12 + int.from_bytes(content[start : start + 4], "big")
+    with pytest.raises(ImageError, match=r"^corrupt: its colors are numbers of a palette"):
+        inspect(content[:start] + content[end:], LIMITS)
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "AVIF"])
 @pytest.mark.parametrize("value", range(1, 9))
 def test_width_and_height_are_those_after_turning(value: int, kind: str) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from headstart._utils.errors import ImageError
 from headstart.images.decode import Limits
-from headstart.images.resize import SPEC, pixels
+from headstart.images.resize import SPEC, pixels, rgb
 from tests.images import made as make
 
 Array = npt.NDArray[np.uint8]
@@ -147,3 +147,32 @@ def test_poison_is_refused_here_too(content: bytes, reason: str) -> None:
 def test_limits_for_images_that_nobody_inspected() -> None:
     with pytest.raises(ImageError, match="too_large"):
         pixels(make.png(), 8, Limits(max_pixels=100))
+
+
+@pytest.mark.parametrize("shape", [(1, 70_000), (70_000, 1), (300, 300), (2, 3)])
+def test_transparency_in_strips_is_exact(shape: tuple[int, int]) -> None:
+    layers = np.random.default_rng(1).integers(0, 256, (*shape, 4), dtype=np.uint8)
+    color, alpha = layers[..., :3].astype(np.int64), layers[..., 3:].astype(np.int64)
+    expected = (color * alpha + 255 * (255 - alpha) + 127) // 255
+    assert np.array_equal(np.asarray(rgb(Image.fromarray(layers))), expected)
+
+
+def test_every_level_of_every_opacity_is_exact() -> None:
+    levels, opacities = np.meshgrid(np.arange(256), np.arange(256))
+    layers = np.stack([levels, levels, levels, opacities], axis=2).astype(np.uint8)
+    expected = (levels * opacities + 255 * (255 - opacities) + 127) // 255
+    assert np.array_equal(np.asarray(rgb(Image.fromarray(layers)))[..., 1], expected)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("shape", [(7, 300), (301, 177), (20, 20), (900, 1300)])
+def test_gray_is_resized_as_three_equal_bands_are(shape: tuple[int, int], kind: str) -> None:
+    gray = Image.fromarray(np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8))
+    content = make.encoded(gray, kind)
+    for size in (5, 48, 224):
+        with Image.open(io.BytesIO(content)) as image:
+            reduced = image.draft(None, (2 * size, 2 * size)) if kind == "JPEG" else None
+            box = reduced[1] if reduced else None
+            bands = image.convert("RGB")
+            expected = bands.resize((size, size), Image.Resampling.BILINEAR, box=box)
+        assert np.array_equal(pixels(content, size), np.asarray(expected))
