@@ -9,7 +9,7 @@ STAMP := .venv/.locked
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DO_NOT_TRACK := 1
 
-.PHONY: run test test-server test-all test-faults fuzz check env lock runtime contract docs plots benchmark claims clean help
+.PHONY: run test test-pipeline test-server test-all test-faults fuzz check env lock runtime contract docs plots benchmark claims clean help
 
 run: $(STAMP)  ## run the pipeline, then show its results
 	@$(BIN)/dvc repro
@@ -21,7 +21,10 @@ run: $(STAMP)  ## run the pipeline, then show its results
 
 # Three at a time on two cores: many tests wait for a server or a process.
 test: $(STAMP)  ## run the default tests, about 10 minutes on 2 cores
-	$(BIN)/python -m pytest -m "not slow and not server" -n 3 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not server and not pipeline" -n 3 --dist loadfile
+
+test-pipeline: $(STAMP)  ## run the whole pipeline on digits and on photographs, end to end
+	$(BIN)/python -m pytest -m "pipeline and not slow" -n 2 --dist loadfile
 
 test-server: $(STAMP)  ## test schedules on a real Prefect server with a real worker
 	$(BIN)/python -m pytest -m "server and not slow"

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from benchmarks.checkout import Checkout
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
 
 
 def lock(checkout: Checkout) -> dict[str, str]:

@@ -26,7 +26,7 @@ from headstart.features.store import FeatureStore, estimate
 from tests.runs.server import until
 from tests.test_end_to_end import lock, stages_that_ran, table
 
-pytestmark = [pytest.mark.shared, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.pipeline, pytest.mark.shared, pytest.mark.timeout(1800)]
 A_CLASS = 150
 BROKEN = {"Cat/666_.jpg", "Cat/Thumbs.db", "Dog/11702.jpg", "Dog/Thumbs.db"}
 
