@@ -6,10 +6,17 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	&& echo $$p && break; done)
 BIN := .venv/bin
 STAMP := .venv/.locked
+DEV := .venv/.locked-dev
+INSTALL = $(if $(PYTHON),$(PYTHON) -m tools.install,$(error Headstart needs Python 3.11, 3.12 or \
+	3.13; none was found. Install one, or name it: make run PYTHON=/path/to/python3))
+# Without the addresses of an index, so that everybody's own is used.
+COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
+	--fork-strategy fewest --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	--no-annotate --strip-extras --quiet
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DO_NOT_TRACK := 1
 
-.PHONY: run test test-pipeline test-server test-all test-faults fuzz check env lock runtime contract docs plots benchmark claims clean help
+.PHONY: run test test-pipeline test-server test-all test-faults fuzz check env dev lock runtime contract docs plots screenshot benchmark claims clean help
 
 run: $(STAMP)  ## run the pipeline, then show its results
 	@$(BIN)/dvc repro
@@ -20,64 +27,66 @@ run: $(STAMP)  ## run the pipeline, then show its results
 	@echo '  headstart plan                show what the next `dvc repro` would run, and why'
 
 # Three at a time on two cores: many tests wait for a server or a process.
-test: $(STAMP)  ## run the default tests, about 10 minutes on 2 cores
+test: $(DEV)  ## run the default tests, about 10 minutes on 2 cores
 	$(BIN)/python -m pytest -m "not slow and not server and not pipeline" -n 3 --dist loadfile
 
-test-pipeline: $(STAMP)  ## run the whole pipeline on digits and on photographs, end to end
+test-pipeline: $(DEV)  ## run the whole pipeline on digits and on photographs, end to end
 	$(BIN)/python -m pytest -m "pipeline and not slow" -n 2 --dist loadfile
 
-test-server: $(STAMP)  ## test schedules on a real Prefect server with a real worker
+test-server: $(DEV)  ## test schedules on a real Prefect server with a real worker
 	$(BIN)/python -m pytest -m "server and not slow"
 
-test-all: $(STAMP)  ## run all tests, the slow ones too
+test-all: $(DEV)  ## run all tests, the slow ones too
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 fuzz: N ?= 10000
-fuzz: $(STAMP)  ## try N mutated inputs on decoders, archives, tables and parameters (N=100000)
+fuzz: $(DEV)  ## try N mutated inputs on decoders, archives, tables and parameters (N=100000)
 	$(BIN)/python -m tests.fuzz $(N)
 
 # HEADSTART_FAULTS=all strikes each point of the slow stages with all three actions, in hours.
-test-faults: $(STAMP)  ## kill, fill and damage real runs, about 30 minutes on 2 cores
+test-faults: $(DEV)  ## kill, fill and damage real runs, about 30 minutes on 2 cores
 	$(BIN)/python -m pytest -m faults tests/faults
 
-check: $(STAMP)  ## check style, types and import order
+check: $(DEV)  ## check style, types and import order
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-env: $(STAMP)  ## make the locked environment in .venv
+env: $(STAMP)  ## make the locked environment in .venv, with what a run needs
 
-# --no-deps: the lock is complete, so nothing has to be resolved, and nothing else can slip in.
+dev: $(DEV)  ## add the tools for tests, and every extra (browser, Kaggle, TFDS, ONNX)
+
 $(STAMP): requirements.lock
-	@test -n "$(PYTHON)" || { echo "Headstart needs Python 3.11, 3.12 or 3.13; none was found. Name one: make run PYTHON=/path/to/python3"; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@touch $@
+	@$(INSTALL)
 
-lock: $(STAMP)  ## resolve pyproject.toml again into requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
-		--fork-strategy fewest --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--no-header --no-annotate --strip-extras --quiet -o requirements.lock
+$(DEV): requirements.lock requirements-dev.lock
+	@$(INSTALL) --dev
 
-runtime: $(STAMP)  ## write runtime.txt from requirements.lock
+lock: $(DEV)  ## resolve pyproject.toml again into both locks
+	$(COMPILE) --all-extras -o requirements-dev.lock
+	$(COMPILE) --extra serving --constraint requirements-dev.lock -o requirements.lock
+
+runtime: $(DEV)  ## write runtime.txt from requirements.lock
 	$(BIN)/python -m tools.generate runtime
 
-contract: $(STAMP)  ## write the stages' code dependencies into dvc.yaml
+contract: $(DEV)  ## write the stages' code dependencies into dvc.yaml
 	$(BIN)/python -m tools.generate contract
 
-docs: $(STAMP)  ## write the reference pages in docs/reference
+docs: $(DEV)  ## write the reference pages in docs/reference
 	$(BIN)/python -m tools.generate docs
 
-plots: $(STAMP)  ## write the page that `dvc plots` fills, .dvc/plots.html
+plots: $(DEV)  ## write the page that `dvc plots` fills, .dvc/plots.html
 	$(BIN)/python -m tools.generate plots
 
-benchmark: $(STAMP)  ## compare with the tutorials' way; needs weights and ARCHIVE=images.zip
+screenshot: $(DEV)  ## draw docs/report.png, for the README, from the run in data
+	$(BIN)/python -m tools.screenshot
+
+benchmark: $(DEV)  ## compare with the tutorials' way; needs weights and ARCHIVE=images.zip
 	$(BIN)/python -m benchmarks.pipeline --archive $(ARCHIVE)
 
 claims: SHARED ?= ../shared
-claims: $(STAMP)  ## measure the tutorials' claims for docs/claims.md; needs images and weights
+claims: $(DEV)  ## measure the tutorials' claims for docs/claims.md; needs images and weights
 	$(BIN)/python -m tools.claims --shared "$(SHARED)" $(if $(ORIGIN),--origin "$(ORIGIN)")
 
 clean:  ## remove the environment (data and caches stay)

@@ -7,12 +7,17 @@ next. Every other exception is a bug and keeps its traceback.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pydantic import ValidationError
+
+
+#: Entries of a folder among which a project is looked for.
+_MOST_LOOKED_AT = 1000
 
 
 class HeadstartError(Exception):
@@ -87,10 +92,30 @@ class ImageError(HeadstartError):
 
 def not_a_project(folder: Path, missing: str) -> HeadstartError:
     """Return the error that every command gives in a folder that is not a project."""
+    near = near_project(folder)
+    where = "a project's folder" if near is None else f"{near}, which is one"
     return HeadstartError(
-        f"{folder} is not a Headstart project: there is no {missing}. Nothing was run. Change to a "
-        "project's folder, or create a project with `headstart init my-project`."
+        f"{folder} is not a Headstart project: there is no {missing}. Nothing was run. "
+        f"Change to {where}, or create a project with `headstart init my-project`."
     )
+
+
+def near_project(folder: Path) -> Path | None:
+    """Return the project that a folder lies in, or the only one directly below it."""
+    folder = folder.absolute()
+    try:
+        below = [path for path in islice(folder.iterdir(), _MOST_LOOKED_AT) if _is_project(path)]
+    except OSError:
+        below = []
+    found = next(filter(_is_project, folder.parents), None)
+    return found or (below[0] if len(below) == 1 else None)
+
+
+def _is_project(folder: Path) -> bool:
+    try:
+        return all((folder / name).is_file() for name in ("dvc.yaml", "params.yaml"))
+    except OSError:
+        return False
 
 
 def faults_text(error: ValidationError) -> str:

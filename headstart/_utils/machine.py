@@ -19,7 +19,16 @@ def name_user() -> None:
     try:
         getpass.getuser()
     except (KeyError, OSError, ImportError):
-        os.environ["USER"] = f"user-{os.getuid()}" if hasattr(os, "getuid") else "user"
+        os.environ["USER"] = _made_up_name()
+
+
+def is_nameless() -> bool:
+    """Return whether the user has no name but the one that :func:`name_user` gave."""
+    return os.environ.get("USER") == _made_up_name()
+
+
+def _made_up_name() -> str:
+    return f"user-{os.getuid()}" if hasattr(os, "getuid") else "user"
 
 
 def keras_batch(device: str) -> int:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import metadata
+from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from headstart._utils.machine import name_user
 from headstart._utils.streams import print_anything
@@ -16,6 +16,7 @@ from headstart.cli import (
     features,
     gate,
     init,
+    next_step,
     plan,
     predict,
     reproduce,
@@ -27,10 +28,10 @@ from headstart.cli import (
     summary,
     values,
 )
-from headstart.cli.front import register
+from headstart.cli.front import Headed, register
 
 
-class _Group(TyperGroup):
+class _Group(Headed):
     """The command, on a terminal of any encoding."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
@@ -44,38 +45,61 @@ app = typer.Typer(
     name="headstart",
     cls=_Group,
     help="Turn a folder of labeled images into a verified image classifier.",
-    epilog="`headstart plan` shows what the next run would do, and `dvc repro` runs the pipeline.",
-    no_args_is_help=True,
+    epilog="`headstart` alone shows the next step in this folder. Examples of a command: "
+    "`headstart COMMAND --help`. The pipeline itself is run by `dvc repro`.",
+    invoke_without_command=True,
     add_completion=True,
     rich_markup_mode=None,  # Plain help starts faster, and looks the same in every terminal.
     pretty_exceptions_enable=False,
 )
 
 
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"headstart {metadata.version('headstart')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _main() -> None:
-    """Keep the names of subcommands, even of a single one."""
+def _main(
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - its callback does it all
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Without a subcommand, say what to do next in this folder."""
+    if context.invoked_subcommand is None:
+        next_step.show()
 
 
 register(
     app,
     init.init,
-    plan.plan,
-    run.run,
-    serve.serve,
-    reproduce.reproduce,
-    compare.compare,
-    gate.gate,
-    sizes.sizes,
+    values.recipe,
     values.params,
     values.backbones,
-    values.recipe,
-    summary.summary,
-    summary.report,
     doctor.doctor,
+    heading="Set up",
+)
+register(app, plan.plan, run.run, serve.serve, heading="Run the pipeline")
+register(app, summary.summary, summary.report, heading="Look at a run")
+app.add_typer(show.app, rich_help_panel="Look at a run")
+register(
+    app,
+    compare.compare,
+    gate.gate,
+    reproduce.reproduce,
+    heading="Check and compare runs",
+)
+register(
+    app,
     predict.predict,
+    serve_model.serve_model,
+    sizes.sizes,
     features.features,
     classify.classify,
-    serve_model.serve_model,
+    heading="Use a model",
 )
-app.add_typer(show.app)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, ParamSpec
 
 import typer
+from typer.core import TyperGroup
 
 from headstart._utils.disk import disk_fault
 from headstart._utils.errors import CorruptFileError, HeadstartError, WiringError, not_a_project
@@ -69,10 +70,34 @@ def _message(error: HeadstartError) -> str:
     return with_cure(error)
 
 
-def register(app: typer.Typer, *functions: Callable[..., None]) -> None:
-    """Add functions decorated with :func:`command` as subcommands named after them."""
+def register(app: typer.Typer, *functions: Callable[..., None], heading: str = "") -> None:
+    """Add functions decorated with :func:`command` as subcommands named after them.
+
+    Parameters
+    ----------
+    app : typer.Typer
+    *functions : callable
+    heading : str
+        What the list of commands shows them under, if the app is a :class:`Headed` group.
+    """
     for function in functions:
-        app.command(epilog=vars(function)["epilog"])(function)
+        app.command(epilog=vars(function)["epilog"], rich_help_panel=heading)(function)
+
+
+class Headed(TyperGroup):
+    """A group whose help lists the commands under headings, each summary on one line."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - click's
+        """Write the commands, the headings in the order in which they were registered."""
+        headings: dict[str, list[tuple[str, str]]] = {}
+        widest = max(map(len, self.commands))
+        for name, found in self.commands.items():
+            heading = getattr(found, "rich_help_panel", None) or "Commands"
+            summary = found.get_short_help_str(formatter.width - widest - 4)
+            headings.setdefault(heading, []).append((name.ljust(widest), summary))
+        for heading, rows in headings.items():
+            with formatter.section(heading):
+                formatter.write_dl(rows)
 
 
 def require_project(folder: Path, *, commits: bool = False) -> None:

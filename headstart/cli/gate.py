@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from headstart._utils.errors import HeadstartError
 from headstart._utils.tables import columns
 from headstart.cli.front import command, read_parameters
 
@@ -27,11 +28,18 @@ def gate() -> None:
     """Check the scores in `data` against the gate's thresholds.
 
     The thresholds are the section `gate` of params.yaml, and may include the last released model.
-    `headstart run` checks them before it exports. Exit code: 0 passed, 5 held.
+    `headstart run` checks them before it exports. Exit code: 0 passed, 5 held,
+    1 if there is nothing to check.
     """
     from headstart.evaluation.gate import check_scores, is_open
+    from headstart.pipeline.presence import has_run
 
     bounds = read_parameters().gate
+    if not has_run(Path.cwd()):
+        raise HeadstartError(
+            "The pipeline has not run in this folder, so there is no model to check: the scores in "
+            "data/metrics came with the commit. Nothing passed. Run the pipeline: `dvc repro`."
+        )
     if is_open(bounds):
         typer.echo("Passed: the section `gate` of params.yaml requires nothing.")
         return

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from headstart._utils.errors import HeadstartError
+from headstart._utils.extras import needs_extra
 from headstart.cli import images as shared
 from headstart.cli.front import command
 
@@ -101,7 +102,6 @@ def _require_extra() -> None:
     missing = [name for name in _EXTRA if find_spec(name) is None]
     if missing:
         raise HeadstartError(
-            f"serve-model needs the extra `serving`, and {', '.join(missing)} of it cannot be "
-            "found. Nothing was started. Install it: `pip install 'headstart[serving]'`, or "
-            "`pip install --editable '.[serving]'` in a checkout of Headstart."
+            f"{needs_extra('`headstart serve-model`', 'serving', ', '.join(missing))} Nothing was "
+            "started."
         )

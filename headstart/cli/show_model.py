@@ -80,7 +80,7 @@ def model(
 def module(
     handle: Annotated[str, typer.Argument(help="An address, a folder, or a .tar.gz.")],
 ) -> None:
-    """Show the images, features and variables of a TensorFlow Hub module.
+    """Show the inputs, features and variables of a Hub module.
 
     The last lines are the values for `backbone` in params.yaml. An address is downloaded once, into
     $TFHUB_CACHE_DIR.

@@ -23,6 +23,10 @@ from headstart.datasets.parameters import SampleParams
 from headstart.datasets.shards import ShardReader
 from headstart.images.formats import EXTENSIONS
 
+_NOTHING_COPIED = (
+    "All images are used, and none is copied here: `sample.train_per_class` and\n"
+    "`sample.validation_per_class` of params.yaml are null.\n"
+)
 _PLACE = ("file", "shard", "offset", "bytes", "image_id")
 # Names that Windows gives to devices, with any extension.
 _PORTS = {f"{port}{number}" for port in ("com", "lpt") for number in "123456789"}
@@ -121,7 +125,12 @@ def files(manifest: pd.DataFrame, params: SampleParams) -> pd.DataFrame:
 
 
 def copy(rows: pd.DataFrame, images: Path, folder: Path) -> None:
-    """Write the images of :func:`files`, in the order in which the shards hold them."""
+    """Write the images of :func:`files`, in the order in which the shards hold them.
+
+    Without images, a note is written: of an empty folder, every command of DVC would warn.
+    """
+    if rows.empty:
+        (folder / "README.md").write_text(_NOTHING_COPIED, encoding="utf-8")
     places = rows.sort_values(["shard", "offset"])[list(_PLACE)].itertuples(index=False)
     with ShardReader(images) as reader, progress(len(rows), "Copying", "image") as bar:
         for file, shard, offset, length, image_id in places:

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from headstart._utils.errors import UnfitError
+from headstart._utils.extras import needs_extra
 from headstart.export.formats import FORMATS, FormatName
 from headstart.stage.sections import Portion, PositiveFloat, PositiveInt, Section
 
@@ -43,8 +44,7 @@ class ExportParams(Section):
             if absent:
                 raise UnfitError(
                     f"a list of formats that can be written here, without {name}",
-                    f"{name} needs the extra `{extra}`; not installed: {', '.join(absent)}. "
-                    f"`pip install 'headstart[{extra}]'` installs it (`make env` does, too), or "
-                    f"leave {name} out.",
+                    needs_extra(f"The format {name}", str(extra), ", ".join(absent))
+                    + f" Or leave {name} out.",
                 )
         return names

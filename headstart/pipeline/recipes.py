@@ -138,9 +138,22 @@ def _lay(target: CommentedMap, layer: Mapping[str, Any]) -> None:
         if isinstance(value, Mapping) and isinstance(target.get(key), CommentedMap):
             _lay(target[key], value)
         elif isinstance(value, list):
-            target[key] = CommentedSeq(value)
+            target[key] = _list(value, target.get(key))
         else:
             target[key] = value
+
+
+def _list(values: list[Any], old: Any) -> CommentedSeq:
+    """Return a list in the place of an old one, with the comment that follows the old one."""
+    if not isinstance(old, CommentedSeq):
+        return CommentedSeq(values)
+    if old == values:
+        return old
+    new = CommentedSeq(values)
+    following = old.ca.items.get(len(old) - 1)
+    if following and values:
+        new.ca.items[len(values) - 1] = following
+    return new
 
 
 def apply(params: Path, layers: Sequence[Mapping[str, Any]]) -> list[str]:

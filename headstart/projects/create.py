@@ -29,6 +29,8 @@ _TEMPLATES = {
     ".gitignore": "gitignore",
     "README.md": "README.md",
     ".github/workflows/headstart.yml": ".github/workflows/headstart.yml",
+    ".devcontainer/devcontainer.json": ".devcontainer/devcontainer.json",
+    "Dockerfile": "Dockerfile",
 }
 #: Written once, and the user's from then on: no upgrade looks at them.
 _OWN = ("README.md", "data/raw/README.md", "requirements.lock")
@@ -70,11 +72,14 @@ def project_files(name: str) -> Mapping[str, bytes]:
     files["dvc.yaml"] = _pipeline(files["dvc.yaml"])
     files["runtime.txt"] = _runtime(files["runtime.txt"])
     files["requirements.lock"] = _lock()
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
     files[".dvc/config"] = files[".dvc/config"].replace(
-        b"headstart-storage", f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}-storage".encode()
+        b"headstart-storage", f"{slug}-storage".encode()
     )
     values = {
         "name": name,
+        # A tag of Docker: lower case, and a letter or digit first.
+        "slug": slug.lower().strip("._-") or "project",
         "version": metadata.version(LIBRARY),
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
     }

@@ -17,6 +17,7 @@ from headstart.stage import versions
 
 LOCK = "lock"
 _RUNTIME, _REQUIREMENTS = "runtime.txt", "requirements.lock"
+_COMPLETE = "requirements-dev.lock"
 _ASK = """
 import json, sys
 from importlib import metadata
@@ -73,7 +74,8 @@ def path_variable(python: Path) -> Mapping[str, str]:
 def _make(
     commit: Commit, folder: Path, say: Callable[[str], None], stop: threading.Event | None
 ) -> Path:
-    text = commit.content(_REQUIREMENTS)
+    # The complete lock where there is one: the commit may have used an extra, as for ONNX.
+    text = commit.content(_COMPLETE) or commit.content(_REQUIREMENTS)
     if text is None:
         raise HeadstartError(
             f"Commit {commit} has no {_REQUIREMENTS} to make an environment from. Nothing was run. "

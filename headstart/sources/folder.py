@@ -8,9 +8,17 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from headstart._utils.errors import ImageError, SourceError
+from headstart._utils.files import sha256_bytes
 from headstart._utils.names import name_fault, shown
 from headstart.sources.source import Entry
 
+#: The SHA-256 of each README.md that data/raw ever came with: ours, and no file of the user's.
+_NOTES = {
+    "062c6f4a2bd736ed2aac269676dda5f2f06c8e8ec099c0efd5be5adf0e3c74f8",
+    "0709b55c4615b9971ae7d99bc47f22dd5a957153fc590a30f98c69115e53e270",
+    "a6343f3e3cb90a338c69065ba3e4683c65f2e867daeaebd6e51d93408a190d94",
+}
+_LARGEST_NOTE = 10_000
 _MOST_ITEMS = 5_000_000  # folders that link to each other can be listed without end
 
 #: Details of rejected links, where `download.follow_links` decides.
@@ -110,6 +118,8 @@ class FolderSource:
                 path = f"{inside}/{item.name}" if inside else item.name
                 if item.is_dir(follow_symlinks=False):
                     waiting.append((path, led))
+                elif path == "README.md" and self._is_note(item):
+                    continue
                 elif not item.is_symlink():
                     yield _entry(item, path)
                 elif fault := self._link_fault(item, led):
@@ -118,6 +128,13 @@ class FolderSource:
                     waiting.append((path, (*led, _real_parent(item), _real(item))))
                 else:
                     yield _entry(item, path)
+
+    def _is_note(self, item: os.DirEntry[str]) -> bool:
+        """Return whether a file is the note that data/raw comes with."""
+        if not item.is_file(follow_symlinks=False) or item.stat().st_size > _LARGEST_NOTE:
+            return False
+        content = self._read(Entry(item.name, item.stat().st_size))
+        return isinstance(content, bytes) and sha256_bytes(content) in _NOTES
 
     def _link_fault(self, link: os.DirEntry[str], led: tuple[Path, ...]) -> str:
         """Return why a link is not followed; "" if it is."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from headstart._utils import locks
 from headstart._utils.errors import SourceError
+from headstart._utils.extras import needs_extra
 from headstart.archives.members import ArchiveLimits
 from headstart.downloads.client import (
     ChecksumError,
@@ -70,8 +71,8 @@ def open_kaggle(
         from kagglehub.handle import parse_dataset_handle
     except ImportError as error:
         raise SourceError(
-            "`download.source: kaggle` needs kagglehub, which is not installed. Run `make env`, or "
-            "`pip install kagglehub`. Nothing was written."
+            needs_extra("`download.source: kaggle`", "kaggle", "kagglehub")
+            + " Nothing was written."
         ) from error
     # Its own lines name the address and no more.
     logging.getLogger("kagglehub").setLevel(logging.WARNING)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart._utils.errors import SourceError
+from headstart._utils.extras import needs_extra
 from headstart._utils.tables import listed
 
 if TYPE_CHECKING:
@@ -93,8 +94,8 @@ def _parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
         from pyarrow import parquet
     except ImportError as error:
         raise SourceError(
-            f"{path} is a Parquet file, which pyarrow reads, and pyarrow is not installed. Run "
-            "`make env`, or `pip install pyarrow`; or write the table as CSV."
+            needs_extra(f"The Parquet file {path}", "parquet", "pyarrow")
+            + " Or write the table as CSV. Nothing was written."
         ) from error
     try:
         file = parquet.ParquetFile(path)

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from headstart._utils.errors import SourceError
+from headstart._utils.extras import needs_extra
 from headstart._utils.tables import listed
 
 _INFO = "dataset_info.json"
@@ -153,8 +154,8 @@ def opened(folder: Path) -> Any:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise SourceError(
-            "`download.source: tfds` needs tensorflow-datasets, which is not installed. Run "
-            "`make env`, or `pip install tensorflow-datasets`. Nothing was written."
+            f"{needs_extra('`download.source: tfds`', 'tfds', 'tensorflow-datasets')} Nothing was "
+            "written."
         ) from error
     _check_classes_of_features(folder / "features.json")
     try:

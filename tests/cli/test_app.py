@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,21 @@ def modules_of(*words: str) -> set[str]:
 def test_cheap_commands_stay_cheap(words: list[str]) -> None:
     heavy = {"tensorflow", "keras", "prefect", "dvc", "pandas", "numpy", "rich"}
     assert not modules_of(*words) & heavy
+
+
+def test_the_version_is_printed() -> None:
+    assert run("--version") == f"headstart {metadata.version('headstart')}\n"
+
+
+def test_every_command_stands_under_a_heading_that_lists_few() -> None:
+    said = run("--help")
+    listed = said[said.index("Set up:") :].split("\n\n")
+    groups = [block.splitlines() for block in listed if block.rstrip().endswith(".")]
+    assert {line.split()[0] for _, *lines in groups[:5] for line in lines} == {
+        *(vars(each)["callback"].__name__.replace("_", "-") for each in app.registered_commands),
+        "show",
+    }
+    assert all(len(lines) <= 6 for _, *lines in groups[:5])
 
 
 def test_every_command_has_an_example() -> None:

@@ -37,7 +37,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", find_spec)
     result = serve()
     assert result.exit_code == 1
-    assert "needs the extra `serving`, and uvicorn" in result.stderr
+    assert "needs the extra `serving`, of which uvicorn" in result.stderr
 
 
 def test_a_folder_without_a_model_is_an_error(tmp_path: Path) -> None:

@@ -25,6 +25,13 @@ def params(tmp_path: Path) -> Path:
     return target
 
 
+def test_the_default_leads_back_to_what_params_yaml_comes_with(params: Path) -> None:
+    for name in ("cats-vs-dogs-resnet101v2-finetune", "hub-feature-vector", "default"):
+        recipes.apply(params, [recipes.load(recipes.read_text(RECIPES, name))])
+    # Line by line, comments in their places; a number may be spelled as 1e-05.
+    assert params.read_text().replace("1e-05", "0.00001") == TEXT
+
+
 @pytest.mark.parametrize("name", recipes.names(RECIPES))
 def test_every_recipe_gives_a_valid_file_with_all_comments(name: str, params: Path) -> None:
     text = recipes.read_text(RECIPES, name)

@@ -7,6 +7,7 @@ import pytest
 
 from headstart._utils.errors import ImageError, SourceError
 from headstart.sources.folder import FolderSource
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -30,6 +31,17 @@ def test_sorted_and_whole(folder: Path) -> None:
     contents = dict(source.contents(set(paths)))
     assert contents == {path: path.encode() for path in paths}
     assert dict(source.contents({"a/1.jpg"})) == {"a/1.jpg": b"a/1.jpg"}
+
+
+def test_the_note_that_the_folder_comes_with_is_no_file_of_the_users(folder: Path) -> None:
+    note = (ROOT / "data/raw/README.md").read_bytes()
+    (folder / "README.md").write_bytes(note)
+    assert next(entry.path for entry in FolderSource(folder, 10_000).entries) == "a/1.jpg"
+    # Anywhere else, or changed, it counts as any other file.
+    (folder / "a/README.md").write_bytes(note)
+    (folder / "README.md").write_bytes(note + b"mine")
+    paths = [entry.path for entry in FolderSource(folder, 10_000).entries]
+    assert {"README.md", "a/README.md"} <= set(paths)
 
 
 def test_links_are_not_followed(folder: Path) -> None:
