@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+from typer.testing import CliRunner
 
 from headstart.cli.app import app
-from headstart.pipeline.recipes import names
+from headstart.pipeline.recipes import names, overlay, parse_assignments
+from headstart.stage.parameters import read_params
 from tests.conftest import ROOT
 from tools.generate import command_paths
 
@@ -25,7 +29,8 @@ EXPECTED = [
 ]
 ROWS = re.findall(r"^\| (\d\.\d+) \| (.+?) \| (.+?) \| (.+) \|$", PAGE, re.MULTILINE)
 TESTS = sorted(set(re.findall(r"`(tests/[^`]*)::(test_\w+)`", PAGE)))
-COMMANDS = sorted(set(re.findall(r"`headstart ([^`]+)`", PAGE + GUIDE)))
+FIVE_MINUTES = (ROOT / "docs/from-flow-from-directory.md").read_text()
+COMMANDS = sorted(set(re.findall(r"`headstart ([^`]+)`", PAGE + GUIDE + FIVE_MINUTES)))
 
 
 def test_no_item_is_left_out_or_stands_twice() -> None:
@@ -79,6 +84,7 @@ def test_every_recipe_of_a_tutorial_has_a_page_that_the_table_links_to() -> None
         assert f"](tutorials/{page}.md)" in GUIDE
         text = (ROOT / f"docs/tutorials/{page}.md").read_text()
         assert f"headstart recipe {page}" in text
+        assert text.count("**Original:** ") == 1
 
 
 def test_every_parameter_of_the_dictionary_exists() -> None:
@@ -90,3 +96,86 @@ def test_every_parameter_of_the_dictionary_exists() -> None:
     assert len(keys) > 30
     for section, key in keys:
         assert key in params[section], f"{section}.{key}"
+
+
+def blocks(page: str, language: str = "") -> list[str]:
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    return [block for name, block in found if name == language]
+
+
+def calls(code: str) -> set[str]:
+    """The names of what some code calls; an ellipsis may shorten it, so it is not parsed."""
+    return set(re.findall(r"(\w+)\(", code))
+
+
+def test_the_five_minutes_set_what_they_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    lines = [line for block in blocks(FIVE_MINUTES) for line in block.splitlines()]
+    recipe = next(line for line in lines if line.startswith("headstart recipe"))
+    result = CliRunner().invoke(app, recipe.split()[1:])
+    assert result.exit_code == 0, result.output
+    params = read_params(tmp_path / "params.yaml")
+    assert (params.download.source, params.download.location) == ("folder", "photos")
+    assert (params.backbone.name, params.backbone.image_size) == ("mobilenet_v2", 160)
+    assert params.backbone.weights == "imagenet"
+    commands = [line for line in lines if line.startswith("headstart ")]
+    assert len(commands) > 4
+    for line in commands:
+        words = line.split()[1:]
+        assert (words[0],) in command_paths(app)
+        for option in (word for word in words if word.startswith("-")):
+            assert option in CliRunner().invoke(app, [words[0], "--help"]).output
+    fine_tuned = re.findall(r"`headstart (recipe my-photos --set fine_tune[^`]*)`", FIVE_MINUTES)
+    assert CliRunner().invoke(app, fine_tuned[0].split()).exit_code == 0
+
+
+def test_every_value_of_the_five_minutes_is_accepted(tmp_path: Path) -> None:
+    rows = FIVE_MINUTES.partition("## Line by line")[2].partition("\n## ")[0]
+    assignments = re.findall(r"`((?:[a-z_]+\.){1,2}[a-z_]+): ([^`]+)`", rows)
+    assert len(assignments) > 15
+    text = (ROOT / "params.yaml").read_text()
+    given = [f"{name}={value}" for name, value in assignments]
+    path = tmp_path / "params.yaml"
+    path.write_text(overlay(text, parse_assignments(given)))
+    (tmp_path / "photos").mkdir()
+    known = read_params(path)
+    assert known.extract_features.augment.rotation == 20
+    assert known.export.formats == ["keras"]
+
+
+#: What Python itself calls, and a variable of a tutorial.
+PLAIN = {
+    "classifier",
+    "range",
+    "len",
+    "open",
+    "list",
+    "print",
+    "split",
+    "seed",
+    "listdir",
+    "sample",
+    "copy",
+}
+
+
+@pytest.mark.parametrize(
+    "page", sorted((ROOT / "docs/tutorials").glob("*.md")), ids=lambda p: p.stem
+)
+def test_every_keras_call_of_a_tutorial_is_in_the_table(page: Path) -> None:
+    table = GUIDE.partition("## From a Keras call")[2]
+    code = blocks(page.read_text(), "python")
+    original = code[0]  # the tutorial's own; the others show Headstart
+    for name in calls(original) - PLAIN:
+        assert re.search(rf"\b{name}\b", table), f"{name} of {page.name}"
+
+
+def test_every_keras_call_of_the_five_minutes_is_in_a_table() -> None:
+    [script] = blocks(FIVE_MINUTES, "python")
+    table = FIVE_MINUTES.partition("## Line by line")[2] + GUIDE
+    for name in calls(script):
+        assert re.search(rf"\b{name}\b", table), name
