@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from headstart._utils.errors import ImageError
+from headstart._utils.tables import listed
 from headstart.export.formats import RunnableFormat
 from headstart.images import formats
 
@@ -31,6 +32,7 @@ else:  # Typer makes a choice of an enumeration, and the table of formats makes 
 EXPORT = Path("data/export")
 ACCEPTED = list(formats.ACCEPTED)
 MIN_SIDE = 8
+_NAMED_DARK = 5
 MAX_PIXELS = 50_000_000
 MAX_IMAGE_BYTES = 50_000_000
 
@@ -108,6 +110,7 @@ class Reading:
         listing = expand(words, lines)
         self.inputs, self.left_out, self.limits = listing.inputs, listing.left_out, limits
         self.read = self.unreadable = 0
+        self._dark: dict[str, int] = {}
 
     def through(
         self, model: Model, desc: str, *, bar: bool, keep: bool = False
@@ -134,6 +137,8 @@ class Reading:
                     self._reject(outcome.input, outcome.fault)
                 else:
                     self.read += 1
+                    if outcome.dark is not None:
+                        self._dark[outcome.input.name] = outcome.dark
                     yield outcome, outcome.output
                 if done is not None:
                     done.update()
@@ -186,11 +191,24 @@ class Reading:
             )
         if self.left_out:
             sentences.append(f"Skipped: {self.left_out:,} hidden files and files of the system.")
+        if self._dark:
+            sentences.append(_nearly_black(self._dark))
         sentences += more
         if sentences:
             typer.echo(" ".join(sentences), err=True)
         if self.read < len(self.inputs) or not self.inputs:
             raise typer.Exit(SOME_UNREADABLE if self.read else NONE_READ)
+
+
+def _nearly_black(bits: Mapping[str, int]) -> str:
+    """Return the warning about 16-bit images by their names and the bits that they need."""
+    several = "1 image uses" if len(bits) == 1 else f"{len(bits):,} images use"
+    return (
+        f"Warning: {several} {max(bits.values())} of 16 bits at most, and the network gets the "
+        "upper 8: nearly black. If the model was trained on stretched images, stretch these in the "
+        'same way (docs/your-images.md, "Images of 12 bits in 16"): '
+        f"{listed(list(bits), most=_NAMED_DARK)}."
+    )
 
 
 def print_rows(

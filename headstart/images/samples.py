@@ -32,6 +32,8 @@ _WHITE_IS_ZERO, _YCBCR = 0, 6
 _OPACITIES = {1, 2}  # values of ExtraSamples: associated and unassociated
 
 
+#: Nothing of a 16-bit image that needs no more bits is brighter than a sixteenth.
+DARK_BITS = 12
 _MOST_PAGES = 10_000  # counted; nobody needs to know of how many more there are
 
 

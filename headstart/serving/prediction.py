@@ -17,6 +17,7 @@ import numpy as np
 from headstart._utils.errors import ImageError
 from headstart._utils.machine import cores
 from headstart._utils.threads import in_threads
+from headstart.images.dark import dark_bits
 from headstart.images.decode import Limits
 from headstart.images.resize import pixels
 from headstart.serving.inputs import Input, read
@@ -43,12 +44,15 @@ class Outcome(Generic[Item]):
         The reason it could not be read.
     content : bytes
         The file's bytes, if they were to be kept.
+    dark : int or None
+        The bits that a 16-bit image needs, if they are so few that it is nearly black.
     """
 
     input: Item
     output: Floats | None = None
     fault: ImageError | None = None
     content: bytes = b""
+    dark: int | None = None
 
 
 def predict(
@@ -97,7 +101,8 @@ def run(
             except ImageError as fault:
                 found.append(Outcome(item, fault=fault))
             else:
-                found.append(Outcome(item, content=content if keep else b""))
+                dark = dark_bits(content, limits)
+                found.append(Outcome(item, content=content if keep else b"", dark=dark))
         rows = iter(model(np.stack(batch)) if batch else ())
         return [one if one.fault else replace(one, output=next(rows)) for one in found]
 

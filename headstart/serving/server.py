@@ -16,6 +16,7 @@ from fastapi import FastAPI
 
 from headstart._utils.errors import HeadstartError
 from headstart.serving.connections import FewLines, bounded, most_connections
+from headstart.serving.service import LOG
 
 _GRACE = 20  # seconds for the requests in progress
 _BACKLOG = 512
@@ -42,7 +43,7 @@ def serve(app: FastAPI, host: str, port: int, name: str) -> None:
         timeout_graceful_shutdown=_GRACE,
         backlog=_BACKLOG,
     )
-    for logger in ("uvicorn.error", "asyncio"):
+    for logger in ("uvicorn.error", "asyncio", LOG.name):
         logging.getLogger(logger).addFilter(FewLines())
     _give_memory_back()
     with _bound(host, port) as listener, _patient_signals():

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from headstart._utils.errors import ImageError
+from headstart.images.dark import dark_bits
 from headstart.images.decode import Limits
 from headstart.images.resize import pixels
 from headstart.serving import rest
@@ -17,6 +20,13 @@ from headstart.serving.batcher import Batcher, BusyError
 from headstart.serving.metrics import Metrics
 from headstart.serving.models import Classifier, Floats
 from headstart.serving.requests import Bodies, busy
+
+LOG = logging.getLogger(__name__)
+_NEARLY_BLACK = (
+    "A 16-bit image uses %d bits, and the network gets the upper 8: nearly black. If the model was "
+    "trained on stretched images, clients must stretch theirs in the same way "
+    '(docs/your-images.md, "Images of 12 bits in 16").'
+)
 
 
 @dataclass(frozen=True)
@@ -87,15 +97,19 @@ class Service:
         batch = []
         for place, item in enumerate(items):
             try:
-                batch.append(
-                    pixels(item, self.classifier.size, self.settings.limits)
-                    if isinstance(item, bytes)
-                    else item
-                )
+                batch.append(self._pixels(item) if isinstance(item, bytes) else item)
             except ImageError as fault:
                 results[place] = fault
         rows: Iterator[Floats] = iter(self.classifier(np.stack(batch)) if batch else ())
         return [next(rows) if result is None else result for result in results]
+
+    def _pixels(self, content: bytes) -> npt.NDArray[np.uint8]:
+        """Decode an image, and log if it is nearly black."""
+        limits = self.settings.limits
+        decoded = pixels(content, self.classifier.size, limits)
+        if (bits := dark_bits(content, limits)) is not None:
+            LOG.warning(_NEARLY_BLACK, bits)
+        return decoded
 
     async def classify(self, items: Sequence[rest.Item]) -> list[Floats | ImageError]:
         """Return the probabilities of each image, or the reason why it cannot be read.

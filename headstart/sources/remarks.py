@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from headstart.images.samples import Traits
+from headstart.images.samples import DARK_BITS, Traits
 
 _SHOWN = 5
-_DARK = 12  # bits; nothing of an image that needs no more is brighter than a sixteenth
 
 
 def remarks(images: Mapping[str, Traits]) -> Iterator[str]:
@@ -21,7 +20,7 @@ def remarks(images: Mapping[str, Traits]) -> Iterator[str]:
     bits = {path: traits.bits for path, traits in images.items() if traits.bits is not None}
     # If all images leave the top bit unused, they come from a camera of fewer bits. In a mixed set,
     # those are named that are nearly black.
-    least = 15 if max(bits.values(), default=0) < 16 else _DARK
+    least = 15 if max(bits.values(), default=0) < 16 else DARK_BITS
     if few := sorted(path for path, used in bits.items() if 0 < used <= least):
         most = max(bits[path] for path in few)
         yield (

@@ -10,14 +10,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from headstart.cli.app import app
 from tests.cli.running import first_guesses
 from tests.conftest import ROOT
 from tests.downloads.server import Request, serving
-from tests.images.made import png_header
+from tests.images.made import encoded, png_header
 from tests.serving import models
 
 
@@ -199,3 +201,13 @@ app(["predict", "in/red.png", "--format", "jsonl"])
     assert json.loads(done.stdout)["label"] == "red"
     assert done.stderr == ""
     assert sorted(path.name for path in here.iterdir() if path.name != "store") == ["data", "in"]
+
+
+def test_images_that_are_nearly_black_are_named(here: Path) -> None:
+    values = np.linspace(0, 4095, 400).reshape(20, 20).astype(np.uint16)
+    (here / "in" / "xray.png").write_bytes(encoded(Image.fromarray(values), "PNG"))
+    result = predict("in")
+    assert result.exit_code == 0
+    assert "Warning: 1 image uses 12 of 16 bits at most" in result.stderr
+    assert result.stderr.rstrip().endswith(": in/xray.png.")
+    assert len(first_guesses(result)) == 4

@@ -238,3 +238,12 @@ def test_a_png_that_ends_early_is_answered_as_in_download(service: Running) -> N
             else:
                 assert pixels(content, 32).dtype == np.uint8
                 assert http.post("/predict", files={"f": content}).status_code == 200
+
+
+def test_images_that_are_nearly_black_are_logged_a_few_times(service: Running) -> None:
+    values = np.linspace(0, 4095, 400).reshape(20, 20).astype(np.uint16)
+    with client(service) as http:
+        for _ in range(40):
+            content = encoded(Image.fromarray(values), "PNG")
+            assert http.post("/predict", files={"f": content}).status_code == 200
+    assert 1 <= service.log.count("A 16-bit image uses 12 bits") <= 20
