@@ -81,7 +81,8 @@ def test_a_stage(project: Project, stage: str, number: signal.Signals) -> None:
     assert again.code == 0, again.stderr
     assert project.hashes(stage) == project.wanted(stage)
     assert project.leftovers() == []
-    tally.add("signals to a stage", **{"struck" if found.code else "ended_before": 1})
+    how = "struck" if found.code else "ended_before"
+    tally.add("signals to a stage", **{how: 1}, children_ended=len(children))
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda each: each.name)
@@ -124,7 +125,7 @@ def strike(
     gone(children, subject)
     if number != signal.SIGKILL:
         assert "Traceback" not in out + err, out + err
-    tally.add(f"signals to {subject}", struck=1)
+    tally.add(f"signals to {subject}", struck=1, children_ended=len(children))
 
 
 def forget(project: Project) -> None:
