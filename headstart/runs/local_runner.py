@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from headstart._utils.errors import HeadstartError
 from headstart.runs.child import ended_by_signals
 from headstart.runs.pipeline_run import Run, watching
 from headstart.runs.project_flows import project_flow
+from headstart.runs.server_watchdog import end_with_this_process
 from headstart.runs.stage_tasks import HELD, HELD_CODE
 
 INTERRUPTED_CODE = 130
@@ -28,6 +30,8 @@ PATIENCE_S = 20.0
 PATIENCE_INTERRUPTED_S = 5.0
 _REFUSALS = 3  # in a row, a second each: a server that is started again takes longer, too
 PATIENCE_TEMPORARY_S = 1.0  # Ctrl-C at a terminal ends a temporary server, too
+#: They last as long as this process.
+_watchdogs: list[subprocess.Popen[bytes]] = []
 
 
 @dataclass(frozen=True)
@@ -128,10 +132,21 @@ def server() -> str | None:
 
 def end_temporary_server() -> None:
     """End it, where the process is left without the usual ways."""
+    for started in _started_servers():
+        started.stop()
+
+
+def temporary_server() -> int | None:
+    """Return the process of the temporary server; None if there is none (yet)."""
+    processes = [each.server_process for each in _started_servers()]
+    return next((each.pid for each in processes if each is not None), None)
+
+
+def _started_servers() -> list[Any]:
     module = sys.modules.get("prefect.server.api.server")
-    if module is not None and server() is None:
-        for started in list(module.SubprocessASGIServer._instances.values()):  # noqa: SLF001 - no other way to it
-            started.stop()
+    if module is None or server() is not None:
+        return []
+    return list(module.SubprocessASGIServer._instances.values())  # noqa: SLF001 - no other way to it
 
 
 def _ended(runs: list[Run]) -> bool:
@@ -140,7 +155,12 @@ def _ended(runs: list[Run]) -> bool:
 
 def _guard(runs: list[Run], returned: threading.Event, on_lost: Callable[[Finished], None]) -> None:
     """Wait for the stages' end, then for Prefect's, but not for ever."""
+    watchdog = None
     while not returned.wait(0.2):
+        # Nobody else ends the server of a run that is killed.
+        if watchdog is None and (process := temporary_server()) is not None:
+            watchdog = end_with_this_process(process)
+            _watchdogs.append(watchdog)
         if runs and runs[0].over.is_set() and runs[0].result is not None:
             break
     else:
