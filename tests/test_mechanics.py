@@ -25,7 +25,7 @@ from tests.stages.small_run import image
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 A_CLASS = 12
 CLASSES = ("cat", "dog")
-DENSE = {"hidden": [], "batch_normalization": False, "dropout": 0.0, "outputs": "classes"}
+DENSE = {"hidden": [], "normalization": "none", "dropout": 0.0, "outputs": "classes"}
 SOFTMAX = {"activation": "softmax", "loss": "categorical_crossentropy", "optimizer": "adam"}
 SIGMOID = {"activation": "sigmoid", "loss": "binary_crossentropy", "optimizer": "rmsprop"}
 TURN = {"rotation": 20, "width_shift": 0.2, "shear": 0.2, "zoom": 0.2, "horizontal_flip": True}
@@ -48,7 +48,7 @@ CASES: dict[str, tuple[int, tuple[int, ...], dict[str, dict[str, Any]]]] = {
     # 2.5: batch normalization, dropout, Dense(2, softmax).
     "inception_v3": (
         75, (2048,),
-        {"train_head": {**DENSE, **SOFTMAX, "batch_normalization": True, "dropout": 0.2}},
+        {"train_head": {**DENSE, **SOFTMAX, "normalization": "batch", "dropout": 0.2}},
     ),
     # 4.7: an output with a sigmoid for each class.
     "xception": (71, (2048,), {"train_head": {**DENSE, **SIGMOID}}),

@@ -30,7 +30,7 @@ def classifier(name: str, size: int, classes: int, **head: Any) -> Any:
     backbone = build_backbone(name, 1.0, size)
     backbone.trainable = False
     features = feature_model(backbone, None, "avg", BACKBONES[name].preprocessing, dtype="float32")
-    plain = params(batch_normalization=False, dropout=0.0, **head)
+    plain = params(normalization="none", dropout=0.0, **head)
     shape = tuple(features.output_shape[1:])
     top = build_head(head_spec(plain, shape, classes), shape)
     return keras.Model(features.input, top(features.output))
@@ -96,7 +96,7 @@ def test_102_sigmoids_on_a_frozen_mobilenet() -> None:
 
 def test_dense_1_on_a_pooled_vector() -> None:
     """(3.6): one output has one weight a feature and a bias, and both probabilities come of it."""
-    one = params(batch_normalization=False, dropout=0.0, outputs="one", activation="sigmoid")
+    one = params(normalization="none", dropout=0.0, outputs="one", activation="sigmoid")
     head = build_head(head_spec(one, (2048,), 2), (2048,))
     assert numbers(head.trainable_weights) == 2_049
     assert head.output_shape == (None, 2)

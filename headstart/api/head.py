@@ -33,27 +33,37 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # u
     ----------
     hidden : sequence of int, default=()
         Units of each hidden layer between the features and the classes.
-    batch_normalization : bool, default=True
-        Bring every feature to mean 0 and variance 1 first.
-    dropout : float, default=0.2
+    normalization : {"standardize", "batch", "none"}, default="standardize"
+        Bring every feature to mean 0 and variance 1, as measured on the training rows; or pass them
+        through batch normalization, which learns.
+    dropout : float, default=0.0
         Share of values that are dropped before each dense layer.
     activation : {"softmax", "sigmoid"}, default="softmax"
         One of the classes, or each class against the rest.
-    optimizer : str, default="adam"
+    label_smoothing : float, default=0.1
+        Share of each label that is spread over all classes in training.
+    optimizer : str, default="adamw"
         One of those that ``train_head.optimizer`` in params.yaml lists.
-    learning_rate : float, default=0.003
+    learning_rate : float, default=0.001
         Step size; meant for a thousand features or so. Fewer features want larger steps.
+    learning_rate_schedule : {"cosine", "constant"}, default="cosine"
+        Lower the step size to 0 over all epochs, or keep it.
+    weight_decay : float, default=1.0
+        Pull of the weights toward zero: each step shrinks them by this share of the step size.
     batch_size : int, default=32
-    epochs : int, default=20
+    epochs : int, default=30
         The most epochs.
     steps_per_epoch : int, optional
         Batches per epoch. Default: every row once.
-    early_stopping_patience : int, optional
+    early_stopping_patience : int or None, default=10
         Stop when the validation loss has not improved for this many epochs, and take the best
-        weights. Default: train for all epochs, on all rows.
+        weights. None: train for all epochs.
+    calibration : {"temperature", "none"}, default="temperature"
+        Divide the outputs by one number that fits the validation rows, so that the probabilities
+        agree with the accuracy.
     validation_fraction : float, default=0.1
-        Share of the rows that is kept for validation, with ``early_stopping_patience`` and without
-        ``X_val``.
+        Share of the rows that is kept for validation without ``X_val``. With
+        ``early_stopping_patience=None`` and ``calibration="none"`` all rows are trained on.
     class_weights : {"none", "balanced"}, default="none"
         With ``balanced``, a class with few rows weighs more.
     random_state : int, RandomState or None, default=0
@@ -93,30 +103,38 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # u
         self,
         hidden: Sequence[int] = (),
         *,
-        batch_normalization: bool = True,
-        dropout: float = 0.2,
+        normalization: Literal["standardize", "batch", "none"] = "standardize",
+        dropout: float = 0.0,
         activation: Literal["softmax", "sigmoid"] = "softmax",
-        optimizer: str = "adam",
-        learning_rate: float = 0.003,
+        label_smoothing: float = 0.1,
+        optimizer: str = "adamw",
+        learning_rate: float = 0.001,
+        learning_rate_schedule: Literal["cosine", "constant"] = "cosine",
+        weight_decay: float = 1.0,
         batch_size: int = 32,
-        epochs: int = 20,
+        epochs: int = 30,
         steps_per_epoch: int | None = None,
-        early_stopping_patience: int | None = None,
+        early_stopping_patience: int | None = 10,
+        calibration: Literal["temperature", "none"] = "temperature",
         validation_fraction: float = 0.1,
         class_weights: Literal["none", "balanced"] = "none",
         random_state: Any = 0,
         verbose: bool = False,
     ) -> None:
         self.hidden = hidden
-        self.batch_normalization = batch_normalization
+        self.normalization = normalization
         self.dropout = dropout
         self.activation = activation
+        self.label_smoothing = label_smoothing
         self.optimizer = optimizer
         self.learning_rate = learning_rate
+        self.learning_rate_schedule = learning_rate_schedule
+        self.weight_decay = weight_decay
         self.batch_size = batch_size
         self.epochs = epochs
         self.steps_per_epoch = steps_per_epoch
         self.early_stopping_patience = early_stopping_patience
+        self.calibration = calibration
         self.validation_fraction = validation_fraction
         self.class_weights = class_weights
         self.random_state = random_state
@@ -132,7 +150,7 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # u
         y : array-like of shape (n_samples,)
             Class labels, numbers or strings.
         X_val, y_val : array-like, optional
-            Rows for validation; they decide when to stop with ``early_stopping_patience``.
+            Rows for validation; they choose the epoch and the temperature.
 
         Returns
         -------
@@ -151,7 +169,7 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # u
         >>> import headstart as hs
         >>> from sklearn.datasets import load_iris
         >>> X, y = load_iris(return_X_y=True)
-        >>> head = hs.HeadClassifier(epochs=50, early_stopping_patience=3)
+        >>> head = hs.HeadClassifier(epochs=50)
         >>> head.fit(X[::2], y[::2], X_val=X[1::2], y_val=y[1::2]).history_.columns.tolist()
         ['epoch', 'loss', 'accuracy', 'val_loss', 'val_accuracy', 'learning_rate']
         """
@@ -166,7 +184,8 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # u
             )
         seed = derive(_seed(self.random_state), "train_head")
         train, validation = (X, labels.astype(np.int32)), self._validation(X_val, y_val)
-        if validation is None and self.early_stopping_patience is not None:
+        chooses = self.early_stopping_patience is not None or self.calibration != "none"
+        if validation is None and chooses:
             train, validation = self._divided(*train, seed)
         from headstart.keras.runtime import deterministic
         from headstart.keras.training.train_head import fit_head

@@ -114,7 +114,7 @@ def head_rows(
             shape = (prod(shape),)
         elif kind == "dense":
             shape = (int(str(layer["units"])),)
-        learns = normalizes or kind != "batch_normalization"
+        learns = kind != "batch_normalization" or (normalizes and not layer.get("fixed"))
         trainable = sum(size for name, size in sizes.items() if name not in _FROZEN) * learns
         setting = {"dense": "activation", "dropout": "rate"}.get(kind)
         detail = f"{kind} {layer[setting]}" if setting else kind

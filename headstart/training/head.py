@@ -1,9 +1,10 @@
 """The head as data, and in NumPy: what evaluation and prediction need, without TensorFlow.
 
 A head is a list of layers that Keras builds and NumPy computes, in order: ``{"kind": "flatten"}``,
-``{"kind": "batch_normalization", "epsilon": e}``, ``{"kind": "dropout", "rate": r}``,
+``{"kind": "batch_normalization", "epsilon": e, "fixed": f}``, ``{"kind": "dropout", "rate": r}``,
 ``{"kind": "dense", "units": n, "activation": a}``. The last one is dense with softmax or sigmoid.
-A weight is named ``<position in the list>.<weight>``.
+A weight is named ``<position in the list>.<weight>``. A ``fixed`` batch normalization learns
+nothing: it standardizes with the mean and variance of the training features.
 
 A last layer of one unit with sigmoid distinguishes two classes: its output z is the logit of the
 second one. That is a softmax of (0, z), and beyond the layer itself it is treated as one: logits
@@ -41,6 +42,7 @@ class _Flatten(Record):
 class _BatchNormalization(Record):
     kind: Literal["batch_normalization"]
     epsilon: Annotated[float, Field(gt=0, lt=1)]
+    fixed: bool = False  # absent from older records
 
 
 class _Dropout(Record):
@@ -98,7 +100,7 @@ def head_spec(
     Parameters
     ----------
     params : TrainHeadParams
-        Hidden layers, batch normalization, dropout and activation.
+        Hidden layers, normalization, dropout and activation.
     feature_shape : sequence of int
         Of one image's features: (1280,) pooled, (4, 4, 512) as a map.
     n_classes : int
@@ -106,8 +108,9 @@ def head_spec(
     """
     outputs = 1 if params.outputs == "one" else n_classes
     layers: list[LayerSpec] = [{"kind": "flatten"}] if len(feature_shape) > 1 else []
-    if params.batch_normalization:
-        layers.append({"kind": "batch_normalization", "epsilon": _EPSILON})
+    if params.normalization != "none":
+        fixed = params.normalization == "standardize"
+        layers.append({"kind": "batch_normalization", "epsilon": _EPSILON, "fixed": fixed})
     dense = [(units, "relu") for units in params.hidden] + [(outputs, params.activation)]
     for units, activation in dense:
         if params.dropout > 0:
@@ -135,6 +138,20 @@ def loss_of(spec: Sequence[Mapping[str, Any]]) -> Loss:
     """Return the loss that belongs to the last layer's activation."""
     softmax = spec[-1]["activation"] == "softmax"
     return "categorical_crossentropy" if softmax else "binary_crossentropy"
+
+
+def tempered(
+    spec: Sequence[Mapping[str, Any]], weights: Mapping[str, Float32], temperature: float
+) -> dict[str, Float32]:
+    """Return the weights with all logits divided by a temperature: the last layer's are.
+
+    So the calibrated probabilities are those of an ordinary head, in every export format.
+    """
+    last = len(spec) - 1
+    return {
+        name: np.asarray(array / temperature, np.float32) if name.startswith(f"{last}.") else array
+        for name, array in weights.items()
+    }
 
 
 def weight_shapes(

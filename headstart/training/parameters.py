@@ -38,23 +38,30 @@ else:
 UnfreezeBy = Literal["layer", "index", "count", "block", "only"]
 BatchNorm = Literal["inference", "train"]
 Loss = Literal["categorical_crossentropy", "binary_crossentropy"]
+Normalization = Literal["standardize", "batch", "none"]
+Schedule = Literal["cosine", "constant"]
+Calibration = Literal["temperature", "none"]
 
 
 class TrainHeadParams(Section):
     """Architecture and training of the head."""
 
     hidden: Annotated[list[Units], Field(max_length=16)]
-    batch_normalization: bool
+    normalization: Normalization
     dropout: Probability
     outputs: Literal["classes", "one"]
     activation: Literal["softmax", "sigmoid"]
     loss: Loss
+    label_smoothing: Probability
     optimizer: OptimizerName
     learning_rate: PositiveFloat
+    learning_rate_schedule: Schedule
+    weight_decay: NonNegativeFloat
     batch_size: BatchSize
     epochs: Epochs
     steps_per_epoch: Steps | None
     early_stopping_patience: Epochs | None
+    calibration: Calibration
     class_weights: Literal["none", "balanced"]
 
     @field_validator("activation")

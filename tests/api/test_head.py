@@ -85,7 +85,7 @@ def test_it_is_the_head_of_the_pipeline(tmp_path: Path) -> None:
     features = read_features(made.features)
     X, X_val = (features.array(split) for split in ("train", "validation"))
     y, y_val = (features.rows(split)["label"] for split in ("train", "validation"))
-    head = hs.HeadClassifier(early_stopping_patience=5, random_state=small_run.SEED, **options)
+    head = hs.HeadClassifier(random_state=small_run.SEED, **options)
     head.fit(X, y, X_val=X_val, y_val=y_val)
     found = read_head(tmp_path / "model", read_model(tmp_path / "model"))
     assert {name: array.tobytes() for name, array in found.items()} == {
@@ -149,10 +149,12 @@ def test_the_seed_decides(digits: tuple[np.ndarray, np.ndarray]) -> None:
 
 
 def test_early_stopping_keeps_rows_for_validation(digits: tuple[np.ndarray, np.ndarray]) -> None:
-    head = hs.HeadClassifier(epochs=200, learning_rate=0.1, early_stopping_patience=2).fit(*digits)
+    fast: dict[str, Any] = {"learning_rate": 0.1, "learning_rate_schedule": "constant"}
+    head = hs.HeadClassifier(epochs=200, early_stopping_patience=2, **fast).fit(*digits)
     assert head.n_iter_ < 200
     assert head.best_epoch_ == head.n_iter_ - 2 == 1 + head.history_["val_loss"].argmin()
-    plain = hs.HeadClassifier(epochs=2).fit(*digits)
+    nothing: dict[str, Any] = {"early_stopping_patience": None, "calibration": "none"}
+    plain = hs.HeadClassifier(epochs=2, **nothing).fit(*digits)
     assert (plain.n_iter_, plain.best_epoch_) == (2, 2)
     assert "val_loss" not in plain.history_
 

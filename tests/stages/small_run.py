@@ -161,17 +161,21 @@ def head_params(**changes: Any) -> TrainHeadParams:
     return TrainHeadParams(
         **{
             "hidden": [],
-            "batch_normalization": True,
+            "normalization": "batch",
             "dropout": 0.2,
             "outputs": "classes",
             "activation": "softmax",
             "loss": "categorical_crossentropy",
+            "label_smoothing": 0.0,
             "optimizer": "adam",
             "learning_rate": 0.01,
+            "learning_rate_schedule": "constant",
+            "weight_decay": 0.0,
             "batch_size": 16,
             "epochs": 5,
             "steps_per_epoch": None,
             "early_stopping_patience": None,
+            "calibration": "none",
             "class_weights": "none",
             **changes,
         }

@@ -270,7 +270,7 @@ def test_a_format_has_the_same_bytes_alone_and_among_the_others(run: SmallRun) -
     [
         ({"pooling": "none"}, {"activation": "sigmoid", "hidden": [8]}, "float32", False),
         ({"pooling": "max"}, {"activation": "sigmoid"}, "float32", True),
-        ({"pooling": "none"}, {"batch_normalization": False}, "float32", True),
+        ({"pooling": "none"}, {"normalization": "none"}, "float32", True),
         ({}, {"hidden": [8, 8]}, "float16", False),
         ({"name": "resnet50_v2", "alpha": 1.0}, {}, "float32", False),
         ({"name": "vgg16", "alpha": 1.0}, {}, "float32", False),

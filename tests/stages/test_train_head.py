@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 from headstart._utils.errors import HeadstartError, ParameterError
-from headstart.features.folder import read_features
+from headstart.features.folder import Features, read_features
 from headstart.stage.parameters import read_params
 from headstart.stage.run_statistics import RunStatistics
-from headstart.training.head import apply_head
+from headstart.training.head import apply_head, head_logits
 from headstart.training.history import read_batches, read_epochs
-from headstart.training.model_folder import read_head, read_model
+from headstart.training.model_folder import ModelRecord, read_head, read_model
 from headstart.training.parameters import ComputeParams
+from headstart.training.scores import mean_loss
 from stages.train_head import main
 from tests.stages.recorded import RUNTIME, Recorded, params, record, separable, stage
 
@@ -103,9 +104,20 @@ def test_a_separable_problem_is_learned_and_recorded(
     assert right.mean() == model.validation.accuracy
     entry = json.loads((tmp_path / "run_statistics/train_head.json").read_text())
     assert entry["epochs"] == len(epochs)
+    assert epochs["learning_rate"].is_monotonic_decreasing  # cosine
+    assert mean_loss_of(model, tmp_path / "head", features) == pytest.approx(
+        model.validation.loss, abs=1e-4
+    )
     said = capsys.readouterr().out
+    assert "Calibrated with temperature" in said
     assert said.count("\nEpoch ") + said.startswith("Epoch") == len(epochs)
     assert "random weights" in said
+
+
+def mean_loss_of(model: ModelRecord, folder: Path, features: Features) -> float:
+    """The validation loss of the weights that were written: the temperature is in them."""
+    logits = head_logits(model.head, read_head(folder, model), features.array("validation"))
+    return mean_loss(logits, features.labels("validation"), "softmax")
 
 
 @pytest.mark.parametrize(
@@ -140,7 +152,7 @@ def test_every_kind_of_head_learns(
         per_epoch = read_batches(tmp_path / "batches.csv").groupby("epoch").size()
         assert (per_epoch == steps).all()
     if "train_head__early_stopping_patience" in changes:
-        assert model.chosen_because == "the last of 20 epochs"
+        assert model.chosen_because == "the last of 30 epochs"
 
 
 def test_views_are_trained_on_and_only_plain_images_are_scored(tmp_path: Path) -> None:
@@ -187,7 +199,7 @@ TUTORIALS: dict[str, tuple[tuple[int, ...], int, dict[str, Any], int, int]] = {
     # 2.5: batch normalization, dropout 0.2, Dense(2, softmax), Adam.
     "cats-vs-dogs-vgg16": (
         (512,), 2,
-        {"batch_normalization": True, "dropout": 0.2, "activation": "softmax", "epochs": 2},
+        {"normalization": "batch", "dropout": 0.2, "activation": "softmax", "epochs": 2},
         4 * 512 + 512 * 2 + 2, 4,
     ),
     # 3.6, 3.7: Dense(1), RMSprop at 1e-4, binary cross-entropy from logits.
@@ -217,9 +229,11 @@ def test_the_heads_of_the_tutorials(name: str, tmp_path: Path) -> None:
     splits = {"train": (x, labels), "validation": (x, labels), "test": (x, labels)}
     data = record(tmp_path / "data", splits, [f"{i:03}" for i in range(classes)])
     plain = {
-        "hidden": [], "batch_normalization": False, "dropout": 0.0, "outputs": "classes",
-        "optimizer": "adam", "learning_rate": 0.001, "batch_size": 32, "steps_per_epoch": None,
-        "early_stopping_patience": None, "class_weights": "none",
+        "hidden": [], "normalization": "none", "dropout": 0.0, "outputs": "classes",
+        "label_smoothing": 0.0, "optimizer": "adam", "learning_rate": 0.001,
+        "learning_rate_schedule": "constant", "weight_decay": 0.0, "batch_size": 32,
+        "steps_per_epoch": None, "early_stopping_patience": None, "calibration": "none",
+        "class_weights": "none",
     }  # fmt: skip
     values = {**plain, **changes}
     sigmoid = values["activation"] == "sigmoid"

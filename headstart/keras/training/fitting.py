@@ -28,10 +28,17 @@ from headstart.training.batches import (
     epoch_batches,
     filled,
 )
+from headstart.training.calibration import calibrate
 from headstart.training.checkpoint import Checkpoint, Progress
 from headstart.training.history import BATCHES, EPOCHS, History
-from headstart.training.parameters import OPTIMIZERS, FineTuneParams, Loss, TrainHeadParams
-from headstart.training.scores import rate_hint
+from headstart.training.parameters import (
+    OPTIMIZERS,
+    FineTuneParams,
+    Loss,
+    Schedule,
+    TrainHeadParams,
+)
+from headstart.training.scores import mean_loss, rate_hint
 
 #: Batches in one call of the graph: an interrupt takes effect between two calls.
 _STEPS_A_CALL = 256
@@ -59,6 +66,15 @@ class FitSettings:
     patience : int or None
         Stop when the validation loss has not improved for so many epochs, and restore the best
         weights. None: all epochs, the last weights.
+    calibrated : bool
+        Whether that loss is measured with the temperature that fits each epoch best, as the model
+        will be calibrated: training makes a head too sure long before it makes it worse.
+    schedule : {"cosine", "constant"}
+        ``cosine`` lowers the learning rate to 0 over all epochs.
+    warm_up : int
+        Epochs over which the learning rate rises from 0, with ``cosine``.
+    label_smoothing : float
+        Share of each label that is spread over all classes in the training loss.
     class_weights : ndarray of shape (n_classes,) or None
         Factor of each class in the training loss; validation is never weighted.
     weight_decay : float
@@ -75,6 +91,10 @@ class FitSettings:
     patience: int | None = None
     class_weights: npt.NDArray[np.float64] | None = None
     weight_decay: float = 0.0
+    calibrated: bool = False
+    schedule: Schedule = "constant"
+    warm_up: int = 0
+    label_smoothing: float = 0.0
 
     @classmethod
     def of(
@@ -92,6 +112,7 @@ class FitSettings:
             optimizer=params.optimizer,
             learning_rate=params.learning_rate,
             patience=params.early_stopping_patience,
+            weight_decay=params.weight_decay,
             loss=loss,
             seed=seed,
             class_weights=balanced_class_weights(*balanced_for) if balanced_for else None,
@@ -152,7 +173,7 @@ def fit(
             now.epochs[now.best - 1]["val_loss"] if now.best else math.inf
         )
         now.batches.append({str(name): column.to_numpy() for name, column in table.items()})
-        now.epochs.append({"epoch": epoch, **row, "learning_rate": settings.learning_rate})
+        now.epochs.append({"epoch": epoch, **row, "learning_rate": trainer.rate(epoch)})
         if improved:
             now.best = epoch
             now.kept = trainer.weights() if settings.patience is not None else None
@@ -185,7 +206,9 @@ class _Trainer:
         self.model, self.train, self.settings = model, train, settings
         self.batch = min(settings.batch_size, len(train))
         self.variables = model.trainable_variables
-        self.optimizer = _optimizer(settings, self.variables)
+        self.steps = settings.steps_per_epoch or -(-len(train) // self.batch)
+        self.schedule = _schedule(settings, self.steps)
+        self.optimizer = _optimizer(settings, self.schedule, self.variables)
         self.score = Scorer(model, validation, settings.loss)
         weights = settings.class_weights
         self.class_weights = None if weights is None else tf.constant(weights, tf.float32)
@@ -207,9 +230,15 @@ class _Trainer:
             {"epoch": epoch, "loss": losses / counts, "accuracy": correct / counts, "count": counts}
         )
 
+    def rate(self, epoch: int) -> float:
+        """Return the learning rate of the last step of an epoch."""
+        if isinstance(self.schedule, float):
+            return self.schedule
+        return float(self.schedule(epoch * self.steps - 1))
+
     def validate(self, epoch: int) -> tuple[float, float]:
-        """Return loss and accuracy on the whole validation split."""
-        loss, accuracy = self.score()
+        """Return loss, with the best temperature if it is asked for, and accuracy."""
+        loss, accuracy = self.score(calibrated=self.settings.calibrated)
         if not math.isfinite(loss):
             raise _diverged(f"on the validation split after epoch {epoch}", self.settings)
         return loss, accuracy
@@ -248,7 +277,8 @@ class _Trainer:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
             logits = self.model(tf.cast(x, tf.float32), training=True)
-            total = tf.reduce_sum(factors * loss_of_each(self.settings.loss, y, logits))
+            smoothing = self.settings.label_smoothing
+            total = tf.reduce_sum(factors * loss_of_each(self.settings.loss, y, logits, smoothing))
             objective = total / tf.reduce_sum(mask)
             # Regularization, where the model has any.
             objective += sum(self.model.losses)
@@ -310,11 +340,24 @@ class _Steps:
         return losses.stack(), correct.stack()  # noqa: PD013 (no data frame)
 
 
-def _optimizer(settings: FitSettings, variables: list[Any]) -> Any:
+def _schedule(settings: FitSettings, steps: int) -> Any:
+    """Return the learning rate: a number, or a schedule of Keras over so many steps an epoch."""
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    warm = min(settings.warm_up, settings.epochs - 1) * steps
+    decay = settings.epochs * steps - warm
+    if not warm:
+        return keras.optimizers.schedules.CosineDecay(settings.learning_rate, decay)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, decay, warmup_target=settings.learning_rate, warmup_steps=warm
+    )
+
+
+def _optimizer(settings: FitSettings, schedule: Any, variables: list[Any]) -> Any:
     make = getattr(keras.optimizers, OPTIMIZERS[settings.optimizer])
     # Without a value, Keras' own: AdamW decays by 0.004, the others not at all.
     given = {"weight_decay": settings.weight_decay} if settings.weight_decay else {}
-    optimizer = make(settings.learning_rate, **given)
+    optimizer = make(schedule, **given)
     if optimizer.weight_decay:
         optimizer.exclude_from_weight_decay([v for v in variables if len(v.shape) < 2])
     optimizer.build(variables)
@@ -330,20 +373,35 @@ class Scorer:
     """Loss and accuracy over a whole source, in batches of one shape."""
 
     def __init__(self, model: Any, source: BatchSource, loss: Loss) -> None:
-        self.model, self.source, self.loss = model, source, loss
+        self.source, self.loss = source, loss
         order = np.arange(len(source), dtype=np.int32)
         self.rows, self.mask = filled(order, min(at_once(source), len(source)))
-        self.step = _Steps(source, self._one)
+        self._inputs = None if source.array is None else tf.constant(source.array)
+        self._forward = tf.function(
+            lambda x: model(tf.cast(x, tf.float32), training=False), autograph=False,
+            reduce_retracing=True,
+        )  # fmt: skip
 
-    def __call__(self) -> tuple[float, float]:
-        """Return mean loss and accuracy."""
-        losses, correct = self.step(self.rows, self.mask, 0)
-        return float(losses.sum()) / len(self.source), float(correct.sum()) / len(self.source)
+    def __call__(self, *, calibrated: bool = False) -> tuple[float, float]:
+        """Return mean loss, with the temperature that fits best if asked for, and accuracy."""
+        logits, labels = self.logits(), self.source.labels
+        activation = "sigmoid" if self.loss == "binary_crossentropy" else "softmax"
+        if logits.shape[1] == 1:  # That of class 1 against class 0.
+            logits, activation = np.pad(logits, ((0, 0), (1, 0))), "softmax"
+        accuracy = float(np.mean(logits.argmax(axis=1) == labels))
+        if calibrated:
+            return calibrate(logits, labels, activation).loss, accuracy
+        return mean_loss(logits, labels, activation), accuracy
 
-    def _one(self, x: Any, y: Any, mask: Any) -> tuple[Any, Any]:
-        logits = self.model(tf.cast(x, tf.float32), training=False)
-        loss = tf.reduce_sum(mask * loss_of_each(self.loss, y, logits))
-        return loss, tf.reduce_sum(mask * right_guesses(y, logits))
+    def logits(self) -> npt.NDArray[np.float32]:
+        """Return the model's outputs for all rows of the source."""
+        batches = (
+            self.source.ahead(self.rows, self.mask, 0)
+            if self._inputs is None
+            else (tf.gather(self._inputs, rows) for rows in self.rows)
+        )
+        found = [self._forward(tf.convert_to_tensor(batch)).numpy() for batch in batches]
+        return np.concatenate(found)[: len(self.source)]
 
 
 def at_once(source: BatchSource) -> int:
@@ -353,18 +411,22 @@ def at_once(source: BatchSource) -> int:
     return max(1, min(_SCORED_AT_ONCE, _SCORED_BYTES // (4 * max(1, source.row_values))))
 
 
-def loss_of_each(loss: Loss, y: Any, logits: Any) -> Any:
+def loss_of_each(loss: Loss, y: Any, logits: Any, smoothing: float = 0.0) -> Any:
     """Return the loss of each image, from logits: finite however confident a mistake is.
 
-    A single column of logits is that of class 1 against class 0.
+    A single column of logits is that of class 1 against class 0. ``smoothing``: the share of each
+    label that is spread over the classes.
     """
+    smoothed = {"from_logits": True, "label_smoothing": smoothing}
     if logits.shape[-1] == 1:
         wanted = tf.cast(y, logits.dtype)[:, None]
-        return keras.losses.binary_crossentropy(wanted, logits, from_logits=True)
-    if loss == "categorical_crossentropy":
+        return keras.losses.binary_crossentropy(wanted, logits, **smoothed)
+    if loss == "categorical_crossentropy" and not smoothing:
         return keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
     wanted = tf.one_hot(y, logits.shape[-1])
-    return keras.losses.binary_crossentropy(wanted, logits, from_logits=True)
+    if loss == "categorical_crossentropy":
+        return keras.losses.categorical_crossentropy(wanted, logits, **smoothed)
+    return keras.losses.binary_crossentropy(wanted, logits, **smoothed)
 
 
 def right_guesses(y: Any, logits: Any) -> Any:

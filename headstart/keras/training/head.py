@@ -34,7 +34,9 @@ def build_head(spec: Sequence[Mapping[str, Any]], input_shape: Sequence[int], se
     input_shape : sequence of int
         Of one image's features.
     seed : int
-        Of the first weights and of dropout; each layer draws from a stream of its own.
+        Of the first weights and of dropout; each layer draws from a stream of its own. The last
+        layer starts at zero: random weights would stay where the features never vary, as noise
+        that no training removes.
     """
     layers = check_spec(spec)
     weight_shapes(layers, input_shape)  # Refuses a map without flatten, before Keras does.
@@ -42,8 +44,7 @@ def build_head(spec: Sequence[Mapping[str, Any]], input_shape: Sequence[int], se
     for index, layer in enumerate(layers[:-1]):
         x = _layer(layer, f"head_{index}_{layer['kind']}", _seed(seed, index))(x)
     last = len(layers) - 1
-    dense = {**layers[-1], "activation": "linear"}
-    x = _layer(dense, LOGITS, _seed(seed, last))(x)
+    x = keras.layers.Dense(layers[last]["units"], kernel_initializer="zeros", name=LOGITS)(x)
     activation = layers[-1]["activation"]
     if one_output(layers):
         x = keras.layers.Reshape((1, 1), name="pair_steps")(x)
@@ -88,11 +89,11 @@ def load_head(head: Any, weights: Mapping[str, npt.NDArray[np.float32]]) -> None
 
 
 def set_statistics(head: Any, features: npt.NDArray[np.floating[Any]]) -> None:
-    """Start a leading batch normalization from the features' own mean and variance.
+    """Give a leading batch normalization the features' own mean and variance.
 
-    The backbone is frozen, so these are what its moving averages would reach after some hundred
-    batches. Without this a short training ends before they do, and validates on wrong ones.
-    Without a leading batch normalization, do nothing.
+    A fixed one keeps them. Another starts from them: the backbone is frozen, so these are what its
+    moving averages would reach after some hundred batches, and a short training would end before
+    they do, and validate on wrong ones. Without a leading batch normalization, do nothing.
     """
     layers = [
         layer for layer in head.layers if type(layer).__name__ not in {"InputLayer", "Flatten"}
@@ -121,7 +122,8 @@ def _layer(layer: Mapping[str, Any], name: str, seed: int) -> Any:
     if layer["kind"] == "flatten":
         return layers.Flatten(name=name)
     if layer["kind"] == "batch_normalization":
-        return layers.BatchNormalization(epsilon=layer["epsilon"], name=name)
+        fixed = layer.get("fixed", False)
+        return layers.BatchNormalization(epsilon=layer["epsilon"], trainable=not fixed, name=name)
     if layer["kind"] == "dropout":
         return layers.Dropout(layer["rate"], seed=seed, name=name)
     return layers.Dense(

@@ -12,10 +12,17 @@ from headstart.backbones.weights import Weights
 from headstart.keras.training.fitting import FitSettings, fit
 from headstart.keras.training.head import build_head, dump_head, logits_model, set_statistics
 from headstart.training.batches import BatchSource
-from headstart.training.head import LayerSpec, head_spec
+from headstart.training.calibration import calibrate
+from headstart.training.head import (
+    LayerSpec,
+    head_logits,
+    head_spec,
+    output_activation,
+    tempered,
+)
 from headstart.training.history import History
 from headstart.training.parameters import TrainHeadParams
-from headstart.training.scores import check_trained
+from headstart.training.scores import check_trained, mean_loss
 
 #: Features of shape (n, *feature_shape), may be memory-mapped; class indices of shape (n,).
 Examples = tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.integer[Any]]]
@@ -75,6 +82,9 @@ def fit_head(
         seed,
         (labels, n_classes) if balanced else None,
         steps_per_epoch=params.steps_per_epoch,
+        label_smoothing=params.label_smoothing,
+        schedule=params.learning_rate_schedule,
+        calibrated=params.calibration == "temperature",
     )
     history = fit(
         logits_model(head),
@@ -85,4 +95,24 @@ def fit_head(
     )
     weights = dump_head(head)
     check_trained(layers, weights, *validation, params.learning_rate, say)
+    if settings.calibrated:
+        weights = calibrated(layers, weights, *validation, say)
     return TrainedHead(layers, weights, history)
+
+
+def calibrated(
+    layers: list[LayerSpec],
+    weights: Weights,
+    features: npt.NDArray[np.floating[Any]],
+    labels: npt.NDArray[np.integer[Any]],
+    say: Callable[[str], None] = print,
+) -> Weights:
+    """Return the weights with the temperature that fits validation features; say which it is."""
+    logits, activation = head_logits(layers, weights, features), output_activation(layers)
+    before = mean_loss(logits, labels, activation)
+    found = calibrate(logits, labels, activation)
+    say(
+        f"Calibrated with temperature {found.temperature:g}: validation loss "
+        f"{before:.4f} -> {found.loss:.4f}; no class changes."
+    )
+    return tempered(layers, weights, found.temperature)

@@ -101,7 +101,7 @@ class Tuner:
         for layer in self.head.layers:
             # The head's as well: its statistics would follow the moving features too slowly, and
             # validation, which uses them, would judge another model than the one that learns.
-            if isinstance(layer, keras.layers.BatchNormalization):
+            if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
                 layer.trainable = params.batch_norm == "train"
         self._upper = split(used, self.cut)[1]
         self.model = TopModel(
@@ -132,7 +132,6 @@ class Tuner:
             loss_of(self.head_layers),
             seed,
             (train.labels, classes) if class_weights == "balanced" else None,
-            weight_decay=self.params.weight_decay,
         )
         return fit(self.model, train, validation, settings, checkpoint=checkpoint)
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import sha256_bytes
 from headstart.keras.runtime import keras
-from headstart.keras.training.fitting import FitSettings, at_once, fit, score
-from headstart.keras.training.head import build_head, dump_head, logits_model
+from headstart.keras.training.fitting import FitSettings, Scorer, at_once, fit, score
+from headstart.keras.training.head import build_head, dump_head, logits_model, set_statistics
 from headstart.training.batches import BatchSource, balanced_class_weights, epoch_batches
 from headstart.training.checkpoint import Checkpoint
 
@@ -396,6 +396,63 @@ def test_weight_decay_shrinks_kernels_and_leaves_biases() -> None:
         biases.append(dump_head(model)["0.bias"])
     np.testing.assert_allclose(kernels[1], kernels[0] * (1 - 0.5 * 0.02), rtol=1e-5)
     assert np.array_equal(biases[0], biases[1])
+
+
+@pytest.mark.parametrize(
+    ("warm_up", "rates"), [(0, [0.0148, 0.0055, 0.0]), (1, [0.015, 0.0117, 0])]
+)
+def test_a_cosine_ends_at_zero_and_a_warm_up_begins_there(warm_up: int, rates: list[float]) -> None:
+    data = source(separable(64, 1))
+    chosen = settings(epochs=3, schedule="cosine", warm_up=warm_up)
+    found = fit(logits_model(head()), data, data, chosen, quiet).epochs["learning_rate"]
+    assert found.iloc[0] > found.iloc[1] > found.iloc[2]
+    assert found.iloc[2] < 0.02 * 0.1
+    assert found.tolist() == pytest.approx(rates, abs=1.5e-3)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_label_smoothing_is_that_of_keras(activation: str) -> None:
+    x, y = separable(16, 1)
+    ours, theirs = head(activation), head(activation)
+    crossentropy = "categorical" if activation == "softmax" else "binary"
+    loss: Any = f"{crossentropy}_crossentropy"
+    chosen = settings(epochs=1, optimizer="sgd", loss=loss, label_smoothing=0.2)
+    fit(logits_model(ours), source((x, y)), source((x, y)), chosen, quiet)
+    classes = {"softmax": "CategoricalCrossentropy", "sigmoid": "BinaryCrossentropy"}
+    smoothed = getattr(keras.losses, classes[activation])(label_smoothing=0.2)
+    theirs.compile(keras.optimizers.SGD(0.02), smoothed)
+    theirs.train_on_batch(x, np.eye(CLASSES)[y])
+    for name, array in dump_head(ours).items():
+        np.testing.assert_allclose(array, dump_head(theirs)[name], atol=2e-6)
+
+
+def test_fixed_standardization_is_that_of_the_features_and_stays() -> None:
+    x, y = separable(300, 1)
+    spec: list[dict[str, Any]] = [
+        {"kind": "batch_normalization", "epsilon": 1e-3, "fixed": True},
+        {"kind": "dense", "units": CLASSES, "activation": "softmax"},
+    ]
+    model = build_head(spec, (WIDTH,), 1)
+    set_statistics(model, x)
+    fit(logits_model(model), source((x, y)), source((x, y)), settings(epochs=2), quiet)
+    found = dump_head(model)
+    np.testing.assert_allclose(found["0.moving_mean"], x.mean(axis=0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found["0.moving_variance"], x.var(axis=0), rtol=1e-4)
+    assert (found["0.gamma"] == 1).all()
+    assert (found["0.beta"] == 0).all()
+    assert found["1.kernel"].any()
+
+
+def test_a_calibrated_loss_forgives_what_a_temperature_would() -> None:
+    x, y = separable(200, 2, spread=3)
+    model = head()
+    fit(logits_model(model), source((x, y)), source((x, y)), settings(epochs=2), quiet)
+    weights = model.get_layer("head_logits").get_weights()
+    model.get_layer("head_logits").set_weights([array * 8 for array in weights])
+    scorer = Scorer(logits_model(model), source((x, y)), "categorical_crossentropy")
+    (raw, accuracy), (calibrated, same) = scorer(), scorer(calibrated=True)
+    assert calibrated < raw / 1.5
+    assert accuracy == same
 
 
 def test_regularization_of_the_model_counts_in_the_gradient() -> None:

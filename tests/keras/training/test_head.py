@@ -24,17 +24,21 @@ from headstart.training.parameters import TrainHeadParams
 def params(**changes: Any) -> TrainHeadParams:
     values: dict[str, Any] = {
         "hidden": [],
-        "batch_normalization": True,
+        "normalization": "batch",
         "dropout": 0.2,
         "outputs": "classes",
         "activation": "softmax",
         "loss": "categorical_crossentropy",
+        "label_smoothing": 0.0,
         "optimizer": "adam",
         "learning_rate": 0.001,
+        "learning_rate_schedule": "constant",
+        "weight_decay": 0.0,
         "batch_size": 32,
         "epochs": 3,
         "steps_per_epoch": None,
         "early_stopping_patience": None,
+        "calibration": "none",
         "class_weights": "none",
         **changes,
     }
@@ -46,7 +50,7 @@ def params(**changes: Any) -> TrainHeadParams:
 @settings(max_examples=12, deadline=None)
 @given(
     hidden=st.lists(st.integers(1, 9), max_size=2),
-    normalized=st.booleans(),
+    normalization=st.sampled_from(["standardize", "batch", "none"]),
     dropout=st.sampled_from([0.0, 0.3]),
     activation=st.sampled_from(["softmax", "sigmoid"]),
     shape=st.sampled_from([(7,), (4, 4, 5)]),
@@ -55,7 +59,7 @@ def params(**changes: Any) -> TrainHeadParams:
 def test_numpy_computes_what_keras_computes(
     *,
     hidden: list[int],
-    normalized: bool,
+    normalization: str,
     dropout: float,
     activation: str,
     shape: tuple[int, ...],
@@ -63,7 +67,10 @@ def test_numpy_computes_what_keras_computes(
 ) -> None:
     spec = head_spec(
         params(
-            hidden=hidden, batch_normalization=normalized, dropout=dropout, activation=activation
+            hidden=hidden,
+            normalization=normalization,
+            dropout=dropout,
+            activation=activation,
         ),
         shape,
         3,
@@ -95,14 +102,12 @@ def test_a_wide_head_agrees_too() -> None:
 def test_the_layers_are_those_of_the_tutorial() -> None:
     # Global pooling happened in the backbone: batch normalization, dropout, Dense(2, softmax).
     assert head_spec(params(), (512,), 2) == [
-        {"kind": "batch_normalization", "epsilon": 0.001},
+        {"kind": "batch_normalization", "epsilon": 0.001, "fixed": False},
         {"kind": "dropout", "rate": 0.2},
         {"kind": "dense", "units": 2, "activation": "softmax"},
     ]
     # Dense(102, sigmoid) on a 1024-vector: 104,550 parameters.
-    plain = head_spec(
-        params(batch_normalization=False, dropout=0.0, activation="sigmoid"), (1024,), 102
-    )
+    plain = head_spec(params(normalization="none", dropout=0.0, activation="sigmoid"), (1024,), 102)
     assert build_head(plain, (1024,)).count_params() == 104_550
 
 
@@ -176,7 +181,7 @@ def test_statistics_are_the_features_own(shape: tuple[int, ...]) -> None:
 
 
 def test_without_normalization_there_are_no_statistics_to_set() -> None:
-    head = build_head(head_spec(params(batch_normalization=False), (6,), 3), (6,))
+    head = build_head(head_spec(params(normalization="none"), (6,), 3), (6,))
     before = dump_head(head)
     set_statistics(head, np.ones((4, 6), np.float32))
     assert all(np.array_equal(before[name], array) for name, array in dump_head(head).items())
