@@ -45,7 +45,8 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # u
     optimizer : str, default="adamw"
         One of those that ``train_head.optimizer`` in params.yaml lists.
     learning_rate : float, default=0.001
-        Step size; meant for a thousand features or so. Fewer features want larger steps.
+        Step size; meant for a thousand features or so. Fewer features want larger steps and no
+        weight decay.
     learning_rate_schedule : {"cosine", "constant"}, default="cosine"
         Lower the step size to 0 over all epochs, or keep it.
     weight_decay : float, default=1.0
@@ -92,7 +93,7 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # u
     >>> from sklearn.datasets import load_iris
     >>> from sklearn.model_selection import cross_val_score
     >>> X, y = load_iris(return_X_y=True)
-    >>> head = hs.HeadClassifier(learning_rate=0.03)    # few features: larger steps
+    >>> head = hs.HeadClassifier(learning_rate=0.1, weight_decay=0)    # few features: larger steps
     >>> bool(head.fit(X, y).score(X, y) > 0.9)
     True
     >>> cross_val_score(head, X, y, cv=3).shape
@@ -185,8 +186,11 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # u
         seed = derive(_seed(self.random_state), "train_head")
         train, validation = (X, labels.astype(np.int32)), self._validation(X_val, y_val)
         chooses = self.early_stopping_patience is not None or self.calibration != "none"
-        if validation is None and chooses:
+        # Of very few rows, none can be spared.
+        if validation is None and chooses and len(X) > 2 * len(self.classes_):
             train, validation = self._divided(*train, seed)
+        if validation is None:  # The rows of the training would make any head look calibrated.
+            params = params.model_copy(update={"calibration": "none"})
         from headstart.keras.runtime import deterministic
         from headstart.keras.training.train_head import fit_head
 
@@ -246,7 +250,7 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # u
         >>> from sklearn.datasets import load_iris
         >>> X, y = load_iris(return_X_y=True, as_frame=True)
         >>> names = y.map(dict(enumerate(["setosa", "versicolor", "virginica"])))
-        >>> hs.HeadClassifier(learning_rate=0.03).fit(X, names).predict(X[:1]).tolist()
+        >>> hs.HeadClassifier(learning_rate=0.1, weight_decay=0).fit(X, names).predict(X[:1]).tolist()
         ['setosa']
         """
         found = self.predict_proba(X)

@@ -36,7 +36,7 @@ from headstart.features.folder import Features, read_features
 from headstart.images.resize import pixels
 from headstart.keras.networks.backbone import build_backbone, feature_model
 from headstart.keras.runtime import keras
-from headstart.keras.training.head import LOGITS, build_head, dump_head, set_statistics
+from headstart.keras.training.head import build_head, dump_head, set_statistics
 from headstart.stage.parameters import read_params
 from headstart.training.batches import filled
 from headstart.training.head import head_spec
@@ -103,8 +103,6 @@ def both_ways(project: Path) -> tuple[Any, Any, Features]:
     spec = head_spec(params.train_head, shape, len(recorded.header.classes))
     head = build_head(spec, shape, derive(params.seed, "train_head"))
     set_statistics(head, recorded.array("train"))
-    logits = head.get_layer(LOGITS)  # At its zeros, all images would have the same probabilities.
-    logits.kernel.assign(keras.initializers.GlorotUniform(seed=params.seed)(logits.kernel.shape))
     folder = project / "data/backbone"
     whole = classifier(read_backbone(folder), folder, None, spec, dump_head(head))
     for layer in whole.layers:

@@ -34,9 +34,7 @@ def build_head(spec: Sequence[Mapping[str, Any]], input_shape: Sequence[int], se
     input_shape : sequence of int
         Of one image's features.
     seed : int
-        Of the first weights and of dropout; each layer draws from a stream of its own. The last
-        layer starts at zero: random weights would stay where the features never vary, as noise
-        that no training removes.
+        Of the first weights and of dropout; each layer draws from a stream of its own.
     """
     layers = check_spec(spec)
     weight_shapes(layers, input_shape)  # Refuses a map without flatten, before Keras does.
@@ -44,7 +42,8 @@ def build_head(spec: Sequence[Mapping[str, Any]], input_shape: Sequence[int], se
     for index, layer in enumerate(layers[:-1]):
         x = _layer(layer, f"head_{index}_{layer['kind']}", _seed(seed, index))(x)
     last = len(layers) - 1
-    x = keras.layers.Dense(layers[last]["units"], kernel_initializer="zeros", name=LOGITS)(x)
+    dense = {**layers[-1], "activation": "linear"}
+    x = _layer(dense, LOGITS, _seed(seed, last))(x)
     activation = layers[-1]["activation"]
     if one_output(layers):
         x = keras.layers.Reshape((1, 1), name="pair_steps")(x)
@@ -86,6 +85,15 @@ def load_head(head: Any, weights: Mapping[str, npt.NDArray[np.float32]]) -> None
         raise ValueError(f"the head has {sorted(variables)}, the weights are {sorted(weights)}")
     for name, variable in variables.items():
         variable.assign(weights[name])
+
+
+def start_at_zero(head: Any) -> None:
+    """Set the weights of the last layer to zero, as training starts.
+
+    Random ones would stay where the features never vary, as noise that no training removes.
+    """
+    logits = head.get_layer(LOGITS)
+    logits.set_weights([np.zeros_like(array) for array in logits.get_weights()])
 
 
 def set_statistics(head: Any, features: npt.NDArray[np.floating[Any]]) -> None:

@@ -10,7 +10,13 @@ import numpy.typing as npt
 
 from headstart.backbones.weights import Weights
 from headstart.keras.training.fitting import FitSettings, fit
-from headstart.keras.training.head import build_head, dump_head, logits_model, set_statistics
+from headstart.keras.training.head import (
+    build_head,
+    dump_head,
+    logits_model,
+    set_statistics,
+    start_at_zero,
+)
 from headstart.training.batches import BatchSource
 from headstart.training.calibration import calibrate
 from headstart.training.head import (
@@ -74,6 +80,7 @@ def fit_head(
     features, labels = train
     layers = head_spec(params, features.shape[1:], n_classes)
     head = build_head(layers, features.shape[1:], seed)
+    start_at_zero(head)
     set_statistics(head, features)
     balanced = params.class_weights == "balanced"
     settings = FitSettings.of(

@@ -399,15 +399,20 @@ def test_weight_decay_shrinks_kernels_and_leaves_biases() -> None:
 
 
 @pytest.mark.parametrize(
-    ("warm_up", "rates"), [(0, [0.0148, 0.0055, 0.0]), (1, [0.015, 0.0117, 0])]
+    ("warm_up", "shares"), [(0, [3 / 12, 7 / 12, 11 / 12]), (1, [None, 3 / 8, 7 / 8])]
 )
-def test_a_cosine_ends_at_zero_and_a_warm_up_begins_there(warm_up: int, rates: list[float]) -> None:
+def test_a_cosine_ends_near_zero_and_a_warm_up_begins_there(
+    warm_up: int, shares: list[float | None]
+) -> None:
+    """The rate of each epoch's last step, of 4 steps an epoch."""
     data = source(separable(64, 1))
     chosen = settings(epochs=3, schedule="cosine", warm_up=warm_up)
     found = fit(logits_model(head()), data, data, chosen, quiet).epochs["learning_rate"]
-    assert found.iloc[0] > found.iloc[1] > found.iloc[2]
-    assert found.iloc[2] < 0.02 * 0.1
-    assert found.tolist() == pytest.approx(rates, abs=1.5e-3)
+    wanted = [
+        0.02 * 3 / 4 if share is None else 0.02 * (1 + np.cos(np.pi * share)) / 2
+        for share in shares
+    ]
+    assert found.tolist() == pytest.approx(wanted, rel=1e-5)
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])

@@ -16,6 +16,7 @@ from headstart.keras.training.head import (
     logits_model,
     probabilities_of,
     set_statistics,
+    start_at_zero,
 )
 from headstart.training.head import apply_head, head_logits, head_spec, weight_shapes
 from headstart.training.parameters import TrainHeadParams
@@ -166,6 +167,13 @@ def test_the_seed_decides_the_first_weights() -> None:
     one, same, other = (dump_head(build_head(spec, (7,), seed))["2.kernel"] for seed in (1, 1, 2))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
+
+
+def test_training_starts_with_equal_probabilities() -> None:
+    head = build_head(head_spec(params(hidden=[5]), (7,), 3), (7,))
+    start_at_zero(head)
+    x = np.random.default_rng(0).normal(size=(4, 7)).astype(np.float32)
+    np.testing.assert_allclose(head.predict_on_batch(x), 1 / 3, rtol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(6,), (2, 2, 3)])
