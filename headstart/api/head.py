@@ -93,7 +93,7 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # u
     >>> from sklearn.datasets import load_iris
     >>> from sklearn.model_selection import cross_val_score
     >>> X, y = load_iris(return_X_y=True)
-    >>> head = hs.HeadClassifier(learning_rate=0.1, weight_decay=0)    # few features: larger steps
+    >>> head = hs.HeadClassifier(learning_rate=0.1, weight_decay=0)  # few features
     >>> bool(head.fit(X, y).score(X, y) > 0.9)
     True
     >>> cross_val_score(head, X, y, cv=3).shape
@@ -250,7 +250,8 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # u
         >>> from sklearn.datasets import load_iris
         >>> X, y = load_iris(return_X_y=True, as_frame=True)
         >>> names = y.map(dict(enumerate(["setosa", "versicolor", "virginica"])))
-        >>> hs.HeadClassifier(learning_rate=0.1, weight_decay=0).fit(X, names).predict(X[:1]).tolist()
+        >>> head = hs.HeadClassifier(learning_rate=0.1, weight_decay=0).fit(X, names)
+        >>> head.predict(X[:1]).tolist()
         ['setosa']
         """
         found = self.predict_proba(X)
