@@ -71,6 +71,7 @@ def of_machine(folders: tuple[Path, ...]) -> Iterator[Fault]:
 
 def of_project(root: Path) -> Iterator[Fault]:
     """Yield the faults of a project: parameters, versions, git's identity, locks left behind."""
+    from headstart.pipeline import graph
     from headstart.pipeline.git import Repository
     from headstart.pipeline.stale_locks import stale_locks
     from headstart.stage import versions
@@ -79,6 +80,10 @@ def of_project(root: Path) -> Iterator[Fault]:
         read_parameters(root / "params.yaml")
     except HeadstartError as error:
         yield Fault(str(error), "`headstart params` checks the file again.")
+    try:
+        graph.require_sources(root, graph.stages(root))
+    except HeadstartError as error:
+        yield Fault(str(error), "")
     try:
         versions.check(root / "runtime.txt")
     except HeadstartError as error:

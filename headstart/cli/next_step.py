@@ -27,8 +27,10 @@ def _next(root: Path) -> tuple[str, list[tuple[str, str]]]:
     require_project(root)
 
     from headstart.cli.plan import planned_run
+    from headstart.pipeline import graph
     from headstart.pipeline.presence import has_run
 
+    graph.require_sources(root, graph.stages(root))  # DVC would only say `[Errno 2]`.
     if not has_run(root):
         return (
             "The pipeline has not run in this folder yet.",

@@ -211,7 +211,8 @@ def require_sources(root: Path, stages: Sequence[Stage]) -> None:
                     f"DVC has recorded it: `dvc pull {tracked.relative_to(root)}.dvc` brings it."
                 )
             if stage.meta.get("source"):
-                raise missing_source(dep)
+                outside = dep.startswith("..")  # DVC makes it relative; people gave it absolute
+                raise missing_source(os.path.normpath(root / dep) if outside else dep)
             raise GraphError(
                 f"There is no {dep}, which the stage `{stage.name}` reads and no stage makes. "
                 f"Nothing was run. `git restore {dep}` brings it back if git has it."

@@ -152,7 +152,9 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise WiringError(
             f"The command does not fit the arguments of `main`: {message}. Nothing was run. "
-            f"`{self.prog} --help` lists the options; in dvc.yaml, correct the `cmd` of the stage."
+            f"`dvc repro --single-item {self.prog.rpartition('.')[2]}` runs the stage with the "
+            f"options of dvc.yaml, and `{self.prog} --help` lists them. If dvc.yaml ran this, "
+            "correct the `cmd` of the stage there."
         )
 
 

@@ -26,6 +26,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copy(ROOT / name, folder)
     (folder / ".dvc/tmp").mkdir(parents=True)
     (folder / ".dvc/config").touch()
+    (folder / "data/raw").mkdir(parents=True)
+    for name in ("stages", "headstart"):
+        (folder / name).symlink_to(ROOT / name)
     monkeypatch.chdir(folder)
     return folder
 

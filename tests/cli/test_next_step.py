@@ -25,6 +25,9 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             shutil.copytree(source, folder / name, ignore=hidden)
         else:
             shutil.copy(source, folder / name)
+    for name in ("stages", "headstart"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / "data/raw").mkdir()
     monkeypatch.chdir(folder)
     return folder
 
@@ -66,3 +69,14 @@ def test_a_run_makes_the_next_step_another(clone: Path) -> None:
     said = run()
     assert said.startswith("Inputs have changed since the last run:")
     assert "headstart plan" in said
+
+
+def test_images_that_are_not_there_are_missed_before_dvc_says_errno_2(clone: Path) -> None:
+    there = ("--set", "download.source=folder", "--set", "download.location=/no/where")
+    run("recipe", "default", *there)
+    for words in ([], ["doctor", "--quick"]):
+        said = run(*words, code=1)
+        assert "There is nothing at /no/where, where the images should be." in said
+        assert "`headstart recipe NAME --set download.location=PATH`" in " ".join(said.split())
+    run("recipe", "default")  # the way back
+    assert run().startswith("The pipeline has not run in this folder yet.")

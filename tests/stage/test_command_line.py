@@ -277,8 +277,9 @@ def test_a_command_that_does_not_fit_main_is_an_error_of_ours(
     )
     assert result.returncode == 2
     assert "Error: The command does not fit the arguments of `main`: " in result.stderr
+    assert "`dvc repro --single-item " in result.stderr
     assert said in result.stderr
-    assert "in dvc.yaml, correct the `cmd`" in result.stderr
+    assert "correct the `cmd` of the stage there" in result.stderr
     assert "usage:" not in result.stderr
     assert not (stage / "out.txt").exists()
 
