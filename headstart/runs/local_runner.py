@@ -143,10 +143,12 @@ def temporary_server() -> int | None:
 
 
 def _started_servers() -> list[Any]:
+    # In another thread than the one that imports the module, it may lack its class yet.
     module = sys.modules.get("prefect.server.api.server")
-    if module is None or server() is not None:
+    servers = getattr(module, "SubprocessASGIServer", None)
+    if servers is None or server() is not None:
         return []
-    return list(module.SubprocessASGIServer._instances.values())  # noqa: SLF001 - no other way to it
+    return list(servers._instances.values())  # noqa: SLF001 - no other way to it
 
 
 def _ended(runs: list[Run]) -> bool:

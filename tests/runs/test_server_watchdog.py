@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import ModuleType
 
 import psutil
 import pytest
@@ -44,6 +45,14 @@ def test_a_server_that_has_ended_is_nobody_to_watch() -> None:
         pass
     with end_with_this_process(gone.pid) as watchdog:
         assert watchdog.wait(60) == 0
+
+
+def test_a_module_that_is_being_imported_has_no_server_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(local_runner, "server", lambda: None)
+    monkeypatch.setitem(sys.modules, "prefect.server.api.server", ModuleType("server"))
+    assert local_runner.temporary_server() is None
 
 
 def test_without_a_temporary_server_there_is_no_process_to_watch(
