@@ -107,7 +107,7 @@ class RecordedInput:
             )
         cure = (
             f"remove {self.path} and run `dvc checkout {self.path}`"
-            if damaged.is_file()
+            if damaged.is_file() and not _uncached(self.path, self.stage)
             else f"run `dvc repro --force --single-item {self.stage}`"
         )
         raise CorruptFileError(
@@ -161,6 +161,21 @@ def recorded_outputs(lock: Path) -> dict[str, tuple[str, str]]:
         for name, stage in (stages.items() if isinstance(stages, Mapping) else ())
         for out in stage.get("outs") or ()
     }
+
+
+def _uncached(path: Path, stage: str) -> bool:
+    """Return True for an output with ``cache: false``: `dvc checkout` does not bring it back."""
+    stages = _load(Path("dvc.yaml")).get("stages")
+    declared = stages.get(stage) if isinstance(stages, Mapping) else None
+    return isinstance(declared, Mapping) and any(
+        isinstance(options, Mapping)
+        and options.get("cache") is False
+        and os.path.normpath(name) == os.path.normpath(path)
+        for kind in ("outs", "metrics", "plots")
+        for out in declared.get(kind) or ()
+        if isinstance(out, Mapping)
+        for name, options in out.items()
+    )
 
 
 def _added(file: Path) -> str:

@@ -206,3 +206,20 @@ def test_what_dvc_added_is_checked_against_a_damaged_object_only(
         inputs.unchanged([raw], recorded=known),
     ):
         pass
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_only_what_dvc_checks_out_is_to_be_checked_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, cached: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    md5 = "c4ca4238a0b923820dcc509a6f75849b"  # of "1"
+    kept = tmp_path / "cache/files/md5" / md5[:2] / md5[2:]  # in a run that DVC may restore
+    kept.parent.mkdir(parents=True)
+    kept.write_text("1")
+    out = "d/m.json" if cached else "{d/m.json: {cache: false}}"
+    Path("dvc.yaml").write_text(f"stages:\n  make:\n    metrics: [{out}]\n")
+    metric = RecordedInput(Path("d/m.json"), md5, "make", tmp_path / "cache")
+    cure = "remove d/m.json and run `dvc checkout" if cached else "--force --single-item make`"
+    with pytest.raises(CorruptFileError, match=cure):
+        metric.check({"": "another"})
