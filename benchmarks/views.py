@@ -20,7 +20,7 @@ import numpy as np
 import typer
 
 from benchmarks.checkout import Archive, Checkout, Size, keras_home, start
-from headstart._utils.files import read_json
+from headstart.evaluation.recorded import read_evaluation
 
 #: The changes of the cats-and-dogs tutorial: 20 degrees, shifts, shear and zoom of 0.2, mirrored.
 AUGMENT = {
@@ -68,7 +68,7 @@ def measure(project: Checkout, views: int, epochs: int) -> dict[str, Any]:
     """Run the pipeline with so many views; return its scores and costs."""
     project.set(extract_features__views=views, train_head__epochs=epochs)
     seconds = project.repro("evaluate")[0]
-    scores = read_json(project.folder / "data/metrics/evaluate.json")
+    scores = read_evaluation(project.folder / "data/metrics/evaluate.json")
     extraction, head = (project.statistics(name) for name in ("extract_features", "train_head"))
     # Not from the stage's statistics: DVC may have restored the features without running the stage.
     recorded = project.statistics("runtime")["feature_rows"]

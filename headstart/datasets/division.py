@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import pandas as pd
 
 from headstart._utils import tables
 from headstart._utils.tables import plain
+from headstart.datasets.advice import Known, advice, by_class, lines
 from headstart.datasets.manifests import SPLITS, class_names
 
 _MOST_CLASSES = 20  # lines of a table in a terminal
@@ -53,9 +53,7 @@ class Division:
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the number of rows per split and class, zeros included."""
-        found = Counter(zip(self.manifest["split"], self.manifest["label"], strict=True))
-        labels = class_names(self.manifest)
-        return {name: {label: found[name, label] for label in labels} for name in SPLITS}
+        return by_class(self.manifest)
 
     def metrics(self) -> dict[str, object]:
         """Return the numbers for the metrics file."""
@@ -73,6 +71,7 @@ class Division:
             "under_two_labels": self.two_labels,
             "repaired": [{"label": label, **of} for label, of in self.repaired.items()],
             "absent_from_predefined": {name: list(of) for name, of in self.absent.items()},
+            "advice": advice(Known(per_split)),
         }
 
     def describe(self) -> str:
@@ -88,7 +87,8 @@ class Division:
             (title, *(f"{sum(per_split[name][label] for label in of):,}" for name in SPLITS))
             for title, of in blocks
         ]
-        return "\n".join([tables.columns([("", *SPLITS), *rows], "lrrr"), *self._notes()])
+        table = tables.columns([("", *SPLITS), *rows], "lrrr")
+        return "\n".join([table, *self._notes(), *lines(advice(Known(per_split)))])
 
     def _moved(self) -> list[str]:
         """Return a note on the images that were moved, with a few of their classes."""

@@ -6,6 +6,7 @@ from the store and runs the layers above. TensorFlow is not needed for either.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ import pandas as pd
 from headstart._utils.errors import CorruptFileError, HeadstartError
 from headstart._utils.progress import progress
 from headstart.backbones.litert import LiteRTPool
+from headstart.datasets.advice import Known, advice, by_class
 from headstart.datasets.shards import ShardReader
 from headstart.evaluation import metrics
 from headstart.evaluation.metrics import Scored
@@ -214,12 +216,12 @@ def summarize(
 
     def measured(model: ModelRecord, probabilities: npt.NDArray[np.float64]) -> dict[str, Any]:
         activation = output_activation(model.head)
-        k = min(params.top_k, len(model.classes))
-        scored = Scored(labels, probabilities, activation, k, params.calibration_bins)
+        scored = Scored(labels, probabilities, activation, params.top_k, params.calibration_bins)
         return metrics.measure(scored, model.classes)
 
     return {
-        "head": measured(head_record, predictions.head),
+        # Without fine-tuning the final model is the head-only one, and is listed once.
+        **({} if record.kind == "head" else {"head": measured(head_record, predictions.head)}),
         "model": measured(record, predictions.model),
         "kind": record.kind,
         "chosen_because": record.chosen_because,
@@ -227,6 +229,7 @@ def summarize(
         "train_images": int(counts.get("train", 0)),
         "validation_images": int(counts.get("validation", 0)),
         "classes": list(record.classes),
+        "advice": advice(Known(by_class(manifest), math.prod(record.feature_shape))),
         "weights": record.backbone.weights,
         "random_weights": record.backbone.random_weights,
     }

@@ -45,7 +45,7 @@ class Scored:
     activation : "softmax" | "sigmoid"
         Of the head: ``sigmoid`` gives each class a separate probability.
     top_k : int
-        At most n_classes.
+        With as many as there are classes, or more, there is no top-k accuracy: it would be 1.
     bins : int
         Bins of confidence, for the calibration.
     """
@@ -55,6 +55,11 @@ class Scored:
     activation: str = "softmax"
     top_k: int = 1
     bins: int = 15
+
+    @property
+    def has_top_k(self) -> bool:
+        """Whether k is smaller than the number of classes."""
+        return bool(self.top_k < self.probabilities.shape[1])
 
     @cached_property
     def predicted(self) -> npt.NDArray[np.int64]:
@@ -148,7 +153,7 @@ def measure(scored: Scored, classes: Sequence[str]) -> dict[str, Any]:
     each = per_class(scored.confusion)
     return {
         "correct": scored.correct,
-        "top_k": scored.top_k,
+        **({"top_k": scored.top_k} if scored.has_top_k else {}),
         **{key: round(value, DIGITS) for key, value in computed.items() if value is not None},
         "per_class": [
             {
@@ -370,7 +375,9 @@ METRICS = (
     ),
     Metric(
         "top_k_accuracy", "Top-{top_k} accuracy",
-        lambda s: top_k_hits(s.probabilities, s.labels, s.top_k) / len(s.labels),
+        lambda s: (
+            top_k_hits(s.probabilities, s.labels, s.top_k) / len(s.labels) if s.has_top_k else None
+        ),
         shown=frozenset(("summary", "report", "card")),
     ),
     Metric(

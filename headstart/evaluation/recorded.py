@@ -40,11 +40,11 @@ class _Confusion(Facts):
 
 class _Scores(Facts):
     correct: _Count
-    top_k: _Count
+    top_k: _Count | None = None
     accuracy: _Share
     accuracy_low: _Share
     accuracy_high: _Share
-    top_k_accuracy: _Share
+    top_k_accuracy: _Share | None = None
     macro_f1: _Share
     expected_calibration_error: _Share
     loss: Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -53,7 +53,7 @@ class _Scores(Facts):
 
 
 class _Evaluation(Facts):
-    head: _Scores
+    head: _Scores | None = None
     model: _Scores
     kind: str
     chosen_because: str
@@ -61,6 +61,7 @@ class _Evaluation(Facts):
     train_images: _Count
     validation_images: _Count
     classes: list[str]
+    advice: Annotated[list[str], Field(default_factory=list)]
     weights: str
     random_weights: bool
 
@@ -68,12 +69,21 @@ class _Evaluation(Facts):
 def read_evaluation(path: Path) -> dict[str, Any]:
     """Read ``evaluate.json``.
 
+    Without fine-tuning, ``head`` is the final model: the file lists it once.
+
     Raises
     ------
     CorruptFileError
         Naming what is absent, unknown or of another type.
     """
-    return read_facts(path, _Evaluation, AGAIN)
+    facts = read_facts(path, _Evaluation, AGAIN)
+    model = _known(facts["model"])
+    return {**facts, "model": model, "head": _known(facts["head"]) if facts["head"] else model}
+
+
+def _known(scores: dict[str, Any]) -> dict[str, Any]:
+    """Return scores without those that are undefined, such as a top-k accuracy of few classes."""
+    return {key: value for key, value in scores.items() if value is not None}
 
 
 def read_evaluated(
@@ -121,8 +131,8 @@ def read_evaluated(
 
     counts = {
         "test_images": (metrics["test_images"], len(found.rows)),
-        "head.correct": (metrics["head"]["correct"], correct(found.head)),
         "model.correct": (metrics["model"]["correct"], correct(found.model)),
+        "head.correct": (metrics["head"]["correct"], correct(found.head)),
     }
     for name, (recorded, got) in counts.items():
         if recorded != got:

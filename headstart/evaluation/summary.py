@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headstart._utils.tables import columns, plain
+from headstart.datasets import advice
 from headstart.evaluation import metrics
 from headstart.evaluation.metrics import percent
 from headstart.evaluation.passes import by_stage
@@ -25,7 +26,7 @@ def scores_text(recorded: Mapping[str, Any]) -> str:
     tuned = recorded["kind"] == "fine_tuned"
     models = {"head only": "head"} | ({"final model (fine-tuned)": "model"} if tuned else {})
     for title, name in models.items():
-        found = recorded[name]
+        found = recorded[name if tuned else "model"]
         first, *others = (metric.text(found[metric.key]) for metric in listed)
         interval = f"{percent(found['accuracy_low'])} to {percent(found['accuracy_high'])}"
         rows.append((title, first, interval, *others))
@@ -37,6 +38,8 @@ def scores_text(recorded: Mapping[str, Any]) -> str:
         "",
         _classes(recorded["model"]["per_class"]),
     ]
+    if recorded.get("advice"):
+        lines += ["", *advice.lines(recorded["advice"])]
     if recorded["random_weights"]:
         lines += ["", RANDOM]
     return "\n".join(lines)

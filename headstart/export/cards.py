@@ -132,7 +132,7 @@ def card(
                 {key: _round(value) for key, value in row.items()}
                 for row in evaluation["model"]["per_class"]
             ],
-            "head_only": _metrics(evaluation["head"]),
+            **({} if record.kind == "head" else {"head_only": _metrics(evaluation["head"])}),
         },
         "formats": summary["formats"],
         "parity_images": summary["images"],
@@ -165,7 +165,8 @@ def _images(data: Data) -> dict[str, Any]:
 
 
 def _metrics(recorded: Mapping[str, Any]) -> dict[str, Any]:
-    keys = ["correct", "top_k", "accuracy_low", "accuracy_high"]
+    keys = ["correct", "accuracy_low", "accuracy_high"]
+    keys += ["top_k"] if "top_k" in recorded else []
     keys += [metric.key for metric in listed("card", recorded)]
     return {key: _round(recorded[key]) for key in keys}
 

@@ -155,7 +155,8 @@ def _scores(files: Files, plan: Plan, images: pd.DataFrame) -> None:
         "random_weights": plan.random_weights,
         "chosen_because": "accuracy 0.5 -> 0.6",
     }
-    write_json(files.metrics, summarize(predictions, images, record, record, params) | facts)
+    final = record.model_copy(update={"kind": facts["kind"]})
+    write_json(files.metrics, summarize(predictions, images, record, final, params) | facts)
     write_predictions(files.predictions, predictions)
     calibration = calibration_table(predictions, classes, 10)
     write_text(files.calibration, calibration.to_csv(index=False, lineterminator="\n"))

@@ -95,7 +95,7 @@ def test_a_known_confusion_is_reported_in_full(
     head = identity(tmp_path / "head")
     found = evaluate(data, head, head, tmp_path / "out")
     model = found["model"]
-    assert found["head"] == model
+    assert "head" not in found  # it is the final model
     assert (model["correct"], found["test_images"], found["train_images"]) == (16, 20, 3)
     assert model["accuracy"] == 0.8
     assert (model["accuracy_low"], model["accuracy_high"]) == pytest.approx(
@@ -186,11 +186,26 @@ def test_two_evaluations_give_the_same_bytes(tmp_path: Path) -> None:
     assert "seconds" not in (tmp_path / "one/metrics.json").read_text()
 
 
-def test_top_k_is_never_more_than_the_classes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("k", [3, 5])
+def test_top_k_is_left_out_where_it_would_be_all_classes(
+    k: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = known(tmp_path / "data")
     head = identity(tmp_path / "head")
-    found = evaluate(data, head, head, tmp_path / "out", top_k=5)
-    assert (found["model"]["top_k"], found["model"]["top_k_accuracy"]) == (3, 1.0)
+    found = evaluate(data, head, head, tmp_path / "out", top_k=k)
+    assert not {"top_k", "top_k_accuracy"} & found["model"].keys()
+    said = capsys.readouterr().out
+    assert "Top-" not in said
+    assert "head only" in said
+    assert "final model" not in said
+
+
+def test_weak_numbers_come_with_advice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = known(tmp_path / "data")
+    head = identity(tmp_path / "head")
+    found = evaluate(data, head, head, tmp_path / "out")
+    assert found["advice"][0].startswith("Fewer than 10 test images of bee (5), cat (5)")
+    assert f"ADVICE: {found['advice'][0]}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from headstart.datasets.shards import ShardReader
 from headstart.evaluation.comparison import paired
 from headstart.evaluation.metrics import wilson_interval
 from headstart.evaluation.predictions import Predictions, read_predictions
+from headstart.evaluation.recorded import read_evaluation
 from headstart.images.formats import EXTENSIONS
 from tools.claims.plan import Pair, Run
 
@@ -184,7 +185,7 @@ class Project:
 
 def outcome(data: Path) -> dict[str, Any]:
     """Return the results of a run from its files, as JSON values without any path."""
-    scores = read_json(data / "metrics/evaluate.json")
+    scores = read_evaluation(data / "metrics/evaluate.json")
     table = read_json(data / "run_statistics/runtime.json")
     backbone = read_json(data / "backbone/backbone.json")
     loaded = read_json(data / "metrics/download.json")
