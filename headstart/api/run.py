@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 
 from headstart._utils.errors import HeadstartError
 from headstart.api.model import Model, load_model
+from headstart.datasets.duplicates import read_pairs
 from headstart.datasets.manifests import read_rejected, read_split
 from headstart.datasets.shards import ShardReader
 from headstart.evaluation.passes import TABLE, read_table
@@ -88,6 +89,11 @@ class Run:
     def rejected(self) -> pd.DataFrame:
         """The files of the source that were rejected: path, reason, detail."""
         return read_rejected(_there(self.path("download", "rejected")))
+
+    @cached_property
+    def duplicates(self) -> pd.DataFrame:
+        """The pairs of images that show the same photograph, with kind and similarity."""
+        return read_pairs(_there(self.path("find_duplicates", "pairs")))
 
     def features(self, split: Split) -> tuple[npt.NDArray[Any], pd.DataFrame]:
         """Return the cached features of a split.
@@ -214,9 +220,9 @@ def load_run(folder: str | os.PathLike[str] = ".") -> Run:
     Returns
     -------
     Run
-        With ``metrics``, ``per_class``, ``predictions``, ``images``, ``rejected``, ``history`` and
-        ``passes`` as data frames, ``features(split)`` and ``probabilities()`` as arrays,
-        ``files(rows)`` as bytes, and the exported ``model``.
+        With ``metrics``, ``per_class``, ``predictions``, ``images``, ``rejected``, ``duplicates``,
+        ``history`` and ``passes`` as data frames, ``features(split)`` and ``probabilities()`` as
+        arrays, ``files(rows)`` as bytes, and the exported ``model``.
 
     Raises
     ------

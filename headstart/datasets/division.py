@@ -10,6 +10,7 @@ import pandas as pd
 from headstart._utils import tables
 from headstart._utils.tables import plain
 from headstart.datasets.advice import Known, advice, by_class, lines
+from headstart.datasets.groups import HeldTogether
 from headstart.datasets.manifests import SPLITS, class_names
 
 _MOST_CLASSES = 20  # lines of a table in a terminal
@@ -40,6 +41,8 @@ class Division:
         split that they moved to.
     absent : mapping of str to sequence
         Classes without an image in a predefined split, by split.
+    together : HeldTogether
+        The groups, and what near duplicates did to them.
     """
 
     manifest: pd.DataFrame
@@ -50,6 +53,7 @@ class Division:
     two_labels: int
     repaired: Mapping[str, Mapping[str, int]]
     absent: Mapping[str, Sequence[str]]
+    together: HeldTogether
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the number of rows per split and class, zeros included."""
@@ -70,6 +74,7 @@ class Division:
             "in_several_predefined_splits": self.leaked,
             "under_two_labels": self.two_labels,
             "repaired": [{"label": label, **of} for label, of in self.repaired.items()],
+            "duplicates": self.together.metrics(),
             "absent_from_predefined": {name: list(of) for name, of in self.absent.items()},
             "advice": advice(Known(per_split)),
         }
@@ -133,6 +138,7 @@ class Division:
                 f"Images under more than one label, byte for byte: {self.two_labels:,}; all but "
                 "one of the labels must be wrong."
             )
+        notes += self.together.notes()
         notes += self._moved()
         notes += [
             f"No image in the predefined {name} of: {', '.join(map(plain, labels))}."

@@ -16,6 +16,7 @@ class SplitParams(Section):
     validation: Share
     test: Share
     predefined: Literal["keep", "ignore"]
+    duplicates: Literal["together", "train", "ignore"]
 
     @field_validator("test")
     @classmethod

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -26,6 +26,7 @@ import pandas as pd
 from headstart._utils import seeds
 from headstart._utils.errors import HeadstartError
 from headstart.datasets.division import Division
+from headstart.datasets.groups import hold_together
 from headstart.datasets.manifests import SPLITS
 from headstart.datasets.parameters import SplitParams
 
@@ -42,6 +43,8 @@ class SplitGroup:
         A hash of name and seed in [0, 1), which decides the split.
     labels, predefined : frozenset of str
         Classes and predefined splits of its images.
+    large : bool
+        Whether it is a series of similar images that is too large for validation or test.
     split : str
         The split that it is assigned to.
     """
@@ -50,10 +53,21 @@ class SplitGroup:
     u: float
     labels: frozenset[str]
     predefined: frozenset[str]
+    large: bool = False
     split: str = "train"
 
+    @property
+    def fixed(self) -> bool:
+        """Whether it stays in train, out of the splits that judge and choose."""
+        return self.large or len(self.predefined) > 1
 
-def split(images: pd.DataFrame, params: SplitParams, seed: int) -> Division:
+
+def split(
+    images: pd.DataFrame,
+    params: SplitParams,
+    seed: int,
+    duplicates: Mapping[str, str] | None = None,
+) -> Division:
     """Assign every image to a split.
 
     A group's hash ``u`` is in [0, 1): below ``test`` the group belongs to test, below
@@ -69,6 +83,8 @@ def split(images: pd.DataFrame, params: SplitParams, seed: int) -> Division:
         Image manifest, in any order.
     params : SplitParams
     seed : int
+    duplicates : mapping of str to str, optional
+        Group of near duplicates by image id; see :func:`headstart.datasets.groups.hold_together`.
 
     Raises
     ------
@@ -79,13 +95,16 @@ def split(images: pd.DataFrame, params: SplitParams, seed: int) -> Division:
     if images.empty:
         raise HeadstartError("There are no images to split: the image manifest has no rows.")
     predefined, held_out = _predefined(images, params)
-    names = group_names(images)
-    groups = _groups(names, images["label"], predefined, seed)
     kept = tuple(name for name in SPLITS[1:] if (predefined == name).any())
     intervals = _intervals(params, kept)
+    together = hold_together(
+        images, predefined, duplicates or {}, params.duplicates, least=len(intervals)
+    )
+    names = together.names
+    groups = _groups(names, images["label"], predefined, seed, together.large)
     for group in groups:
         group.split = _split_of(group, intervals)
-    free = [group for group in groups if group.predefined <= {"train"}]
+    free = [group for group in groups if group.predefined <= {"train"} and not group.large]
     _refuse_small_classes(groups, free, intervals, kept)
     repaired = _limit(groups, free, intervals)
     _fill(groups, free, intervals, repaired)
@@ -107,33 +126,16 @@ def split(images: pd.DataFrame, params: SplitParams, seed: int) -> Division:
         two_labels=int((labels > 1).sum()),
         repaired=repaired,
         absent={name: sorted(missing) for name, missing in absent.items() if missing},
+        together=together,
     )
 
 
-def group_names(images: pd.DataFrame) -> pd.Series[str]:
-    """Return for each row the name of its split group: the group, else the image.
-
-    Where copies of one image are in several groups (or in one and in none), all of these are one
-    split group, named by the first.
-    """
-    grouped = images.loc[images["group"] != "", ["image_id", "group"]].drop_duplicates()
-    parent: dict[str, str] = {}
-
-    def root(group: str) -> str:
-        while (above := parent.setdefault(group, group)) != group:
-            group = above
-        return group
-
-    group_of: dict[str, str] = {}
-    for image_id, group in grouped.itertuples(index=False):
-        one, other = root(group), root(group_of.setdefault(image_id, group))
-        parent[max(one, other)] = min(one, other)
-    names = {image_id: root(group) for image_id, group in group_of.items()}
-    return images["image_id"].map(lambda image_id: names.get(image_id, image_id)).astype("str")
-
-
 def _groups(
-    names: pd.Series[str], labels: pd.Series[str], predefined: pd.Series[str], seed: int
+    names: pd.Series[str],
+    labels: pd.Series[str],
+    predefined: pd.Series[str],
+    seed: int,
+    large: Collection[str],
 ) -> list[SplitGroup]:
     """Return the split groups of a manifest, sorted by name."""
     found: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
@@ -141,7 +143,13 @@ def _groups(
         found[name][0].add(label)
         found[name][1].add(part)
     return [
-        SplitGroup(name, seeds.uniform(seed, "split", name), frozenset(of), frozenset(parts - {""}))
+        SplitGroup(
+            name,
+            seeds.uniform(seed, "split", name),
+            frozenset(of),
+            frozenset(parts - {""}),
+            name in large,
+        )
         for name, (of, parts) in sorted(found.items())
     ]
 
@@ -171,8 +179,7 @@ def _intervals(params: SplitParams, kept: Sequence[str]) -> dict[str, tuple[floa
 
 
 def _split_of(group: SplitGroup, intervals: Mapping[str, tuple[float, float]]) -> str:
-    if len(group.predefined) > 1:
-        # Out of the splits that judge and choose, so that these stay clean.
+    if group.fixed:
         return "train"
     if held_out := group.predefined - {"train"}:
         return next(iter(held_out))
@@ -190,9 +197,7 @@ def _refuse_small_classes(
     needed = len(intervals)
     counts = Counter(label for group in free for label in group.labels)
     # A group in several predefined splits stays in train, and so fills that split and no other.
-    counts.update(
-        {label for group in groups if len(group.predefined) > 1 for label in group.labels}
-    )
+    counts.update({label for group in groups if group.fixed for label in group.labels})
     every = {label for group in groups for label in group.labels}
     small = {label: counts[label] for label in sorted(every) if counts[label] < needed}
     if not small:
@@ -244,7 +249,7 @@ def _limit(
     tied = Counter(
         (label, group.split)
         for group in groups
-        if len(group.labels) > 1 or len(group.predefined) > 1
+        if len(group.labels) > 1 or group.fixed
         for label in group.labels
     )
     counts = Counter(label for group in free for label in group.labels)

@@ -17,7 +17,7 @@ from tests.archives.made import make_zip
 from tests.images import made as make
 from tests.stages.test_download import folder_of, run
 
-PARAMS = SplitParams(validation=0.2, test=0.2, predefined="keep")
+PARAMS = SplitParams(validation=0.2, test=0.2, predefined="keep", duplicates="together")
 
 
 def clips(form: str, start: int = 0) -> dict[str, bytes]:

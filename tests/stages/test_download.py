@@ -422,7 +422,7 @@ def test_images_of_one_group_share_a_split(tmp_path: Path) -> None:
     run(folder, tmp_path / "out", **TABLE)
     images = read_images(tmp_path / "out" / "images.csv")
     assert images["group"].nunique() == 30
-    params = SplitParams(validation=0.2, test=0.2, predefined="keep")
+    params = SplitParams(validation=0.2, test=0.2, predefined="keep", duplicates="together")
     divided = split(images, params, seed=42).manifest
     assert set(divided["split"]) == {"train", "validation", "test"}
     assert (divided.groupby("group")["split"].nunique() == 1).all()

@@ -73,7 +73,7 @@ def test_the_reason_and_the_cure(
 
 def test_a_test_split_inside_of_train(shared: Path, tmp_path: Path) -> None:
     run(shared / "cases" / "leak", tmp_path, **FOLDER)
-    params = SplitParams(validation=0.1, test=0.1, predefined="keep")
+    params = SplitParams(validation=0.1, test=0.1, predefined="keep", duplicates="together")
     with pytest.raises(HeadstartError, match=r"`split\.predefined: ignore`"):
         split(read_images(tmp_path / "images.csv"), params, 42)
 

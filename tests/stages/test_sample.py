@@ -28,7 +28,7 @@ def divided(classes: int = 3, of_each: int = 120, more: tuple[Image, ...] = ()) 
         for label in range(classes)
         for number in range(of_each)
     ]
-    params = SplitParams(validation=0.2, test=0.2, predefined="keep")
+    params = SplitParams(validation=0.2, test=0.2, predefined="keep", duplicates="together")
     return split(manifest([*rows, *more]), params, 42).manifest
 
 
@@ -147,7 +147,7 @@ def stored(tmp_path: Path) -> Path:
         offset=[places[image_id].offset for image_id in ids],
         bytes=[places[image_id].length for image_id in ids],
     ).astype({"image_id": "str", "format": "str"})
-    params = SplitParams(validation=0.2, test=0.2, predefined="keep")
+    params = SplitParams(validation=0.2, test=0.2, predefined="keep", duplicates="together")
     write_split(tmp_path / "split.csv", split(table, params, 42).manifest)
     return tmp_path
 

@@ -13,15 +13,17 @@ from hypothesis import strategies as st
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import read_json
 from headstart._utils.seeds import uniform
+from headstart.datasets.duplicates import write_groups
+from headstart.datasets.groups import group_names
 from headstart.datasets.manifests import SPLITS, read_split, write_images
 from headstart.datasets.parameters import SplitParams
-from headstart.datasets.splits import group_names, limits, split
+from headstart.datasets.splits import limits, split
 from headstart.stage.run_statistics import RunStatistics
 from stages.split import main
 from tests.datasets.made import Image, image_id, manifest
 
-PARAMS = SplitParams(validation=0.1, test=0.1, predefined="keep")
-FRESH = SplitParams(validation=0.1, test=0.1, predefined="ignore")
+PARAMS = SplitParams(validation=0.1, test=0.1, predefined="keep", duplicates="together")
+FRESH = SplitParams(validation=0.1, test=0.1, predefined="ignore", duplicates="together")
 
 images = st.builds(
     Image,
@@ -40,7 +42,13 @@ plain_images = st.builds(
     path=st.none(),
 )
 shares = st.floats(0.02, 0.45)
-params_ = st.builds(SplitParams, validation=shares, test=shares, predefined=st.just("keep"))
+params_ = st.builds(
+    SplitParams,
+    validation=shares,
+    test=shares,
+    predefined=st.just("keep"),
+    duplicates=st.just("together"),
+)
 
 
 def many(classes: int, of_each: int, start: int = 0, predefined: str = "") -> list[Image]:
@@ -119,7 +127,7 @@ def test_adding_renaming_and_relabelling_move_no_other_image(
 
 
 def test_shares_are_as_asked_in_every_class() -> None:
-    params = SplitParams(validation=0.2, test=0.1, predefined="keep")
+    params = SplitParams(validation=0.2, test=0.1, predefined="keep", duplicates="together")
     result = manifest_of(manifest(many(5, 2000)), params, 7)
     for _, of_class in result.groupby("label"):
         # Five standard deviations among 2,000.
@@ -215,7 +223,7 @@ def test_every_class_is_within_the_limits_and_follows_its_hashes(
     rows: list[Image], ants: list[tuple[int, int]], bees: list[tuple[int, int]],
     validation: float, test: float, seed: int,
 ) -> None:  # fmt: skip
-    params = SplitParams(validation=validation, test=test, predefined="keep")
+    params = SplitParams(validation=validation, test=test, predefined="keep", duplicates="together")
     every = [*rows, *of_clips(ants), *of_clips(bees, "bee")]
     assert len(every) == len({row.content for row in every})
     division = split(manifest(every), params, seed)
@@ -252,7 +260,7 @@ def test_images_of_other_classes_never_matter(
 def test_one_more_group_or_one_less_moves_at_most_three_of_its_class(
     ants: list[tuple[int, int]], new: tuple[int, int], validation: float, test: float, seed: int
 ) -> None:
-    params = SplitParams(validation=validation, test=test, predefined="keep")
+    params = SplitParams(validation=validation, test=test, predefined="keep", duplicates="together")
     assume(new[0] not in dict(ants))
     others = many(1, 3, 10**12)
     before = by_group(manifest_of(manifest(of_clips(ants) + others), params, seed))
@@ -348,7 +356,7 @@ def test_three_predefined_splits_are_kept() -> None:
 @pytest.mark.parametrize("held_out", ["test", "validation"])
 def test_validation_is_cut_from_train_when_one_part_is_held_out(held_out: str) -> None:
     rows = [*many(2, 200, 0, "train"), *many(2, 50, 1000, held_out)]
-    params = SplitParams(validation=0.2, test=0.3, predefined="keep")
+    params = SplitParams(validation=0.2, test=0.3, predefined="keep", duplicates="together")
     division = split(manifest(rows), params, 42)
     result = division.manifest
     assert (result.loc[result["predefined_split"] == held_out, "split"] == "test").all()
@@ -399,7 +407,11 @@ def test_predefined_split_wholly_inside_of_train_stops_and_names_the_parameter(
     with pytest.raises(HeadstartError, match=said):
         manifest_of(images, PARAMS, 42)
     # The cure.
-    counts = split(images, SplitParams(validation=0.3, test=0.3, predefined="ignore"), 42).counts()
+    counts = split(
+        images,
+        SplitParams(validation=0.3, test=0.3, predefined="ignore", duplicates="together"),
+        42,
+    ).counts()
     assert all(all(of.values()) for of in counts.values())
 
 
@@ -442,7 +454,8 @@ def test_main_writes_manifest_and_metrics_that_add_up(
     write_images(images, manifest([*many(2, 100, 0, "train"), *many(2, 20, 500, "test")]))
     out, measured = tmp_path / "split.csv", tmp_path / "split.json"
     for _ in range(2):
-        main(images, out, measured, PARAMS, 42, RunStatistics(tmp_path, "split"))
+        write_groups(groups := tmp_path / "groups.csv", {})
+        main(images, groups, out, measured, PARAMS, 42, RunStatistics(tmp_path, "split"))
     result, numbers = read_split(out), read_json(measured)
     assert numbers["images"]["test"] == 40
     assert sum(numbers["images"].values()) == len(result) == 240

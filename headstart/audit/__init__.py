@@ -1,0 +1,1 @@
+"""Checks of the data itself: images that show the same photograph."""

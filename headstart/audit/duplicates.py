@@ -1,0 +1,194 @@
+"""Find images that show the same photograph, and join them to groups.
+
+Candidates come from coarse descriptors (:mod:`headstart.audit.candidates`); each is then aligned
+and compared on its pixels (:mod:`headstart.audit.alignment`), from coarse to fine.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart._utils.progress import progress
+from headstart.audit.alignment import Floats, agreement, align, shrink
+from headstart.audit.candidates import Candidates, find_candidates
+from headstart.audit.descriptors import VIEWS
+from headstart.audit.thumbnails import Small
+
+#: What makes two images differ, in the order in which it is named.
+KINDS = ("mirrored", "turned", "small turn", "cropped", "gray", "brightness", "similar", "same")
+
+_CHUNK = 256
+#: Shrinking of the thumbnails, steps of the alignment, and the least agreement to go on.
+_LEVELS = ((4, 3, 0.3), (4, 3, 0.45), (2, 5, 0.65))
+_LAST_STEPS = 3
+_LEAST_COMMON = 0.5
+_LEAST_TEXTURE = 1.0  # gray levels per pixel: below it, an image is as good as flat
+_GRAY = 2.0  # mean distance of colors from gray
+_COLOR = 10.0  # gray levels
+_SCALES = (0.35, 2.8)  # of areas
+#: Copies that are neither moved nor brightened agree more than this; two frames of a burst less.
+_SAME = 0.975
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Verified pairs, sorted by the numbers of their images.
+
+    Attributes
+    ----------
+    first, second : ndarray of shape (n,), int64
+        ``first < second``.
+    similarity : ndarray of shape (n,), float64
+        Correlation of their detail, rounded to three digits.
+    kind : sequence of str
+        One of :data:`KINDS`.
+    """
+
+    first: npt.NDArray[np.int64]
+    second: npt.NDArray[np.int64]
+    similarity: Floats
+    kind: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+def find_pairs(images: Small, least: float) -> Pairs:
+    """Return the pairs of images whose detail, aligned, correlates by ``least`` or more.
+
+    Parameters
+    ----------
+    images : Small
+        In an order that does not depend on the source's: sorted by their SHA-256.
+    least : float
+    """
+    return verify(images, find_candidates(images.gray), least)
+
+
+def verify(images: Small, candidates: Candidates, least: float) -> Pairs:
+    """Align and compare the candidates; return those that agree."""
+    parts = []
+    total = len(candidates.first)
+    with progress(total, "Comparing pairs", "pair") as bar:
+        for start in range(0, total, _CHUNK):
+            chunk = slice(start, start + _CHUNK)
+            parts.append(
+                _verified(
+                    images,
+                    candidates.first[chunk],
+                    candidates.second[chunk],
+                    np.array([VIEWS[number].map for number in candidates.view[chunk]]),
+                    least,
+                )
+            )
+            bar.update(len(candidates.first[chunk]))
+    return _best(parts)
+
+
+def _verified(images: Small, first: Any, second: Any, maps: Floats, least: float) -> list[Any]:
+    kept = _same_color(images, first, second)
+    if not kept.any():
+        return []
+    for factor, steps, enough in _LEVELS:
+        first, second, maps = first[kept], second[kept], maps[kept]
+        one, other = shrink(images.gray[first], factor), shrink(images.gray[second], factor)
+        maps = align(one, other, maps, steps)
+        kept = agreement(one, other, maps).detail >= enough
+        if not kept.any():
+            return []
+    first, second, maps = first[kept], second[kept], maps[kept]
+    one, other = (images.gray[side].astype(np.float64) for side in (first, second))
+    maps = align(one, other, maps, _LAST_STEPS)
+    found = agreement(one, other, maps)
+    area = np.abs(maps[:, 0] * maps[:, 4] - maps[:, 1] * maps[:, 3])
+    similarity = np.round(found.detail, 3)
+    kept = (
+        (similarity >= least)
+        & (found.common >= _LEAST_COMMON)
+        & (found.texture >= _LEAST_TEXTURE)
+        & (area > _SCALES[0])
+        & (area < _SCALES[1])
+    )
+    kinds = [
+        _kind(images, *each)
+        for each in zip(first[kept], second[kept], maps[kept], similarity[kept], strict=True)
+    ]
+    return list(zip(first[kept], second[kept], similarity[kept], kinds, strict=True))
+
+
+def _same_color(images: Small, first: Any, second: Any) -> npt.NDArray[np.bool_]:
+    """Return which pairs may be of one color, brightened or not; gray goes with any."""
+    gray = (images.saturation[first] < _GRAY) | (images.saturation[second] < _GRAY)
+    one, other = images.color[first], images.color[second]
+    near = np.zeros(len(first), bool)
+    for factor in (0.7, 0.85, 1.0, 1.18, 1.43):
+        near |= np.abs(one * factor - other).max(axis=1) <= _COLOR
+    return gray | near
+
+
+def _kind(images: Small, first: int, second: int, found: Floats, similarity: float) -> str:
+    moved = _moved(*(float(value) for value in found))
+    saturation = sorted(images.saturation[[first, second]])
+    means = sorted(images.gray[[first, second]].mean(axis=(1, 2)))
+    if moved:
+        return moved
+    if saturation[0] < _GRAY <= saturation[1]:
+        return "gray"
+    if means[1] > 1.1 * means[0]:
+        return "brightness"
+    return "same" if similarity > _SAME else "similar"
+
+
+def _moved(a: float, b: float, c: float, d: float, e: float, f: float) -> str:
+    """Return how an affine map moves an image; "" if it hardly does."""
+    if a * e - b * d < 0:
+        return "mirrored"
+    if a + e < abs(b - d):
+        return "turned"
+    if abs(d - b) > 0.1 * (a + e):
+        return "small turn"
+    return "cropped" if max(abs(c), abs(f), abs(a - 1), abs(e - 1)) > 0.02 else ""
+
+
+def _best(parts: Iterable[Sequence[Any]]) -> Pairs:
+    """Keep the best alignment of each pair."""
+    best: dict[tuple[int, int], tuple[float, str]] = {}
+    for first, second, similarity, kind in (row for part in parts for row in part):
+        key = (min(int(first), int(second)), max(int(first), int(second)))
+        if key not in best or similarity > best[key][0]:
+            best[key] = (float(similarity), kind)
+    keys = sorted(best)
+    return Pairs(
+        np.array([key[0] for key in keys], np.int64),
+        np.array([key[1] for key in keys], np.int64),
+        np.array([best[key][0] for key in keys], np.float64),
+        [best[key][1] for key in keys],
+    )
+
+
+def join(pairs: Iterable[tuple[str, str]]) -> Mapping[str, str]:
+    """Return the group of every image that is in a pair: the first of its image ids."""
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while (above := parent.setdefault(name, name)) != name:
+            parent[name] = parent.setdefault(above, above)
+            name = above
+        return name
+
+    for one, other in pairs:
+        low, high = sorted((root(one), root(other)))
+        parent[high] = low
+    return {name: root(name) for name in sorted(parent)}
+
+
+def counts(kinds: Iterable[str]) -> dict[str, int]:
+    """Return the number of pairs of each kind, zeros included."""
+    found = Counter(kinds)
+    return {kind: found[kind] for kind in KINDS}
