@@ -154,8 +154,7 @@ def _step(
     """Return the least-squares change of the maps; slopes are twice the mean per pixel."""
     x, y = grid(side)
     half = side / 2
-    ones = np.ones_like(x)
-    shape = np.stack([x, y, ones])  # of each direction
+    shape = np.stack([x, y, np.ones_like(x)])  # of each direction
     slopes = np.stack([across, down], axis=1)[:, :, None, :] / 2
     # In steps of 1/16, so that all products below are integers.
     columns = (

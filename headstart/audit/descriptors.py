@@ -105,7 +105,7 @@ def describe(coarse: npt.NDArray[np.float64], view: View = VIEWS[0]) -> Descript
 def coarsened(thumbnails: Thumbnails) -> npt.NDArray[np.float64]:
     """Return the sums of squares of pixels, so that 32 × 32 are left."""
     factor = thumbnails.shape[1] // _COARSE
-    return shrink(thumbnails, factor) * (factor * factor)
+    return np.asarray(shrink(thumbnails, factor) * (factor * factor))
 
 
 @cache
@@ -136,4 +136,4 @@ def _matrix(view: View) -> Floats:
         for low, height in ((0, 1 - row + top), (1, row - top)):
             weights = (share * height)[:, None] * seen
             np.add.at(matrix, (top + low) * _COARSE + left + right, weights)
-    return np.rint(matrix * _PRECISION)
+    return np.asarray(np.rint(matrix * _PRECISION))

@@ -68,6 +68,8 @@ def find_pairs(images: Small, least: float) -> Pairs:
         In an order that does not depend on the source's: sorted by their SHA-256.
     least : float
     """
+    if len(images.gray) < 2:
+        return _best([])
     return verify(images, find_candidates(images.gray), least)
 
 
@@ -129,7 +131,7 @@ def _same_color(images: Small, first: Any, second: Any) -> npt.NDArray[np.bool_]
     near = np.zeros(len(first), bool)
     for factor in (0.7, 0.85, 1.0, 1.18, 1.43):
         near |= np.abs(one * factor - other).max(axis=1) <= _COLOR
-    return gray | near
+    return np.asarray(gray | near)
 
 
 def _kind(images: Small, first: int, second: int, found: Floats, similarity: float) -> str:

@@ -83,9 +83,10 @@ class Findings:
         )
         if found.empty:
             return []
+        columns = found[["path", "other_path", "kind", "similarity"]].head(_MOST_SHOWN)
         shown = [
-            f"  {plain(row.path)} – {plain(row.other_path)} ({row.kind}, {row.similarity:.3f})"
-            for row in found.head(_MOST_SHOWN).itertuples()
+            f"  {plain(str(path))} – {plain(str(other))} ({kind}, {near:.3f})"
+            for path, other, kind, near in columns.itertuples(index=False)
         ]
         more = ["  …"] if len(found) > _MOST_SHOWN else []
         return [f"{title}: {len(found):,}", *shown, *more]

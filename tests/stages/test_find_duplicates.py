@@ -52,11 +52,16 @@ def project(tmp_path: Path) -> Path:
 
 
 def run(project: Path, params: FindDuplicatesParams = ON) -> None:
-    names = ("duplicates.csv", "groups.csv", "metrics.json")
     main(
-        project / "images", project / "images.csv", RUNTIME, *(project / name for name in names),
-        params, RunStatistics(project, "find_duplicates"),
-    )  # fmt: skip
+        project / "images",
+        project / "images.csv",
+        RUNTIME,
+        project / "duplicates.csv",
+        project / "groups.csv",
+        project / "metrics.json",
+        params,
+        RunStatistics(project, "find_duplicates"),
+    )
 
 
 def test_pairs_groups_and_counts_are_written(
