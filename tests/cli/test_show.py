@@ -55,7 +55,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (project / "data/raw/pets" / label / "same.jpg").write_bytes(make.jpeg(seed=90 + number))
     (project / "data" / "raw" / "pets" / "README.md").write_text("no image")
     commands = [["-m", "dvc", "init", "-q", "--no-scm"]]
-    for name in ("download", "split", "sample"):
+    for name in ("download", "find_duplicates", "split", "sample"):
         stage = declared()[name]
         options = [(f"--{key.replace('_', '-')}", value) for key, value in stage.options.items()]
         commands.append(["-m", stage.module, *(word for pair in options for word in pair)])
