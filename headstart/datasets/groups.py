@@ -149,11 +149,11 @@ def hold_together(
         Groups of its own that every class must keep.
     """
     group = images["image_id"].map(lambda image_id: duplicates.get(image_id, "")).astype("str")
-    if mode == "ignore":
-        group = pd.Series("", index=images.index, dtype="str")
+    exact = group_names(images)
+    if mode == "ignore" or (group == "").all():
+        return HeldTogether(exact, frozenset(), 0, 0, 0, moved=False, released=())
     parts = predefined.replace("train", "").groupby(group).nunique()
     leaking = group.isin(parts[parts > 1].index) & (group != "")
-    exact = group_names(images)
     released: set[str] = set()
     while True:
         used = group.where(~images["label"].isin(released), "")
