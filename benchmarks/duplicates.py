@@ -29,7 +29,8 @@ from scipy.fft import dctn
 
 from headstart._utils.errors import ImageError
 from headstart._utils.files import sha256_bytes
-from headstart.audit.duplicates import find_pairs
+from headstart.audit.candidates import Candidates, find_candidates
+from headstart.audit.duplicates import find_pairs, verify
 from headstart.audit.thumbnails import SIDE, Small, reduced
 from headstart.images.decode import Limits, inspect
 from headstart.images.resize import pixels
@@ -159,15 +160,18 @@ def compared(
             for name in ("gray", "color", "saturation")
         )
     )
-    found = find_pairs(both, similarity)
+    near = find_candidates(both.gray)
+    wanted = (near.first < count) & (near.second >= count) | (near.first >= count)
+    chosen = Candidates(near.first[wanted], near.second[wanted], near.view[wanted])
+    found = verify(both, chosen, similarity)  # originals among themselves are compared once
     copies = (found.first < count) & (found.second >= count)
     right = found.first[copies] == sources[found.second[copies] - count]
     distance = (hashes(changed)[:, None] != hashes(originals)[None]).sum(axis=2)
-    near = distance <= _BITS
-    hits = near[np.arange(len(sources)), sources]
+    alike = distance <= _BITS
+    hits = alike[np.arange(len(sources)), sources]
     return (
         right.sum() / len(sources), copies.sum(), (~right).sum(),
-        hits.mean(), near.sum(), near.sum() - hits.sum(),
+        hits.mean(), alike.sum(), alike.sum() - hits.sum(),
     )  # fmt: skip
 
 
