@@ -189,8 +189,8 @@ def test_split_and_sample_ask_before_they_work(tmp_path: Path) -> None:
     statistics = RunStatistics(tmp_path, "split")
     with pytest.raises(HeadstartError, match=r"The outputs need .* of which 0 MB are free"):
         split_stage.main(
-            tmp_path / "images.csv", tmp_path / "o.csv", tmp_path / "m.json",
-            SplitParams.model_construct(), 1, statistics,
+            tmp_path / "images.csv", tmp_path / "groups.csv", tmp_path / "o.csv",
+            tmp_path / "m.json", SplitParams.model_construct(), 1, statistics,
         )  # fmt: skip
     with pytest.raises(HeadstartError, match=r"The outputs need .* of which 0 MB are free"):
         sample_stage.main(
