@@ -130,7 +130,7 @@ def read(archive: Path, part: int) -> tuple[list[str], list[bytes]]:
 
 def thumbnails(contents: list[bytes]) -> Small:
     """Return the thumbnails of images."""
-    parts = [reduced(pixels(content, SIDE)) for content in contents]
+    parts = [reduced(pixels(content, SIDE, gray16_bits=None)) for content in contents]
     colors = np.stack([color for _, color in parts])
     return Small(np.stack([gray for gray, _ in parts]), colors[:, :2], colors[:, 2])
 

@@ -110,7 +110,7 @@ def compare(
     some = rows.drop_duplicates("image_id").head(compared)
     places = some[["shard", "offset", "bytes", "image_id"]].itertuples(index=False)
     with ShardReader(data / "images") as reader:
-        decoded = [pixels(reader.read(*each), size) for each in places]
+        decoded = [pixels(reader.read(*each), size, gray16_bits=None) for each in places]
     np.save(folder / "pixels.npy", np.stack(decoded), allow_pickle=False)
     checkout.run(*predict, str(folder / "pixels.npy"), str(folder / "same.npy"))
     same = difference(np.load(folder / "same.npy"), list(some["image_id"]))

@@ -73,7 +73,7 @@ def prepare(
         names = sorted({label for _, label in found})
         size = source.image_size
         contents = _contents(file, [name for name, _ in found])
-        decoded = (pixels(content, size) for content in contents)
+        decoded = (pixels(content, size, gray16_bits=None) for content in contents)
         write_npy(images, len(found), (size, size, 3), "uint8", decoded)
     with atomic_file(labels) as out:
         index = {name: number for number, name in enumerate(names)}

@@ -85,7 +85,7 @@ def read(
         if isinstance(content, ImageError):
             continue
         try:
-            image = pixels(content, size)
+            image = pixels(content, size, gray16_bits=None)
         except ImageError:
             continue
         key, place = sha256_bytes(content), wanted[path]

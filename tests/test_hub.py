@@ -32,7 +32,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     module = hub_modules.reusable(folder / "module")
     return small_run.make(
         folder / "files", name="hub", hub=str(module), alpha=1.0, weights="hub",
-        weights_sha256=sha256_tree(module), image_size=None, pooling="none",
+        weights_sha256=sha256_tree(module), image_size=None, pooling="none", gray16_bits=None,
     )  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def test_the_exported_model_says_what_was_evaluated(run: SmallRun) -> None:
     # As a stranger: nothing of the run but the export folder and the images.
     told = read_predictions(run.folder / "tuned-predictions", record.classes)
     rows = locate(told.rows, read_split(run.manifest))
-    _, pixels = load(run.images, rows, 32)
+    _, pixels = load(run.images, rows, 32, None)
     for form in RUN:
         said = load_classifier(run.folder / "out", form)(pixels)
         np.testing.assert_allclose(said, told.model, atol=1e-5)
@@ -91,7 +91,7 @@ def test_features_alone_cannot_be_fine_tuned(tmp_path: Path) -> None:
     module = hub_modules.old_format(tmp_path / "module")
     run = small_run.make(
         tmp_path / "files", name="hub", hub=str(module), alpha=1.0, weights="hub",
-        weights_sha256=sha256_tree(module), image_size=None, pooling="none",
+        weights_sha256=sha256_tree(module), image_size=None, pooling="none", gray16_bits=None,
     )  # fmt: skip
     done = stage(
         run, "fine_tune", {"fine_tune": {"epochs": 1, "unfreeze_by": "count", "unfreeze": 1}},

@@ -50,6 +50,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         The layer whose output the features are. Default: the last one.
     pooling : {"avg", "max", "none"}, default="avg"
         How the map of activations becomes a vector. ``none`` keeps all of it; rows are flattened.
+    gray16_bits : int, optional
+        White of 16-bit gray images is ``2**gray16_bits - 1``: 12 for a camera of 12 bits, whose
+        images are nearly black otherwise. Default: 16 bits.
     engine : {"litert", "keras"}, default="litert"
         ``keras`` is slower on a CPU. It runs what LiteRT cannot convert, and on GPUs.
     random_state : int, default=0
@@ -87,6 +90,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         weights: str | None = None,
         cut: str | None = None,
         pooling: Literal["avg", "max", "none"] = "avg",
+        gray16_bits: int | None = None,
         engine: Literal["litert", "keras"] = "litert",
         random_state: int = 0,
     ) -> None:
@@ -97,6 +101,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         self.weights = weights
         self.cut = cut
         self.pooling = pooling
+        self.gray16_bits = gray16_bits
         self.engine = engine
         self.random_state = random_state
 
@@ -228,6 +233,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
             "alpha": self.alpha,
             "cut": self.cut,
             "pooling": self.pooling,
+            "gray16_bits": self.gray16_bits,
         }
         return section(BackboneParams, "FeatureExtractor", values, {"name": "backbone"})
 

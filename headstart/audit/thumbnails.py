@@ -64,7 +64,7 @@ def small(images: Sequence[Image]) -> Small:
 
 def _decoded(image: Image) -> tuple[Any, Any]:
     try:
-        return reduced(pixels(image.read(), SIDE))
+        return reduced(pixels(image.read(), SIDE, gray16_bits=None))
     except ImageError as error:
         raise HeadstartError(
             f"{image.name} could not be decoded ({error}), although it was when it was imported. "

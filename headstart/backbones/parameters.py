@@ -21,7 +21,7 @@ from headstart.backbones.registry import (
     is_path,
     known,
 )
-from headstart.stage.sections import PositiveFloat, PositiveInt, Section
+from headstart.stage.sections import Gray16Bits, PositiveFloat, PositiveInt, Section
 
 #: The file that makes a folder a TensorFlow Hub module.
 MODULE_GRAPH = "saved_model.pb"
@@ -86,6 +86,7 @@ class BackboneParams(Section):
     image_size: Annotated[PositiveInt, Field(le=2048)] | None
     cut: str | None
     pooling: Literal["avg", "max", "none"]
+    gray16_bits: Gray16Bits | None
 
     @field_validator("name")
     @classmethod

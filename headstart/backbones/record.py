@@ -16,6 +16,7 @@ from headstart._utils.errors import CorruptFileError, HeadstartError
 from headstart._utils.files import sha256_tree
 from headstart._utils.records import Record, read_record, write_record
 from headstart.backbones.registry import HUB
+from headstart.stage.sections import Gray16Bits
 
 RECORD = "backbone.json"
 NETWORK = "backbone.tflite"
@@ -44,7 +45,7 @@ class BackboneSummary(Record):
 
     Attributes
     ----------
-    name, alpha, weights, image_size, cut, pooling, random_weights
+    name, alpha, weights, image_size, cut, pooling, random_weights, gray16_bits
         As in :class:`BackboneRecord`.
     """
 
@@ -55,6 +56,7 @@ class BackboneSummary(Record):
     cut: str | None
     pooling: Literal["avg", "max", "none"]
     random_weights: bool
+    gray16_bits: Gray16Bits | None = None
 
 
 class BackboneRecord(BackboneSummary):
@@ -68,6 +70,9 @@ class BackboneRecord(BackboneSummary):
         ``imagenet``, ``shipped``, ``random``, the name of a file, or the handle of a module.
     random_weights : bool
         No pretraining: the features hold no transfer.
+    gray16_bits : int or None
+        Bits of white in 16-bit gray images (:func:`headstart.images.resize.pixels`); records from
+        before there was a choice have none.
     weights_sha256 : str
         Of ``backbone.weights.h5``, or of the files in ``module``.
     origin : str

@@ -18,6 +18,7 @@ from headstart.export.formats import RunnableFormat
 from headstart.images import formats
 
 if TYPE_CHECKING:
+    from headstart.images.dark import Depth
     from headstart.images.decode import Limits
     from headstart.serving.inputs import Input
     from headstart.serving.models import Floats, Model
@@ -32,7 +33,7 @@ else:  # Typer makes a choice of an enumeration, and the table of formats makes 
 EXPORT = Path("data/export")
 ACCEPTED = list(formats.ACCEPTED)
 MIN_SIDE = 8
-_NAMED_DARK = 5
+_NAMED_UNFIT = 5
 MAX_PIXELS = 50_000_000
 MAX_IMAGE_BYTES = 50_000_000
 
@@ -110,7 +111,7 @@ class Reading:
         listing = expand(words, lines)
         self.inputs, self.left_out, self.limits = listing.inputs, listing.left_out, limits
         self.read = self.unreadable = 0
-        self._dark: dict[str, int] = {}
+        self._unfit: dict[str, Depth] = {}
 
     def through(
         self, model: Model, desc: str, *, bar: bool, keep: bool = False
@@ -137,8 +138,8 @@ class Reading:
                     self._reject(outcome.input, outcome.fault)
                 else:
                     self.read += 1
-                    if outcome.dark is not None:
-                        self._dark[outcome.input.name] = outcome.dark
+                    if outcome.depth is not None:
+                        self._unfit[outcome.input.name] = outcome.depth
                     yield outcome, outcome.output
                 if done is not None:
                     done.update()
@@ -191,8 +192,10 @@ class Reading:
             )
         if self.left_out:
             sentences.append(f"Skipped: {self.left_out:,} hidden files and files of the system.")
-        if self._dark:
-            sentences.append(_nearly_black(self._dark))
+        if dark := {name: depth for name, depth in self._unfit.items() if depth.dark}:
+            sentences.append(_nearly_black(dark))
+        if cut := {name: depth for name, depth in self._unfit.items() if depth.cut}:
+            sentences.append(_cut(cut))
         sentences += more
         if sentences:
             typer.echo(" ".join(sentences), err=True)
@@ -200,15 +203,30 @@ class Reading:
             raise typer.Exit(SOME_UNREADABLE if self.read else NONE_READ)
 
 
-def _nearly_black(bits: Mapping[str, int]) -> str:
-    """Return the warning about 16-bit images by their names and the bits that they need."""
-    several = "1 image uses" if len(bits) == 1 else f"{len(bits):,} images use"
+def _nearly_black(images: Mapping[str, Depth]) -> str:
+    """Return the warning about dark 16-bit images by their names."""
+    white = max(depth.white for depth in images.values())
     return (
-        f"Warning: {several} {max(bits.values())} of 16 bits at most, and the network gets the "
-        "upper 8: nearly black. If the model was trained on stretched images, stretch these in the "
-        'same way (docs/your-images.md, "Images of 12 bits in 16"): '
-        f"{listed(list(bits), most=_NAMED_DARK)}."
+        f"Warning: {_use(images)} of {white} bits at most, and the network gets the upper 8: "
+        "nearly black. If the model was trained on stretched images, stretch these in the same "
+        "way; if not, train it with `backbone.gray16_bits` (docs/your-images.md, "
+        f'"Images of 12 bits in 16"): {listed(list(images), most=_NAMED_UNFIT)}.'
     )
+
+
+def _cut(images: Mapping[str, Depth]) -> str:
+    """Return the warning about 16-bit images whose bright values are cut, by their names."""
+    white = max(depth.white for depth in images.values())
+    return (
+        f"Warning: {_use(images)} bits, and the model was trained with `backbone.gray16_bits: "
+        f"{white}`: values above {(1 << white) - 1:,} are white. Give it images of the bits "
+        f"that it was trained on: {listed(list(images), most=_NAMED_UNFIT)}."
+    )
+
+
+def _use(images: Mapping[str, Depth]) -> str:
+    several = "1 image uses" if len(images) == 1 else f"{len(images):,} images use"
+    return f"{several} {max(depth.bits for depth in images.values())}"
 
 
 def print_rows(

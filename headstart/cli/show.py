@@ -180,6 +180,7 @@ def batch(capitals: Capitals = False) -> None:
     manifest = _used(files)
     labels = class_names(manifest)
     size, side = params.train_head.batch_size, _side(params, files)
+    bits = params.backbone.gray16_bits
     rows = [("split", "images", "pixels", "values", "labels", "features")]
     with ShardReader(files("download", "images")) as reader:
         for name in ("train", "validation", "test"):
@@ -187,7 +188,9 @@ def batch(capitals: Capitals = False) -> None:
             if part.empty:
                 continue
             first = part.head(size).to_dict("records")
-            array = np.stack([pixels(_content(reader, row), side) for row in first])
+            array = np.stack(
+                [pixels(_content(reader, row), side, gray16_bits=bits) for row in first]
+            )
             one_hot = np.array([[row["label"] == label for label in labels] for row in first])
             values = f"{array.dtype}, {array.min()} to {array.max()}"
             features = _features_shape(files("extract_features", "features"), name, len(first))

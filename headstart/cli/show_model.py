@@ -125,7 +125,7 @@ def module(
         "\nIn params.yaml, under `backbone`:\n"
         f"  name: hub\n  hub: {handle}\n  alpha: 1.0\n  weights: hub\n  weights_sha256: {digest}\n"
         f"  image_size: {'null' if side else _SIDE}\n  cut: null\n"
-        f"  pooling: {'none' if len(shape) == 1 else 'avg'}"
+        f"  pooling: {'none' if len(shape) == 1 else 'avg'}\n  gray16_bits: null"
     )
     if interface.trainable:
         typer.echo(

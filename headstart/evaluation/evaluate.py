@@ -168,13 +168,14 @@ def by_fine_tuned(
     # Where all layers were trained, the upper network is the whole backbone. Its features are
     # cached all the same: a second evaluation then costs no pass.
     first, second = (lower, upper) if lower.exists() else (upper, None)
-    size, ids = record.backbone.image_size, list(rows["image_id"])
+    size, bits = record.backbone.image_size, record.backbone.gray16_bits
+    ids = list(rows["image_id"])
     blocks = []
-    with activations.open_store(first, size) as store:
+    with activations.open_store(first, size, bits) as store:
         activations.check_room(store, ids)
         with ShardReader(images) as reader:
             desc = "Activations of the test images"
-            passes = activations.fill(store, first, rows, reader, size, desc)
+            passes = activations.fill(store, first, rows, reader, size, bits, desc)
         block = activations.rows_at_once(row_bytes(store.shape))
         top = None if second is None else LiteRTPool(second)
         with progress(len(rows), "Classifying", "image") as bar:

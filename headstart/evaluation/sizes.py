@@ -32,6 +32,8 @@ class Network:
     ----------
     size : int
         Side of the images in pixels.
+    gray16_bits : int or None
+        Bits of white in 16-bit gray images.
     run : callable
         At most ``batch`` images, uint8 (n, size, size, 3), to probabilities, float32
         (n, n_classes); several threads may call it at once.
@@ -44,6 +46,7 @@ class Network:
     """
 
     size: int
+    gray16_bits: int | None
     run: Run
     timed: Run
     batch: int
@@ -84,7 +87,7 @@ def probabilities(network: Network, rows: pd.DataFrame, reader: Reader, bar: Pro
 
     def classify(start: int) -> Floats:
         chunk = places[start : start + network.batch]
-        return network.run(np.stack([pixels(reader.read(*place), network.size) for place in chunk]))
+        return network.run(_decoded([reader.read(*place) for place in chunk], network))
 
     found = []
     with ThreadPoolExecutor(network.calls, thread_name_prefix="sizes") as executor:
@@ -92,6 +95,11 @@ def probabilities(network: Network, rows: pd.DataFrame, reader: Reader, bar: Pro
             found.append(part)
             bar.update(len(part))
     return np.concatenate(found)
+
+
+def _decoded(contents: Sequence[bytes], network: Network) -> Pixels:
+    bits = network.gray16_bits
+    return np.stack([pixels(content, network.size, gray16_bits=bits) for content in contents])
 
 
 def durations(networks: Sequence[Network], contents: Sequence[bytes]) -> Mapping[int, Durations]:
@@ -113,7 +121,7 @@ def durations(networks: Sequence[Network], contents: Sequence[bytes]) -> Mapping
         chunk = contents[max(start, 0) : max(start, 0) + batch]
         for network in networks:
             begun = time.perf_counter()
-            decoded = np.stack([pixels(content, network.size) for content in chunk])
+            decoded = _decoded(chunk, network)
             ready = time.perf_counter()
             network.timed(decoded)
             done = time.perf_counter()

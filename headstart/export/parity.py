@@ -248,14 +248,17 @@ def locate(images: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
     return by_path.loc[images["path"].tolist()]
 
 
-def load(images: Path, rows: pd.DataFrame, size: int) -> tuple[list[bytes], npt.NDArray[np.uint8]]:
+def load(
+    images: Path, rows: pd.DataFrame, size: int, gray16_bits: int | None
+) -> tuple[list[bytes], npt.NDArray[np.uint8]]:
     """Return the files of some rows of a manifest, and their pixels, (n, size, size, 3)."""
     from headstart.images.resize import pixels
 
     places = (rows[name].tolist() for name in ("shard", "offset", "bytes", "image_id"))
     with ShardReader(images) as reader:
         contents = [reader.read(*place) for place in zip(*places, strict=True)]
-    return contents, np.stack([pixels(content, size) for content in contents])
+    decoded = [pixels(content, size, gray16_bits=gray16_bits) for content in contents]
+    return contents, np.stack(decoded)
 
 
 def calibrating(table: pd.DataFrame, wanted: int, seed: int) -> pd.DataFrame:

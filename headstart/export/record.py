@@ -20,7 +20,7 @@ from headstart.backbones.record import BackboneRecord, BackboneSummary
 from headstart.backbones.registry import BACKBONES
 from headstart.export.formats import FORMATS, FormatName, ordered
 from headstart.export.parity import Agreement
-from headstart.images.resize import SPEC
+from headstart.images.resize import spec
 from headstart.training.head import output_activation
 from headstart.training.labels import write_labels
 from headstart.training.model_folder import ModelRecord
@@ -80,7 +80,7 @@ class ExportedModel(Record):
     activation : "softmax" | "sigmoid"
         softmax: the probabilities of an image sum to 1; sigmoid: each class has its own.
     pixels : str
-        How training turned images into pixels (:data:`headstart.images.resize.SPEC`).
+        How training turned images into pixels (:func:`headstart.images.resize.spec`).
     backbone : BackboneSummary
     license : str
         Of the backbone's weights, in words.
@@ -257,7 +257,7 @@ def describe_model(
         classes=record.classes,
         image_size=record.backbone.image_size,
         activation=activation_of(record),
-        pixels=SPEC,
+        pixels=spec(record.backbone.gray16_bits),
         backbone=record.backbone,
         license=license_text,
         formats=written,

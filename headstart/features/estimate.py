@@ -114,6 +114,7 @@ def _expected(parameters: Any) -> dict[str, Any]:
         pooling=params.pooling,
         preprocessing="" if spec is None else spec.preprocessing,
         image_size=params.image_size,
+        gray16_bits=params.gray16_bits,
         weights_sha256="",
         tflite_sha256="",
     )

@@ -8,7 +8,7 @@ now, last month, or in ten attempts.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from queue import SimpleQueue
@@ -18,10 +18,10 @@ from headstart._utils.disk import require_room
 from headstart._utils.machine import architecture, cores, keras_batch
 from headstart._utils.progress import progress
 from headstart.backbones.record import BackboneRecord
-from headstart.features.forward_passes import Engine, ForwardPasses, Function, Image, Pixels
+from headstart.features.forward_passes import Decode, Engine, ForwardPasses, Function, Image
 from headstart.features.store import FeatureStore, row_bytes
 from headstart.features.views import RecordedViews
-from headstart.images.resize import SPEC, pixels
+from headstart.images.resize import pixels, spec
 
 _ATTEMPTS = 3
 _PAGE = 4096
@@ -88,7 +88,7 @@ def fingerprint_record(
         "image_size": backbone.image_size,
         "weights_sha256": backbone.weights_sha256,
         "network_sha256": None if keras else backbone.tflite_sha256,
-        "pixels": SPEC,
+        "pixels": spec(backbone.gray16_bits),
         "view": 0,
         "view_seed": None,
         "engine": engine,
@@ -116,7 +116,7 @@ def extract(
     *,
     views: RecordedViews | None = None,
     workers: int | None = None,
-    decode: Callable[[bytes, int], Pixels] = pixels,
+    decode: Decode = pixels,
 ) -> Passes:
     """Compute the features of every image, or of every view of it, that the store lacks.
 
@@ -133,7 +133,7 @@ def extract(
     workers : int, optional
         Threads that decode and call; by default one per core.
     decode : callable
-        From a file's bytes and the engine's size to pixels.
+        From a file's bytes, the engine's size and its bits of gray to pixels.
 
     Raises
     ------

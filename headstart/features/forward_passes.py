@@ -31,6 +31,14 @@ Pixels = npt.NDArray[np.uint8]
 Function = Callable[[Pixels], Floats]
 Result = tuple[str, Floats]
 
+
+class Decode(Protocol):
+    """From a file's bytes to pixels: :func:`headstart.images.resize.pixels`, and its like."""
+
+    def __call__(self, content: bytes, size: int, /, *, gray16_bits: int | None) -> Pixels:
+        """Decode and resize an image."""
+
+
 #: Views of an image that are made from one decoding: more would be much to hold, and to lose.
 _VIEWS_AT_ONCE = 16
 
@@ -94,6 +102,8 @@ class Engine:
         of shape (n, ...). Not called if nothing is missing.
     size : int
         Side of the decoded images in pixels.
+    gray16_bits : int or None
+        Bits of white in 16-bit gray images.
     batch : int
         Images per call, and per commit.
     count : int or None
@@ -104,15 +114,16 @@ class Engine:
 
     make: Callable[[], Function]
     size: int
+    gray16_bits: int | None
     batch: int = 1
     count: int | None = None
     device: str = "cpu"
 
 
-def litert_engine(network: Path, size: int) -> Engine:
+def litert_engine(network: Path, size: int, gray16_bits: int | None) -> Engine:
     """Return the engine of a converted network: as many interpreters as the memory allows."""
     count, threads = interpreters(network.stat().st_size, cores())
-    return Engine(partial(LiteRTFunction, network, threads), size, count=count)
+    return Engine(partial(LiteRTFunction, network, threads), size, gray16_bits, count=count)
 
 
 @dataclass(frozen=True)
@@ -127,7 +138,7 @@ class ForwardPasses:
     shape : tuple of int
         Shape of one image's features.
     decode : callable
-        From a file's bytes and the engine's size to pixels.
+        From a file's bytes, the engine's size and its bits of gray to pixels.
     views : RecordedViews or None
         Makes the views of an image.
     """
@@ -135,7 +146,7 @@ class ForwardPasses:
     engine: Engine
     functions: SimpleQueue[Function]
     shape: tuple[int, ...]
-    decode: Callable[[bytes, int], Pixels]
+    decode: Decode
     views: RecordedViews | None
 
     def __call__(self, wanted: Sequence[tuple[Image, int]]) -> list[Result]:
@@ -174,7 +185,7 @@ class ForwardPasses:
         """Return the wanted views of one image, which is decoded once."""
         image = same[0][0]
         try:
-            plain = self.decode(image.read(), self.engine.size)
+            plain = self.decode(image.read(), self.engine.size, gray16_bits=self.engine.gray16_bits)
             if self.views is None:
                 return [plain]
             return [self.views.pixels(plain, image.image_id, view) for _, view in same]

@@ -5,7 +5,8 @@ when it shrinks. Where several results are possible, these are chosen:
 
 * EXIF orientation is applied; of an animation the first frame is taken.
 * 16-bit images keep their high byte, as Pillow does for colors and TensorFlow for all images
-  (Pillow's own ``convert`` would saturate 16-bit grays to white).
+  (Pillow's own ``convert`` would saturate 16-bit grays to white). If only the lower bits of gray
+  images are in use (``gray16_bits``), the upper 8 of these are kept.
 * Transparency is laid over white: the colors beneath it are often black, or noise.
 * A JPEG of more than twice the size is decoded at a half, a quarter or an eighth, never below
   2 × ``size``, and the exact part of the reduced image is taken. On photos this differs from the
@@ -32,7 +33,14 @@ _WHITE = 255
 _STRIP = 1 << 16  # pixels
 
 
-def pixels(content: bytes, size: int, limits: Limits = INSPECTED) -> npt.NDArray[np.uint8]:
+def spec(gray16_bits: int | None) -> str:
+    """Return :data:`SPEC` with the bits of white in 16-bit gray images, where they are set."""
+    return SPEC if gray16_bits is None else f"{SPEC}/gray16-of-{gray16_bits}-bits"
+
+
+def pixels(
+    content: bytes, size: int, limits: Limits = INSPECTED, *, gray16_bits: int | None
+) -> npt.NDArray[np.uint8]:
     """Decode, turn upright and resize an image.
 
     Parameters
@@ -43,6 +51,8 @@ def pixels(content: bytes, size: int, limits: Limits = INSPECTED) -> npt.NDArray
         Side of the result in pixels.
     limits : Limits
         For images that the stage download has not inspected.
+    gray16_bits : int or None
+        White of a 16-bit gray image is ``2**gray16_bits - 1``, and so is all above; None: 65535.
 
     Returns
     -------
@@ -60,7 +70,8 @@ def pixels(content: bytes, size: int, limits: Limits = INSPECTED) -> npt.NDArray
         box = reduced[1] if reduced else None
         load(image, content, name)
         with converting(image):
-            flat = _flat(image).resize((size, size), Image.Resampling.BILINEAR, box=box)
+            whole = _flat(image, gray16_bits)
+            flat = whole.resize((size, size), Image.Resampling.BILINEAR, box=box)
             # A square turned after resizing costs nothing; the filter is symmetric.
             return np.array(upright(flat.convert("RGB"), record=image))
 
@@ -78,13 +89,13 @@ def converting(image: Image.Image) -> Iterator[None]:
 
 def rgb(image: Image.Image) -> Image.Image:
     """Return a loaded image as 8-bit RGB, transparency over white, not turned or resized."""
-    return _flat(image).convert("RGB")
+    return _flat(image, None).convert("RGB")
 
 
-def _flat(image: Image.Image) -> Image.Image:
+def _flat(image: Image.Image, gray16_bits: int | None) -> Image.Image:
     """Return the same, but gray images with one band: it is resized as each of three would be."""
     if image.mode.startswith("I;16"):
-        return Image.fromarray((gray16(image) >> 8).astype(np.uint8))
+        return Image.fromarray((gray16(image, gray16_bits) >> 8).astype(np.uint8))
     if image.has_transparency_data:
         return _over_white(image.convert("RGBA"))
     return image if image.mode == "L" else image.convert("RGB")

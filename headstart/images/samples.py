@@ -34,6 +34,8 @@ _OPACITIES = {1, 2}  # values of ExtraSamples: associated and unassociated
 
 #: Nothing of a 16-bit image that needs no more bits is brighter than a sixteenth.
 DARK_BITS = 12
+#: The bits of a sample that a network gets, so `gray16_bits` is not less.
+SHOWN_BITS = 8
 _MOST_PAGES = 10_000  # counted; nobody needs to know of how many more there are
 
 
@@ -164,16 +166,24 @@ def _low_bytes(content: bytes) -> npt.NDArray[np.uint8]:
         return np.array(image)
 
 
-def gray16(image: Image.Image) -> npt.NDArray[np.uint16]:
-    """Return the samples of a loaded 16-bit gray image: 0 is black, 65535 is white."""
-    samples = np.asarray(image).astype(np.uint16)
+def gray16(image: Image.Image, bits: int | None) -> npt.NDArray[np.uint16]:
+    """Return the samples of a loaded 16-bit gray image: 0 is black, 65535 is white.
+
+    Parameters
+    ----------
+    image : Image
+    bits : int or None
+        Its samples have so many bits, and larger ones are cut to them; None: 16. Files that state
+        12 bits themselves are read so in any case.
+    """
+    stored = np.asarray(image).astype(np.uint16)
     tags = _tags(image)
-    if _values(tags, _BITS) == (12,):
-        samples <<= 4
+    used = 12 if _values(tags, _BITS) == (12,) else bits or 16
+    samples = np.minimum(stored, np.uint16((1 << used) - 1)) << np.uint16(16 - used)
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
         samples = ~samples
     stated = image.info.get("transparency")
-    return samples if stated is None else np.where(samples == stated, 65535, samples)
+    return samples if stated is None else np.where(stored == stated, 65535, samples)
 
 
 def _tags(image: Image.Image) -> Any:

@@ -44,6 +44,8 @@ class Model:
     ----------
     size : int
         Side of the images in pixels.
+    gray16_bits : int or None
+        Bits of white in 16-bit gray images (:func:`headstart.images.resize.pixels`).
     shape : tuple of int
         Shape of one image's output.
     run : callable
@@ -59,6 +61,7 @@ class Model:
     """
 
     size: int
+    gray16_bits: int | None
     shape: tuple[int, ...]
     run: Callable[[Pixels], Floats]
     batch: int
@@ -161,6 +164,7 @@ def load_classifier(folder: Path, chosen: FormatName | None = None) -> Classifie
         batch, calls = _TENSORFLOW_BATCH, 2
     return Classifier(
         size=record.image_size,
+        gray16_bits=record.backbone.gray16_bits,
         shape=(len(record.classes),),
         run=lambda pixels: np.asarray(run(pixels), np.float32),
         batch=batch,
@@ -209,6 +213,7 @@ def load_features(
     function: Any = classifier.load_features(path, layer, batch)
     return Model(
         size=record.image_size,
+        gray16_bits=record.backbone.gray16_bits,
         shape=function.shape,
         run=function,
         batch=batch,
@@ -324,6 +329,7 @@ def load_imagenet(choice: Choice) -> Classifier:
     gpu = bool(physical_gpus())
     return Classifier(
         size=choice.image_size,
+        gray16_bits=None,
         shape=(len(classes),),
         run=compiled(made.model),
         batch=_TENSORFLOW_BATCH if gpu else 1,

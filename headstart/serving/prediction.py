@@ -17,7 +17,7 @@ import numpy as np
 from headstart._utils.errors import ImageError
 from headstart._utils.machine import cores
 from headstart._utils.threads import in_threads
-from headstart.images.dark import dark_bits
+from headstart.images.dark import Depth, unfit_depth
 from headstart.images.decode import Limits
 from headstart.images.resize import pixels
 from headstart.serving.inputs import Input, read
@@ -44,15 +44,15 @@ class Outcome(Generic[Item]):
         The reason it could not be read.
     content : bytes
         The file's bytes, if they were to be kept.
-    dark : int or None
-        The bits that a 16-bit image needs, if they are so few that it is nearly black.
+    depth : Depth or None
+        The bits of a 16-bit image, if it is nearly black or cut.
     """
 
     input: Item
     output: Floats | None = None
     fault: ImageError | None = None
     content: bytes = b""
-    dark: int | None = None
+    depth: Depth | None = None
 
 
 def predict(
@@ -90,6 +90,7 @@ def run(
     workers : int
         The least number of threads; there is one for each core.
     """
+    bits = model.gray16_bits
 
     def outcomes(chunk: Sequence[Item]) -> list[Outcome[Item]]:
         found: list[Outcome[Item]] = []
@@ -97,12 +98,12 @@ def run(
         for item in chunk:
             try:
                 content = reading(item)
-                batch.append(pixels(content, model.size, limits))
+                batch.append(pixels(content, model.size, limits, gray16_bits=bits))
             except ImageError as fault:
                 found.append(Outcome(item, fault=fault))
             else:
-                dark = dark_bits(content, limits)
-                found.append(Outcome(item, content=content if keep else b"", dark=dark))
+                depth = unfit_depth(content, limits, bits)
+                found.append(Outcome(item, content=content if keep else b"", depth=depth))
         rows = iter(model(np.stack(batch)) if batch else ())
         return [one if one.fault else replace(one, output=next(rows)) for one in found]
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart._utils.errors import ImageError
-from headstart.images.dark import dark_bits
+from headstart.images.dark import unfit_depth
 from headstart.images.decode import Limits
 from headstart.images.resize import pixels
 from headstart.serving import rest
@@ -23,9 +23,13 @@ from headstart.serving.requests import Bodies, busy
 
 LOG = logging.getLogger(__name__)
 _NEARLY_BLACK = (
-    "A 16-bit image uses %d bits, and the network gets the upper 8: nearly black. If the model was "
-    "trained on stretched images, clients must stretch theirs in the same way "
-    '(docs/your-images.md, "Images of 12 bits in 16").'
+    "A 16-bit image uses %d bits, and the network gets the upper 8 of %d: nearly black. If the "
+    "model was trained on stretched images, clients must stretch theirs in the same way; if not, "
+    'train it with `backbone.gray16_bits` (docs/your-images.md, "Images of 12 bits in 16").'
+)
+_CUT = (
+    "A 16-bit image uses %d bits, and the model was trained with `backbone.gray16_bits: %d`: "
+    "brighter values are white. Send it images of the bits that it was trained on."
 )
 
 
@@ -104,11 +108,12 @@ class Service:
         return [next(rows) if result is None else result for result in results]
 
     def _pixels(self, content: bytes) -> npt.NDArray[np.uint8]:
-        """Decode an image, and log if it is nearly black."""
+        """Decode an image, and log if it is nearly black, or cut."""
         limits = self.settings.limits
-        decoded = pixels(content, self.classifier.size, limits)
-        if (bits := dark_bits(content, limits)) is not None:
-            LOG.warning(_NEARLY_BLACK, bits)
+        bits = self.classifier.gray16_bits
+        decoded = pixels(content, self.classifier.size, limits, gray16_bits=bits)
+        if (depth := unfit_depth(content, limits, bits)) is not None:
+            LOG.warning(_CUT if depth.cut else _NEARLY_BLACK, depth.bits, depth.white)
         return decoded
 
     async def classify(self, items: Sequence[rest.Item]) -> list[Floats | ImageError]:

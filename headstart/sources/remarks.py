@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from headstart.images.samples import DARK_BITS, Traits
+from headstart.images.samples import DARK_BITS, SHOWN_BITS, Traits
 
 _SHOWN = 5
 
@@ -20,13 +20,14 @@ def remarks(images: Mapping[str, Traits]) -> Iterator[str]:
     bits = {path: traits.bits for path, traits in images.items() if traits.bits is not None}
     # If all images leave the top bit unused, they come from a camera of fewer bits. In a mixed set,
     # those are named that are nearly black.
-    least = 15 if max(bits.values(), default=0) < 16 else DARK_BITS
+    one_camera = max(bits.values(), default=0) < 16
+    least = 15 if one_camera else DARK_BITS
     if few := sorted(path for path, used in bits.items() if 0 < used <= least):
         most = max(bits[path] for path in few)
         yield (
             f"{_images(few, 'uses', 'use')} {most} of 16 bits at most (the largest value is below "
-            f"{1 << most:,} of 65,536). The network gets the upper 8 bits: {_shades(most)} of 256, "
-            f"nearly black. If the camera has {most} bits, stretch the values, as docs/"
+            f"{1 << most:,} of 65,536). The network gets the upper 8 of 16 bits: {_shades(most)} "
+            f"of 256, nearly black{_cure(most, one_camera=one_camera)} the values, as docs/"
             f'your-images.md shows under "Images of 12 bits in 16": {_some(few)}'
         )
     if bands := sorted(path for path, traits in images.items() if traits.unused_bands):
@@ -40,6 +41,17 @@ def remarks(images: Mapping[str, Traits]) -> Iterator[str]:
             f"{_images(pages, 'has', 'have')} more than one page, and only the first is used. To "
             f"use the others, save each page as a file: {_some(pages)}"
         )
+
+
+def _cure(most: int, *, one_camera: bool) -> str:
+    """Return the start of the remedy; the parameter holds for all images, so it is for one kind."""
+    if not one_camera:
+        return f". If their camera has {most} bits, stretch"
+    bits = max(most, SHOWN_BITS)
+    return (
+        f", unless `backbone.gray16_bits` is set. If the camera has {bits} bits, set "
+        f"`backbone.gray16_bits: {bits}` (it holds for gray images without opacity), or stretch"
+    )
 
 
 def _images(paths: Sequence[str], one: str, several: str) -> str:

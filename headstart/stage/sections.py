@@ -56,4 +56,6 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
+#: Bits that white has in 16-bit gray images of a camera of fewer; the network gets the upper 8.
+Gray16Bits = Annotated[int, Field(ge=8, le=15)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]

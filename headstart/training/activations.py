@@ -27,7 +27,7 @@ from headstart.features.npy import write_npy
 from headstart.features.store import FeatureStore, row_bytes
 from headstart.images.augmentation import augment
 from headstart.images.augmentation_parameters import AugmentParams
-from headstart.images.resize import SPEC, pixels
+from headstart.images.resize import pixels, spec
 
 Array = npt.NDArray[Any]
 
@@ -44,7 +44,7 @@ _ROOM = (
 )
 
 
-def fingerprint_record(network: Path, size: int) -> dict[str, Any]:
+def fingerprint_record(network: Path, size: int, gray16_bits: int | None) -> dict[str, Any]:
     """Return everything but the image that decides the bits of an activation, as JSON values.
 
     The network's own bytes identify backbone, weights and cut, so that fine-tuning and evaluation
@@ -53,7 +53,7 @@ def fingerprint_record(network: Path, size: int) -> dict[str, Any]:
     return {
         "network_sha256": sha256_file(network),
         "image_size": size,
-        "pixels": SPEC,
+        "pixels": spec(gray16_bits),
         "view": 0,
         "engine": "litert",
         "engine_versions": {"ai-edge-litert": metadata.version("ai-edge-litert")},
@@ -61,9 +61,10 @@ def fingerprint_record(network: Path, size: int) -> dict[str, Any]:
     }
 
 
-def open_store(network: Path, size: int) -> FeatureStore:
+def open_store(network: Path, size: int, gray16_bits: int | None) -> FeatureStore:
     """Open the store of a converted network's output."""
-    return FeatureStore(fingerprint_record(network, size), LiteRTFunction(network).output_shape)
+    record = fingerprint_record(network, size, gray16_bits)
+    return FeatureStore(record, LiteRTFunction(network).output_shape)
 
 
 def rows_at_once(row: int) -> int:
@@ -104,13 +105,15 @@ def check_room(store: FeatureStore, ids: Iterable[str], work: Path | None = None
 
 
 def fill(
-    store: FeatureStore, network: Path, rows: pd.DataFrame, reader: Reader, size: int, desc: str
-) -> Passes:
+    store: FeatureStore, network: Path, rows: pd.DataFrame, reader: Reader, size: int,
+    gray16_bits: int | None, desc: str,
+) -> Passes:  # fmt: skip
     """Cache what the store lacks of a converted network's output for the images of a manifest.
 
     Result and errors are those of :func:`headstart.features.extraction.extract`.
     """
-    return extract(ShardImages(rows, reader), litert_engine(network, size), store, desc)
+    engine = litert_engine(network, size, gray16_bits)
+    return extract(ShardImages(rows, reader), engine, store, desc)
 
 
 def arrays(
@@ -118,6 +121,7 @@ def arrays(
     parts: Mapping[str, pd.DataFrame],
     reader: Reader,
     size: int,
+    gray16_bits: int | None,
     work: Path,
 ) -> tuple[dict[str, Array], Passes]:
     """Return what the trained part reads of some images, as memory maps of files.
@@ -132,6 +136,8 @@ def arrays(
     reader : Reader
     size : int
         Side of the decoded images.
+    gray16_bits : int or None
+        Bits of white in 16-bit gray images.
     work : Path
         Existing folder for the files; the arrays need them.
 
@@ -151,12 +157,16 @@ def arrays(
     if network is None:
         count = sum(len(rows) for rows in parts.values())
         require_room({work: count * size * size * 3}, "The decoded images", _ROOM)
-        decoded = {name: _pixels(rows, reader, size, work / name) for name, rows in parts.items()}
+        decoded = {
+            name: _pixels(rows, reader, size, gray16_bits, work / name)
+            for name, rows in parts.items()
+        }
         return decoded, Passes(0, 0, 0, 0.0)
     everything = pd.concat(parts.values(), ignore_index=True)
-    with open_store(network, size) as store:
+    with open_store(network, size, gray16_bits) as store:
         check_room(store, everything["image_id"], work)
-        passes = fill(store, network, everything, reader, size, "Activations of the frozen part")
+        desc = "Activations of the frozen part"
+        passes = fill(store, network, everything, reader, size, gray16_bits, desc)
         found: dict[str, Array] = {}
         for name, rows in parts.items():
             target, ids = work / f"{name}.npy", rows["image_id"].tolist()
@@ -165,11 +175,13 @@ def arrays(
     return found, passes
 
 
-def _pixels(rows: pd.DataFrame, reader: Reader, size: int, target: Path) -> Array:
+def _pixels(
+    rows: pd.DataFrame, reader: Reader, size: int, gray16_bits: int | None, target: Path
+) -> Array:
     found: Array = np.lib.format.open_memmap(
         target.with_suffix(".npy"), mode="w+", dtype=np.uint8, shape=(len(rows), size, size, 3)
     )
-    with LiveViews(rows, reader, size) as images:
+    with LiveViews(rows, reader, size, gray16_bits) as images:
         for start in range(0, len(rows), _DECODED_AT_ONCE):
             stop = min(start + _DECODED_AT_ONCE, len(rows))
             found[start:stop] = images.take(range(start, stop), 0)
@@ -214,6 +226,8 @@ class LiveViews:
     reader : Reader
     size : int
         Side of the decoded images.
+    gray16_bits : int or None
+        Bits of white in 16-bit gray images.
     params : AugmentParams or None
         None, or all zero: the images without changes.
     seed : int
@@ -232,12 +246,14 @@ class LiveViews:
         rows: pd.DataFrame,
         reader: Reader,
         size: int,
+        gray16_bits: int | None,
         params: AugmentParams | None = None,
         seed: int = 0,
         network: Path | None = None,
     ) -> None:
         self._columns = [rows[name].tolist() for name in ("image_id", "shard", "offset", "bytes")]
-        self._reader, self._size, self._params, self._seed = reader, size, params, seed
+        self._reader, self._params, self._seed = reader, params, seed
+        self._size, self._bits = size, gray16_bits
         self._functions = None if network is None else LiteRTPool(network)
         self._workers = ThreadPoolExecutor(cores(), thread_name_prefix="views")
         self.passes = 0
@@ -262,7 +278,8 @@ class LiveViews:
 
     def _view(self, index: int, epoch: int) -> Array:
         image_id, shard, offset, length = (column[index] for column in self._columns)
-        image: Array = pixels(self._reader.read(shard, offset, length, image_id), self._size)
+        content = self._reader.read(shard, offset, length, image_id)
+        image: Array = pixels(content, self._size, gray16_bits=self._bits)
         if self._params is not None and self._params.active:
             image = augment(image, self._params, self._seed, image_id, epoch)
         return image if self._functions is None else self._functions(image[None])[0]

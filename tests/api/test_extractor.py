@@ -23,10 +23,9 @@ import headstart as hs
 from headstart.api import backbones
 from headstart.api.checks import ArgumentError
 from headstart.images.png import canonical_png
-from headstart.images.resize import pixels
 from tests.api.project import IMAGE_SIZE, NAME
 from tests.conftest import ROOT
-from tests.images.made import jpeg, png
+from tests.images.made import jpeg, pixels, png
 
 WIDTH = 576
 

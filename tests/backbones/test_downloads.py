@@ -20,6 +20,7 @@ def params(**changes: Any) -> BackboneParams:
         "image_size": 112,
         "cut": None,
         "pooling": "avg",
+        "gray16_bits": None,
     }
     return BackboneParams(**{**values, **changes})
 

@@ -114,3 +114,15 @@ def test_absent_and_unknown_fields(tmp_path: Path) -> None:
     (tmp_path / RECORD).write_text("{")
     with pytest.raises(CorruptFileError, match="JSON"):
         read_backbone(tmp_path)
+
+
+def test_a_record_from_before_the_bits_of_gray_has_none(tmp_path: Path) -> None:
+    write_backbone(tmp_path, record_of(tmp_path))
+    path = tmp_path / RECORD
+    document = json.loads(path.read_text())
+    assert document.pop("gray16_bits") is None
+    path.write_text(json.dumps(document))
+    assert read_backbone(tmp_path).gray16_bits is None
+    path.write_text(json.dumps({**document, "gray16_bits": 16}))
+    with pytest.raises(CorruptFileError, match="gray16_bits"):
+        read_backbone(tmp_path)

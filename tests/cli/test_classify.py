@@ -43,7 +43,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Choice]:
     def load(choice: Choice) -> Classifier:
         found.append(choice)
         return Classifier(
-            size=16, shape=(3,), run=colors, batch=1, calls=2, origin="", cure="",
+            size=16, gray16_bits=None, shape=(3,), run=colors, batch=1, calls=2, origin="", cure="",
             classes=tuple(NAMES.values()), synsets=tuple(NAMES),
         )  # fmt: skip
 

@@ -37,7 +37,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "export").mkdir()
     (tmp_path / "export" / FORMATS["keras"].path).write_bytes(b"not read here")
-    extractor = loading.Model(16, (3,), colors, 32, 2, "The model", "Export it again.")
+    extractor = loading.Model(16, None, (3,), colors, 32, 2, "The model", "Export it again.")
     monkeypatch.setattr(loading, "load_features", lambda *asked: extractor)
     (tmp_path / "in").mkdir()
     for name in models.COLORS:
@@ -147,7 +147,7 @@ def export(made: SmallRun, name: str, target: Path) -> None:
 
 def pixels_and_files(made: SmallRun, folder: Path) -> Any:
     """The test images, as files in the order of their rows, and as pixels."""
-    from headstart.images.resize import pixels
+    from tests.images.made import pixels
 
     manifest = read_split(made.manifest)
     found: list[npt.NDArray[np.uint8]] = []

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from headstart.cli.app import app
+from headstart.serving import models as loading
 from tests.cli.running import first_guesses
 from tests.conftest import ROOT
 from tests.downloads.server import Request, serving
@@ -190,6 +192,7 @@ class Absent:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Absent())
 from headstart.cli.app import app
+from headstart.serving import models as loading
 app(["predict", "in/red.png", "--format", "jsonl"])
 """
     environment = {**os.environ, "HOME": str(here), "PYTHONPATH": str(ROOT)}
@@ -209,5 +212,25 @@ def test_images_that_are_nearly_black_are_named(here: Path) -> None:
     result = predict("in")
     assert result.exit_code == 0
     assert "Warning: 1 image uses 12 of 16 bits at most" in result.stderr
+    assert "train it with `backbone.gray16_bits` (docs/your-images.md," in result.stderr
     assert result.stderr.rstrip().endswith(": in/xray.png.")
     assert len(first_guesses(result)) == 4
+
+
+def test_images_of_more_bits_than_the_model_was_trained_on_are_named(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = loading.load_classifier
+    monkeypatch.setattr(
+        loading, "load_classifier", lambda *asked: replace(load(*asked), gray16_bits=12)
+    )
+    for largest, name in ((4095, "fits"), (4096, "cut")):
+        values = np.linspace(0, largest, 400).reshape(20, 20).astype(np.uint16)
+        (here / "in" / f"{name}.png").write_bytes(encoded(Image.fromarray(values), "PNG"))
+    result = predict("in")
+    assert result.exit_code == 0
+    assert "1 image uses 13 bits, and the model was trained with `backbone.gray16_bits: 12`" in (
+        result.stderr
+    )
+    assert "values above 4,095 are white" in result.stderr
+    assert result.stderr.rstrip().endswith(": in/cut.png.")

@@ -25,8 +25,7 @@ from headstart.evaluation.sizes import (
     table,
     values,
 )
-from headstart.images.resize import pixels
-from tests.images.made import encoded
+from tests.images.made import encoded, pixels
 from tests.stages.small_run import image
 
 
@@ -55,7 +54,7 @@ def means(size: int) -> Callable[[Pixels], Floats]:
 def test_each_image_is_decoded_to_the_networks_size_and_keeps_its_row(batch: int) -> None:
     memory = Memory(11)
     bar = Progress(11, "At 8 pixels", "image")
-    network = Network(8, means(8), means(8), batch, 3)
+    network = Network(8, None, means(8), means(8), batch, 3)
     found = probabilities(network, memory.rows, memory, bar)
     expected = [means(8)(pixels(content, 8)[None])[0] for content in memory.contents]
     assert np.array_equal(found, expected)
@@ -79,7 +78,7 @@ def test_sizes_take_turns_and_the_median_of_an_image_counts(
     monkeypatch.setattr(time, "perf_counter", clock)
     order: list[int] = []
 
-    def decode(content: bytes, size: int) -> Pixels:
+    def decode(content: bytes, size: int, *, gray16_bits: int | None) -> Pixels:
         clock.now += 0.001 * size
         return np.zeros((size, size, 3), np.uint8)
 
@@ -91,7 +90,7 @@ def test_sizes_take_turns_and_the_median_of_an_image_counts(
             clock.now += 9.0 if calls % 5 == 1 else 0.01 * size
             return np.zeros((len(batch), 3), np.float32)
 
-        return Network(size, run, run, 1, 1)
+        return Network(size, None, run, run, 1, 1)
 
     monkeypatch.setattr(sizes, "pixels", decode)
     found = durations([network(4), network(2)], [b""] * 10)
@@ -110,7 +109,7 @@ def test_time_of_a_batch_is_shared_by_its_images(monkeypatch: pytest.MonkeyPatch
 
     stream = io.BytesIO()
     image(0, 0).save(stream, "PNG")
-    found = durations([Network(8, run, run, 4, 1)], [stream.getvalue()] * 8)
+    found = durations([Network(8, None, run, run, 4, 1)], [stream.getvalue()] * 8)
     assert found[8].decoding == 0
     assert found[8].network == pytest.approx(100)
 

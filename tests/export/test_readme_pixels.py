@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,11 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 from headstart.export.cards import readme
-from headstart.images.resize import pixels
+from headstart.images import resize
 from tests.export.test_record import model
 from tests.images import kinds
 from tests.images import made as make
+from tests.images.made import pixels
 
 SIZE = 32
 TURNED = range(1, 9)
@@ -25,11 +27,16 @@ TURNING = ("JPEG", "PNG", "WEBP", "AVIF")
 
 @pytest.fixture(scope="module")
 def read(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes], Any]:
+    return reading_of(tmp_path_factory.mktemp("export"), None)
+
+
+def reading_of(folder: Path, gray16_bits: int | None) -> Callable[[bytes], Any]:
     """Run the first block of the README, and return its function, from the bytes of a file."""
-    folder = tmp_path_factory.mktemp("export")
     (folder / "labels.json").write_text(json.dumps(["a", "b"]))
     (folder / "image.jpg").write_bytes(make.jpeg())
-    exported = model(folder).model_copy(update={"image_size": SIZE})
+    plain = model(folder)
+    backbone = plain.backbone.model_copy(update={"gray16_bits": gray16_bits})
+    exported = plain.model_copy(update={"image_size": SIZE, "backbone": backbone})
     page = readme(exported, {"formats": {}, "images": 1, "refused": 0}, ["it differs"])
     code = re.search("```python\n(import json.*?)```", page, re.DOTALL)
     assert code is not None
@@ -86,6 +93,16 @@ def test_the_readme_reads_what_training_reads(name: str, read: Callable[[bytes],
             read(content)
         return
     assert np.array_equal(read(content), pixels(content, SIZE))
+
+
+def test_the_readme_spreads_the_bits_of_the_camera(tmp_path: Path) -> None:
+    read = reading_of(tmp_path, 12)
+    for name, made in FILES.items():
+        if "RGB, 16 bits, tRNS" not in name:
+            content = made()
+            expected = resize.pixels(content, SIZE, gray16_bits=12)
+            assert np.array_equal(read(content), expected), name
+    assert not np.array_equal(read(deep()), pixels(deep(), SIZE))
 
 
 def test_the_readme_reads_no_tiff(read: Callable[[bytes], Any]) -> None:

@@ -28,8 +28,8 @@ from headstart.features.extraction import extract, fingerprint_record, open_stor
 from headstart.features.forward_passes import Engine, Image, ShardImages
 from headstart.features.npy import write_npy
 from headstart.features.store import FeatureStore, estimate
-from headstart.images.resize import pixels
-from tests.images.made import png
+from headstart.images import resize
+from tests.images.made import pixels, png
 from tests.training.models import backbone
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,7 +69,7 @@ def rows(numbers: list[int], reader: Memory | None = None) -> pd.DataFrame:
     )
 
 
-def decode(content: bytes, size: int) -> np.ndarray:
+def decode(content: bytes, size: int, *, gray16_bits: int | None = None) -> np.ndarray:
     digest = hashlib.sha512(content).digest()[: size * size * 3]
     return np.frombuffer(digest, dtype=np.uint8).reshape(size, size, 3)
 
@@ -107,7 +107,7 @@ def run(numbers: list[int], base: Counting | None = None, **options: Any) -> ext
     table = rows(numbers, reader)
     options = {"decode": decode, **options}
     make = options.pop("make", None) or (base or Counting()).make
-    engine = Engine(make, SIZE, options.pop("batch", 1), options.pop("functions", None))
+    engine = Engine(make, SIZE, None, options.pop("batch", 1), options.pop("functions", None))
     with FeatureStore(RECORD, SHAPE) as store:
         return extract(ShardImages(table, reader), engine, store, "Test", **options)
 
@@ -228,10 +228,10 @@ def test_the_report_says_what_happened() -> None:
 
 
 def test_an_image_that_fails_is_named_and_the_others_are_kept() -> None:
-    def failing(content: bytes, size: int) -> np.ndarray:
+    def failing(content: bytes, size: int, *, gray16_bits: int | None) -> np.ndarray:
         if content == content_of(30):
             raise ValueError("broken in the middle")
-        return decode(content, size)
+        return decode(content, size, gray16_bits=gray16_bits)
 
     with pytest.raises(HeadstartError, match=r"class/30\.png.*broken in the middle"):
         run(list(range(60)), decode=failing, workers=2)
@@ -275,7 +275,7 @@ def test_ctrl_c_keeps_what_was_finished(tmp_path: Path) -> None:
     reader = Memory()
     images = ShardImages(rows(list(range(40)), reader), reader)
     with Interrupting(RECORD, SHAPE) as store, pytest.raises(KeyboardInterrupt):
-        extract(images, Engine(base.make, SIZE), store, "Test", workers=2, decode=decode)
+        extract(images, Engine(base.make, SIZE, None), store, "Test", workers=2, decode=decode)
     assert recorded() == base.passes < 40
     run(list(range(40)), base)
     assert base.passes == recorded() == 40
@@ -307,7 +307,7 @@ def test_memory_holds_a_few_images_whatever_their_number() -> None:
     with Slow(RECORD, SHAPE) as store:
         extract(
             ShardImages(table, reader),
-            Engine(Counting().make, SIZE),
+            Engine(Counting().make, SIZE, None),
             store,
             "Test",
             workers=2,
@@ -334,7 +334,7 @@ def slow():
 reader = Memory()
 table = rows(numbers, reader)
 with FeatureStore(RECORD, SHAPE) as store:
-    engine = Engine(slow, SIZE, batch)
+    engine = Engine(slow, SIZE, None, batch)
     extract(ShardImages(table, reader), engine, store, "Test", decode=decode, workers=2)
     ids = list(table["image_id"])
     write_npy(target, len(ids), store.shape, "float32", store.rows(ids))
@@ -412,7 +412,11 @@ def test_a_store_that_is_found_damaged_in_mid_run_is_filled_again(
     table = rows(list(range(60)), reader)
     with Damaged(RECORD, SHAPE) as store:
         extract(
-            ShardImages(table, reader), Engine(Counting().make, SIZE), store, "Test", decode=decode
+            ShardImages(table, reader),
+            Engine(Counting().make, SIZE, None),
+            store,
+            "Test",
+            decode=decode,
         )
         assert store.missing(table["image_id"]) == []
     assembled(list(range(60)), tmp_path)
@@ -434,7 +438,7 @@ def test_features_of_any_images_in_the_order_asked_for() -> None:
         return Image(hashlib.sha256(content).hexdigest(), f"image {number}", read)
 
     asked = [image(number) for number in (5, 3, 5, 4)]
-    engine = Engine(base.make, SIZE)
+    engine = Engine(base.make, SIZE, None)
     ids = [image.image_id for image in asked]
     with open_store(record, engine) as store:
         passes, features = extract(asked, engine, store, "Test"), store.array(ids)
@@ -468,7 +472,7 @@ def network():
 table = rows(list(range(int(sys.argv[1]))))
 with FeatureStore({}, (7, 7, 160)) as store:
     images = ShardImages(table, Anything())
-    extract(images, Engine(network, 4), store, "Test", decode=decode, workers=2)
+    extract(images, Engine(network, 4, None), store, "Test", decode=decode, workers=2)
     ids = list(table["image_id"])
     write_npy(Path(sys.argv[2]), len(ids), store.shape, "float32", store.rows(ids))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
@@ -496,7 +500,7 @@ def test_resident_memory_does_not_grow_with_the_number_of_images(
     [
         ("name", "mobilenet"), ("alpha", 0.5), ("weights_sha256", "c" * 64), ("image_size", 96),
         ("cut", "block_1"), ("pooling", "max"), ("preprocessing", "torch"),
-        ("tflite_sha256", "d" * 64),
+        ("tflite_sha256", "d" * 64), ("gray16_bits", 12),
     ],
 )  # fmt: skip
 def test_what_decides_a_feature_is_in_the_fingerprint(field: str, value: object) -> None:
@@ -515,6 +519,13 @@ def test_what_does_not_decide_it_is_not(field: str, value: object) -> None:
     )
 
 
+def test_a_fingerprint_says_nothing_of_bits_that_were_not_set() -> None:
+    plain, bits = (fingerprint_record(backbone(gray16_bits=bits), "litert") for bits in (None, 12))
+    assert plain["pixels"] == resize.SPEC
+    assert {key for key in plain if plain[key] != bits[key]} == {"pixels"}
+    assert plain.keys() == bits.keys()
+
+
 def test_engine_device_and_decoder_are_in_the_fingerprint(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -523,7 +534,7 @@ def test_engine_device_and_decoder_are_in_the_fingerprint(
         fingerprint_record(backbone(), "keras"),
         fingerprint_record(backbone(), "keras", "gpu H100"),
     ]
-    monkeypatch.setattr(extraction, "SPEC", "another decoder")
+    monkeypatch.setattr(resize, "SPEC", "another decoder")
     found.append(fingerprint_record(backbone(), "litert"))
     assert all(a != b for index, a in enumerate(found) for b in found[:index])
 

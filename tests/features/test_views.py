@@ -32,7 +32,7 @@ PARAMS = extract_params(views=3)
 def run(numbers: list[int], views: RecordedViews, base: Counting, **options: Any) -> Passes:
     reader = Memory()
     table = rows(numbers, reader)
-    engine = Engine(base.make, SIZE, options.pop("batch", 1))
+    engine = Engine(base.make, SIZE, None, options.pop("batch", 1))
     images = ShardImages(table, reader)
     with FeatureStore(views.record(RECORD), SHAPE) as store:
         passes = extract(images, engine, store, "Test", decode=decode, views=views, **options)
@@ -72,7 +72,7 @@ def test_an_image_is_read_once_for_all_of_its_views() -> None:
     reader, views = Memory(), RecordedViews.of(PARAMS, 42)
     table = rows(list(range(10)), reader)
     with FeatureStore(views.record(RECORD), SHAPE) as store:
-        engine = Engine(Counting().make, SIZE)
+        engine = Engine(Counting().make, SIZE, None)
         extract(ShardImages(table, reader), engine, store, "Test", decode=decode, views=views)
     assert sorted(reader.reads) == sorted(table["image_id"])
 

@@ -9,9 +9,9 @@ from headstart._utils.errors import HeadstartError, ImageError
 from headstart.archives.archive import open_archive
 from headstart.archives.members import ArchiveLimits
 from headstart.images.decode import Limits, inspect
-from headstart.images.resize import pixels
 from headstart.sources.table_file import check_labels, read_columns
 from headstart.stage.parameters import read_params
+from tests.images.made import pixels
 
 _ARCHIVE = ArchiveLimits(max_total_bytes=100_000_000)
 #: How messages of archives, tables and parameters are told apart.

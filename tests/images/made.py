@@ -5,10 +5,16 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from functools import partial
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from headstart.images import resize
+
+#: As for a model without ``gray16_bits``.
+pixels = partial(resize.pixels, gray16_bits=None)
 
 
 def noise(width: int = 40, height: int = 30, seed: int = 0) -> Image.Image:

@@ -16,8 +16,8 @@ from PIL import Image
 from headstart._utils.errors import ImageError
 from headstart.images.decode import Limits, inspect
 from headstart.images.png import canonical_png, readable
-from headstart.images.resize import pixels as pixels_of
 from tests.images import kinds
+from tests.images.made import pixels as pixels_of
 
 SIDES = st.integers(1, 40)
 SHAPES = st.tuples(SIDES, SIDES) | st.tuples(SIDES, SIDES, st.sampled_from([1, 3, 4]))

@@ -11,8 +11,9 @@ from PIL import Image
 
 from headstart._utils.errors import ImageError
 from headstart.images.decode import Limits
-from headstart.images.resize import SPEC, pixels, rgb
+from headstart.images.resize import SPEC, rgb
 from tests.images import made as make
+from tests.images.made import pixels
 
 Array = npt.NDArray[np.uint8]
 

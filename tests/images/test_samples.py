@@ -10,9 +10,9 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from headstart._utils.errors import ImageError
 from headstart.images.decode import MODES, Limits, inspect
-from headstart.images.resize import pixels
 from tests.images import kinds
 from tests.images import made as make
+from tests.images.made import pixels
 
 ALL = {
     f"{name}: {kind}": made

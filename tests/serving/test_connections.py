@@ -23,10 +23,9 @@ from PIL import Image
 
 from headstart._utils.errors import ImageError
 from headstart.images.decode import Limits, inspect
-from headstart.images.resize import pixels
 from headstart.serving import connections
 from headstart.serving.connections import FewLines, bounded, most_connections
-from tests.images.made import encoded, png
+from tests.images.made import encoded, pixels, png
 from tests.serving import models
 from tests.serving.process import Running, client, running
 

@@ -55,7 +55,7 @@ def test_a_changed_file_is_not_loaded(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_features_that_are_not_finite_are_an_error() -> None:
     extractor = Model(
-        16, (2,), lambda pixels: np.full((len(pixels), 2), np.nan, np.float32), 32, 2,
+        16, None, (2,), lambda pixels: np.full((len(pixels), 2), np.nan, np.float32), 32, 2,
         "The export format keras", "Export it again.",
     )  # fmt: skip
     with pytest.raises(CorruptFileError, match="did not give finite numbers"):

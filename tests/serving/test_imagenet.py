@@ -10,10 +10,10 @@ import pytest
 
 from headstart._utils.errors import CorruptFileError, HeadstartError, ParameterError
 from headstart.backbones.registry import BACKBONES
-from headstart.images.resize import pixels
 from headstart.serving.models import Choice, Classifier, choose
 from headstart.serving.models import load_imagenet as load
 from headstart.serving.results import answer
+from tests.images.made import pixels
 from tests.keras.networks.published import go_offline
 
 
@@ -60,7 +60,8 @@ def test_names_are_read_before_weights(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_outputs_that_are_not_finite_are_errors() -> None:
     broken = Classifier(
-        size=8, shape=(1,), run=lambda _: np.full((1, 1), np.nan, "f4"), batch=1, calls=1,
+        size=8, gray16_bits=None, shape=(1,), run=lambda _: np.full((1, 1), np.nan, "f4"),
+        batch=1, calls=1,
         origin="The network with the file x.h5", cure="Use another one.",
         classes=("one",), synsets=("n1",),
     )  # fmt: skip

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from headstart.images.decode import Limits, inspect
-from headstart.images.resize import pixels
 from headstart.images.samples import Traits
 from headstart.sources.remarks import remarks
 from tests.images import kinds
 from tests.images import made as make
+from tests.images.made import pixels
 from tests.stages.test_download import folder_of, run
 
 PAGE = Path(__file__).parents[2] / "docs" / "your-images.md"
@@ -34,12 +34,15 @@ def test_all_images_that_leave_the_top_bit_unused_are_named() -> None:
     assert "16 shades of 256" in text
     assert text.endswith(": a, b.")
     assert said(a=15)[0].startswith("1 image uses 15 of 16 bits")
+    for bits, named in ((7, 8), (12, 12), (15, 15)):  # the values that the parameter can have
+        assert f"set `backbone.gray16_bits: {named}` (" in said(a=bits)[0]
 
 
 def test_of_a_mixed_set_the_nearly_black_images_are_named() -> None:
     (text,) = said(a=16, b=13, c=12, d=7)
     assert text.startswith("2 images use 12 of 16 bits")
     assert text.endswith(": c, d.")
+    assert "gray16_bits" not in text  # it would cut the other images
 
 
 def test_the_first_five_are_named() -> None:

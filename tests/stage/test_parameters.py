@@ -237,6 +237,7 @@ def test_a_file_of_weights_needs_its_hash(tmp_path: Path, monkeypatch: pytest.Mo
 MODULE: dict[str, Any] = {
     "name": "hub", "hub": "https://tfhub.dev/x/y/1", "alpha": 1.0, "weights": "hub",
     "weights_sha256": None, "image_size": None, "cut": None, "pooling": "none",
+    "gray16_bits": None,
 }  # fmt: skip
 
 

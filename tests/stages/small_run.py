@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 from ruamel.yaml import YAML
 
@@ -64,12 +65,15 @@ class SmallRun:
         return RunStatistics(self.folder / "run_statistics", stage)
 
 
-def make(folder: Path, **base: Any) -> SmallRun:
+def make(folder: Path, *, gray12: bool = False, **base: Any) -> SmallRun:
     """Images of three kinds, random MobileNetV2 0.35 at 32 pixels unless ``base`` says else.
+
+    With ``gray12``, the images are gray, of 12 bits in 16.
 
     Made in a process of its own: the number of threads cannot be changed in one that has computed.
     """
-    command = [sys.executable, "-m", "tests.stages.small_run", str(folder), json.dumps(base)]
+    command = [sys.executable, "-m", "tests.stages.small_run", str(folder), json.dumps(base),
+               str(int(gray12))]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return SmallRun(folder)
@@ -93,11 +97,11 @@ def stage(
     )  # fmt: skip
 
 
-def _make(folder: Path, base: dict[str, Any]) -> None:
+def _make(folder: Path, base: dict[str, Any], *, gray12: bool) -> None:
     configure(COMPUTE.threads)
     run = SmallRun(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _images(run)
+    _images(run, gray12=gray12)
     params = BackboneParams(
         **{
             "name": "mobilenet_v2",
@@ -108,6 +112,7 @@ def _make(folder: Path, base: dict[str, Any]) -> None:
             "image_size": 32,
             "cut": None,
             "pooling": "avg",
+            "gray16_bits": None,
             **base,
         }
     )
@@ -192,13 +197,27 @@ def image(kind: int, number: int, side: int = 40) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def _images(run: SmallRun, each: int = 16) -> None:
+def gray12_values(kind: int, number: int) -> npt.NDArray[np.uint16]:
+    """Noise in 12 bits, of the size that the network sees, brighter in one stripe."""
+    values = np.random.default_rng((kind, number)).integers(0, 2000, (32, 32), dtype=np.uint16)
+    values[:, 10 * kind : 10 * kind + 10] += 2095
+    values[0, 0] = 4095
+    return values
+
+
+def gray12_file(kind: int, number: int) -> bytes:
+    return encoded(Image.fromarray(gray12_values(kind, number)), "PNG")
+
+
+def _images(run: SmallRun, each: int = 16, *, gray12: bool) -> None:
     rows = []
     contents = {}
     for kind, label in enumerate(("blue bar", "green bar", "red bar")):
         for number in range(each):
             form = ("png", "jpeg")[number % 2]
             content = encoded(image(kind, number), form.upper())
+            if gray12:
+                form, content = "png", gray12_file(kind, number)
             split = ("train", "train", "validation", "test")[number % 4]
             image_id = sha256_bytes(content)
             contents[image_id] = (content, "png" if form == "png" else "jpg")
@@ -227,4 +246,4 @@ def _images(run: SmallRun, each: int = 16) -> None:
 
 
 if __name__ == "__main__":
-    _make(Path(sys.argv[1]), json.loads(sys.argv[2]))
+    _make(Path(sys.argv[1]), json.loads(sys.argv[2]), gray12=sys.argv[3] == "1")

@@ -22,7 +22,7 @@ from tests.stages.small_run import extract_params
 
 SMALL: dict[str, Any] = {
     "name": "mobilenet", "hub": None, "alpha": 0.25, "weights": "random", "weights_sha256": None,
-    "image_size": 32, "cut": None, "pooling": "avg",
+    "image_size": 32, "cut": None, "pooling": "avg", "gray16_bits": None,
 }  # fmt: skip
 
 
@@ -165,6 +165,7 @@ def test_a_file_of_weights_that_is_gone(tmp_path: Path) -> None:
 
 HUB: dict[str, Any] = {
     "name": "hub", "alpha": 1.0, "weights": "hub", "image_size": None, "pooling": "none",
+    "gray16_bits": None,
 }  # fmt: skip
 
 

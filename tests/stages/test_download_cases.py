@@ -13,9 +13,8 @@ from headstart._utils.errors import HeadstartError, SourceError
 from headstart.datasets.manifests import read_images
 from headstart.datasets.parameters import SplitParams
 from headstart.datasets.splits import split
-from headstart.images.resize import pixels
 from tests.conftest import ROOT
-from tests.images.made import png
+from tests.images.made import pixels, png
 from tests.stages.test_download import by_class, run
 
 pytestmark = pytest.mark.shared

@@ -177,7 +177,7 @@ def test_what_leaves_is_what_was_evaluated(run: SmallRun, tmp_path: Path) -> Non
         if path.is_file()
     }
 
-    from headstart.images.resize import pixels
+    from tests.images.made import pixels
 
     contents = [encoded(image(kind, 99), form) for kind, form in enumerate(("PNG", "JPEG", "GIF"))]
     paths = []
@@ -369,7 +369,7 @@ def test_what_litert_cannot_convert_is_left_out_and_said(
         trained, backbone=trained.backbone.model_copy(update={"engine": "keras"})
     )
     test = read_split(run.manifest).query("split == 'test'")
-    shown = export.Shown(*load(run.images, test, 32), calibration=None)
+    shown = export.Shown(*load(run.images, test, 32, None), calibration=None)
     run_statistics = run.run_statistics("export")
     readings, left_out = export.write_and_read(
         tmp_path, by_keras, ["tflite_float32", "keras"], shown, run_statistics
@@ -417,7 +417,7 @@ def with_images(run: SmallRun, new: dict[str, tuple[bytes, str]], folder: Path) 
     table = read_split(run.manifest)
     other = SmallRun(folder)
     other.images.mkdir(parents=True)
-    contents, _ = load(run.images, table, 32)
+    contents, _ = load(run.images, table, 32, None)
     files = {
         path: new.get(path, (content, Path(path).suffix.replace("jpeg", "jpg")[1:]))
         for path, content in zip(table["path"], contents, strict=True)
@@ -531,7 +531,7 @@ def test_a_head_on_rounded_features_is_exported(engine: str, run: SmallRun, tmp_
     if engine == "litert":
         trained = export.Model.read(model, backbone)
         test = read_split(run.manifest).query("split == 'test'")
-        _, batch = load(run.images, test, 32)
+        _, batch = load(run.images, test, 32, None)
         evaluated = read_predictions(predictions, trained.record.classes).model
         export.unrounded(trained, batch, evaluated)
         with pytest.raises(HeadstartError, match="are not this model's"):

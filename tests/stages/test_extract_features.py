@@ -190,7 +190,7 @@ def test_the_features_and_what_the_run_says(world: World, tmp_path: Path) -> Non
             first = of_split.iloc[0]
             place = (int(first["shard"]), int(first["offset"]), int(first["bytes"]))
             content = reader.read(*place, str(first["image_id"]))
-        from headstart.images.resize import pixels
+        from tests.images.made import pixels
 
         expected = network(pixels(content, SIZE)[np.newaxis])[0]
         assert features.array(split)[0].tobytes() == expected.tobytes()
@@ -362,7 +362,7 @@ def test_the_bytes_of_litert_do_not_depend_on_threads(
             FeatureStore({"n": 1}, (1280,), tmp_path / f"{workers}{threads}") as store,
             ShardReader(world.images) as reader,
         ):
-            engine = Engine(partial(LiteRTFunction, network, threads), SIZE, count=functions)
+            engine = Engine(partial(LiteRTFunction, network, threads), SIZE, None, count=functions)
             images = ShardImages(rows, reader)
             extract(images, engine, store, "Test", workers=workers, views=views)
             found.add(sha256_bytes(b"".join(row.tobytes() for row in store.rows(keys))))

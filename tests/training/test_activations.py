@@ -16,7 +16,6 @@ from headstart._utils.errors import HeadstartError
 from headstart.backbones.litert import LiteRTPool
 from headstart.features.store import FeatureStore
 from headstart.images.augmentation_parameters import AugmentParams
-from headstart.images.resize import pixels
 from headstart.training import activations
 from headstart.training.activations import (
     LiveViews,
@@ -26,7 +25,7 @@ from headstart.training.activations import (
     run_network,
 )
 from tests.features.test_extraction import Memory
-from tests.images.made import encoded
+from tests.images.made import encoded, gray16, pixels
 from tests.stages.small_run import ROOT, image
 from tools.contract import code_dependencies
 
@@ -78,7 +77,7 @@ def test_recorded_ones_are_the_network_on_the_images(
     parts = {"train": rows[:8], "validation": rows[8:]}
     expected = run_network(LiteRTPool(network), decoded(images))
     for done in (COUNT, 0):
-        found, passes = arrays(network, parts, reader, SIZE, tmp_path)
+        found, passes = arrays(network, parts, reader, SIZE, None, tmp_path)
         assert (passes.done, passes.cached) == (done, COUNT - done)
         assert np.array_equal(found["train"], expected[:8])
         assert np.array_equal(found["validation"], expected[8:])
@@ -88,16 +87,36 @@ def test_without_a_network_they_are_the_pixels(
     images: tuple[Memory, pd.DataFrame], tmp_path: Path
 ) -> None:
     reader, rows = images
-    found, passes = arrays(None, {"train": rows}, reader, SIZE, tmp_path)
+    found, passes = arrays(None, {"train": rows}, reader, SIZE, None, tmp_path)
     assert passes.done == 0
     assert np.array_equal(found["train"], decoded(images))
+
+
+def test_the_bits_of_gray_reach_the_pixels_the_network_and_its_store(
+    network: Path, tmp_path: Path
+) -> None:
+    values = np.random.default_rng(5).integers(0, 4096, (3, SIZE, SIZE), np.uint16)
+    reader = Memory()
+    reader.contents = {f"{n:064x}": gray16(each) for n, each in enumerate(values)}
+    rows = pd.DataFrame({"image_id": list(reader.contents), "shard": 0, "offset": 0, "bytes": 0})
+    expected = np.repeat(values[..., None] // 16, 3, axis=3).astype(np.uint8)
+    with LiveViews(rows, reader, SIZE, 12) as views:
+        assert np.array_equal(views.take(range(3), 1), expected)
+    found, _ = arrays(None, {"train": rows}, reader, SIZE, 12, tmp_path)
+    assert np.array_equal(found["train"], expected)
+    reader.contents = {f"{n + 90:064x}": gray16(each) for n, each in enumerate(values)}
+    rows["image_id"] = list(reader.contents)
+    for bits in (None, 12):  # Each has features of its own, whichever was first.
+        found, passes = arrays(network, {f"train{bits}": rows}, reader, SIZE, bits, tmp_path)
+        assert passes.done == 3
+    assert np.array_equal(found["train12"], run_network(LiteRTPool(network), expected))
 
 
 def test_views_without_changes_are_the_images_and_each_pass_counts(
     network: Path, images: tuple[Memory, pd.DataFrame]
 ) -> None:
     reader, rows = images
-    with LiveViews(rows, reader, SIZE, network=network) as views:
+    with LiveViews(rows, reader, SIZE, None, network=network) as views:
         taken = views.take([3, 1, 3], 1)
     assert np.array_equal(taken, run_network(LiteRTPool(network), decoded(images)[[3, 1, 3]]))
     assert views.passes == 3
@@ -107,7 +126,7 @@ def test_augmented_views_are_the_same_for_the_same_epoch(
     images: tuple[Memory, pd.DataFrame],
 ) -> None:
     reader, rows = images
-    with LiveViews(rows, reader, SIZE, AugmentParams(**FLIP), seed=1) as views:
+    with LiveViews(rows, reader, SIZE, None, AugmentParams(**FLIP), seed=1) as views:
         first, again, next_epoch = (views.take(range(COUNT), epoch) for epoch in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, next_epoch)
@@ -135,11 +154,11 @@ def test_no_room_is_said_before_the_first_pass(
     short_of_room(monkeypatch, 1 << 20)
     read = len(reader.reads)
     with pytest.raises(HeadstartError) as caught:
-        arrays(network, {"train": rows}, reader, SIZE, tmp_path)
+        arrays(network, {"train": rows}, reader, SIZE, None, tmp_path)
     for part in ("The activations need", "1 MB are free", "HEADSTART_CACHE", "unfreeze fewer"):
         assert part in str(caught.value)
     with pytest.raises(HeadstartError, match="The decoded images need"):
-        arrays(None, {"train": rows}, reader, SIZE, tmp_path)
+        arrays(None, {"train": rows}, reader, SIZE, None, tmp_path)
     assert len(reader.reads) == read
 
 

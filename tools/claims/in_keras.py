@@ -125,7 +125,8 @@ def compare(project: Path) -> dict[str, Any]:
             places = list(rows[["shard", "offset", "bytes", "image_id"]].itertuples(index=False))
             for start in range(0, len(rows), _BATCH):
                 images = [reader.read(*place) for place in places[start : start + _BATCH]]
-                batch = np.stack([pixels(image, whole.input_shape[1]) for image in images])
+                size = whole.input_shape[1]
+                batch = np.stack([pixels(image, size, gray16_bits=None) for image in images])
                 features = recorded.array(split)[start : start + _BATCH]
                 answers = whole.predict_on_batch(batch.astype(np.float32))
                 ways.append((head.predict_on_batch(features), answers))

@@ -44,7 +44,7 @@ _JPEG_RATIOS = (1, 2, 4, 8)
 _GRAY, _PALETTE = 0, 3  # color types of PNG
 
 
-def decode(content: Any, size: int) -> Any:
+def decode(content: Any, size: int, gray16_bits: int | None) -> Any:
     """Decode one encoded image, turn it upright and resize it.
 
     Parameters
@@ -53,6 +53,8 @@ def decode(content: Any, size: int) -> Any:
         The bytes of a file.
     size : int
         Side of the result.
+    gray16_bits : int or None
+        Bits of white in 16-bit gray images; None: 16.
 
     Returns
     -------
@@ -63,7 +65,7 @@ def decode(content: Any, size: int) -> Any:
     tf.errors.InvalidArgumentError
         When run on bytes that are no image of a supported format.
     """
-    image, extent = _decoded(content, size)
+    image, extent = _decoded(content, size, gray16_bits)
     # Turned when it is a small square, as in training; the filter is symmetric.
     return _upright(resize(image, extent, size), exif_orientation(content))
 
@@ -103,11 +105,11 @@ def _resized(image: Any, shape: Any, scale: Any) -> Any:
     return tf.cast(tf.clip_by_value(tf.floor(values + 0.5), 0.0, 255.0), tf.uint8)
 
 
-def _decoded(content: Any, size: int) -> tuple[Any, Any]:
+def _decoded(content: Any, size: int, gray16_bits: int | None) -> tuple[Any, Any]:
     """Return a uint8 image (height, width, 3) as it is stored, and its extent."""
     kinds = [
         (b"\xff\xd8\xff", lambda: _jpeg(content, size)),
-        (b"\x89PNG\r\n\x1a\n", lambda: _whole(_png(content))),
+        (b"\x89PNG\r\n\x1a\n", lambda: _whole(_png(content, gray16_bits))),
         (b"GIF8", lambda: _whole(tf.io.decode_gif(content)[0])),
         (b"BM", lambda: _whole(_bmp(content))),
     ]
@@ -167,9 +169,26 @@ def _jpeg(content: Any, size: int) -> tuple[Any, Any]:
     )
 
 
-def _png(content: Any) -> Any:
+def _png(content: Any, gray16_bits: int | None) -> Any:
     content = _within(content, _numbers(content, 16, tf.int32, little=False))
-    color = tf.io.decode_raw(_header(content, 25, 1), tf.uint8)[0]
+    depth, color = tf.unstack(tf.io.decode_raw(_header(content, 24, 2), tf.uint8), num=2)
+    if gray16_bits is None:
+        return _png_of_all_bits(content, color)
+    return tf.cond(
+        tf.equal(depth, 16) & tf.equal(color, _GRAY),
+        lambda: _gray16(content, gray16_bits),
+        lambda: _png_of_all_bits(content, color),
+    )
+
+
+def _gray16(content: Any, bits: int) -> Any:
+    """Decode a 16-bit gray PNG whose white is the largest number of so many bits."""
+    rgba = tf.cast(tf.io.decode_png(content, channels=4, dtype=tf.uint16), tf.int32)
+    levels = tf.minimum(rgba[..., :3], (1 << bits) - 1) // (1 << (bits - 8))
+    return tf.cast(tf.where(rgba[..., 3:] > 0, levels, 255), tf.uint8)
+
+
+def _png_of_all_bits(content: Any, color: Any) -> Any:
     return tf.cond(
         tf.equal(color, _PALETTE),
         lambda: _with_or_without_alpha(tf.io.decode_png(content, channels=0)),

@@ -132,12 +132,12 @@ def export_model(
     """
     chosen = parity.choose(len(predictions.rows), params.parity_images)
     rows = parity.locate(predictions.rows.iloc[chosen], data.table)
-    size = trained.backbone.image_size
+    size, bits = trained.backbone.image_size, trained.backbone.gray16_bits
     calibration = None
     if any(FORMATS[name].precision == "int8" for name in params.formats):
         drawn = parity.calibrating(data.table, params.calibration_images, procedure["seed"])
-        calibration = parity.load(images, drawn, size)[1]
-    shown = Shown(*parity.load(images, rows, size), calibration)
+        calibration = parity.load(images, drawn, size, bits)[1]
+    shown = Shown(*parity.load(images, rows, size, bits), calibration)
     readings, left_out = write_and_read(folder, trained, params.formats, shown, run_statistics)
     evaluated: Floats = predictions.model[chosen]
     expected = evaluated
@@ -198,7 +198,12 @@ def write_and_read(
         from headstart.keras.runtime import configure
 
         configure(cores())
-        source = Source(build(trained), trained.record.classes, shown.calibration)
+        source = Source(
+            build(trained),
+            trained.record.classes,
+            shown.calibration,
+            trained.backbone.gray16_bits,
+        )
         clock("building")
         for name in names:
             reason = _write_or_leave_out(name, source, folder, trained.backbone)

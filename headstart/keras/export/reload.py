@@ -56,11 +56,14 @@ class Source:
     classes : tuple of str
     calibration : ndarray of shape (n, size, size, 3), uint8, or None
         Training images, which int8 needs.
+    gray16_bits : int or None
+        Bits of white in 16-bit gray images, for formats that decode images.
     """
 
     model: Any
     classes: tuple[str, ...] = ()
     calibration: Pixels | None = None
+    gray16_bits: int | None = None
 
 
 Writer = Callable[[Source, Path], None]

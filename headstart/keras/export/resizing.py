@@ -174,7 +174,7 @@ def measure(evaluated: Evaluated, sizes: Sequence[int], folder: Path, most: floa
     for size in dict.fromkeys([first, *sizes]):
         place = folder / str(size)
         place.mkdir()
-        contents, shown = load(evaluated.images, some, size)
+        contents, shown = load(evaluated.images, some, size, trained.backbone.gray16_bits)
         resized[size] = build(trained, size, shown, place, most)
     found = {}
     with ShardReader(evaluated.images) as reader:
@@ -228,7 +228,7 @@ def build(trained: Model, size: int, shown: Pixels, folder: Path, most: float) -
         model = export.build(trained, size)
     except ParameterError as error:  # A module of TensorFlow Hub with a fixed size.
         raise HeadstartError(f"This backbone cannot be built at {size} pixels. {error}") from error
-    file = folder / FORMATS[FORMAT].path
+    file, bits = folder / FORMATS[FORMAT].path, trained.backbone.gray16_bits
     try:
         export.write(FORMAT, Source(model), folder)
     except export.NotConvertibleError:
@@ -236,7 +236,7 @@ def build(trained: Model, size: int, shown: Pixels, folder: Path, most: float) -
             raise
         batch = keras_batch(keras_device())
         function = Frozen(model, batch)
-        return Resized(Network(size, function, function, batch, 2), None, None)
+        return Resized(Network(size, bits, function, function, batch, 2), None, None)
     pool, single = LiteRTPool(file), LiteRTFunction(file)
     agreement = compare(run_keras(model, shown), single(shown))
     if not agreement.difference <= most:
@@ -245,7 +245,7 @@ def build(trained: Model, size: int, shown: Pixels, folder: Path, most: float) -
             f"{agreement.images} test images, a probability differs by {agreement.difference:.3g}; "
             f"export.max_probability_difference is {most:g}. Nothing was measured."
         )
-    return Resized(Network(size, pool, single, 1, pool.count), file, agreement)
+    return Resized(Network(size, bits, pool, single, 1, pool.count), file, agreement)
 
 
 def check_target(target: Path) -> None:

@@ -22,7 +22,7 @@ from headstart._utils.quiet import quiet_stderr
 from headstart.export.parity import Reading
 from headstart.keras.export.decoding import decode
 from headstart.keras.networks.engine import in_batches
-from headstart.keras.runtime import keras, tf
+from headstart.keras.runtime import tf
 
 if TYPE_CHECKING:
     from headstart.keras.export.reload import Source
@@ -42,7 +42,7 @@ def write(source: Source, folder: Path) -> None:
     # The variables alone are tracked: of a function that is, TensorFlow would make a second trace.
     module = tf.Module(name="served")
     module.weights = [weight.value for weight in source.model.weights]
-    signatures = _signatures(source.model, source.classes)
+    signatures = _signatures(source)
     reached("member", folder)
     with quiet_stderr():
         tf.saved_model.save(module, str(folder), signatures=signatures)
@@ -115,8 +115,9 @@ def _reason(message: str) -> str:
     return next((line for line in lines if line and line != "[[]]"), "no reason was given")
 
 
-def _signatures(model: keras.Model, classes: Sequence[str]) -> dict[str, Any]:
+def _signatures(source: Source) -> dict[str, Any]:
     """Trace the two ways in."""
+    model, classes, bits = source.model, source.classes, source.gray16_bits
     size = model.input_shape[1]
 
     def answers(pixels: Any) -> dict[str, Any]:
@@ -135,7 +136,7 @@ def _signatures(model: keras.Model, classes: Sequence[str]) -> dict[str, Any]:
 
     def from_bytes(content: Any) -> dict[str, Any]:
         pixels = tf.map_fn(
-            lambda one: decode(one, size),
+            lambda one: decode(one, size, bits),
             content,
             fn_output_signature=tf.TensorSpec((size, size, 3), tf.uint8),
         )

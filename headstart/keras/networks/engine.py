@@ -32,7 +32,7 @@ def engine(folder: Path, record: BackboneRecord) -> Engine:
         Its record.
     """
     if record.engine != "keras":
-        return litert_engine(folder / NETWORK, record.image_size)
+        return litert_engine(folder / NETWORK, record.image_size, record.gray16_bits)
     device = keras_device()
     batch = keras_batch(device)
 
@@ -46,7 +46,7 @@ def engine(folder: Path, record: BackboneRecord) -> Engine:
         model = feature_model(backbone, record.cut, record.pooling, record.preprocessing)
         return Frozen(model, batch)
 
-    return Engine(make, record.image_size, batch, 1, device)
+    return Engine(make, record.image_size, record.gray16_bits, batch, 1, device)
 
 
 def keras_device() -> str:

@@ -83,6 +83,7 @@ def prepare_backbone(
             image_size=int(backbone.input_shape[1]),
             cut=params.cut,
             pooling=params.pooling,
+            gray16_bits=params.gray16_bits,
             preprocessing=spec.preprocessing,
             feature_shape=tuple(model.output_shape[1:]),
             parameters=backbone.count_params(),

@@ -23,7 +23,7 @@ from headstart.backbones.record import BackboneRecord
 from headstart.backbones.weights import Weights
 from headstart.features.forward_passes import Reader
 from headstart.features.store import fingerprint
-from headstart.images.resize import SPEC
+from headstart.images.resize import spec
 from headstart.keras.runtime import configure
 from headstart.keras.training.tuner import Tuner
 from headstart.training.activations import Array, LiveViews, arrays, run_network
@@ -183,15 +183,15 @@ def train(
     if network is not None:
         lower = folder / LOWER
         write_bytes(lower, network)
-    size, augment = tuner.record.image_size, params.augment
+    size, bits, augment = tuner.record.image_size, tuner.record.gray16_bits, params.augment
     parts = {"validation": images.validation}
     if not augment.active:
         parts["train"] = images.train
-    found, passes = arrays(lower, parts, reader, size, work)
+    found, passes = arrays(lower, parts, reader, size, bits, work)
     validation = BatchSource.of_array(found["validation"], images.labels(images.validation))
     labels, live = images.labels(images.train), 0
     if augment.active:
-        with LiveViews(images.train, reader, size, augment, seed, lower) as views:
+        with LiveViews(images.train, reader, size, bits, augment, seed, lower) as views:
             source = BatchSource.of_function(views.take, labels)
             history = tuner.fit(source, validation, seed, class_weights, checkpoint=checkpoint)
             live = views.passes
@@ -236,7 +236,7 @@ def _identity(
             "fine_tune": params.model_dump(mode="json"),
             "seed": seed,
             "threads": threads,
-            "pixels": SPEC,
+            "pixels": spec(backbone.gray16_bits),
             "machine": architecture(),
             "versions": {name: metadata.version(name) for name in _PACKAGES},
             "code": code,

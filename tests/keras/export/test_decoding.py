@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headstart.images.resize import pixels
+from headstart.images import resize
 from headstart.keras.export import decoding
 from headstart.keras.runtime import tf
 from tests.images import kinds
-from tests.images.made import encoded, png_header
+from tests.images.made import encoded, pixels, png_header
 
 SIZE = 48
 
@@ -20,7 +20,7 @@ SIZE = 48
 @pytest.fixture(scope="module")
 def decode() -> Any:
     return tf.function(
-        lambda content: decoding.decode(content, SIZE),
+        lambda content: decoding.decode(content, SIZE, None),
         input_signature=[tf.TensorSpec([], tf.string)],
     )
 
@@ -91,9 +91,19 @@ def test_the_graph_sees_what_training_saw(name: str, decode: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", kinds.PNG)
+@pytest.mark.parametrize("bits", [8, 12, 15])
+def test_the_bits_of_gray_hold_in_the_graph_as_in_training(kind: str, bits: int) -> None:
+    content = kinds.PNG[kind]().content
+    graph = decoding.decode(tf.constant(content), kinds.SIDE, bits).numpy()
+    assert np.array_equal(graph, resize.pixels(content, kinds.SIDE, gray16_bits=bits))
+    changes = kind.startswith("gray, 16 bits")
+    assert np.array_equal(graph, pixels(content, kinds.SIDE)) != changes
+
+
+@pytest.mark.parametrize("kind", kinds.PNG)
 def test_libpng_reads_every_kind_of_png_as_pillow_does_for_training(kind: str) -> None:
     content, expected = kinds.PNG[kind]()
-    graph = decoding.decode(tf.constant(content), kinds.SIDE).numpy()
+    graph = decoding.decode(tf.constant(content), kinds.SIDE, None).numpy()
     assert np.array_equal(graph, pixels(content, kinds.SIDE))
     assert np.array_equal(graph, expected)
 

@@ -12,7 +12,6 @@ import pytest
 
 from headstart._utils.errors import HeadstartError, ParameterError
 from headstart.backbones.registry import BACKBONES
-from headstart.images.resize import pixels
 from headstart.keras.networks.backbone import build_backbone
 from headstart.keras.networks.conversion import images
 from headstart.keras.networks.engine import compiled
@@ -20,6 +19,7 @@ from headstart.keras.networks.imagenet import build_classifier
 from headstart.keras.networks.pretrained import draw, settle
 from headstart.keras.runtime import keras
 from tests.downloads.server import serving
+from tests.images.made import pixels
 from tests.keras.networks.published import go_offline, publish
 
 NARROW = BACKBONES["mobilenet"]
