@@ -65,7 +65,7 @@ def rare_class(known: Known) -> str:
         return ""
     largest = next(label for label, count in train.items() if count == most)
     return (
-        f"At most a twentieth of the training images of {plain(largest)} ({most:,}): "
+        f"At most a twentieth of the training images of '{plain(largest)}' ({most:,}): "
         f"{_named(rare)}. A model rarely predicts such a class, and the accuracy hides it. Set "
         "`train_head.class_weights: balanced`, compare the macro-averaged F1, or add images."
     )
@@ -79,7 +79,7 @@ def few_images(known: Known) -> str:
     return (
         f"{counted(images, 'training image')} and {known.features:,} features: a head can learn "
         "them by heart. Add images or views (`extract_features.views`), raise "
-        "`train_head.dropout`, or take fewer features (`backbone.pooling: avg`, a smaller "
+        "`train_head.weight_decay`, or take fewer features (`backbone.pooling: avg`, a smaller "
         "`backbone.alpha`)."
     )
 
@@ -112,4 +112,4 @@ def _below(counts: Mapping[str, int], least: int) -> str:
 
 def _named(counts: Mapping[str, int]) -> str:
     rising = sorted(counts.items(), key=lambda item: (item[1], item[0]))
-    return listed([f"{plain(label)} ({count:,})" for label, count in rising])
+    return listed([f"'{plain(label)}' ({count:,})" for label, count in rising])

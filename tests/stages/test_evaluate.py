@@ -204,7 +204,7 @@ def test_weak_numbers_come_with_advice(tmp_path: Path, capsys: pytest.CaptureFix
     data = known(tmp_path / "data")
     head = identity(tmp_path / "head")
     found = evaluate(data, head, head, tmp_path / "out")
-    assert found["advice"][0].startswith("Fewer than 10 test images of bee (5), cat (5)")
+    assert found["advice"][0].startswith("Fewer than 10 test images of 'bee' (5), 'cat' (5)")
     assert f"ADVICE: {found['advice'][0]}" in capsys.readouterr().out
 
 
