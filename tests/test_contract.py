@@ -166,8 +166,9 @@ def test_runtime_txt_is_what_the_lock_says() -> None:
     assert (ROOT / "runtime.txt").read_text() == generate.runtime_text(), "run `make runtime`"
 
 
-def test_the_lock_is_hashed_and_names_no_address() -> None:
-    lock = (ROOT / "requirements.lock").read_text()
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+def test_a_lock_is_hashed_and_names_no_address(name: str) -> None:
+    lock = (ROOT / name).read_text()
     assert "://" not in lock
     assert "--index-url" not in lock
     entries = [line for line in lock.splitlines() if line and not line.startswith((" ", "#"))]

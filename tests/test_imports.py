@@ -57,16 +57,31 @@ def test_who_may_import_whom() -> None:
 
 
 OURS = {"headstart", "stages", "flows"}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 @cache
 def declared() -> dict[str, Requirement]:
     """Return the requirements of pyproject.toml and its extras for users, by name."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
-    listed = [*project["dependencies"], *(r for e in extras if e != "dev" for r in extras[e])]
-    requirements = [Requirement(line) for line in listed]
-    return {canonicalize_name(requirement.name): requirement for requirement in requirements}
+    return {**needed_by_a_run(), **requirements(*(set(extras()) - {"dev"}))}
+
+
+def needed_by_a_run() -> dict[str, Requirement]:
+    """Return the requirements that `make run` installs, which serves models, too."""
+    return {**named(PROJECT["dependencies"]), **requirements("serving")}
+
+
+def requirements(*names: str) -> dict[str, Requirement]:
+    return {key: each for name in names for key, each in named(extras()[name]).items()}
+
+
+def named(lines: list[str]) -> dict[str, Requirement]:
+    return {canonicalize_name(each.name): each for each in map(Requirement, lines)}
+
+
+def extras() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = PROJECT["optional-dependencies"]
+    return found
 
 
 def third_party() -> list[str]:
@@ -88,9 +103,27 @@ def test_what_is_imported_is_declared(package: str) -> None:
     assert owners & declared().keys(), f"{package}: add one of {owners} to pyproject.toml"
 
 
-@pytest.mark.parametrize("name", sorted(declared()))
-def test_the_lock_has_what_is_declared(name: str) -> None:
-    lock = (ROOT / "requirements.lock").read_text()
-    found = re.search(rf"^{re.escape(name)}==([^\s;]+)", lock, re.MULTILINE)
-    assert found, "run `make lock`"
-    assert declared()[name].specifier.contains(found[1])
+def pins(lock: str) -> dict[str, str]:
+    """Return the version of each package in a lock."""
+    text = (ROOT / lock).read_text()
+    return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", sorted({**declared(), **requirements("dev")}))
+def test_the_lock_for_developers_has_everything_that_is_declared(name: str) -> None:
+    wanted = {**declared(), **requirements("dev")}[name]
+    assert wanted.specifier.contains(pins("requirements-dev.lock")[name]), "run `make lock`"
+
+
+@pytest.mark.parametrize("name", sorted(needed_by_a_run()))
+def test_the_lock_has_what_a_run_needs(name: str) -> None:
+    assert needed_by_a_run()[name].specifier.contains(pins("requirements.lock")[name])
+
+
+def test_the_locks_agree() -> None:
+    assert pins("requirements.lock").items() <= pins("requirements-dev.lock").items()
+
+
+@pytest.mark.parametrize("name", sorted(declared().keys() - needed_by_a_run().keys()))
+def test_the_lock_of_a_run_holds_no_extra(name: str) -> None:
+    assert name not in pins("requirements.lock")

@@ -28,7 +28,11 @@ def test_enough_images_need_no_advice() -> None:
     ("given", "function", "said"),
     [
         (known(cat=(90, 9, 9), dog=(80, 9, 10)), advice.few_test, "test images of 'cat' (9):"),
-        (known(cat=(90, 4, 10), dog=(80, 0, 10)), advice.few_validation, "of 'dog' (0), 'cat' (4):"),
+        (
+            known(cat=(90, 4, 10), dog=(80, 0, 10)),
+            advice.few_validation,
+            "of 'dog' (0), 'cat' (4):",
+        ),
         (known(cat=(100, 9, 10), dog=(5, 9, 10)), advice.rare_class, "of 'cat' (100): 'dog' (5)."),
         (
             known(1_280, cat=(600, 60, 60), dog=(679, 60, 60)),
