@@ -74,10 +74,10 @@ def measure(project: Checkout, views: int, epochs: int) -> dict[str, Any]:
     recorded = project.statistics("runtime")["feature_rows"]
     held_out = recorded - scores["train_images"] * (views + 1)
     return {
-        "accuracy": scores["head"]["accuracy"],
-        "right": scores["head"]["correct"],
+        "accuracy": scores["model"]["accuracy"],
+        "right": scores["model"]["correct"],
         "test": scores["test_images"],
-        "loss": scores["head"]["loss"],
+        "loss": scores["model"]["loss"],
         "passes": recorded,
         "live": scores["train_images"] * epochs + held_out,
         "extraction_seconds": extraction["extraction_seconds"],

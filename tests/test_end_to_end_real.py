@@ -21,6 +21,7 @@ import pytest
 from benchmarks.checkout import Checkout
 from headstart.backbones.record import read_backbone
 from headstart.datasets.manifests import read_images, read_rejected
+from headstart.evaluation.recorded import read_evaluation
 from headstart.features.extraction import fingerprint_record
 from headstart.features.store import FeatureStore, estimate
 from tests.runs.server import until
@@ -32,8 +33,7 @@ BROKEN = {"Cat/666_.jpg", "Cat/Thumbs.db", "Dog/11702.jpg", "Dog/Thumbs.db"}
 
 
 def metrics(checkout: Checkout) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((checkout.folder / "data/metrics/evaluate.json").read_text())
-    return found
+    return read_evaluation(checkout.folder / "data/metrics/evaluate.json")
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from headstart.evaluation.recorded import read_evaluation
 from headstart.report import images, results
 from headstart.report import page as pages
 from headstart.report.run import Run, draw, ended, show
@@ -205,7 +206,7 @@ def test_a_run_without_epochs_is_shown(tmp_path: Path, drawn: Path) -> None:
 
 def test_single_sigmoids_have_a_score_of_their_own(tmp_path: Path) -> None:
     files = made.make(tmp_path / "files")
-    metrics = json.loads(files.metrics.read_text())
+    metrics = read_evaluation(files.metrics)
     titles = [row["title"] for row in results.scores(metrics)["rows"]]
     for name in ("head", "model"):
         metrics[name]["binary_accuracy"] = 0.75
