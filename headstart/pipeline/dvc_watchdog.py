@@ -14,20 +14,19 @@ import sys
 import threading
 import time
 
-# Seconds that a signal is given before the next one.
-GRACE_S = 5.0
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Seconds between the interrupt and the kill: no process of a run lives for 2 s without its starter.
+GRACE_S = 1.0
 
 
-def watch(descriptor: int) -> None:
+def watch(descriptor: int, starter_ended: threading.Event) -> None:
     """Wait for the end of the starter, then end the process group that this process leads."""
     while os.read(descriptor, 64):
         pass
-    # The stage's own handling of an interrupt comes first; this process has to outlive its signals
-    # to send the next one, and a group is signaled as a whole.
-    for number in SIGNALS:
-        os.killpg(os.getpgrp(), number)
-        time.sleep(GRACE_S)
+    starter_ended.set()
+    # A group is signaled as a whole. DVC outlives an interrupt, so the stage's own handling comes
+    # first; it would not outlive SIGTERM, and nobody would be left to send the kill.
+    os.killpg(os.getpgrp(), signal.SIGINT)
+    time.sleep(GRACE_S)
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
@@ -37,10 +36,15 @@ def main() -> int:
     os.dup2(empty, 0)
     os.close(empty)
     sys.argv[0] = "dvc"  # DVC names the holder of a lock by it
-    threading.Thread(target=watch, args=(descriptor,), daemon=True).start()
+    starter_ended = threading.Event()
+    threading.Thread(target=watch, args=(descriptor, starter_ended), daemon=True).start()
     from dvc.cli import main as dvc
 
-    return int(dvc(sys.argv[1:]))
+    try:
+        return int(dvc(sys.argv[1:]))
+    finally:
+        if starter_ended.is_set():  # what the stage left behind
+            os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

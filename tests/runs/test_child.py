@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -161,14 +162,23 @@ child.run(words, folder=Path(), on_line=lambda line: print(line, flush=True), wa
 """
 
 
-def test_a_killed_owner_takes_dvc_and_its_stage_along(tmp_path: Path) -> None:
+#: The second and the third are a stage, and a child of a stage, that take no signal but SIGKILL.
+LONG_STAGES = {
+    "plain": "echo $$ $PPID > pids; exec sleep 600",
+    "deaf": "trap '' INT TERM; echo $$ $PPID > pids; sleep 600",
+    "deaf child": "(trap '' INT TERM; exec sleep 600) & echo $$ $PPID $! > pids; exec sleep 600",
+}
+
+
+@pytest.mark.parametrize("stage", LONG_STAGES)
+def test_a_killed_owner_takes_dvc_and_its_stage_along(tmp_path: Path, stage: str) -> None:
     from tests.conftest import ROOT
     from tests.runs import projects
 
     projects.call(tmp_path, "git", "init", "-q")
     projects.dvc(tmp_path, "init", "-q")
     (tmp_path / "dvc.yaml").write_text(
-        "stages: {long: {cmd: 'echo $$ $PPID > pids; exec sleep 600', outs: [long.txt]}}"
+        json.dumps({"stages": {"long": {"cmd": LONG_STAGES[stage], "outs": ["long.txt"]}}})
     )
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER, "repro", "long"], cwd=tmp_path,
