@@ -103,8 +103,8 @@ def test_a_flow(project: Project, number: signal.Signals, tmp_path: Path) -> Non
     try:
         with project.start(words) as run:
             strike(project, run, number, "headstart run")
-            expected = {signal.SIGINT: {130}, signal.SIGTERM: {143, -15}, signal.SIGKILL: {-9}}
-            assert run.returncode in expected[number]
+            # SIGTERM interrupts a run as Ctrl-C does, so that it records its end.
+            assert run.returncode == (-9 if number == signal.SIGKILL else 130)
     finally:
         project.variables = before
     clean_again(project)
@@ -121,8 +121,9 @@ def strike(
         os.killpg(run.pid, number)
     else:
         os.kill(run.pid, number)
-    out, err = run.communicate(timeout=120)
+    run.wait(timeout=120)  # and not for the end of its output, which a child may hold open
     gone(children, subject)
+    out, err = run.communicate()
     if number != signal.SIGKILL:
         assert "Traceback" not in out + err, out + err
     tally.add(f"signals to {subject}", struck=1, children_ended=len(children))
@@ -134,7 +135,7 @@ def forget(project: Project) -> None:
     lock = project.folder / "dvc.lock"
     yaml = YAML(typ="safe")
     document = yaml.load(lock.read_text(encoding="utf-8"))
-    del document["stages"][STAGE]
+    document["stages"].pop(STAGE, None)  # a test that failed may have left it out
     with lock.open("w", encoding="utf-8") as file:
         yaml.dump(document, file)
     project.remove_outputs(STAGE)
