@@ -142,6 +142,11 @@ def test_the_energy_is_called_an_estimate_with_its_assumption(usual: str) -> Non
     assert "The 20 cached passes would have taken about 0.2 s" in text
 
 
+def test_advice_names_its_parameter_as_code(usual: str) -> None:
+    assert "Before you trust these numbers" in usual
+    assert "Raise <code>split.validation</code>, or add images." in usual
+
+
 def test_random_weights_are_said_loudly(tmp_path: Path, drawn: Path, usual: str) -> None:
     assert "RANDOM WEIGHTS" not in usual
     text = render(tmp_path, drawn, random_weights=True)
