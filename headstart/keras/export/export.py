@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from headstart._utils.disk import disk_fault
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import sha256_file
 from headstart._utils.machine import cores
@@ -267,7 +268,8 @@ def write(name: FormatName, source: Source, folder: Path) -> None:
     try:
         resolve(each.writer)(source, folder / each.path)
     except Exception as error:
-        if not each.converted:
+        # A full or failing disk says nothing about the model.
+        if not each.converted or disk_fault(error) is not None:
             raise
         # Converters raise what they like: ConverterError, ValueError, RuntimeError, KeyError …
         lines = [line.strip() for line in str(error).splitlines()]
