@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headstart._utils.disk import disk_fault
 from headstart._utils.errors import HeadstartError
 from headstart._utils.faults import reached
 from headstart._utils.files import atomic_folder, sha256_bytes, sha256_file, write_bytes
@@ -149,6 +150,8 @@ def _convert(model: Any, pooling: str, run_statistics: RunStatistics) -> tuple[b
         network = conversion.to_tflite(model)
         function = LiteRTFunction(network)
     except Exception as error:
+        if disk_fault(error) is not None:  # of temporary files; it says nothing about the model
+            raise
         raise HeadstartError(
             f"This backbone does not convert to LiteRT: {error}\n{_USE_KERAS}"
         ) from error

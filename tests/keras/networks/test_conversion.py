@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 import time
@@ -10,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from headstart._utils.errors import HeadstartError
 from headstart.backbones.litert import LiteRTFunction
 from headstart.backbones.registry import BACKBONES
+from headstart.keras.networks import conversion, prepare
 from headstart.keras.networks.backbone import build_backbone, cut_at, feature_model, pool
 from headstart.keras.networks.conversion import (
     TOLERANCE,
@@ -168,3 +171,22 @@ def test_cut_model_of_a_drawn_base_converts() -> None:
     model = feature_model(backbone, "conv_pw_6_relu", "avg", "tf")
     assert cut_at(backbone, "conv_pw_6_relu").output_shape[-1] == model.output_shape[-1]
     assert compare(model, LiteRTFunction(to_tflite(model)), images(32)) <= TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ValueError("no such operation"), HeadstartError),
+        (OSError(errno.EIO, "Input/output error", "/tmp/saved_model.pb"), OSError),
+    ],
+)
+def test_a_failing_disk_is_not_taken_for_a_backbone_that_does_not_convert(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, expected: type[Exception]
+) -> None:
+    def fail(model: Any) -> bytes:
+        raise error
+
+    monkeypatch.setattr(conversion, "to_tflite", fail)
+    nothing: Any = None
+    with pytest.raises(expected):
+        prepare._convert(nothing, "avg", nothing)
