@@ -12,7 +12,7 @@ from headstart.keras.export import export
 
 
 def fail_with(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    def writer(source: Any, path: Path) -> None:  # noqa: ARG001 - as writers are called
+    def writer(source: Any, path: Path) -> None:
         raise error
 
     monkeypatch.setattr(export, "resolve", lambda _: writer)
