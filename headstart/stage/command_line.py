@@ -72,15 +72,26 @@ def run(main: Callable[..., None], argv: Sequence[str] | None = None) -> None:
     print_anything()
     try:
         _run(main, argv)
-    except HeadstartError as error:
-        _fail(error, _copy_hint(main, argv))
     except BrokenPipeError:  # The reader of our lines has ended: `| head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         leave(141)
-    except KeyboardInterrupt:
-        print("\nInterrupted. What was finished is recorded; run again to resume.", file=sys.stderr)
-        leave(130)
+    except (Exception, KeyboardInterrupt) as error:
+        if _interrupted(error):
+            said = "\nInterrupted. What was finished is recorded; run again to resume."
+            print(said, file=sys.stderr)
+            leave(130)
+        if isinstance(error, HeadstartError):
+            _fail(error, _copy_hint(main, argv))
+        raise
     leave(0)
+
+
+def _interrupted(error: BaseException) -> bool:
+    """Return True if Ctrl-C is behind an error: a module that it met while it was imported."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, KeyboardInterrupt):
+        seen = seen.__cause__ or seen.__context__
+    return seen is not None
 
 
 def _copy_hint(main: Callable[..., None], argv: Sequence[str] | None) -> str:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from headstart._utils.errors import InputChangedError
+from headstart._utils.errors import HeadstartError, InputChangedError
 from headstart._utils.files import md5_file
-from headstart.stage import inputs
+from headstart.stage import command_line, inputs
 from tests.conftest import ROOT
 from tests.runs import projects
 
@@ -314,6 +314,26 @@ def test_interrupting_says_that_one_can_go_on(stage: Path) -> None:
         _, errors = child.communicate(timeout=10)
     assert child.returncode == 130
     assert "run again to resume" in errors
+
+
+@pytest.mark.parametrize("kind", [ImportError, HeadstartError])
+def test_an_interrupt_that_a_library_turned_into_an_error_is_an_interrupt(
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def imported(*_: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            raise kind("initialization failed") from error
+
+    monkeypatch.setattr(command_line, "_run", imported)
+    monkeypatch.setattr(command_line, "leave", sys.exit)
+    with pytest.raises(SystemExit) as ended:
+        command_line.run(imported)
+    assert ended.value.code == 130
+    said = capsys.readouterr().err
+    assert "run again to resume" in said
+    assert "failed" not in said
 
 
 def test_a_second_run_waits_for_the_first(stage: Path) -> None:
