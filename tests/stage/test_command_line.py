@@ -321,10 +321,7 @@ def test_an_interrupt_that_a_library_turned_into_an_error_is_an_interrupt(
     kind: type[Exception], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def imported(*_: object) -> None:
-        try:
-            raise KeyboardInterrupt
-        except KeyboardInterrupt as error:
-            raise kind("initialization failed") from error
+        raise kind("initialization failed") from KeyboardInterrupt()
 
     monkeypatch.setattr(command_line, "_run", imported)
     monkeypatch.setattr(command_line, "leave", sys.exit)
