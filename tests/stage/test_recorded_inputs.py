@@ -55,7 +55,8 @@ def project(home: Path, *, lazy: bool = False) -> Path:
     (folder / "using.py").write_text(using)
     pipeline = PIPELINE.format(params=shlex.quote(str(ROOT / "params.yaml")))
     (folder / "dvc.yaml").write_text(pipeline)
-    (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    for name in ("params.yaml", "runtime.txt"):
+        shutil.copy(ROOT / name, folder)
     (folder / "raw.txt").write_text("cat")
     (folder / "which.txt").write_text("1")
     projects.call(folder, "git", "init", "-q")

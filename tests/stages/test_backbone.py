@@ -108,7 +108,7 @@ def test_what_does_not_convert_names_the_other_engine(
 
 
 def test_unknown_cut(tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match="conv_pw_6_relu"):
+    with pytest.raises(ValueError, match="conv_pw_6_relu"):
         run(tmp_path / "backbone", cut="conv_pw_6_rel")
     assert not (tmp_path / "backbone").exists()
 
