@@ -205,7 +205,7 @@ def test_training_continues_with_the_class_weights_of_the_head(
     given: list[Any] = []
 
     class Learner:
-        record = SimpleNamespace(image_size=8)
+        record = SimpleNamespace(image_size=8, gray16_bits=None)
         check_convertible = lower_network = trained_parameters = lambda _: None
 
         def fit(self, *arguments: Any, **_: Any) -> None:
