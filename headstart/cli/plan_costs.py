@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headstart._utils.disk import amount, existing_folder
+from headstart._utils.disk import amount, free_space
 from headstart._utils.errors import HeadstartError
 from headstart._utils.machine import cores
 from headstart.pipeline.durations import Work
@@ -177,11 +176,7 @@ class Costs:
             ("the project and DVC's copy of it", 2 * written, Path.cwd()),
             ("the feature store", cached, store_folder()),
         ]
-        return [
-            Room(what, size, shutil.disk_usage(existing_folder(folder)).free)
-            for what, size, folder in needs
-            if size
-        ]
+        return [Room(what, size, free_space(folder)) for what, size, folder in needs if size]
 
     def _moves(self, name: str) -> bool:
         entry = self._planned.get(name)
@@ -252,9 +247,18 @@ class Costs:
 
         try:
             images = self._preview.images if self._images is None else read_images(self._images)
-            return images_in_use(images, self._parameters)
+            return images_in_use(images, self._parameters, self._duplicates)
         except HeadstartError as error:
             raise UnknownError(f"the images cannot be split: {error}") from error
+
+    @property
+    def _duplicates(self) -> dict[str, str]:
+        """The groups of near duplicates that were found last; those of new images are not known."""
+        from headstart.datasets.duplicates import read_groups
+
+        split = self._planned.get("stages.split")
+        name = options(split.stage).get("duplicate_groups") if split is not None else None
+        return read_groups(Path(name)) if name is not None and Path(name).is_file() else {}
 
     @property
     def _files(self) -> int:

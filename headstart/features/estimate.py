@@ -17,7 +17,9 @@ from headstart.features.store import estimate, recorded_stores
 from headstart.features.views import RecordedViews
 
 
-def images_in_use(images: pd.DataFrame, parameters: Any) -> pd.DataFrame:
+def images_in_use(
+    images: pd.DataFrame, parameters: Any, duplicates: Mapping[str, str]
+) -> pd.DataFrame:
     """Return the manifest as `split` and `sample` will leave it, computed in memory.
 
     Parameters
@@ -26,13 +28,15 @@ def images_in_use(images: pd.DataFrame, parameters: Any) -> pd.DataFrame:
         The image manifest.
     parameters : Parameters
         All sections, as :func:`headstart.stage.parameters.read_params` returns them.
+    duplicates : mapping of str to str
+        Group of near duplicates by image id.
 
     Raises
     ------
     HeadstartError
         If the images cannot be split.
     """
-    manifest = split(images, parameters.split, parameters.seed).manifest
+    manifest = split(images, parameters.split, parameters.seed, duplicates).manifest
     return draw(manifest, parameters.sample, parameters.seed)
 
 

@@ -191,8 +191,7 @@ def tuning(
         Of fine-tuning; 0: it is off.
     images : callable
         Image manifest, None if it is going to be made, to the number of images in use by split.
-        Raises :class:`UnknownError` if
-        there is no answer yet.
+        Raises :class:`UnknownError` if there is no answer yet.
     augmented : bool
         Whether training images are changed in every epoch.
     """

@@ -16,7 +16,9 @@ from headstart.backbones.registry import BACKBONES
 from headstart.cli.app import app
 from headstart.cli.plan import planned_run
 from headstart.cli.plan_costs import Costs
-from headstart.datasets.manifests import read_split
+from headstart.datasets.duplicates import write_groups
+from headstart.datasets.manifests import read_images, read_split
+from headstart.features.estimate import images_in_use
 from headstart.features.extraction import fingerprint_record
 from headstart.features.store import FeatureStore, split_key
 from headstart.features.views import RecordedViews
@@ -194,6 +196,26 @@ def test_images_are_those_of_the_sample(sampled: Path, monkeypatch: pytest.Monke
     sample = read_split(sampled / "data/manifests/sample.csv")
     assert sorted(found.images) == sorted(set(sample["image_id"]))
     assert not found.views
+
+
+def test_near_duplicates_share_a_split_in_the_plan_too(
+    sampled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(sampled, project, symlinks=True)
+    monkeypatch.chdir(project)
+    few = {"sample": {"train_per_class": 20, "validation_per_class": 5}}
+    path = tmp_path / "params.yaml"
+    path.write_text(overlay((ROOT / "params.yaml").read_text(), few))
+    parameters = read_params(path)
+    images = read_images(project / "data/manifests/images.csv")
+    ids = images.groupby("label")["image_id"]
+    groups = {one: of.iloc[n - n % 2] for _, of in ids for n, one in enumerate(of.tolist())}
+    write_groups(project / "data/audit/duplicate_groups.csv", groups)
+    together = images_in_use(images, parameters, groups)
+    found = Costs(parameters, planned_run(project)).wanted(project / "data/manifests/images.csv")
+    assert set(found.images) == set(together["image_id"])
+    assert set(found.images) != set(images_in_use(images, parameters, {})["image_id"])
 
 
 def test_views_are_those_of_the_training_images(
