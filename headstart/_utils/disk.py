@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart._utils.errors import HeadstartError
+from headstart._utils.errors import HeadstartError, chain
 
 #: Space that is left to others: a tenth of what is needed, at least this.
 _LEAST_MARGIN = 32 << 20
@@ -47,7 +47,7 @@ def require_room(needs: Mapping[Path, int], what: str, remedy: str) -> None:
     for folders in disks.values():
         size = sum(folders.values())
         needed = size + max(size // 10, _LEAST_MARGIN)
-        free = shutil.disk_usage(existing_folder(next(iter(folders)))).free
+        free = free_space(next(iter(folders)))
         if free < needed:
             raise HeadstartError(
                 f"{what} need {amount(needed)} on the disk of {' and '.join(map(str, folders))}, "
@@ -87,8 +87,8 @@ class DiskFault:
             return f"This user may not use {file} ({os.strerror(self.number)})."
         if not self.full:
             return f"The disk failed: {file} could not be used ({os.strerror(self.number)})."
-        free = shutil.disk_usage(existing_folder(file)).free
-        return f"The disk is full: {file} could not be written, and {amount(free)} are free there."
+        free = amount(free_space(file))
+        return f"The disk is full: {file} could not be written, and {free} are free there."
 
 
 def disk_fault(error: BaseException) -> DiskFault | None:
@@ -98,15 +98,13 @@ def disk_fault(error: BaseException) -> DiskFault | None:
     more of what was done.
     """
     explained = isinstance(error, HeadstartError)
-    seen: BaseException | None = error
-    while seen is not None:
+    for seen in chain(error):
         number = _number(seen)
         if number == errno.ENOSPC or (number is not None and not explained):
             name = getattr(seen, "filename", None)
             return DiskFault(
                 Path(os.fsdecode(name)) if isinstance(name, str | bytes) else None, number
             )
-        seen = seen.__cause__ or seen.__context__
     return None
 
 
@@ -118,6 +116,11 @@ def _number(error: BaseException) -> int | None:
     if number in _FAILED | _DENIED:
         return number
     return errno.EIO if _FAILED_WORDS in text else None
+
+
+def free_space(path: Path) -> int:
+    """Return the free bytes on the disk of a file or folder, which need not exist yet."""
+    return shutil.disk_usage(existing_folder(path)).free
 
 
 def amount(size: int) -> str:

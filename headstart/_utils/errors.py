@@ -11,6 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from pydantic import ValidationError
@@ -88,6 +89,14 @@ class ImageError(HeadstartError):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and those behind it, to the innermost."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or seen.__context__
 
 
 def not_a_project(folder: Path, missing: str) -> HeadstartError:

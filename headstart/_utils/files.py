@@ -32,21 +32,29 @@ def atomic_file(target: Path) -> Iterator[BinaryIO]:
     sweep(target)
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        faults.reached("open", target)
-        with faults.open_file(beside, target) as file:
-            yield file
-            file.flush()
-            faults.reached("fsync", target)
-            os.fsync(file.fileno())
-        faults.reached("rename", target)
-        beside.replace(target)
-        faults.reached("renamed", target)
+        with _naming(target):
+            faults.reached("open", target)
+            with faults.open_file(beside, target) as file:
+                yield file
+                file.flush()
+                faults.reached("fsync", target)
+                os.fsync(file.fileno())
+            faults.reached("rename", target)
+            beside.replace(target)
+            faults.reached("renamed", target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(target: Path) -> Iterator[None]:
+    """Name the file in an error of a write."""
+    try:
+        yield
     except OSError as error:
         if error.errno in _OF_WRITES and error.filename is None:
             error.filename = os.fspath(target)
         raise
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def write_bytes(target: Path, content: bytes) -> None:
@@ -85,17 +93,14 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     _remove(old)
     beside.mkdir()
     try:
-        faults.reached("folder", target)
-        yield beside
-        faults.reached("swap", target)
-        _set_aside(target, old)
-        faults.reached("swapped", target)
-        beside.replace(target)
-        faults.reached("placed", target)
-    except OSError as error:
-        if error.errno in _OF_WRITES and error.filename is None:
-            error.filename = os.fspath(target)
-        raise
+        with _naming(target):
+            faults.reached("folder", target)
+            yield beside
+            faults.reached("swap", target)
+            _set_aside(target, old)
+            faults.reached("swapped", target)
+            beside.replace(target)
+            faults.reached("placed", target)
     finally:
         if os.path.lexists(old) and not os.path.lexists(target):
             old.replace(target)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart._utils.progress import progress
+from headstart._utils.unions import united
 from headstart.audit.alignment import Floats, agreement, align, shrink
 from headstart.audit.candidates import Candidates, find_candidates
 from headstart.audit.descriptors import VIEWS
@@ -176,18 +177,7 @@ def _best(parts: Iterable[Sequence[Any]]) -> Pairs:
 
 def join(pairs: Iterable[tuple[str, str]]) -> Mapping[str, str]:
     """Return the group of every image that is in a pair: the first of its image ids."""
-    parent: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while (above := parent.setdefault(name, name)) != name:
-            parent[name] = parent.setdefault(above, above)
-            name = above
-        return name
-
-    for one, other in pairs:
-        low, high = sorted((root(one), root(other)))
-        parent[high] = low
-    return {name: root(name) for name in sorted(parent)}
+    return united(pairs)
 
 
 def counts(kinds: Iterable[str]) -> dict[str, int]:

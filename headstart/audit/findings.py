@@ -103,10 +103,10 @@ def find_duplicates(images: pd.DataFrame, reader: Reader, params: FindDuplicates
         Reads their bytes.
     params : FindDuplicatesParams
     """
-    rows = images.sort_values(["image_id", "path"]).drop_duplicates("image_id")
-    large = rows[["width", "height"]].min(axis=1) >= LEAST_SIDE
     if not params.enabled:
         return Findings(frame([], PAIRS), {}, 0, 0)
+    rows = images.sort_values(["image_id", "path"]).drop_duplicates("image_id")
+    large = rows[["width", "height"]].min(axis=1) >= LEAST_SIDE
     compared = rows[large].reset_index(drop=True)
     by_id = {image.image_id: image for image in ShardImages(compared, reader)}
     seen = small([by_id[image_id] for image_id in compared["image_id"]])

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headstart._utils.cache import cache_folder
-from headstart._utils.disk import amount, existing_folder
+from headstart._utils.disk import amount, existing_folder, free_space
 from headstart._utils.errors import HeadstartError
 from headstart._utils.machine import is_nameless
 from headstart.cli.front import read_parameters
-from headstart.cli.installed import free_space
 
 #: A run on small images needs less; a set of photographs needs more.
 LEAST_FREE = 1 << 30

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from headstart._utils.cache import cache_folder
-from headstart._utils.disk import amount, existing_folder
+from headstart._utils.disk import amount
 from headstart._utils.extras import absent_packages, install_command
 from headstart._utils.machine import architecture, cores
+from headstart.backbones.downloads import keras_home
+from headstart.features.store import store_folder
+from headstart.sources.fetched import downloads_folder
 
 _PACKAGES = ("headstart", "dvc", "prefect", "tensorflow", "keras", "ai-edge-litert", "numpy")
 
@@ -56,11 +58,10 @@ def caches(dvc_cache: Path | None) -> list[tuple[str, str, str]]:
     dvc_cache : Path or None
         The folder of DVC's cache, in a project.
     """
-    keras = Path(os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser()) / "models"
     folders = {
-        "feature store": cache_folder() / "features",
-        "downloads": cache_folder() / "downloads",
-        "Keras' weights": keras,
+        "feature store": store_folder(),
+        "downloads": downloads_folder(),
+        "Keras' weights": keras_home() / "models",
     }
     if dvc_cache is not None:
         folders = {"DVC's cache": dvc_cache, **folders}
@@ -82,8 +83,3 @@ def _sizes(folder: Path) -> Iterator[int]:
                 yield os.lstat(os.path.join(inside, name)).st_size  # noqa: PTH118 - a million files
             except OSError:
                 continue
-
-
-def free_space(folder: Path) -> int:
-    """Return the free bytes on the disk of a folder, which need not exist yet."""
-    return shutil.disk_usage(existing_folder(folder)).free

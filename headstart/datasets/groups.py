@@ -10,6 +10,7 @@ import pandas as pd
 
 from headstart._utils import tables
 from headstart._utils.tables import counted, plain
+from headstart._utils.unions import united
 
 #: A group of near duplicates with more images than both is a series, and stays in train: in
 #: validation or test, one object would decide the scores.
@@ -105,23 +106,12 @@ def group_names(
     duplicates : mapping of str to str, optional
         The first image id of its group, by image id.
     """
-    joined = duplicates or {}
     grouped = images.loc[images["group"] != "", ["image_id", "group"]].drop_duplicates()
-    # True: the name of a group of near duplicates, which comes after those of the source.
-    parent: dict[tuple[bool, str], tuple[bool, str]] = {}
-
-    def root(group: tuple[bool, str]) -> tuple[bool, str]:
-        while (above := parent.setdefault(group, group)) != group:
-            parent[group] = parent.setdefault(above, above)
-            group = above
-        return group
-
-    group_of: dict[str, tuple[bool, str]] = {}
-    rows = [(image_id, (False, group)) for image_id, group in grouped.itertuples(index=False)]
-    for image_id, group in [*rows, *((each, (True, name)) for each, name in joined.items())]:
-        one, other = root(group), root(group_of.setdefault(image_id, group))
-        parent[max(one, other)] = min(one, other)
-    names = {image_id: root(group)[1] for image_id, group in group_of.items()}
+    # Sorted by kind, so that a group of the source gives the name, and no image does.
+    of_source = [((2, one), (0, group)) for one, group in grouped.itertuples(index=False)]
+    of_duplicates = [((2, one), (1, group)) for one, group in (duplicates or {}).items()]
+    first = united([*of_source, *of_duplicates])
+    names = {one: name for (kind, one), (_, name) in first.items() if kind == 2}
     return images["image_id"].map(lambda image_id: names.get(image_id, image_id)).astype("str")
 
 

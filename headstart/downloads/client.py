@@ -25,6 +25,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 
+from headstart._utils.errors import chain
 from headstart._utils.names import without_credentials
 from headstart._utils.tables import plain
 from headstart.downloads.deadline import DeadlineAdapter, answers_by
@@ -330,8 +331,7 @@ def _retry_after(answer: requests.Response) -> float:
 
 def innermost(error: BaseException) -> str:
     """Return the innermost cause: the libraries around it fill the line with addresses."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
+    *_, error = chain(error)
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if isinstance(error, socket.gaierror) or getattr(error, "errno", None) in _NO_NETWORK:
         text = f"this machine has no network, or the address is wrong ({text})"

@@ -9,8 +9,8 @@ from headstart.backbones.parameters import BackboneParams
 from headstart.backbones.registry import known
 from headstart.features.store import RecordedStore, recorded_stores
 
-#: LiteRT on one core of a server of 2020: billions of multiply-adds per second, seconds to decode
-#: and resize a photograph, and the least seconds of any pass.
+#: LiteRT on one core of a server of 2020: billions of multiply-adds per second, and the seconds to
+#: decode and resize a photograph.
 _SPEED, _DECODING = 60.0, 0.004
 #: A store with fewer passes tells more of the start than of a pass.
 _ENOUGH = 100

@@ -7,7 +7,6 @@ that goes away costs a record in Prefect, never a stage's work.
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import get_run_logger
 from prefect.states import Cancelled, Completed, Failed
 
-from headstart._utils.disk import amount, existing_folder
+from headstart._utils.disk import amount, free_space
 from headstart._utils.errors import HeadstartError
 from headstart._utils.machine import name_user
 from headstart.pipeline import graph, lockfile
@@ -183,7 +182,7 @@ class Run:
         if not amiss:
             return state
         cache = cache_folder(self.root)
-        free = amount(shutil.disk_usage(existing_folder(cache)).free)
+        free = amount(free_space(cache))
         return Failed(
             message="The stages succeeded, but their outputs are not as recorded: "
             f"{', '.join(amiss[:10])}. Something else wrote there, or DVC could not keep them in "

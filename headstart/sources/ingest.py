@@ -18,13 +18,13 @@ from headstart._utils.tables import counted, listed, plain
 from headstart._utils.threads import in_threads
 from headstart.datasets.manifests import IMAGES, REJECTED, frame
 from headstart.datasets.shards import ShardWriter
-from headstart.images.decode import ImageInfo, Limits, inspect
+from headstart.images.decode import ImageInfo, inspect
 from headstart.images.samples import Traits
 from headstart.images.thumbnails import ThumbnailFolder, rejected_thumbnail
 from headstart.sources import kinds
 from headstart.sources.assigned import Rejected, assign
 from headstart.sources.ingested import Ingested, UnusableError
-from headstart.sources.parameters import DownloadParams
+from headstart.sources.parameters import DownloadParams, limits_of
 from headstart.sources.remarks import remarks
 from headstart.sources.source import Assignment, Source
 from headstart.sources.stand_ins import check_stand_in
@@ -62,9 +62,7 @@ def ingest(source: Source, params: DownloadParams, images: Path, thumbnails: Pat
     print(*assigned.notes, sep="\n", flush=True)
     wanted, rejected = assigned.wanted, list(assigned.rejected)
     require_space({images: assigned.bytes})
-    limits = Limits(
-        tuple(params.formats), params.min_side, params.max_pixels, params.max_image_bytes
-    )
+    limits = limits_of(params)
     folder = ThumbnailFolder(thumbnails)
     probes = _probes(wanted)
     kept: list[dict[str, Any]] = []

@@ -23,6 +23,7 @@ from headstart.sources.groups import FOLDER
 from headstart.stage.sections import OneOf, PositiveInt, Section
 
 if TYPE_CHECKING:
+    from headstart.images.decode import Limits
     from headstart.sources.source import Source
 
 SPLITS = ("train", "validation", "test")
@@ -329,6 +330,13 @@ class DownloadParams(Section):
         if sha256 is not None and info.data.get("url_column", "") is None:
             raise UnfitError("null without a `url_column`", "It pins the content of an address.")
         return sha256
+
+
+def limits_of(params: DownloadParams) -> Limits:
+    """Return what the section accepts of an image."""
+    from headstart.images.decode import Limits
+
+    return Limits(tuple(params.formats), params.min_side, params.max_pixels, params.max_image_bytes)
 
 
 def open_source(params: DownloadParams, location: Path) -> Source:

@@ -27,7 +27,7 @@ from headstart._utils.threads import in_threads
 from headstart.datasets.manifests import IMAGES, frame
 from headstart.images.decode import Limits, inspect, sniff
 from headstart.sources.assigned import Assigned, assign
-from headstart.sources.parameters import DownloadParams, fetch_of, open_source
+from headstart.sources.parameters import DownloadParams, fetch_of, limits_of, open_source
 from headstart.sources.source import Source
 from headstart.sources.stand_ins import check_stand_in
 
@@ -125,9 +125,7 @@ class _See:
     ) -> None:  # fmt: skip
         self._source, self._assigned = source, assigned
         self._location = location
-        self._limits = Limits(
-            tuple(params.formats), params.min_side, params.max_pixels, params.max_image_bytes
-        )
+        self._limits = limits_of(params)
         self._stamped = params.source in _STAMPED
         self._usable = _still_usable(known, self._limits)
         self._sizes = {entry.path: entry.size for entry in source.entries}

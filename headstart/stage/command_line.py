@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 from headstart._utils import faults, locks
-from headstart._utils.errors import HeadstartError, WiringError
+from headstart._utils.errors import HeadstartError, WiringError, chain
 from headstart._utils.files import sha256_bytes, sweep
 from headstart._utils.streams import print_anything
 from headstart.stage import space, versions, watchdog
@@ -88,10 +88,7 @@ def run(main: Callable[..., None], argv: Sequence[str] | None = None) -> None:
 
 def _interrupted(error: BaseException) -> bool:
     """Return True if Ctrl-C is behind an error: a module that it met while it was imported."""
-    seen: BaseException | None = error
-    while seen is not None and not isinstance(seen, KeyboardInterrupt):
-        seen = seen.__cause__ or seen.__context__
-    return seen is not None
+    return any(isinstance(each, KeyboardInterrupt) for each in chain(error))
 
 
 def _copy_hint(main: Callable[..., None], argv: Sequence[str] | None) -> str:

@@ -6,12 +6,18 @@ prints an error that names no folder, and ends with the exit code 0.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from headstart._utils.disk import DiskFault, amount, disk_fault, existing_folder, require_room
+from headstart._utils.disk import (
+    DiskFault,
+    amount,
+    disk_fault,
+    existing_folder,
+    free_space,
+    require_room,
+)
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import size_below
 from headstart.stage.recorded_inputs import dvc_cache, recorded_sizes
@@ -66,7 +72,7 @@ def require_cache_space(outputs: Iterable[Path]) -> None:
         if cache is None:
             continue
         size = size_below(path)
-        free = shutil.disk_usage(existing_folder(cache)).free
+        free = free_space(cache)
         if size > free:
             raise HeadstartError(
                 f"DVC cannot keep {path}: it copies {amount(size)} to its cache, {cache}, where "

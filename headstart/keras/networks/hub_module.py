@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from headstart._utils.errors import HeadstartError
+from headstart._utils.errors import HeadstartError, chain
 from headstart.backbones.parameters import MODULE_GRAPH
 from headstart.keras.networks.hub_files import load_module
 from headstart.keras.runtime import tf
@@ -117,10 +117,8 @@ def check_operations(folder: Path) -> None:
 
 def why(error: BaseException) -> str:
     """Return the innermost cause in one line: Keras wraps advice and escape codes around it."""
-    inner: BaseException | None = error
-    while inner is not None:
+    for inner in chain(error):
         error = inner if str(inner) else error  # a StopIteration below has no text
-        inner = inner.__cause__ or inner.__context__
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     return " ".join(text.split())[:400] or type(error).__name__
 
