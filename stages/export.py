@@ -11,7 +11,8 @@ from headstart._utils.files import atomic_folder, size_below, write_json
 from headstart.datasets.manifests import read_split
 from headstart.evaluation.passes import refresh_table
 from headstart.evaluation.recorded import read_evaluated
-from headstart.export.cards import Data, describe, procedure, read_counts
+from headstart.export.card import Data, procedure, read_counts
+from headstart.export.pages import describe
 from headstart.export.parameters import ExportParams
 from headstart.keras.export.export import Model, export_model
 from headstart.stage import command_line

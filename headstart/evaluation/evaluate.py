@@ -22,6 +22,7 @@ from headstart.backbones.litert import LiteRTPool
 from headstart.datasets.advice import Known, advice, by_class
 from headstart.datasets.shards import ShardReader
 from headstart.evaluation import metrics
+from headstart.evaluation.calibration import calibration
 from headstart.evaluation.metrics import Scored
 from headstart.evaluation.parameters import EvaluateParams
 from headstart.evaluation.predictions import Predictions, indices
@@ -245,7 +246,7 @@ def confusion_table(predictions: Predictions) -> pd.DataFrame:
 def calibration_table(predictions: Predictions, classes: Sequence[str], bins: int) -> pd.DataFrame:
     """Return a row for each bin of confidence that holds images; bins count from 1."""
     labels = indices(predictions.rows["label"], classes)
-    found = metrics.calibration(predictions.model, labels, bins)
+    found = calibration(predictions.model, labels, bins)
     table = pd.DataFrame(
         {
             "bin": np.arange(1, bins + 1),

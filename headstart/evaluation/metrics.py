@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from headstart.evaluation.calibration import calibration
+from headstart.evaluation.confusion import confusion_matrix, most_confused, per_class
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -30,7 +33,6 @@ DIGITS = 9
 _Z95 = 1.959963984540054  # the 0.975 quantile of the normal distribution
 _EPSILON = 1e-7  # as in Keras
 _SHARES = ("precision", "recall", "f1")
-_CONFUSIONS = 20  # pairs of classes that are named in the metrics
 
 
 @dataclass(frozen=True)
@@ -237,38 +239,6 @@ def top_k_hits(probabilities: Floats, labels: Ints, k: int) -> int:
     return int((rank < k).sum())
 
 
-def confusion_matrix(labels: Ints, predicted: Ints, n_classes: int) -> npt.NDArray[np.int64]:
-    """Return counts of shape (n_classes, n_classes): row = actual, column = predicted class."""
-    import numpy as np
-
-    flat = np.asarray(labels, np.int64) * n_classes + predicted
-    return np.bincount(flat, minlength=n_classes * n_classes).reshape(n_classes, n_classes)
-
-
-@dataclass(frozen=True)
-class PerClass:
-    """Precision, recall, F1 (shares; 0 where undefined) and support of each class."""
-
-    precision: npt.NDArray[np.float64]
-    recall: npt.NDArray[np.float64]
-    f1: npt.NDArray[np.float64]
-    support: npt.NDArray[np.int64]
-
-
-def per_class(confusion: npt.NDArray[np.int64]) -> PerClass:
-    """Return precision, recall and F1 of each class from a confusion matrix."""
-    import numpy as np
-
-    correct = np.diag(confusion).astype(np.float64)
-    predicted, support = confusion.sum(axis=0), confusion.sum(axis=1)
-    return PerClass(
-        precision=_share(correct, predicted),
-        recall=_share(correct, support),
-        f1=_share(2 * correct, predicted + support),
-        support=support,
-    )
-
-
 def macro_f1(scored: Scored) -> float:
     """Return the mean F1 of the classes that have test images."""
     each = per_class(scored.confusion)
@@ -298,65 +268,6 @@ def macro_auroc(scored: Scored) -> float | None:
             above = ranks[positive].sum() - count * (count + 1) / 2
             areas.append(above / (count * (n - count)))
     return float(np.mean(areas)) if areas else None
-
-
-def most_confused(confusion: npt.NDArray[np.int64], classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the most frequent pairs of an actual and another predicted class."""
-    import numpy as np
-
-    wrong = confusion - np.diag(np.diag(confusion))
-    pairs = sorted((-int(wrong[i, j]), int(i), int(j)) for i, j in np.argwhere(wrong))
-    return [
-        {"actual": classes[i], "predicted": classes[j], "count": -count}
-        for count, i, j in pairs[:_CONFUSIONS]
-    ]
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Confidence and accuracy in bins of equal width; bin i covers (i / bins, (i + 1) / bins].
-
-    Attributes
-    ----------
-    confidence, accuracy : ndarray of shape (bins,), float64
-        Means over the images of a bin; 0 where there are none.
-    count : ndarray of shape (bins,), int64
-    error : float
-        Expected calibration error: mean distance of accuracy and confidence, weighted by count.
-    """
-
-    confidence: npt.NDArray[np.float64]
-    accuracy: npt.NDArray[np.float64]
-    count: npt.NDArray[np.int64]
-    error: float
-
-
-def calibration(probabilities: Floats, labels: Ints, bins: int) -> Calibration:
-    """Compare the probability of the predicted class with how often it is correct.
-
-    References
-    ----------
-    C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger (2017), On calibration of modern neural networks.
-    ICML 34, equation 3.
-    """
-    import numpy as np
-
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    correct = (probabilities.argmax(axis=1) == labels).astype(np.float64)
-    place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    count = np.bincount(place, minlength=bins)
-    mean_confidence = _share(np.bincount(place, confidence, bins), count)
-    mean_correct = _share(np.bincount(place, correct, bins), count)
-    error = float(np.sum(count * np.abs(mean_correct - mean_confidence)) / len(labels))
-    return Calibration(mean_confidence, mean_correct, count, error)
-
-
-def _share(part: npt.NDArray[Any], whole: Ints) -> npt.NDArray[np.float64]:
-    import numpy as np
-
-    share = np.zeros(len(part))
-    np.divide(part, whole, out=share, where=whole > 0)
-    return share
 
 
 def _of_sigmoids(value: Callable[[Scored], float]) -> Callable[[Scored], float | None]:

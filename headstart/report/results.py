@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from headstart.datasets.manifests import SPLITS
-from headstart.evaluation.metrics import confusion_matrix, listed
+from headstart.evaluation.confusion import confusion_matrix
+from headstart.evaluation.metrics import listed
 from headstart.evaluation.predictions import Predictions, indices
 
 MATRIX_CLASSES = 20  # up to here the confusion matrix is a table with the classes' names

@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from headstart.evaluation import confusion as counts
 from headstart.evaluation import metrics as measures
+from headstart.evaluation.calibration import calibration
 from headstart.evaluation.metrics import Scored
 from headstart.evaluation.parameters import GateParams
 from headstart.evaluation.predictions import (
@@ -69,12 +71,12 @@ def test_classes_are_measured_as_scikit_learn_does(case: Case) -> None:
 
     _, probabilities, labels = case
     guesses = probabilities.argmax(axis=1)
-    confusion = measures.confusion_matrix(labels, guesses, 6)
+    confusion = counts.confusion_matrix(labels, guesses, 6)
     assert np.array_equal(confusion, confusion_matrix(labels, guesses, labels=range(6)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         wanted = precision_recall_fscore_support(labels, guesses, labels=range(6), zero_division=0)
-    found = measures.per_class(confusion)
+    found = counts.per_class(confusion)
     for got, want in zip((found.precision, found.recall, found.f1), wanted[:3], strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-12)
     assert found.support.tolist() == wanted[3].tolist()
@@ -124,7 +126,7 @@ def test_of_equal_probabilities_the_first_counts_as_the_guess() -> None:
 def test_calibration_error_by_hand() -> None:
     # Two bins: (0, 0.5] and (0.5, 1]. 0.5 belongs to the first.
     probabilities = np.array([[0.5, 0.5], [0.9, 0.1], [0.8, 0.2], [0.3, 0.7]], np.float64)
-    found = measures.calibration(probabilities, np.array([0, 0, 1, 1]), 2)
+    found = calibration(probabilities, np.array([0, 0, 1, 1]), 2)
     assert found.count.tolist() == [1, 3]
     assert found.confidence == pytest.approx([0.5, 0.8])
     assert found.accuracy == pytest.approx([1.0, 2 / 3])
@@ -136,8 +138,8 @@ def test_a_calibrated_model_has_next_to_no_error() -> None:
     sure = generator.uniform(0.5, 1, 200_000)
     labels = (generator.uniform(size=len(sure)) > sure).astype(np.int64)
     probabilities = np.stack([sure, 1 - sure], axis=1)
-    assert measures.calibration(probabilities, labels, 15).error < 0.005
-    assert measures.calibration(probabilities, 1 - labels, 15).error > 0.3
+    assert calibration(probabilities, labels, 15).error < 0.005
+    assert calibration(probabilities, 1 - labels, 15).error > 0.3
 
 
 @settings(max_examples=50)
@@ -145,7 +147,7 @@ def test_a_calibrated_model_has_next_to_no_error() -> None:
 def test_calibration_counts_every_image_once(n: int, k: int, bins: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
     probabilities = activate("softmax", generator.normal(0, 3, (n, k)))
-    found = measures.calibration(probabilities, generator.integers(0, k, n), bins)
+    found = calibration(probabilities, generator.integers(0, k, n), bins)
     assert found.count.sum() == n
     assert 0 <= found.error <= 1
     edges = np.arange(bins + 1) / bins

@@ -12,7 +12,7 @@ import pytest
 from headstart._utils.errors import CorruptFileError
 from headstart.datasets.manifests import read_split
 from headstart.evaluation.recorded import read_evaluated, read_evaluation
-from headstart.export.cards import read_counts
+from headstart.export.card import read_counts
 from headstart.report.run import Files, Run
 from tests.report import made
 

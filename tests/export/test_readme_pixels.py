@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from headstart.export.cards import readme
+from headstart.export.pages import readme
 from headstart.images import resize
 from tests.export.test_record import model
 from tests.images import kinds

@@ -17,7 +17,8 @@ from headstart.datasets.duplicates import write_groups
 from headstart.datasets.groups import group_names
 from headstart.datasets.manifests import SPLITS, read_split, write_images
 from headstart.datasets.parameters import SplitParams
-from headstart.datasets.splits import limits, split
+from headstart.datasets.split_limits import limits
+from headstart.datasets.splits import split
 from headstart.stage.run_statistics import RunStatistics
 from stages.split import main
 from tests.datasets.made import Image, image_id, manifest

@@ -23,7 +23,9 @@ from headstart._utils.machine import cores
 from headstart.backbones.record import BackboneRecord, read_backbone
 from headstart.backbones.registry import HUB
 from headstart.evaluation.predictions import Predictions
-from headstart.export import cards, parity
+from headstart.export import pages, parity
+from headstart.export.card import Data
+from headstart.export.card import card as model_card
 from headstart.export.formats import FORMATS, FormatName, ordered
 from headstart.export.parameters import ExportParams
 from headstart.export.parity import Reading, compare
@@ -97,7 +99,7 @@ def export_model(
     trained: Model,
     predictions: Predictions,
     images: Path,
-    data: cards.Data,
+    data: Data,
     procedure: Mapping[str, Any],
     params: ExportParams,
     run_statistics: RunStatistics,
@@ -115,7 +117,7 @@ def export_model(
     data : Data
         The manifest and the metrics of the run, for the model card.
     procedure : mapping
-        Parameters of the run by section (:func:`headstart.export.cards.procedure`).
+        Parameters of the run by section (:func:`headstart.export.card.procedure`).
     params : ExportParams
     run_statistics : RunStatistics
 
@@ -169,10 +171,10 @@ def export_model(
     if expected is not evaluated:
         summary["rounding"] = compare(evaluated, expected).summary()
         summary["rounded_probability_difference_accepted"] = _ROUNDED
-    card = cards.card(trained.record, trained.backbone, data, procedure, summary)
+    card = model_card(trained.record, trained.backbone, data, procedure, summary)
     from headstart.keras.export.decoding import NOT_COVERED
 
-    cards.write_pages(folder, exported, summary, card, NOT_COVERED)
+    pages.write_pages(folder, exported, summary, card, NOT_COVERED)
     return summary, refused
 
 

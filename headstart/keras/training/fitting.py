@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,106 +17,23 @@ import pandas as pd
 
 from headstart._utils.errors import HeadstartError
 from headstart._utils.progress import progress
-from headstart.keras.runtime import keras, tf
+from headstart.keras.runtime import tf
+from headstart.keras.training.scoring import Scorer, loss_of_each, right_guesses
+from headstart.keras.training.settings import FitSettings, optimizer_of, schedule_of
 from headstart.training.batches import (
     Batch,
     BatchSource,
     Indices,
     Mask,
-    balanced_class_weights,
     epoch_batches,
-    filled,
 )
-from headstart.training.calibration import calibrate
 from headstart.training.checkpoint import Checkpoint, Progress
 from headstart.training.history import BATCHES, EPOCHS, History
-from headstart.training.parameters import (
-    OPTIMIZERS,
-    FineTuneParams,
-    Loss,
-    Schedule,
-    TrainHeadParams,
-)
-from headstart.training.scores import mean_loss, rate_hint
+from headstart.training.scores import rate_hint
 
 #: Batches in one call of the graph: an interrupt takes effect between two calls.
 _STEPS_A_CALL = 256
-#: Rows that are scored at once: at most so many, and so many bytes of float32 before the model (34
-#: images at 224 pixels), because large rows have large activations.
-_SCORED_AT_ONCE = 256
-_SCORED_BYTES = 20 << 20
-_SCORED_OF_UNKNOWN_SIZE = 32
 _MEASURES = ("loss", "accuracy")
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """How to train.
-
-    Attributes
-    ----------
-    loss : "categorical_crossentropy" | "binary_crossentropy"
-        Softmax over the classes, or every class against the rest (mean over the classes).
-    seed : int
-        Of the order of images.
-    steps_per_epoch : int or None
-        Batches an epoch; None: every image once. See
-        :func:`headstart.training.batches.epoch_batches`.
-    patience : int or None
-        Stop when the validation loss has not improved for so many epochs, and restore the best
-        weights. None: all epochs, the last weights.
-    calibrated : bool
-        Whether that loss is measured with the temperature that fits each epoch best, as the model
-        will be calibrated: training makes a head too sure long before it makes it worse.
-    schedule : {"cosine", "constant"}
-        ``cosine`` lowers the learning rate to 0 over all epochs.
-    warm_up : int
-        Epochs over which the learning rate rises from 0, with ``cosine``.
-    label_smoothing : float
-        Share of each label that is spread over all classes in the training loss.
-    class_weights : ndarray of shape (n_classes,) or None
-        Factor of each class in the training loss; validation is never weighted.
-    weight_decay : float
-        Decoupled, on kernels alone (neither biases nor normalization).
-    """
-
-    epochs: int
-    batch_size: int
-    optimizer: str
-    learning_rate: float
-    loss: Loss
-    seed: int
-    steps_per_epoch: int | None = None
-    patience: int | None = None
-    class_weights: npt.NDArray[np.float64] | None = None
-    weight_decay: float = 0.0
-    calibrated: bool = False
-    schedule: Schedule = "constant"
-    warm_up: int = 0
-    label_smoothing: float = 0.0
-
-    @classmethod
-    def of(
-        cls,
-        params: TrainHeadParams | FineTuneParams,
-        loss: Loss,
-        seed: int,
-        balanced_for: tuple[npt.NDArray[np.integer[Any]], int] | None,
-        **others: Any,
-    ) -> FitSettings:
-        """Return what both sections state; ``balanced_for``: labels and number of classes."""
-        return cls(
-            epochs=params.epochs,
-            batch_size=params.batch_size,
-            optimizer=params.optimizer,
-            learning_rate=params.learning_rate,
-            patience=params.early_stopping_patience,
-            weight_decay=params.weight_decay,
-            loss=loss,
-            seed=seed,
-            class_weights=balanced_class_weights(*balanced_for) if balanced_for else None,
-            **others,
-        )
 
 
 def fit(
@@ -207,8 +123,8 @@ class _Trainer:
         self.batch = min(settings.batch_size, len(train))
         self.variables = model.trainable_variables
         self.steps = settings.steps_per_epoch or -(-len(train) // self.batch)
-        self.schedule = _schedule(settings, self.steps)
-        self.optimizer = _optimizer(settings, self.schedule, self.variables)
+        self.schedule = schedule_of(settings, self.steps)
+        self.optimizer = optimizer_of(settings, self.schedule, self.variables)
         self.score = Scorer(model, validation, settings.loss)
         weights = settings.class_weights
         self.class_weights = None if weights is None else tf.constant(weights, tf.float32)
@@ -338,106 +254,6 @@ class _Steps:
             lambda step, *_: step < steps, body, (0, *empty), parallel_iterations=1
         )
         return losses.stack(), correct.stack()  # noqa: PD013 (no data frame)
-
-
-def _schedule(settings: FitSettings, steps: int) -> Any:
-    """Return the learning rate: a number, or a schedule of Keras over so many steps an epoch."""
-    if settings.schedule == "constant":
-        return settings.learning_rate
-    warm = min(settings.warm_up, settings.epochs - 1) * steps
-    decay = settings.epochs * steps - warm
-    if not warm:
-        return keras.optimizers.schedules.CosineDecay(settings.learning_rate, decay)
-    return keras.optimizers.schedules.CosineDecay(
-        0.0, decay, warmup_target=settings.learning_rate, warmup_steps=warm
-    )
-
-
-def _optimizer(settings: FitSettings, schedule: Any, variables: list[Any]) -> Any:
-    make = getattr(keras.optimizers, OPTIMIZERS[settings.optimizer])
-    # Without a value, Keras' own: AdamW decays by 0.004, the others not at all.
-    given = {"weight_decay": settings.weight_decay} if settings.weight_decay else {}
-    optimizer = make(schedule, **given)
-    if optimizer.weight_decay:
-        optimizer.exclude_from_weight_decay([v for v in variables if len(v.shape) < 2])
-    optimizer.build(variables)
-    return optimizer
-
-
-def score(model: Any, source: BatchSource, loss: Loss) -> tuple[float, float]:
-    """Return mean loss and accuracy (share of right first guesses) of a model that gives logits."""
-    return Scorer(model, source, loss)()
-
-
-class Scorer:
-    """Loss and accuracy over a whole source, in batches of one shape."""
-
-    def __init__(self, model: Any, source: BatchSource, loss: Loss) -> None:
-        self.source, self.loss = source, loss
-        order = np.arange(len(source), dtype=np.int32)
-        self.rows, self.mask = filled(order, min(at_once(source), len(source)))
-        self._inputs = None if source.array is None else tf.constant(source.array)
-        self._forward = tf.function(
-            lambda x: model(tf.cast(x, tf.float32), training=False), autograph=False,
-            reduce_retracing=True,
-        )  # fmt: skip
-
-    def __call__(self, *, calibrated: bool = False) -> tuple[float, float]:
-        """Return mean loss, with the temperature that fits best if asked for, and accuracy."""
-        logits, labels = self.logits(), self.source.labels
-        activation = "sigmoid" if self.loss == "binary_crossentropy" else "softmax"
-        if logits.shape[1] == 1:  # That of class 1 against class 0.
-            logits, activation = np.pad(logits, ((0, 0), (1, 0))), "softmax"
-        accuracy = float(np.mean(logits.argmax(axis=1) == labels))
-        if calibrated:
-            return calibrate(logits, labels, activation).loss, accuracy
-        return mean_loss(logits, labels, activation), accuracy
-
-    def logits(self) -> npt.NDArray[np.float32]:
-        """Return the model's outputs for all rows of the source."""
-        batches = (
-            self.source.ahead(self.rows, self.mask, 0)
-            if self._inputs is None
-            else (tf.gather(self._inputs, rows) for rows in self.rows)
-        )
-        found = [self._forward(tf.convert_to_tensor(batch)).numpy() for batch in batches]
-        return np.concatenate(found)[: len(self.source)]
-
-
-def at_once(source: BatchSource) -> int:
-    """Return how many rows of a source a model can take together in little memory; at least 1."""
-    if source.row_values is None:
-        return _SCORED_OF_UNKNOWN_SIZE
-    return max(1, min(_SCORED_AT_ONCE, _SCORED_BYTES // (4 * max(1, source.row_values))))
-
-
-def loss_of_each(loss: Loss, y: Any, logits: Any, smoothing: float = 0.0) -> Any:
-    """Return the loss of each image, from logits: finite however confident a mistake is.
-
-    A single column of logits is that of class 1 against class 0. ``smoothing``: the share of each
-    label that is spread over the classes.
-    """
-    smoothed = {"from_logits": True, "label_smoothing": smoothing}
-    if logits.shape[-1] == 1:
-        wanted = tf.cast(y, logits.dtype)[:, None]
-        return keras.losses.binary_crossentropy(wanted, logits, **smoothed)
-    if loss == "categorical_crossentropy" and not smoothing:
-        return keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
-    wanted = tf.one_hot(y, logits.shape[-1])
-    if loss == "categorical_crossentropy":
-        return keras.losses.categorical_crossentropy(wanted, logits, **smoothed)
-    return keras.losses.binary_crossentropy(wanted, logits, **smoothed)
-
-
-def right_guesses(y: Any, logits: Any) -> Any:
-    """Return 1 where the first guess is the label, else 0.
-
-    Never the share of right outputs of a sigmoid head: with 102 classes, "none of them" for every
-    image would score 99 %.
-    """
-    if logits.shape[-1] == 1:  # Class 1 where its logit is above 0; a tie goes to the first class.
-        return tf.cast(tf.equal(tf.cast(logits[:, 0] > 0, y.dtype), y), tf.float32)
-    return tf.cast(tf.equal(tf.argmax(logits, axis=-1, output_type=y.dtype), y), tf.float32)
 
 
 def _diverged(where: str, settings: FitSettings) -> HeadstartError:

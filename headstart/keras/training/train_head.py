@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.backbones.weights import Weights
-from headstart.keras.training.fitting import FitSettings, fit
+from headstart.keras.training.fitting import fit
 from headstart.keras.training.head import (
     build_head,
     dump_head,
@@ -17,6 +17,7 @@ from headstart.keras.training.head import (
     set_statistics,
     start_at_zero,
 )
+from headstart.keras.training.settings import FitSettings
 from headstart.training.batches import BatchSource
 from headstart.training.calibration import calibrate
 from headstart.training.head import (

@@ -24,7 +24,7 @@ from headstart.backbones.weights import Weights
 from headstart.keras.networks.backbone import cut_at, feature_model, load_backbone, pool, preprocess
 from headstart.keras.networks.conversion import to_tflite
 from headstart.keras.runtime import keras
-from headstart.keras.training.fitting import FitSettings, fit
+from headstart.keras.training.fitting import fit
 from headstart.keras.training.head import (
     build_head,
     dump_head,
@@ -33,6 +33,7 @@ from headstart.keras.training.head import (
     probabilities_of,
 )
 from headstart.keras.training.layers import freeze, nodes_of, split, stop_dropout
+from headstart.keras.training.settings import FitSettings
 from headstart.training.batches import BatchSource
 from headstart.training.checkpoint import Checkpoint
 from headstart.training.head import loss_of

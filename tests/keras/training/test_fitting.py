@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import sha256_bytes
 from headstart.keras.runtime import keras
-from headstart.keras.training.fitting import FitSettings, Scorer, at_once, fit, score
+from headstart.keras.training.fitting import fit
 from headstart.keras.training.head import build_head, dump_head, logits_model, set_statistics
+from headstart.keras.training.scoring import Scorer, at_once, score
+from headstart.keras.training.settings import FitSettings
 from headstart.training.batches import BatchSource, balanced_class_weights, epoch_batches
 from headstart.training.checkpoint import Checkpoint
 

@@ -9,16 +9,9 @@ import pandas as pd
 import pytest
 
 from headstart.backbones.record import BackboneSummary
-from headstart.export.cards import (
-    Data,
-    card,
-    describe,
-    escaped,
-    markdown,
-    procedure,
-    readme,
-)
+from headstart.export.card import Data, card, procedure
 from headstart.export.formats import FORMATS
+from headstart.export.pages import describe, escaped, markdown, readme
 from headstart.export.record import (
     ExportedFormat,
     FormatParity,
