@@ -1,6 +1,6 @@
 """Forward passes of images through a backbone, by worker threads that read, decode and infer.
 
-The calling thread commits each result to the store as soon as it is there.
+The calling thread commits the results to the store, several times a second.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from headstart._utils.errors import HeadstartError
 from headstart._utils.machine import cores
 from headstart._utils.progress import Progress
 from headstart.backbones.litert import LiteRTFunction, interpreters
-from headstart.features.store import FeatureStore, Floats, split_key, view_key
+from headstart.features.store import FeatureStore, Floats, row_bytes, split_key, view_key
 from headstart.features.views import RecordedViews
 
 Pixels = npt.NDArray[np.uint8]
@@ -41,6 +41,11 @@ class Decode(Protocol):
 
 #: Views of an image that are made from one decoding: more would be much to hold, and to lose.
 _VIEWS_AT_ONCE = 16
+#: Results wait for their commit this many seconds, in this number and this many bytes, at most.
+#: A commit costs a tenth of a millisecond, which is as much as a pass of a small backbone.
+COMMIT_S = 0.2
+COMMIT_ROWS = 256
+_COMMIT_BYTES = 32 << 20
 
 
 class Reader(Protocol):
@@ -105,7 +110,7 @@ class Engine:
     gray16_bits : int or None
         Bits of white in 16-bit gray images.
     batch : int
-        Images per call, and per commit.
+        Images per call.
     count : int or None
         Functions that are made and shared by the workers; None: one for each worker.
     device : str
@@ -196,17 +201,8 @@ class ForwardPasses:
         self, images: Iterable[Image], missing: Iterable[str], store: FeatureStore, bar: Progress,
         workers: int,
     ) -> None:  # fmt: skip
-        """Compute what is missing of ``images`` in worker threads; commit each result at once."""
-        last = time.perf_counter()
-
-        def commit(future: Future[list[Result]]) -> None:
-            nonlocal last
-            results = future.result()
-            now = time.perf_counter()
-            store.put_many(results, seconds=now - last)
-            last = now
-            bar.update(len(results))
-
+        """Compute what is missing of ``images`` in worker threads; commit it in small batches."""
+        done = _Commits(store, bar)
         chunks = _chunks(_wanted(images, missing), self.engine.batch)
         pending: set[Future[list[Result]]] = set()
         with ThreadPoolExecutor(workers, thread_name_prefix="extract") as executor:
@@ -214,18 +210,62 @@ class ForwardPasses:
                 # Two tasks per worker are enough to keep it busy, and bound what is in memory.
                 pending.update(executor.submit(self, c) for c in islice(chunks, 2 * workers))
                 while pending:
-                    finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    finished, pending = wait(
+                        pending, timeout=done.seconds_left(), return_when=FIRST_COMPLETED
+                    )
                     pending.update(executor.submit(self, c) for c in islice(chunks, len(finished)))
                     while finished:
-                        commit(finished.pop())
+                        done.add(finished.pop().result())
+                    done.commit_if_due()
+                done.commit()
             except BaseException:
                 # Interrupted, or an image failed: what the workers have begun is finished and kept.
                 executor.shutdown(cancel_futures=True)
                 for future in finished | pending:
                     with contextlib.suppress(Exception):
                         if not future.cancelled():
-                            commit(future)
+                            done.add(future.result())
+                with contextlib.suppress(Exception):
+                    done.commit()
                 raise
+
+
+class _Commits:
+    """Results on their way to the store: a kill loses those of the last moment at most."""
+
+    def __init__(self, store: FeatureStore, bar: Progress) -> None:
+        self._store, self._bar = store, bar
+        self._waiting: list[Result] = []
+        self._last = time.perf_counter()
+        self._most = max(1, min(COMMIT_ROWS, _COMMIT_BYTES // row_bytes(store.shape)))
+
+    def add(self, results: Sequence[Result]) -> None:
+        """Take results; commit if they are many."""
+        self._waiting.extend(results)
+        if len(self._waiting) >= self._most:
+            self.commit()
+
+    def seconds_left(self) -> float | None:
+        """Return for how long results may wait; None if none do."""
+        if not self._waiting:
+            return None
+        return max(0.0, self._last + COMMIT_S - time.perf_counter())
+
+    def commit_if_due(self) -> None:
+        """Commit what has waited long enough."""
+        if self.seconds_left() == 0.0:
+            self.commit()
+
+    def commit(self) -> None:
+        """Commit what waits, in one transaction with its count and its seconds."""
+        if not self._waiting:
+            return
+        # Taken out first: an interrupt in here costs these results, and counts none of them twice.
+        results, self._waiting = self._waiting, []
+        now = time.perf_counter()
+        self._store.put_many(results, seconds=now - self._last)
+        self._last = now
+        self._bar.update(len(results))
 
 
 def _wanted(images: Iterable[Image], missing: Iterable[str]) -> Iterator[tuple[Image, int]]:

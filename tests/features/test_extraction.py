@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from headstart._utils.errors import HeadstartError
 from headstart.backbones.litert import interpreters
-from headstart.features import extraction
+from headstart.features import extraction, forward_passes
 from headstart.features.extraction import extract, fingerprint_record, open_store
 from headstart.features.forward_passes import Engine, Image, ShardImages
 from headstart.features.npy import write_npy
@@ -263,13 +263,17 @@ def test_a_network_that_fails_does_not_hang_the_run() -> None:
         run(list(range(9)), make=lambda: broken, workers=2)
 
 
-def test_ctrl_c_keeps_what_was_finished(tmp_path: Path) -> None:
+def test_ctrl_c_keeps_what_was_finished(monkeypatch: pytest.MonkeyPatch) -> None:
     base = Counting()
+    monkeypatch.setattr(forward_passes, "COMMIT_ROWS", 4)
 
     class Interrupting(FeatureStore):
+        interrupted = False
+
         def put_many(self, items: Any, seconds: float = 0.0) -> None:
             super().put_many(items, seconds)
-            if self.passes == 10:
+            if self.passes >= 10 and not self.interrupted:
+                self.interrupted = True
                 raise KeyboardInterrupt
 
     reader = Memory()
@@ -279,6 +283,52 @@ def test_ctrl_c_keeps_what_was_finished(tmp_path: Path) -> None:
     assert recorded() == base.passes < 40
     run(list(range(40)), base)
     assert base.passes == recorded() == 40
+
+
+def test_results_are_committed_in_batches_and_each_pass_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(forward_passes, "COMMIT_S", 60.0)
+    monkeypatch.setattr(forward_passes, "COMMIT_ROWS", 16)
+    sizes: list[int] = []
+
+    class Recording(FeatureStore):
+        def put_many(self, items: Any, seconds: float = 0.0) -> None:
+            sizes.append(len(items))
+            super().put_many(items, seconds)
+
+    reader, base = Memory(), Counting()
+    images = ShardImages(rows(list(range(40)), reader), reader)
+    with Recording(RECORD, SHAPE) as store:
+        extract(images, Engine(base.make, SIZE, None), store, "Test", workers=2, decode=decode)
+        assert store.passes == base.passes == 40
+    assert sizes == [16, 16, 8]
+
+
+def test_a_result_waits_for_its_commit_no_longer_than_agreed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(forward_passes, "COMMIT_S", 0.05)
+    committed, first = threading.Event(), iter([True])
+
+    def make() -> Any:
+        def function(batch: np.ndarray) -> np.ndarray:
+            if not next(first, False):  # The second pass lasts until the first is committed.
+                assert committed.wait(60)
+            return network(batch)
+
+        return function
+
+    class Recording(FeatureStore):
+        def put_many(self, items: Any, seconds: float = 0.0) -> None:
+            super().put_many(items, seconds)
+            committed.set()
+
+    reader = Memory()
+    images = ShardImages(rows([0, 1], reader), reader)
+    with Recording(RECORD, SHAPE) as store:
+        extract(images, Engine(make, SIZE, None), store, "Test", workers=1, decode=decode)
+    assert recorded() == 2
 
 
 def test_memory_holds_a_few_images_whatever_their_number() -> None:
@@ -294,27 +344,29 @@ def test_memory_holds_a_few_images_whatever_their_number() -> None:
                 most = max(most, alive)
             return super().read(shard, offset, length, image_id)
 
-    class Slow(FeatureStore):
-        def put_many(self, items: Any, seconds: float = 0.0) -> None:
+    def make() -> Any:
+        def function(batch: np.ndarray) -> np.ndarray:
             nonlocal alive
             time.sleep(0.002)
-            super().put_many(items, seconds)
             with lock:
-                alive -= len(items)
+                alive -= len(batch)
+            return network(batch)
+
+        return function
 
     reader = Tracked()
     table = rows(list(range(200)), reader)
-    with Slow(RECORD, SHAPE) as store:
+    with FeatureStore(RECORD, SHAPE) as store:
         extract(
             ShardImages(table, reader),
-            Engine(Counting().make, SIZE, None),
+            Engine(make, SIZE, None),
             store,
             "Test",
             workers=2,
             decode=decode,
         )
-    # Two tasks a worker in flight, and as many finished ones that wait for their commit.
-    assert most <= 8
+    # Two tasks a worker in flight.
+    assert most <= 4
 
 
 DRIVER = """
@@ -325,6 +377,7 @@ from headstart.features.extraction import extract
 from headstart.features.npy import write_npy
 from headstart.features.forward_passes import Engine, ShardImages
 from tests.features.test_extraction import *
+forward_passes.COMMIT_S = 0.005
 numbers, target, batch = list(range(int(sys.argv[1]))), Path(sys.argv[2]), int(sys.argv[3])
 def slow():
     def function(batch):
