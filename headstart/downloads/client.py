@@ -28,8 +28,8 @@ import urllib3
 from headstart._utils.errors import chain
 from headstart._utils.names import without_credentials
 from headstart._utils.tables import plain
-from headstart.downloads.deadline import DeadlineAdapter, answers_by
-from headstart.downloads.reach import allowed
+from headstart.downloads.connections import Adapter, ForbiddenAddressError, Terms, on_terms
+from headstart.downloads.reach import Reach
 
 T = TypeVar("T")
 
@@ -140,7 +140,7 @@ class HttpClient:
         self._session.headers["User-Agent"] = "headstart"
         self._session.headers["Accept-Encoding"] = "identity"
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, DeadlineAdapter(pool_maxsize=connections))
+            self._session.mount(scheme, Adapter(pool_maxsize=connections))
 
     def __enter__(self) -> Self:
         return self
@@ -182,7 +182,7 @@ class HttpClient:
             For every other status, and for what happens to the connection within the block.
         """
         try:
-            with answers_by(deadline), self._followed(url, deadline, headers) as answer:
+            with self._followed(url, deadline, headers) as answer:
                 ranged = {206, 416} if headers and "Range" in headers else set()
                 if answer.status_code not in {200, *ranged}:
                     raise _refused(answer)
@@ -199,29 +199,42 @@ class HttpClient:
     def _followed(
         self, url: str, deadline: float, headers: Mapping[str, str] | None
     ) -> requests.Response:
-        """Return the answer at the end of the redirects. The bodies of redirects stay unread."""
-        source = url
+        """Return the answer at the end of the redirects. The bodies of redirects stay unread.
+
+        A redirect may lead to addresses of the reach that the first connection had, or above.
+        """
+        least: Reach | None = None
         for _ in range(self.policy.redirects + 1):
-            left = max(deadline - time.monotonic(), 0.01)
-            timeout = (min(self.policy.connect, left), min(self.policy.read, left))
-            answer = self._session.get(
-                url, headers=headers, stream=True, timeout=timeout, allow_redirects=False
-            )
-            target = self._session.get_redirect_target(answer)
-            if target is None:
-                return answer
-            answer.close()
-            url = urljoin(url, target)
-            if not allowed(source, url):
+            terms = Terms(deadline, Reach.MACHINE if least is None else least)
+            try:
+                answer = self._answered(url, terms, headers)
+            except ForbiddenAddressError:
                 host = plain((urlsplit(url).hostname or "")[:_LONGEST_REASON])
                 raise DownloadError(
                     f"it redirects to {host}, an address of this machine or its network, which "
                     "it may not name",
                     advice="If that is where the file is, name that address itself.",
-                )
+                ) from None
+            target = self._session.get_redirect_target(answer)
+            if target is None:
+                return answer
+            answer.close()
+            url = urljoin(url, target)
+            if least is None:
+                least = Reach.WORLD if terms.reached is None else terms.reached
         raise DownloadError(
             f"it redirects more than {self.policy.redirects} times", advice="Check the address."
         )
+
+    def _answered(
+        self, url: str, terms: Terms, headers: Mapping[str, str] | None
+    ) -> requests.Response:
+        left = max(terms.deadline - time.monotonic(), 0.01)
+        timeout = (min(self.policy.connect, left), min(self.policy.read, left))
+        with on_terms(terms):
+            return self._session.get(
+                url, headers=headers, stream=True, timeout=timeout, allow_redirects=False
+            )
 
     def _late(self, done: int | None = None) -> DownloadError:
         arrived = "" if done is None else f"; {done:,} bytes had arrived"

@@ -1,4 +1,4 @@
-"""Where a redirect may lead: a server must not send us to addresses that only this machine reaches.
+"""From where an address can be reached: a redirect must not lead to one that only we can reach.
 
 Such an address may be a service of this machine, of its network, or the metadata of a cloud, which
 hands out credentials. A source that is in such a network itself may redirect within it.
@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Iterable
 from enum import IntEnum
-from urllib.parse import urlsplit
-
-import requests
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -24,33 +22,19 @@ class Reach(IntEnum):
     WORLD = 2
 
 
-def allowed(source: str, target: str) -> bool:
-    """Return whether an address that a person named may redirect to another.
-
-    Names are resolved, unless a proxy does that.
-    """
-    if urlsplit(target).scheme not in {"http", "https"}:
-        return True  # The request fails with the reason.
-    reach = reach_of(target)
-    return reach is Reach.WORLD or reach >= reach_of(source)
-
-
-def reach_of(url: str) -> Reach:
-    """Return the narrowest reach of the addresses that a URL's host has."""
-    host = (urlsplit(url).hostname or "").rstrip(".").lower()
+def reach_of_name(host: str) -> Reach | None:
+    """Return the reach of a host that is an address, or this machine; None for other names."""
+    host = host.strip("[]").rstrip(".").lower()
     if host == "localhost" or host.endswith(".localhost"):
         return Reach.MACHINE
-    literal = _literal(host)
-    if literal is not None:
-        return _reach(literal)
-    if requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url)):
-        return Reach.WORLD  # the proxy connects, and decides where to
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return Reach.WORLD  # the request fails with the reason
-    addresses = [ipaddress.ip_address(str(each[4][0]).partition("%")[0]) for each in found]
-    return min(map(_reach, addresses), default=Reach.WORLD)
+    address = _literal(host)
+    return None if address is None else _reach(address)
+
+
+def reach_of_addresses(addresses: Iterable[str]) -> Reach:
+    """Return the narrowest reach of the addresses that a name has."""
+    found = (ipaddress.ip_address(address.partition("%")[0]) for address in addresses)
+    return min(map(_reach, found), default=Reach.WORLD)
 
 
 def _literal(host: str) -> _Address | None:
