@@ -17,6 +17,7 @@ from headstart.datasets.shards import ShardReader
 from headstart.stage import command_line
 from headstart.stage.command_line import In, LazyIn, Out, Runtime
 from headstart.stage.run_statistics import RunStatistics
+from headstart.stage.space import require_space
 
 
 def main(
@@ -31,6 +32,7 @@ def main(
 ) -> None:
     """Compare the images; write the pairs, the groups and their counts."""
     start = time.perf_counter()
+    require_space({pairs: manifest.stat().st_size})
     with ShardReader(images) as reader:
         found = find(read_images(manifest), reader, find_duplicates)
     write_pairs(pairs, found.pairs)

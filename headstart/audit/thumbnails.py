@@ -15,7 +15,7 @@ from headstart._utils.machine import cores
 from headstart._utils.progress import progress
 from headstart.audit.alignment import Thumbnails
 from headstart.features.forward_passes import Image
-from headstart.images.resize import pixels
+from headstart.images.resize import stretched_pixels
 
 SIDE = 64
 _AT_ONCE = 256
@@ -28,7 +28,8 @@ class Small:
     Attributes
     ----------
     gray : ndarray of shape (n, 64, 64), uint8
-        Luminance of the whole image, stretched to a square.
+        Luminance of the whole image, stretched to a square. A gray image of 16 bits is spread over
+        its own range: a camera of fewer bits would leave it dark, without detail to compare.
     color : ndarray of shape (n, 2), float64
         Mean difference of blue and red from the luminance, in gray levels; exact.
     saturation : ndarray of shape (n,), float64
@@ -64,7 +65,7 @@ def small(images: Sequence[Image]) -> Small:
 
 def _decoded(image: Image) -> tuple[Any, Any]:
     try:
-        return reduced(pixels(image.read(), SIDE, gray16_bits=None))
+        return reduced(stretched_pixels(image.read(), SIDE))
     except ImageError as error:
         raise HeadstartError(
             f"{image.name} could not be decoded ({error}), although it was when it was imported. "

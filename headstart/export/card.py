@@ -21,7 +21,8 @@ from headstart.training.model_folder import ModelRecord
 FORMAT = 1
 _DIGITS = 4  # of a metric
 _OF_THE_BACKBONE = {
-    "alpha", "weights", "weights_sha256", "origin", "random_weights", "image_size", "cut", "pooling"
+    "alpha", "weights", "weights_sha256", "origin", "random_weights", "image_size", "cut",
+    "pooling", "gray16_bits",
 }  # fmt: skip
 _COMMIT = (
     "Not inside: the commit records this folder, so the folder cannot name it. `sha256sum "

@@ -6,6 +6,7 @@ backbone once each: a head is then trained on augmented images without the backb
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +17,7 @@ import pandas as pd
 from headstart._utils.errors import HeadstartError
 from headstart.backbones.record import BackboneRecord
 from headstart.datasets.manifests import SPLITS, class_names
+from headstart.features.cut_images import CutImages
 from headstart.features.extraction import extract, open_store
 from headstart.features.folder import require_rows, row_table, write_features
 from headstart.features.forward_passes import Engine, Reader, ShardImages
@@ -81,9 +83,11 @@ def extract_splits(
         As :func:`headstart.features.extraction.extract`, or if a feature does not fit the dtype.
     """
     views, name = RecordedViews.of(params, seed), backbone.name
+    cut = CutImages()
     with ExitStack() as stack:
         plain = viewed = stack.enter_context(open_store(backbone, engine))
-        passes = [extract(ShardImages(rows, reader), engine, plain, f"Features by {name}")]
+        images = ShardImages(rows, reader)
+        passes = [extract(images, engine, plain, f"Features by {name}", decode=cut)]
         stores = [plain]
         if views.count:
             viewed = stack.enter_context(open_store(backbone, engine, views))
@@ -91,6 +95,8 @@ def extract_splits(
             passes.append(extract(train, engine, viewed, f"Views by {name}", views=views))
             stores.append(viewed)
         print(*passes, sep="\n", flush=True)
+        if warning := cut.warning(rows, engine.gray16_bits):
+            print(warning, file=sys.stderr, flush=True)
 
         def vectors(table: pd.DataFrame) -> Iterator[Floats]:
             for image_id, view in zip(table["image_id"], table["view"].tolist(), strict=True):
@@ -116,6 +122,7 @@ def extract_splits(
         seconds = sum(store.passes * (store.seconds_per_pass or 0.0) for store in stores)
         return {
             "images": passes[0].images,
+            **({"images_above_white": len(cut.bits)} if cut.bits else {}),
             "views": views.count,
             "passes_done": sum(each.done for each in passes),
             "passes_cached": sum(each.cached for each in passes),

@@ -15,7 +15,7 @@ when it shrinks. Where several results are possible, these are chosen:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -24,10 +24,12 @@ from PIL import Image, __version__
 
 from headstart._utils.errors import ImageError
 from headstart.images.decode import INSPECTED, Limits, big_slot, load, opened, quiet, sniff, upright
-from headstart.images.samples import gray16
+from headstart.images.samples import gray16, stretched16
 
 #: Everything but the image itself that decides the pixels; part of the fingerprint of features.
 SPEC = f"pillow-{__version__}/exif,first-frame,16>>8,over-white/draft-2x,bilinear/2"
+
+_Gray = Callable[[Image.Image], npt.NDArray[np.uint8]]
 
 _WHITE = 255
 _STRIP = 1 << 16  # pixels
@@ -64,13 +66,25 @@ def pixels(
     ImageError
         If the content is not an image within the limits.
     """
+    return _resized(content, size, limits, lambda image: _upper8(image, gray16_bits))
+
+
+def stretched_pixels(content: bytes, size: int) -> npt.NDArray[np.uint8]:
+    """Do the same, but spread each 16-bit gray image over the range of its own values.
+
+    It shows what is in an image whatever its bits, and not how bright it is.
+    """
+    return _resized(content, size, INSPECTED, stretched16)
+
+
+def _resized(content: bytes, size: int, limits: Limits, gray: _Gray) -> npt.NDArray[np.uint8]:
     name = sniff(content, limits)
     with opened(content, name, limits) as image, big_slot(image):
         reduced = image.draft(None, (2 * size, 2 * size)) if name == "jpeg" else None
         box = reduced[1] if reduced else None
         load(image, content, name)
         with converting(image):
-            whole = _flat(image, gray16_bits)
+            whole = _flat(image, gray)
             flat = whole.resize((size, size), Image.Resampling.BILINEAR, box=box)
             # A square turned after resizing costs nothing; the filter is symmetric.
             return np.array(upright(flat.convert("RGB"), record=image))
@@ -89,13 +103,20 @@ def converting(image: Image.Image) -> Iterator[None]:
 
 def rgb(image: Image.Image) -> Image.Image:
     """Return a loaded image as 8-bit RGB, transparency over white, not turned or resized."""
-    return _flat(image, None).convert("RGB")
+    return _flat(image, lambda image: _upper8(image, None)).convert("RGB")
 
 
-def _flat(image: Image.Image, gray16_bits: int | None) -> Image.Image:
-    """Return the same, but gray images with one band: it is resized as each of three would be."""
+def _upper8(image: Image.Image, gray16_bits: int | None) -> npt.NDArray[np.uint8]:
+    return (gray16(image, gray16_bits) >> 8).astype(np.uint8)
+
+
+def _flat(image: Image.Image, gray: _Gray) -> Image.Image:
+    """Return the same, but gray images with one band: it is resized as each of three would be.
+
+    ``gray`` makes 8 bits of a gray image of 16.
+    """
     if image.mode.startswith("I;16"):
-        return Image.fromarray((gray16(image, gray16_bits) >> 8).astype(np.uint8))
+        return Image.fromarray(gray(image))
     if image.has_transparency_data:
         return _over_white(image.convert("RGBA"))
     return image if image.mode == "L" else image.convert("RGB")

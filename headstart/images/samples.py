@@ -36,6 +36,8 @@ _OPACITIES = {1, 2}  # values of ExtraSamples: associated and unassociated
 DARK_BITS = 12
 #: The bits of a sample that a network gets, so `gray16_bits` is not less.
 SHOWN_BITS = 8
+_WHITE16 = 65535
+_STRIP = 1 << 20  # samples; counting takes eight bytes for each
 _MOST_PAGES = 10_000  # counted; nobody needs to know of how many more there are
 
 
@@ -183,7 +185,33 @@ def gray16(image: Image.Image, bits: int | None) -> npt.NDArray[np.uint16]:
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
         samples = ~samples
     stated = image.info.get("transparency")
-    return samples if stated is None else np.where(stored == stated, 65535, samples)
+    return samples if stated is None else np.where(stored == stated, _WHITE16, samples)
+
+
+def stretched16(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """Return a loaded 16-bit gray image with its range spread over 8 bits.
+
+    The darkest and the brightest of 1,000 samples are left out, as far as the rest has a range: one
+    defective pixel must not decide. White itself, and so what is transparent, stays white.
+    """
+    samples = gray16(image, None)
+    counts = np.zeros(_WHITE16 + 1, np.int64)
+    rows = max(1, _STRIP // samples.shape[1])
+    for top in range(0, len(samples), rows):
+        counts += np.bincount(samples[top : top + rows].ravel(), minlength=_WHITE16 + 1)
+    upto = np.cumsum(counts[:_WHITE16])
+    levels, total = np.arange(_WHITE16 + 1), int(upto[-1])
+
+    def range_without(aside: int) -> tuple[int, int]:
+        found = np.searchsorted(upto, (aside, total - 1 - aside), side="right")
+        return int(found[0]), int(found[1])
+
+    low, high = range_without(total // 1000)
+    if low == high:
+        low, high = range_without(0)
+    spread = (np.clip(levels, low, high) - low) * 255 // max(high - low, 1)
+    spread[_WHITE16] = 255
+    return spread.astype(np.uint8)[samples]
 
 
 def _tags(image: Image.Image) -> Any:

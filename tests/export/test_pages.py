@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from headstart.backbones.record import BackboneSummary
+from headstart.backbones.record import BackboneRecord, BackboneSummary
 from headstart.export.card import Data, card, procedure
 from headstart.export.formats import FORMATS
 from headstart.export.pages import describe, escaped, markdown, readme
@@ -80,7 +80,7 @@ PROCEDURE = {
 }
 
 
-def content(of: ModelRecord | None = None) -> dict[str, Any]:
+def content(of: ModelRecord | None = None, backbone: BackboneRecord = BACKBONE) -> dict[str, Any]:
     splits = ["train", "train", "validation", "test"]
     rows = [{"label": CLASSES[n % 3], "split": splits[n % 4]} for n in range(48)]
     download = {
@@ -89,7 +89,7 @@ def content(of: ModelRecord | None = None) -> dict[str, Any]:
     }  # fmt: skip
     evaluation = {"test_images": 12, "model": scores(), "head": scores()}
     data = Data(pd.DataFrame(rows), download, evaluation)
-    return card(of or record(), BACKBONE, data, PROCEDURE, SUMMARY)
+    return card(of or record(), backbone, data, PROCEDURE, SUMMARY)
 
 
 def test_the_card_says_what_the_model_was_made_of_and_how_well_it_does() -> None:
@@ -111,6 +111,15 @@ def test_the_card_says_what_the_model_was_made_of_and_how_well_it_does() -> None
     assert "| Keras file | 1.23 | 5e-06 | 12 of 12 |" in page
     assert "git log --oneline -S NUMBER" in page
     assert "WARNING: RANDOM WEIGHTS" in page
+
+
+def test_the_card_states_the_bits_of_gray_images() -> None:
+    assert content()["model"]["gray16_bits"] is None
+    assert "of 16 bits" not in markdown(content(), SUMMARY)
+    twelve = content(backbone=BACKBONE.model_copy(update={"gray16_bits": 12}))
+    assert twelve["model"]["gray16_bits"] == 12
+    page = markdown(twelve, SUMMARY)
+    assert "\n\nGray images of 16 bits have 12 in use (`backbone.gray16_bits`): 4,095 is" in page
 
 
 def test_class_names_stay_text() -> None:

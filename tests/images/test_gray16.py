@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from headstart.images.resize import SPEC, pixels, spec
+from headstart.images.resize import SPEC, pixels, spec, stretched_pixels
 from tests.images import kinds
 from tests.images import made as make
 
@@ -48,6 +48,44 @@ def test_a_transparent_number_is_compared_as_it_is_stored() -> None:
     got = pixels(content, 24, gray16_bits=13)[..., 0]
     assert (got[:12] == 255).all()
     assert (got[12:] == 5000 // 32).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize(("low", "high"), [(0, 65_000), (0, 4095), (100, 131), (32_000, 33_000)])
+def test_what_is_compared_is_spread_over_its_own_range(kind: str, low: int, high: int) -> None:
+    ramp = np.linspace(low, high, 24 * 24).round().astype(np.uint16).reshape(24, 24)
+    got = stretched_pixels(make.encoded(Image.fromarray(ramp), kind), 24)[..., 0]
+    assert (got.min(), got.max()) == (0, 255)
+    wanted = (ramp.astype(int) - low) * 255 // (high - low)
+    assert np.array_equal(got, wanted)
+
+
+def test_a_defective_pixel_and_a_transparent_one_do_not_decide_the_range() -> None:
+    ramp = np.linspace(0, 4000, 40 * 40).round().astype(np.uint16).reshape(40, 40)
+    ramp[3, 4], ramp[5:9] = 60_000, 77
+    content = make.encoded(Image.fromarray(ramp), "PNG", transparency=77)
+    got = stretched_pixels(content, 40)[..., 0]
+    assert got[3, 4] == 255
+    assert (got[5:9] == 255).all()
+    assert got[20, 20] in range(126, 134)
+    assert got[-1].min() > 240
+
+
+@pytest.mark.parametrize("value", [0, 77, 65535])
+def test_one_value_and_one_spot_can_be_stretched(value: int) -> None:
+    flat = np.full((64, 64), value, np.uint16)
+    got = stretched_pixels(make.encoded(Image.fromarray(flat), "PNG"), 64)
+    assert (got == (255 if value == 65535 else 0)).all()
+    flat[9, 9] = 90  # less than one of 1,000, and all that there is
+    got = stretched_pixels(make.encoded(Image.fromarray(flat), "PNG"), 64)[..., 0]
+    assert got[9, 9] != got[0, 0]
+
+
+def test_other_images_are_not_stretched() -> None:
+    color = kinds.png_of(kinds.random(3, 16), 2, 16)
+    for content in (color, make.jpeg(), make.png(), make.encoded(make.noise().convert("L"), "PNG")):
+        plain = pixels(content, 24, gray16_bits=None)
+        assert np.array_equal(stretched_pixels(content, 24), plain)
 
 
 def test_other_images_do_not_change() -> None:

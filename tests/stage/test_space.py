@@ -15,12 +15,14 @@ import pytest
 
 from headstart._utils.disk import disk_fault
 from headstart._utils.errors import HeadstartError
+from headstart.audit.parameters import FindDuplicatesParams
 from headstart.datasets.manifests import SPLIT, frame, write_images, write_split
 from headstart.datasets.parameters import SampleParams, SplitParams
 from headstart.features.parameters import ExtractFeaturesParams
 from headstart.features.split_features import features_size
 from headstart.stage import space
 from headstart.stage.run_statistics import RunStatistics
+from stages import find_duplicates as duplicates_stage
 from stages import sample as sample_stage
 from stages import split as split_stage
 from tests.conftest import ROOT
@@ -185,7 +187,7 @@ def manifest(tmp_path: Path) -> pd.DataFrame:
 
 
 @pytest.mark.usefixtures("full", "manifest")
-def test_split_and_sample_ask_before_they_work(tmp_path: Path) -> None:
+def test_split_sample_and_find_duplicates_ask_before_they_work(tmp_path: Path) -> None:
     statistics = RunStatistics(tmp_path, "split")
     with pytest.raises(HeadstartError, match=r"The outputs need .* of which 0 MB are free"):
         split_stage.main(
@@ -196,6 +198,12 @@ def test_split_and_sample_ask_before_they_work(tmp_path: Path) -> None:
         sample_stage.main(
             tmp_path / "split.csv", tmp_path / "images", tmp_path / "o.csv", tmp_path / "copies",
             statistics, SampleParams(train_per_class=2, validation_per_class=None), 1,
+        )  # fmt: skip
+    with pytest.raises(HeadstartError, match=r"The outputs need .* of which 0 MB are free"):
+        duplicates_stage.main(
+            tmp_path / "images", tmp_path / "images.csv", ROOT / "runtime.txt",
+            tmp_path / "o.csv", tmp_path / "groups.csv", tmp_path / "m.json",
+            FindDuplicatesParams(enabled=True, similarity=0.9), statistics,
         )  # fmt: skip
     assert not (tmp_path / "o.csv").exists()
 
