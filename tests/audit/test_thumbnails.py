@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -31,18 +32,19 @@ def deep(image: Image.Image, bits: int) -> bytes:
 
 def stored(contents: list[bytes]) -> list[Stored]:
     return [
-        Stored(hashlib.sha256(content).hexdigest(), str(number), lambda content=content: content)
+        Stored(hashlib.sha256(content).hexdigest(), str(number), partial(bytes, content))
         for number, content in enumerate(contents)
     ]
 
 
-@pytest.mark.parametrize("bits", [8, 12, 16])
-@pytest.mark.parametrize("kind", CHANGES)
+@pytest.mark.parametrize(
+    ("kind", "bits"), [("same", 8), ("same", 16), *((kind, 12) for kind in CHANGES)]
+)
 def test_copies_are_found_in_the_bits_that_are_used(kind: str, bits: int) -> None:
-    photographs = [photograph(seed) for seed in range(12)]
+    photographs = [photograph(seed) for seed in range(8)]
     images = [*(deep(each, bits) for each in photographs), deep(CHANGES[kind](photographs[3]), 14)]
     if bits == 8:  # without the stretch, nothing is there to compare
         assert pixels(images[3], 64, gray16_bits=None).max() == 0
     found = find_pairs(small(stored(images)), 0.9)
-    assert list(zip(found.first, found.second, strict=True)) == [(3, 12)]
+    assert list(zip(found.first, found.second, strict=True)) == [(3, 8)]
     assert found.kind == [kind]
