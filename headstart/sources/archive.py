@@ -11,6 +11,7 @@ from headstart._utils.names import NOT_UTF_8
 from headstart.archives.archive import open_archive
 from headstart.archives.members import ArchiveLimits
 from headstart.sources.source import Entry
+from headstart.stage.inputs import missing_source
 
 
 class ArchiveSource:
@@ -43,6 +44,8 @@ class ArchiveSource:
         limits: ArchiveLimits,
         encoding: str | None = None,
     ) -> None:
+        if not path.exists():
+            raise missing_source(path)
         if not path.is_file():
             raise SourceError(
                 f"`download.location` is {path}, which is not a file, but `download.source` is "

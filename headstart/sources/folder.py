@@ -11,6 +11,7 @@ from headstart._utils.errors import ImageError, SourceError
 from headstart._utils.files import sha256_bytes
 from headstart._utils.names import name_fault, shown
 from headstart.sources.source import Entry
+from headstart.stage.inputs import missing_source
 
 #: The SHA-256 of each README.md that data/raw ever came with: ours, and no file of the user's.
 _NOTES = {
@@ -53,6 +54,8 @@ class FolderSource:
     def __init__(
         self, folder: Path, max_total_bytes: int, follow_links: bool | None = None
     ) -> None:
+        if not folder.exists():
+            raise missing_source(folder)
         if not folder.is_dir():
             raise SourceError(
                 f"`download.location` is {folder}, which is not a folder, but `download.source` is "

@@ -26,6 +26,7 @@ from headstart.sources.folder_names import split_of
 from headstart.sources.parameters import DownloadParams
 from headstart.sources.source import Assignment, Entry, label_of
 from headstart.sources.table_file import check_labels, read_columns
+from headstart.stage.inputs import missing_source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,6 +73,8 @@ class TableSource:
     def __init__(
         self, params: DownloadParams, folder: Path, policy: RetryPolicy | None = None
     ) -> None:
+        if not folder.exists():
+            raise missing_source(folder)
         if not folder.is_dir():
             raise SourceError(
                 f"`download.location` is {folder}, which is not a folder. With `download.source: "

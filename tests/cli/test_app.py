@@ -165,6 +165,12 @@ def test_plan_knows_the_images_before_split_and_sample_have_run(
     assert plan["passes"]["of"] == expected
     Path("params.yaml").write_text(changed.replace("source: embedded", "source: folder"))
     assert "unknown (the images cannot be listed: The folder data/raw holds" in run("plan")
+    Path("params.yaml").write_text(changed.replace("location: data/raw", "location: data/photos"))
+    Path("params.yaml").write_text(
+        Path("params.yaml").read_text().replace("source: embedded", "source: folder")
+    )
+    said = "unknown (the images cannot be listed: There is nothing at data/photos, where the images"
+    assert said in run("plan")
 
 
 def test_plan_counts_the_images_of_fine_tuning(

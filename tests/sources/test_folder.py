@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from headstart._utils.errors import ImageError, SourceError
+from headstart._utils.errors import HeadstartError, ImageError, SourceError
 from headstart.sources.folder import FolderSource
+from headstart.sources.parameters import DownloadParams, open_source
+from headstart.stage.parameters import read_params
 from tests.conftest import ROOT
+
+TABLE = {"table": "labels.csv", "path_column": "file", "label_column": "label"}
 
 
 @pytest.fixture
@@ -42,6 +46,16 @@ def test_the_note_that_the_folder_comes_with_is_no_file_of_the_users(folder: Pat
     (folder / "README.md").write_bytes(note + b"mine")
     paths = [entry.path for entry in FolderSource(folder, 10_000).entries]
     assert {"README.md", "a/README.md"} <= set(paths)
+
+
+@pytest.mark.parametrize("source", ["folder", "archive", "table"])
+def test_a_location_without_anything_is_named_with_the_cure(source: str, tmp_path: Path) -> None:
+    known = read_params(ROOT / "params.yaml").download.model_dump()
+    columns = TABLE if source == "table" else {}
+    params = DownloadParams(**{**known, "source": source, **columns})
+    with pytest.raises(HeadstartError, match="There is nothing at") as no:
+        open_source(params, tmp_path / "none")
+    assert "Name their folder or file in `download.location`" in str(no.value)
 
 
 def test_links_are_not_followed(folder: Path) -> None:
