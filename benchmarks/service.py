@@ -3,8 +3,8 @@
     python -m benchmarks.service --model data/export --images FOLDER
 
 The service is a separate process, the clients are threads of this one: both share the machine's
-cores. Every client keeps one connection and sends whole files, one after the other: alone, while
-slow clients hold connections, and alone again.
+cores. Every client keeps one connection and sends whole files, one after the other: alone and while
+slow clients, a third process, hold connections, in turn.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ def main(
     requests: int = 1000,
     clients: int = 16,
     held: Annotated[int, typer.Option(help="connections with slow headers")] = 1000,
+    turns: Annotated[
+        int, typer.Option(help="measurements with slow clients, each between two")
+    ] = 1,
     options: Annotated[list[str] | None, typer.Argument(help="-- options of serve-model")] = None,
 ) -> None:
     """Start the service, ask it, print, stop it."""
@@ -52,11 +55,14 @@ def main(
             process = subprocess.Popen(command, cwd=ROOT, stderr=stream)
         try:
             url = address(process, log)
-            load(url, contents, clients)
-            with slow_clients(url, held) as rounds:
-                load(url, contents, clients)
-            print(f"  while {held:,} slow connections were held, at least {min(rounds):,} at once")
-            load(url, contents, clients)
+            alone, beside = [load(url, contents, clients)], []
+            for _ in range(turns):
+                with slow_clients(url, held) as rounds:
+                    beside.append(load(url, contents, clients))
+                print(f"  while {held:,} slow connections were held, at least {min(rounds):,}")
+                alone.append(load(url, contents, clients))
+            ratio = statistics.median(beside) / statistics.median(alone)
+            print(f"p99 beside slow connections: {ratio:.2f} of that without them (medians)")
             refusals(url)
             load(url, contents[:clients], clients)
             resident = psutil.Process(process.pid).memory_info().rss
@@ -79,8 +85,8 @@ def address(process: subprocess.Popen[bytes], log: Path) -> str:
     raise RuntimeError(log.read_text())
 
 
-def load(url: str, contents: list[bytes], clients: int) -> None:
-    """Send everything by so many clients at once, and print how long answers took."""
+def load(url: str, contents: list[bytes], clients: int) -> float:
+    """Send everything by so many clients at once, print how long answers took, return the p99."""
 
     def client(part: list[bytes]) -> tuple[list[float], list[int]]:
         seconds, statuses = [], []
@@ -106,6 +112,7 @@ def load(url: str, contents: list[bytes], clients: int) -> None:
         f"{len(seconds) / whole:,.0f} a second, p50 {1000 * cuts[49]:.0f} ms, "
         f"p99 {1000 * cuts[98]:.0f} ms, longest {1000 * max(seconds):.0f} ms"
     )
+    return cuts[98]
 
 
 def refusals(url: str) -> None:

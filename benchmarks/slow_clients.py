@@ -1,11 +1,20 @@
-"""Clients that never finish their headers: so many connections, each kept alive by a slow drip."""
+"""Clients that never finish their headers: so many connections, each kept alive by a slow drip.
+
+    python -m benchmarks.slow_clients URL COUNT
+
+holds them until its standard input ends, and prints how many were held in each round. They are a
+process of their own, so that they take no time of the interpreter that measures others.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import resource
+import select
 import socket
-import threading
+import subprocess
+import sys
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -19,8 +28,27 @@ _TURNS = 4
 def slow_clients(url: str, count: int) -> Iterator[list[int]]:
     """Hold so many connections during the block; yield a list of how many were held in each round.
 
-    Each sends a line of headers every two seconds, and is opened again in time.
+    The list is filled when the block ends. Each connection sends a line of headers every two
+    seconds, and is opened again in time.
     """
+    rounds: list[int] = []
+    with subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.slow_clients", url, str(count)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError("the slow clients have no pipes")
+        try:
+            rounds.append(json.loads(process.stdout.readline()))  # all are open
+            yield rounds
+        finally:
+            process.stdin.close()
+            rounds += [json.loads(line) for line in process.stdout]
+    if process.returncode:
+        raise RuntimeError(f"the slow clients ended with {process.returncode}")
+
+
+def _hold(url: str, count: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count + 256
     if soft < wanted:
@@ -28,27 +56,15 @@ def slow_clients(url: str, count: int) -> Iterator[list[int]]:
     parts = urlsplit(url)
     address = (parts.hostname or "", parts.port or 80)
     held = [_opened(address) for _ in range(count)]
-    rounds = [sum(each is not None for each in held)]
-    ended = threading.Event()
-
-    def drip() -> None:
-        while not ended.wait(_SECONDS):
-            rounds.append(sum(_dripped(connection) for connection in held))
-            for place in range(len(rounds) % _TURNS, count, _TURNS):
-                if (old := held[place]) is not None:
-                    old.close()
-                held[place] = _opened(address)
-
-    thread = threading.Thread(target=drip)
-    thread.start()
-    try:
-        yield rounds
-    finally:
-        ended.set()
-        thread.join()
-        for connection in held:
-            if connection is not None:
-                connection.close()
+    print(sum(each is not None for each in held), flush=True)
+    number = 1
+    while not select.select([sys.stdin], [], [], _SECONDS)[0]:
+        print(sum(_dripped(connection) for connection in held), flush=True)
+        number += 1
+        for place in range(number % _TURNS, count, _TURNS):
+            if (old := held[place]) is not None:
+                old.close()
+            held[place] = _opened(address)
 
 
 def _opened(address: tuple[str, int]) -> socket.socket | None:
@@ -68,3 +84,7 @@ def _dripped(connection: socket.socket | None) -> bool:
     except OSError:
         return False
     return True
+
+
+if __name__ == "__main__":
+    _hold(sys.argv[1], int(sys.argv[2]))
