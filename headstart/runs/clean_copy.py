@@ -52,6 +52,7 @@ class Copy:
         """Return variables for the commit's stages: its own code, the copy's store."""
         return {
             "HEADSTART_CACHE": str(self.store),
+            "HEADSTART_VERIFY": "1",  # read every file, whatever a copied store says
             "HEADSTART_RUN": f"reproduce-{uuid4().hex}",
             # Nothing of another tree: neither before the commit's code, nor where it lacks some.
             "PYTHONPATH": str(self.folder / "guard"),

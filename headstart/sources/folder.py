@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from headstart._utils.errors import ImageError, SourceError
 from headstart._utils.files import sha256_bytes
 from headstart._utils.names import name_fault, shown
-from headstart.sources.source import Entry
+from headstart._utils.stamps import stamp
+from headstart.sources.source import Entry, OnDisk
 from headstart.stage.inputs import missing_source
 
 #: The SHA-256 of each README.md that data/raw ever came with: ours, and no file of the user's.
@@ -124,13 +126,13 @@ class FolderSource:
                 elif path == "README.md" and self._is_note(item):
                     continue
                 elif not item.is_symlink():
-                    yield _entry(item, path)
+                    yield _entry(item, path, self._real)
                 elif fault := self._link_fault(item, led):
                     yield Entry(shown(path), 0, ("link", fault))
                 elif item.is_dir():
                     waiting.append((path, (*led, _real_parent(item), _real(item))))
                 else:
-                    yield _entry(item, path)
+                    yield _entry(item, path, self._real)
 
     def _is_note(self, item: os.DirEntry[str]) -> bool:
         """Return whether a file is the note that data/raw comes with."""
@@ -161,8 +163,8 @@ def _real_parent(item: os.DirEntry[str]) -> Path:
     return Path(os.path.realpath(Path(item.path).parent))
 
 
-def _entry(item: os.DirEntry[str], path: str) -> Entry:
-    """Return the entry of a file, or of a link that is followed to one."""
+def _entry(item: os.DirEntry[str], path: str, folder: Path) -> Entry:
+    """Return the entry of a file, or of a link that is followed to one, below a folder."""
     try:
         status = item.stat()
     except OSError as error:
@@ -172,4 +174,6 @@ def _entry(item: os.DirEntry[str], path: str) -> Entry:
     fault = name_fault(path)
     if fault:
         return Entry(shown(path), status.st_size, ("bad_name", fault))
-    return Entry(path, status.st_size)
+    if sys.platform == "win32":  # a listing there knows no inodes
+        return Entry(path, status.st_size)
+    return Entry(path, status.st_size, file=OnDisk(f"{folder}/{path}", stamp(status)))

@@ -1,36 +1,43 @@
 """Ingest a source: every file is decoded once, and stored or rejected with a reason.
 
-Decoding runs in threads, within bounded memory. Files = kept + rejected, always.
+Decoding runs in threads, within bounded memory. Files = kept + rejected, always. What an earlier
+ingest has accepted is not decoded again (:mod:`headstart.sources.known`), and shards whose images
+are the same are copied (:mod:`headstart.datasets.earlier_shards`): the result is the same.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headstart._utils.errors import HeadstartError, ImageError
+from headstart._utils.errors import HeadstartError, ImageError, InputChangedError
+from headstart._utils.files import sha256_bytes
 from headstart._utils.progress import progress
 from headstart._utils.tables import counted, listed, plain
 from headstart._utils.threads import in_threads
+from headstart.datasets.earlier_shards import EarlierShards
 from headstart.datasets.manifests import IMAGES, REJECTED, frame
-from headstart.datasets.shards import ShardWriter
-from headstart.images.decode import ImageInfo, inspect
+from headstart.datasets.shards import Location, ShardWriter
+from headstart.images.decode import Limits, inspect
 from headstart.images.samples import Traits
 from headstart.images.thumbnails import ThumbnailFolder, rejected_thumbnail
 from headstart.sources import kinds
 from headstart.sources.assigned import Rejected, assign
 from headstart.sources.ingested import Ingested, UnusableError
+from headstart.sources.known import Checked, KnownImages
 from headstart.sources.parameters import DownloadParams, limits_of
 from headstart.sources.remarks import remarks
 from headstart.sources.source import Assignment, Source
 from headstart.sources.stand_ins import check_stand_in
+from headstart.stage.recorded_inputs import dvc_cache
 from headstart.stage.space import require_space
 
 _File = tuple[str, bytes | ImageError]
+_Found = tuple[str, Checked]
 
 
 def ingest(source: Source, params: DownloadParams, images: Path, thumbnails: Path) -> Ingested:
@@ -57,60 +64,176 @@ def ingest(source: Source, params: DownloadParams, images: Path, thumbnails: Pat
         If no two classes are found.
     SourceError
         If the disk has no room.
+    InputChangedError
+        If a file is not what its size and times say that it still is.
     """
     assigned = assign(source, params)
     print(*assigned.notes, sep="\n", flush=True)
-    wanted, rejected = assigned.wanted, list(assigned.rejected)
     require_space({images: assigned.bytes})
-    limits = limits_of(params)
     folder = ThumbnailFolder(thumbnails)
-    probes = _probes(wanted)
-    kept: list[dict[str, Any]] = []
-    traits: dict[str, Traits] = {}
-    with ShardWriter(images) as writer, progress(len(wanted), "Checking", "image") as bar:
-
-        def decode(file: _File) -> tuple[str, ImageInfo, bool | None] | ImageError:
-            path, content = file
-            if isinstance(content, ImageError):
-                return content
-            try:
-                check_stand_in(content)
-                info = inspect(content, limits)
-            except ImageError as fault:
-                return fault
-            few = kinds.has_few_colors(content, info) if path in probes else None
-            return writer.add(content, info.ext), info, few
-
-        def size(file: _File) -> int:
-            return len(file[1]) if isinstance(file[1], bytes) else 0
-
-        files = source.contents(wanted.keys())
-        with closing(in_threads(decode, files, size=size)) as results:
-            for (path, given), result in results:
-                content = b"" if isinstance(given, ImageError) else given
-                bar.update()
-                if isinstance(result, ImageError):
+    kept, rejected = _Kept(assigned.wanted), list(assigned.rejected)
+    earlier = EarlierShards(dvc_cache())
+    with KnownImages(limits_of(params)) as known, ShardWriter(images, earlier) as writer:
+        checking = _Checking(source, assigned.wanted, known, writer, limits_of(params))
+        with progress(len(assigned.wanted), "Checking", "image") as bar:
+            for path, (image_id, checked) in checking.trusted.items():
+                kept.add(path, checking.sizes[path], image_id, checked)
+            bar.update(len(checking.trusted))
+            with closing(checking.read()) as results:
+                for (path, given), result in results:
+                    content = b"" if isinstance(given, ImageError) else given
+                    bar.update()
+                    if not isinstance(result, ImageError):
+                        kept.add(path, len(content), *result)
+                        continue
                     rejected.append((path, result.reason, result.detail))
                     # Here and not in a thread, so that every run shows the same first few.
                     room = folder.has_room(result.reason)
                     image = rejected_thumbnail(content) if room and content else None
                     if image:
                         folder.add(path, result.reason, image)
-                    continue
-                image_id, info, few = result
-                row: dict[str, Any] = {"path": path, "image_id": image_id, "few": few}
-                traits[path] = info.traits
-                row |= {"bytes": len(content), **asdict(info), **asdict(wanted[path])}
-                kept.append(row)
-        _check(source, kept, rejected)
+        _check(source, kept.rows, rejected)
+        checking.supply()
         locations = writer.finish()
+    earlier.save()
     folder.close()
-    rows = [{**row, **asdict(locations[row["image_id"]])} for row in kept]
     return Ingested(
-        frame(sorted(rows, key=lambda row: str(row["path"])), IMAGES),
+        frame(kept.located(locations), IMAGES),
         frame([dict(zip(REJECTED, each, strict=True)) for each in sorted(rejected)], REJECTED),
-        (*kinds.differences(kept), *remarks(traits)),
+        (*kinds.differences(kept.rows), *remarks(kept.traits)),
     )
+
+
+@dataclass
+class _Kept:
+    """The rows of the images that are kept."""
+
+    wanted: Mapping[str, Assignment]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    traits: dict[str, Traits] = field(default_factory=dict)
+
+    def add(self, path: str, size: int, image_id: str, checked: Checked) -> None:
+        info, assignment = checked.info, self.wanted[path]
+        self.traits[path] = info.traits
+        self.rows.append(
+            {
+                "image_id": image_id,
+                "path": path,
+                "label": assignment.label,
+                "predefined_split": assignment.predefined_split,
+                "width": info.width,
+                "height": info.height,
+                "format": info.format,
+                "bytes": size,
+                "group": assignment.group,
+                "few": checked.few,
+            }
+        )
+
+    def located(self, locations: Mapping[str, Location]) -> list[dict[str, Any]]:
+        """Return the rows with the place of each image, sorted by path."""
+        rows = []
+        for row in sorted(self.rows, key=lambda row: str(row["path"])):
+            place = locations[row["image_id"]]
+            rows.append({**row, "shard": place.shard, "offset": place.offset})
+        return rows
+
+
+class _Checking:
+    """The files of a source on their way into shards.
+
+    Attributes
+    ----------
+    trusted : mapping of str to (image_id, Checked)
+        The files that are known and not read, by path.
+    sizes : mapping of str to int
+        Bytes of each wanted file, as the source declares them.
+    """
+
+    def __init__(
+        self, source: Source, wanted: Mapping[str, Assignment], known: KnownImages,
+        writer: ShardWriter, limits: Limits,
+    ) -> None:  # fmt: skip
+        self._source, self._wanted = source, wanted
+        self._known, self._writer, self._limits = known, writer, limits
+        self._probes = _probes(wanted)
+        entries = [entry for entry in source.entries if entry.path in wanted]
+        self._files = {entry.path: entry.file for entry in entries if entry.file is not None}
+        self.sizes = {entry.path: entry.size for entry in entries}
+        self.trusted = known.on_disk(self._files, self._probes)
+        for path, (image_id, checked) in self.trusted.items():
+            self.trusted[path] = image_id, self._probed(path, checked)
+            writer.expect(image_id, checked.info.ext, self.sizes[path])
+        if self.trusted:
+            print(
+                f"{len(self.trusted):,} of {counted(len(wanted), 'file')} have the size, times and "
+                "inode with which they were checked before, and are not read again "
+                "(HEADSTART_VERIFY=1 reads all).",
+                flush=True,
+            )
+
+    def read(self) -> Generator[tuple[_File, _Found | ImageError], None, None]:
+        """Yield every other file with its ``image_id`` and more, or the reason against it."""
+        files = self._source.contents(self._wanted.keys() - self.trusted.keys())
+        with closing(in_threads(self._decode, files, size=_size)) as results:
+            for file, result in results:
+                if not isinstance(result, ImageError):
+                    image_id, checked, new = result
+                    path = file[0]
+                    if new:
+                        self._known.add(image_id, checked)
+                    if on_disk := self._files.get(path):
+                        self._known.add_on_disk(on_disk, image_id)
+                    yield file, (image_id, self._probed(path, checked))
+                else:
+                    yield file, result
+
+    def supply(self) -> None:
+        """Read the files that were not read, and whose shards are to be written."""
+        lacking = self._writer.lacking()
+        paths = {each[0]: path for path, each in self.trusted.items() if each[0] in lacking}
+        if not paths:
+            return
+        with progress(len(paths), "Reading", "image") as bar:
+            for path, content in self._source.contents(set(paths.values())):
+                image_id, checked = self.trusted[path]
+                if isinstance(content, ImageError) or sha256_bytes(content) != image_id:
+                    self._known.forget([self._files[path]])
+                    raise InputChangedError(
+                        f"The file {plain(path)} of {self._source.origin} is not the one that was "
+                        "checked before, although its size, times and inode are the same; or it "
+                        "changed just now. Nothing was written. Run again: it is read as a new "
+                        "file. (HEADSTART_VERIFY=1 reads every file.)"
+                    )
+                self._writer.add(content, checked.info.ext, image_id)
+                bar.update()
+
+    def _decode(self, file: _File) -> tuple[str, Checked, bool] | ImageError:
+        """Store a file, and return its ``image_id``, what is known of it, and if that is new."""
+        path, content = file
+        if isinstance(content, ImageError):
+            return content
+        image_id = sha256_bytes(content)
+        checked = self._known.find(image_id, counted=path in self._probes)
+        new = checked is None
+        if checked is None:
+            try:
+                check_stand_in(content)
+                info = inspect(content, self._limits)
+            except ImageError as fault:
+                return fault
+            few = kinds.has_few_colors(content, info) if path in self._probes else None
+            checked = Checked(info, few)
+        self._writer.add(content, checked.info.ext, image_id)
+        return image_id, checked, new
+
+    def _probed(self, path: str, checked: Checked) -> Checked:
+        """Return what is known of a file; its colors count only if it is among the probes."""
+        return checked if path in self._probes else Checked(checked.info, None)
+
+
+def _size(file: _File) -> int:
+    return len(file[1]) if isinstance(file[1], bytes) else 0
 
 
 def _probes(wanted: Mapping[str, Assignment]) -> set[str]:

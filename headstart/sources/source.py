@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from headstart._utils.errors import ImageError, SourceError
 from headstart._utils.names import name_fault
+from headstart._utils.stamps import Stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,14 @@ class Assignment:
     label: str
     predefined_split: str
     group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OnDisk:
+    """A file of this machine: its absolute path, and what the file system records about it."""
+
+    path: str
+    stamp: Stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +43,15 @@ class Entry:
         Why it is rejected without being read.
     assignment : Assignment or None
         Class and splits, if the source itself states them; None: its folders decide.
+    file : OnDisk or None
+        The file that holds nothing but its bytes, if there is one.
     """
 
     path: str
     size: int
     rejection: tuple[str, str] | None = None
     assignment: Assignment | None = None
+    file: OnDisk | None = field(default=None, compare=False)
 
 
 class Source(Protocol):

@@ -185,7 +185,7 @@ class TableSource:
                 ("absent", f"there is no such file{self._near.hint(row.name)}"),
             )
         elif found.rejection is None:
-            return Entry(row.name, found.size, assignment=row.assignment)
+            return Entry(row.name, found.size, assignment=row.assignment, file=found.file)
         else:
             fault = found.rejection
         return Entry(row.name, 0, (fault[0], f"row {row.number}: {fault[1]}"))

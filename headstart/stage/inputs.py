@@ -4,8 +4,9 @@ DVC hashes dependencies only when the command has ended, and would record a file
 mid-run together with the old result.
 
 DVC keeps the hashes that it computed in a database whose location and format only DVC knows, and
-importing DVC takes a second. So this module keeps a separate record for large files and trusts it
-as DVC does: while a file's size, inode and times are those with which it was hashed.
+importing DVC takes a second. So this module keeps a separate record for large files and for folders
+of many files, and trusts it as DVC does: while a file's size, inode and times are those with which
+it was hashed.
 """
 
 from __future__ import annotations
@@ -19,27 +20,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from headstart._utils.cache import cache_folder
 from headstart._utils.errors import HeadstartError, InputChangedError
-from headstart._utils.files import files_below, md5_file, read_json, sha256_bytes, write_json
+from headstart._utils.files import files_below, md5_file
+from headstart._utils.stamps import RecordedHashes, Stamp, stamp
 from headstart.stage.recorded_inputs import RecordedInput
 
-_YOUNG = 2_000_000_000  # ns; the coarsest file systems count time in steps of 2 s
-#: Files from this size on are in the record: smaller ones are hashed faster than looked up.
+#: Files from this size on are in the record, and all files of a folder with so many: a few small
+#: ones are hashed faster than looked up.
 _LARGE = 16 << 20
-
-
-class _Stamp(NamedTuple):
-    """What the file system records about a file; ``ctime`` cannot be set back, unlike ``mtime``."""
-
-    size: int
-    mtime: int
-    ctime: int
-    inode: int
+_MANY = 1000
+_UNREADABLE = "unreadable"
 
 
 class _Read(NamedTuple):
-    stamp: _Stamp | None
+    stamp: Stamp | None
     settled: bool  # the times are so old that any later write must change them
     md5: str  # DVC's hash, so that a file is read once to compare both
 
@@ -128,18 +122,11 @@ class Snapshot:
         self._prefix = os.path.abspath(path)  # noqa: PTH100 - as `open` names it: links are kept
         self._lock = threading.RLock()
         self._read: dict[str, _Read] = {}
-        place = sha256_bytes(os.fsencode(path.absolute()))[:16]
-        self._record = cache_folder() / "md5" / f"{place}.json"
-        self._known: dict[str, Any] = {}  # name to stamp and hash
-        self._changed = False
+        self._record = RecordedHashes("md5", os.fsdecode(path.absolute()))
         self._recorded = recorded
         self._expected = (recorded.listing() if recorded else None) or {}
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            self._known = dict(read_json(self._record).items())
         if not lazy:
-            for name, status in files_below(path):
-                self._read[name] = self._hash(name, _stamp(status))
-            self._save()
+            self._hash_all()
 
     def opened(self, path: str) -> None:
         """Hash a file below the folder, or the file itself, unless it was hashed before."""
@@ -150,7 +137,7 @@ class Snapshot:
         with self._lock:
             if name not in self._read and (self.path / name).is_file():
                 self._read[name] = _Read(None, settled=False, md5="")  # hashing opens it, too
-                found = self._hash(name, _stamp((self.path / name).stat()))
+                found = self._hash({name: _stamp((self.path / name).stat())})[name]
                 if self._recorded is not None and name in self._expected:
                     del self._read[name]  # A damaged file fails whoever opens it.
                     self._recorded.check_file(name, self._expected[name], found.md5)
@@ -162,7 +149,7 @@ class Snapshot:
 
     def holds(self) -> bool:
         """Return True if the content is still the same."""
-        self._save()
+        self._record.save()
         now = {name: _stamp(status) for name, status in files_below(self.path)}
         if not self._lazy and now.keys() != self._read.keys():
             return False
@@ -172,35 +159,34 @@ class Snapshot:
             for name, then in self._read.items()
         )
 
-    def _hash(self, name: str, stamp: _Stamp | None) -> _Read:
-        if stamp is None or max(stamp.mtime, stamp.ctime) >= time.time_ns() - _YOUNG:
-            return _Read(stamp, settled=False, md5=self._md5(name))
-        known = self._known.get(name)
-        if isinstance(known, list) and known[:-1] == [*stamp]:
-            return _Read(stamp, settled=True, md5=str(known[-1]))
-        md5 = self._md5(name)
-        if stamp.size >= _LARGE:
-            self._known[name] = [*stamp, md5]
-            self._changed = True
-        return _Read(stamp, settled=True, md5=md5)
+    def _hash_all(self) -> None:
+        stamps = {name: _stamp(status) for name, status in files_below(self.path)}
+        self._read = self._hash(stamps)
+        self._record.save()
 
-    def _save(self) -> None:
-        if self._changed:
-            self._changed = False
-            with contextlib.suppress(OSError):  # Without it, the next run hashes again.
-                write_json(self._record, self._known)
+    def _hash(self, stamps: Mapping[str, Stamp | None]) -> dict[str, _Read]:
+        now, many = time.time_ns(), len(stamps) >= _MANY
+        kept = {
+            name: each for name, each in stamps.items() if each and (many or each.size >= _LARGE)
+        }
+        known = self._record.known(kept)
+        found = {}
+        for name, each in stamps.items():
+            settled = each is not None and each.settled(now)
+            found[name] = _Read(each, settled, known.get(name) or self._md5(name))
+            if name in kept and name not in known and found[name].md5 != _UNREADABLE:
+                self._record.add(name, kept[name], found[name].md5)
+        return found
 
     def _md5(self, name: str) -> str:
         try:
             return md5_file(self.path / name)
         except OSError:
-            return "unreadable"
+            return _UNREADABLE
 
 
-def _stamp(status: os.stat_result | None) -> _Stamp | None:
-    if status is None:
-        return None
-    return _Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+def _stamp(status: os.stat_result | None) -> Stamp | None:
+    return None if status is None else stamp(status)
 
 
 _watched: list[Snapshot] = []

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import shutil
 import tempfile
 import threading
 import zipfile
@@ -14,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart._utils.errors import CorruptFileError
-from headstart.datasets import shards
+from headstart._utils.files import md5_file
+from headstart.datasets import parts, shards
+from headstart.datasets.earlier_shards import EarlierShards
 from headstart.datasets.shards import (
     SHARDS,
     Location,
@@ -120,6 +123,69 @@ def test_ten_more_images_change_at_most_ten_shards(tmp_path: Path) -> None:
     written(tmp_path / "b", some(510))
     before, after = files(tmp_path / "a"), files(tmp_path / "b")
     assert 1 <= sum(before[name] != after[name] for name in before) <= 10
+
+
+def test_a_larger_set_splits_each_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "MOST", 2)
+    few = written(tmp_path / "few", some(2 * SHARDS))
+    many = written(tmp_path / "many", some(4 * SHARDS + 1))
+    assert len(files(tmp_path / "few")) == SHARDS
+    assert len(files(tmp_path / "many")) == 4 * SHARDS
+    assert max(place.shard for place in many.values()) >= 2 * SHARDS
+    for image_id, place in few.items():
+        assert many[image_id].shard % SHARDS == place.shard
+    # One more changes one shard, if their number stays.
+    written(tmp_path / "more", some(4 * SHARDS + 2))
+    before, after = files(tmp_path / "many"), files(tmp_path / "more")
+    assert sum(before[name] != after[name] for name in after) == 1
+
+
+def test_a_reader_keeps_few_shards_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "_OPEN", 3)
+    places = written(tmp_path / "a", some(200))
+    with ShardReader(tmp_path / "a") as reader:
+        for image_id, place in [*places.items(), *places.items()]:
+            content = reader.read(place.shard, place.offset, place.length, image_id)
+            assert hashlib.sha256(content).hexdigest() == image_id
+        assert len(reader._files) == 3
+
+
+def test_an_image_that_is_expected_must_be_given_or_its_shard_be_found(tmp_path: Path) -> None:
+    content, other = b"first", b"second"
+    first, second = (hashlib.sha256(each).hexdigest() for each in (content, other))
+    cache, plain = tmp_path / "cache", tmp_path / "plain"
+    places = written(plain, [(content, "png"), (other, "png")])
+
+    def run(name: str) -> tuple[set[str], dict[str, Location]]:
+        folder, earlier = tmp_path / name, EarlierShards(cache)
+        folder.mkdir()
+        with ShardWriter(folder, earlier) as writer:
+            writer.expect(first, "png", len(content))
+            writer.expect(second, "png", len(other))
+            lacking = writer.lacking()
+            if first in lacking:
+                writer.add(content, "png", first)
+            if second in lacking:
+                writer.add(other, "png")
+            found = writer.finish()
+        earlier.save()
+        return lacking, found
+
+    assert run("a") == ({first, second}, places)
+    for path in (tmp_path / "a").iterdir():
+        md5 = md5_file(path)
+        target = cache / "files" / "md5" / md5[:2] / md5[2:]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    assert run("b") == (set(), places)
+    assert files(tmp_path / "a") == files(tmp_path / "b") == files(plain)
+    (tmp_path / "c").mkdir()
+    with (
+        ShardWriter(tmp_path / "c") as writer,
+        pytest.raises(ValueError, match="were not added"),
+    ):
+        writer.expect(first, "png", len(content))
+        writer.finish()
 
 
 def test_threads_may_add_and_read_at_once(tmp_path: Path) -> None:

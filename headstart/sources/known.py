@@ -1,0 +1,135 @@
+"""Images that an earlier ingest has checked: a new one only hashes them, or not even that.
+
+An image that was accepted is known by the SHA-256 of its bytes, under the limits of that time and
+the version of everything that decodes. Files that were rejected are checked again each time. The
+SHA-256 of a file in a folder is believed while its size, times and inode are those with which it
+was read, as DVC believes its own hashes; with ``HEADSTART_VERIFY=1`` every file is read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Self
+
+from PIL import __version__, features
+
+import headstart.images
+from headstart._utils.files import sha256_file
+from headstart._utils.memo import Memo
+from headstart._utils.stamps import RecordedHashes
+from headstart.images.decode import ImageInfo, Limits
+from headstart.images.samples import Traits
+from headstart.sources import kinds, stand_ins
+from headstart.sources.source import OnDisk
+
+_BATCH = 4096  # images that are recorded at once
+
+
+@dataclass(frozen=True)
+class Checked:
+    """An accepted image.
+
+    Attributes
+    ----------
+    info : ImageInfo
+    few : bool or None
+        Whether it has few colors; None: not counted.
+    """
+
+    info: ImageInfo
+    few: bool | None
+
+
+class KnownImages:
+    """The images that were accepted under the same limits; use it in a ``with`` block.
+
+    Parameters
+    ----------
+    limits : Limits
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._memo = Memo("checked", {"limits": asdict(limits), "decoder": _decoder()})
+        self._hashes = RecordedHashes("sha256")
+        self._new: dict[bytes, bytes] = {}
+
+    def find(self, image_id: str, *, counted: bool) -> Checked | None:
+        """Return what is known of an image; with ``counted``, only if its colors were counted."""
+        return self._checked(self._memo.get(bytes.fromhex(image_id)), counted=counted)
+
+    def on_disk(
+        self, files: Mapping[str, OnDisk], counted: Collection[str]
+    ) -> dict[str, tuple[str, Checked]]:
+        """Return ``image_id`` and more of the files that need not be read.
+
+        Parameters
+        ----------
+        files : mapping of str to OnDisk
+            By any name.
+        counted : collection of str
+            The names of those whose colors are to be counted.
+        """
+        hashes = self._hashes.known({file.path: file.stamp for file in files.values()})
+        names = {name: hashes[file.path] for name, file in files.items() if file.path in hashes}
+        values = self._memo.get_many({bytes.fromhex(image_id) for image_id in names.values()})
+        found = {}
+        for name, image_id in names.items():
+            value = values.get(bytes.fromhex(image_id))
+            checked = self._checked(value, counted=name in counted)
+            if checked is not None:
+                found[name] = image_id, checked
+        return found
+
+    def add(self, image_id: str, checked: Checked) -> None:
+        """Note an accepted image."""
+        value = json.dumps({**asdict(checked.info), "few": checked.few}, separators=(",", ":"))
+        self._new[bytes.fromhex(image_id)] = value.encode()
+        if len(self._new) >= _BATCH:
+            self._flush()
+
+    def add_on_disk(self, file: OnDisk, image_id: str) -> None:
+        """Note the SHA-256 of a file that was read."""
+        self._hashes.add(file.path, file.stamp, image_id)
+
+    def forget(self, files: Iterable[OnDisk]) -> None:
+        """Read these files again the next time."""
+        self._hashes.forget(file.path for file in files)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+        self._memo.close()
+        self._hashes.save()
+
+    def _flush(self) -> None:
+        self._memo.put_many(self._new.items())
+        self._new.clear()
+
+    @staticmethod
+    def _checked(value: bytes | None, *, counted: bool) -> Checked | None:
+        if value is None:
+            return None
+        fields: dict[str, Any] = json.loads(value)  # its checksum is right, so we wrote it
+        few = fields.pop("few")
+        if counted and few is None:
+            return None
+        return Checked(ImageInfo(**{**fields, "traits": Traits(**fields["traits"])}), few)
+
+
+def _decoder() -> dict[str, Any]:
+    """Return all that decides whether an image is accepted, except its bytes and the limits."""
+    codecs = ("jpg", "jpg_2000", "zlib", "libtiff", "webp", "avif")
+    modules = [*Path(headstart.images.__file__).parent.glob("*.py")]
+    modules += [Path(module.__file__) for module in (kinds, stand_ins) if module.__file__]
+    return {
+        "headstart": metadata.version("headstart"),
+        "code": [sha256_file(path) for path in sorted(modules)],
+        "pillow": __version__,
+        "codecs": {name: features.version(name) for name in codecs if features.check(name)},
+    }
