@@ -125,7 +125,9 @@ def free_space(path: Path) -> int:
 
 def amount(size: int) -> str:
     """Return a number of bytes for people: ``1.2 GB``."""
-    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.0f} MB"
+    if size >= 1e9:
+        return f"{size / 1e9:,.1f} GB"
+    return f"{size / 1e6:,.0f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} KB"
 
 
 def existing_folder(folder: Path) -> Path:

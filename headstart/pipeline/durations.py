@@ -81,6 +81,7 @@ def _around(seconds: float, factor: float) -> Span:
 #: Module to the seconds that are typical for its work on two cores of a server.
 TYPICAL: Mapping[str, Callable[[Work], float]] = {
     "stages.download": lambda work: 2 + 0.006 * work.files,
+    "stages.find_duplicates": lambda work: 2 + 0.008 * work.images,
     "stages.split": lambda work: 1 + 0.00002 * work.images,
     "stages.sample": lambda work: 1 + 0.00002 * work.images,
     # TensorFlow starts, the network is built, converted, and compared on a few images.

@@ -189,17 +189,17 @@ def manifest(tmp_path: Path) -> pd.DataFrame:
 @pytest.mark.usefixtures("full", "manifest")
 def test_split_sample_and_find_duplicates_ask_before_they_work(tmp_path: Path) -> None:
     statistics = RunStatistics(tmp_path, "split")
-    with pytest.raises(HeadstartError, match=r"The outputs need .* of which 0 MB are free"):
+    with pytest.raises(HeadstartError, match=r"The outputs need .* of which [01] KB are free"):
         split_stage.main(
             tmp_path / "images.csv", tmp_path / "groups.csv", tmp_path / "o.csv",
             tmp_path / "m.json", SplitParams.model_construct(), 1, statistics,
         )  # fmt: skip
-    with pytest.raises(HeadstartError, match=r"The outputs need .* of which 0 MB are free"):
+    with pytest.raises(HeadstartError, match=r"The outputs need .* of which [01] KB are free"):
         sample_stage.main(
             tmp_path / "split.csv", tmp_path / "images", tmp_path / "o.csv", tmp_path / "copies",
             statistics, SampleParams(train_per_class=2, validation_per_class=None), 1,
         )  # fmt: skip
-    with pytest.raises(HeadstartError, match=r"The outputs need .* of which 0 MB are free"):
+    with pytest.raises(HeadstartError, match=r"The outputs need .* of which [01] KB are free"):
         duplicates_stage.main(
             tmp_path / "images", tmp_path / "images.csv", ROOT / "runtime.txt",
             tmp_path / "o.csv", tmp_path / "groups.csv", tmp_path / "m.json",

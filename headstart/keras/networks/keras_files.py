@@ -7,12 +7,13 @@ while it downloads, and keeps whatever it got.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from headstart._utils.errors import HeadstartError
-from headstart._utils.files import sha256_bytes
+from headstart._utils.files import sha256_bytes, sha256_file
 from headstart._utils.locks import exclusive_lock, lock_folder
 from headstart._utils.names import without_credentials
 from headstart.backbones.downloads import keras_home
@@ -117,8 +118,39 @@ def _download(file: KerasFile, digest: str | None) -> None:
             f"  file    {file.path.name}\n"
             f"  folder  {file.path.parent}\n"
             "Nothing was kept. Without a network: download that file elsewhere, put it into that "
-            "folder (KERAS_HOME moves it), and run again."
+            f"folder (KERAS_HOME moves it), and run again.{_other_size(file.path)}"
         ) from error
+
+
+#: The image size in the name of a file, as MobileNet and MobileNetV2 have it.
+_SIZE = re.compile(r"(?<=_)\d{2,3}(?=_(?:tf_)?no_top\.h5$)")
+
+
+def _other_size(path: Path) -> str:
+    """Return how to use the largest file of the same network that was trained at another size.
+
+    A network without its classifier takes images of any size; Keras just publishes weights that
+    were trained at a few.
+    """
+    size = _SIZE.search(path.name)
+    if size is None:
+        return ""
+    start, end = path.name[: size.start()], path.name[size.end() :]
+    found = [
+        (int(middle), other)
+        for other in sorted(path.parent.glob("*.h5"))
+        if other.name.startswith(start)
+        and other.name.endswith(end)
+        and (middle := other.name.removeprefix(start).removesuffix(end)).isdecimal()
+    ]
+    if not found:
+        return ""
+    trained, other = max(found)
+    return (
+        f" Or use the file at hand that was trained at {trained} pixels, which works at "
+        f"{size.group()}, too: `backbone.weights: {other}`, "
+        f"`backbone.weights_sha256: {sha256_file(other)}`."
+    )
 
 
 @dataclass(frozen=True, slots=True)

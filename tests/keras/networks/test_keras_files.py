@@ -159,3 +159,18 @@ def test_a_folder_that_cannot_be_written(
 def test_home_is_the_users_unless_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_HOME", "")
     assert downloads.keras_home() == Path.home() / ".keras"
+
+
+def test_a_file_that_was_trained_at_another_size_is_named(server: Server, home: Path) -> None:
+    server.steps = ["404"]
+    models = home
+    models.mkdir(parents=True, exist_ok=True)
+    for name in ("128_tf", "224_tf", "224_tf_no_top.bad"):
+        (models / f"mobilenet_1_0_{name}.h5").write_bytes(b"not it")
+    trained = models / "mobilenet_1_0_224_tf_no_top.h5"
+    trained.write_bytes(CONTENT)
+    with pytest.raises(HeadstartError) as caught:
+        find_or_download("mobilenet_1_0_192_tf_no_top.h5", server.url, None)
+    assert "trained at 224 pixels, which works at 192" in str(caught.value)
+    assert f"`backbone.weights: {trained}`" in str(caught.value)
+    assert hashlib.sha256(CONTENT).hexdigest() in str(caught.value)

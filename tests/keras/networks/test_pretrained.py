@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from headstart._utils.errors import HeadstartError
+from headstart._utils.files import sha256_file
 from headstart.backbones.registry import BACKBONES
 from headstart.downloads.client import RetryPolicy
 from headstart.keras.networks import keras_files
@@ -42,7 +44,7 @@ def test_random_weights_of_two_processes_are_equal() -> None:
     script = (
         "import hashlib; from headstart.keras.networks.backbone import build_backbone; "
         "from headstart.keras.networks.pretrained import draw; "
-        "base = build_backbone('mobilenet', 0.25, 32); "
+        "backbone = build_backbone('mobilenet', 0.25, 32); "
         "draw(backbone, 7); "
         "print(hashlib.sha256(b''.join(w.tobytes() for w in backbone.get_weights())).hexdigest())"
     )
@@ -112,6 +114,26 @@ def test_without_a_network_the_file_is_named(
     for part in (file, "https://", str(tmp_path / "models"), "`random`"):
         assert part in str(caught.value)
     assert not list(tmp_path.rglob("*.h5"))
+
+
+@pytest.mark.shared
+def test_weights_that_were_trained_at_another_size_are_offered_and_work(
+    imagenet_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(imagenet_home))
+    monkeypatch.setattr(keras_files, "POLICY", RetryPolicy(attempts=1))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    with pytest.raises(HeadstartError) as caught:
+        obtain("mobilenet_v2", 1.0, 160, "imagenet", 0)
+    advice = re.search(
+        r"`backbone\.weights: (.+?)`, `backbone\.weights_sha256: (\w+)`", str(caught.value)
+    )
+    assert advice is not None
+    found = obtain("mobilenet_v2", 1.0, 160, advice[1], 0)
+    assert sha256_file(Path(advice[1])) == advice[2]
+    wide = obtain("mobilenet_v2", 1.0, 224, "imagenet", 0)
+    for left, right in zip(found.backbone.get_weights(), wide.backbone.get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
 
 
 def test_a_damaged_file_in_keras_folder_is_named(
