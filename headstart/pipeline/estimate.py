@@ -30,7 +30,7 @@ class UnknownError(Exception):
     """
 
     def __init__(self, why: str, most: int | None = None) -> None:
-        super().__init__(why)
+        super().__init__(why.removesuffix("."))  # It stands in parentheses.
         self.most = most
 
 

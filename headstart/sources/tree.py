@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from headstart._utils.tables import listed
+from headstart._utils.tables import counted, listed
 
 # A folder with nothing but these is not a class. They decide which folders count, never which file
 # is an image: that depends on the content.
@@ -56,8 +56,8 @@ class Tree:
         """Return the content of a folder, in one sentence."""
         where = f"{node}/" if node else "the top"
         names = sorted(self.folders[node])
-        loose = self.files[node]
+        files = counted(self.files[node], "file")
         if not names:
-            return f"Found no folder with images at {where}, and {loose:,} files next to it."
-        folders = f"{len(names):,} folders ({listed(names)})"
-        return f"Found at {where}: {folders} and {loose:,} files next to it."
+            return f"Found no folder with images at {where}, and {files} next to it."
+        folders = f"{counted(len(names), 'folder')} ({listed(names)})"
+        return f"Found at {where}: {folders} and {files} next to it."
