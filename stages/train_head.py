@@ -12,10 +12,11 @@ from headstart.features.folder import read_features
 from headstart.stage import command_line
 from headstart.stage.command_line import In, Out, Runtime
 from headstart.stage.run_statistics import RunStatistics
+from headstart.training.fit_head import fit_head
 from headstart.training.history import write_batches, write_epochs
 from headstart.training.inputs import check_classes
 from headstart.training.model_folder import write_model
-from headstart.training.parameters import ComputeParams, TrainHeadParams
+from headstart.training.parameters import TrainHeadParams
 from headstart.training.scores import head_record
 
 
@@ -26,19 +27,13 @@ def main(
     epoch_history: Out,
     batch_history: Out,
     seed: int,
-    compute: ComputeParams,
     train_head: TrainHeadParams,
     run_statistics: RunStatistics,
 ) -> None:
     """Read the features, train, and write model and histories."""
     recorded = read_features(features)
     check_classes(recorded, train_head)
-    # TensorFlow, which wrong classes need not wait for.
-    from headstart.keras.runtime import configure
-    from headstart.keras.training.train_head import fit_head
-
     seed = derive(seed, "train_head")
-    configure(compute.threads, seed)
     train, validation = (
         (recorded.array(split), recorded.labels(split)) for split in ("train", "validation")
     )

@@ -21,9 +21,8 @@ import typer
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.defaults.examples import NETWORKS, asked, features, image_sets
-from headstart.keras.runtime import configure
-from headstart.keras.training.train_head import fit_head
 from headstart.stage.parameters import read_params
+from headstart.training.fit_head import fit_head
 from headstart.training.head import apply_head
 from headstart.training.parameters import TrainHeadParams
 
@@ -78,7 +77,6 @@ def main(
     """Measure and print the table."""
     base = read_params(_ROOT / "params.yaml").train_head
     chosen = {name: base.model_copy(update=dict(HEADS[name])) for name in heads or HEADS}
-    configure(1, 0)
     examples = image_sets(sets)
     for network in NETWORKS:
         if networks and network.name not in networks:

@@ -1,4 +1,4 @@
-"""The head as a classifier of scikit-learn: trained by Keras, computed by NumPy."""
+"""The head as a classifier of scikit-learn, trained and computed by NumPy."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Indices = npt.NDArray[np.int32]
 
 
 class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # untyped
-    """Train the pipeline's head on features: dense layers in Keras behind scikit-learn's interface.
+    """Train the pipeline's head on features, behind scikit-learn's interface.
 
     With the same features, split, parameters and seed it learns the same weights as the stage
-    ``train_head``. A fitted classifier holds NumPy arrays alone: it can be pickled, and predicts
-    without TensorFlow.
+    ``train_head``: those of Keras' dense layers, losses and optimizers. A fitted classifier holds
+    NumPy arrays alone and can be pickled. TensorFlow is not needed.
 
     Parameters
     ----------
@@ -191,14 +191,12 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # u
             train, validation = self._divided(*train, seed)
         if validation is None:  # The rows of the training would make any head look calibrated.
             params = params.model_copy(update={"calibration": "none"})
-        from headstart.keras.runtime import deterministic
-        from headstart.keras.training.train_head import fit_head
+        from headstart.training.fit_head import fit_head
 
-        with deterministic():
-            # Where nothing is held out, each epoch is scored on the rows that it was trained on.
-            self.layers_, self.weights_, history = fit_head(
-                train, validation or train, len(self.classes_), params, seed, self._say
-            )
+        # Where nothing is held out, each epoch is scored on the rows that it was trained on.
+        self.layers_, self.weights_, history = fit_head(
+            train, validation or train, len(self.classes_), params, seed, self._say
+        )
         self.history_ = history.epochs
         if validation is None:
             self.history_ = history.epochs.drop(columns=["val_loss", "val_accuracy"])

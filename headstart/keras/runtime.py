@@ -69,7 +69,7 @@ keras.config.set_floatx("float32")
 keras.config.set_epsilon(1e-7)
 keras.config.set_image_data_format("channels_last")
 
-__all__ = ["configure", "deterministic", "fresh_names", "keras", "physical_gpus", "silence", "tf"]
+__all__ = ["configure", "fresh_names", "keras", "physical_gpus", "silence", "tf"]
 
 
 @contextmanager
@@ -123,26 +123,6 @@ def configure(threads: int, seed: int = 0) -> None:
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed % 2**32)
     _warn_once_unheard()
-
-
-@contextmanager
-def deterministic() -> Iterator[None]:
-    """Make TensorFlow use deterministic operations in a block, in a process that is not ours.
-
-    Unlike :func:`configure` it changes neither the number of threads nor the global generators, and
-    it switches back at the end: while it is on, random operations without a seed are errors.
-    """
-    # TensorFlow documents no way to switch them off.
-    from tensorflow.python.framework import config
-
-    if config.is_op_determinism_enabled():
-        yield
-        return
-    tf.config.experimental.enable_op_determinism()
-    try:
-        yield
-    finally:
-        config.disable_op_determinism()
 
 
 def _warn_once_unheard() -> None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from headstart.training.parameters import Loss
 from headstart.training.scores import mean_loss
 
 #: Spread of a temperature's logarithm that is expected beforehand. Few validation images, or images
@@ -61,3 +62,23 @@ def calibrate(
         low, high = grid[max(best - 1, 0)], grid[min(best + 1, _GRID - 1)]
     temperature = float(np.format_float_positional(np.exp(grid[best]), _DIGITS, fractional=False))
     return Calibrated(temperature, mean_loss(wide / temperature, labels, activation))
+
+
+def score_logits(
+    logits: npt.NDArray[np.floating[Any]],
+    labels: npt.NDArray[np.integer[Any]],
+    loss: Loss,
+    *,
+    calibrated: bool,
+) -> tuple[float, float]:
+    """Return the mean loss of logits, with the best temperature if asked for, and the accuracy.
+
+    A single column of logits is that of class 1 against class 0.
+    """
+    activation = "sigmoid" if loss == "binary_crossentropy" else "softmax"
+    if logits.shape[1] == 1:
+        logits, activation = np.pad(logits, ((0, 0), (1, 0))), "softmax"
+    accuracy = float(np.mean(logits.argmax(axis=1) == labels))
+    if calibrated:
+        return calibrate(logits, labels, activation).loss, accuracy
+    return mean_loss(logits, labels, activation), accuracy

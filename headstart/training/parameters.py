@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -23,13 +23,31 @@ from headstart.stage.sections import (
 )
 from headstart.training.unfreezing import choose
 
-#: The one table of optimizers: the name in params.yaml, and the class in ``keras.optimizers``, each
-#: of which takes the decoupled ``weight_decay``.
-OPTIMIZERS: Mapping[str, str] = {
-    "adam": "Adam",
-    "adamw": "AdamW",
-    "rmsprop": "RMSprop",
-    "sgd": "SGD",
+
+class OptimizerSpec(NamedTuple):
+    """A row of the table of optimizers.
+
+    Attributes
+    ----------
+    in_keras : str
+        The class in ``keras.optimizers``, which takes the decoupled ``weight_decay``.
+    rule : str
+        The same in NumPy: a key of :data:`headstart.training.optimizers.RULES`.
+    weight_decay : float
+        Of Keras, where none is given.
+    """
+
+    in_keras: str
+    rule: Literal["adam", "rmsprop", "sgd"]
+    weight_decay: float = 0.0
+
+
+#: The one table of optimizers, by the name in params.yaml.
+OPTIMIZERS: Mapping[str, OptimizerSpec] = {
+    "adam": OptimizerSpec("Adam", "adam"),
+    "adamw": OptimizerSpec("AdamW", "adam", weight_decay=0.004),
+    "rmsprop": OptimizerSpec("RMSprop", "rmsprop"),
+    "sgd": OptimizerSpec("SGD", "sgd"),
 }
 if TYPE_CHECKING:  # A type checker sees no table.
     OptimizerName = str

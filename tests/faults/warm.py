@@ -19,7 +19,6 @@ from typing import Any, NoReturn
 
 IMPORTED = (
     "headstart.keras.training.fine_tune",
-    "headstart.keras.training.train_head",
     "headstart.keras.export.export",
     "headstart.keras.networks.prepare",
     "headstart.backbones.litert",

@@ -7,7 +7,6 @@ import re
 import subprocess
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -19,7 +18,6 @@ from headstart.stage.run_statistics import RunStatistics
 from headstart.training.head import apply_head, head_logits
 from headstart.training.history import read_batches, read_epochs
 from headstart.training.model_folder import ModelRecord, read_head, read_model
-from headstart.training.parameters import ComputeParams
 from headstart.training.scores import mean_loss
 from stages.train_head import main
 from tests.stages.recorded import RUNTIME, Recorded, params, record, separable, stage
@@ -40,13 +38,10 @@ def run(data: Recorded, to: Path, **changes: Any) -> subprocess.CompletedProcess
 
 
 def here(data: Recorded, to: Path, **changes: Any) -> None:
-    """The same without a process of its own, in which threads were set before, or cannot be."""
+    """The same without a process of its own."""
     to.mkdir(parents=True, exist_ok=True)
     values = read_params(params(to / "params.yaml", **changes))
-    with (
-        RunStatistics.open(to / "run_statistics", "train_head") as run_statistics,
-        patch("headstart.keras.runtime.configure"),
-    ):
+    with RunStatistics.open(to / "run_statistics", "train_head") as run_statistics:
         main(
             data.features,
             RUNTIME,
@@ -54,7 +49,6 @@ def here(data: Recorded, to: Path, **changes: Any) -> None:
             to / "epochs.csv",
             to / "batches.csv",
             values.seed,
-            ComputeParams(threads=2),
             values.train_head,
             run_statistics,
         )

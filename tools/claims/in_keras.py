@@ -36,10 +36,11 @@ from headstart.features.folder import Features, read_features
 from headstart.images.resize import pixels
 from headstart.keras.networks.backbone import build_backbone, feature_model
 from headstart.keras.runtime import keras
-from headstart.keras.training.head import build_head, dump_head, set_statistics
+from headstart.keras.training.head import build_head, dump_head, load_head
 from headstart.stage.parameters import read_params
 from headstart.training.batches import filled
 from headstart.training.head import head_spec
+from headstart.training.network import statistics
 from tools.contract import ROOT
 
 _BATCH = 32
@@ -102,7 +103,7 @@ def both_ways(project: Path) -> tuple[Any, Any, Features]:
     shape = recorded.header.feature_shape
     spec = head_spec(params.train_head, shape, len(recorded.header.classes))
     head = build_head(spec, shape, derive(params.seed, "train_head"))
-    set_statistics(head, recorded.array("train"))
+    load_head(head, {**dump_head(head), **statistics(spec, recorded.array("train"))})
     folder = project / "data/backbone"
     whole = classifier(read_backbone(folder), folder, None, spec, dump_head(head))
     for layer in whole.layers:

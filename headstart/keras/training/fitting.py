@@ -15,11 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from headstart._utils.errors import HeadstartError
 from headstart._utils.progress import progress
 from headstart.keras.runtime import tf
 from headstart.keras.training.scoring import Scorer, loss_of_each, right_guesses
-from headstart.keras.training.settings import FitSettings, optimizer_of, schedule_of
+from headstart.keras.training.settings import optimizer_of, schedule_of
 from headstart.training.batches import (
     Batch,
     BatchSource,
@@ -28,12 +27,12 @@ from headstart.training.batches import (
     epoch_batches,
 )
 from headstart.training.checkpoint import Checkpoint, Progress
-from headstart.training.history import BATCHES, EPOCHS, History
-from headstart.training.scores import rate_hint
+from headstart.training.epochs import batch_table, diverged, run_epochs
+from headstart.training.history import History
+from headstart.training.settings import FitSettings
 
 #: Batches in one call of the graph: an interrupt takes effect between two calls.
 _STEPS_A_CALL = 256
-_MEASURES = ("loss", "accuracy")
 
 
 def fit(
@@ -80,37 +79,13 @@ def fit(
     if now.epochs:
         trainer.resume(now)
         say(f"Resumed after epoch {len(now.epochs)} of {settings.epochs}.")
-    while not _finished(now, settings):
-        epoch = len(now.epochs) + 1
-        table = trainer.epoch(epoch)
-        row = {name: float(np.average(table[name], weights=table["count"])) for name in _MEASURES}
-        row["val_loss"], row["val_accuracy"] = trainer.validate(epoch)
-        improved = row["val_loss"] < (
-            now.epochs[now.best - 1]["val_loss"] if now.best else math.inf
-        )
-        now.batches.append({str(name): column.to_numpy() for name, column in table.items()})
-        now.epochs.append({"epoch": epoch, **row, "learning_rate": trainer.rate(epoch)})
-        if improved:
-            now.best = epoch
-            now.kept = trainer.weights() if settings.patience is not None else None
+
+    def keep() -> None:
         if checkpoint is not None:
             now.model, now.optimizer = trainer.state()
             checkpoint.save(now)
-        say(_line(epoch, settings.epochs, row, improved=improved))
-    last = len(now.epochs)
-    if now.kept is not None and now.best != last:
-        trainer.restore(now.kept)
-    return History(
-        epochs=pd.DataFrame(now.epochs, columns=list(EPOCHS)).astype(dict(EPOCHS)),
-        batches=_numbered([pd.DataFrame(columns) for columns in now.batches]),
-        best_epoch=last if settings.patience is None else now.best,
-        stopped_early=last < settings.epochs,
-    )
 
-
-def _finished(now: Progress, settings: FitSettings) -> bool:
-    last, patience = len(now.epochs), settings.patience
-    return last >= settings.epochs or (patience is not None and last - now.best >= patience)
+    return run_epochs(trainer, settings, say, now, keep)
 
 
 class _Trainer:
@@ -140,11 +115,9 @@ class _Trainer:
             losses, correct = self.step(rows, mask, epoch, bar.update)
         bad = np.flatnonzero(~np.isfinite(losses))
         if len(bad):
-            raise _diverged(f"in epoch {epoch}, batch {bad[0] + 1}", settings)
+            raise diverged(f"in epoch {epoch}, batch {bad[0] + 1}", settings)
         counts = mask.sum(axis=1, dtype=np.float64)
-        return pd.DataFrame(
-            {"epoch": epoch, "loss": losses / counts, "accuracy": correct / counts, "count": counts}
-        )
+        return batch_table(epoch, losses, correct, counts)
 
     def rate(self, epoch: int) -> float:
         """Return the learning rate of the last step of an epoch."""
@@ -156,7 +129,7 @@ class _Trainer:
         """Return loss, with the best temperature if it is asked for, and accuracy."""
         loss, accuracy = self.score(calibrated=self.settings.calibrated)
         if not math.isfinite(loss):
-            raise _diverged(f"on the validation split after epoch {epoch}", self.settings)
+            raise diverged(f"on the validation split after epoch {epoch}", self.settings)
         return loss, accuracy
 
     def weights(self) -> list[Batch]:
@@ -254,25 +227,3 @@ class _Steps:
             lambda step, *_: step < steps, body, (0, *empty), parallel_iterations=1
         )
         return losses.stack(), correct.stack()  # noqa: PD013 (no data frame)
-
-
-def _diverged(where: str, settings: FitSettings) -> HeadstartError:
-    return HeadstartError(
-        f"Training diverged: the loss is not a finite number {where}. Nothing was written. "
-        + rate_hint(settings.learning_rate)
-    )
-
-
-def _line(epoch: int, epochs: int, row: dict[str, float], *, improved: bool) -> str:
-    return (
-        f"Epoch {epoch:>{len(str(epochs))}} of {epochs}: "
-        f"loss {row['loss']:.4f}, accuracy {row['accuracy']:.4f}; "
-        f"validation loss {row['val_loss']:.4f}, accuracy {row['val_accuracy']:.4f}"
-        f"{' *' if improved else ''}"
-    )
-
-
-def _numbered(batches: list[pd.DataFrame]) -> pd.DataFrame:
-    table = pd.concat(batches, ignore_index=True)
-    table["step"] = np.arange(1, len(table) + 1)
-    return table[list(BATCHES)].astype(dict(BATCHES))

@@ -14,7 +14,6 @@ from headstart.keras.runtime import keras
 from headstart.training.head import check_spec, one_output, weight_shapes
 
 LOGITS = "head_logits"
-_ROWS = 4096
 _WEIGHTS = {
     "BatchNormalization": ("gamma", "beta", "moving_mean", "moving_variance"),
     "Dense": ("kernel", "bias"),
@@ -85,44 +84,6 @@ def load_head(head: Any, weights: Mapping[str, npt.NDArray[np.float32]]) -> None
         raise ValueError(f"the head has {sorted(variables)}, the weights are {sorted(weights)}")
     for name, variable in variables.items():
         variable.assign(weights[name])
-
-
-def start_at_zero(head: Any) -> None:
-    """Set the weights of the last layer to zero, as training starts.
-
-    Random ones would stay where the features never vary, as noise that no training removes.
-    """
-    logits = head.get_layer(LOGITS)
-    logits.set_weights([np.zeros_like(array) for array in logits.get_weights()])
-
-
-def set_statistics(head: Any, features: npt.NDArray[np.floating[Any]]) -> None:
-    """Give a leading batch normalization the features' own mean and variance.
-
-    A fixed one keeps them. Another starts from them: the backbone is frozen, so these are what its
-    moving averages would reach after some hundred batches, and a short training would end before
-    they do, and validate on wrong ones. Without a leading batch normalization, do nothing.
-    """
-    layers = [
-        layer for layer in head.layers if type(layer).__name__ not in {"InputLayer", "Flatten"}
-    ]
-    if type(layers[0]).__name__ != "BatchNormalization":
-        return
-    width = int(np.prod(features.shape[1:]))
-    total, squares = np.zeros(width), np.zeros(width)
-    for start in range(0, len(features), _ROWS):
-        total += _block(features, start, width).sum(axis=0)
-    mean = total / len(features)
-    for start in range(0, len(features), _ROWS):
-        squares += np.square(_block(features, start, width) - mean).sum(axis=0)
-    layers[0].moving_mean.assign(mean.astype(np.float32))
-    layers[0].moving_variance.assign((squares / len(features)).astype(np.float32))
-
-
-def _block(
-    features: npt.NDArray[np.floating[Any]], start: int, width: int
-) -> npt.NDArray[np.float64]:
-    return np.asarray(features[start : start + _ROWS], np.float64).reshape(-1, width)
 
 
 def _layer(layer: Mapping[str, Any], name: str, seed: int) -> Any:

@@ -12,11 +12,10 @@ from headstart.training.batches import (
     BatchSource,
     filled,
 )
-from headstart.training.calibration import calibrate
+from headstart.training.calibration import score_logits
 from headstart.training.parameters import (
     Loss,
 )
-from headstart.training.scores import mean_loss
 
 #: Rows that are scored at once: at most so many, and so many bytes of float32 before the model (34
 #: images at 224 pixels), because large rows have large activations.
@@ -45,14 +44,7 @@ class Scorer:
 
     def __call__(self, *, calibrated: bool = False) -> tuple[float, float]:
         """Return mean loss, with the temperature that fits best if asked for, and accuracy."""
-        logits, labels = self.logits(), self.source.labels
-        activation = "sigmoid" if self.loss == "binary_crossentropy" else "softmax"
-        if logits.shape[1] == 1:  # That of class 1 against class 0.
-            logits, activation = np.pad(logits, ((0, 0), (1, 0))), "softmax"
-        accuracy = float(np.mean(logits.argmax(axis=1) == labels))
-        if calibrated:
-            return calibrate(logits, labels, activation).loss, accuracy
-        return mean_loss(logits, labels, activation), accuracy
+        return score_logits(self.logits(), self.source.labels, self.loss, calibrated=calibrated)
 
     def logits(self) -> npt.NDArray[np.float32]:
         """Return the model's outputs for all rows of the source."""

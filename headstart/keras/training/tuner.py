@@ -33,12 +33,12 @@ from headstart.keras.training.head import (
     probabilities_of,
 )
 from headstart.keras.training.layers import freeze, nodes_of, split, stop_dropout
-from headstart.keras.training.settings import FitSettings
 from headstart.training.batches import BatchSource
 from headstart.training.checkpoint import Checkpoint
 from headstart.training.head import loss_of
 from headstart.training.history import History
 from headstart.training.parameters import FineTuneParams
+from headstart.training.settings import FitSettings
 from headstart.training.unfreezing import Cut, choose, unfrozen
 
 

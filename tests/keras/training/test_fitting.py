@@ -16,11 +16,15 @@ from headstart._utils.errors import HeadstartError
 from headstart._utils.files import sha256_bytes
 from headstart.keras.runtime import keras
 from headstart.keras.training.fitting import fit
-from headstart.keras.training.head import build_head, dump_head, logits_model, set_statistics
+from headstart.keras.training.head import build_head, dump_head, load_head, logits_model
 from headstart.keras.training.scoring import Scorer, at_once, score
-from headstart.keras.training.settings import FitSettings
 from headstart.training.batches import BatchSource, balanced_class_weights, epoch_batches
-from headstart.training.checkpoint import Checkpoint
+from headstart.training.checkpoint import Checkpoint, Progress
+from headstart.training.epochs import run_epochs
+from headstart.training.fit_head import HeadTrainer
+from headstart.training.head import LayerSpec
+from headstart.training.network import Network, first_weights, statistics
+from headstart.training.settings import FitSettings
 
 WIDTH, CLASSES = 12, 3
 Data = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
@@ -116,6 +120,50 @@ def test_adamw_decays_the_weights_as_keras_does_and_no_bias() -> None:
         theirs.train_on_batch(x, y)
         for name, array in dump_head(ours).items():
             np.testing.assert_allclose(array, dump_head(theirs)[name], atol=2e-6)
+
+
+NORMAL: LayerSpec = {"kind": "batch_normalization", "epsilon": 1e-3, "fixed": False}
+FIXED: LayerSpec = {**NORMAL, "fixed": True}
+HIDDEN: LayerSpec = {"kind": "dense", "units": 8, "activation": "relu"}
+
+
+def last(units: int, activation: str) -> LayerSpec:
+    return {"kind": "dense", "units": units, "activation": activation}
+
+
+@pytest.mark.parametrize(
+    ("spec", "changes"),
+    [
+        ([FIXED, last(3, "softmax")], {"optimizer": "adamw", "weight_decay": 1.0,
+                                       "schedule": "cosine"}),
+        ([FIXED, HIDDEN, last(3, "softmax")], {"optimizer": "adam", "label_smoothing": 0.1}),
+        ([NORMAL, HIDDEN, NORMAL, last(3, "softmax")], {"optimizer": "adamw"}),
+        ([NORMAL, last(3, "sigmoid")], {"optimizer": "rmsprop", "label_smoothing": 0.2}),
+        ([HIDDEN, last(3, "softmax")], {"optimizer": "sgd", "weight_decay": 0.3}),
+        ([FIXED, HIDDEN, last(1, "sigmoid")], {"optimizer": "adam", "label_smoothing": 0.1}),
+        ([last(3, "softmax")], {"class_weights": np.array([0.5, 1, 3]), "steps_per_epoch": 5}),
+    ],
+)  # fmt: skip
+def test_a_head_is_trained_in_numpy_as_in_keras(
+    spec: list[LayerSpec], changes: dict[str, Any]
+) -> None:
+    """The same first weights and batches end in the same weights, step by step of three epochs."""
+    x, y = separable(90, 1, spread=1.5)
+    y = y % 2 if spec[-1]["units"] == 1 else y
+    binary = spec[-1]["activation"] == "sigmoid"
+    loss = "binary_crossentropy" if binary else "categorical_crossentropy"
+    chosen = settings(epochs=3, loss=loss, learning_rate=0.01, **changes)
+    first = first_weights(spec, x, seed=5)
+    model = build_head(spec, (WIDTH,))
+    load_head(model, first)
+    theirs = fit(logits_model(model), source((x, y)), source((x, y)), chosen, quiet)
+    network = Network(spec, first, seed=5)
+    trainer = HeadTrainer(network, source((x, y)), source((x, y)), chosen)
+    ours = run_epochs(trainer, chosen, quiet, Progress())
+    for name, array in dump_head(model).items():
+        np.testing.assert_allclose(network.weights[name], array, atol=2e-5, err_msg=name)
+    for table, keras_table in ((ours.epochs, theirs.epochs), (ours.batches, theirs.batches)):
+        np.testing.assert_allclose(table.to_numpy(), keras_table.to_numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_class_weights_are_those_of_keras() -> None:
@@ -440,7 +488,7 @@ def test_fixed_standardization_is_that_of_the_features_and_stays() -> None:
         {"kind": "dense", "units": CLASSES, "activation": "softmax"},
     ]
     model = build_head(spec, (WIDTH,), 1)
-    set_statistics(model, x)
+    load_head(model, {**dump_head(model), **statistics(spec, x)})
     fit(logits_model(model), source((x, y)), source((x, y)), settings(epochs=2), quiet)
     found = dump_head(model)
     np.testing.assert_allclose(found["0.moving_mean"], x.mean(axis=0), rtol=1e-4, atol=1e-5)

@@ -15,8 +15,6 @@ from headstart.keras.training.head import (
     load_head,
     logits_model,
     probabilities_of,
-    set_statistics,
-    start_at_zero,
 )
 from headstart.training.head import apply_head, head_logits, head_spec, weight_shapes
 from headstart.training.parameters import TrainHeadParams
@@ -167,32 +165,6 @@ def test_the_seed_decides_the_first_weights() -> None:
     one, same, other = (dump_head(build_head(spec, (7,), seed))["2.kernel"] for seed in (1, 1, 2))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
-
-
-def test_training_starts_with_equal_probabilities() -> None:
-    head = build_head(head_spec(params(hidden=[5]), (7,), 3), (7,))
-    start_at_zero(head)
-    x = np.random.default_rng(0).normal(size=(4, 7)).astype(np.float32)
-    np.testing.assert_allclose(head.predict_on_batch(x), 1 / 3, rtol=1e-6)
-
-
-@pytest.mark.parametrize("shape", [(6,), (2, 2, 3)])
-def test_statistics_are_the_features_own(shape: tuple[int, ...]) -> None:
-    head = build_head(head_spec(params(), shape, 3), shape)
-    features = np.random.default_rng(0).gamma(2, size=(9000, *shape)).astype(np.float32)
-    set_statistics(head, features)
-    flat = features.reshape(9000, -1).astype(np.float64)
-    found = dump_head(head)
-    index = 1 if len(shape) > 1 else 0
-    np.testing.assert_allclose(found[f"{index}.moving_mean"], flat.mean(axis=0), rtol=1e-6)
-    np.testing.assert_allclose(found[f"{index}.moving_variance"], flat.var(axis=0), rtol=1e-5)
-
-
-def test_without_normalization_there_are_no_statistics_to_set() -> None:
-    head = build_head(head_spec(params(normalization="none"), (6,), 3), (6,))
-    before = dump_head(head)
-    set_statistics(head, np.ones((4, 6), np.float32))
-    assert all(np.array_equal(before[name], array) for name, array in dump_head(head).items())
 
 
 def test_weights_of_another_head_are_not_loaded() -> None:

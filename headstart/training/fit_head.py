@@ -1,0 +1,227 @@
+"""Training of a head on features: no image is read, no backbone runs, TensorFlow is not imported.
+
+The layers, losses and optimizers are those of Keras, which builds the same head for exported files
+and for fine-tuning. Importing TensorFlow would take longer than the training.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from headstart._utils.progress import progress
+from headstart.backbones.weights import Weights
+from headstart.training.batches import BatchSource, epoch_batches
+from headstart.training.calibration import calibrate, score_logits
+from headstart.training.checkpoint import Progress
+from headstart.training.epochs import batch_table, diverged, run_epochs
+from headstart.training.head import (
+    LayerSpec,
+    head_logits,
+    head_spec,
+    output_activation,
+    tempered,
+)
+from headstart.training.history import History
+from headstart.training.losses import measure
+from headstart.training.network import Network, first_weights
+from headstart.training.optimizers import Optimizer
+from headstart.training.parameters import TrainHeadParams
+from headstart.training.scores import check_trained, mean_loss
+from headstart.training.settings import FitSettings
+
+#: Features of shape (n, *feature_shape), may be memory-mapped; class indices of shape (n,).
+Examples = tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.integer[Any]]]
+_SHOWN_AFTER = 256  # batches
+
+
+class TrainedHead(NamedTuple):
+    """A trained head.
+
+    Attributes
+    ----------
+    layers : list of dict
+        See :mod:`headstart.training.head`.
+    weights : dict of str to ndarray
+        Named ``<position>.<weight>``.
+    history : History
+    """
+
+    layers: list[LayerSpec]
+    weights: Weights
+    history: History
+
+
+def fit_head(
+    train: Examples,
+    validation: Examples,
+    n_classes: int,
+    params: TrainHeadParams,
+    seed: int,
+    say: Callable[[str], None] = print,
+) -> TrainedHead:
+    """Train a head on features of images.
+
+    Parameters
+    ----------
+    train, validation : tuple of ndarray
+        Features and class indices; the validation examples choose the epoch.
+    n_classes : int
+    params : TrainHeadParams
+    seed : int
+        Of the first weights, of dropout, and of the order of images.
+    say : callable
+        Receives a line for each epoch.
+
+    Raises
+    ------
+    HeadstartError
+        If the training diverges or explodes.
+    """
+    features, labels = train
+    layers = head_spec(params, features.shape[1:], n_classes)
+    balanced = params.class_weights == "balanced"
+    settings = FitSettings.of(
+        params,
+        params.loss,
+        seed,
+        (labels, n_classes) if balanced else None,
+        steps_per_epoch=params.steps_per_epoch,
+        label_smoothing=params.label_smoothing,
+        schedule=params.learning_rate_schedule,
+        calibrated=params.calibration == "temperature",
+    )
+    network = Network(layers, first_weights(layers, features, seed), seed)
+    # Small products on several cores take longer, and wait busily. What is not finite is reported
+    # with its place.
+    with threadpool_limits(1, user_api="blas"), np.errstate(all="ignore"):
+        trainer = HeadTrainer(
+            network, BatchSource.of_array(*train), BatchSource.of_array(*validation), settings
+        )
+        history = run_epochs(trainer, settings, say, Progress())
+    weights = network.weights
+    check_trained(layers, weights, *validation, params.learning_rate, say)
+    if settings.calibrated:
+        weights = calibrated(layers, weights, *validation, say)
+    return TrainedHead(layers, weights, history)
+
+
+class HeadTrainer:
+    """A network, its optimizer, and the features that it learns from.
+
+    Parameters
+    ----------
+    network : Network
+        It is changed.
+    train, validation : BatchSource
+        Of arrays.
+    settings : FitSettings
+        Batches have ``min(batch_size, len(train))`` rows, as in
+        :func:`headstart.keras.training.fitting.fit`.
+    """
+
+    def __init__(
+        self, network: Network, train: BatchSource, validation: BatchSource, settings: FitSettings
+    ) -> None:
+        self.network, self.settings = network, settings
+        self._train, self._validation = train, validation
+        self._inputs = None if train.array is None else network.all_inputs(train.array)
+        self._batch = min(settings.batch_size, len(train))
+        self._steps = settings.steps_per_epoch or -(-len(train) // self._batch)
+        self._optimizer = Optimizer(settings.optimizer, network.learning(), settings.weight_decay)
+
+    def epoch(self, epoch: int) -> pd.DataFrame:
+        """Train for an epoch; return loss, accuracy and count of images of each batch."""
+        settings = self.settings
+        rows, mask = epoch_batches(
+            len(self._train), self._batch, epoch, settings.steps_per_epoch, settings.seed
+        )
+        losses, correct = np.empty(len(rows)), np.empty(len(rows))
+        self.network.start_epoch(epoch)
+        with progress(len(rows), f"Epoch {epoch} of {settings.epochs}", "batch") as bar:
+            for step, (batch, counted) in enumerate(zip(rows, mask, strict=True)):
+                rate = self._rate((epoch - 1) * self._steps + step)
+                losses[step], correct[step] = self._step(batch, counted.astype(np.float64), rate)
+                if step % _SHOWN_AFTER == _SHOWN_AFTER - 1:
+                    bar.update(_SHOWN_AFTER)
+            bar.update(len(rows) % _SHOWN_AFTER)
+        bad = np.flatnonzero(~np.isfinite(losses))
+        if len(bad):
+            raise diverged(f"in epoch {epoch}, batch {bad[0] + 1}", settings)
+        return batch_table(epoch, losses, correct, mask.sum(axis=1, dtype=np.float64))
+
+    def validate(self, epoch: int) -> tuple[float, float]:
+        """Return loss, with the best temperature if it is asked for, and accuracy."""
+        features = self._validation.take(np.arange(len(self._validation), dtype=np.int32), 0)
+        settings = self.settings
+        logits = self.network.predict(features)
+        found = score_logits(
+            logits, self._validation.labels, settings.loss, calibrated=settings.calibrated
+        )
+        if not math.isfinite(found[0]):
+            raise diverged(f"on the validation split after epoch {epoch}", settings)
+        return found
+
+    def rate(self, epoch: int) -> float:
+        """Return the learning rate of the last step of an epoch."""
+        return self._rate(epoch * self._steps - 1)
+
+    def weights(self) -> list[npt.NDArray[Any]]:
+        """Return a copy of all weights."""
+        return [array.copy() for array in self.network.weights.values()]
+
+    def restore(self, weights: list[npt.NDArray[Any]]) -> None:
+        """Put a copy back."""
+        for array, kept in zip(self.network.weights.values(), weights, strict=True):
+            array[...] = kept
+
+    def _step(
+        self, rows: npt.NDArray[np.int32], counted: npt.NDArray[np.float64], rate: float
+    ) -> tuple[float, float]:
+        """Learn from a batch; return the sums of loss and right answers of what counts in it."""
+        settings, labels = self.settings, self._train.labels[rows]
+        if self._inputs is None:
+            inputs = self.network.inputs(self._train.take(rows, 1))
+        else:
+            inputs = self._inputs[rows].astype(np.float64)
+        logits = self.network.forward(inputs)
+        found = measure(settings.loss, logits, labels, settings.label_smoothing)
+        factors = counted
+        if settings.class_weights is not None:
+            factors = counted * settings.class_weights[labels]
+        gradient = found.gradients * (factors / counted.sum())[:, None]
+        self._optimizer.step(self.network.backward(gradient), rate)
+        # In float32, because the last bit of a logarithm depends on the processor.
+        return float(np.float32((factors * found.losses).sum())), float(counted[found.right].sum())
+
+    def _rate(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 0 over the training."""
+        settings = self.settings
+        if settings.schedule == "constant":
+            return settings.learning_rate
+        done = step / (settings.epochs * self._steps)
+        return float(np.float32(settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))))
+
+
+def calibrated(
+    layers: list[LayerSpec],
+    weights: Weights,
+    features: npt.NDArray[np.floating[Any]],
+    labels: npt.NDArray[np.integer[Any]],
+    say: Callable[[str], None] = print,
+) -> Weights:
+    """Return the weights with the temperature that fits validation features; say which it is."""
+    logits, activation = head_logits(layers, weights, features), output_activation(layers)
+    before = mean_loss(logits, labels, activation)
+    found = calibrate(logits, labels, activation)
+    say(
+        f"Calibrated with temperature {found.temperature:g}: validation loss "
+        f"{before:.4f} -> {found.loss:.4f}; no class changes."
+    )
+    return tempered(layers, weights, found.temperature)
