@@ -73,7 +73,7 @@ runtime: $(DEV)  ## write runtime.txt from requirements.lock
 contract: $(DEV)  ## write the stages' code dependencies into dvc.yaml
 	$(BIN)/python -m tools.generate contract
 
-docs: $(DEV)  ## write the reference pages in docs/reference
+docs: $(DEV)  ## write the reference pages and the badges in docs
 	$(BIN)/python -m tools.generate docs
 
 plots: $(DEV)  ## write the page that `dvc plots` fills, .dvc/plots.html

@@ -14,6 +14,7 @@ from typing import Any
 import typer
 from ruamel.yaml import YAML
 
+from tools.badges import accuracy_badge, license_badge, python_badge
 from tools.contract import ROOT, code_dependencies, declared
 
 #: Packages whose version can change an output's bytes.
@@ -181,6 +182,9 @@ PAGES = {
     "docs/reference/parameters.md": parameters_page,
     "docs/reference/stages.md": stages_page,
     "docs/reference/commands.md": commands_page,
+    "docs/badges/accuracy.svg": accuracy_badge,
+    "docs/badges/license.svg": license_badge,
+    "docs/badges/python.svg": python_badge,
     "recipes/default.yaml": default_recipe,
 }
 
