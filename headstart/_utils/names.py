@@ -16,13 +16,18 @@ _SECRET = re.compile(
 )
 
 
+#: Bidirectional classes of signs that reverse the text around them, to their end (Unicode, UAX 9).
+_TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+
+
 def name_fault(path: str) -> str | None:
     """Return why a path cannot stand in a text file; None if it can.
 
-    Control characters would break the lines of a CSV file and of a terminal; names that are not
-    UTF-8 could not be written to either.
+    Control characters would break the lines of a CSV file and of a terminal, and those of the
+    direction would make a name read as another; names that are not UTF-8 could not be written to
+    either.
     """
-    if any(unicodedata.category(letter) == "Cc" for letter in path):
+    if any(_controls(letter) for letter in path):
         return "the name holds control characters"
     try:
         path.encode()
@@ -31,10 +36,14 @@ def name_fault(path: str) -> str | None:
     return None
 
 
+def _controls(letter: str) -> bool:
+    return unicodedata.category(letter) == "Cc" or unicodedata.bidirectional(letter) in _TURNING
+
+
 def shown(path: str) -> str:
     """Return a path that is safe to print: control characters and stray bytes as escapes."""
     return "".join(
-        letter if unicodedata.category(letter) not in {"Cc", "Cs"} else _escaped(letter)
+        _escaped(letter) if _controls(letter) or unicodedata.category(letter) == "Cs" else letter
         for letter in path
     )
 
@@ -55,4 +64,6 @@ def _digest(secret: str) -> str:
 def _escaped(letter: str) -> str:
     code = ord(letter)
     # A byte that is not UTF-8 reached us as a surrogate: show the byte.
+    if unicodedata.category(letter) == "Cf":
+        return f"\\u{code:04x}"
     return f"\\x{code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else code:02x}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -165,6 +166,7 @@ class Archive(ABC):
         encoding = self._encoding or "utf-8"
         found = [decoded(name, encoding) for name in names]
         if None not in found:
+            self._warn_of_mixture(names, encoding)
             return [str(name) for name in found]
         wrong = [name for name, text in zip(names, found, strict=True) if text is None]
         said = "names" if self._encoding is None else f"names (`download.encoding: {encoding}`)"
@@ -174,6 +176,22 @@ class Archive(ABC):
             "written, since the classes would be garbled. Choose the encoding in which the first "
             f"of them reads right:\n{readings([*wrong, *names]) or '  (none fits)'}\n"
             f"Otherwise, {self._limits.instead}."
+        )
+
+    def _warn_of_mixture(self, names: Sequence[bytes], encoding: str) -> None:
+        """Say which names the chosen encoding garbles, perhaps, because they are UTF-8 as well."""
+        both = [(name, decoded(name, "utf-8")) for name in names if not name.isascii()]
+        either = [(name, text) for name, text in both if text is not None]
+        if encoding == "utf-8" or not either:
+            return
+        name, text = either[0]
+        print(
+            f"Warning: {len(either):,} of {len(names):,} names in {self.title} are also UTF-8: "
+            f"with `download.encoding: {encoding}`, {shown(text)!r} reads "
+            f"{shown(name.decode(encoding))!r}. If the first reads right, the archive mixes "
+            f"encodings: {self._limits.instead}.",
+            file=sys.stderr,
+            flush=True,
         )
 
     def _checked(self, name: str) -> str:

@@ -143,7 +143,7 @@ def _raw_name(member: zipfile.ZipInfo) -> bytes:
 def _stated_name(member: zipfile.ZipInfo) -> str | None:
     """Return a name whose encoding the archive states; None if it states none."""
     raw = _raw_name(member)
-    if member.flag_bits & _UTF_8 or raw.isascii():
+    if member.flag_bits & _UTF_8:
         return member.orig_filename
     extra = member.extra
     while len(extra) >= _EXTRA_HEADER.size:
@@ -152,7 +152,8 @@ def _stated_name(member: zipfile.ZipInfo) -> str | None:
         # Version 1 and the checksum of the name that it replaces, then the name.
         if kind == _UNICODE_PATH and field[:5] == struct.pack("<BI", 1, zlib.crc32(raw)):
             return decoded(field[5:], "utf-8")
-    return None
+    # Programs write "?" for what their code page lacks, so an ASCII name may have a field, too.
+    return member.orig_filename if raw.isascii() else None
 
 
 def _damaged(detail: str) -> ImageError:

@@ -23,7 +23,7 @@ from dvc.repo.reproduce import get_active_graph, plan_repro
 from dvc.scm import SCMError
 
 from headstart._utils.errors import HeadstartError, not_a_project
-from headstart.stage.inputs import missing_source
+from headstart.stage.inputs import missing_source, special_file
 
 
 class GraphError(HeadstartError):
@@ -190,16 +190,20 @@ def stages(root: Path) -> tuple[Stage, ...]:
 
 
 def require_sources(root: Path, stages: Sequence[Stage]) -> None:
-    """Refuse a pipeline whose source is not there: DVC would only say ``[Errno 2]``.
+    """Refuse a pipeline whose source is not there, where DVC would only say ``[Errno 2]``.
+
+    Or whose source is not only files, where DVC would wait for ever.
 
     Raises
     ------
     HeadstartError
-        Naming what no stage makes and does not exist.
+        Naming what no stage makes and does not exist, or is no file.
     """
     made = [path for stage in stages for path in stage.written]
     for stage in stages:
         for dep in stage.deps:
+            if stage.meta.get("source") and (special := special_file(root / dep)):
+                raise special
             if (root / dep).exists() or any(Path(dep).is_relative_to(path) for path in made):
                 continue
             tracked = next(

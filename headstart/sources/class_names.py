@@ -14,6 +14,25 @@ from headstart.sources.table_file import NO_MULTI_LABEL
 # What tables hold where there is no label, in lower case.
 _MISSING = {"nan", "none", "null", "nil", "na", "n/a", "#n/a", "<na>", "nat", "undefined", "?", "-"}
 
+#: What programs write for letters that their encoding lacks.
+_LOST = {"?", "\N{REPLACEMENT CHARACTER}"}
+#: Cyrillic and Greek letters that most fonts draw as a Latin one, after case is folded.
+_LATIN = str.maketrans(
+    {
+        "\N{CYRILLIC SMALL LETTER A}": "a", "\N{CYRILLIC SMALL LETTER IE}": "e",
+        "\N{CYRILLIC SMALL LETTER BYELORUSSIAN-UKRAINIAN I}": "i",
+        "\N{CYRILLIC SMALL LETTER JE}": "j", "\N{CYRILLIC SMALL LETTER KA}": "k",
+        "\N{CYRILLIC SMALL LETTER O}": "o", "\N{CYRILLIC SMALL LETTER ER}": "p",
+        "\N{CYRILLIC SMALL LETTER ES}": "c", "\N{CYRILLIC SMALL LETTER DZE}": "s",
+        "\N{CYRILLIC SMALL LETTER U}": "y", "\N{CYRILLIC SMALL LETTER HA}": "x",
+        "\N{CYRILLIC SMALL LETTER SHHA}": "h", "\N{CYRILLIC SMALL LETTER KOMI DE}": "d",
+        "\N{GREEK SMALL LETTER ALPHA}": "a", "\N{GREEK SMALL LETTER IOTA}": "i",
+        "\N{GREEK SMALL LETTER KAPPA}": "k", "\N{GREEK SMALL LETTER NU}": "v",
+        "\N{GREEK SMALL LETTER OMICRON}": "o", "\N{GREEK SMALL LETTER RHO}": "p",
+        "\N{GREEK SMALL LETTER UPSILON}": "u", "\N{GREEK SMALL LETTER CHI}": "x",
+    }
+)  # fmt: skip
+
 
 def spelling_note(names: Iterable[str]) -> str:
     """Return a sentence about names that were not taken as they stand; "" if all were.
@@ -74,6 +93,13 @@ def look_alikes(counts: Mapping[str, int]) -> list[str]:
             "any other. If these images have no label, remove them, or empty the cells: rows "
             "without a label are rejected and listed."
         )
+    if lost := [label for label in sorted(counts) if label != "?" and _LOST & set(label)]:
+        named = listed([f"{_exact(each)} ({counted(counts[each], 'image')})" for each in lost])
+        found.append(
+            f"Class names whose signs may stand for letters that a program could not write: {named}"
+            ". Names that differed in such letters alone are one class now. Pack or copy the "
+            "images again with a program that keeps the names."
+        )
     if combined := combinations(counts):
         named = listed([_exact(each) for each in combined])
         found.append(
@@ -104,8 +130,11 @@ def combinations(labels: Collection[str]) -> list[str]:
 
 
 def _seen(label: str) -> str:
-    """Return what tells a name apart at a glance: no case, signs in between, or leading zeros."""
-    folded = unicodedata.normalize("NFKC", label).casefold()
+    """Return what tells a name apart at a glance.
+
+    Not case, signs in between, leading zeros, or letters of other scripts that look Latin.
+    """
+    folded = unicodedata.normalize("NFKC", label).casefold().translate(_LATIN)
     visible = "".join(sign for sign in folded if unicodedata.category(sign) != "Cf")
     spaced = " ".join(re.split(r"[\s_-]+", visible)).strip()
     return re.sub(r"(?<!\d)0+(?=\d)", "", spaced)

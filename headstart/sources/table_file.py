@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import re
 import warnings
@@ -32,6 +33,7 @@ EMBEDDED_IMAGES = (
 )
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _MOST_ROWS = 2_000_000
+_CHUNK = 1 << 20
 _MOST_BYTES = 1 << 30  # of a table, packed and unpacked
 
 
@@ -57,9 +59,11 @@ def read_columns(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
         parquet = path.suffix.lower() == ".parquet"
         frame = _parquet(path, columns) if parquet else _csv(path, columns)
     except (ValueError, OSError, pd.errors.ParserWarning) as error:
+        why = " ".join(str(error).split()).rstrip(".")
         raise SourceError(
-            f"{path} cannot be read as a table: {error}. Expected UTF-8 text with a header and "
-            "commas (.csv) or tabs (.tsv) between cells, or a Parquet file. Nothing was written."
+            f"{path} cannot be read as a table: {why}. Expected UTF-8 text with a header and "
+            "commas (.csv) or tabs (.tsv) between cells, or a Parquet file. Nothing was written. "
+            'Save it so (spreadsheets call it "CSV UTF-8"), and run again.'
         ) from error
     if len(frame) > _MOST_ROWS:
         raise SourceError(f"{path} has {len(frame):,} rows; at most {_MOST_ROWS:,} are read.")
@@ -71,10 +75,12 @@ def read_columns(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
 def _csv(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     import pandas as pd
 
+    _check_text(path)
     separator = "\t" if path.suffix.lower() == ".tsv" else ","
     options: dict[str, Any] = {"sep": separator, "dtype": str, "na_filter": False}
     options |= {"encoding": "utf-8-sig", "index_col": False}
-    _check_columns(path, columns, list(pd.read_csv(path, nrows=0, **options).columns))
+    first = pd.read_csv(path, nrows=1, header=None, **options)
+    _check_columns(path, columns, [str(name) for name in first.iloc[0]])
     with warnings.catch_warnings():
         # It would drop cells beyond the last column of the header.
         warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -84,6 +90,24 @@ def _csv(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
             path, nrows=_MOST_ROWS + 1, skip_blank_lines=False, **options
         )
     return frame
+
+
+def _check_text(path: Path) -> None:
+    """Refuse bytes that no text has: the parser would drop a NUL with the rest of its cell.
+
+    Raises
+    ------
+    ValueError
+    """
+    lines = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            if chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and not lines:
+                raise ValueError("it is UTF-16, and not UTF-8")
+            if (place := chunk.find(0)) >= 0:
+                line = lines + chunk.count(b"\n", 0, place) + 1
+                raise ValueError(f"it holds a NUL byte in line {line:,}, which no text has")
+            lines += chunk.count(b"\n")
 
 
 def _parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
@@ -172,14 +196,25 @@ def check_labels(path: Path, column: str, labels: Sequence[str]) -> None:
 
 
 def _check_columns(path: Path, columns: Mapping[str, str], header: Sequence[str]) -> None:
+    repeated = [name for name in dict.fromkeys(columns.values()) if header.count(name) > 1]
+    if repeated:
+        raise SourceError(
+            f"{path} has {header.count(repeated[0])} columns {repeated[0]!r}, so that it is not "
+            "clear which one is meant. Nothing was written. Rename them, and run again."
+        )
     absent = {role: name for role, name in columns.items() if name not in header}
     if not absent:
         return
     lines = []
     for role, name in absent.items():
         near = difflib.get_close_matches(name, header, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = f" Did you mean {near[0]!r}?" if near and len(header) > 1 else ""
         lines.append(f"  - `download.{role}_column` is {name!r}.{hint}")
+    if len(header) == 1 and (sign := re.search("[;\t|,]", header[0])):
+        lines.append(
+            f"  - Its cells seem to be divided by {sign[0]!r}. Save it with commas between them, "
+            "or with tabs as a .tsv file."
+        )
     names = listed([repr(name) for name in header], most=20)
     raise SourceError(
         f"{path} lacks {len(absent)} of the columns. Nothing was written.\n"

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from headstart._utils.errors import HeadstartError, InputChangedError
 from headstart._utils.files import files_below, md5_file
+from headstart._utils.names import shown
 from headstart._utils.stamps import RecordedHashes, Stamp, stamp
 from headstart.stage.recorded_inputs import RecordedInput
 
@@ -45,6 +46,31 @@ def missing_source(path: str | os.PathLike[str]) -> HeadstartError:
         "their folder or file in `download.location` of params.yaml (`headstart recipe NAME --set "
         "download.location=PATH` does it), or put them there. Then run again."
     )
+
+
+def special_file(path: Path) -> HeadstartError | None:
+    """Return the error about a device, pipe or socket in a source; None if there is none.
+
+    DVC hashes the source before it starts a stage, and waits for a pipe for ever.
+    """
+    for name in _special(path):
+        return HeadstartError(
+            f"{shown(name)} is a device, a pipe or a socket, and no file. Nothing was run: DVC "
+            "reads all of the folder, and would wait for it for ever. Remove it, or name another "
+            "folder in `download.location`. Then run again."
+        )
+    return None
+
+
+def _special(path: Path) -> Iterator[str]:
+    waiting = [str(path)]
+    while waiting:
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as listing:
+            for item in listing:
+                if item.is_dir(follow_symlinks=False):
+                    waiting.append(item.path)
+                elif not item.is_file() and Path(item.path).exists() and not item.is_dir():
+                    yield item.path
 
 
 @contextlib.contextmanager
@@ -179,8 +205,9 @@ class Snapshot:
         return found
 
     def _md5(self, name: str) -> str:
-        try:
-            return md5_file(self.path / name)
+        path = self.path / name
+        try:  # A pipe would be waited for, until somebody writes into it.
+            return md5_file(path) if path.is_file() else _UNREADABLE
         except OSError:
             return _UNREADABLE
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart._utils.names import without_credentials
+from headstart._utils.names import name_fault, shown, without_credentials
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,18 @@ def test_a_secret_in_a_query_is_hidden_and_still_tells_addresses_apart(name: str
 @given(st.text(alphabet="abc:@.-_%", min_size=1))
 def test_no_user_and_no_password_is_left(user: str) -> None:
     assert without_credentials(f"https://{user}@a.org/x") == "https://…@a.org/x"
+
+
+@pytest.mark.parametrize("sign", ["\n", "\x7f", "\u202e", "\u202a", "\u2066", "\u2069"])
+def test_signs_that_control_a_terminal_or_turn_its_text_are_refused_and_shown(sign: str) -> None:
+    assert name_fault(f"cat{sign}gpj.png") == "the name holds control characters"
+    assert shown(f"cat{sign}gpj").isprintable()
+    assert shown(f"cat{sign}gpj").encode().decode("unicode_escape") == f"cat{sign}gpj"
+
+
+@pytest.mark.parametrize(
+    "name", ["\u05d7\u05ea\u05d5\u05dc", "a\u200fb", "\u0646\u06cc\u200c\u0646"]
+)
+def test_names_that_are_read_from_the_right_are_not(name: str) -> None:
+    assert name_fault(name) is None
+    assert shown(name) == name

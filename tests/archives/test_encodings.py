@@ -65,6 +65,14 @@ def test_the_unicode_path_is_honored(tmp_path: Path) -> None:
     assert names(path) == ["\u00c4pfel/0.jpg", "\u732b/0.jpg"]
 
 
+def test_the_unicode_path_is_honored_where_letters_became_question_marks(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "a.zip", [b"??/0.jpg", b"?/1.jpg"],
+                  ["\u732b\u732b/0.jpg".encode(), "\u72d7/1.jpg".encode()])  # fmt: skip
+    assert names(path) == ["\u732b\u732b/0.jpg", "\u72d7/1.jpg"]
+    with pytest.raises(UnsafeArchiveError, match="leads out"):
+        names(zipped(tmp_path / "b.zip", [b"cat/0.jpg"], [b"../../evil.jpg"]))
+
+
 def test_a_unicode_path_of_another_name_is_not(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", ["\u00c4/0.jpg".encode()], [b"cat/0.jpg"])
     content = path.read_bytes()
@@ -106,6 +114,19 @@ def test_a_wrong_encoding_is_refused_too(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"not gb18030(.|\n)*`download.encoding: cp1251`"):
         names(path, "gb18030")
     assert names(path, "cp1252") == ["\xff\xff/0.jpg"]
+
+
+def test_names_that_a_chosen_encoding_may_garble_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixed = ["\u00c4pfel/0.jpg".encode(), "\u00d6l/0.jpg".encode("latin-1"), b"Birne/0.jpg"]
+    found = names(zipped(tmp_path / "a.zip", mixed), "cp1252")
+    said = capsys.readouterr().err
+    assert f"'\u00c4pfel/0.jpg' reads {found[0]!r}" in said
+    assert "Warning: 1 of 2 names in The archive a.zip are also UTF-8" in said
+    assert "`download.source: folder`" in said
+    names(zipped(tmp_path / "b.zip", [mixed[1], mixed[2]]), "cp1252")
+    assert not capsys.readouterr().err
 
 
 @pytest.mark.parametrize("encoding", sorted(ENCODINGS))

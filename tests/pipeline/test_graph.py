@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from dataclasses import replace
@@ -96,6 +97,19 @@ def test_a_folder_without_a_project_is_told(tmp_path: Path) -> None:
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     with pytest.raises(GraphError, match=r"no \.dvc folder.*`dvc init` restores"):
         dag.stages(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes in folders")
+def test_a_pipe_in_the_source_is_named_before_dvc_waits_for_it(graph: Path, tmp_path: Path) -> None:
+    source = [replace(stage, meta={"source": True}) for stage in dag.stages(graph)]
+    (graph / "raw.txt").unlink()
+    (graph / "raw.txt" / "cat").mkdir(parents=True)
+    (graph / "raw.txt" / "cat" / "0.jpg").touch()
+    (graph / "raw.txt" / "cat" / "1.jpg").symlink_to("nothing")
+    dag.require_sources(graph, source)
+    os.mkfifo(graph / "raw.txt" / "cat" / "pipe.jpg")
+    with pytest.raises(HeadstartError, match=r"cat/pipe\.jpg is a device, a pipe.*Remove it, or"):
+        dag.require_sources(graph, source)
 
 
 def test_a_source_that_is_not_there_is_named_with_its_cures(graph: Path) -> None:

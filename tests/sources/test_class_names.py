@@ -19,7 +19,8 @@ TABLE = {"source": "table", "table": "labels.csv", "path_column": "file", "label
     ("one", "other"),
     [("Cat", "cat"), ("ice cream", "ice\xa0cream"), ("cat", "c\u200bat"), ("cat", "cat\ufeff"),
      ("1", "001"), ("class1", "class01"), ("ice cream", "ice_cream"), ("ice-cream", "ice  cream"),
-     ("cat", "\uff43\uff41\uff54"), ("STRASSE", "stra\xdfe")],
+     ("cat", "\uff43\uff41\uff54"), ("STRASSE", "stra\xdfe"), ("cat", "c\u0430t"),
+     ("Oxo", "\u041e\u0445\u043e"), ("kappa", "\u03ba\u03b1pp\u03b1")],
 )  # fmt: skip
 def test_names_that_look_alike(one: str, other: str) -> None:
     (said,) = look_alikes({one: 12, other: 1, "dog": 3})
@@ -32,10 +33,17 @@ def test_names_that_look_alike(one: str, other: str) -> None:
 
 @pytest.mark.parametrize(
     "names",
-    [("cat", "dog"), ("1", "10", "100"), ("C", "C++", "C#"), ("0", "00a"), ("1.5", "15")],
+    [("cat", "dog"), ("1", "10", "100"), ("C", "C++", "C#"), ("0", "00a"), ("1.5", "15"),
+     ("\u043a\u043e\u0442", "\u043f\u0451\u0441"), ("\u03b3\u03ac\u03c4\u03b1", "dog")],
 )  # fmt: skip
 def test_names_that_do_not(names: tuple[str, ...]) -> None:
     assert not look_alikes(dict.fromkeys(names, 1))
+
+
+@pytest.mark.parametrize("name", ["??", "?pfel", "\ufffdl"])
+def test_signs_that_stand_for_lost_letters(name: str) -> None:
+    (said,) = look_alikes({name: 2, "cat": 3})
+    assert f"letters that a program could not write: {name!a} (2 images)" in said
 
 
 @pytest.mark.parametrize("name", ["NaN", "nan", "None", "null", "NULL", "N/A", "<NA>", "undefined"])

@@ -302,6 +302,12 @@ def test_columns_that_are_not_there_come_in_one_message(folder: Path) -> None:
         (b"file,kind\nimages/0.jpg,cat,1\n", "cannot be read as a table"),
         (b"file,kind\nimages/0.jpg,cat\nimages/1.jpg,dog,1\n", "cannot be read as a table"),
         (b'file,kind\n"images/0.jpg,cat\n', "cannot be read as a table"),
+        ("file,kind\nimages/0.jpg,cat\n".encode("utf-16"), "it is UTF-16, and not UTF-8"),
+        (b"file,kind\nimages/0.jpg,c\0at\n", "holds a NUL byte in line 2"),
+        (b"x\n" * 700_000 + b"\0", "holds a NUL byte in line 700,001"),
+        (b"file,kind,kind\nimages/0.jpg,cat,dog\n", "has 2 columns 'kind'"),
+        (b"file;kind\nimages/0.jpg;cat\n", "divided by ';'. Save it with commas"),
+        ("file,kind\nimages/0.jpg,\u00c4\n".encode("latin-1"), '"CSV UTF-8"'),
     ],
 )
 def test_what_is_no_table(folder: Path, content: bytes, said: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -213,3 +214,13 @@ def test_a_damaged_or_unwritable_record_of_hashes_stops_nothing(
     record.parent.rmdir()
     record.parent.touch()
     assert inputs.Snapshot(settled).holds()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes in folders")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/a").write_text("a")
+    os.mkfifo(tmp_path / "folder/pipe")
+    with inputs.unchanged([tmp_path / "folder"]):
+        pass
+    assert inputs.Snapshot(tmp_path / "folder").hashes()["pipe"] == "unreadable"
