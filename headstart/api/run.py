@@ -105,13 +105,14 @@ class Run:
         Returns
         -------
         X : ndarray of shape (n_rows, n_features) or (n_rows, height, width, channels)
-            A map of the file, which cannot be written to.
+            A map of the file, which cannot be written to; of a split of more than 4,096 images,
+            which is in several files, an array in memory.
         rows : DataFrame
             ``image_id``, ``label``, and ``view``: 0 for an image as it is, 1 and up for its
             augmented views.
         """
         found = self._features
-        return found.array(split), found.rows(split)
+        return np.asarray(found.array(split)), found.rows(split)
 
     def files(self, rows: pd.DataFrame | None = None) -> Sequence[bytes]:
         """Return the image files of a run, which are read from its shards one at a time.

@@ -1,7 +1,8 @@
 """The manifests: one row per image, as CSV whose bytes follow from the content.
 
 Rows are sorted by ``path``, which is unique. Byte-identical images have a row each and share an
-``image_id``; they are stored once. Text is text: "NA" is a name like any other.
+``image_id``; they are stored once. Text is text: "NA" is a name like any other. A manifest of more
+than 32,768 images is a folder of parts (:mod:`headstart.datasets.parted`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import pandas as pd
 from headstart._utils.csv_text import csv_text, restored
 from headstart._utils.errors import CorruptFileError
 from headstart._utils.files import write_text
+from headstart.datasets.parted import content_of, in_order, joined, write_parted
 
 SPLITS = ("train", "validation", "test")
 
@@ -58,7 +60,13 @@ REASONS: Mapping[str, str] = {
 REJECTED: Mapping[str, str] = {"path": "str", "reason": "str", "detail": "str"}
 
 
-def read_table(path: Path, columns: Mapping[str, str], what: str, mend: str = "") -> pd.DataFrame:
+def read_table(
+    path: Path,
+    columns: Mapping[str, str],
+    what: str,
+    mend: str = "",
+    files: Sequence[Path] | None = None,
+) -> pd.DataFrame:
     """Read a table whose columns and dtypes are known.
 
     Parameters
@@ -70,6 +78,9 @@ def read_table(path: Path, columns: Mapping[str, str], what: str, mend: str = ""
         The kind of file, for the message: "a manifest".
     mend : str
         How to repair a damaged file, as a sentence; may be empty.
+    files : sequence of Path, optional
+        The parts of the table, if it is in several files. Default: those in ``path``, if it is a
+        folder.
 
     Raises
     ------
@@ -79,7 +90,7 @@ def read_table(path: Path, columns: Mapping[str, str], what: str, mend: str = ""
     then = f" {mend}" if mend else ""
     try:
         table = pd.read_csv(
-            path,
+            content_of(path) if files is None else joined(files),
             dtype=dict(columns),
             keep_default_na=False,
             na_filter=False,
@@ -100,7 +111,7 @@ def read_table(path: Path, columns: Mapping[str, str], what: str, mend: str = ""
 
 def read_images(path: Path) -> pd.DataFrame:
     """Read an image manifest and check columns, dtypes, order and uniqueness."""
-    return _checked_images(read_table(path, IMAGES, "a manifest"), path)
+    return _checked_images(_read(path, IMAGES), path)
 
 
 def write_images(path: Path, images: pd.DataFrame) -> None:
@@ -110,7 +121,7 @@ def write_images(path: Path, images: pd.DataFrame) -> None:
 
 def read_split(path: Path) -> pd.DataFrame:
     """Read a manifest with its ``split`` column, and check that every split is a known one."""
-    frame = _checked_images(read_table(path, SPLIT, "a manifest"), path)
+    frame = _checked_images(_read(path, SPLIT), path)
     unknown = sorted(set(frame["split"]) - set(SPLITS))
     if unknown:
         raise CorruptFileError(f"{path}: the column split holds {unknown}; known are {SPLITS}.")
@@ -152,6 +163,10 @@ def frame(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str]) -> p
     return table.astype(dict(columns))
 
 
+def _read(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    return in_order(path, read_table(path, columns, "a manifest"), ["path"])
+
+
 def _checked_images(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     if not table["path"].is_unique:
         twice = table.loc[table["path"].duplicated(), "path"].iloc[0]
@@ -166,4 +181,7 @@ def _checked_images(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 def _write(path: Path, table: pd.DataFrame, columns: Mapping[str, str]) -> None:
     ordered = table[list(columns)].sort_values("path", kind="stable")
-    write_text(path, csv_text(ordered))
+    if "image_id" in columns:
+        write_parted(path, ordered)
+    else:
+        write_text(path, csv_text(ordered))

@@ -145,16 +145,17 @@ def extract(
     everything = [image.image_id for image in images]
     distinct = list(dict.fromkeys(everything))
     keys = distinct if views is None else [key for name in distinct for key in views.keys(name)]
-    done = 0
-    if store.missing(keys):
+    done, repairs = 0, store.repairs
+    if missing := store.missing(keys):
         functions: SimpleQueue[Function] = SimpleQueue()
         forward = ForwardPasses(engine, functions, store.shape, decode, views)
         workers = workers or cores()
         with store.filling():
-            # Asked again, because another process may have been filling it until now; and once more
-            # if the store was found damaged in the meantime, and lost rows that it had.
+            # Asked again, because another process may have been filling it until now; and for all
+            # of them if the store was found damaged in the meantime, and lost rows that it had.
             for _ in range(_ATTEMPTS):
-                repairs, missing = store.repairs, store.missing(keys)
+                wanted = missing if store.repairs == repairs else keys
+                repairs, missing = store.repairs, store.missing(wanted)
                 # SQLite adds a page to a row at most, and empties its log as that grows.
                 room = len(missing) * (row_bytes(store.shape) + _PAGE)
                 require_room({store.path.parent: room}, desc, _ROOM)

@@ -4,27 +4,36 @@
 ``train.csv`` and so on name image and label of each row; ``features.json`` names the backbone, the
 classes, the shapes and the sha256 of every file. With augmented views, the rows of the training
 images themselves come first, then those of their view 1, and so on. Files are written row by row
-and read as memory maps. The same content gives the same bytes.
+and read as memory maps. The same content gives the same bytes. A split of more than 4,096 images is
+a folder of parts, ``train/000.npy`` and so on (:mod:`headstart.features.parted_array`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import Field, field_validator, model_validator
 
 from headstart._utils.csv_text import csv_text
 from headstart._utils.errors import CorruptFileError, HeadstartError
 from headstart._utils.files import atomic_folder, sha256_file, write_json, write_text
-from headstart._utils.records import Record, read_record
-from headstart.backbones.record import BackboneSummary
+from headstart._utils.records import read_record
 from headstart.datasets.manifests import SPLITS, read_table
+from headstart.datasets.parted import part_name, parts_of_rows
+from headstart.features.header import FeaturesHeader, PartEntry, SplitEntry
 from headstart.features.npy import npy_bytes, write_npy
+from headstart.features.parted_array import (
+    ORDER,
+    PART_ROWS,
+    PartedArray,
+    Vectors,
+    part_count,
+    write_parts,
+)
 from headstart.features.store import fingerprint
 
 HEADER = "features.json"
@@ -35,90 +44,15 @@ _MEND = "Delete the folder and run extract_features again: what is cached costs 
 Array = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 
 
-class SplitEntry(Record):
-    """Shape of a split's array, rows first, and the sha256 of its two files."""
-
-    shape: Annotated[
-        tuple[Annotated[int, Field(ge=1, description="a split has no rows")], ...],
-        Field(min_length=1),
-    ]
-    sha256_npy: str
-    sha256_rows: str
-
-
-class Fingerprinted(Record):
-    """The record of what decides a feature's bits, JSON values, and its hex sha256."""
-
-    fingerprint: str
-    fingerprint_record: dict[str, Any]
-
-    @model_validator(mode="after")
-    def _belong_together(self) -> Self:
-        if fingerprint(self.fingerprint_record) != self.fingerprint:
-            raise ValueError("fingerprint is not that of fingerprint_record")
-        return self
-
-
-class ViewsEntry(Fingerprinted):
-    """Augmented views that are cached of each training image: their number, and their store."""
-
-    count: Annotated[int, Field(ge=1)]
-
-
-class FeaturesHeader(Fingerprinted):
-    """The content of features.json.
-
-    Attributes
-    ----------
-    backbone : BackboneSummary
-    classes : tuple of str
-        Sorted labels of the whole manifest.
-    dtype : {"float32", "float16"}
-    splits : dict of str to SplitEntry
-        Of train, validation and test.
-    views : ViewsEntry or None
-        None if no augmented views are cached.
-    """
-
-    format: Literal[1] = 1
-    backbone: BackboneSummary
-    classes: tuple[str, ...]
-    dtype: Literal["float32", "float16"]
-    splits: dict[str, SplitEntry]
-    views: ViewsEntry | None = None
-
-    @field_validator("classes")
-    @classmethod
-    def _are_sorted(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
-        if not classes or list(classes) != sorted(set(classes)):
-            raise ValueError("classes are not sorted and distinct")
-        return classes
-
-    @field_validator("splits")
-    @classmethod
-    def _fit_together(cls, splits: dict[str, SplitEntry]) -> dict[str, SplitEntry]:
-        if sorted(splits) != sorted(SPLITS):
-            raise ValueError(f"the splits are {sorted(splits)}, expected {sorted(SPLITS)}")
-        if len({entry.shape[1:] for entry in splits.values()}) != 1:
-            raise ValueError("the splits have different feature shapes")
-        return splits
-
-    @property
-    def view_count(self) -> int:
-        """Augmented views that are cached of each training image."""
-        return 0 if self.views is None else self.views.count
-
-    @property
-    def feature_shape(self) -> tuple[int, ...]:
-        """Shape of one image's features."""
-        return self.splits["train"].shape[1:]
-
-
 def row_table(images: pd.DataFrame, views: int = 0) -> pd.DataFrame:
-    """Return the row table of manifest rows: the images in their order, then each of the views."""
-    plain = images[["image_id", "label"]]
-    parts = [plain.assign(view=view) for view in range(views + 1)]
-    return pd.concat(parts, ignore_index=True).astype(dict(ROWS))
+    """Return the row table of manifest rows: the images in their order, then each of the views.
+
+    It has the column ``path`` if the manifest rows have it.
+    """
+    columns = [column for column in PART_ROWS if column in images and column != "view"]
+    parts = [images[columns].assign(view=view) for view in range(views + 1)]
+    types = {column: PART_ROWS[column] for column in (*columns, "view")}
+    return pd.concat(parts, ignore_index=True).astype(types)
 
 
 def require_rows(split: str, count: int) -> None:
@@ -141,7 +75,7 @@ def write_features(
     folder: Path,
     record: Mapping[str, Any],
     shape: tuple[int, ...],
-    splits: Iterable[tuple[str, pd.DataFrame, Iterable[npt.ArrayLike]]],
+    splits: Iterable[tuple[str, pd.DataFrame, Vectors]],
     *,
     views: int = 0,
     views_record: Mapping[str, Any] | None = None,
@@ -157,8 +91,8 @@ def write_features(
     shape : tuple of int
         Shape of one image's features.
     splits : iterable of (name, rows, vectors)
-        Of train, validation and test: a data frame with the columns of :data:`ROWS`, and an array
-        for each of its rows, in the same order. Vectors are read once and held one at a time.
+        Of train, validation and test: a data frame from :func:`row_table`, and a function that
+        yields an array for each row of a part of it. Vectors are held one at a time.
     views : int
         Number of augmented views of each image among the training rows.
     views_record : mapping, optional
@@ -178,15 +112,28 @@ def write_features(
     with atomic_folder(folder) as beside:
         for name, rows, vectors in splits:
             require_rows(name, len(rows))
-            table = beside / f"{name}.csv"
-            digest = write_npy(beside / f"{name}.npy", len(rows), shape, fields["dtype"], vectors)
-            write_text(table, csv_text(rows[list(ROWS)]))
-            entries[name] = SplitEntry(
-                shape=(len(rows), *shape), sha256_npy=digest, sha256_rows=sha256_file(table)
-            )
+            write = _write_whole if part_count(rows) == 1 else _write_parted
+            entries[name] = write(beside / name, rows, shape, fields["dtype"], vectors)
         header = FeaturesHeader.model_validate({**fields, "splits": entries})
         leave_out = set() if header.views else {"views"}
         write_json(beside / HEADER, header.model_dump(mode="json", exclude=leave_out))
+
+
+def _write_whole(
+    target: Path, rows: pd.DataFrame, shape: tuple[int, ...], dtype: str, vectors: Vectors
+) -> SplitEntry:
+    array, table = target.with_suffix(".npy"), target.with_suffix(".csv")
+    digest = write_npy(array, len(rows), shape, dtype, vectors(rows))
+    write_text(table, csv_text(rows[list(ROWS)]))
+    return SplitEntry(shape=(len(rows), *shape), sha256_npy=digest, sha256_rows=sha256_file(table))
+
+
+def _write_parted(
+    target: Path, rows: pd.DataFrame, shape: tuple[int, ...], dtype: str, vectors: Vectors
+) -> SplitEntry:
+    parts = write_parts(target, rows, shape, dtype, vectors)
+    entries = tuple(PartEntry(**part._asdict()) for part in parts)
+    return SplitEntry(shape=(len(rows), *shape), parts=entries)
 
 
 def _fingerprinted(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,15 +146,51 @@ class Features:
     def __init__(self, folder: Path, header: FeaturesHeader) -> None:
         self.folder = folder
         self.header = header
+        self._stored: dict[str, pd.DataFrame] = {}
 
     def array(self, split: str) -> Array:
-        """Return the features of a split as a read-only memory map, shape (rows, ...)."""
-        array: Array = np.lib.format.open_memmap(self.folder / f"{split}.npy", mode="r")
-        return array
+        """Return the features of a split, shape (rows, ...), which cannot be written to.
+
+        A memory map; or, of a split in parts, a
+        :class:`headstart.features.parted_array.PartedArray`, which is indexed by rows and read
+        there. ``numpy.asarray`` makes it an array in memory.
+        """
+        entry = self.header.splits[split]
+        if entry.parts is None:
+            array: Array = np.lib.format.open_memmap(self.folder / f"{split}.npy", mode="r")
+            return array
+        files = [path.with_suffix(".npy") for path in self._tables(split)]
+        part = self._in_parts(split)["part"].to_numpy()
+        return cast("Array", PartedArray(files, part, entry.shape[1:], self.header.dtype))
 
     def rows(self, split: str) -> pd.DataFrame:
         """Return the row table of a split: image_id, label, view."""
-        return read_table(self.folder / f"{split}.csv", ROWS, "a row table", _MEND)
+        if self.header.splits[split].parts is None:
+            return read_table(self.folder / f"{split}.csv", ROWS, "a row table", _MEND)
+        return self._in_parts(split)[list(ROWS)]
+
+    def misplaced(self, split: str) -> bool:
+        """Return whether a part of a split has other rows than belong to it."""
+        counts = [part.rows for part in self.header.splits[split].parts or ()]
+        found = self._as_stored(split)["part"].to_numpy()
+        return not np.array_equal(found, np.repeat(np.arange(len(counts)), counts))
+
+    def _in_parts(self, split: str) -> pd.DataFrame:
+        """Return the row table of a split in parts, with the part of each row."""
+        stored = self._as_stored(split)
+        return stored.sort_values(list(ORDER), kind="stable", ignore_index=True)
+
+    def _as_stored(self, split: str) -> pd.DataFrame:
+        if split not in self._stored:
+            tables = self._tables(split)
+            stored = read_table(self.folder / split, PART_ROWS, "a row table", _MEND, files=tables)
+            stored["part"] = parts_of_rows(stored["image_id"], len(tables))
+            self._stored[split] = stored
+        return self._stored[split]
+
+    def _tables(self, split: str) -> list[Path]:
+        count = len(self.header.splits[split].parts or ())
+        return [self.folder / split / part_name(number) for number in range(count)]
 
     def images(self, split: str) -> pd.DataFrame:
         """Return image_id and label of a split's images in the manifest's order, without views.
@@ -245,15 +228,22 @@ def read_features(folder: Path) -> Features:
 def _faults(features: Features, split: str) -> Iterator[str]:
     """Yield the faults of a split's files; nothing is interpreted before its hash is checked."""
     header, entry = features.header, features.header.splits[split]
-    path, table = features.folder / f"{split}.npy", features.folder / f"{split}.csv"
-    yield from _changed(path, entry.sha256_npy, npy_bytes(entry.shape, header.dtype))
-    yield from _changed(table, entry.sha256_rows)
-    array, rows = features.array(split), features.rows(split)
-    if (array.shape, array.dtype) != (entry.shape, np.dtype(header.dtype)):
-        yield (
-            f"{path}: expected shape and dtype {entry.shape}, {header.dtype}, as {HEADER} says; "
-            f"got {array.shape}, {array.dtype}"
+    table = features.folder / f"{split}.csv"
+    if entry.parts is None:
+        whole = PartEntry(
+            rows=entry.shape[0],
+            sha256_npy=entry.sha256_npy or "",
+            sha256_rows=entry.sha256_rows or "",
         )
+        yield from _faults_of_files(table, whole, entry.shape[1:], header.dtype)
+    else:
+        table = features.folder / split
+        for number, part in enumerate(entry.parts):
+            path = table / part_name(number)
+            yield from _faults_of_files(path, part, entry.shape[1:], header.dtype)
+        if features.misplaced(split):
+            yield f"{table}: the parts hold other rows than belong to them, as {HEADER} counts"
+    rows = features.rows(split)
     if len(rows) != entry.shape[0]:
         yield f"{table}: expected {entry.shape[0]} rows, got {len(rows)}"
     views = header.view_count if split == "train" else 0
@@ -265,6 +255,20 @@ def _faults(features: Features, split: str) -> Iterator[str]:
     unknown = sorted(set(rows["label"]) - set(header.classes))
     if unknown:
         yield f"{table}: the labels {unknown} are not among the classes of {HEADER}"
+
+
+def _faults_of_files(
+    table: Path, entry: PartEntry, shape: tuple[int, ...], dtype: str
+) -> Iterator[str]:
+    path, expected = table.with_suffix(".npy"), (entry.rows, *shape)
+    yield from _changed(path, entry.sha256_npy, npy_bytes(expected, dtype))
+    yield from _changed(table, entry.sha256_rows)
+    array = np.lib.format.open_memmap(path, mode="r")
+    if (array.shape, array.dtype) != (expected, np.dtype(dtype)):
+        yield (
+            f"{path}: expected shape and dtype {expected}, {dtype}, as {HEADER} says; "
+            f"got {array.shape}, {array.dtype}"
+        )
 
 
 def _changed(path: Path, wanted: str, size: int | None = None) -> Iterator[str]:

@@ -10,7 +10,7 @@ import hashlib
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -48,14 +48,22 @@ def write_npy(
     ValueError
         If ``vectors`` yields another number of arrays or another shape.
     """
+    with atomic_file(path) as file:
+        return fill_npy(file, rows, shape, dtype, vectors, path.name)
+
+
+def fill_npy(
+    file: BinaryIO, rows: int, shape: Sequence[int], dtype: str,
+    vectors: Iterable[npt.ArrayLike], name: str,
+) -> str:  # fmt: skip
+    """Do what :func:`write_npy` does, into an open file; ``name`` is for messages."""
     head = _head((rows, *shape), dtype)
     digest = hashlib.sha256(head)
-    with atomic_file(path) as file:
-        file.write(head)
-        for row, vector in zip(range(rows), vectors, strict=True):
-            content = _row_bytes(np.asarray(vector), tuple(shape), dtype, f"{path.name}, row {row}")
-            digest.update(content)
-            file.write(content)
+    file.write(head)
+    for row, vector in zip(range(rows), vectors, strict=True):
+        content = _row_bytes(np.asarray(vector), tuple(shape), dtype, f"{name}, row {row}")
+        digest.update(content)
+        file.write(content)
     return digest.hexdigest()
 
 

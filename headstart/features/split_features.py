@@ -111,7 +111,7 @@ def extract_splits(
             target,
             plain.record,
             backbone.feature_shape,
-            ((split, table, vectors(table)) for split, table in tables.items()),
+            ((split, table, vectors) for split, table in tables.items()),
             views=views.count,
             views_record=viewed.record,
             backbone=backbone.summary,

@@ -52,7 +52,7 @@ class BatchSource:
         """Take rows of an array, which may be memory-mapped and larger than memory."""
         if len(array) != len(labels):
             raise ValueError(f"{len(array)} rows with {len(labels)} labels")
-        resident = array if array.nbytes <= resident_bytes else None
+        resident = np.asarray(array) if array.nbytes <= resident_bytes else None
         values = int(np.prod(array.shape[1:], dtype=np.int64))
         return cls(_labels(labels), lambda rows, _: np.asarray(array[rows]), resident, values)
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from headstart._utils.errors import HeadstartError
 from headstart.backbones.weights import Weights
-from headstart.features.folder import FeaturesHeader
+from headstart.features.header import FeaturesHeader
 from headstart.training.head import LayerSpec, class_count, head_logits, output_activation
 from headstart.training.history import History
 from headstart.training.model_folder import ModelRecord, Scores

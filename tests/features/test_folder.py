@@ -53,7 +53,10 @@ def write(
         folder,
         {"engine": "litert"},
         shape,
-        [(split, rows, iter(vectors(len(rows), shape))) for split, rows in tables.items()],
+        [
+            (split, rows, lambda part: iter(vectors(len(part), shape)))
+            for split, rows in tables.items()
+        ],
         backbone=BACKBONE,
         classes=tuple(classes or CLASSES),
         dtype=dtype,
@@ -105,7 +108,10 @@ def test_labels_of_any_text_come_back(labels: list[str], tmp_path: Path) -> None
             Path(fresh) / "features",
             {},
             (1,),
-            [(name, table(len(labels), labels), np.ones((len(labels), 1))) for name in SPLITS],
+            [
+                (name, table(len(labels), labels), lambda rows: np.ones((len(rows), 1)))
+                for name in SPLITS
+            ],
             backbone=BACKBONE,
             classes=tuple(sorted(set(labels))),
             dtype="float32",
@@ -188,13 +194,13 @@ def test_a_writer_that_fails_leaves_the_old_folder_and_nothing_else(tmp_path: Pa
     write(tmp_path / "features")
     before = (tmp_path / "features" / "features.json").read_bytes()
 
-    def broken() -> Iterator[np.ndarray]:
+    def broken(_: pd.DataFrame) -> Iterator[np.ndarray]:
         yield np.zeros(4)
         raise HeadstartError("in the middle")
 
     with pytest.raises(HeadstartError, match="in the middle"):
         write_features(
-            tmp_path / "features", {}, (4,), [("train", table(2), broken())],
+            tmp_path / "features", {}, (4,), [("train", table(2), broken)],
             backbone=BACKBONE, classes=tuple(CLASSES), dtype="float32",
         )  # fmt: skip
     assert (tmp_path / "features" / "features.json").read_bytes() == before

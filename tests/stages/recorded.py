@@ -94,7 +94,7 @@ def record(
         if split == "train" and views is not None:
             vectors = np.concatenate([vectors, *views])
         part = row_table(table[table["split"] == split], count if split == "train" else 0)
-        parts.append((split, part, vectors))
+        parts.append((split, part, lambda _, vectors=vectors: vectors))
     write_features(
         folder / "features", {"made": "by hand"}, shape, parts, views=count, views_record={},
         **values,

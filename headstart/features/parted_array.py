@@ -1,0 +1,160 @@
+"""A split's features in parts: ``train/000.npy`` and so on, read as one array.
+
+A split of up to 4,096 images is one ``.npy``. A larger one is a folder of parts, chosen by the
+SHA-256 of the image (:mod:`headstart.datasets.parts`), so that ten new images change ten small
+files. Beside each part stands the table of its rows, with the paths that give the manifest's order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from headstart._utils.csv_text import csv_text
+from headstart._utils.files import sha256_file
+from headstart.datasets.parted import part_name, parts_of_rows
+from headstart.datasets.parts import parts
+from headstart.features.npy import fill_npy
+
+#: Images of a split up to which its features are one file.
+WHOLE = 4096
+#: Columns of the row table of a part.
+PART_ROWS: Mapping[str, str] = {"image_id": "str", "path": "str", "label": "str", "view": "int64"}
+#: Of the rows of a split's table: they stand in this order.
+ORDER = ("view", "path")
+
+_OPEN = 64  # parts that are mapped at a time; systems allow 256 open files or more
+
+Vectors = Callable[[pd.DataFrame], Iterable[npt.ArrayLike]]
+
+
+class Part(NamedTuple):
+    """The rows of a part that was written, and the SHA-256 of its array and of its table."""
+
+    rows: int
+    sha256_npy: str
+    sha256_rows: str
+
+
+def part_count(rows: pd.DataFrame) -> int:
+    """Return the number of parts of a split; 1: it is one file. Rows without paths always are."""
+    return parts(rows["image_id"].nunique(), WHOLE) if "path" in rows else 1
+
+
+def write_parts(
+    folder: Path, rows: pd.DataFrame, shape: Sequence[int], dtype: str, vectors: Vectors
+) -> list[Part]:
+    """Write the parts of a split into a folder that does not exist yet.
+
+    Parameters
+    ----------
+    folder : Path
+    rows : DataFrame
+        Columns :data:`PART_ROWS`, sorted by :data:`ORDER`.
+    shape : sequence of int
+        Of one image's features.
+    dtype : str
+    vectors : callable
+        From some of the rows to an array for each.
+    """
+    folder.mkdir()
+    count = part_count(rows)
+    number = parts_of_rows(rows["image_id"], count)
+    written = []
+    for each in range(count):
+        own = rows.loc[number == each, list(PART_ROWS)]
+        array, table = folder / part_name(each, "npy"), folder / part_name(each)
+        with array.open("wb") as file:
+            name = f"{folder.name}/{array.name}"
+            digest = fill_npy(file, len(own), shape, dtype, vectors(own), name)
+        table.write_text(csv_text(own), encoding="utf-8", newline="\n")
+        written.append(Part(len(own), digest, sha256_file(table)))
+    return written
+
+
+class PartedArray:
+    """The arrays of a split's parts, as one that is read where it is indexed.
+
+    It is indexed by its rows: by a number, a slice, numbers or a mask. ``numpy.asarray`` reads all.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        The parts.
+    part : ndarray of shape (n,)
+        The part of each row; a part has its rows in their order here.
+    shape : tuple of int
+        Of one row.
+    dtype : str
+    """
+
+    def __init__(
+        self, files: Sequence[Path], part: npt.NDArray[np.int64], shape: Sequence[int], dtype: str
+    ) -> None:
+        self.shape = (len(part), *shape)
+        self.dtype = np.dtype(dtype)
+        self._part = part
+        self._place = np.empty(len(part), np.int64)
+        order = np.argsort(part, kind="stable")
+        starts = np.searchsorted(part[order], np.arange(len(files)))
+        self._place[order] = np.arange(len(part)) - starts[part[order]]
+
+        @lru_cache(maxsize=_OPEN)
+        def mapped(number: int) -> npt.NDArray[Any]:
+            found: npt.NDArray[Any] = np.lib.format.open_memmap(files[number], mode="r")
+            return found
+
+        self._mapped = mapped
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows."""
+        return self.size * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> npt.NDArray[Any]:
+        if isinstance(index, slice):
+            wanted = np.arange(*index.indices(len(self)))
+        else:
+            wanted = np.asarray(index)
+            if wanted.dtype == bool:
+                (wanted,) = np.nonzero(wanted)
+            if ((wanted < -len(self)) | (wanted >= len(self))).any():
+                raise IndexError(f"a row beyond the {len(self):,} of these features")
+        rows = np.atleast_1d(wanted) % max(1, len(self))
+        found = self._rows(rows.astype(np.int64).ravel())
+        return found.reshape(*np.shape(wanted), *self.shape[1:])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        if copy is False:
+            raise ValueError("features in parts can only be copied into one array")
+        found = self[:]
+        return found if dtype is None else found.astype(dtype, copy=False)
+
+    def _rows(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        found = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        part = self._part[rows]
+        order = np.argsort(part, kind="stable")
+        numbers, starts = np.unique(part[order], return_index=True)
+        for number, start, end in zip(numbers, starts, [*starts[1:], len(rows)], strict=False):
+            own = order[start:end]
+            found[own] = self._mapped(int(number))[self._place[rows[own]]]
+        return found

@@ -1,0 +1,171 @@
+"""Features in parts: the same numbers in the same order as in one file, and small changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from headstart._utils.errors import CorruptFileError
+from headstart.datasets import parts
+from headstart.datasets.manifests import SPLITS
+from headstart.features import parted_array
+from headstart.features.folder import read_features, row_table, write_features
+from headstart.features.parted_array import PartedArray
+from headstart.training.batches import BatchSource
+from tests.features.test_folder import BACKBONE
+
+
+def images(count: int) -> pd.DataFrame:
+    """Rows of a manifest; the second and the fourth are the same image."""
+    ids = [hashlib.sha256(b"%d" % (1 if n == 3 else n)).hexdigest() for n in range(count)]
+    paths = [f"class/{n * 7919 % 1000:03}.png" for n in range(count)]
+    table = pd.DataFrame({"image_id": ids, "path": paths, "label": "a, b"})
+    return table.sort_values("path", ignore_index=True)
+
+
+def vectors(rows: pd.DataFrame) -> Iterator[np.ndarray]:
+    for image_id, view in zip(rows["image_id"], rows["view"], strict=True):
+        yield np.array([int(image_id[:4], 16), view, 7], np.float32)
+
+
+def write(folder: Path, count: int, views: int = 0, dtype: str = "float32") -> None:
+    tables = {
+        split: row_table(images(count + n), views if split == "train" else 0)
+        for n, split in enumerate(SPLITS)
+    }
+    write_features(
+        folder, {}, (3,), [(split, rows, vectors) for split, rows in tables.items()],
+        backbone=BACKBONE, classes=("a, b",), dtype=dtype, views=views, views_record={},
+    )  # fmt: skip
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    found = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {path.relative_to(folder).as_posix(): content for path, content in found.items()}
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Path:
+    """A features folder of one file per split."""
+    write(tmp_path / "whole", 40, views=2)
+    return tmp_path / "whole"
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch, whole: Path) -> None:
+    monkeypatch.setattr(parts, "MOST", 4)
+    monkeypatch.setattr(parted_array, "WHOLE", 8)
+    monkeypatch.setattr(parted_array, "_OPEN", 2)
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_rows_are_those_of_one_file(tmp_path: Path, whole: Path, split: str) -> None:
+    write(tmp_path / "parted", 40, views=2)
+    one, parted = read_features(whole), read_features(tmp_path / "parted")
+    assert len(list((tmp_path / "parted" / split).glob("*.npy"))) == 16
+    assert parted.rows(split).equals(one.rows(split))
+    assert parted.images(split).equals(one.images(split))
+    expected, found = np.asarray(one.array(split)), parted.array(split)
+    assert isinstance(found, PartedArray)
+    assert (found.shape, found.dtype, found.nbytes) == (
+        expected.shape, expected.dtype, expected.nbytes,
+    )  # fmt: skip
+    assert np.array_equal(np.asarray(found), expected)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_it_is_indexed_as_an_array_is(tmp_path: Path, whole: Path) -> None:
+    write(tmp_path / "parted", 40, views=2)
+    one, found = (read_features(each).array("train") for each in (whole, tmp_path / "parted"))
+    mask = np.arange(len(one)) % 3 == 0
+    indices: list[Any] = [
+        0, -1, np.int64(5), slice(3, 9), slice(None, None, -7), slice(5, 5), [4, 4, 0, -2],
+        np.array([[1, 2], [3, 4]]), np.array([], np.int64), mask,
+    ]  # fmt: skip
+    for index in indices:
+        assert np.array_equal(found[index], one[index])
+        assert found[index].shape == one[index].shape
+    for index in (len(one), -len(one) - 1, [0, len(one)]):
+        with pytest.raises(IndexError, match="beyond the 120"):
+            found[index]
+    assert np.array_equal(np.asarray(found, np.float16), one.astype(np.float16))
+    with pytest.raises(ValueError, match="copied"):
+        np.array(found, copy=False)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_heads_train_on_it_in_memory_and_from_the_files(tmp_path: Path, whole: Path) -> None:
+    write(tmp_path / "parted", 40)
+    array = read_features(tmp_path / "parted").array("train")
+    expected = np.asarray(read_features(whole).array("train"))[:40]
+    labels = np.zeros(40, np.int32)
+    resident = BatchSource.of_array(array, labels)
+    assert resident.array is not None
+    assert np.array_equal(resident.array, expected)
+    mapped = BatchSource.of_array(array, labels, resident_bytes=10)
+    assert mapped.array is None
+    rows = np.array([7, 3, 39], np.int32)
+    assert np.array_equal(mapped.take(rows, 1), expected[rows])
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_one_more_image_changes_one_part(tmp_path: Path) -> None:
+    write(tmp_path / "a", 40, views=1)
+    write(tmp_path / "b", 41, views=1)
+    before, after = contents(tmp_path / "a"), contents(tmp_path / "b")
+    changed = {name for name, content in after.items() if before[name] != content}
+    for split in SPLITS:
+        assert len({name for name in changed if name.startswith(f"{split}/")}) == 2
+    assert len(changed) == 7  # features.json, too
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
+    for name in "ab":
+        write(tmp_path / name, 40, dtype="float16")
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("damage", ["flip", "cut", "absent", "table", "rows", "moved"])
+def test_damage_is_named(tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "features"
+    write(folder, 40)
+    array, table = folder / "train" / "005.npy", folder / "train" / "005.csv"
+    content = bytearray(array.read_bytes())
+    if damage == "flip":
+        content[-1] ^= 1
+        array.write_bytes(content)
+    elif damage == "cut":
+        array.write_bytes(content[:-1])
+    elif damage == "absent":
+        array.unlink()
+    elif damage == "table":
+        table.write_text(table.read_text().replace("class/", "class/0", 1))
+    else:
+        header = json.loads((folder / "features.json").read_text())
+        entries = header["splits"]["train"]["parts"]
+        if damage == "rows":
+            entries[5]["rows"] += 1
+        else:  # two parts with as many rows change places
+            other = next(
+                n for n, each in enumerate(entries)
+                if n != 5 and each["rows"] == entries[5]["rows"]
+            )  # fmt: skip
+            entries[5], entries[other] = entries[other], entries[5]
+            for ending in ("npy", "csv"):
+                one, two = (folder / "train" / f"{n:03}.{ending}" for n in (5, other))
+                first, second = one.read_bytes(), two.read_bytes()
+                one.write_bytes(second)
+                two.write_bytes(first)
+        (folder / "features.json").write_text(json.dumps(header))
+    with pytest.raises(CorruptFileError, match=r"train[/\\:]|parts do not have"):
+        read_features(folder)
