@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ import numpy.typing as npt
 
 from headstart._utils.errors import HeadstartError, ImageError
 from headstart._utils.machine import cores
+from headstart._utils.memo import Memo, verifying
 from headstart._utils.progress import progress
 from headstart.audit.alignment import Thumbnails
 from headstart.features.forward_passes import Image
 from headstart.images.resize import stretched_pixels
+from headstart.images.version import decoder
 
 SIDE = 64
 _AT_ONCE = 256
@@ -44,6 +47,8 @@ class Small:
 def small(images: Sequence[Image]) -> Small:
     """Decode images and make their thumbnails, which take 4 KiB of memory each.
 
+    Those that an earlier run has made are kept in the cache folder, by the SHA-256 of the image.
+
     Raises
     ------
     HeadstartError
@@ -52,15 +57,28 @@ def small(images: Sequence[Image]) -> Small:
     gray = np.empty((len(images), SIDE, SIDE), np.uint8)
     colors = np.empty((len(images), 3))
     with (
+        Memo("thumbnails", {"decoder": decoder([Path(__file__)])}) as memo,
         ThreadPoolExecutor(cores(), thread_name_prefix="thumbnails") as executor,
         progress(len(images), "Reading images", "image") as bar,
     ):
         for start in range(0, len(images), _AT_ONCE):
             chunk = images[start : start + _AT_ONCE]
-            for index, (luminance, color) in enumerate(executor.map(_decoded, chunk), start):
-                gray[index], colors[index] = luminance, color
+            keys = [bytes.fromhex(each.image_id) for each in chunk]
+            found = {} if verifying() else memo.get_many(keys)
+            new = {key: each for key, each in zip(keys, chunk, strict=True) if key not in found}
+            packed = (_packed(*each) for each in executor.map(_decoded, new.values()))
+            made = dict(zip(new, packed, strict=True))
+            memo.put_many(made.items())
+            for index, key in enumerate(keys, start):
+                value = found.get(key) or made[key]
+                gray[index] = np.frombuffer(value, np.uint8, SIDE * SIDE).reshape(SIDE, SIDE)
+                colors[index] = np.frombuffer(value, "<f8", offset=SIDE * SIDE)
             bar.update(len(chunk))
     return Small(gray, colors[:, :2], colors[:, 2])
+
+
+def _packed(luminance: Thumbnails, color: npt.NDArray[np.float64]) -> bytes:
+    return luminance.tobytes() + color.astype("<f8").tobytes()
 
 
 def _decoded(image: Image) -> tuple[Any, Any]:

@@ -11,22 +11,20 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
-from PIL import __version__, features
-
-import headstart.images
-from headstart._utils.files import sha256_file
 from headstart._utils.memo import Memo
 from headstart._utils.stamps import RecordedHashes
 from headstart.images.decode import ImageInfo, Limits
 from headstart.images.samples import Traits
+from headstart.images.version import decoder
 from headstart.sources import kinds, stand_ins
 from headstart.sources.source import OnDisk
 
 _BATCH = 4096  # images that are recorded at once
+#: What decides, too, whether a file is accepted and whether it has few colors.
+_CODE = [Path(module.__file__) for module in (kinds, stand_ins) if module.__file__]
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class KnownImages:
     """
 
     def __init__(self, limits: Limits) -> None:
-        self._memo = Memo("checked", {"limits": asdict(limits), "decoder": _decoder()})
+        self._memo = Memo("checked", {"limits": asdict(limits), "decoder": decoder(_CODE)})
         self._hashes = RecordedHashes("sha256")
         self._new: dict[bytes, bytes] = {}
 
@@ -120,16 +118,3 @@ class KnownImages:
         if counted and few is None:
             return None
         return Checked(ImageInfo(**{**fields, "traits": Traits(**fields["traits"])}), few)
-
-
-def _decoder() -> dict[str, Any]:
-    """Return all that decides whether an image is accepted, except its bytes and the limits."""
-    codecs = ("jpg", "jpg_2000", "zlib", "libtiff", "webp", "avif")
-    modules = [*Path(headstart.images.__file__).parent.glob("*.py")]
-    modules += [Path(module.__file__) for module in (kinds, stand_ins) if module.__file__]
-    return {
-        "headstart": metadata.version("headstart"),
-        "code": [sha256_file(path) for path in sorted(modules)],
-        "pillow": __version__,
-        "codecs": {name: features.version(name) for name in codecs if features.check(name)},
-    }

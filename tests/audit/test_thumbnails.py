@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from headstart.audit import thumbnails
 from headstart.audit.duplicates import find_pairs
 from headstart.audit.thumbnails import small
 from headstart.features.forward_passes import Image as Stored
@@ -48,3 +50,24 @@ def test_copies_are_found_in_the_bits_that_are_used(kind: str, bits: int) -> Non
     found = find_pairs(small(stored(images)), 0.9)
     assert list(zip(found.first, found.second, strict=True)) == [(3, 8)]
     assert found.kind == [kind]
+
+
+def test_a_thumbnail_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    original = thumbnails._decoded
+
+    def counting(image: Stored) -> Any:
+        made.append(image.name)
+        return original(image)
+
+    monkeypatch.setattr(thumbnails, "_decoded", counting)
+    images = stored([make.png(40, 50, seed=seed) for seed in range(6)])
+    first = small(images[:5])
+    assert sorted(made) == ["0", "1", "2", "3", "4"]
+    second = small([*images[::-1], images[0]])
+    assert made[5:] == ["5"]
+    for name in ("gray", "color", "saturation"):
+        assert np.array_equal(getattr(second, name)[-2:0:-1], getattr(first, name))
+    monkeypatch.setenv("HEADSTART_VERIFY", "1")
+    small(images)
+    assert len(made) == 12
