@@ -81,7 +81,7 @@ def test_the_code_of_the_page_writes_the_images_of_a_parquet_file(
     shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = (ROOT / "docs/sources.md").read_text(encoding="utf-8")
-    after = page[page.index("### Images inside of a Parquet file") :]
+    after = page[page.index("### Images inside a Parquet file") :]
     code = re.search(r"```python\n(.*?)```", after, re.DOTALL)
     assert code is not None
     shutil.copy(shared / "cases/p-hf/t.parquet", tmp_path)
