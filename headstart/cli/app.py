@@ -25,6 +25,7 @@ from headstart.cli import (
     serve_model,
     show,
     sizes,
+    store,
     summary,
     values,
 )
@@ -87,6 +88,7 @@ register(
 register(app, plan.plan, run.run, serve.serve, heading="Run the pipeline")
 register(app, summary.summary, summary.report, heading="Look at a run")
 app.add_typer(show.app, rich_help_panel="Look at a run")
+app.add_typer(store.app, rich_help_panel="Set up")
 register(
     app,
     compare.compare,

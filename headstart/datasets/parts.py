@@ -12,7 +12,7 @@ from __future__ import annotations
 MOST = 512
 
 
-def parts(images: int, whole: int) -> int:
+def parts(images: int, whole: int, most: int | None = None) -> int:
     """Return the number of parts.
 
     Parameters
@@ -21,14 +21,16 @@ def parts(images: int, whole: int) -> int:
         Different images.
     whole : int
         Up to this number of images, there is one part.
+    most : int, optional
+        Images per part on average, at the most. Default: :data:`MOST`.
     """
-    return 1 if images <= whole else at_least(images, 1)
+    return 1 if images <= whole else at_least(images, 1, most)
 
 
-def at_least(images: int, least: int) -> int:
+def at_least(images: int, least: int, most: int | None = None) -> int:
     """Return the number of parts, from ``least``, which is a power of two."""
     count = least
-    while images > count * MOST:
+    while images > count * (most or MOST):
         count *= 2
     return count
 

@@ -24,6 +24,8 @@ from headstart.features.npy import fill_npy
 
 #: Images of a split up to which its features are one file.
 WHOLE = 4096
+#: Images per part on average, at the most: a part of 1,280 values per image then has a megabyte.
+MOST = 256
 #: Columns of the row table of a part.
 PART_ROWS: Mapping[str, str] = {"image_id": "str", "path": "str", "label": "str", "view": "int64"}
 #: Of the rows of a split's table: they stand in this order.
@@ -44,7 +46,7 @@ class Part(NamedTuple):
 
 def part_count(rows: pd.DataFrame) -> int:
     """Return the number of parts of a split; 1: it is one file. Rows without paths always are."""
-    return parts(rows["image_id"].nunique(), WHOLE) if "path" in rows else 1
+    return parts(rows["image_id"].nunique(), WHOLE, MOST) if "path" in rows else 1
 
 
 def write_parts(

@@ -102,9 +102,25 @@ def estimate(record: Mapping[str, Any], ids: Iterable[str]) -> Estimate:
 
 @dataclass(frozen=True)
 class RecordedStore:
-    """A store in the cache folder: what its features are of, and the passes that filled it."""
+    """A store in the cache folder: what its features are of, and the passes that filled it.
 
+    Attributes
+    ----------
+    path : Path
+    record : mapping
+        Everything but the image that decides the bits of a feature.
+    shape : tuple of int
+        Of one image's features.
+    rows, passes : int
+        Features that are recorded, and passes that ever were.
+    seconds : float
+        That these passes took.
+    """
+
+    path: Path
     record: Mapping[str, Any]
+    shape: tuple[int, ...]
+    rows: int
     passes: int
     seconds: float
 
@@ -112,14 +128,15 @@ class RecordedStore:
 def recorded_stores() -> Iterator[RecordedStore]:
     """Yield every readable store. Creates, repairs and verifies nothing."""
     for path in sorted(store_folder().glob("*.sqlite")):
-        with contextlib.suppress(*FAULTS, OSError, ValueError, TypeError):
+        with contextlib.suppress(*FAULTS, OSError, ValueError, TypeError, KeyError):
             address = read_only_address(path)
             with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
-                query = "SELECT value FROM meta WHERE name = 'record'"
-                record = json.loads(connection.execute(query).fetchone()[0])
+                meta = dict(connection.execute("SELECT name, value FROM meta"))
+                rows = int(connection.execute("SELECT count(*) FROM features").fetchone()[0])
                 passes, seconds = (_counter(connection, name) for name in ("passes", "seconds"))
+            record, shape = json.loads(meta["record"]), tuple(map(int, json.loads(meta["shape"])))
             if isinstance(record, dict) and fingerprint(record) == path.stem:
-                yield RecordedStore(record, int(passes), seconds)
+                yield RecordedStore(path, record, shape, rows, int(passes), seconds)
 
 
 class FeatureStore(StoreFile):
@@ -171,6 +188,16 @@ class FeatureStore(StoreFile):
         """
         rows = [self._row(image_id, features) for image_id, features in items]
         self.repairing(lambda: self._insert(rows, passes=len(rows), seconds=seconds))
+
+    def adopt(self, items: Sequence[tuple[str, npt.ArrayLike]]) -> None:
+        """Record features that were computed elsewhere: as :meth:`put_many`, and no pass counts."""
+        rows = [self._row(image_id, features) for image_id, features in items]
+        self.repairing(lambda: self._insert(rows, passes=0, seconds=0.0))
+
+    def keys(self) -> list[str]:
+        """Return every recorded key, sorted; its features are not checked."""
+        query = "SELECT id FROM features ORDER BY id"
+        return self.repairing(lambda: [row[0].hex() for row in self.connection.execute(query)])
 
     def get(self, image_id: str) -> Floats:
         """Return the checked features of an image, float32, of the store's shape.

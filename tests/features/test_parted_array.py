@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 
 from headstart._utils.errors import CorruptFileError
-from headstart.datasets import parts
 from headstart.datasets.manifests import SPLITS
 from headstart.features import parted_array
 from headstart.features.folder import read_features, row_table, write_features
@@ -60,7 +59,7 @@ def whole(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch, whole: Path) -> None:
-    monkeypatch.setattr(parts, "MOST", 4)
+    monkeypatch.setattr(parted_array, "MOST", 4)
     monkeypatch.setattr(parted_array, "WHOLE", 8)
     monkeypatch.setattr(parted_array, "_OPEN", 2)
 
