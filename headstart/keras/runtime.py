@@ -22,7 +22,7 @@ from headstart._utils.quiet import quiet_stderr
 
 # TensorFlow imports these where they are installed. Nothing here needs that, and it takes half of
 # the import time.
-_NOT_NEEDED = ("pandas", "sklearn", "matplotlib", "scipy")
+_NOT_NEEDED = ("pandas", "sklearn", "matplotlib", "scipy", "IPython")
 
 
 @contextmanager

@@ -36,7 +36,7 @@ from headstart.export.record import (
     summarize_formats,
     write_exported,
 )
-from headstart.keras.export.reload import Source, readers, resolve
+from headstart.keras.export.reload import Source, reader, resolve
 from headstart.keras.networks.engine import engine as running
 from headstart.keras.networks.engine import in_batches
 from headstart.stage.run_statistics import RunStatistics
@@ -185,7 +185,7 @@ def write_and_read(
     shown: Shown,
     run_statistics: RunStatistics,
 ) -> tuple[dict[FormatName, Reading], dict[str, str]]:
-    """Write each format; have it loaded in a process of its own, and run on the images.
+    """Write each format; have it loaded in a fresh process, and run on the images.
 
     Returns
     -------
@@ -196,7 +196,7 @@ def write_and_read(
     """
     names = ordered(names)
     left_out: dict[str, str] = {}
-    with readers(names, shown.pixels, shown.contents) as fresh:
+    with reader(names, shown.pixels, shown.contents) as fresh:
         clock = _Clock()
         from headstart.keras.runtime import configure
 
@@ -214,9 +214,9 @@ def write_and_read(
                 left_out[name] = reason
             else:
                 clock(name)
-            fresh.read(name, None if reason else folder / FORMATS[name].path)
+                fresh.read(name, folder / FORMATS[name].path)
         readings = fresh.results()
-        clock("waiting_for_readers")
+        clock("waiting_for_the_reader")
     run_statistics.note(parts_seconds=clock.seconds)
     if not readings:
         raise HeadstartError(

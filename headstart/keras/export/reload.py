@@ -1,8 +1,9 @@
-"""Load exported formats in fresh processes, as any user would, and run them on images.
+"""Load exported formats in a fresh process, as any user would, and run them on images.
 
-:func:`readers` starts the processes and collects what they predict. A process imports what runs the
-format, then waits for its path, a line of JSON on standard input. It knows nothing of the process
-that wrote the format: neither its objects nor its registered classes.
+:func:`reader` starts the process and collects what it predicts. The process imports what runs the
+formats while the first of them is written, then takes each as it comes: its name and path, a line
+of JSON on standard input. It knows nothing of the process that wrote them: neither its objects nor
+its registered classes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -32,8 +32,7 @@ from headstart.export.parity import Reading
 
 Pixels = npt.NDArray[np.uint8]
 
-#: Processes that exist at the same time: each loads a model and uses all cores.
-_AT_ONCE = 2
+_OUTPUT = "output.txt"
 _OUTPUT_SHOWN = 2000  # letters
 #: The watchdog comes first: the imports take seconds, in which no other thread may run.
 _START = """\
@@ -76,85 +75,84 @@ def resolve(function: str) -> Any:
     return getattr(import_module(f"headstart.keras.export.{module}"), name)
 
 
-class Readers:
-    """Fresh processes, one per format and two at a time; made by :func:`readers`.
-
-    The first two import what they need while the caller writes the formats.
+class FreshProcess:
+    """A fresh process that reads the formats one after the other; made by :func:`reader`.
 
     Attributes
     ----------
-    processes : list of Popen
-        Those that were started.
+    process : Popen
     """
 
     def __init__(self, names: Sequence[FormatName], folder: Path) -> None:
-        self.processes: list[Popen[bytes]] = []
         self._folder = folder
-        self._paths: dict[FormatName, Future[Path | None]] = {name: Future() for name in names}
-        self._workers = ThreadPoolExecutor(_AT_ONCE)
-        self._readings = {name: self._workers.submit(self._read, name) for name in names}
+        self._asked: list[FormatName] = []
+        words = [sys.executable, "-c", _START, str(os.getpid()), str(folder), *names]
+        # To a file: a pipe that nobody reads would fill up.
+        with (folder / _OUTPUT).open("wb") as output:
+            self.process = Popen(words, bufsize=0, stdin=PIPE, stdout=output, stderr=STDOUT)
 
-    def read(self, name: FormatName, path: Path | None) -> None:
-        """Have a format loaded and run, or left out (None), while the caller continues."""
-        self._paths[name].set_result(path)
+    def read(self, name: FormatName, path: Path) -> None:
+        """Have a format loaded and run, while the caller continues."""
+        self._asked.append(name)
+        self._send({"name": name, "path": str(path)})
 
     def results(self) -> dict[FormatName, Reading]:
-        """Return the predictions of all formats that were not left out.
+        """Return the predictions of all formats that were read.
 
         Raises
         ------
         HeadstartError
             If a format could not be loaded or run.
         """
-        found = {name: reading.result() for name, reading in self._readings.items()}
-        return {name: reading for name, reading in found.items() if reading is not None}
+        self._send(None)
+        code = self.process.wait()
+        if code != 0:
+            raise self._failed(code)
+        return {name: self._reading(name) for name in self._asked}
 
     def close(self) -> None:
-        """End the processes that still run."""
-        self._workers.shutdown(wait=False, cancel_futures=True)
-        for path in self._paths.values():
-            if not path.done():
-                path.set_result(None)
-        for process in self.processes:
-            process.kill()
-        self._workers.shutdown()
+        """End the process if it still runs."""
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
 
-    def _read(self, name: FormatName) -> Reading | None:
-        command = [sys.executable, "-c", _START, str(os.getpid()), name, str(self._folder)]
-        with Popen(command, bufsize=0, stdin=PIPE, stdout=PIPE, stderr=STDOUT) as process:
-            self.processes.append(process)
-            path = self._paths[name].result()
-            if path is None:
-                process.kill()
-                return None
-            assert process.stdin is not None  # noqa: S101 - a pipe, see above; tells mypy
-            assert process.stdout is not None  # noqa: S101 - as above
-            with suppress(BrokenPipeError):  # It has ended, and its output says why.
-                process.stdin.write(json.dumps(str(path)).encode() + b"\n")
-            output = process.stdout.read().decode("utf-8", "replace").strip()[-_OUTPUT_SHOWN:]
-            code = process.wait()
-        if code != 0:
-            raise HeadstartError(
-                f"The format {name} was written, but a fresh process could not load and run it "
-                f"(exit code {code}). Nothing was exported. Its output:\n{output}\nIf memory is "
-                "short, free some; otherwise remove the format from export.formats in params.yaml."
-            )
+    def _send(self, message: Any) -> None:
+        assert self.process.stdin is not None  # noqa: S101 - a pipe, see above; tells mypy
+        with suppress(BrokenPipeError):  # It has ended, and its output says why.
+            self.process.stdin.write(json.dumps(message).encode() + b"\n")
+
+    def _reading(self, name: FormatName) -> Reading:
         outputs: dict[str, npt.NDArray[np.float32]] = {
             way: np.load(self._folder / f"{name}.{way}.npy") for way in FORMATS[name].inputs
         }
-        reasons = read_json(self._folder / f"{name}.refused.json")
+        reasons = read_json(self._refused(name))
         return Reading(outputs, {int(place): why for place, why in reasons.items()})
+
+    def _refused(self, name: FormatName) -> Path:
+        return self._folder / f"{name}.refused.json"
+
+    def _failed(self, code: int) -> HeadstartError:
+        output = (self._folder / _OUTPUT).read_text("utf-8", "replace").strip()[-_OUTPUT_SHOWN:]
+        lacking = [name for name in self._asked if not self._refused(name).exists()]
+        name = lacking[0] if lacking else ", ".join(self._asked)
+        return HeadstartError(
+            f"The format {name} was written, but a fresh process could not load and run it "
+            f"(exit code {code}). Nothing was exported. Its output:\n{output}\nIf memory is "
+            "short, free some; otherwise remove the format from export.formats in params.yaml."
+        )
 
 
 @contextmanager
-def readers(
+def reader(
     names: Sequence[FormatName], pixels: Pixels, contents: Sequence[bytes]
-) -> Iterator[Readers]:
-    """Start fresh processes for some formats, which run on some images; none is left behind.
+) -> Iterator[FreshProcess]:
+    """Start a fresh process that runs some formats on some images; it is not left behind.
 
     Parameters
     ----------
     names : sequence of str
+        The formats that may come.
     pixels : ndarray of shape (n, size, size, 3), uint8
     contents : sequence of bytes
         The files of the same images.
@@ -163,38 +161,39 @@ def readers(
         np.save(folder / "pixels.npy", pixels)
         for place, content in enumerate(contents):
             (folder / f"{place}.image").write_bytes(content)
-        started = Readers(names, folder)
+        started = FreshProcess(names, folder)
         try:
             yield started
         finally:
             started.close()
 
 
-def main(name: FormatName, path: str) -> NoReturn:
-    """Import, wait for the path of the format, run it on the images in the folder."""
+def main(path: str, *names: FormatName) -> NoReturn:
+    """Import, then run each format that comes on the images in the folder."""
     folder = Path(path)
-    paths: SimpleQueue[str] = SimpleQueue()
-    threading.Thread(target=_listen, args=(paths,), daemon=True).start()
-    if FORMATS[name].library in {"tensorflow", "keras"}:
+    lines: SimpleQueue[str] = SimpleQueue()
+    threading.Thread(target=_listen, args=(lines,), daemon=True).start()
+    if {FORMATS[name].library for name in names} & {"tensorflow", "keras"}:
         from headstart.keras.runtime import configure
 
         configure(cores())  # Before anything else of TensorFlow.
-    read: Reader = resolve(FORMATS[name].reader)
-    line = paths.get()
+    read: dict[str, Reader] = {name: resolve(FORMATS[name].reader) for name in names}
     pixels = np.load(folder / "pixels.npy")
     contents = [(folder / f"{place}.image").read_bytes() for place in range(len(pixels))]
-    found = read(Path(json.loads(line)), pixels, contents)
-    for way, output in found.outputs.items():
-        np.save(folder / f"{name}.{way}.npy", output)
-    reasons = {str(place): why for place, why in found.refused.items()}
-    write_json(folder / f"{name}.refused.json", reasons)
+    while (message := json.loads(lines.get())) is not None:
+        name = message["name"]
+        found = read[name](Path(message["path"]), pixels, contents)
+        for way, output in found.outputs.items():
+            np.save(folder / f"{name}.{way}.npy", output)
+        reasons = {str(place): why for place, why in found.refused.items()}
+        write_json(folder / f"{name}.refused.json", reasons)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # TensorFlow's own teardown takes a second.
 
 
-def _listen(paths: SimpleQueue[str]) -> None:
-    """Take the path, and end this process with the one that started it."""
+def _listen(lines: SimpleQueue[str]) -> None:
+    """Take the lines, and end this process with the one that started it."""
     for line in sys.stdin:
-        paths.put(line)
+        lines.put(line)
     os._exit(143)

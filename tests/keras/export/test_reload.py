@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from headstart._utils.errors import HeadstartError
-from headstart.keras.export.reload import Source, readers
+from headstart.keras.export.reload import Source, reader
 from tests.runs.server import until
 from tests.stages.small_run import ROOT, image
 
@@ -37,7 +36,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_fresh_process_gives_the_predictions_of_the_format(network: Path) -> None:
-    with readers(["tflite_float32"], PIXELS, CONTENTS) as fresh:
+    with reader(["tflite_float32"], PIXELS, CONTENTS) as fresh:
         fresh.read("tflite_float32", network)
         found = fresh.results()["tflite_float32"]
     means = PIXELS.astype(np.float64).mean(axis=(1, 2)) / 255
@@ -47,26 +46,35 @@ def test_a_fresh_process_gives_the_predictions_of_the_format(network: Path) -> N
     assert found.refused == {}
 
 
-def test_what_cannot_be_loaded_is_said_with_the_reason(tmp_path: Path) -> None:
+def test_one_process_reads_all_formats_one_after_the_other(network: Path) -> None:
+    names = ["tflite_float32", "tflite_float16"]
+    with reader(names, PIXELS, CONTENTS) as fresh:
+        for name in names:
+            fresh.read(name, network)
+        found = fresh.results()
+    assert list(found) == names
+    assert np.array_equal(*(found[name].outputs["pixels"] for name in names))
+
+
+def test_what_cannot_be_loaded_is_said_with_the_reason(network: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "model.tflite"
     damaged.write_bytes(b"no network")
     with (
         pytest.raises(HeadstartError, match=r"tflite_float32 was written, but .*Nothing was exp"),
-        readers(["tflite_float32"], PIXELS, CONTENTS) as fresh,
+        reader(["tflite_float16", "tflite_float32"], PIXELS, CONTENTS) as fresh,
     ):
+        fresh.read("tflite_float16", network)
         fresh.read("tflite_float32", damaged)
         fresh.results()
 
 
 STARTER = """
-import json, sys, time
+import time
 import numpy as np
-from headstart.keras.export.reload import readers
+from headstart.keras.export.reload import reader
 formats = ["tflite_float32", "tflite_float16"]
-with readers(formats, np.zeros((1, 2, 2, 3), np.uint8), [b""]) as fresh:
-    while len(fresh.processes) < 2:
-        time.sleep(0.01)
-    print(json.dumps([each.pid for each in fresh.processes]), flush=True)
+with reader(formats, np.zeros((1, 2, 2, 3), np.uint8), [b""]) as fresh:
+    print(fresh.process.pid, flush=True)
     time.sleep(600)
 """
 
@@ -77,22 +85,19 @@ def test_no_process_outlives_the_one_that_started_it() -> None:
     )
     assert starter.stdout is not None
     try:
-        started = json.loads(starter.stdout.readline())
-        assert len(started) == 2
-        assert all(alive(process) for process in started)
+        started = int(starter.stdout.readline())
+        assert alive(started)
     finally:
         starter.send_signal(signal.SIGKILL)
         starter.wait()
         starter.stdout.close()
-    until(lambda: not any(alive(process) for process in started), 2, "they end")
+    until(lambda: not alive(started), 2, "it ends")
 
 
 def test_leaving_early_ends_what_was_started() -> None:
-    with readers(["tflite_float32"], PIXELS, CONTENTS) as fresh:
-        until(lambda: bool(fresh.processes), 60, "it starts")
-        process = fresh.processes[0]
-        assert process.poll() is None
-    assert process.returncode is not None
+    with reader(["tflite_float32"], PIXELS, CONTENTS) as fresh:
+        assert fresh.process.poll() is None
+    assert fresh.process.returncode is not None
 
 
 def alive(process: int) -> bool:
