@@ -135,7 +135,6 @@ def _make(folder: Path, base: dict[str, Any], *, gray12: bool) -> None:
         folder / "head_epochs.csv",
         folder / "head_batches.csv",
         SEED,
-        COMPUTE,
         head_params(),
         run.run_statistics("train_head"),
     )
