@@ -111,7 +111,7 @@ def test_an_address_without_a_host_is_reported() -> None:
 
 
 def test_a_redirect_to_this_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    resolving(monkeypatch, {"files.example": [PUBLIC]})
+    resolving(monkeypatch, {"files.example": [[PUBLIC]]})
     with serving(lambda request: request.answer(302, Location="http://169.254.169.254/")) as found:
         port = found[0].rpartition(":")[2]
         said = fault(f"http://files.example:{port}/a.png")
