@@ -12,6 +12,7 @@ from headstart._utils.streams import print_anything
 from headstart.cli import (
     classify,
     compare,
+    compare_backbones,
     doctor,
     features,
     gate,
@@ -86,6 +87,7 @@ register(
     heading="Set up",
 )
 register(app, plan.plan, run.run, serve.serve, heading="Run the pipeline")
+register(app, compare_backbones.compare_backbones, heading="Choose a model")
 register(app, summary.summary, summary.report, heading="Look at a run")
 app.add_typer(show.app, rich_help_panel="Look at a run")
 app.add_typer(store.app, rich_help_panel="Set up")

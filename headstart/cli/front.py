@@ -89,15 +89,18 @@ class Headed(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - click's
         """Write the commands, the headings in the order in which they were registered."""
-        headings: dict[str, list[tuple[str, str]]] = {}
-        widest = max(map(len, self.commands))
+        headings: dict[str, list[tuple[str, Any]]] = {}
         for name, found in self.commands.items():
             heading = getattr(found, "rich_help_panel", None) or "Commands"
-            summary = found.get_short_help_str(formatter.width - widest - 4)
-            headings.setdefault(heading, []).append((name.ljust(widest), summary))
+            headings.setdefault(heading, []).append((name, found))
         for heading, rows in headings.items():
+            # Of this heading: one long name must not cut the summaries of all others.
+            widest = max(len(name) for name, _ in rows)
+            room = formatter.width - widest - 4
             with formatter.section(heading):
-                formatter.write_dl(rows)
+                formatter.write_dl(
+                    [(name.ljust(widest), each.get_short_help_str(room)) for name, each in rows]
+                )
 
 
 def require_project(folder: Path, *, commits: bool = False) -> None:

@@ -130,7 +130,7 @@ def curves(column: str, head: pd.DataFrame, tuned: pd.DataFrame) -> Draw:
     """
 
     def draw(figure: Figure, inks: Inks) -> None:
-        axes = _axes(figure, inks, column, "epoch")
+        axes = dressed_axes(figure, inks, column, "epoch")
         parts = ((head, 0), (tuned, len(head)))
         for table, start in parts:
             epochs = table["epoch"].to_numpy() + start
@@ -152,7 +152,7 @@ def curves(column: str, head: pd.DataFrame, tuned: pd.DataFrame) -> Draw:
             )  # fmt: skip
         _whole_numbers(axes)
         if column == "accuracy":
-            _percent(axes.yaxis)
+            in_percent(axes.yaxis)
         axes.legend(loc="best")
 
     return draw
@@ -162,7 +162,7 @@ def batches(table: pd.DataFrame) -> Draw:
     """Return the loss of each batch of the head's training, and its moving average."""
 
     def draw(figure: Figure, inks: Inks) -> None:
-        axes = _axes(figure, inks, "loss", "batch")
+        axes = dressed_axes(figure, inks, "loss", "batch")
         steps, loss = table["step"].to_numpy(), table["loss"].to_numpy()
         dot = max(0.5, min(3.0, 400 / max(1, len(steps))))
         axes.plot(steps, loss, ".", color=inks.second, markersize=dot, alpha=0.55, label="batch")
@@ -173,7 +173,7 @@ def batches(table: pd.DataFrame) -> Draw:
         _whole_numbers(axes)
         if len(loss) and loss.min() > 0 and loss.max() > 30 * np.median(loss):
             axes.set_yscale("log")
-            _plain(axes)
+            plain_numbers(axes.yaxis)
         axes.legend(loc="best", markerscale=3)
 
     return draw
@@ -203,10 +203,10 @@ def calibration(table: pd.DataFrame) -> Draw:
         below.vlines(x, 0.7, table["count"], color=inks.second, linewidth=4)
         below.set_yscale("log")
         below.set_ylim(bottom=0.7)
-        _plain(below)
+        plain_numbers(below.yaxis)
         top.set(xlim=(0, 1.02), ylim=(0, 1.03))
-        _percent(top.yaxis)
-        _percent(below.xaxis)
+        in_percent(top.yaxis)
+        in_percent(below.xaxis)
 
     return draw
 
@@ -224,7 +224,7 @@ def sizes(images: pd.DataFrame, image_size: int) -> Draw:
     def draw(figure: Figure, inks: Inks) -> None:
         from matplotlib.patches import Rectangle
 
-        axes = _axes(figure, inks, "height", "width, pixels")
+        axes = dressed_axes(figure, inks, "height", "width, pixels")
         both = images[["width", "height"]].value_counts().reset_index(name="n")
         width, height = both["width"], both["height"]
         area = 6 + 90 * both["n"].to_numpy() / both["n"].max()
@@ -257,7 +257,7 @@ def confusion(counts: npt.NDArray[np.int64]) -> Draw:
         from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
         n = len(counts)
-        axes = _axes(figure, inks, *CONFUSION_AXES, grid=False)
+        axes = dressed_axes(figure, inks, *CONFUSION_AXES, grid=False)
         rows = counts.sum(axis=1, keepdims=True)
         shares = np.divide(counts, rows, out=np.zeros(counts.shape), where=rows > 0)
         colors = LinearSegmentedColormap.from_list("scale", inks.scale)
@@ -281,7 +281,7 @@ def confusion(counts: npt.NDArray[np.int64]) -> Draw:
         bar = figure.colorbar(
             shown, ax=axes, fraction=0.045, pad=0.02, aspect=30, ticks=(0, 0.05, 0.25, 0.5, 1)
         )
-        _percent(bar.ax.yaxis)
+        in_percent(bar.ax.yaxis)
         bar.outline.set_visible(False)
 
     return draw
@@ -292,7 +292,8 @@ def confusion_size(classes: int) -> tuple[float, float]:
     return SQUARE if classes <= _LABELED else _LARGE
 
 
-def _axes(figure: Figure, inks: Inks, y: str, x: str, *, grid: bool = True) -> Axes:
+def dressed_axes(figure: Figure, inks: Inks, y: str, x: str, *, grid: bool = True) -> Axes:
+    """Return the only axes of a figure, with their labels."""
     axes = figure.subplots()
     _dress(axes, inks, y, x, grid=grid)
     return axes
@@ -307,18 +308,19 @@ def _dress(axes: Axes, inks: Inks, y: str, x: str, *, grid: bool = True) -> None
         axes.grid(color=inks.faint, linewidth=0.8)
 
 
-def _percent(axis: Any) -> None:
+def in_percent(axis: Any) -> None:
+    """Write the numbers of an axis as percentages."""
     from matplotlib.ticker import PercentFormatter
 
     axis.set_major_formatter(PercentFormatter(1.0, decimals=None, symbol=" %"))
 
 
-def _plain(axes: Axes) -> None:
+def plain_numbers(axis: Any) -> None:
     """Write plain numbers: matplotlib's labels of a logarithmic scale need its math font."""
     from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _whole_numbers(axes: Axes) -> None:
