@@ -12,7 +12,7 @@ import io
 import json
 import os
 import tempfile
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -72,7 +72,7 @@ class Run:
         Seconds of each stage that ran.
     cache, store : float
         Megabytes that are new in DVC's cache and in the cache folder.
-    outputs : Counter
+    outputs : defaultdict of str to float
         Megabytes that are new in DVC's cache, per output.
     load : float
         Load of the machine when the run ended.
@@ -94,7 +94,7 @@ class Run:
         }
         new = {path: size for path, size in files(objects).items() if path not in before}
         self.cache, self.store = sum(new.values()), sum(files(store).values()) - stored
-        self.outputs: Counter[str] = Counter()
+        self.outputs: defaultdict[str, float] = defaultdict(float)
         for output, md5 in recorded(project):
             path = objects / "files" / "md5" / md5[:2] / md5[2:]
             self.outputs[output] += new.pop(path, 0.0)

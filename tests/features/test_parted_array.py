@@ -73,7 +73,7 @@ def test_the_rows_are_those_of_one_file(tmp_path: Path, whole: Path, split: str)
     assert parted.rows(split).equals(one.rows(split))
     assert parted.images(split).equals(one.images(split))
     expected, found = np.asarray(one.array(split)), parted.array(split)
-    assert isinstance(found, PartedArray)
+    assert type(found) is PartedArray
     assert (found.shape, found.dtype, found.nbytes) == (
         expected.shape, expected.dtype, expected.nbytes,
     )  # fmt: skip

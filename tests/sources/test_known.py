@@ -19,6 +19,7 @@ from headstart._utils import stamps
 from headstart._utils.errors import InputChangedError
 from headstart._utils.files import md5_file
 from headstart.datasets.earlier_shards import EarlierShards
+from headstart.images import decode
 from headstart.sources import folder
 from headstart.sources import ingest as module
 from headstart.sources.ingest import ingest
@@ -84,7 +85,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The files that are decoded."""
     seen: list[bytes] = []
-    original = module.inspect
+    original = decode.inspect
 
     def counting(content: bytes, limits: Any) -> Any:
         seen.append(content)
@@ -155,7 +156,8 @@ def test_added_moved_and_removed_images_cost_what_is_new(
     world.put({path: GOOD[number] for number, path in enumerate(PATHS)})
     world.run("out")
     assert len(decoded) == len(reads) == len(PATHS) + 2
-    decoded.clear(), reads.clear()
+    decoded.clear()
+    reads.clear()
     first = world.run("out")
     assert (decoded, reads) == ([], [])
     (world.images / "cat/0.png").rename(world.images / "cat/moved.png")

@@ -53,7 +53,8 @@ def test_one_process_reads_all_formats_one_after_the_other(network: Path) -> Non
             fresh.read(name, network)
         found = fresh.results()
     assert list(found) == names
-    assert np.array_equal(*(found[name].outputs["pixels"] for name in names))
+    one, other = (found[name].outputs["pixels"] for name in names)
+    assert np.array_equal(one, other)
 
 
 def test_what_cannot_be_loaded_is_said_with_the_reason(network: Path, tmp_path: Path) -> None:
