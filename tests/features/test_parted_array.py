@@ -72,8 +72,9 @@ def test_the_rows_are_those_of_one_file(tmp_path: Path, whole: Path, split: str)
     assert len(list((tmp_path / "parted" / split).glob("*.npy"))) == 16
     assert parted.rows(split).equals(one.rows(split))
     assert parted.images(split).equals(one.images(split))
-    expected, found = np.asarray(one.array(split)), parted.array(split)
-    assert type(found) is PartedArray
+    expected = np.asarray(one.array(split))
+    found: Any = parted.array(split)
+    assert isinstance(found, PartedArray)
     assert (found.shape, found.dtype, found.nbytes) == (
         expected.shape, expected.dtype, expected.nbytes,
     )  # fmt: skip
