@@ -1,4 +1,4 @@
-"""The section ``find_duplicates``."""
+"""The sections ``find_duplicates`` and ``audit``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from headstart.stage.sections import Section
+from headstart.stage.sections import Count, Section
 
 
 class FindDuplicatesParams(Section):
@@ -14,3 +14,11 @@ class FindDuplicatesParams(Section):
 
     enabled: bool
     similarity: Annotated[float, Field(ge=0.7, le=1)]
+
+
+class AuditParams(Section):
+    """Whether the labels are audited, by how many neighbors, and when a class is too small."""
+
+    enabled: bool
+    neighbors: Annotated[int, Field(ge=1, le=1000)]
+    small_class: Count
