@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from headstart._utils.seeds import derive
 from headstart.audit.moments import FOLDS, Indices
@@ -32,7 +34,9 @@ class Drift:
     images: int
 
 
-def compare(values: Whole, test: Indices, groups: Sequence[str], seed: int) -> Drift | None:
+def compare(
+    values: Whole, test: npt.NDArray[np.integer[Any]], groups: Sequence[str], seed: int
+) -> Drift | None:
     """Compare test images with all others; None if either side has fewer than two groups per fold.
 
     Parameters

@@ -189,8 +189,11 @@ def inspect(
     labels = features.indices(rows).astype(np.int64)
     known = int((rows["split"] != "test").sum())
     groups = group_names(rows, duplicates).tolist()
-    arrays = [features.array(split)[: int((rows["split"] == split).sum())] for split in SPLITS]
-    values = whole_numbers(arrays, measured=2)
+    values = whole_numbers(
+        [features.array(split) for split in SPLITS],
+        measured=2,
+        lengths=[int((rows["split"] == split).sum()) for split in SPLITS],
+    )
     blocks = deal(labels[:known], groups[:known], seed)
     parts = block_moments(values[:known], labels[:known], blocks, len(classes))
     codes = pd.factorize(rows["image_id"])[0].astype(np.int64)

@@ -27,27 +27,35 @@ LARGEST_PRODUCT = _NORM**2
 Whole = npt.NDArray[np.int16]
 Float64 = npt.NDArray[np.float64]
 Features = npt.NDArray[np.floating[Any]]
+Counted = tuple[Features, int]
 
 
-def whole_numbers(parts: Sequence[Features], measured: int) -> Whole:
+def whole_numbers(
+    parts: Sequence[Features], measured: int, lengths: Sequence[int] | None = None
+) -> Whole:
     """Return the features of some parts, one below the other, as whole numbers.
 
     Parameters
     ----------
     parts : sequence of ndarray of shape (n, n_features) or (n, height, width, channels)
-        May be memory-mapped; they are read in blocks.
+        Read in blocks: they may be memory-mapped, or lie in parts themselves.
     measured : int
         Mean and variance are those of this many first parts.
+    lengths : sequence of int, optional
+        First rows of each part that count; default: all of them.
 
     Returns
     -------
     ndarray of shape (n_images, min(n_features, WIDTH)), int16
     """
-    mean, spread = _mean_and_spread(parts[:measured])
+    counted = [
+        (part, len(part) if lengths is None else lengths[place]) for place, part in enumerate(parts)
+    ]
+    mean, spread = _mean_and_spread(counted[:measured])
     width = min(len(mean), WIDTH)
-    found = np.zeros((sum(len(part) for part in parts), width), np.int16)
+    found = np.zeros((sum(count for _, count in counted), width), np.int16)
     start = 0
-    for block in _blocks(parts):
+    for block in _blocks(counted):
         standard = _folded((block - mean) / spread)
         found[start : start + len(block)] = np.clip(np.rint(standard * _SCALE), -_LARGEST, _LARGEST)
         start += len(block)
@@ -68,14 +76,14 @@ def directions(values: Whole) -> npt.NDArray[np.float32]:
     return found
 
 
-def _blocks(parts: Sequence[Features]) -> Iterator[Float64]:
-    for part in parts:
-        for start in range(0, len(part), ROWS):
-            block = np.asarray(part[start : start + ROWS], np.float64)
+def _blocks(parts: Sequence[Counted]) -> Iterator[Float64]:
+    for part, count in parts:
+        for start in range(0, count, ROWS):
+            block = np.asarray(part[start : min(start + ROWS, count)], np.float64)
             yield block.mean(axis=tuple(range(1, block.ndim - 1))) if block.ndim > 2 else block
 
 
-def _mean_and_spread(parts: Sequence[Features]) -> tuple[Float64, Float64]:
+def _mean_and_spread(parts: Sequence[Counted]) -> tuple[Float64, Float64]:
     count, total, squares = 0, np.float64(0), np.float64(0)
     for block in _blocks(parts):
         count, total = count + len(block), total + block.sum(axis=0)

@@ -49,12 +49,11 @@ class Clouds:
         images = self.manifest()
         write_split(folder / "sample.csv", images)
 
-        def vectors(split: str) -> Any:
-            own = self.points[(images["split"] == split).to_numpy()]
-            yield from own
-            if split == "train":
-                for view in range(views):
-                    yield from own + 100 * (view + 1)
+        by_id = dict(zip(images["image_id"], self.points, strict=True))
+
+        def vectors(part: pd.DataFrame) -> Any:
+            for image_id, view in zip(part["image_id"], part["view"].tolist(), strict=True):
+                yield by_id[image_id] + np.float32(100 * view)
 
         tables = {
             split: row_table(images[images["split"] == split], views if split == "train" else 0)
@@ -64,7 +63,7 @@ class Clouds:
             folder / "features",
             {"engine": "litert"},
             self.points.shape[1:],
-            [(split, rows, vectors(split)) for split, rows in tables.items()],
+            [(split, rows, vectors) for split, rows in tables.items()],
             backbone=BACKBONE,
             classes=tuple(sorted(set(images["label"]))),
             dtype="float32",

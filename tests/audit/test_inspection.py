@@ -58,7 +58,8 @@ def test_a_test_label_changes_nothing_that_is_said_of_the_other_images(tmp_path:
         found.issues[found.issues["split"] != "test"][["path", "suggested", "doubt", "wrong"]]
         for found in (one, other)
     ]
-    pd.testing.assert_frame_equal(*(each.reset_index(drop=True) for each in kept))
+    first, second = (each.reset_index(drop=True) for each in kept)
+    pd.testing.assert_frame_equal(first, second)
     assert (other.issues["split"] == "test").sum() > (one.issues["split"] == "test").sum()
     pd.testing.assert_frame_equal(one.curve, other.curve)
     assert one.accuracy == other.accuracy

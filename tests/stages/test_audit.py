@@ -28,12 +28,17 @@ def project(tmp_path: Path) -> Path:
 
 def run(project: Path, *, enabled: bool = True, to: str = "") -> None:
     (project / to).mkdir(exist_ok=True)
+    issues, outliers, classes, curve, metrics = (project / to / name for name in WRITTEN)
     main(
         project / "features",
         project / "sample.csv",
         project / "groups.csv",
         RUNTIME,
-        *(project / to / name for name in WRITTEN),
+        issues,
+        outliers,
+        classes,
+        curve,
+        metrics,
         42,
         AuditParams(enabled=enabled, neighbors=10, small_class=20),
         RunStatistics(project, "audit"),
