@@ -174,7 +174,7 @@ def _intended_use(record: ModelRecord) -> list[str]:
     )
     return [
         purpose,
-        "A first suggestion that a person or another check confirms, wherever a mistake matters.",
+        "A first suggestion, to be confirmed by a person or another check if a mistake matters.",
     ]
 
 
@@ -189,11 +189,11 @@ def _limits(record: ModelRecord, images: int) -> list[str]:
         "The interval covers chance in the choice of these images, not other kinds of images."
     )
     untested = (
-        "It has not learned what the training images lack or show one-sidedly. Nothing was "
+        "It has not learned anything that the training images do not show. Nothing was "
         "measured for subgroups of a class, for deliberate deception, or for changes over time."
     )
     backbone = (
-        "Others trained the backbone on images that were not examined here, and it may carry over "
-        "their biases."
+        "The backbone was trained by others on images that were not examined here, and may carry "
+        "over their biases."
     )
     return [outputs, metrics, untested, backbone]

@@ -119,7 +119,7 @@ def test_the_card_states_the_bits_of_gray_images() -> None:
     twelve = content(backbone=BACKBONE.model_copy(update={"gray16_bits": 12}))
     assert twelve["model"]["gray16_bits"] == 12
     page = markdown(twelve, SUMMARY)
-    assert "\n\nGray images of 16 bits have 12 in use (`backbone.gray16_bits`): 4,095 is" in page
+    assert "\n\nGray images of 16 bits are read as 12 bits (`backbone.gray16_bits`): 4,095" in page
 
 
 def test_class_names_stay_text() -> None:
