@@ -14,6 +14,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +23,7 @@ from headstart._utils.owners import create_shared, shared_safely
 
 _WAIT = 10.0  # seconds for another process's transaction
 _CHECK = 16  # bytes of a checksum
+_AT_ONCE = 500  # keys per query; every SQLite takes 999 values
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _SCHEMA = "CREATE TABLE IF NOT EXISTS memo (key BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID"
 
@@ -58,12 +60,12 @@ class Memo:
         """Return the checked values of those keys that have one."""
         found = {}
         with self._lock, self._giving_up():
-            connection = self._open(create=False)
-            if connection is not None:
-                query = "SELECT value FROM memo WHERE key = ?"
-                for key in keys:
-                    row = connection.execute(query, (key,)).fetchone()
-                    value = self._checked(key, row[0]) if row else None
+            connection, waiting = self._open(create=False), iter(keys)
+            while connection is not None and (some := list(islice(waiting, _AT_ONCE))):
+                marks = ", ".join("?" * len(some))
+                query = f"SELECT key, value FROM memo WHERE key IN ({marks})"  # noqa: S608
+                for key, stored in connection.execute(query, some):
+                    value = self._checked(key, stored)
                     if value is not None:
                         found[key] = value
         return found

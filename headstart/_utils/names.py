@@ -27,6 +27,8 @@ def name_fault(path: str) -> str | None:
     direction would make a name read as another; names that are not UTF-8 could not be written to
     either.
     """
+    if path.isascii() and path.isprintable():  # nearly all of a million names
+        return None
     if any(_controls(letter) for letter in path):
         return "the name holds control characters"
     try:
