@@ -101,7 +101,7 @@ def _space(root: Path, size: Size) -> str:
         if free < needed:
             return (
                 f"The installation needs {needed:,} MB more on the disk of {folder}, of which "
-                f"{free:,} MB are free. Make room there, or use another disk: clone to it, and "
+                f"{free:,} MB is free. Make room there, or use another disk: clone to it, and "
                 "name a folder of it in UV_CACHE_DIR."
             )
     return ""

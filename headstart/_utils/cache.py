@@ -27,6 +27,6 @@ def cache_folder() -> Path:
         return Path(given).expanduser().absolute()
     except RuntimeError as error:
         raise HeadstartError(
-            "This user has no home folder to keep locks and features in. Nothing was run. Name a "
+            "This user has no home folder for locks and features. Nothing was run. Name a "
             "folder in the environment variable HEADSTART_CACHE; then run again."
         ) from error

@@ -1,6 +1,6 @@
 """CSV text whose cells no spreadsheet runs: such a cell gets an apostrophe, which readers remove.
 
-Names of files and classes come from strangers. A spreadsheet takes a cell that begins with one of
+Names of files and classes are untrusted. A spreadsheet takes a cell that begins with one of
 :data:`_STARTS` for a formula, whether it is quoted or not.
 """
 

@@ -51,7 +51,7 @@ def require_room(needs: Mapping[Path, int], what: str, remedy: str) -> None:
         if free < needed:
             raise HeadstartError(
                 f"{what} need {amount(needed)} on the disk of {' and '.join(map(str, folders))}, "
-                f"of which {amount(free)} are free. Nothing was computed. {remedy}"
+                f"of which {amount(free)} is free. Nothing was computed. {remedy}"
             )
 
 
@@ -77,7 +77,7 @@ class DiskFault:
 
     @property
     def denied(self) -> bool:
-        """True if this user may not do it."""
+        """True if this user lacks the permission."""
         return self.number in _DENIED
 
     def sentence(self) -> str:
@@ -88,14 +88,14 @@ class DiskFault:
         if not self.full:
             return f"The disk failed: {file} could not be used ({os.strerror(self.number)})."
         free = amount(free_space(file))
-        return f"The disk is full: {file} could not be written, and {free} are free there."
+        return f"The disk is full: {file} could not be written, and {free} is free there."
 
 
 def disk_fault(error: BaseException) -> DiskFault | None:
-    """Return what disk or owner refused if an error, or one behind it, is that of a disk.
+    """Return the fault of the disk, or its owner, behind an error; None if there is none.
 
-    An error that already is a message for people is left alone unless the disk is full: it says
-    more of what was done.
+    An error that is a message for people already is kept unless the disk is full, because it says
+    more about what was done.
     """
     explained = isinstance(error, HeadstartError)
     for seen in chain(error):

@@ -1,4 +1,4 @@
-"""The extras of headstart: the packages that they lack here, and the command that adds them."""
+"""The extras of headstart: which packages are absent, and the command that installs them."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ _counting = threading.Lock()
 
 
 def check() -> None:
-    """Check the variable, before a stage works for nothing.
+    """Check the variable, before a stage does any work.
 
     Raises
     ------

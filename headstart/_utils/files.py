@@ -131,21 +131,21 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
         yield Path(name)
 
 
-def sweep(target: Path, *, alone: bool = False) -> None:
+def sweep(target: Path, *, exclusive: bool = False) -> None:
     """Remove what killed writers of ``target`` left beside it.
 
     Parameters
     ----------
     target : Path
-    alone : bool
-        True if no other process writes it, as its exclusive lock tells: the number of a dead
-        process may belong to another one by now.
+    exclusive : bool
+        True if this process holds the exclusive lock of ``target``, so that no other one writes
+        it: the number of a dead process may belong to another one by now.
     """
     for left in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
         process = left.name.split(".")[-2]
         if left.name.removeprefix(f".{target.name}.").removeprefix("old.") != f"{process}.part":
             continue  # that of a longer name
-        if alone and process.isdigit() and process != str(os.getpid()):
+        if exclusive and process.isdigit() and process != str(os.getpid()):
             _remove(left)
         else:
             _remove_of_dead(left, process)
@@ -186,7 +186,7 @@ _md5 = partial(hashlib.md5, usedforsecurity=False)
 
 
 def md5_file(path: Path) -> str:
-    """Return the hex MD5 of a file, as DVC has it."""
+    """Return the hex MD5 of a file, as DVC computes it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, _md5).hexdigest()
 

@@ -39,18 +39,18 @@ def exclusive_lock(
         Created if absent, in a folder that exists; never deleted. A link is not followed. The
         umask decides who may share it, as for the files that it protects.
     busy_message : str
-        Said once before waiting; ``{holder}`` stands for what the other process wrote.
+        Reported once before waiting; ``{holder}`` stands for the text of the other process.
     holder : str
-        What other processes read about this one; by default its process number.
+        The text that other processes read about this one; by default its process number.
     say : callable
-        Receives the message; by default it is printed to standard error.
+        Called with the message; by default it is printed to standard error.
     cancelled : callable or None
         Asked while waiting; True ends the wait.
 
     Raises
     ------
     HeadstartError
-        If the file cannot be opened or locked, or the wait was cancelled.
+        If the file cannot be opened or locked, or the wait was canceled.
     """
     text = (holder or str(os.getpid())).encode()[:_HOLDER_BYTES]
 

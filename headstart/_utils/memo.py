@@ -71,7 +71,7 @@ class Memo:
         return found
 
     def put_many(self, items: Iterable[tuple[bytes, bytes]]) -> None:
-        """Record values, all or none of them. What cannot be recorded is computed again."""
+        """Record all of the values, or none; values that cannot be recorded are computed again."""
         rows = [(key, self._check(key, value) + value) for key, value in items]
         with self._lock, self._giving_up():
             connection = self._open(create=True) if rows else None
@@ -111,7 +111,7 @@ class Memo:
 
     @contextlib.contextmanager
     def _giving_up(self) -> Any:
-        """Go on without the file if it cannot be used; delete it if it is damaged."""
+        """Continue without the file if it cannot be used; delete it if it is damaged."""
         try:
             yield
         except (sqlite3.Error, UnicodeDecodeError, OSError) as error:

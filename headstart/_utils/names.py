@@ -1,4 +1,4 @@
-"""Names of strangers: which can be written down, how to print the others, and what to hide."""
+"""Untrusted names: refuse those that no text file can hold, print any of them, hide secrets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
 def name_fault(path: str) -> str | None:
-    """Return why a path cannot stand in a text file; None if it can.
+    """Return the reason why a path cannot be written to a text file; None if it can.
 
     Control characters would break the lines of a CSV file and of a terminal, and those of the
     direction would make a name read as another; names that are not UTF-8 could not be written to

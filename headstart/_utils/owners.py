@@ -24,7 +24,7 @@ def owner_name(path: Path) -> str:
 def shared_safely(path: Path) -> bool:
     """Return whether we may write a file, and its owner what we put beside it.
 
-    What we put beside the file gets its mode, but our user and our group, unless the folder hands
+    Files that we put beside it get its mode, but our user and our group, unless the folder hands
     down its own. Root's files are given to the owner.
     """
     folder = path.parent

@@ -21,7 +21,7 @@ _LOCK = threading.RLock()
 def quiet_stderr() -> Iterator[None]:
     """Swallow what the block writes to descriptor 2 (C++ log lines); replay it on an exception.
 
-    What other threads write in the meantime is affected too: keep blocks short.
+    The output of other threads is affected too: keep blocks short.
     """
     with _LOCK, tempfile.TemporaryFile() as sink:
         sys.stderr.flush()

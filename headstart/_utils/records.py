@@ -44,7 +44,7 @@ def read_record(path: Path, kind: type[R], cure: str) -> R:
     kind : type
         Class of the record.
     cure : str
-        What to do about a damaged file.
+        The remedy for a damaged file, as a sentence.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def read_facts(path: Path, kind: type[BaseModel], cure: str) -> dict[str, Any]:
     kind : type
         Its shape.
     cure : str
-        What to do about a damaged file.
+        The remedy for a damaged file, as a sentence.
 
     Raises
     ------

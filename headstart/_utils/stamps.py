@@ -1,6 +1,6 @@
-"""Hashes of files that are believed while the file system's record of a file stands.
+"""Recorded hashes of files, trusted while the file system's record of a file is unchanged.
 
-DVC believes the hashes of its own database in the same way.
+DVC trusts the hashes of its own database in the same way.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NUMBERS = struct.Struct("<4q")
 
 
 class Stamp(NamedTuple):
-    """What the file system records about a file; ``ctime`` cannot be set back, unlike ``mtime``."""
+    """The file system's record of a file; ``ctime`` cannot be set back, unlike ``mtime``."""
 
     size: int
     mtime: int
@@ -40,14 +40,14 @@ class RecordedHashes:
     """The hashes of files by name, each with the stamp that the file had before it was read.
 
     Make it before any file is read: only a stamp that was settled then is used. With
-    ``HEADSTART_VERIFY``, none is believed, and all are recorded anew.
+    ``HEADSTART_VERIFY``, none is trusted, and all are recorded again.
 
     Parameters
     ----------
     algorithm : str
         A name of hashlib.
     place : str
-        What the names are relative to; "" for absolute names.
+        The folder that names are relative to; "" for absolute names.
     """
 
     def __init__(self, algorithm: str, place: str = "") -> None:
@@ -76,7 +76,7 @@ class RecordedHashes:
             self._new[name] = _packed(stamp) + bytes.fromhex(digest)
 
     def forget(self, names: Iterable[str]) -> None:
-        """Believe nothing of these files any more."""
+        """Discard the recorded hashes of these files."""
         self._memo.put_many((os.fsencode(name), b"") for name in names)
 
     def save(self) -> None:

@@ -7,7 +7,7 @@ import sys
 
 
 def print_anything() -> None:
-    """Print signs that a stream's encoding lacks as escapes, instead of failing.
+    """Print characters that a stream's encoding lacks as escapes, instead of failing.
 
     With Latin-1, cp1252 or ASCII, a print of ``≤`` would otherwise end a program that has done its
     work.

@@ -36,7 +36,7 @@ def in_threads(
     size : callable
         Returns the bytes of an item.
     window : int
-        The most items that are taken before the first result is.
+        Maximum number of items that are taken before the first result is yielded.
     """
     waiting: deque[tuple[T, Future[R]]] = deque()
     held = 0

@@ -1,4 +1,4 @@
-"""Join what belongs together, pair by pair."""
+"""Groups from pairs: members that are connected by pairs form a group."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def obtain(params: BackboneParams, engine: Engine, seed: int) -> tuple[Path, Bac
     engine : {"litert", "keras"}
         Only LiteRT needs the conversion.
     seed : int
-        Draws the weights with ``weights="random"``, and does nothing otherwise.
+        Seed of the weights with ``weights="random"``; ignored otherwise.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def obtain(params: BackboneParams, engine: Engine, seed: int) -> tuple[Path, Bac
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise HeadstartError(
-            f"The folder {folder.parent} cannot be made: {error.strerror}. Name another cache "
+            f"The folder {folder.parent} cannot be created: {error.strerror}. Name another cache "
             "folder in the environment variable HEADSTART_CACHE."
         ) from error
     busy = f"Another process ({{holder}}) is preparing the backbone {params.name}. Waiting …"

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from headstart._utils.errors import ParameterError
+from headstart._utils.tables import counted
 from headstart.stage.sections import Section
 
 Kind = TypeVar("Kind", bound=Section)
@@ -46,8 +47,8 @@ def section(
     except ValidationError as error:
         lines = {f"  - {_sentence(fault, names or {})}" for fault in error.errors()}
         raise ArgumentError(
-            f"{owner} got {len(lines)} wrong argument{'s' if len(lines) > 1 else ''}. Nothing was "
-            "computed.\n" + "\n".join(sorted(lines))
+            f"{owner} got {counted(len(lines), 'invalid argument')}. Nothing was computed.\n"
+            + "\n".join(sorted(lines))
         ) from None
 
 

@@ -39,36 +39,37 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
     hub : str, optional
         A module of TensorFlow Hub instead: its address, folder or ``.tar.gz`` file.
     image_size : int, optional
-        Images are resized to this many pixels, squared. Default: the size that the weights were
-        trained on.
+        Images are resized to a square with sides of this many pixels. Default: the size that the
+        weights were trained on.
     alpha : float, default=1.0
         Width multiplier.
     weights : str, optional
         ``imagenet``, ``shipped``, ``random`` or the path of a weights file. Default: the weights
         that the backbone was published with.
     cut : str, optional
-        The layer whose output the features are. Default: the last one.
+        The layer whose output is used as the features. Default: the last one.
     pooling : {"avg", "max", "none"}, default="avg"
-        How the map of activations becomes a vector. ``none`` keeps all of it; rows are flattened.
+        Reduction of the map of activations to a vector. ``none`` keeps the map, flattened.
     gray16_bits : int, optional
         White of 16-bit gray images is ``2**gray16_bits - 1``: 12 for a camera of 12 bits, whose
         images are nearly black otherwise. Default: 16 bits.
     engine : {"litert", "keras"}, default="litert"
-        ``keras`` is slower on a CPU. It runs what LiteRT cannot convert, and on GPUs.
+        ``keras`` is slower on a CPU. It runs on GPUs, and runs backbones that do not convert to
+        LiteRT.
     random_state : int, default=0
-        Draws the weights with ``weights="random"``; does nothing otherwise.
+        Seed of the weights with ``weights="random"``; ignored otherwise.
 
     Attributes
     ----------
     passes_ : Passes
-        Counts of the last ``transform``: ``images`` asked for, forward passes ``done``, distinct
+        Counts of the last ``transform``: ``images`` requested, forward passes ``done``, distinct
         images ``cached``, and ``seconds``.
 
     Examples
     --------
     >>> import headstart as hs
     >>> from sklearn.datasets import load_sample_images
-    >>> photos = load_sample_images().images    # paths of files are just as good
+    >>> photos = load_sample_images().images    # file paths work as well
     >>> extractor = hs.FeatureExtractor()
     >>> X = extractor.transform(photos)
     >>> X.shape, X.dtype
@@ -148,7 +149,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
         Raises
         ------
         RejectedImagesError
-            If an image cannot be used. Nothing went through the backbone then.
+            If an image cannot be used. In that case, no image went through the backbone.
 
         Examples
         --------

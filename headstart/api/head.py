@@ -39,25 +39,25 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # u
     dropout : float, default=0.0
         Share of values that are dropped before each dense layer.
     activation : {"softmax", "sigmoid"}, default="softmax"
-        One of the classes, or each class against the rest.
+        ``softmax``: exactly one class applies. ``sigmoid``: each class against the rest.
     label_smoothing : float, default=0.1
         Share of each label that is spread over all classes in training.
     optimizer : str, default="adamw"
-        One of those that ``train_head.optimizer`` in params.yaml lists.
+        One of the optimizers that are listed at ``train_head.optimizer`` in params.yaml.
     learning_rate : float, default=0.001
-        Step size; meant for a thousand features or so. Fewer features want larger steps and no
-        weight decay.
+        Step size; the default suits about a thousand features. With fewer features, use larger
+        steps and no weight decay.
     learning_rate_schedule : {"cosine", "constant"}, default="cosine"
         Lower the step size to 0 over all epochs, or keep it.
     weight_decay : float, default=1.0
         Pull of the weights toward zero: each step shrinks them by this share of the step size.
     batch_size : int, default=32
     epochs : int, default=30
-        The most epochs.
+        Maximum number of epochs.
     steps_per_epoch : int, optional
         Batches per epoch. Default: every row once.
     early_stopping_patience : int or None, default=10
-        Stop when the validation loss has not improved for this many epochs, and take the best
+        Stop when the validation loss has not improved for this many epochs, and keep the best
         weights. None: train for all epochs.
     calibration : {"temperature", "none"}, default="temperature"
         Divide the outputs by one number that fits the validation rows, so that the probabilities
@@ -83,7 +83,7 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # u
     history_ : DataFrame
         Loss and accuracy of each epoch; on validation rows, where there are any.
     n_iter_ : int
-        Epochs that were run.
+        Number of epochs that were run.
     best_epoch_ : int
         The epoch whose weights were kept, counted from 1.
 

@@ -84,7 +84,7 @@ class Images:
     Raises
     ------
     TypeError, ValueError
-        If these are no images.
+        If the items are not images.
     """
 
     def __init__(self, items: Any) -> None:

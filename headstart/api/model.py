@@ -24,7 +24,7 @@ class Model:
     labels : tuple of str
         Names of the classes, in the order of the probabilities.
     image_size : int
-        Images are resized to this many pixels, squared.
+        Images are resized to a square with sides of this many pixels.
     """
 
     def __init__(self, classifier: Classifier) -> None:
@@ -43,7 +43,7 @@ class Model:
         X : sequence, ndarray, Series or DataFrame
             Images as in :meth:`FeatureExtractor.transform`.
         on_error : {"raise", "keep"}, default="raise"
-            How to treat unusable images. ``keep`` keeps their rows, without a label; the column
+            Treatment of unusable images. ``keep`` keeps their rows, without a label; the column
             ``rejected`` has the reason.
 
         Returns
@@ -118,8 +118,8 @@ class Model:
 def load_model(folder: str | os.PathLike[str] = "data/export") -> Model:
     """Load the model of an export folder, after a check of its files.
 
-    The float32 LiteRT file is preferred, which needs no TensorFlow; where none was exported, the
-    SavedModel is run.
+    The float32 LiteRT file is preferred, because it needs no TensorFlow. If it was not exported,
+    the SavedModel is used.
 
     Parameters
     ----------

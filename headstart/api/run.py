@@ -82,7 +82,7 @@ class Run:
 
     @cached_property
     def images(self) -> pd.DataFrame:
-        """The images that were used, with label, size, and the split that each is assigned to."""
+        """The images that were used, with label, size, and assigned split."""
         return read_split(_there(self.path("evaluate", "manifest")))
 
     @cached_property
@@ -105,8 +105,8 @@ class Run:
         Returns
         -------
         X : ndarray of shape (n_rows, n_features) or (n_rows, height, width, channels)
-            A map of the file, which cannot be written to; of a split of more than 4,096 images,
-            which is in several files, an array in memory.
+            A read-only memory map of the file. A split of more than 4,096 images is in several
+            files, and becomes an array in memory.
         rows : DataFrame
             ``image_id``, ``label``, and ``view``: 0 for an image as it is, 1 and up for its
             augmented views.

@@ -37,7 +37,7 @@ class _Group(Headed):
     """The command, on a terminal of any encoding."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run it."""
+        """Run the command."""
         print_anything()
         name_user()
         return super().main(*args, **kwargs)
@@ -47,8 +47,8 @@ app = typer.Typer(
     name="headstart",
     cls=_Group,
     help="Turn a folder of labeled images into a verified image classifier.",
-    epilog="`headstart` alone shows the next step in this folder. Examples of a command: "
-    "`headstart COMMAND --help`. The pipeline itself is run by `dvc repro`.",
+    epilog="`headstart` without a command shows the next step in this folder. `headstart COMMAND "
+    "--help` shows examples. `dvc repro` runs the pipeline.",
     invoke_without_command=True,
     add_completion=True,
     rich_markup_mode=None,  # Plain help starts faster, and looks the same in every terminal.
@@ -72,7 +72,7 @@ def _main(
         ),
     ] = False,
 ) -> None:
-    """Without a subcommand, say what to do next in this folder."""
+    """Show the next step in this folder if there is no subcommand."""
     if context.invoked_subcommand is None:
         next_step.show()
 

@@ -22,8 +22,8 @@ _DRAWN, _COLUMNS = 100, 5  # images of the grid: nobody looks at more
 _LARGEST_SIDE = 1024
 _DEFAULT_GRID = Path("data/show/classify.png")
 _WHICH = (
-    "Which classes? With `--imagenet`, a trained network names the 1000 classes of ImageNet: "
-    "`headstart classify --imagenet IMAGE…`. For the classes of your own trained model, run "
+    "`headstart classify` needs `--imagenet`: it recognizes the 1000 classes of ImageNet "
+    "(`headstart classify --imagenet IMAGE…`). For the classes of your own trained model, run "
     "`headstart predict IMAGE…`. Nothing was read."
 )
 

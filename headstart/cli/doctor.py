@@ -1,4 +1,4 @@
-"""`headstart doctor`: what is installed, where caches lie, what is wrong, and how to mend it."""
+"""`headstart doctor`: what is installed, where the caches are, what is wrong, and how to fix it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def doctor(
         bool, typer.Option("--quick", help="Do not hash the objects in DVC's cache.")
     ] = False,
 ) -> None:
-    """Show what is installed, where caches lie, and what is wrong.
+    """Show what is installed, where the caches are, and what is wrong.
 
-    Each fault comes with its cure. In a project, every object in DVC's cache is hashed, too: DVC
-    believes a file in its cache by its name, so that `dvc checkout` and `dvc repro` restore a
-    damaged one again and again. Once it is removed, the next run writes it anew, and `dvc pull`
-    brings it from a remote. Exit code: 0 if nothing stops a run, 1 otherwise.
+    Each fault is shown with its remedy. In a project, every object in DVC's cache is hashed too,
+    because DVC does not check them: `dvc checkout` and `dvc repro` restore a damaged one every
+    time. Once it is removed, the next run writes it again, and `dvc pull` fetches it from a
+    remote. Exit code: 0 if nothing stops a run, 1 otherwise.
     """
     from headstart._utils.cache import cache_folder as caches_of_user
     from headstart.cli import faults, installed

@@ -1,4 +1,4 @@
-"""What is wrong with an installation or a project, each with its cure."""
+"""The faults of an installation or a project, each with its remedy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEAST_FREE = 1 << 30
 
 @dataclass(frozen=True)
 class Fault:
-    """Something wrong; ``stops`` tells what stops a run from what only some commands need."""
+    """Something wrong; ``stops`` is False if only some commands are affected, and no run."""
 
     what: str
     cure: str
@@ -48,7 +48,7 @@ def of_machine(folders: tuple[Path, ...]) -> Iterator[Fault]:
     if is_nameless():
         yield Fault(
             "This user has no name, and `dvc` called by hand fails without one.",
-            "Run `export USER=me` first; the commands of headstart do it alone.",
+            "Run `export USER=me` first; the commands of headstart do that by themselves.",
             stops=False,
         )
     disks = {existing_folder(folder).stat().st_dev: folder for folder in reversed(folders)}
@@ -56,9 +56,9 @@ def of_machine(folders: tuple[Path, ...]) -> Iterator[Fault]:
         free = free_space(folder)
         if free < LEAST_FREE:
             yield Fault(
-                f"Only {amount(free)} are free on the disk of {folder}.",
-                "Make room, or move what is large: `dvc cache dir FOLDER` moves DVC's cache, and "
-                "the variable HEADSTART_CACHE names another place for the feature store.",
+                f"Only {amount(free)} is free on the disk of {folder}.",
+                "Make room, or move the caches: `dvc cache dir FOLDER` moves DVC's cache, and the "
+                "environment variable HEADSTART_CACHE moves the feature store.",
             )
     cache = existing_folder(cache_folder())
     if not os.access(cache, os.W_OK):

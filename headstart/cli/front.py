@@ -78,7 +78,7 @@ def register(app: typer.Typer, *functions: Callable[..., None], heading: str = "
     app : typer.Typer
     *functions : callable
     heading : str
-        What the list of commands shows them under, if the app is a :class:`Headed` group.
+        The heading above them in the list of commands, if the app is a :class:`Headed` group.
     """
     for function in functions:
         app.command(epilog=vars(function)["epilog"], rich_help_panel=heading)(function)

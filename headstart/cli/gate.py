@@ -27,9 +27,9 @@ HELD = 5
 def gate() -> None:
     """Check the scores in `data` against the gate's thresholds.
 
-    The thresholds are the section `gate` of params.yaml, and may include the last released model.
-    `headstart run` checks them before it exports. Exit code: 0 passed, 5 held,
-    1 if there is nothing to check.
+    The thresholds are in the section `gate` of params.yaml, which can also require a model that is
+    not worse than the last release. `headstart run` checks them before it exports. Exit code:
+    0 passed, 5 held, 1 if there is nothing to check.
     """
     from headstart.evaluation.gate import check_scores, is_open
     from headstart.pipeline.presence import has_run
@@ -41,7 +41,7 @@ def gate() -> None:
             "data/metrics came with the commit. Nothing passed. Run the pipeline: `dvc repro`."
         )
     if is_open(bounds):
-        typer.echo("Passed: the section `gate` of params.yaml requires nothing.")
+        typer.echo("Passed: the section `gate` of params.yaml sets no threshold.")
         return
 
     from headstart.cli.scored_runs import WORKSPACE, scored_run

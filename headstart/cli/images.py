@@ -60,12 +60,14 @@ Capitals = Annotated[
     ),
 ]
 Accept = Annotated[list[ImageFormat], typer.Option(help="Accepted image format; repeatable.")]
-MinSide = Annotated[int, typer.Option(min=1, help="Least pixels of the shorter side.")]
+MinSide = Annotated[int, typer.Option(min=1, help="Minimum pixels of the shorter side.")]
 MaxPixels = Annotated[
     int,
-    typer.Option(min=1, max=formats.MOST_PIXELS, help="Most pixels (width × height) of an image."),
+    typer.Option(
+        min=1, max=formats.MOST_PIXELS, help="Maximum pixels (width × height) of an image."
+    ),
 ]
-MaxImageBytes = Annotated[int, typer.Option(min=1, help="Most bytes of an image file.")]
+MaxImageBytes = Annotated[int, typer.Option(min=1, help="Maximum bytes of an image file.")]
 
 SOME_UNREADABLE, NONE_READ = 3, 1  # exit codes
 _NAMED = 200  # unreadable files that are named one by one

@@ -1,4 +1,4 @@
-"""`headstart init`: a project of a user's own around the installed library."""
+"""`headstart init`: a user's own project around the installed library."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ def init(
     upgrade: Annotated[
         bool,
         typer.Option(
-            "--upgrade", help="Show what this version would change in a project that exists."
+            "--upgrade", help="Show what this version would change in an existing project."
         ),
     ] = False,
     apply: Annotated[
         bool,
-        typer.Option("--apply", help="With --upgrade: write the changes, conflicts excepted."),
+        typer.Option("--apply", help="With --upgrade: write the changes, except conflicts."),
     ] = False,
 ) -> None:
     """Create a project, ready for `dvc repro`.
 
-    Writes pipeline, parameters, stages and flows.
+    It contains the pipeline, its parameters, the stages and the flows.
     """
     from headstart.projects import create as projects
 
     if apply and not upgrade:
-        raise HeadstartError("--apply goes with --upgrade. Nothing was written.")
+        raise HeadstartError("--apply needs --upgrade. Nothing was written.")
     if upgrade:
         _upgrade(directory, apply=apply)
         return

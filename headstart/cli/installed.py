@@ -1,4 +1,4 @@
-"""What is installed, and where caches lie: the tables of `headstart doctor`."""
+"""The tables of `headstart doctor`: installed packages, and the locations of the caches."""
 
 from __future__ import annotations
 

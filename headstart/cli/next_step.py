@@ -1,4 +1,4 @@
-"""`headstart` alone: the next step in the current folder."""
+"""`headstart` without a command: the next step in the current folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HELP = ("headstart --help", "list the commands")
 
 @command(epilog="")
 def show() -> None:
-    """Print where the folder's project stands, and the commands that lead on."""
+    """Print the state of the folder's project, and the commands for the next step."""
     state, steps = _next(Path.cwd())
     typer.echo(f"{state}\n")
     typer.echo(columns([(f"  {name}", meaning) for name, meaning in (*steps, _HELP)], "ll"))
@@ -35,9 +35,9 @@ def _next(root: Path) -> tuple[str, list[tuple[str, str]]]:
         return (
             "The pipeline has not run in this folder yet.",
             [
-                ("dvc repro", "run it, at first on the images that come with it"),
+                ("dvc repro", "run it on the images that come with the project"),
                 ("headstart recipe my-photos", "or use your own, one folder per class in data/raw"),
-                ("headstart plan", "show what the next run would do, and how long it takes"),
+                ("headstart plan", "show what the next run would do, and how long it would take"),
             ],
         )
     changed = [entry.stage.name for entry in planned_run(root) if entry.reasons]
@@ -45,7 +45,7 @@ def _next(root: Path) -> tuple[str, list[tuple[str, str]]]:
         return (
             f"Inputs have changed since the last run: {listed(changed)} would run now.",
             [
-                ("headstart plan", "show why, and how long it takes"),
+                ("headstart plan", "show why, and how long it would take"),
                 ("dvc repro", "run what changed"),
             ],
         )

@@ -1,4 +1,4 @@
-"""`headstart plan`: what the next run would run, with passes, time, downloads and room."""
+"""`headstart plan`: what the next run would do, with passes, time, downloads and disk space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts behind a plan that need the stages' own code: images, features, speed, downloads, room."""
+"""Facts of a plan that need the stages' code: images, features, speed, downloads, disk space."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ class Download:
 
 @dataclass(frozen=True)
 class Room:
-    """Bytes that the next run writes to a folder at most, and the free ones."""
+    """The most bytes that the next run writes to a folder, and the free bytes there."""
 
     what: str
     needed: int
     free: int
 
     def __str__(self) -> str:
-        short = " That is too little." if self.needed > self.free else ""
+        short = " That is not enough." if self.needed > self.free else ""
         needed, free = amount(self.needed), amount(self.free)
-        return f"Disk: up to {needed} for {self.what}; {free} are free.{short}"
+        return f"Disk: up to {needed} for {self.what}; {free} is free.{short}"
 
 
 class Costs:
@@ -106,7 +106,7 @@ class Costs:
 
     @property
     def network_changed(self) -> bool:
-        """Whether the backbone is going to be another one than in the last run."""
+        """True if the next run uses another backbone than the last one."""
         entry = self._planned.get("stages.backbone")
         return entry is not None and any(each.startswith("backbone.") for each in entry.reasons)
 
@@ -133,7 +133,7 @@ class Costs:
         return f"Speed: {1000 * passes.seconds_each:.1f} ms per pass, {self._rate.source}."
 
     def load(self) -> float:
-        """Return the processes per core that run on this machine now; 0.0 if it does not say."""
+        """Return the processes per core that run on this machine now; 0.0 if unknown."""
         try:
             return os.getloadavg()[0] / cores()
         except (OSError, AttributeError):
@@ -154,7 +154,7 @@ class Costs:
         return found
 
     def room(self, passes: Passes) -> list[Room]:
-        """Return the room that the stages that will run need, in the project and in the cache."""
+        """Return the disk space that the stages to run need, in the project and in the cache."""
         from headstart.backbones.registry import known
         from headstart.features.store import store_folder
 
@@ -241,7 +241,7 @@ class Costs:
 
     @cached_property
     def _used(self) -> pd.DataFrame:
-        """The images that division and sample leave in use."""
+        """The images that remain in use after splitting and sampling."""
         from headstart.datasets.manifests import read_images
         from headstart.features.estimate import images_in_use
 
@@ -253,7 +253,7 @@ class Costs:
 
     @property
     def _duplicates(self) -> dict[str, str]:
-        """The groups of near duplicates that were found last; those of new images are not known."""
+        """The groups of near duplicates of the last search; those of new images are not known."""
         from headstart.datasets.duplicates import read_groups
 
         split = self._planned.get("stages.split")

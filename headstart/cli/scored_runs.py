@@ -80,7 +80,7 @@ def _of_commit(root: Path, name: str, storage: Storage) -> ScoredRun:
     if text is None:
         raise HeadstartError(
             f"Commit {commit} has no {metrics}, so there is nothing to compare. `git log -- "
-            f"{metrics}` lists the commits that have."
+            f"{metrics}` lists the commits that have one."
         )
     texts = [text, commit.content("params.yaml") or b""]
     outs = (out for record in records.values() for out in record.outs)
@@ -128,7 +128,7 @@ def _run(name: str, title: str, texts: list[bytes], table: Path, missing: str) -
     except ValueError as error:
         raise HeadstartError(f"{title} is not JSON: {error}.") from None
     if not isinstance(metrics, dict) or not isinstance(metrics.get("model"), dict):
-        raise HeadstartError(f"{title} has no scores of a model: it has another format.")
+        raise HeadstartError(f"{title} has no scores of a model: it is in another format.")
     try:
         parameters = YAML(typ="safe").load(texts[1])
     except (YAMLError, ValueError):

@@ -27,10 +27,15 @@ def serve_model(  # noqa: PLR0913, PLR0917 - an argument is an option of the com
         int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")
     ] = 8501,
     name: Annotated[str, typer.Option(help="Name of the model in addresses.")] = "headstart",
-    max_body: Annotated[int, typer.Option(min=1, help="Most bytes of a request.")] = 32_000_000,
-    max_images: Annotated[int, typer.Option(min=1, help="Most images per request.")] = 64,
+    max_body: Annotated[int, typer.Option(min=1, help="Maximum bytes of a request.")] = 32_000_000,
+    max_images: Annotated[
+        int, typer.Option(min=1, help="Maximum number of images per request.")
+    ] = 64,
     max_waiting: Annotated[
-        int, typer.Option(min=1, help="Most images of all requests; more are refused (503).")
+        int,
+        typer.Option(
+            min=1, help="Maximum number of images of all requests; more are refused (503)."
+        ),
     ] = 256,
     max_batch: Annotated[
         int | None,
@@ -46,7 +51,7 @@ def serve_model(  # noqa: PLR0913, PLR0917 - an argument is an option of the com
     ] = None,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(help="Another name of the service, repeatable; *: any name."),
+        typer.Option(help="Another host name of the service; repeatable; *: any."),
     ] = None,
     allow_origin: Annotated[
         list[str] | None,

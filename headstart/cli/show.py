@@ -129,7 +129,9 @@ def image(
     needs="project",
 )
 def tree(
-    most: Annotated[int, typer.Option(min=1, help="Most subfolders shown per folder.")] = 30,
+    most: Annotated[
+        int, typer.Option(min=1, help="Maximum number of subfolders shown per folder.")
+    ] = 30,
 ) -> None:
     """Show the folders of the images, and the classes by split.
 

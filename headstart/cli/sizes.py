@@ -43,7 +43,7 @@ def sizes(
     import tempfile
 
     if as_json and as_csv:
-        raise ParameterError("`--json` and `--csv` exclude each other.")
+        raise ParameterError("`--json` and `--csv` cannot be used together.")
     if target is not None and len(set(sizes)) > 1:
         raise ParameterError(f"`--write` takes one SIZE. Got {len(set(sizes))} of them.")
     from headstart.evaluation.sizes import csv_text, table, values

@@ -18,8 +18,8 @@ from headstart.cli.plan import planned_run
 def summary() -> None:
     """Show scores, exported files, passes and seconds of a run.
 
-    They come from `data`: the scores of the current model, and the passes of the last run that had
-    something to compute.
+    They are read from `data`: the scores of the current model, and the passes of the last run that
+    had something to compute.
     """
     from headstart.evaluation.passes import read_table
     from headstart.evaluation.recorded import read_evaluation

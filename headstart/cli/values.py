@@ -39,7 +39,7 @@ def params(
 def backbones() -> None:
     """List the pretrained backbones for `backbone.name`.
 
-    The table shows the image size of their training, the least size, the width multipliers for
+    The table shows the image size of their training, the smallest size, the width multipliers for
     `backbone.alpha`, and the number of features per image.
     """
     from headstart.backbones.registry import BACKBONES
@@ -64,7 +64,7 @@ def recipe(
     name: Annotated[str | None, typer.Argument(help="The recipe. Default: list all.")] = None,
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Another value for a key; repeatable."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Override the value of a key; repeatable."),
     ] = None,
     show: Annotated[
         bool, typer.Option("--show", help="Print the recipe, and write nothing.")

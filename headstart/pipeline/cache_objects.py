@@ -93,7 +93,7 @@ def _objects(cache: Path) -> Iterator[Path]:
 
 
 def _is_hash(path: Path) -> bool:
-    """Tell an object from a file that DVC is just writing."""
+    """Return whether a file is an object, and not one that DVC is still writing."""
     name = _md5(path).removesuffix(MD5_FOLDER)
     return len(name) == 32 and set(name) <= set("0123456789abcdef")
 

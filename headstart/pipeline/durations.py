@@ -16,7 +16,7 @@ from headstart.pipeline.estimate import EVALUATE, EXTRACTION, FINE_TUNE, STILL, 
 from headstart.pipeline.graph import Stage
 from headstart.pipeline.plan import Fate, Planned, module, options
 
-#: A stage may take so many times longer or shorter than its last run, or than is typical.
+#: A stage may take this many times longer or shorter than its last run, or than is typical.
 _AGAIN, _TYPICAL = 1.7, 3.0
 #: Seconds by which a stage of any length varies: the start of a process on a busy machine.
 _START = 1.5
@@ -24,7 +24,7 @@ _START = 1.5
 
 @dataclass(frozen=True)
 class Work:
-    """What the next run will have to do, as far as it is known; 0 and None: it is not.
+    """The work of the next run, as far as it is known; 0 and None: it is not.
 
     Attributes
     ----------
@@ -35,9 +35,9 @@ class Work:
     images : int
         Images in use.
     seconds_each : float or None
-        A pass, on this machine.
+        Seconds per pass on this machine.
     factor : float
-        A pass may take so many times longer or shorter.
+        A pass may take this many times longer or shorter.
     head_epochs, tuning_epochs, formats : int
         Epochs of the head and of fine-tuning, and number of export formats.
     download_seconds : float
@@ -56,7 +56,7 @@ class Work:
 
     @property
     def each(self) -> float:
-        """Seconds of a pass; those of a middling network if they are not known."""
+        """Seconds per pass; those of a medium-sized network if they are not known."""
         return 0.02 if self.seconds_each is None else self.seconds_each
 
 
@@ -69,7 +69,7 @@ class Span:
     most: float
 
     def __or__(self, other: Span) -> Span:
-        """Return what holds both, about the same as ``other``."""
+        """Return the span that includes both, with ``about`` of ``other``."""
         return Span(min(self.least, other.least), other.about, max(self.most, other.most))
 
 
@@ -147,9 +147,9 @@ def _growth(record: Mapping[str, Any], work: Work) -> float:
 
 
 def epochs_changed(entry: Planned, work: Work) -> bool:
-    """Return whether fine-tuning ran here last with other epochs than it will, or was off.
+    """Return whether the last fine-tuning here had another number of epochs, or was off.
 
-    Its last time, and that of evaluating its model, say nothing about the next run then.
+    In that case its duration, and that of evaluating its model, say nothing about the next run.
     """
     folder = options(entry.stage).get("run_statistics")
     record = _read(folder, FINE_TUNE)
@@ -172,7 +172,7 @@ class Total:
         Some of the stages ran here before.
     load : float
         Processes per core that run now: if they are many, the stages get a part of the machine, and
-        the upper end is so many times ``about``.
+        the upper end is this many times ``about``.
     """
 
     least: float
@@ -187,14 +187,14 @@ class Total:
         if not self.most:
             why = " (no earlier run)" if self.unknown else ""
             return "Time: " + ("unknown" if self.unknown else "none") + f"{why}."
-        typical = f"typical ones for {', '.join(self.first)} (no earlier run here)"
-        basis = ", and ".join(["earlier runs here"] * self.again + [typical] * bool(self.first))
+        typical = f"typical times of {', '.join(self.first)} (no earlier run here)"
+        basis = " and ".join(["earlier runs here"] * self.again + [typical] * bool(self.first))
         if self.first and not self.again:
-            basis = "typical runs, because no stage has run here"
+            basis = "typical times, because no stage has run here"
         busy = " The machine is busy now, and may be slower." * (self.load > 1)
         rest = f" Not counted: {', '.join(self.unknown)} (no earlier run)." if self.unknown else ""
         span = f"between {clock(self.least)} and {clock(self.most)}"
-        return f"Time: about {clock(self.about)} ({span}), by {basis}.{busy}{rest}"
+        return f"Time: about {clock(self.about)} ({span}), based on {basis}.{busy}{rest}"
 
 
 #: DVC's own seconds for each stage: it starts the process, and hashes and records the files.
@@ -204,8 +204,8 @@ _DVC = Span(0.3, 1.5, 5.0)
 def total(planned: Sequence[Planned], each: Mapping[str, Span | None], load: float = 0.0) -> Total:
     """Return the sum of the seconds by stage name.
 
-    What may run counts in full if an input of the run changed, and only to the upper end if code
-    did, which often makes the same files as before.
+    A stage that may run counts in full if an input of the run changed. If only code changed, which
+    often makes the same files as before, it counts only toward the upper end.
     """
     moving = [entry for entry in planned if entry.fate not in STILL]
     known = [(entry, span) for entry in moving if (span := each[entry.stage.name]) is not None]

@@ -1,4 +1,4 @@
-"""DVC's command line with a process watchdog: both end when the process that started them is gone.
+"""DVC's command line with a process watchdog: both end when the process that started them ends.
 
 Run as a script: ``python -P dvc_watchdog.py ARGUMENT…``. Standard input is a pipe that the starter
 never writes to; once it is closed, the starter has ended. DVC and its stages read an empty standard

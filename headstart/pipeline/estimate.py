@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from headstart._utils.tables import counted
 from headstart.pipeline.plan import Fate, Planned, module, options
 
 EXTRACTION = "stages.extract_features"
@@ -26,7 +27,7 @@ class UnknownError(Exception):
     ----------
     why : str
     most : int, optional
-        Bound of what is asked for.
+        Upper bound of the number that is asked for.
     """
 
     def __init__(self, why: str, most: int | None = None) -> None:
@@ -35,7 +36,7 @@ class UnknownError(Exception):
 
 
 class Wanted(NamedTuple):
-    """What the extraction records, by the keys of the feature store.
+    """The features that the extraction records, by the keys of the feature store.
 
     ``exact`` is False if some of the images may turn out to be unusable.
     """
@@ -46,7 +47,7 @@ class Wanted(NamedTuple):
 
 
 class Missing(NamedTuple):
-    """How many features the stores lack: at least and at most; and the seconds of a pass."""
+    """The number of features that the stores lack, as a range; and the seconds per pass."""
 
     least: int
     most: int
@@ -55,7 +56,7 @@ class Missing(NamedTuple):
 
 @dataclass(frozen=True)
 class Passes:
-    """How many images the next run would send through the frozen backbone.
+    """The number of images that the next run would send through the frozen backbone.
 
     Attributes
     ----------
@@ -68,11 +69,11 @@ class Passes:
     at_most : bool
         ``needed`` is a bound: fewer may do.
     least : int
-        At least so many, where ``needed`` is a bound.
+        The lower bound, where ``needed`` is an upper bound.
     seconds_each : float or None
-        What a pass took so far.
+        Mean duration of the passes so far.
     why : str
-        What the numbers do not say.
+        Explanation of the numbers.
     """
 
     needed: int | None
@@ -92,16 +93,16 @@ class Passes:
         most = (f"{self.least:,} to " if self.least else "up to ") if self.at_most else ""
         count = f"{most}{self.needed:,}" if self.needed else "none"
         verb = "need" if self.needed > 1 else "needs"
-        of = f"{self.of:,} images"
+        of = counted(self.of, "image")
         if self.views:
-            each = f"{of} and {self.views:,} views of training images"
+            each = f"{of} and {counted(self.views, 'view')} of training images"
             of = f"{self.of + self.views:,} ({each})"
         return f"Passes: {count} of {of} {verb} one through the backbone{why}."
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What fine-tuning, and the evaluation of what it makes, may send through the network.
+    """The images that fine-tuning, and evaluating its model, may send through the network.
 
     Attributes
     ----------
@@ -122,11 +123,12 @@ class Tuning:
         if self.images is None:
             return f"Fine-tuning: unknown how many images {where} ({self.why})."
         views = (
-            f", and up to {self.views:,} augmented views, new ones in every epoch"
+            f", and up to {counted(self.views, 'augmented view')}, new ones in every epoch"
             if self.views
             else ""
         )
-        return f"Fine-tuning: up to {self.images:,} images {where} (none if cached already){views}."
+        images = counted(self.images, "image")
+        return f"Fine-tuning: up to {images} {where} (none if cached already){views}."
 
 
 def passes(

@@ -1,4 +1,4 @@
-"""The git repository around a project, asked without a change to its branch, index or files."""
+"""The git repository around a project, read without changing its branch, index or files."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Repository:
     def call(
         self,
         *words: str,
-        given: str | None = None,
+        stdin: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
         """Run git in the project's folder, with any exit code.
@@ -79,8 +79,8 @@ class Repository:
         Parameters
         ----------
         *words : str
-        given : str or None
-            Its standard input.
+        stdin : str or None
+            The command's standard input.
         environment : mapping or None
             Further variables.
 
@@ -97,7 +97,7 @@ class Repository:
             )
         return subprocess.run(
             ["git", "--literal-pathspecs", *words], cwd=self.root, env=variables,
-            input=None if given is None else given.encode("utf-8", "surrogateescape"),
+            input=None if stdin is None else stdin.encode("utf-8", "surrogateescape"),
             capture_output=True, check=False,
         )  # fmt: skip
 
@@ -122,17 +122,17 @@ class Repository:
         raise GitError(f"`git {' '.join(words[:2])}` in {self.root} failed: {said}")
 
     def ask(self, *words: str) -> str:
-        """Return what git prints, without the space around it; "" if it refuses."""
+        """Return git's output, without the space around it; "" if it fails."""
         try:
             return self.git(*words).strip()
         except GitError:
             return ""
 
     def _environment(self, command: str) -> dict[str, str]:
-        """Return variables for git: it asks nobody for a password, and takes no lock to look."""
+        """Return variables that keep git from asking for passwords and from locking to read."""
         found = {name: value for name, value in os.environ.items() if name not in _REDIRECTS}
         found |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
-        # The variable would go before the setting.
+        # The variable would take precedence over the setting.
         if (
             command in _NETWORK
             and not {"GIT_SSH", "GIT_SSH_COMMAND"} & found.keys()
@@ -247,10 +247,10 @@ class Repository:
             self.git("add", "--all", "--force", "--", *paths, environment=index)
             tree = self.git("write-tree", environment=index).strip()
         words = ("commit-tree", tree, "-p", parent, "-F", "-")
-        return self.git(*words, given=message, environment=self._identity()).strip()
+        return self.git(*words, stdin=message, environment=self._identity()).strip()
 
     def _identity(self) -> Mapping[str, str]:
-        """Return who commits, where git's settings do not say it."""
+        """Return variables with an author and committer, where git's settings name none."""
         usual = {"name": "Headstart", "email": f"headstart@{socket.gethostname() or 'localhost'}"}
         return {
             variable: os.environ.get(variable, value)
@@ -260,7 +260,7 @@ class Repository:
         }
 
     def put_back(self, commit: str, paths: Iterable[str]) -> None:
-        """Give some files the content that they have in a commit; remove what is not in it."""
+        """Restore some files to their content in a commit; remove those that it does not have."""
         with self._index(commit) as index:
             for path in paths:
                 if self.git("ls-files", "--", path, environment=index):
@@ -290,7 +290,7 @@ class Repository:
         return {name: sha for sha, name in (line.split(" ", 1) for line in printed.splitlines())}
 
     def new_branch(self, name: str, commit: str) -> None:
-        """Name a commit. Raises GitError if there is such a branch."""
+        """Create a branch at a commit; raise GitError if the branch exists."""
         self.git("update-ref", f"refs/heads/{name}", commit, _NO_COMMIT)
 
     def note(self, name: str) -> Path:
@@ -299,5 +299,5 @@ class Repository:
 
 
 def _printable(text: str) -> str:
-    """Return a text without the bytes that are not UTF-8, which no terminal would take."""
+    """Return a text without the bytes that are not UTF-8, which no terminal can print."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

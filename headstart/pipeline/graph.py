@@ -1,7 +1,7 @@
 """DVC's graph as plain records: the stages, the order that DVC runs them in, what a run leaves.
 
-Reads in this process and takes no lock, so that it answers while a run is going on. Outside of this
-room nobody imports DVC.
+The project is read in this process and without a lock, so that this works during a run. No other
+room imports DVC.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class GraphError(HeadstartError):
 
 
 def not_initialized(root: Path) -> HeadstartError:
-    """Return the error that a folder without a .dvc folder deserves."""
+    """Return the error for a folder without a .dvc folder."""
     if not (root / "dvc.yaml").is_file():
         return not_a_project(root, "dvc.yaml")
     return GraphError(
@@ -50,7 +50,7 @@ def unreadable(what: object, error: DvcException) -> str:
 @contextmanager
 def opened(root: Path) -> Iterator[Any]:
     """Open a project without a lock. Raises GraphError if DVC cannot read it."""
-    # What DVC logs about an empty folder belongs to a run, not to a question.
+    # DVC's log lines about an empty folder belong to a run, not to a query.
     notes = logging.getLogger("dvc")
     level = notes.level
     notes.setLevel(logging.ERROR)
@@ -190,14 +190,14 @@ def stages(root: Path) -> tuple[Stage, ...]:
 
 
 def require_sources(root: Path, stages: Sequence[Stage]) -> None:
-    """Refuse a pipeline whose source is not there, where DVC would only say ``[Errno 2]``.
+    """Refuse a pipeline whose source is absent, or is not made of files only.
 
-    Or whose source is not only files, where DVC would wait for ever.
+    DVC would only say ``[Errno 2]``, or wait forever.
 
     Raises
     ------
     HeadstartError
-        Naming what no stage makes and does not exist, or is no file.
+        Naming the dependency that is absent and that no stage makes, or is not a file.
     """
     made = [path for stage in stages for path in stage.written]
     for stage in stages:
@@ -212,7 +212,7 @@ def require_sources(root: Path, stages: Sequence[Stage]) -> None:
             if tracked is not None:
                 raise GraphError(
                     f"There is no {dep}, which the stage `{stage.name}` reads. Nothing was run. "
-                    f"DVC has recorded it: `dvc pull {tracked.relative_to(root)}.dvc` brings it."
+                    f"DVC has recorded it: `dvc pull {tracked.relative_to(root)}.dvc` fetches it."
                 )
             if stage.meta.get("source"):
                 outside = dep.startswith("..")  # DVC makes it relative; people gave it absolute
@@ -225,7 +225,7 @@ def require_sources(root: Path, stages: Sequence[Stage]) -> None:
 
 @dataclass(frozen=True)
 class Kept:
-    """The files of a run that are kept beside DVC's cache, by git if by anything.
+    """The files of a run that only git can keep, because DVC's cache does not.
 
     Paths are relative to the project's folder, with ``/``; some may not exist, or be ignored by
     git.
@@ -253,10 +253,10 @@ def kept(root: Path) -> Kept:
     with opened(root) as repo:
         stages = [stage for stage in repo.index.stages if stage.cmd]
         outs = {path_of(repo, out): out.use_cache for stage in stages for out in stage.outs}
-        # The public way to them goes by the current folder, which need not be the project's.
+        # The public API uses the current folder, which need not be the project's.
         notes = {
             Path(os.path.relpath(Path(file).parent / path, repo.root_dir)).as_posix()
-            for file, paths in repo.index._metrics.items()  # noqa: SLF001 - as said
+            for file, paths in repo.index._metrics.items()  # noqa: SLF001 - see above
             for path in paths
         }
         ignores = {(Path(path).parent / ".gitignore").as_posix() for path, c in outs.items() if c}

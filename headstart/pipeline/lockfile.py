@@ -101,7 +101,7 @@ def exclusive_run(
     root : Path
         The project's folder.
     who : str
-        What another run reads about this one.
+        The text that another run reads about this one.
     say : callable
         Called once with a sentence if there is something to wait for.
     stop : threading.Event

@@ -75,7 +75,7 @@ def plan(stages: Sequence[Stage], changes: Mapping[str, Changes]) -> tuple[Plann
 
 
 def _fate(change: Changes, *, inputs: bool, outs: bool, waits: bool) -> Fate:
-    """Decide by whether inputs differ, outputs are amiss, and an earlier stage may change more."""
+    """Decide the fate from differing inputs, missing outputs and unfinished earlier stages."""
     if inputs:
         return Fate.RESTORE if change.known and not waits else Fate.RUN
     if waits:
@@ -98,7 +98,7 @@ def _inputs(change: Changes, remade: set[str]) -> tuple[str, ...]:
         if param.old is None:
             reasons.append(f"{param.name}: {param.new} (new)")
         elif param.new is None:
-            reasons.append(f"{param.name}: was {param.old}, is gone")
+            reasons.append(f"{param.name}: was {param.old}, was removed")
         else:
             reasons.append(f"{param.name}: {param.old} → {param.new}")
     for path, word in change.deps.items():
@@ -113,7 +113,7 @@ def _outs(change: Changes) -> tuple[str, ...]:
 
 
 class Commanded(Protocol):
-    """What has commands: a stage, or the record of one."""
+    """An object with commands: a stage, or the record of one."""
 
     @property
     def cmd(self) -> tuple[str, ...]:
@@ -123,7 +123,7 @@ class Commanded(Protocol):
 def options(stage: Commanded) -> dict[str, str]:
     """Return the options of a stage's ``python -m`` command: ``manifest`` to its path, and so on.
 
-    So nobody types a second time where a stage's files are.
+    With them, no path of a stage's files is written in a second place.
     """
     words = shlex.split(stage.cmd[-1])
     return {

@@ -69,7 +69,7 @@ def records(root: Path, what: str = "") -> dict[str, Record]:
     ----------
     root : Path
     what : str
-        What a message calls it; "": by its path.
+        The name of the project in messages; "" for its path.
 
     Raises
     ------
@@ -139,11 +139,11 @@ def change(params: Path, assignments: Sequence[str]) -> None:
     Raises
     ------
     RecordError
-        If an assignment is none, or names a parameter that there is not.
+        If an assignment is invalid, or names an unknown parameter.
     """
     try:
         apply_overrides(os.fspath(params), list(assignments))
-    except Exception as error:  # Hydra's own and OmegaConf's have no family in common.
+    except Exception as error:  # Hydra's and OmegaConf's errors share no base class.
         cause = " ".join(str(error.__cause__ or error).split())
         raise RecordError(
             f"{', '.join(assignments)} cannot be set in {params.name}: {cause}. Nothing was run. A "

@@ -1,6 +1,6 @@
-"""Locks that killed commands left behind, and that stop every later one.
+"""Locks that killed commands left behind, and that stop every later command.
 
-DVC and git forget most of them by themselves; these are the ones that they do not.
+DVC and git clear most of them by themselves; these are the ones that they do not.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def stale_locks(root: Path) -> Iterator[StaleLock]:
 def _fault_of_rwlock(path: Path) -> str:
     """Return what is wrong with DVC's list of paths in use; "" if nothing is.
 
-    DVC forgets a process that has ended, unless another one has got its number since.
+    DVC removes a process that has ended, unless another process has its number by now.
     """
     try:
         with path.open("rb") as file:

@@ -26,7 +26,7 @@ _CHUNK = 1 << 20
 class Storage:
     """The recorded bytes of a project: its DVC cache, then its default remote, as it is set now.
 
-    Nothing is believed: what is copied is hashed on the way.
+    Nothing is trusted: every file is hashed while it is copied.
 
     Parameters
     ----------
@@ -36,14 +36,14 @@ class Storage:
     Attributes
     ----------
     faults : list of str
-        Why a location could not be read, or what it gave instead.
+        The reasons why a location could not be read, or was not used.
     """
 
     root: Path
     faults: list[str] = field(default_factory=list)
 
     def fetch(self, md5: str, target: Path) -> str | None:
-        """Copy the file of that hash to ``target``; say where from, or None if it is nowhere."""
+        """Copy the file with that hash to ``target``; return its location, None if it has none."""
         if not md5:
             return None
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ class Storage:
         return None
 
     def listing(self, md5: str, scratch: Path) -> dict[str, str] | None:
-        """Return the files of a recorded folder with their hashes; None if the list is nowhere.
+        """Return the files of a recorded folder with their hashes; None if there is no list.
 
         Raises
         ------
@@ -84,7 +84,7 @@ class Storage:
         return found
 
     def restore(self, output: Output, folder: Path, scratch: Path) -> str | None:
-        """Put an output into ``folder`` as it was recorded; say where from, or None: nowhere."""
+        """Restore a recorded output below ``folder``; return its location, None if it has none."""
         target = folder / output.path
         if not output.md5.endswith(MD5_FOLDER):
             return self.fetch(output.md5, target)

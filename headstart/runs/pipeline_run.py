@@ -131,19 +131,17 @@ class Run:
                 )
                 self.result = self._recorded()
             except KeyboardInterrupt:
-                self.result = Cancelled(message="Interrupted. What was finished is recorded.")
+                self.result = Cancelled(message="Interrupted. Finished work is recorded.")
             except HeadstartError as error:
                 self.result = Failed(message=str(error))
             except Exception as error:  # a fault of ours: Prefect shows where
                 self.result = Failed(message=f"Not by a stage: {type(error).__name__}: {error}")
                 raise
             except BaseException:  # SIGTERM, as Prefect hands it on
-                self.result = Cancelled(
-                    message="Ended from outside. What was finished is recorded."
-                )
+                self.result = Cancelled(message="Ended from outside. Finished work is recorded.")
                 raise
             if asked.is_set():
-                self.result = Cancelled(message="Cancelled. What was finished is recorded.")
+                self.result = Cancelled(message="Cancelled. Finished work is recorded.")
         return self.result
 
     def _recorded(self) -> State[Any]:
@@ -186,7 +184,7 @@ class Run:
         return Failed(
             message="The stages succeeded, but their outputs are not as recorded: "
             f"{', '.join(amiss[:10])}. Something else wrote there, or DVC could not keep them in "
-            f"its cache, {cache}, where {free} are free: see DVC's errors above. Make room there, "
+            f"its cache, {cache}, where {free} is free: see DVC's errors above. Make room there, "
             "or move the cache (`dvc cache dir FOLDER`); then run again."
         )
 

@@ -12,7 +12,7 @@
   tracked by DVC.
 * ``Page``: a page for people, with all parameters to show. Written; not tracked by DVC.
 * ``DownloadLocation``: the same as ``In``, but the path is the parameter ``download.location``. It
-  is no option, because DVC's shell would run what a stranger wrote there.
+  is not an option, because DVC's shell would run whatever the parameter contains.
 * a section of params.yaml, by the argument's name, or ``seed``.
 """
 
@@ -77,7 +77,7 @@ def run(main: Callable[..., None], argv: Sequence[str] | None = None) -> None:
         leave(141)
     except (Exception, KeyboardInterrupt) as error:
         if _interrupted(error):
-            said = "\nInterrupted. What was finished is recorded; run again to resume."
+            said = "\nInterrupted. Finished work is recorded; run again to resume."
             print(said, file=sys.stderr)
             leave(130)
         if isinstance(error, HeadstartError):
@@ -209,7 +209,7 @@ def _run(main: Callable[..., None], argv: Sequence[str] | None) -> None:
         if paths["out"]:
             stack.enter_context(_lock(paths["out"]))
             for path in paths["out"]:
-                sweep(path, alone=True)
+                sweep(path, exclusive=True)
         recorded = recorded_inputs([*paths["in"], *paths["lazy"]])
         stack.enter_context(unchanged([*paths["in"], *paths["runtime"]], paths["lazy"], recorded))
         for name, kind in roles.items():

@@ -1,7 +1,7 @@
-"""Inputs of a stage, guarded: one that is damaged, or changes while the stage runs, is found.
+"""Guard the inputs of a stage: detect one that is damaged, or changes while the stage runs.
 
-DVC hashes dependencies only when the command has ended, and would record a file that changed in
-mid-run together with the old result.
+DVC hashes dependencies only when the command has ended, and would record a file that changed
+during the run together with the old result.
 
 DVC keeps the hashes that it computed in a database whose location and format only DVC knows, and
 importing DVC takes a second. So this module keeps a separate record for large files and for folders
@@ -26,7 +26,7 @@ from headstart._utils.names import shown
 from headstart._utils.stamps import RecordedHashes, Stamp, stamp
 from headstart.stage.recorded_inputs import RecordedInput
 
-#: Files from this size on are in the record, and all files of a folder with so many: a few small
+#: Files from this size on are in the record, and all files of a folder with this many: a few small
 #: ones are hashed faster than looked up.
 _LARGE = 16 << 20
 _MANY = 1000
@@ -40,7 +40,7 @@ class _Read(NamedTuple):
 
 
 def missing_source(path: str | os.PathLike[str]) -> HeadstartError:
-    """Return the error about a source of images that is not there, the likelier cure first."""
+    """Return the error about a source of images that is absent, with the likelier remedy first."""
     return HeadstartError(
         f"There is nothing at {os.fspath(path)}, where the images should be. Nothing was run. Name "
         "their folder or file in `download.location` of params.yaml (`headstart recipe NAME --set "
@@ -137,7 +137,7 @@ class Snapshot:
     lazy : bool
         Hash each file when :meth:`opened` names it instead; the others are not compared.
     recorded : RecordedInput, optional
-        What a file that is opened must be.
+        The hashes that opened files must have.
     """
 
     def __init__(

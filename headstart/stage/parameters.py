@@ -117,13 +117,13 @@ _FAULTS_SHOWN = 50
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a parameter file, which is bounded in every way.
+    """Return the text of a parameter file, within bounds on its size, depth and values.
 
     Raises
     ------
     ParameterError
-        If it is absent or no UTF-8, or larger, deeper or with more values than any parameter file,
-        aliases counted as often as they are used.
+        If it is absent or not UTF-8, or larger, deeper or with more values than any parameter file
+        needs, aliases counted as often as they are used.
     """
     try:
         with path.open("rb") as file:

@@ -1,9 +1,8 @@
 """The hashes that DVC has recorded of a stage's inputs: a damaged input is found before it is used.
 
-DVC believes a read-only file in its cache by its name: a damaged one is restored, reported as
-unchanged, and given to the next stage. So a stage that DVC starts compares its inputs with what
-dvc.lock records of the stages that wrote them. Importing DVC takes a second, so its files are read
-here.
+DVC does not check read-only files in its cache: a damaged one is restored, reported as unchanged,
+and given to the next stage. So a stage that DVC starts compares its inputs with the records of
+dvc.lock about the stages that wrote them. Importing DVC takes a second, so its files are read here.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ class RecordedInput:
     cache: Path
 
     def listing(self) -> Mapping[str, str] | None:
-        """Return the recorded MD5 of each file; None if the list of a folder cannot be had.
+        """Return the recorded MD5 of each file; None if a folder's list is lost.
 
         Of a file, the key is "".
         """

@@ -68,7 +68,7 @@ def run_id() -> str:
 
     It is ``$HEADSTART_RUN`` if set; otherwise it names the dvc that started the stage, because all
     stages of one ``dvc repro`` are started by the same process; without DVC, the parent process:
-    stages that are run by hand have the shell in common.
+    stages that are run by hand share the shell.
     """
     given = os.environ.get("HEADSTART_RUN")
     if given:

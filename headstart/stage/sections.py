@@ -43,7 +43,7 @@ class OneOf:
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
-#: Beyond these, a slip of the keyboard would fill the memory or run for ever.
+#: Beyond these, a typing error would fill the memory or run forever.
 Epochs = Annotated[int, Field(ge=1, le=10_000)]
 BatchSize = Annotated[int, Field(ge=1, le=65_536)]
 Units = Annotated[int, Field(ge=1, le=65_536)]

@@ -54,7 +54,7 @@ def require_space(outputs: Mapping[Path, int]) -> None:
 
 
 def require_recorded_space(outputs: Iterable[Path]) -> None:
-    """Do the same with the sizes that DVC has recorded of the stage's former outputs."""
+    """Refuse the stage's outputs in the same way, by the sizes of its former outputs."""
     sizes = recorded_sizes()
     require_space({path: sizes[path] for path in outputs if path in sizes})
 
@@ -76,12 +76,12 @@ def require_cache_space(outputs: Iterable[Path]) -> None:
         if size > free:
             raise HeadstartError(
                 f"DVC cannot keep {path}: it copies {amount(size)} to its cache, {cache}, where "
-                f"{amount(free)} are free. The stage was not recorded. {_CURE}"
+                f"{amount(free)} is free. The stage was not recorded. {_CURE}"
             )
 
 
 def explained(error: BaseException, outputs: Iterable[Path]) -> HeadstartError | None:
-    """Return the error that a disk which is full, fails or is closed to us deserves, or None."""
+    """Return the error to raise for a disk that is full, failing or not permitted; else None."""
     fault = disk_fault(error)
     if fault is None:
         return None
@@ -89,8 +89,8 @@ def explained(error: BaseException, outputs: Iterable[Path]) -> HeadstartError |
     if fault.file is None and paths:
         fault = DiskFault(paths[0], fault.number)
     kept = (
-        "The outputs of this stage were not recorded; what is in the feature store and in "
-        "checkpoints is kept."
+        "The outputs of this stage were not recorded; the feature store and the checkpoints are "
+        "kept."
     )
     if fault.denied:
         return HeadstartError(

@@ -1,6 +1,6 @@
 """Process watchdog: a stage never outlives the dvc that started it.
 
-DVC does not end its child when it is killed: the stage would go on writing, and the next run would
+DVC does not end its child when it is killed: the stage would keep writing, and the next run would
 start a second one beside it. DVC starts a command through ``sh -c``. Some shells become the
 command; others (dash, which is Debian's sh, so in containers, cron and CI) wait for it and are then
 its parent.
@@ -44,10 +44,10 @@ def parent() -> psutil.Process | None:
 
 
 def identity(process: psutil.Process | None) -> str:
-    """Return ``PID-START``: the start tells it from a later process with the same number."""
+    """Return ``PID-START``: the start time distinguishes processes with the same number."""
     if process is None:
         return f"{os.getppid()}-0"
-    try:  # In clock ticks since boot: other than psutil's, the same after the clock was set.
+    try:  # In clock ticks since boot: unlike psutil's, unchanged when the clock is set.
         fields = Path(f"/proc/{process.pid}/stat").read_text("utf-8", "replace").rpartition(")")[2]
         return f"{process.pid}-{fields.split()[19]}"
     except (OSError, IndexError):
@@ -76,7 +76,7 @@ def die_with_dvc() -> None:
 
 
 def die_with_parent(parent_pid: int, number: int) -> None:
-    """Have the kernel signal this process when its parent ends; does nothing beside Linux.
+    """Let the kernel signal this process when its parent ends; do nothing outside Linux.
 
     The parent is the *thread* that started this process: it has to live as long.
 

@@ -28,7 +28,7 @@ def test_folders_on_one_disk_are_taken_together(free: int, tmp_path: Path) -> No
         require_room({**half, tmp_path / "b": free // 2}, "Things", "Buy a disk.")
     said = str(caught.value)
     assert "Things need 1.1 GB" in said
-    assert "1.0 GB are free" in said
+    assert "1.0 GB is free" in said
     assert str(tmp_path / "a") in said
     assert said.endswith("Buy a disk.")
 

@@ -136,7 +136,7 @@ def test_alone_a_number_that_another_process_has_now_is_swept_too(tmp_path: Path
     mine.mkdir()
     elsewhere = tmp_path / f".other.{os.getppid()}.part"
     elsewhere.mkdir()
-    files.sweep(tmp_path / "out", alone=True)
+    files.sweep(tmp_path / "out", exclusive=True)
     assert names(tmp_path) == sorted([elsewhere.name, mine.name])
 
 

@@ -175,7 +175,7 @@ def test_all_wrong_arguments_are_named_at_once(digits: tuple[np.ndarray, np.ndar
         hs.HeadClassifier(**wrong).fit(*digits)
     text = str(caught.value)
     assert isinstance(caught.value, ValueError)
-    assert text.startswith("HeadClassifier got 4 wrong arguments. Nothing was computed.\n")
+    assert text.startswith("HeadClassifier got 4 invalid arguments. Nothing was computed.\n")
     for name in ("`hidden.0`", "`optimizer`", "`learning_rate`", "`epochs`"):
         assert name in text
     with pytest.raises(ArgumentError, match="`validation_fraction`"):

@@ -142,7 +142,7 @@ def test_plan_lists_stages_with_reasons(sampled: Path, monkeypatch: pytest.Monke
     shown = run("plan")
     assert "Passes: 1,797 of 1,797 images" in shown
     assert "never run" in shown
-    assert "by typical runs, because no stage has run here" in shown
+    assert "based on typical times, because no stage has run here" in shown
     assert "nothing measured here yet" in shown
 
 

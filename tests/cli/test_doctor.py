@@ -64,7 +64,7 @@ def test_wrong_parameters_and_a_full_disk_stop_a_run(
     monkeypatch.setattr(faults, "free_space", lambda _: 5_000_000)
     said = run("doctor", code=1)
     assert "`seed`" in said
-    assert "Only 5 MB are free" in said
+    assert "Only 5 MB is free" in said
     assert "`dvc cache dir FOLDER`" in said
     assert "Nothing stops a run" not in said
 

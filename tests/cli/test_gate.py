@@ -126,7 +126,7 @@ def test_a_score_that_is_not_there_does_not_pass() -> None:
 
 def test_nothing_is_required_by_default(project: Callable[..., Path]) -> None:
     project()
-    assert run("gate").startswith("Passed: the section `gate` of params.yaml requires nothing")
+    assert run("gate").startswith("Passed: the section `gate` of params.yaml sets no threshold")
 
 
 def test_a_failed_bound_holds_and_all_are_shown(project: Callable[..., Path]) -> None:

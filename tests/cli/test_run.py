@@ -124,7 +124,7 @@ def test_with_a_temporary_server_ctrl_c_ends_it_all_and_the_next_run_goes_on(
         assert set(left) <= {str(run.pid)}
     finally:
         run.close()
-    assert "\nInterrupted. What was finished is recorded." in run.text
+    assert "\nInterrupted. Finished work is recorded." in run.text
     with pytest.raises(ProcessLookupError):
         os.kill(int((project / "pid").read_text()), 0)
     (project / "enough").touch()

@@ -48,7 +48,7 @@ def test_a_base_takes_no_less_than_its_minimum() -> None:
 
 
 def test_options_that_exclude_each_other(tmp_path: Path) -> None:
-    assert "exclude each other" in run("128", "--json", "--csv", code=2)
+    assert "cannot be used together" in run("128", "--json", "--csv", code=2)
     assert "takes one SIZE. Got 2" in run("128", "96", "--write", str(tmp_path / "new"), code=2)
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "x").touch()

@@ -199,7 +199,7 @@ def test_no_room_for_features_is_said_before_the_first_pass(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     assert run([1, 2]).cached == 2
     base = Counting()
-    with pytest.raises(HeadstartError, match=r"1 MB are free.*HEADSTART_CACHE"):
+    with pytest.raises(HeadstartError, match=r"1 MB is free.*HEADSTART_CACHE"):
         run([1, 2, 3], base)
     assert base.made == base.passes == 0
 

@@ -98,7 +98,7 @@ def test_the_total_counts_what_may_run_by_its_reason(tmp_path: Path) -> None:
     assert found.first == ("my-sample",)
     assert found.again
     assert 40.0 < found.least < found.about < found.most
-    assert "by earlier runs here, and typical ones for my-sample" in str(found)
+    assert "based on earlier runs here and typical times of my-sample" in str(found)
     coded = [Planned(each.stage, each.fate, ("headstart/datasets changed",)) for each in plan]
     for item in coded:
         object.__setattr__(item.stage, "deps", ("headstart/datasets",))

@@ -49,7 +49,7 @@ def test_nothing_changed_runs_nothing() -> None:
         (Changes(always=True), "runs every time"),
         (Changes(params=(ParamChange("a.x", "1", "2"),)), "a.x: 1 → 2"),
         (Changes(params=(ParamChange("a.x", None, "2"),)), "a.x: 2 (new)"),
-        (Changes(params=(ParamChange("a.x", "1", None),)), "a.x: was 1, is gone"),
+        (Changes(params=(ParamChange("a.x", "1", None),)), "a.x: was 1, was removed"),
         (Changes(deps={"raw": "modified"}), "raw changed"),
         (Changes(deps={"raw": "deleted"}), "raw is missing"),
         (Changes(outs={"data/a.csv": "deleted"}), "data/a.csv is missing"),

@@ -73,7 +73,7 @@ def test_all_errors_of_a_full_disk_give_one_message(error: BaseException, file: 
     explained = space.explained(error, [Path("data/out")])
     said = str(explained)
     assert f"The disk is full: {file or 'data/out'} could not be written, and " in said
-    assert "are free there." in said
+    assert "is free there." in said
     assert "`dvc cache dir FOLDER`" in said
 
 
@@ -142,7 +142,7 @@ def test_a_disk_that_fills_up_is_named(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "Error: The disk is full: data/" in done.stderr
-    assert "MB are free there" in done.stderr
+    assert "MB is free there" in done.stderr
 
 
 def test_a_full_disk_of_dvcs_cache_is_named(tmp_path: Path) -> None:
@@ -189,17 +189,17 @@ def manifest(tmp_path: Path) -> pd.DataFrame:
 @pytest.mark.usefixtures("full", "manifest")
 def test_split_sample_and_find_duplicates_ask_before_they_work(tmp_path: Path) -> None:
     statistics = RunStatistics(tmp_path, "split")
-    with pytest.raises(HeadstartError, match=r"The outputs need .* of which [01] KB are free"):
+    with pytest.raises(HeadstartError, match=r"The outputs need .* of which [01] KB is free"):
         split_stage.main(
             tmp_path / "images.csv", tmp_path / "groups.csv", tmp_path / "o.csv",
             tmp_path / "m.json", SplitParams.model_construct(), 1, statistics,
         )  # fmt: skip
-    with pytest.raises(HeadstartError, match=r"The outputs need .* of which [01] KB are free"):
+    with pytest.raises(HeadstartError, match=r"The outputs need .* of which [01] KB is free"):
         sample_stage.main(
             tmp_path / "split.csv", tmp_path / "images", tmp_path / "o.csv", tmp_path / "copies",
             statistics, SampleParams(train_per_class=2, validation_per_class=None), 1,
         )  # fmt: skip
-    with pytest.raises(HeadstartError, match=r"The outputs need .* of which [01] KB are free"):
+    with pytest.raises(HeadstartError, match=r"The outputs need .* of which [01] KB is free"):
         duplicates_stage.main(
             tmp_path / "images", tmp_path / "images.csv", ROOT / "runtime.txt",
             tmp_path / "o.csv", tmp_path / "groups.csv", tmp_path / "m.json",

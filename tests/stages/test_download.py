@@ -324,7 +324,7 @@ def test_a_full_disk_is_told_before_anything_is_written(
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(HeadstartError, match=r"of which [01] KB are free"):
+    with pytest.raises(HeadstartError, match=r"of which [01] KB is free"):
         run(make_zip(tmp_path / "a.zip"), tmp_path / "out")
     assert not list((tmp_path / "out").rglob("*"))
 

@@ -78,7 +78,7 @@ def test_too_little_disk_is_said_with_both_figures(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, 123_000_000))
     said = only(faults(clone, DEV, GOOD))
     assert f"{DEV.disk_mb:,} MB more" in said
-    assert "123 MB are free" in said
+    assert "123 MB is free" in said
     # What is there already needs no room again.
     large = clone / ".venv/large"
     large.parent.mkdir()

@@ -155,7 +155,7 @@ def test_no_room_is_said_before_the_first_pass(
     read = len(reader.reads)
     with pytest.raises(HeadstartError) as caught:
         arrays(network, {"train": rows}, reader, SIZE, None, tmp_path)
-    for part in ("The activations need", "1 MB are free", "HEADSTART_CACHE", "unfreeze fewer"):
+    for part in ("The activations need", "1 MB is free", "HEADSTART_CACHE", "unfreeze fewer"):
         assert part in str(caught.value)
     with pytest.raises(HeadstartError, match="The decoded images need"):
         arrays(None, {"train": rows}, reader, SIZE, None, tmp_path)
