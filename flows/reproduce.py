@@ -29,14 +29,14 @@ def reproduce(
     require : str
         bit-exact, numerically-equal or metric-equal: the least that counts as success.
     warm, from_source : bool
-        Use recorded features; fetch the data anew.
+        Use recorded features; fetch the data again.
     changed : list of str or None
         Parameters to set, as ``section.key=value``.
 
     Returns
     -------
     State
-        Completed; Failed with the verdict, or with why there is none; Cancelled.
+        Completed; Failed with the verdict, or with the reason for none; Cancelled.
     """
     return run_reproduction(
         rev, root, require=require, warm=warm, from_source=from_source, changed=changed

@@ -49,9 +49,9 @@ def run(
     graph.require_sources(Path.cwd(), graph.stages(Path.cwd()))
     os.environ.setdefault("DO_NOT_TRACK", "1")
 
-    from headstart.runs.local_runner import run_here
+    from headstart.runs.local_runner import run_locally
 
-    finished = run_here(Path.cwd(), gate=gate, commit=commit, on_lost=_leave)
+    finished = run_locally(Path.cwd(), gate=gate, commit=commit, on_lost=_leave)
     if finished.lost:
         _leave(finished)
     _show(finished)

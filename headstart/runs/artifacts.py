@@ -1,6 +1,6 @@
 """A run on Prefect's pages: scores, the table of passes, images, and progress.
 
-None of it is worth a stage: an unreachable server is reported once, and then left alone.
+No failure to publish stops a stage: an unreachable server is reported once and not asked again.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class Board:
-    """Publishes, in a thread of its own: no stage waits for a server that is slow, or gone.
+    """A publisher with a separate thread: no stage waits for a server that is slow or gone.
 
     Parameters
     ----------
     warn : callable
-        Takes a sentence on what could not be published.
+        Called with a sentence about the artifacts that could not be published.
     """
 
     def __init__(self, warn: Callable[[str], None]) -> None:
@@ -77,7 +77,7 @@ class Board:
         self._do(lambda: create_table_artifact(shown, key=key(name), description=says))
 
     def image(self, name: str, path: Path, says: str) -> None:
-        """Publish an image, held in the artifact itself; a large one is named instead."""
+        """Publish an image inside of the artifact; a large one is only named."""
         content = path.read_bytes()[: _IMAGE_BYTES + 1]
         if not content.startswith(_PNG):
             return
@@ -111,7 +111,7 @@ class Board:
         return show
 
     def close(self, seconds: float) -> None:
-        """Publish what is waiting, as far as that is done in so many seconds."""
+        """Publish the waiting artifacts, for at most this many seconds."""
         if self._thread is not None:
             self._jobs.put(None)
             self._thread.join(seconds)
@@ -210,7 +210,7 @@ def _records(value: Any) -> Rows:
 
 
 def _cell(value: Any) -> Any:
-    """Return a value; NaN and infinity, which JSON has no numbers for, as words."""
+    """Return a value; NaN and infinity, which are not JSON, as words."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 

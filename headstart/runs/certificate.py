@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart._utils.files import write_text
-from headstart._utils.tables import leaves
+from headstart._utils.tables import counted, leaves
 from headstart.runs.verdict import FileVerdict, Kind, Verdict
 
 #: Where certificates are kept, below the project's folder; ignored by git, as all of data.
@@ -22,7 +22,7 @@ _ALIKE = 8  # of those, files of one folder that are bit-exact
 
 @dataclass(frozen=True)
 class StageRun:
-    """How a stage went: ``how`` is "ran", or where its outputs were restored from."""
+    """The run of a stage: ``how`` is "ran", or the origin of its restored outputs."""
 
     name: str
     how: str
@@ -94,7 +94,7 @@ class Certificate:
         """Return the verdict in a sentence or two."""
         files = [entry for entry in self.files if entry.kind in {Kind.OUTPUT, Kind.METRIC}]
         counts = Counter(entry.verdict for entry in files)
-        counted = ", ".join(f"{counts[kind]:,} {kind}" for kind in Verdict if counts[kind])
+        kinds = ", ".join(f"{counts[kind]:,} {kind}" for kind in Verdict if counts[kind])
         missed = "" if self.reached else f", where {self.required} was required"
         differing = (entry.path for entry in self.files if entry.verdict is Verdict.DIFFERENT)
         named = list(dict.fromkeys(differing))
@@ -103,7 +103,8 @@ class Certificate:
         what = (
             ": the scores are equal, other files are not" if self.verdict is Verdict.METRIC else ""
         )
-        return f"{self.verdict}{missed}{what} ({len(files):,} output files: {counted}).{which}"
+        number = counted(len(files), "output file")
+        return f"{self.verdict}{missed}{what} ({number}: {kinds}).{which}"
 
 
 def as_json(certificate: Certificate) -> str:
@@ -188,7 +189,7 @@ def write(certificate: Certificate, folder: Path) -> tuple[Path, Path]:
 
 
 def _cell(text: str) -> str:
-    """Return a text on one line of a table, with nothing that a viewer would obey."""
+    """Return a text as a table cell: on one line, without markup or control characters."""
     line = " ".join(text.split())
     for sign, shown in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|")):
         line = line.replace(sign, shown)

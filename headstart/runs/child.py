@@ -1,4 +1,4 @@
-"""A command in a session of its own: its lines as they come, and an end to all that it started."""
+"""Run a command in a separate session: pass on its lines, and end all that it started."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BREAK = re.compile(rb"\r\n|\n|\r")
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended.
+    """The end of a command.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ def run(
     watchdog: bool = False,
     meanwhile: Callable[[], None] | None = None,
 ) -> Ended:
-    """Run a command to its end, and hand on its lines (both streams, in the order of printing).
+    """Run a command to its end, and pass on its lines (both streams, in the order of printing).
 
     Parameters
     ----------
@@ -63,8 +63,8 @@ def run(
     folder : Path
         Where it runs.
     on_line : callable
-        Called in this thread for each line, without its end. A carriage return ends a line, too:
-        so bars of progress are seen.
+        Called in this thread for each line, without its end. A carriage return ends a line too, so
+        that progress bars are seen.
     stop : threading.Event or None
         Once set, the command and all that it started are ended: SIGINT, SIGTERM, SIGKILL.
     timeout_s : float or None
@@ -72,8 +72,8 @@ def run(
     environment : mapping or None
         Variables over those of this process.
     watchdog : bool
-        Let it know when this process ends: its standard input is closed then, and never written
-        to before; see :mod:`headstart.pipeline.dvc_watchdog`.
+        Give it a standard input that nothing is written to, and that closes when this process
+        ends; see :mod:`headstart.pipeline.dvc_watchdog`.
     meanwhile : callable or None
         Called now and then in this thread, between lines.
 
@@ -119,7 +119,7 @@ def run(
 def _read(stream: IO[bytes], found: queue.SimpleQueue[str | None]) -> None:
     """Put the lines into the queue as they come; None after the last one."""
     rest = b""
-    with contextlib.suppress(ValueError, OSError):  # closed under our hands
+    with contextlib.suppress(ValueError, OSError):  # closed in the meantime
         while piece := os.read(stream.fileno(), 65_536):
             *whole, rest = _BREAK.split(rest + piece)
             for line in whole:
@@ -139,7 +139,7 @@ def _text(line: bytes) -> str:
 def _deliver(
     lines: queue.SimpleQueue[str | None], on_line: Callable[[str], None], seconds: float
 ) -> bool:
-    """Hand on what comes within ``seconds``; True: there will be no more."""
+    """Pass on the lines that arrive within ``seconds``; return True if there will be no more."""
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
         try:
@@ -157,7 +157,7 @@ def _end(
     lines: queue.SimpleQueue[str | None],
     on_line: Callable[[str], None],
 ) -> None:
-    """Send SIGINT, then SIGTERM, then SIGKILL; hand on the lines between."""
+    """Send SIGINT, then SIGTERM, then SIGKILL; pass on the lines in between."""
     for number, seconds in ((signal.SIGINT, INTERRUPT_S), (signal.SIGTERM, TERMINATE_S)):
         _signal(process, number)
         until = time.monotonic() + seconds
@@ -172,7 +172,7 @@ def _end(
 
 
 def _sweep(process: subprocess.Popen[bytes]) -> None:
-    """End what a command that has ended left behind."""
+    """End the processes that a command left behind."""
     until = time.monotonic() + _SWEEP_S
     while _signal(process, signal.SIGTERM) and time.monotonic() < until:
         time.sleep(_TICK_S)
@@ -180,7 +180,7 @@ def _sweep(process: subprocess.Popen[bytes]) -> None:
 
 
 def _signal(process: subprocess.Popen[bytes], number: int) -> bool:
-    """Signal the whole group, also where its first process is gone; False: nobody is left."""
+    """Signal the whole group, even if its first process is gone; return False if it is empty."""
     if sys.platform == "win32":
         process.terminate()
         return False

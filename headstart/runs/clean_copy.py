@@ -1,4 +1,4 @@
-"""A commit in a temporary folder, with everything of its own: files, DVC cache, feature store.
+"""A commit in a temporary folder with files, DVC cache and feature store of its own.
 
 Nothing of the user's is written: git's objects are read where they are (as an alternate of the
 copy's own), so that not even a record of a worktree is left behind.
@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import md5_file
-from headstart._utils.tables import counted
+from headstart._utils.tables import counted, listed
 from headstart.pipeline.git import Commit, Repository
 from headstart.pipeline.recorded import Record
 from headstart.pipeline.storage import Storage, set_locally
@@ -100,20 +100,21 @@ def _check_out(commit: Commit, top: Path) -> None:
     alternates.write_text(f"{(commit.root / objects).resolve()}\n", encoding="utf-8")
     try:
         copy.git("-c", "advice.detachedHead=false", "checkout", "--quiet", commit.sha)
-        # Of a file that is missing, git says so, leaves it out, and may end well.
+        # Git reports a missing file, leaves it out, and may still succeed.
         amiss = copy.git("ls-files", "--deleted").splitlines()
-        why = f"git has lost the content of {len(amiss)} files ({amiss[0]}, …)." if amiss else ""
+        some = f"{counted(len(amiss), 'file')} ({listed(amiss, 1)})"
+        why = f"git has lost the content of {some}." if amiss else ""
     except HeadstartError as error:
         why = str(error)
     if why:
         raise HeadstartError(
             f"The files of commit {commit} could not be brought into a clean copy: {why} (In a "
-            "partial clone, `git fetch --refetch --no-filter` brings what is missing.)"
+            "partial clone, `git fetch --refetch --no-filter` fetches what is missing.)"
         )
 
 
 def _settle(made: Copy) -> None:
-    """Give DVC in the copy a cache and notes of its own."""
+    """Give DVC in the copy a cache and settings of its own."""
     if (made.project / ".dvc").is_dir():
         (made.project / ".dvc" / "config.local").unlink(missing_ok=True)
         quiet = dict.fromkeys(("analytics", "autostage", "check_update"), "false")
@@ -125,7 +126,7 @@ def _settle(made: Copy) -> None:
 
 
 def add_missing(made: Copy, root: Path, paths: Iterable[str]) -> tuple[str, ...]:
-    """Copy what git does not know of from the user's folder: images that a commit only names.
+    """Copy untracked files from the user's folder: images that a commit only names.
 
     Parameters
     ----------
@@ -144,7 +145,7 @@ def add_missing(made: Copy, root: Path, paths: Iterable[str]) -> tuple[str, ...]
     Raises
     ------
     HeadstartError
-        If they need more room than there is.
+        If they need more disk space than there is.
     """
     planned: dict[str, list[tuple[Path, Path]]] = {}
     tracked = set(Repository(root).git("ls-files", "-z", "--", ".").split("\0"))
@@ -163,7 +164,7 @@ def add_missing(made: Copy, root: Path, paths: Iterable[str]) -> tuple[str, ...]
     if needed > free:
         raise HeadstartError(
             f"A clean copy of {', '.join(planned)} needs {needed:,} bytes, and {made.folder} has "
-            f"room for {free:,}. Nothing was run. Make room, or name another place in TMPDIR."
+            f"room for {free:,}. Nothing was run. Make room, or name another folder in TMPDIR."
         )
     for pairs in planned.values():
         for source, target in pairs:
@@ -180,7 +181,7 @@ def _beneath(source: Path, target: Path) -> list[tuple[Path, Path]]:
 
 
 def warm_up(made: Copy, store: Path) -> int:
-    """Copy the recorded features of a store into the copy's own; return how many files."""
+    """Copy the recorded features of a store into the copy's own; return the number of files."""
     count = 0
     for file in sorted(store.rglob("*.sqlite")):
         target = made.store / file.relative_to(store)
@@ -204,7 +205,7 @@ def bring_data(
     from_source: bool,
     note: Note,
 ) -> dict[str, str]:
-    """Bring the data: the outputs of stages with ``source: true`` in their ``meta``.
+    """Restore the data: the outputs of stages with ``source: true`` in their ``meta``.
 
     Parameters
     ----------
@@ -215,7 +216,7 @@ def bring_data(
     from_source : bool
         Look for none: run these stages.
     note : callable
-        Called with what a reader of the result should know.
+        Called with each remark for readers of the result.
 
     Returns
     -------
@@ -225,7 +226,7 @@ def bring_data(
     Raises
     ------
     HeadstartError
-        If neither the outputs nor what they are made of is there.
+        If neither the outputs nor their source can be found.
     """
     restored: dict[str, str] = {}
     for name, record in records.items():
@@ -257,7 +258,7 @@ def _restore(copy: Copy, record: Record, storage: Storage, note: Note) -> str | 
 
 
 def _provide(copy: Copy, record: Record, root: Path, *, from_source: bool, note: Note) -> None:
-    """Bring what the stage reads and git does not have; refuse if it is not there."""
+    """Copy the inputs of the stage that git does not have; refuse if one is absent."""
     copied = add_missing(copy, root, record.deps)
     if copied:
         note(f"{record.name} reads {', '.join(copied)} of {root}, copied.")

@@ -41,9 +41,11 @@ class Timetable:
     timezone: str = "UTC"
 
     def check(self) -> None:
-        """Raise HeadstartError if it is no timetable."""
+        """Raise HeadstartError if the timetable is invalid."""
         if self.nightly is None and self.weekly is None:
-            raise HeadstartError("There is nothing to serve: both schedules are off.")
+            raise HeadstartError(
+                "There is nothing to serve: both schedules are off. Set --nightly or --weekly."
+            )
         zone = (
             f"--timezone is {self.timezone!r}; the name of a time zone was expected, such as "
             '"Europe/Berlin", "America/New_York" or "UTC".'
@@ -63,7 +65,7 @@ class Timetable:
 
 
 def server_url() -> str:
-    """Return the address of the server's API, once it answered.
+    """Return the address of the server's API, if it answers.
 
     Raises
     ------
@@ -81,7 +83,7 @@ def server_url() -> str:
             "Nothing was scheduled. Start one in another terminal, from the project's folder, and "
             "leave it running:\n"
             "  prefect server start\n"
-            "On another port than 4200, three addresses have to agree:\n"
+            "With a port other than 4200, three addresses have to agree:\n"
             "  PREFECT_SERVER_UI_API_URL=http://127.0.0.1:4300/api "
             "prefect server start --port 4300\n"
             "  PREFECT_API_URL=http://127.0.0.1:4300/api headstart serve"
@@ -131,8 +133,8 @@ def serve(
     commit, push : bool
         As the pipeline's flow takes them.
     pause_on_shutdown : bool
-        At the end, let the server plan nothing more. Else it goes on to plan runs, and those
-        that nobody began by then start late, when this is run again.
+        At the end, stop the server from scheduling more runs. Otherwise it keeps scheduling runs,
+        which start late when this is called again.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Questions of both flows to Prefect: which run this is, and whether it was canceled."""
+"""The flow run of a call, and its cancellation, as Prefect knows them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def current_flow_run(flow: str) -> FlowRun:
     """
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
-        raise HeadstartError(f"This runs inside of a Prefect flow only: call the flow `{flow}`.")
+        raise HeadstartError(f"This runs only inside of a Prefect flow: call the flow `{flow}`.")
     return context.flow_run
 
 
@@ -43,7 +43,7 @@ def cancellation(
     Yields
     ------
     threading.Event
-        Set if it was cancelled.
+        Set if the run was canceled.
     """
     cancelled, over = threading.Event(), threading.Event()
 
@@ -55,7 +55,7 @@ def cancellation(
                 stop.set()
                 return
 
-    # The settings that say where the server is belong to the context.
+    # The settings with the server's address belong to the context.
     thread = threading.Thread(target=copy_context().run, args=(watch,), daemon=True)
     thread.start()
     try:

@@ -43,7 +43,7 @@ def reported(step: Callable[P, T]) -> Callable[P, T]:
 
 @reported
 def expect(repository: str = "", branch: str = "") -> None:
-    """Check that the repository can be cloned, and say what is missing.
+    """Check that the repository can be cloned.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def expect(repository: str = "", branch: str = "") -> None:
 
 @reported
 def prepare(directory: str, cache: str = "", remote: str = "") -> dict[str, str]:
-    """Give a clone a DVC cache that outlives it, and a remote that can be reached from it.
+    """Configure a clone: a DVC cache that outlives it, and a remote that it can reach.
 
     Written to the clone's ``.dvc/config.local``, which git ignores: its tree stays clean.
 
@@ -90,7 +90,7 @@ def prepare(directory: str, cache: str = "", remote: str = "") -> dict[str, str]
         Folder of the cache; empty: ``dvc`` in ``$HEADSTART_CACHE``, else in the user's cache
         folder.
     remote : str
-        Address of DVC's default remote; empty: the project's. If that is a folder given relative to
+        Address of DVC's default remote; empty: the project's. If that is a folder relative to
         the project, the origin's own is taken where the origin is a folder too, else none.
 
     Returns

@@ -1,4 +1,4 @@
-"""The pipeline's flow in this process, with an end in bounded time whatever its server does."""
+"""Run the pipeline's flow in this process, and end in bounded time whatever its server does."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ _watchdogs: list[subprocess.Popen[bytes]] = []
 
 @dataclass(frozen=True)
 class Finished:
-    """How a run ended.
+    """The end of a run.
 
     Attributes
     ----------
     code : int
-        For the command: 0; 1, a stage failed; 5, held by a gate; 130, interrupted or cancelled.
+        For the command: 0; 1, a stage failed; 5, held by a gate; 130, interrupted or canceled.
     message : str
-        A sentence or more on it.
+        A description of the result.
     address : str or None
         The run's page; None if the server was a temporary one.
     lost : bool
-        The server did not take the end of the run. DVC has it all the same.
+        The server did not record the end of the run; DVC did.
     temporary : bool
         The server was started for this run alone.
     """
@@ -59,7 +59,7 @@ class Finished:
     temporary: bool
 
 
-def run_here(
+def run_locally(
     root: Path, *, gate: bool, commit: bool, on_lost: Callable[[Finished], None]
 ) -> Finished:
     """Run the flow to its end.
@@ -71,8 +71,8 @@ def run_here(
     gate, commit : bool
         As :func:`flows.pipeline.pipeline` takes them.
     on_lost : callable
-        Called in another thread if the stages are at their end, and Prefect does not come to its
-        own: it has to end the process.
+        Called in another thread if the stages have ended and Prefect does not end: it must end
+        the process.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def run_here(
     logging.getLogger("prefect._internal.concurrency").addFilter(_short)
     pipeline = project_flow(root, "pipeline")
     returned = threading.Event()
-    # Prefect's own handler stands over this one while the flow runs, and hands the signal on.
+    # Prefect's handler replaces this one while the flow runs, and passes the signal on.
     with watching() as runs, ended_by_signals():
         guard = threading.Thread(target=_guard, args=(runs, returned, on_lost), daemon=True)
         guard.start()
@@ -92,7 +92,7 @@ def run_here(
         except KeyboardInterrupt:
             if not _ended(runs):
                 return Finished(
-                    INTERRUPTED_CODE, "Interrupted before it began.", None, lost=False,
+                    INTERRUPTED_CODE, "Interrupted before the run began.", None, lost=False,
                     temporary=server() is None,
                 )  # fmt: skip
         except Exception as error:
@@ -105,7 +105,7 @@ def run_here(
 
 
 def _short(record: logging.LogRecord) -> bool:
-    """Shorten a log line: Prefect prints all of an event that finds no server."""
+    """Shorten a log line: Prefect prints complete events that it cannot send."""
     text = record.getMessage()
     if len(text) > _LINE:
         record.msg, record.args, record.exc_info = f"{text[:_LINE]} …", (), None
@@ -131,7 +131,7 @@ def server() -> str | None:
 
 
 def end_temporary_server() -> None:
-    """End it, where the process is left without the usual ways."""
+    """End the temporary server, for a process that does not exit in the usual way."""
     for started in _started_servers():
         started.stop()
 
@@ -156,7 +156,7 @@ def _ended(runs: list[Run]) -> bool:
 
 
 def _guard(runs: list[Run], returned: threading.Event, on_lost: Callable[[Finished], None]) -> None:
-    """Wait for the stages' end, then for Prefect's, but not for ever."""
+    """Wait for the stages' end, then for Prefect's, but not forever."""
     watchdog = None
     while not returned.wait(0.2):
         # Nobody else ends the server of a run that is killed.

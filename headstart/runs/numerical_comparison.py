@@ -38,7 +38,7 @@ class NumericalComparison:
     largest : float or None
         Largest difference of two numbers; None if there are none to compare, or it is infinite.
     why : str
-        The first place that differs by more, or what was left out; "" for nothing.
+        The first place that differs by more, or the reason for leaving one out; "" for none.
     """
 
     equal: bool

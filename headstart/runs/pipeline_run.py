@@ -1,7 +1,7 @@
-"""The pipeline as a Prefect flow: a task for each stage that DVC's graph has, and no list of them.
+"""The pipeline as a Prefect flow: one task for each stage of DVC's graph, and no list of stages.
 
-DVC decides what has to run and records what did; the flow orders, watches and reports. So a server
-that goes away costs a record in Prefect, never a stage's work.
+DVC decides which stages run and records them; the flow orders, watches and reports. So a server
+that stops costs a record in Prefect, never a stage's work.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from prefect.states import Cancelled, Completed, Failed
 from headstart._utils.disk import amount, free_space
 from headstart._utils.errors import HeadstartError
 from headstart._utils.machine import name_user
+from headstart._utils.tables import counted
 from headstart.pipeline import graph, lockfile
 from headstart.pipeline.cache_objects import cache_folder
 from headstart.pipeline.plan import Fate, changes, plan
@@ -33,7 +34,7 @@ from headstart.runs.stage_tasks import HELD, StageTasks
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, State
 
-_SHOW_S = 5.0  # for what is still to be published
+_SHOW_S = 5.0  # for the artifacts that wait to be published
 
 
 def run_pipeline(
@@ -63,7 +64,7 @@ def run_pipeline(
     if watching is not None:
         watching.append(run)
     try:
-        return run.whole()
+        return run.execute()
     finally:
         run.over.set()
 
@@ -84,7 +85,7 @@ def watching() -> Iterator[list[Run]]:
 
 @dataclass
 class Run:
-    """One run of the flow: what its tasks share, and what became of them.
+    """One run of the flow: the state that its tasks share, and their outcomes.
 
     Attributes
     ----------
@@ -98,7 +99,7 @@ class Run:
     outcomes : dict of str to Outcome
         By stage.
     result : State or None
-        How it ended; None: not yet, or not by itself.
+        The final state; None: it has not ended, or not by itself.
     stop, over : threading.Event
         Set it, and the stages end; set when nothing is left but to report to the server.
     """
@@ -117,8 +118,8 @@ class Run:
     def __post_init__(self) -> None:
         self.board = Board(self.log.warning)
 
-    def whole(self) -> State[Any]:
-        """Run all of it, and return how it ended."""
+    def execute(self) -> State[Any]:
+        """Run the stages, and return the final state."""
         who = f"flow run '{self.flow_run.name}'"
         with ExitStack() as stack:
             try:
@@ -135,13 +136,15 @@ class Run:
             except HeadstartError as error:
                 self.result = Failed(message=str(error))
             except Exception as error:  # a fault of ours: Prefect shows where
-                self.result = Failed(message=f"Not by a stage: {type(error).__name__}: {error}")
+                self.result = Failed(
+                    message=f"Failed outside of a stage: {type(error).__name__}: {error}"
+                )
                 raise
             except BaseException:  # SIGTERM, as Prefect hands it on
-                self.result = Cancelled(message="Ended from outside. Finished work is recorded.")
+                self.result = Cancelled(message="Ended by a signal. Finished work is recorded.")
                 raise
             if asked.is_set():
-                self.result = Cancelled(message="Cancelled. Finished work is recorded.")
+                self.result = Cancelled(message="Canceled. Finished work is recorded.")
         return self.result
 
     def _recorded(self) -> State[Any]:
@@ -195,7 +198,7 @@ def _good(state: State[Any]) -> bool:
 
 
 def _verdict(states: Mapping[str, State[Any]]) -> State[Any]:
-    """Return the run's state, from the stages' states."""
+    """Return the run's state as it follows from the stages' states."""
     failed = {name: state for name, state in states.items() if state.is_failed()}
     waiting = [name for name, state in states.items() if not state.is_final()]
     rest = f"\nNot started: {', '.join(waiting)}." if waiting else ""
@@ -206,10 +209,9 @@ def _verdict(states: Mapping[str, State[Any]]) -> State[Any]:
     odd = [f"{name}: {state.name}" for name, state in states.items() if not state.is_completed()]
     if odd:
         return Cancelled(message=f"Stopped. {', '.join(odd)}")
-    counted = {word: [n for n, s in states.items() if s.name == word] for word in Outcome}
-    counts = [f"{len(names)} {word.lower()}" for word, names in counted.items() if names]
-    stages = "1 stage" if len(states) == 1 else f"{len(states)} stages"
-    return Completed(message=f"{stages}: {', '.join(counts)}.")
+    named = {word: [n for n, s in states.items() if s.name == word] for word in Outcome}
+    counts = [f"{len(names)} {word.lower()}" for word, names in named.items() if names]
+    return Completed(message=f"{counted(len(states), 'stage')}: {', '.join(counts)}.")
 
 
 def _quiet(record: logging.LogRecord) -> bool:
@@ -219,12 +221,12 @@ def _quiet(record: logging.LogRecord) -> bool:
     return True
 
 
-#: How Prefect's line on a task's end begins that was stopped, or that never began.
+#: The beginnings of Prefect's log lines about tasks that were stopped, or that never began.
 _NO_FAULT = ("Finished in state Cancelled(", "Finished in state NotReady(")
 
 
 def _calm(record: logging.LogRecord) -> bool:
-    """Show what Ctrl-C or an earlier stage stopped as information: it is no error of its own."""
+    """Log a task that Ctrl-C or an earlier stage stopped as information, not as an error."""
     text = record.getMessage()
     if record.levelno >= logging.ERROR and text.startswith(_NO_FAULT):
         record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)

@@ -1,4 +1,4 @@
-"""How far a stage is, from the lines that it prints."""
+"""The progress of a stage, from the lines that it prints."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Progress:
 
 
 def parse(line: str) -> Progress | None:
-    """Return the progress in a line, in our words or as tqdm draws it; None: it has none.
+    """Return the progress in a line of ours or of tqdm; None if it shows none.
 
     "Epoch 3 of 10: 5 of 20 batches" is a part of a part: 22.5 percent. "Epoch 3 of 10: loss 0.1"
     is printed at the end of a part: 30 percent.
@@ -54,14 +54,14 @@ def _percent(share: float) -> float:
 
 @dataclass
 class Listener:
-    """Sorts a stage's lines: progress is shown, now and then logged; all others are logged.
+    """A filter of a stage's lines: progress is shown and sometimes logged; others are logged.
 
     Attributes
     ----------
     log : callable
-        Takes a line.
+        Called with a line.
     show : callable
-        Takes the progress; its cost is the reason that not every line comes to it.
+        Called with the progress, not for every line, because it is expensive.
     every_s, log_s : float
         The least time between two calls of ``show``, and between two lines of progress in the log.
     """
@@ -74,7 +74,7 @@ class Listener:
     _logged: float = field(default=float("-inf"), init=False)
 
     def hear(self, line: str) -> None:
-        """Take a line."""
+        """Show or log a line."""
         found, now = parse(line), time.monotonic()
         if found is None or not found.bare:
             self.log(line)

@@ -10,7 +10,7 @@ from headstart._utils.errors import HeadstartError
 
 
 def project_flow(root: Path, name: str) -> Any:
-    """Load a project's flow as Prefect's workers do: from its file, under no package's name.
+    """Load a project's flow from its file, as Prefect's workers do, and not as a package's module.
 
     So it is the project's own wherever the library is installed, and whatever else is installed
     under the name ``flows``. A flow may import modules of its project: the folder ends up last on

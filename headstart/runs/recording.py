@@ -1,12 +1,12 @@
-"""A scheduled run's results as a commit on a branch of its own.
+"""Record a scheduled run's results as a commit on a separate branch.
 
-The checkout stays as it is: HEAD, branch and index are not touched, and once they are safe in the
-commit, the files that git keeps are given back the content that they have in HEAD, so that the next
-run finds a clean tree. What git does not keep (images, features, models) stays; dvc.lock in the
-commit names it, and DVC's cache has it.
+The checkout stays as it is: HEAD, branch and index are not touched. Once the results are safe in
+the commit, the files that git keeps are restored to their content in HEAD, so that the next run
+finds a clean tree. Outputs that git does not keep (images, features, models) stay; dvc.lock in the
+commit names them, and DVC's cache has them.
 
-dvc.lock decides whether anything is new. Seconds, passes and the machine differ every time, and
-are therefore no outputs: they go into a commit that something else calls for, and call for none.
+dvc.lock decides whether there are new results. Seconds, passes and the machine differ every time
+and are therefore not outputs: they are part of a commit, and never a reason for one.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class RecordingError(HeadstartError):
 
 
 def before(root: Path) -> str:
-    """Make sure that a run which starts now can be recorded when it ends.
+    """Check that a run that starts now can be recorded when it ends.
 
-    What an earlier run left that did not come to its end is no obstacle: the run goes on from it.
+    Changes by an earlier run that did not finish are accepted: this run resumes from them.
 
     Parameters
     ----------
@@ -99,11 +99,11 @@ def record(
     push : bool
         Push the data with DVC, if it has a remote, and the branch with git.
     held : bool
-        The gate did not let the model pass; the commit says so.
+        The gate held the model; the commit's message says so.
     commit : str or None
-        What :func:`before` returned; None: the checked-out commit.
+        The result of :func:`before`; None: the checked-out commit.
     outcomes : mapping of str to str or None
-        What became of each stage, for the commit's message.
+        The outcome of each stage, for the commit's message.
 
     Returns
     -------
@@ -113,7 +113,7 @@ def record(
     Raises
     ------
     RecordingError
-        If the checkout changed while the run was going on, or nothing can be committed or pushed.
+        If the checkout changed during the run, or the results cannot be committed or pushed.
     """
     repository = Repository(root)
     commit = commit or repository.head()
@@ -198,11 +198,11 @@ def _branch(
 
 
 def _same(repository: Repository, one: str, other: str, kept: Kept) -> bool:
-    """Return whether two commits agree in everything that a run decides."""
+    """Return whether two commits hold the same results."""
     for path in repository.differing(one, other):
         differs = path not in kept.notes
         if path in kept.locks:
-            # Stages that ran side by side stand in the order in which they ended.
+            # Stages that ran side by side are listed in the order in which they ended.
             first, second = (_parsed(repository.content(rev, path)) for rev in (one, other))
             differs = first != second
         if differs:
@@ -244,16 +244,16 @@ def _fetch(repository: Repository) -> None:
             return  # which a shallow fetch takes for an error
         repository.git(
             "fetch", "--quiet", "--no-tags", "--no-write-fetch-head",
-            # Else the whole history of those runs comes along.
+            # Otherwise the whole history of those runs is fetched.
             *(["--depth=1"] if repository.shallow else []),
             "origin", f"+{known}:refs/remotes/origin/{BRANCHES}/*",
         )  # fmt: skip
     except GitError as error:
-        _say(f"Earlier runs are not known here. {error}")
+        _say(f"The branches of earlier runs could not be fetched. {error}")
 
 
 def _push(repository: Repository, branch: str) -> None:
-    """Push the data, then the branch that names them."""
+    """Push the data, then the branch that names it."""
     faults = []
     asked = _dvc(repository.root, "config", "core.remote")
     if asked.returncode == 0 and asked.stdout.strip():
@@ -261,7 +261,7 @@ def _push(repository: Repository, branch: str) -> None:
         if done.returncode:
             faults.append(f"`dvc push`: {done.stdout.strip()}")
     else:
-        _say("DVC has no remote here: the data stay in its cache, and only the branch is pushed.")
+        _say("DVC has no remote: the data stays in its cache, and only the branch is pushed.")
     try:
         repository.git("push", "--quiet", "origin", f"refs/heads/{branch}:refs/heads/{branch}")
     except GitError as error:

@@ -1,4 +1,4 @@
-"""The reproduction of a commit as a flow: the verdict is its state, the proof an artifact."""
+"""The reproduction of a commit as a flow: the verdict is its state, the certificate an artifact."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def run_reproduction(
     require : str
         bit-exact, numerically-equal or metric-equal: the least that counts as success.
     warm, from_source : bool
-        Use recorded features; fetch the data anew.
+        Use recorded features; fetch the data again.
     changed : list of str or None
         Parameters to set, as ``section.key=value``.
 
     Returns
     -------
     State
-        Completed; Failed with the verdict, or with why there is none; Cancelled.
+        Completed; Failed with the verdict, or with the reason for none; Cancelled.
     """
     flow_run = current_flow_run("reproduce")
     folder = Path(root or Path.cwd()).resolve()

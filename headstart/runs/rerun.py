@@ -1,4 +1,4 @@
-"""A commit run again in a clean copy, and compared with its dvc.lock. Needs no server."""
+"""Run a commit again in a clean copy and compare it with its dvc.lock, without a server."""
 
 from __future__ import annotations
 
@@ -108,11 +108,11 @@ def rerun(
                 request.python, commit, copy.folder, say=lambda line: say(f"  {line}"), stop=stop
             )
             run.note_python()
-            return run.whole(copy)
+            return run.execute(copy)
     except OSError as error:  # a full disk, mostly
         raise HeadstartError(
             f"There is no verdict on commit {commit}: a file of the clean copy could not be "
-            f"written or read: {error}. TMPDIR names another place for it."
+            f"written or read: {error}. Name another folder in TMPDIR."
         ) from error
 
 
@@ -128,7 +128,7 @@ class _Run:
     stages: list[StageRun] = field(default_factory=list)
     files: list[FileVerdict] = field(default_factory=list)
 
-    def whole(self, copy: Copy) -> Certificate:
+    def execute(self, copy: Copy) -> Certificate:
         """Check, run, compare, certify."""
         records = recorded.records(copy.project, f"commit {self.commit}")
         _check_records(records, self.commit)
@@ -176,9 +176,9 @@ class _Run:
         )
 
     def note_python(self) -> None:
-        """Say whose packages the stages use, if they are not ours."""
+        """Report whose packages the stages use, if they are not this Python's."""
         if self.request.python == interpreter.LOCK:
-            self._note("The stages use an environment made anew from the commit's lock.")
+            self._note("The stages use an environment made from the commit's lock.")
         elif self.request.python:
             self._note(f"The stages use the packages of {self.python}.")
 

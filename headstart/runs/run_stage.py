@@ -34,11 +34,11 @@ class Outcome(StrEnum):
 
 
 class StageFailedError(HeadstartError):
-    """A stage did not end well. The message is in the stage's own words."""
+    """A stage failed; the message is the stage's own."""
 
 
 class StageStoppedError(StageFailedError):
-    """It was ended because the run is to end, not by a fault of its own."""
+    """A stage was stopped because the run is ending; it did not fail."""
 
 
 # How DVC reports a fault; a stage may begin a line with ERROR, too.
@@ -72,7 +72,7 @@ class _Talk:
             self.on_line(f"Process {holder} holds DVC's lock of this project. Waiting for it …")
 
     def hear(self, line: str) -> None:
-        """Sort a line."""
+        """Record and pass on a line."""
         verdict = {
             f"Running stage '{self.stage}':": Outcome.RAN,
             f"Stage '{self.stage}' is cached - skipping run, checking out outputs": (
@@ -87,7 +87,7 @@ class _Talk:
         elif line.strip() and not line.startswith("> "):
             self.said = [*self.said[-500:], line]
         if self.dvc and not self.begun:
-            return  # why it did not begin; not worth a line if it is to be tried again
+            return  # the reason that it did not begin; not shown if it will be tried again
         if line.strip() and not line.startswith(_NOISE):
             self.on_line(line)
 
@@ -110,7 +110,7 @@ class _Talk:
         return "\n".join(self.dvc).removeprefix("ERROR: ") or "It printed nothing."
 
 
-# DVC's hints about git and its remote are for a person at DVC's own terminal.
+# DVC's hints about git and its remote are for users of DVC's command line.
 _NOISE = (
     "To track the changes with git", "\tgit add ", "To enable auto staging", "\tdvc config ",
     "Use `dvc push`", "Generating lock file", "Updating lock file", "Data and pipelines are up",

@@ -1,4 +1,4 @@
-"""The stages of a run as Prefect's tasks: which waits for which, its gate, its process, its end."""
+"""The stages of a run as Prefect's tasks: their order, gates, processes and final states."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class StageTasks:
             retry_condition_fn=lambda _task, _run, state: (
                 state.name == "Failed" and not self.stop.is_set()
             ),
-            cache_policy=NO_CACHE,  # files are DVC's business
+            cache_policy=NO_CACHE,  # DVC caches files
             persist_result=False,
         )
 
@@ -124,7 +124,7 @@ class StageTasks:
                 if held is not None:
                     return held
                 outcome = run_stage(
-                    self.root, stage.name, on_line=self._heard(listener), stop=self.stop,
+                    self.root, stage.name, on_line=self._line_handler(listener), stop=self.stop,
                     timeout_s=stage.timeout_s,
                     environment={**ASKED, "HEADSTART_RUN": self.run_id},
                 )  # fmt: skip
@@ -138,8 +138,8 @@ class StageTasks:
             self.board.stage(self.root, stage)
         return Completed(name=outcome, message=_SAYS[outcome])
 
-    def _heard(self, listener: Listener) -> Callable[[str], None]:
-        """Return what hears a stage's lines, without DVC's error about a stage that we stopped."""
+    def _line_handler(self, listener: Listener) -> Callable[[str], None]:
+        """Return the handler of a stage's lines; it drops DVC's error about a stopped stage."""
 
         def hear(line: str) -> None:
             if not (self.stop.is_set() and line.startswith(_STOPPED)):

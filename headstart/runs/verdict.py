@@ -18,16 +18,16 @@ from headstart.runs.numerical_comparison import compare_files
 
 NOWHERE = (
     "the recorded bytes are neither in DVC's cache nor in the remote, so that only the hash could "
-    "be compared (`dvc push` where they were made, or `dvc pull`, brings them)"
+    "be compared (run `dvc push` where they were made, or `dvc pull` here)"
 )
 
 
 class Verdict(StrEnum):
-    """How alike, the best first."""
+    """Degrees of agreement, the best first."""
 
     BIT_EXACT = "bit-exact"
     NUMERICAL = "numerically-equal"  # all numbers within a tolerance, all else the same
-    METRIC = "metric-equal"  # in all: the metrics are, whatever else differs
+    METRIC = "metric-equal"  # of all: the metrics are equal, whatever else differs
     DIFFERENT = "different"
 
     def reaches(self, required: Verdict) -> bool:
@@ -37,7 +37,7 @@ class Verdict(StrEnum):
 
 
 class Kind(StrEnum):
-    """What an entry is about."""
+    """The subject of an entry."""
 
     OUTPUT = "output"
     METRIC = "metric"
@@ -60,9 +60,9 @@ class FileVerdict:
     largest : float or None
         Largest difference of two numbers, where both were read.
     why : str
-        Why it is not bit-exact.
+        The reason why it is not bit-exact.
     restored : bool
-        It was brought from where it was recorded, and not made again.
+        It was restored from the cache or the remote, and not made again.
     """
 
     path: str
@@ -117,7 +117,7 @@ def stale(
     *,
     note: Note,
 ) -> list[FileVerdict]:
-    """Return inputs that dvc.lock records otherwise: it was not made by this commit.
+    """Return the inputs with another record in dvc.lock, which this commit then did not make.
 
     Parameters
     ----------
@@ -223,7 +223,7 @@ class Comparison:
         return replace(entry, verdict=verdict, largest=found.largest, why=found.why)
 
     def _recorded(self, entry: FileVerdict, target: Path, *, in_git: bool) -> bool:
-        """Bring the recorded bytes of a file to ``target``, if they are anywhere."""
+        """Copy the recorded bytes of a file to ``target``, if they can be found."""
         kept = self.commit.content(entry.path) if in_git else None
         if kept is not None:
             target.write_bytes(kept)

@@ -95,12 +95,12 @@ def test_the_end_is_reported_and_sets_the_exit_code(
 ) -> None:
     asked: dict[str, Any] = {}
 
-    def run_here(root: Path, **options: Any) -> Finished:
+    def run_locally(root: Path, **options: Any) -> Finished:
         asked.update(options, root=root)
         return finished
 
     monkeypatch.chdir(project)
-    monkeypatch.setattr(local_runner, "run_here", run_here)
+    monkeypatch.setattr(local_runner, "run_locally", run_locally)
     result = CliRunner().invoke(app, ["run", "--no-gate", "--commit"])
     assert result.exit_code == finished.code
     assert said in result.output

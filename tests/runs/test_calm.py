@@ -38,7 +38,7 @@ def test_dvcs_error_about_a_stage_that_we_stopped_is_left_out() -> None:
     said: list[str] = []
     stop = threading.Event()
     tasks = StageTasks(Path(), "run", False, Board(said.append), {}, stop)
-    hear = tasks._heard(Listener(said.append, lambda *_: None))
+    hear = tasks._line_handler(Listener(said.append, lambda *_: None))
     failed = "ERROR: failed to reproduce 'backbone': exited with 130"
     hear(failed)
     stop.set()

@@ -216,7 +216,7 @@ def test_a_place_that_cannot_be_written_is_told(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(home / "nowhere"))
-    assert "TMPDIR names another place" in refused(home)
+    assert "Name another folder in TMPDIR" in refused(home)
 
 
 @pytest.mark.slow
