@@ -1,1 +1,1 @@
-"""Archives of strangers: listed and checked as a whole before a member is read."""
+"""Untrusted archives: listed and checked completely before a member is read."""

@@ -23,7 +23,7 @@ def open_archive(path: Path, limits: ArchiveLimits, encoding: str | None = None)
     path : Path
         An existing file.
     limits : ArchiveLimits
-        How much it may unpack to.
+        Limits of what it unpacks to.
     encoding : str, optional
         Encoding of the names for which the archive states none.
 

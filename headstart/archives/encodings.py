@@ -1,14 +1,14 @@
-"""The encodings of names in archives, which zip files do not state and tar files may not.
+"""The encodings of names in archives: zip files do not state them, and tar files need not.
 
 A zip member whose flag bit 11 is not set has a name in IBM's code page 437, by the book. In truth
-it is UTF-8 (Info-ZIP on Linux, macOS), or in whatever code page the system had that packed it.
+it is UTF-8 (Info-ZIP on Linux, macOS), or in the code page of the system that packed it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-#: Name in params.yaml to the systems that pack names so.
+#: Name in params.yaml to the systems that use it for names.
 ENCODINGS: Mapping[str, str] = {
     "utf-8": "Linux, macOS, and most programs of today",
     "gb18030": "Chinese Windows, simplified (GBK)",

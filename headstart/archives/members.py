@@ -23,7 +23,7 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 
 @dataclass(frozen=True)
 class ArchiveLimits:
-    """How much an archive may unpack to.
+    """Limits of what an archive unpacks to.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class ArchiveLimits:
     too_large : str
         Ends the sentence "… unpacks to more than N bytes,": whose limit that is.
     instead : str
-        What a person can do with an archive that is refused, as the end of a sentence.
+        The alternative to an archive that is refused, as the end of a sentence.
     """
 
     max_total_bytes: int

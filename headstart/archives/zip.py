@@ -95,7 +95,7 @@ class ZipArchive(Archive):
         if member.compress_type not in _METHODS:
             raise SourceError(
                 f"{self.title} holds {name!r}, which is packed by method {member.compress_type}; "
-                "only stored and deflated members can be read. Nothing was written. Pack it anew."
+                "only stored and deflated members can be read. Nothing was written. Pack it again."
             )
         if _contradict(member):
             raise self._refused(name, "declares two sizes that cannot both be true")

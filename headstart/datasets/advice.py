@@ -1,4 +1,4 @@
-"""Advice where numbers are weak: what is too few, what that does, and the parameter that helps.
+"""Advice on weak numbers: the shortage, its effect, and the parameter that helps.
 
 To add advice, write its function and its row.
 """
@@ -24,7 +24,7 @@ RARE = 1 / 20
 
 @dataclass(frozen=True)
 class Known:
-    """What advice is given on.
+    """The facts that advice is based on.
 
     Attributes
     ----------

@@ -19,7 +19,7 @@ _MOST_MOVED = 5  # classes
 
 @dataclass(frozen=True)
 class Division:
-    """A split manifest and how it came about.
+    """A split manifest and its origin.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class Division:
     kept : tuple of str
         The splits that are those of the source.
     held_out : str
-        The source's name for what is the test split here; "" if the source has none.
+        The source's name for the test split; "" if the source has none.
     leaked : int
         Images that the source has in two splits, by their bytes or their group; all their copies
         went to train.
@@ -42,7 +42,7 @@ class Division:
     absent : mapping of str to sequence
         Classes without an image in a predefined split, by split.
     together : HeldTogether
-        The groups, and what near duplicates did to them.
+        The groups, and the effect of near duplicates on them.
     """
 
     manifest: pd.DataFrame

@@ -14,8 +14,8 @@ from headstart.datasets.manifests import read_table
 
 _AGAIN = "Run `dvc repro --force find_duplicates` to write it again."
 
-#: Column to dtype. An image is named by its id and its first path. ``kind``: what makes the two
-#: differ. ``similarity``: correlation of their detail. ``group``: the first image id of its group.
+#: Column to dtype. An image is named by its id and its first path. ``kind``: the change between
+#: the two. ``similarity``: correlation of their detail. ``group``: the first image id of its group.
 #: ``conflict``: 1 if the two have no label in common. ``leak``: 1 if they are in different
 #: predefined splits, one of which is held out.
 PAIRS: Mapping[str, str] = {

@@ -1,7 +1,7 @@
 """Shards that an earlier run wrote: a shard of the same images is copied from DVC's cache.
 
 DVC deletes a stage's outputs before it runs the stage, but keeps them in its cache under the MD5 of
-their bytes. The images of a shard decide its bytes, so the MD5 is recorded by these. DVC believes a
+their bytes. The images of a shard decide its bytes, so the MD5 is recorded by these. DVC trusts a
 damaged file of its cache, so the file's own MD5 is compared first (:mod:`headstart._utils.stamps`).
 """
 

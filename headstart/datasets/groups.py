@@ -33,7 +33,7 @@ class HeldTogether:
     leaking : int
         Images of groups that lie in several predefined splits.
     moved : bool
-        Whether these went to train; if not, they stay where the source has them.
+        True if these went to train; otherwise they keep the split of the source.
     released : sequence of str
         Classes whose near duplicates are not held together: too few groups would be left.
     """
@@ -57,7 +57,7 @@ class HeldTogether:
         }
 
     def notes(self) -> list[str]:
-        """Return what a person should know, as sentences."""
+        """Return remarks for people, as sentences."""
         notes = []
         if self.groups:
             notes.append(

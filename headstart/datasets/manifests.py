@@ -77,7 +77,7 @@ def read_table(
     what : str
         The kind of file, for the message: "a manifest".
     mend : str
-        How to repair a damaged file, as a sentence; may be empty.
+        The remedy for a damaged file, as a sentence; may be empty.
     files : sequence of Path, optional
         The parts of the table, if it is in several files. Default: those in ``path``, if it is a
         folder.

@@ -11,7 +11,7 @@ from headstart.stage.sections import PositiveInt, Section, Share
 
 
 class SplitParams(Section):
-    """How the images are split."""
+    """Shares of the splits, and the treatment of predefined splits and near duplicates."""
 
     validation: Share
     test: Share

@@ -8,7 +8,7 @@ size of the set.
 
 from __future__ import annotations
 
-#: The most images per part, on average.
+#: The largest average number of images per part.
 MOST = 512
 
 

@@ -74,7 +74,7 @@ def limits(params: SampleParams) -> dict[str, int | None]:
 def folder_names(labels: Sequence[str]) -> dict[str, str]:
     """Return the name of the folder of each class: the class itself if every file system takes it.
 
-    Classes are named by strangers. A name that could leave the folder, hide, or equal another one
+    Class names are untrusted. A name that could leave the folder, hide, or equal another one
     where case does not matter, is spelled with harmless characters and eight digits of its hash.
     """
     folded = Counter(_fold(name) for label in labels for name in (label, _spelled(label)))

@@ -142,7 +142,7 @@ class ShardWriter:
 
     def _add(self, image_id: str, ext: str, length: int, content: bytes | None) -> None:
         if not _EXTENSION.fullmatch(ext):
-            raise ValueError(f"{ext!r} is no extension of a shard's member")
+            raise ValueError(f"{ext!r} is not an extension of a shard's member")
         spool = shard_of(image_id)
         with self._locks[spool]:
             known, file = self._known[spool], self._spools[spool]
@@ -231,7 +231,7 @@ class ShardReader:
                 f"{self.folder / shard_name(shard)} does not hold the image {image_id} at byte "
                 f"{offset}: expected {length} bytes with that sha256, got {len(content)} bytes "
                 f"with {sha256_bytes(content)}. The shard and the manifest do not belong together, "
-                "or the disk lost data. Run `dvc repro --force download` to write both anew, "
+                "or the disk lost data. Run `dvc repro --force download` to write both again, "
                 "after `headstart doctor --remove` if DVC's cache holds the damaged shard."
             )
         return content
@@ -283,7 +283,7 @@ def _read_at(file: int, offset: int, length: int) -> bytes:
 
 
 def _seek_and_read(file: int, length: int, offset: int) -> bytes:
-    """Do what ``os.pread`` does, on systems without it (Windows)."""
+    """Read like ``os.pread``, on systems without it (Windows)."""
     with _seeking:
         os.lseek(file, offset, os.SEEK_SET)
         return os.read(file, length)

@@ -1,4 +1,4 @@
-"""Keep the splits of every class within limits: what the hash leaves too small or too large."""
+"""Keep the splits of every class within limits, where the hash made them too small or too large."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SplitGroup:
     labels, predefined : frozenset of str
         Classes and predefined splits of its images.
     large : bool
-        Whether it is a series of similar images that is too large for validation or test.
+        True if it is a series of similar images that is too large for validation or test.
     split : str
         The split that it is assigned to.
     """
@@ -38,7 +38,7 @@ class SplitGroup:
 
     @property
     def fixed(self) -> bool:
-        """Whether it stays in train, out of the splits that judge and choose."""
+        """True if it stays in train, and out of validation and test."""
         return self.large or len(self.predefined) > 1
 
 

@@ -177,7 +177,7 @@ def _refuse_small_classes(
         f"one for each of {', '.join(name for name in SPLITS if name in intervals)} (copies of an "
         "image, and images of one group, count once). Nothing was split. To continue, add images, "
         "merge the class with another one, or remove its folder from the source"
-        + ("; or split anew with `split.predefined: ignore`." if kept else ".")
+        + ("; or split again with `split.predefined: ignore`." if kept else ".")
     )
 
 
@@ -191,6 +191,6 @@ def _refuse_empty(assigned: pd.Series[str], kept: Sequence[str], held_out: str, 
                 f"Nothing is left of the predefined split {source}: all its images are in another "
                 f"predefined split, too (byte for byte, or by their group), and went to train. "
                 f"Nothing was split, of {rows:,} images. Remove the copies from one of the splits; "
-                "or split anew with `split.predefined: ignore`, which keeps the copies of an image "
-                "together."
+                "or split again with `split.predefined: ignore`, which keeps the copies of an "
+                "image together."
             )

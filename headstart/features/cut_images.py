@@ -7,7 +7,7 @@ import threading
 import pandas as pd
 
 from headstart._utils.files import sha256_bytes
-from headstart._utils.tables import listed, plain
+from headstart._utils.tables import counted, listed, plain
 from headstart.features.forward_passes import Pixels
 from headstart.images.dark import unfit_depth
 from headstart.images.decode import INSPECTED
@@ -17,7 +17,7 @@ _SHOWN = 5
 
 
 class CutImages:
-    """Decodes images, and keeps those whose values above white are cut to it.
+    """A decoder that records the images whose values above white are cut to it.
 
     Attributes
     ----------
@@ -39,11 +39,11 @@ class CutImages:
         return pixels(content, size, gray16_bits=gray16_bits)
 
     def warning(self, rows: pd.DataFrame, gray16_bits: int | None) -> str:
-        """Return what to print about them, with the paths of a manifest; "" if there are none."""
+        """Return a warning about them, with the paths of a manifest; "" if there are none."""
         if not self.bits or gray16_bits is None:
             return ""
         most = max(self.bits.values())
-        need = "1 image needs" if len(self.bits) == 1 else f"{len(self.bits):,} images need"
+        need = counted(len(self.bits), "image needs", "images need")
         known = rows[rows["image_id"].isin(self.bits)].drop_duplicates("image_id")
         paths = sorted(plain(str(path)) for path in known["path"])
         cure = (

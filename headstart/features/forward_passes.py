@@ -39,7 +39,7 @@ class Decode(Protocol):
         """Decode and resize an image."""
 
 
-#: Views of an image that are made from one decoding: more would be much to hold, and to lose.
+#: Views of an image that are made from one decoding: more would cost memory, and be lost by a kill.
 _VIEWS_AT_ONCE = 16
 #: Results wait for their commit this many seconds, in this number and this many bytes, at most.
 #: A commit costs a tenth of a millisecond, which is as much as a pass of a small backbone.
@@ -201,7 +201,7 @@ class ForwardPasses:
         self, images: Iterable[Image], missing: Iterable[str], store: FeatureStore, bar: Progress,
         workers: int,
     ) -> None:  # fmt: skip
-        """Compute what is missing of ``images`` in worker threads; commit it in small batches."""
+        """Compute the missing features of ``images`` in worker threads; commit in small batches."""
         done = _Commits(store, bar)
         chunks = _chunks(_wanted(images, missing), self.engine.batch)
         pending: set[Future[list[Result]]] = set()
@@ -240,24 +240,24 @@ class _Commits:
         self._most = max(1, min(COMMIT_ROWS, _COMMIT_BYTES // row_bytes(store.shape)))
 
     def add(self, results: Sequence[Result]) -> None:
-        """Take results; commit if they are many."""
+        """Add results; commit if there are many."""
         self._waiting.extend(results)
         if len(self._waiting) >= self._most:
             self.commit()
 
     def seconds_left(self) -> float | None:
-        """Return for how long results may wait; None if none do."""
+        """Return how many seconds the results may wait; None if there are none."""
         if not self._waiting:
             return None
         return max(0.0, self._last + COMMIT_S - time.perf_counter())
 
     def commit_if_due(self) -> None:
-        """Commit what has waited long enough."""
+        """Commit the results that have waited long enough."""
         if self.seconds_left() == 0.0:
             self.commit()
 
     def commit(self) -> None:
-        """Commit what waits, in one transaction with its count and its seconds."""
+        """Commit the waiting results, in one transaction with their count and seconds."""
         if not self._waiting:
             return
         # Taken out first: an interrupt in here costs these results, and counts none of them twice.

@@ -1,4 +1,4 @@
-"""``extract_features``: how the frozen backbone is run over the images."""
+"""The section ``extract_features``: running the frozen backbone over the images."""
 
 from __future__ import annotations
 

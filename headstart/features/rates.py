@@ -12,7 +12,7 @@ from headstart.features.store import RecordedStore, recorded_stores
 #: LiteRT on one core of a server of 2020: billions of multiply-adds per second, and the seconds to
 #: decode and resize a photograph.
 _SPEED, _DECODING = 60.0, 0.004
-#: A store with fewer passes tells more of the start than of a pass.
+#: A store with fewer passes measures the start more than a pass.
 _ENOUGH = 100
 
 
@@ -26,7 +26,7 @@ class Rate:
     factor : float
         It may take this many times longer, or shorter.
     source : str
-        Where the estimate comes from, for people.
+        The origin of the estimate, for people.
     """
 
     seconds: float

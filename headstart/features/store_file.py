@@ -1,4 +1,4 @@
-"""A SQLite file that many processes share, and that is moved aside, not trusted, when damaged.
+"""A SQLite file that many processes share; a damaged one is moved aside and not trusted.
 
 The file of another user is only read, unless the owner could write what SQLite puts beside it: a
 write-ahead log that the owner cannot write would lock the owner out. Reading puts nothing there.
@@ -94,7 +94,7 @@ class StoreFile:
         raise NotImplementedError
 
     def repairing(self, action: Callable[[], T]) -> T:
-        """Run ``action``; if the file is damaged, set it aside, begin anew and run it again."""
+        """Run ``action``; if the file is damaged, move it aside, start a new one and run again."""
         try:
             return self._translated(action)
         except DamagedStoreError as damage:
@@ -103,7 +103,7 @@ class StoreFile:
             self._move_aside(str(damage))
             return self._translated(action)
         except HeadstartError:
-            # An error of the disk is also what one sees while another process sets the file aside.
+            # The same error occurs while another process moves the file aside.
             if not self._follow():
                 raise
             return self._translated(action)
@@ -283,7 +283,7 @@ def read_only_address(path: Path) -> str:
 
 
 def say(message: str) -> None:
-    """Print a message on the terminal."""
+    """Print a message to the terminal."""
     print(message, file=sys.stderr, flush=True)
 
 

@@ -21,9 +21,9 @@ class ArchiveSource:
     ----------
     path : Path
     sha256 : str, optional
-        What the file's SHA-256 must be.
+        The SHA-256 that the file must have.
     limits : ArchiveLimits
-        How much it may unpack to.
+        Limits of what it unpacks to.
     encoding : str, optional
         Encoding of the names for which the archive states none.
 

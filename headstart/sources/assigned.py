@@ -29,7 +29,7 @@ class Assigned:
     bytes : int
         Sum of the sizes of ``wanted``, as the source declares them.
     notes : tuple of str
-        What was recognized, as sentences for people.
+        The recognized layout and groups, as sentences for people.
     """
 
     wanted: Mapping[str, Assignment]

@@ -1,4 +1,4 @@
-"""Class names that look alike or stand for a missing label: often one class by mistake."""
+"""Class names that look alike or stand for a missing label, often by mistake."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def combinations(labels: Collection[str]) -> list[str]:
     """Return the labels that look like several in one: of other labels, of recurring parts, a list.
 
     ``cat|dog`` is one beside ``cat`` and ``dog``, or beside ``cat|bird``; ``guinea pig`` is not,
-    as long as ``guinea`` and ``pig`` are no classes.
+    as long as ``guinea`` and ``pig`` are not classes.
     """
     known = set(labels)
     found = {label for label in known if re.fullmatch(r"\[.*\]|\{.*\}", label)}
@@ -130,9 +130,9 @@ def combinations(labels: Collection[str]) -> list[str]:
 
 
 def _seen(label: str) -> str:
-    """Return what tells a name apart at a glance.
+    """Return a name as seen at a glance.
 
-    Not case, signs in between, leading zeros, or letters of other scripts that look Latin.
+    It has no case, separators or leading zeros; letters that look Latin are Latin.
     """
     folded = unicodedata.normalize("NFKC", label).casefold().translate(_LATIN)
     visible = "".join(sign for sign in folded if unicodedata.category(sign) != "Cf")
@@ -141,5 +141,5 @@ def _seen(label: str) -> str:
 
 
 def _exact(label: str) -> str:
-    """Return a label in quotes, with signs that cannot be seen or told apart as escapes."""
+    """Return a label in quotes, with invisible and ambiguous characters as escapes."""
     return repr(label) if label.isprintable() and label.isascii() else ascii(label)

@@ -70,7 +70,7 @@ def refuse_descriptions(tree: Tree, node: str, confirmed: str, origin: str) -> N
     raise _doubtful(
         origin,
         f"among the class folders {listed(names)}, {listed(described)} may hold annotations or "
-        "masks, which are no class",
+        "masks, which are not classes",
         cures,
     )
 

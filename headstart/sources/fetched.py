@@ -1,6 +1,6 @@
 """Downloads of sources, kept for the next run.
 
-They lie in ``$HEADSTART_CACHE/downloads`` (else in the user's cache folder): archives under their
+They are in ``$HEADSTART_CACHE/downloads`` (else in the user's cache folder): archives under their
 SHA-256; single images in the folder ``images``, under their SHA-256 where it is known beforehand,
 else under the SHA-256 of the address. A second run asks no server again.
 """
@@ -112,7 +112,7 @@ def fetch_images(
     max_total_bytes: int,
     policy: RetryPolicy | None = None,
 ) -> Mapping[Address, Path | ImageError]:
-    """Return the file of each image, or the reason why its server does not deliver it.
+    """Return the file of each image, or the reason that its server does not deliver it.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def fetch_images(
     Raises
     ------
     SourceError
-        If an address still fails in a way that may pass: a data set without its image would
+        If an address still fails with a transient error: a data set without its image would
         depend on the state of the network. The other images are kept.
     """
     policy = policy or RetryPolicy(total=600.0)
@@ -174,7 +174,7 @@ def fetch_images(
 def _fetch_image(
     client: HttpClient, address: Address, max_bytes: int
 ) -> Path | ImageError | DownloadError:
-    """Return the file, kept or downloaded; or an ImageError, or a DownloadError that may pass."""
+    """Return the file, kept or downloaded; an ImageError; or a transient DownloadError."""
     target = address.target
     if target.is_file() and address.sha256 in ("", sha256_file(target)):
         return target

@@ -1,4 +1,4 @@
-"""What a source downloads, from where, and whether it is in the cache: without any request."""
+"""The downloads of a source, and whether the cache has them: without asking a server."""
 
 from __future__ import annotations
 

@@ -42,8 +42,8 @@ class FolderSource:
     max_total_bytes : int
         Bound on the sum of the files' sizes.
     follow_links : bool, optional
-        Whether links are followed to what lies in the folder, too; never out of it. Default: they
-        are not, and no parameter changes that.
+        Whether links to targets inside of the folder are followed; others never are. Default: no
+        links are followed, and no parameter changes that.
 
     Raises
     ------
@@ -116,8 +116,8 @@ class FolderSource:
             count += len(found)
             if count > _MOST_ITEMS:
                 raise SourceError(
-                    f"{self._folder} holds more than {_MOST_ITEMS:,} files and folders. Nothing "
-                    "was written. Name a folder inside of it; or do its links lead in circles?"
+                    f"{self._folder} holds more than {_MOST_ITEMS:,} files and folders. Nothing was "
+                    "written. Name a folder inside of it, and check whether its links form a loop."
                 )
             for item in found:
                 path = f"{inside}/{item.name}" if inside else item.name
@@ -142,7 +142,7 @@ class FolderSource:
         return isinstance(content, bytes) and sha256_bytes(content) in _NOTES
 
     def _link_fault(self, link: os.DirEntry[str], led: tuple[Path, ...]) -> str:
-        """Return why a link is not followed; "" if it is."""
+        """Return the reason why a link is not followed; "" if it is."""
         if self._follow is None:
             return "links are not followed"
         target = _real(link)

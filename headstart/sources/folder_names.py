@@ -1,4 +1,4 @@
-"""Names of folders and files that say what lies in them: splits, annotations, leftovers of systems.
+"""Names of folders and files that show their content: splits, annotations, files of systems.
 
 To recognize another name, add its word to a table here, and a row to the tests.
 """
@@ -29,30 +29,30 @@ _IMAGES = {
 }  # fmt: skip
 # Words that add nothing to one of these: test_set, seg_train, train-images, val_v2, test_64x64.
 _FILLERS = {"set", "data", "dataset", "seg", "split", "v", "x", "px", *_IMAGES}
-# Words for what describes images, and is no class. "masks" may be a class among others (masks and
-# gloves), so they count only where all folders have such names.
+# Words for descriptions of images, which are not classes. "masks" may be a class among others (masks
+# and gloves), so they count only where all folders have such names.
 _DESCRIPTIONS = {
     "box", "boxes", "class", "contour", "contours", "depth", "ground", "gt", "instance",
     "instances", "keypoints", "label", "labels", "landmarks", "mask", "masks", "object", "objects",
     "panoptic", "polygons", "truth", "xml", "xmls",
 }  # fmt: skip
-# Words that are no class among others either.
+# Words that are not a class even among others.
 _SURELY = {
     "annot", "annotation", "annotations", "annots", "bbox", "bboxes", "groundtruth",
     "segmentation", "segmentations", "trimap", "trimaps",
 }  # fmt: skip
 _SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini"}
-#: Folders that systems make in the folders of people, in lower case, and whose they are. Names that
+#: Folders that systems create among people's files, in lower case, and their owners. Names that
 #: begin with a dot (.Trashes, .ipynb_checkpoints, .@__thumb) need no row: they are hidden.
 SYSTEM_FOLDERS: Mapping[str, str] = {
     "$recycle.bin": "Windows' recycle bin",
     "recycler": "Windows' recycle bin",
     "system volume information": "Windows' data on the disk",
-    "found.000": "what Windows' disk check saved",
+    "found.000": "files that Windows' disk check saved",
     "__macosx": "macOS' notes on the files of an archive",
     "network trash folder": "macOS' trash",
     "temporary items": "macOS' temporary files",
-    "lost+found": "what Linux' disk check saved",
+    "lost+found": "files that Linux' disk check saved",
     "@eadir": "Synology's thumbnails",
     "@tmp": "Synology's temporary files",
     "@synoeastream": "Synology's data on the files",

@@ -65,7 +65,7 @@ def ingest(source: Source, params: DownloadParams, images: Path, thumbnails: Pat
     SourceError
         If the disk has no room.
     InputChangedError
-        If a file is not what its size and times say that it still is.
+        If a file changed although its size and times did not.
     """
     assigned = assign(source, params)
     print(*assigned.notes, sep="\n", flush=True)

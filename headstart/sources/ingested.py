@@ -38,7 +38,7 @@ class UnusableError(SourceError):
     Parameters
     ----------
     fault : str
-        What was found and expected.
+        The images that were found and those that were expected.
     rejected : sequence of (path, reason, detail)
         Every rejected file: the reason most often stands there.
     """
@@ -61,7 +61,7 @@ class Ingested:
     rejected : DataFrame
         The rejected files with their reasons.
     remarks : sequence of str
-        What a person should look at before believing a model, as sentences.
+        Points to check before trusting a model, as sentences.
     """
 
     images: pd.DataFrame
@@ -123,7 +123,7 @@ class Ingested:
         return lines
 
     def warn(self) -> None:
-        """Print to standard error what contradicts itself or should be looked at."""
+        """Print contradictions and points to check to standard error."""
         for remark in [*look_alikes(Counter(self.images["label"])), *self.remarks]:
             print(f"\nWARNING: {remark[0].upper()}{remark[1:]}", file=sys.stderr)
         conflicts = self.label_conflicts()

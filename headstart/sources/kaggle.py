@@ -39,7 +39,7 @@ _TOKEN = (
     "~/.kaggle/kaggle.json.) Never put it into params.yaml: git would keep it."
 )
 
-_BAD_TOKEN = "the token holds line breaks or signs that no token has"  # noqa: S105 - a reason
+_BAD_TOKEN = "the token holds line breaks or characters that no token has"  # noqa: S105 - a reason
 
 
 def open_kaggle(
@@ -62,7 +62,7 @@ def open_kaggle(
     Raises
     ------
     SourceError
-        If it cannot be had, or is larger than the limits.
+        If it cannot be obtained, or is larger than the limits.
     UnsafeArchiveError
         If the archive holds what no archive of images needs.
     """
@@ -155,7 +155,9 @@ def _ask(handle: Any) -> tuple[str, str]:
     except requests.RequestException as error:
         raise _failure(handle, innermost(error)) from error
     except UnicodeError:
-        raise _bad_credentials("they are not plain text (UTF-8, without special signs)") from None
+        raise _bad_credentials(
+            "they are not plain text (UTF-8, without special characters)"
+        ) from None
     except OSError as error:
         raise _bad_credentials(f"{error.filename} cannot be read: {error.strerror}") from error
     except ValueError as error:

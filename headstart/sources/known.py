@@ -1,9 +1,9 @@
-"""Images that an earlier ingest has checked: a new one only hashes them, or not even that.
+"""Images that an earlier ingest has checked: a new ingest hashes them, or skips them.
 
 An image that was accepted is known by the SHA-256 of its bytes, under the limits of that time and
 the version of everything that decodes. Files that were rejected are checked again each time. The
-SHA-256 of a file in a folder is believed while its size, times and inode are those with which it
-was read, as DVC believes its own hashes; with ``HEADSTART_VERIFY=1`` every file is read.
+SHA-256 of a file in a folder is trusted while its size, times and inode are those with which it
+was read, as DVC trusts its own hashes; with ``HEADSTART_VERIFY=1`` every file is read.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Recognize which folders are classes, and which are predefined splits.
 
-Recognized are class folders (``Cat/1.jpg``) and split folders over class folders
+The layouts are class folders (``Cat/1.jpg``) and split folders over class folders
 (``train/Cat/1.jpg``), below any chain of single folders (``PetImages/Cat/1.jpg``; also inside of
 each split: ``seg_train/seg_train/street/1.jpg``). A file's class is the folder's name, in Unicode's
 composed form; files deeper inside belong to the same class. The layout is printed;
-``download.root`` and ``download.splits`` overrule it. Where two readings are as likely, the run
-stops and asks.
+``download.root`` and ``download.splits`` override it. Where two readings are equally likely, the
+run stops and asks.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Layout:
         return Assignment(label_of(name), split)
 
     def describe(self) -> str:
-        """Return the layout as a sentence, and how to overrule it."""
+        """Return a sentence about the layout, and how to override it."""
         where = f"in {self.root}/" if self.root else "at the top"
         labels = sorted({label_of(name) for name in self.classes})
         note = spelling_note(self.classes)
@@ -102,7 +102,7 @@ class Layout:
         left = f" Left out: {', '.join(self.beside)}." if self.beside else ""
         return (
             f"Recognized splits {where} ({parts}) over {len(labels)} classes "
-            f"({listed(labels)}).{left} (`download.root` and `download.splits` overrule this.)"
+            f"({listed(labels)}).{left} (`download.root` and `download.splits` override this.)"
             f"{note}"
         )
 
@@ -118,7 +118,7 @@ def recognize(
     Parameters
     ----------
     paths : iterable of str
-        Files that may be images.
+        Candidate files.
     root : str, optional
         The folder, if the user named it; its splits are still recognized.
     origin : str
@@ -222,7 +222,7 @@ def _layout(tree: Tree, node: str, splits: Mapping[str, str], origin: str) -> La
 def _refuse_doubtful(tree: Tree, layout: Layout, origin: str) -> None:
     """Stop if the folders may as well be splits, parts of the data, or annotations.
 
-    Only what was recognized is doubted: whoever sets ``download.splits`` has said what is what.
+    Only a recognized layout is doubted: with ``download.splits``, the user has decided.
     """
     confirmed = as_yaml(layout.splits)
     for part in sorted(layout.splits) or [""]:

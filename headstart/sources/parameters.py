@@ -77,12 +77,12 @@ def _kaggle(params: DownloadParams, location: Path) -> Source:
 
 @dataclass(frozen=True)
 class Key:
-    """How a source uses a key that not every source has.
+    """The use of a key by a source; not every source has it.
 
     Parameters
     ----------
     required : str
-        What the value must be, for the message; "" if it may be null.
+        The expected value, for the message; "" if it may be null.
     pattern : pattern, optional
         Matches the values that are accepted.
     hint : str
@@ -333,7 +333,7 @@ class DownloadParams(Section):
 
 
 def limits_of(params: DownloadParams) -> Limits:
-    """Return what the section accepts of an image."""
+    """Return the section's limits of accepted images."""
     from headstart.images.decode import Limits
 
     return Limits(tuple(params.formats), params.min_side, params.max_pixels, params.max_image_bytes)

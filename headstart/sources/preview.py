@@ -196,7 +196,7 @@ class _See:
             yield _Read(path, content, image_id, decode)
 
     def _stamp(self, path: str) -> list[int] | None:
-        """Return what the file system records of a file; None if that says nothing."""
+        """Return the file system's record of a file; None if it may not show a change."""
         if not self._stamped:
             return None
         file = self._location if self._location.is_file() else self._location / path
@@ -237,7 +237,7 @@ class _Memo:
             self._changed = True
 
     def save(self, wanted: Mapping[str, object]) -> None:
-        """Keep the entries of files that are still there."""
+        """Write the entries of the files that still exist."""
         if self._changed:
             files = {path: entry for path, entry in self._entries.items() if path in wanted}
             with contextlib.suppress(OSError):  # Without it, the next preview hashes again.

@@ -89,7 +89,7 @@ def label_of(name: str) -> str:
     if not label or label in {".", ".."} or "/" in label or "\\" in label:
         fault = "it cannot be the name of a folder"
     elif not any(sign.isprintable() and not sign.isspace() for sign in label):
-        fault = fault or "none of its signs can be seen"
+        fault = fault or "all of its characters are invisible"
     elif len(label.encode("utf-8", "replace")) > 255:
         fault = "it is longer than 255 bytes"
     if fault:

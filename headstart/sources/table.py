@@ -112,7 +112,7 @@ class TableSource:
                 yield name, self._fetched[name].read_bytes()
 
     def _read(self, frame: pd.DataFrame) -> None:
-        """Turn each row into an entry, apart from usable rows with an address."""
+        """Turn each row into an entry, except usable rows with an address."""
         for number, values in enumerate(frame.itertuples(index=False), start=1):
             cells = dict(zip(frame.columns, (str(value) for value in values), strict=True))
             try:

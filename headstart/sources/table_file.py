@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 #: Why some labels are refused, and what to do.
 NO_REGRESSION = (
-    "Headstart tells classes apart and predicts no numbers. If the numbers stand for classes, "
-    "write them as integers; else divide them into ranges, in a column of their own."
+    "Headstart distinguishes classes and does not predict numbers. If the numbers stand for "
+    "classes, write them as integers; otherwise divide them into ranges, in a separate column."
 )
 NO_MULTI_LABEL = (
     "Headstart gives each image one class, and none has several. Keep the label that matters, or "

@@ -83,7 +83,7 @@ class TfdsSource:
                     )
 
     def _meanings(self, splits: Mapping[str, str] | None, name: str) -> dict[str, str | None]:
-        """Return the meaning of each of the data set's splits: ours, "", or None if unknown."""
+        """Return our split for each of the data set's; "" for none, None if unknown."""
         own = sorted(self._info.splits)
         if absent := sorted(set(splits or {}) - set(own)):
             raise SourceError(
@@ -155,18 +155,18 @@ class TfdsSource:
             except Exception as error:  # a damaged record can raise anything
                 raise SourceError(
                     f"{self._folder}: example {number - 1} of {split} cannot be read: "
-                    f"{error}. Prepare the data set anew."
+                    f"{error}. Prepare the data set again."
                 ) from error
             yield path, example
         stated = info.splits[split].num_examples
         if number != stated:
             raise SourceError(
                 f"{self._folder}: {split} holds {number:,} examples, and dataset_info.json "
-                f"says {stated:,}. It was not prepared to the end, or damaged. Prepare it anew."
+                f"says {stated:,}. It was not prepared to the end, or damaged. Prepare it again."
             )
 
     def _check_files(self, most: int) -> None:
-        """Check the files and numbers of the description, which a stranger wrote."""
+        """Check the files and numbers of the description, which is untrusted."""
         splits = self._info.splits.values()
         files = [Path(path) for split in splits for path in split.filepaths]
         outside = next((path for path in files if path.parent != self._folder), None)

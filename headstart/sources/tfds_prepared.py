@@ -40,7 +40,7 @@ _CLASS = ("pythonClassName", "type")  # the second in older descriptions
 
 @dataclass(frozen=True, order=True)
 class Identity:
-    """What a prepared data set says that it is; ``config`` is "" if it has none."""
+    """The stated identity of a prepared data set; ``config`` is "" if it has none."""
 
     name: str
     config: str
@@ -58,7 +58,7 @@ class Identity:
 
     @classmethod
     def read(cls, folder: Path) -> Identity | None:
-        """Return what the folder's own description says; None if it holds none that is readable."""
+        """Return the identity in a folder's description; None if it has no readable one."""
         found = _described(folder / _INFO)
         values = [found.get(key, "") for key in ("name", "configName", "version")]
         if not all(isinstance(value, str) for value in values) or not values[0]:
@@ -162,7 +162,7 @@ def opened(folder: Path) -> Any:
         return tfds.builder_from_directory(folder)
     except Exception as error:  # a damaged description can raise anything
         raise SourceError(
-            f"{folder} cannot be read as a prepared data set: {error}. Prepare it anew."
+            f"{folder} cannot be read as a prepared data set: {error}. Prepare it again."
         ) from error
 
 
@@ -171,7 +171,7 @@ def _check_classes_of_features(path: Path) -> None:
     try:
         waiting: list[Any] = [json.loads(path.read_text(encoding="utf-8"))]
     except (OSError, ValueError) as error:
-        raise SourceError(f"{path} cannot be read: {error}. Prepare the data set anew.") from error
+        raise SourceError(f"{path} cannot be read: {error}. Prepare the data set again.") from error
     while waiting:
         node = waiting.pop()
         if isinstance(node, dict):
@@ -284,11 +284,11 @@ def read_records(files: Sequence[Path], file_format: str, max_bytes: int) -> Ite
     if file_format not in readers:
         raise SourceError(
             f"The data set is prepared as {file_format}; tfrecord and array_record are read. "
-            "Prepare it anew with `file_format='tfrecord'`."
+            "Prepare it again with `file_format='tfrecord'`."
         )
     for path in files:
         if not path.is_file():
-            raise SourceError(f"{path} is absent. The data set is incomplete: prepare it anew.")
+            raise SourceError(f"{path} is absent. The data set is incomplete: prepare it again.")
         yield from readers[file_format](path, max_bytes)
 
 
@@ -317,7 +317,7 @@ def _array_records(path: Path, max_bytes: int) -> Iterator[bytes | None]:
     except ImportError as error:
         raise SourceError(
             f"{path} is an ArrayRecord file, which the package array_record reads; there is none "
-            "for this system. Prepare the data set anew with `file_format='tfrecord'`."
+            "for this system. Prepare the data set again with `file_format='tfrecord'`."
         ) from error
     try:
         reader = ArrayRecordReader(str(path))
@@ -329,7 +329,7 @@ def _array_records(path: Path, max_bytes: int) -> Iterator[bytes | None]:
 
 
 def _damaged(path: Path, why: str) -> SourceError:
-    return SourceError(f"{path} is damaged: {why}. Prepare the data set anew.")
+    return SourceError(f"{path} is damaged: {why}. Prepare the data set again.")
 
 
 def masked_crc32c(content: bytes) -> int:

@@ -39,7 +39,7 @@ _DECODED_AT_ONCE = 64
 _WORTH_A_MESSAGE = 10**9
 _ROOM = (
     "Free some room, name a folder on another disk for the feature store in the environment "
-    "variable HEADSTART_CACHE, or unfreeze fewer layers (`fine_tune.unfreeze`): mostly, the "
+    "variable HEADSTART_CACHE, or unfreeze fewer layers (`fine_tune.unfreeze`): usually, the "
     "higher the cut, the smaller the activations."
 )
 
@@ -68,7 +68,7 @@ def open_store(network: Path, size: int, gray16_bits: int | None) -> FeatureStor
 
 
 def rows_at_once(row: int) -> int:
-    """Return how many rows of so many bytes to hold in memory: at least one."""
+    """Return the number of rows of this many bytes to hold in memory: at least one."""
     return max(1, _BLOCK_BYTES // max(1, row))
 
 
@@ -78,7 +78,7 @@ def check_room(store: FeatureStore, ids: Iterable[str], work: Path | None = None
     Parameters
     ----------
     store : FeatureStore
-        Gets what it lacks of ``ids``.
+        The store to be filled.
     ids : iterable of str
         Of the images, as often as they are used.
     work : Path or None
@@ -87,7 +87,7 @@ def check_room(store: FeatureStore, ids: Iterable[str], work: Path | None = None
     Raises
     ------
     HeadstartError
-        With what is needed, what is free, and where.
+        With the needed and the free space, and the folder.
     """
     rows = list(ids)
     row = row_bytes(store.shape)
@@ -108,7 +108,7 @@ def fill(
     store: FeatureStore, network: Path, rows: pd.DataFrame, reader: Reader, size: int,
     gray16_bits: int | None, desc: str,
 ) -> Passes:  # fmt: skip
-    """Cache what the store lacks of a converted network's output for the images of a manifest.
+    """Cache a converted network's output for the images of a manifest that the store lacks.
 
     Result and errors are those of :func:`headstart.features.extraction.extract`.
     """
@@ -124,7 +124,7 @@ def arrays(
     gray16_bits: int | None,
     work: Path,
 ) -> tuple[dict[str, Array], Passes]:
-    """Return what the trained part reads of some images, as memory maps of files.
+    """Return the inputs of the trained part for some images, as memory maps of files.
 
     Parameters
     ----------

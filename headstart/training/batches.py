@@ -93,12 +93,12 @@ def epoch_batches(
     Parameters
     ----------
     n, batch : int
-        Rows in all, and rows a batch (at most n).
+        Rows in total, and rows per batch (at most n).
     epoch : int
         Counts from 1.
     steps : int or None
-        Batches an epoch: the rows go on where the last epoch ended, one permutation after the
-        other, so that each is seen equally often. None: every row once.
+        Batches per epoch: the rows continue where the last epoch ended, one permutation after
+        the other, so that each is seen equally often. None: every row once.
     seed : int
         Permutation k is drawn by a Philox generator keyed by (seed, k) alone.
 
@@ -128,7 +128,7 @@ def filled(order: Indices, batch: int) -> tuple[Indices, Mask]:
 def balanced_class_weights(labels: npt.NDArray[Any], n_classes: int) -> npt.NDArray[np.float64]:
     """Return images / (classes × images of the class) for each class, 0 if it has none.
 
-    The mean weight of an image is 1, so that the learning rate means what it means without them.
+    The mean weight of an image is 1, so that the learning rate keeps its meaning.
     """
     counts = np.bincount(labels, minlength=n_classes).astype(np.float64)
     present = counts > 0

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: after a kill, the next run goes on after the last complete epoch.
+"""Checkpoints of a training: after a kill, the next run resumes after the last complete epoch.
 
 A checkpoint holds everything that later epochs depend on: the weights with their moving statistics
 and the state of dropout's generators, the optimizer, the best weights so far and the history. The
@@ -78,7 +78,7 @@ class Checkpoint:
         self._writes = True
 
     def load(self) -> Progress | None:
-        """Return the state after the last complete epoch; None if there is none that is sound."""
+        """Return the state after the last complete epoch; None if there is no intact one."""
         if not self.path.is_file():
             return None
         try:
@@ -90,7 +90,7 @@ class Checkpoint:
             return None
 
     def save(self, progress: Progress) -> None:
-        """Replace the file. If it cannot be written, say so once: the training goes on without."""
+        """Replace the file. If it cannot be written, report it once: the training continues."""
         if not self._writes:
             return
         try:
@@ -101,16 +101,16 @@ class Checkpoint:
             self._writes = False
             self._say(
                 f"No checkpoint can be written to {self.path.parent}: {error.strerror or error}. "
-                "The training goes on; after a kill it would start over."
+                "The training continues; after a kill it would start over."
             )
 
     def drop(self) -> None:
-        """Delete the file: the result of the training is written."""
+        """Delete the file, because the result of the training is written."""
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
 
     def _sweep(self) -> None:
-        """Delete the checkpoints of trainings that nobody went on with."""
+        """Delete the checkpoints of trainings that were never resumed."""
         if self.path.exists():
             return
         for old in self.path.parent.glob("*.npz"):

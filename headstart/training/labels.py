@@ -48,7 +48,7 @@ _INITIAL = re.compile(r"(?:^|(?<=[\s\-(\[/]))[^\W\d_]")
 def with_capitals(names: Sequence[str]) -> list[str]:
     """Return class names as in a title: ``granny_smith`` as ``Granny Smith``, ``BMW`` unchanged.
 
-    For showing alone: a model is trained, compared and exported under its own names. Names that
+    For display only: a model is trained, compared and exported under its own names. Names that
     would become equal stay as they are, so that all of them remain distinct.
 
     Parameters

@@ -55,13 +55,13 @@ class ModelRecord(Record):
     head : tuple of dict
         Layers, see :mod:`headstart.training.head`.
     chosen_because : str
-        A sentence: why these weights and no others.
+        The reason for choosing these weights, as a sentence.
     unfrozen_from : str or None
         Name of the first layer that was trained; None for a head.
     unfrozen_alone : bool
         True if that layer was the only one of the backbone, with frozen ones above it.
     class_weights : "none" | "balanced"
-        How the classes weighed in training, so that fine-tuning goes on in the same way.
+        The weights of the classes in training, which fine-tuning uses too.
     """
 
     kind: Literal["head", "fine_tuned"]

@@ -100,7 +100,7 @@ class TrainHeadParams(Section):
         if activation and loss != fits[activation]:
             raise UnfitError(
                 f"{fits[activation]} with `activation: {activation}`",
-                "The other one is computed on numbers that are no probabilities of that kind.",
+                "The other one is computed on numbers that are not probabilities of that kind.",
             )
         return loss
 

@@ -61,7 +61,7 @@ def score(
     features: npt.NDArray[np.floating[Any]],
     labels: npt.NDArray[np.integer[Any]],
 ) -> Scores:
-    """Return loss and accuracy of a head on features: both models are judged in this one way."""
+    """Return loss and accuracy of a head on features; both models are scored in this way."""
     logits = head_logits(record.head, weights, features)
     return Scores(
         loss=round(mean_loss(logits, labels, output_activation(record.head)), DIGITS),
@@ -77,7 +77,7 @@ def check_trained(
     learning_rate: float,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Refuse a head whose training exploded; warn of one that tells no classes apart.
+    """Refuse a head whose training exploded; warn of one that does not distinguish classes.
 
     Neither is seen in the accuracy alone: huge weights can classify easy images without a mistake,
     and one class for all images is mostly right where one class has most of the images.
@@ -112,7 +112,7 @@ def check_trained(
         then = rate_hint(learning_rate) if learning_rate > _USUAL_RATE else "Train more epochs."
         say(
             f"Warning: the model gives the same class to all {len(labels):,} validation images: "
-            f"it tells no classes apart. {then}"
+            f"it does not distinguish them. {then}"
         )
     elif loss > uniform:
         say(
@@ -131,8 +131,8 @@ def rate_hint(learning_rate: float) -> str:
 def improves(tuned: Scores, head: Scores) -> bool:
     """Return whether the fine-tuned model is better: by accuracy, then by loss; not in a tie.
 
-    Accuracy comes first because it is what the model is for; a lower loss alone often only means
-    less extreme probabilities.
+    Accuracy comes first because it is the purpose of the model; a lower loss often only means less
+    extreme probabilities.
     """
     return (tuned.accuracy, -tuned.loss) > (head.accuracy, -head.loss)
 

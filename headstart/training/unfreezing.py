@@ -98,7 +98,7 @@ def blocks(nodes: Sequence[Node]) -> dict[str, int]:
 
 
 def valid_cuts(nodes: Sequence[Node]) -> list[int]:
-    """Return the positions whose layer's output alone separates what is below from what is above.
+    """Return the positions whose output alone separates the layers below from those above.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def choose(
     ------
     ParameterError
         If there is no such layer, index, or number of layers or blocks, or if a single layer has
-        nothing to learn; with what there is.
+        nothing to learn; the message names valid ones.
     """
     names = [node.name for node in nodes]
     cuts = valid_cuts(nodes)

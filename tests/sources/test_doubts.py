@@ -123,7 +123,7 @@ def test_one_folder_less_is_the_same_and_one_in_each_is_not() -> None:
 def test_annotations_are_no_classes(folders: list[str], described: str) -> None:
     said, layouts = refused(paths_of(*folders))
     assert f"{described}" in said
-    assert "may hold annotations or masks, which are no class" in said
+    assert "may hold annotations or masks, which are not classes" in said
     assert "`download.source: table`" in said
     assert described in layouts[-1].classes
 
