@@ -11,6 +11,7 @@ import pandas as pd
 
 from headstart._utils.errors import HeadstartError, ImageError
 from headstart._utils.files import sha256_bytes
+from headstart._utils.tables import counted
 from headstart._utils.threads import in_threads
 from headstart.datasets.manifests import REJECTED, frame
 from headstart.images.decode import Limits, inspect
@@ -60,7 +61,7 @@ class RejectedImagesError(HeadstartError, ValueError):
         if len(rows) > _SHOWN:
             lines.append(f"  - and {len(rows) - _SHOWN:,} more: see the attribute `rejected`")
         super().__init__(
-            f"{len(rows):,} of {total:,} images cannot be used. Nothing was computed.\n"
+            f"{len(rows):,} of {counted(total, 'image')} cannot be used. Nothing was computed.\n"
             + "\n".join(lines)
             + "\nReplace these images or leave them out."
         )

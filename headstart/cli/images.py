@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from headstart._utils.errors import ImageError
-from headstart._utils.tables import listed
+from headstart._utils.tables import counted, listed
 from headstart.export.formats import RunnableFormat
 from headstart.images import formats
 
@@ -189,11 +189,12 @@ class Reading:
             unnamed = self.unreadable - _NAMED
             rest = f" ({unnamed:,} of them are not named above)" if unnamed > 0 else ""
             sentences.append(
-                f"Read: {self.read:,} of {len(self.inputs):,} images; not read: "
+                f"Read: {self.read:,} of {counted(len(self.inputs), 'image')}; not read: "
                 f"{self.unreadable:,}{rest}."
             )
         if self.left_out:
-            sentences.append(f"Skipped: {self.left_out:,} hidden files and files of the system.")
+            files = counted(self.left_out, "file that is", "files that are")
+            sentences.append(f"Skipped: {files} hidden or from the operating system.")
         if dark := {name: depth for name, depth in self._unfit.items() if depth.dark}:
             sentences.append(_nearly_black(dark))
         if cut := {name: depth for name, depth in self._unfit.items() if depth.cut}:
@@ -227,7 +228,7 @@ def _cut(images: Mapping[str, Depth]) -> str:
 
 
 def _use(images: Mapping[str, Depth]) -> str:
-    several = "1 image uses" if len(images) == 1 else f"{len(images):,} images use"
+    several = counted(len(images), "image uses", "images use")
     return f"{several} {max(depth.bits for depth in images.values())}"
 
 

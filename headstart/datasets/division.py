@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from headstart._utils import tables
-from headstart._utils.tables import plain
+from headstart._utils.tables import counted, plain
 from headstart.datasets.advice import Known, advice, by_class, lines
 from headstart.datasets.groups import HeldTogether
 from headstart.datasets.manifests import SPLITS, class_names
@@ -86,7 +86,7 @@ class Division:
         most = _MOST_CLASSES if len(labels) <= _MOST_CLASSES else _MOST_CLASSES - 1
         blocks = [(label, [label]) for label in labels[:most]]
         if more := labels[most:]:
-            blocks.append((f"{len(more)} more classes", more))
+            blocks.append((counted(len(more), "more class", "more classes"), more))
         blocks.append(("all", labels))
         rows = [
             (title, *(f"{sum(per_split[name][label] for label in of):,}" for name in SPLITS))
@@ -104,9 +104,10 @@ class Division:
             for label, of in list(self.repaired.items())[:_MOST_MOVED]
         )
         more = len(self.repaired) - _MOST_MOVED
+        others = f"; and in {counted(more, 'more class', 'more classes')}" if more > 0 else ""
         note = (
             "To be near the shares in small classes, the nearest images (or groups) by hash moved: "
-            f"{shown}{f'; and in {more:,} more classes' if more > 0 else ''}. When you add images "
+            f"{shown}{others}. When you add images "
             "to these classes, a few may move again."
         )
         return [note]

@@ -279,7 +279,7 @@ class FeatureStore(StoreFile):
                 self._remove(damaged)
                 then = "They were removed; the images are passed through the backbone again."
             say(
-                f"{len(damaged):,} recorded features in {self.path} do not match their checksum "
+                f"Recorded features in {self.path} do not match their checksums: {len(damaged):,} "
                 f"(the first: image {damaged[0]}). {then}"
             )
         return absent

@@ -18,6 +18,7 @@ from typing import Self, TypeVar
 from headstart._utils import faults, locks
 from headstart._utils.errors import CorruptFileError, HeadstartError
 from headstart._utils.owners import create_shared, owner_name, shared_safely
+from headstart._utils.tables import counted
 
 if sys.platform != "win32":  # There, two runs at once may pass an image twice, and count both.
     import fcntl
@@ -231,7 +232,7 @@ class StoreFile:
                 kept = self._translated(lambda: self._salvage(old))
         say(
             f"The feature store {self.path} is damaged ({why}). It was moved to {aside.name}; "
-            f"{kept:,} recorded features could be read and are kept, the others are computed again."
+            f"{counted(kept, 'feature')} could be read and kept; the others are computed again."
         )
 
     def _folder_locked(self) -> AbstractContextManager[None]:

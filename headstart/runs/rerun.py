@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart._utils.errors import HeadstartError
-from headstart._utils.tables import plain
+from headstart._utils.tables import counted, plain
 from headstart.pipeline import graph, recorded
 from headstart.pipeline.git import Commit, Repository
 from headstart.pipeline.plan import options
@@ -197,7 +197,8 @@ class _Run:
     def _prepare(self, copy: Copy) -> None:
         if self.request.warm is not None:
             count = warm_up(copy, self.request.warm)
-            self._note(f"Warm: recorded features of {self.request.warm} are used ({count} files).")
+            files = counted(count, "file")
+            self._note(f"Warm: recorded features of {self.request.warm} are used ({files}).")
         if self.request.changed:
             recorded.change(copy.project / "params.yaml", self.request.changed)
             self._note(f"Parameters changed: {', '.join(self.request.changed)}.")

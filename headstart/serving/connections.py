@@ -14,6 +14,8 @@ from typing import ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from headstart._utils.tables import counted
+
 if sys.platform != "win32":
     import resource
 
@@ -139,7 +141,8 @@ class FewLines(logging.Filter):
             left_out = self._count - self._lines
             self._start, self._count = now, 0
             if left_out > 0:
-                record.msg = f"{record.getMessage()} ({left_out:,} lines before it were left out)"
+                lines = counted(left_out, "line")
+                record.msg = f"{record.getMessage()} (left out before it: {lines})"
                 record.args = ()
         self._count += 1
         return self._count <= self._lines

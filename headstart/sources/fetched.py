@@ -20,6 +20,7 @@ from headstart._utils.errors import ImageError, SourceError
 from headstart._utils.files import sha256_bytes, sha256_file, write_bytes
 from headstart._utils.names import without_credentials
 from headstart._utils.progress import progress
+from headstart._utils.tables import counted
 from headstart._utils.threads import in_threads
 from headstart.downloads.client import (
     ChecksumError,
@@ -164,9 +165,10 @@ def fetch_images(
         shown = "\n".join(f"  {address.name}: {text}" for address, text in failed[:10])
         more = f"\n  … and {len(failed) - 10:,} more" if len(failed) > 10 else ""
         raise SourceError(
-            f"{len(failed):,} of {len(once):,} addresses could not be downloaded, in up to "
-            f"{policy.attempts} attempts each:\n{shown}{more}\nThe others are kept. Nothing was "
-            "written. Run again when the network is back, or remove these rows from the table."
+            f"{len(failed):,} of {counted(len(once), 'address', 'addresses')} could not be "
+            f"downloaded, in up to {counted(policy.attempts, 'attempt')} each:\n{shown}{more}\nThe "
+            "others are kept. Nothing was written. Run again when the network is back, or remove "
+            "these rows from the table."
         )
     return found
 

@@ -116,8 +116,8 @@ class FolderSource:
             count += len(found)
             if count > _MOST_ITEMS:
                 raise SourceError(
-                    f"{self._folder} holds more than {_MOST_ITEMS:,} files and folders. Nothing was "
-                    "written. Name a folder inside of it, and check whether its links form a loop."
+                    f"{self._folder} holds more than {_MOST_ITEMS:,} files and folders. Nothing "
+                    "was written. Name a folder inside of it, and check for loops of links."
                 )
             for item in found:
                 path = f"{inside}/{item.name}" if inside else item.name

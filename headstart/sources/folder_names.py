@@ -29,8 +29,8 @@ _IMAGES = {
 }  # fmt: skip
 # Words that add nothing to one of these: test_set, seg_train, train-images, val_v2, test_64x64.
 _FILLERS = {"set", "data", "dataset", "seg", "split", "v", "x", "px", *_IMAGES}
-# Words for descriptions of images, which are not classes. "masks" may be a class among others (masks
-# and gloves), so they count only where all folders have such names.
+# Words for descriptions of images, which are not classes. "masks" may be a class among others
+# (masks and gloves), so they count only where all folders have such names.
 _DESCRIPTIONS = {
     "box", "boxes", "class", "contour", "contours", "depth", "ground", "gt", "instance",
     "instances", "keypoints", "label", "labels", "landmarks", "mask", "masks", "object", "objects",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from headstart._utils.tables import counted
 from headstart.images.samples import DARK_BITS, SHOWN_BITS, Traits
 
 _SHOWN = 5
@@ -55,11 +56,11 @@ def _cure(most: int, *, one_camera: bool) -> str:
 
 
 def _images(paths: Sequence[str], one: str, several: str) -> str:
-    return f"1 image {one}" if len(paths) == 1 else f"{len(paths):,} images {several}"
+    return counted(len(paths), f"image {one}", f"images {several}")
 
 
 def _shades(bits: int) -> str:
-    return "1 shade" if bits <= 8 else f"{1 << (bits - 8):,} shades"
+    return counted(1 << max(bits - 8, 0), "shade")
 
 
 def _some(paths: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from headstart._utils.errors import ImageError, SourceError
 from headstart._utils.names import name_fault, shown, without_credentials
-from headstart._utils.tables import listed
+from headstart._utils.tables import counted, listed
 from headstart.downloads.client import RetryPolicy
 from headstart.sources.class_names import spelling_note
 from headstart.sources.fetched import Address, fetch_images
@@ -198,8 +198,8 @@ class TableSource:
         loose = sum(not address.sha256 for address in remote)
         if loose:
             print(
-                f"{loose:,} of {len(remote):,} addresses have no sha256: their servers may send "
-                "another file tomorrow. `download.sha256_column` pins it.",
+                f"Addresses without a sha256: {loose:,} of {len(remote):,}. Their servers may send "
+                "another file tomorrow. `download.sha256_column` pins the content.",
                 flush=True,
             )
         fetched = {}
@@ -218,7 +218,8 @@ class TableSource:
         """Return rows and classes in a sentence, with their columns."""
         assignments = [row.assignment for row in self._rows.values()]
         labels = sorted({each.label for each in assignments})
-        said = f"Read {len(self.entries):,} rows of {self._table}: {len(labels)} classes "
+        said = f"Read {counted(len(self.entries), 'row')} of {self._table}: "
+        said += f"{counted(len(labels), 'class', 'classes')} "
         said += f"({listed(labels) or 'none'}) from the column {columns['label']!r}"
         if "split" in columns:
             splits = Counter(each.predefined_split or "no split" for each in assignments)
@@ -226,7 +227,7 @@ class TableSource:
             said += f"; from {columns['split']!r}: {counts}"
         if "group" in columns:
             groups = {each.group for each in assignments if each.group}
-            said += f"; {len(groups):,} groups from {columns['group']!r}"
+            said += f"; {counted(len(groups), 'group')} from {columns['group']!r}"
         return f"{said}.{spelling_note(self._spellings)}"
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from headstart._utils.errors import ImageError, SourceError
 from headstart._utils.names import name_fault, shown
-from headstart._utils.tables import listed
+from headstart._utils.tables import counted, listed
 from headstart.images.png import canonical_png
 from headstart.sources.class_names import spelling_note
 from headstart.sources.folder_names import split_of
@@ -197,7 +197,8 @@ class TfdsSource:
         )
         left = ", ".join(split for split, meaning in splits.items() if meaning is None)
         said = (
-            f"Read {name}: {parts}; {len(labels)} classes ({listed(labels)}) from {self._label!r}."
+            f"Read {name}: {parts}; {counted(len(labels), 'class', 'classes')} ({listed(labels)}) "
+            f"from {self._label!r}."
         )
         if left:
             said += f" Left out: {left} (`download.splits` says what it is)."

@@ -216,7 +216,7 @@ def test_the_store_of_another_record_under_this_name_is_rejected(
     other_path.replace(path)
     with FeatureStore(RECORD, SHAPE) as store:
         assert store.missing([name(0)]) == [name(0)]
-    assert "0 recorded features could be read" in capsys.readouterr().err
+    assert "0 features could be read" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_that_says_what_to_do(

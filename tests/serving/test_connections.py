@@ -197,7 +197,7 @@ def test_lines_are_counted_that_are_left_out(monkeypatch: pytest.MonkeyPatch) ->
 
     assert [passes() for _ in range(5)] == ["bad request"] * 3 + [None] * 2
     now[0] = 61.0
-    assert passes() == "bad request (2 lines before it were left out)"
+    assert passes() == "bad request (left out before it: 2 lines)"
     assert passes() == "bad request"
 
 

@@ -192,7 +192,9 @@ def test_numbers_to_predict_are_refused_with_the_reason(folder: Path) -> None:
     paths = [f"images/{n}.jpg" for n in range(6)]
     measured = ["0.25", "1", "-3.5e-2", "4.", "2.75", "3"]
     write(folder, [("file", "kind"), *zip(paths, measured, strict=True)])
-    with pytest.raises(SourceError, match=r"'kind' holds 6 different numbers.*predicts no numbers"):
+    with pytest.raises(
+        SourceError, match=r"'kind' holds 6 different numbers.*does not predict numbers"
+    ):
         opened(folder)
     # Few versions, whole numbers and words are classes.
     for labels in (["1.5", "2.5"] * 3, [str(n) for n in range(6)], ["0.5", "x"] * 3):
@@ -201,7 +203,7 @@ def test_numbers_to_predict_are_refused_with_the_reason(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "said"), [(0.5, "predicts no numbers"), (["cat", "dog"], "none has several")]
+    ("cell", "said"), [(0.5, "does not predict numbers"), (["cat", "dog"], "none has several")]
 )
 def test_columns_of_parquet_that_are_no_classes(folder: Path, cell: Any, said: str) -> None:
     pytest.importorskip("pyarrow", reason="pandas writes Parquet with it")
@@ -414,7 +416,7 @@ def test_images_by_address(
     contents = dict(source.contents({entry.path for entry in source.entries}))
     assert set(contents.values()) == {make.jpeg(seed=7)}
     assert {entry.size for entry in source.entries} == {len(make.jpeg(seed=7))}
-    assert "1 of 3 addresses have no sha256" in capsys.readouterr().out
+    assert "Addresses without a sha256: 1 of 3" in capsys.readouterr().out
     before = len(seen)
     assert before <= 3
     remote(folder, url, *rows)
