@@ -9,7 +9,7 @@ STAMP := .venv/.locked
 DEV := .venv/.locked-dev
 INSTALL = $(if $(PYTHON),$(PYTHON) -m tools.install,$(error Headstart needs Python 3.11, 3.12 or \
 	3.13; none was found. Install one, or name it: make run PYTHON=/path/to/python3))
-# Without the addresses of an index, so that everybody's own is used.
+# Without the address of an index, so that everyone's own is used.
 COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
 	--fork-strategy fewest --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	--no-annotate --strip-extras --quiet

@@ -89,7 +89,7 @@ def _packages(lock: Path, *, uv: bool) -> None:
 
 
 def _step(number: str, what: str, words: Sequence[str], *, required: bool = True) -> bool:
-    """Run a command with signs of life; return whether it worked, or end if it had to."""
+    """Run a command, reporting progress; return whether it worked, or exit if it is required."""
     _say(f"[{number}] {what} …")
     with _heartbeat():
         code = subprocess.run(words, cwd=ROOT, env=_environment(), check=False).returncode

@@ -2,7 +2,7 @@
 
 DVC's own page loads Vega from a content delivery network. This one carries it, as the locked
 ``vl-convert-python`` bundles it, and forbids the browser to fetch anything. It is committed as
-``.dvc/plots.html``, so that a fresh clone needs no step of its own; ``make plots`` writes it again.
+``.dvc/plots.html``, so that a fresh clone needs no extra step; ``make plots`` writes it again.
 """
 
 from __future__ import annotations

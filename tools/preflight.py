@@ -89,7 +89,7 @@ def _git(root: Path) -> str:
 
 
 def _space(root: Path, size: Size) -> str:
-    """Look at the clone's disk, and at that of the installer's cache if it is another one."""
+    """Check the clone's disk, and that of the installer's cache if it is another one."""
     cache = Path(os.environ.get("UV_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home())
     needed = size.disk_mb - megabytes(root / ".venv")
     disks = {}

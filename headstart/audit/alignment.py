@@ -1,4 +1,4 @@
-"""Align two images of one scene on their pixels, and measure how far their detail agrees.
+"""Align two images of one scene by their pixels, and measure the agreement of their detail.
 
 An affine map covers what happens to copies: crops, scales, turns and shears. It is found by
 efficient second-order minimization (Benhimane and Malis, 2004), which compares a thumbnail with the
@@ -216,7 +216,7 @@ def _compose(maps: Floats, step: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far pairs of aligned thumbnails agree.
+    """The agreement of pairs of aligned thumbnails.
 
     Attributes
     ----------

@@ -10,7 +10,7 @@ from headstart.stage.sections import Count, Section
 
 
 class FindDuplicatesParams(Section):
-    """Whether near duplicates are searched for, and how much their detail must agree."""
+    """The search for near duplicates: on or off, and the required agreement of detail."""
 
     enabled: bool
     similarity: Annotated[float, Field(ge=0.7, le=1)]

@@ -1,4 +1,4 @@
-"""Where pretrained weights are downloaded from and kept, known without TensorFlow or a request."""
+"""Origin and location of pretrained weights, known without TensorFlow or a request."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class WeightsDownload:
     kept : Path
         File or folder in which they are kept.
     present : bool
-        They are there already.
+        True if they are there already.
     megabytes : float or None
         Rough size; None if it is not known.
     """

@@ -1,4 +1,4 @@
-"""The layers of the table's backbones, known without TensorFlow: a wrong name stops no run late.
+"""The layers of the table's backbones, known without TensorFlow: a wrong name is found early.
 
 ``layers.txt`` is written from Keras by ``python -m tools.layers``. It holds one line per backbone,
 with its layers in Keras' order; they depend on neither the width nor the size of the images. After

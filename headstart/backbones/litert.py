@@ -50,7 +50,7 @@ class LiteRTFunction:
     Raises
     ------
     CorruptFileError
-        If the content is no network that LiteRT can run.
+        If the content is not a network that LiteRT can run.
     """
 
     def __init__(self, source: Path | bytes, threads: int = 1) -> None:
@@ -102,7 +102,7 @@ class LiteRTFunction:
         Raises
         ------
         ValueError
-            If shape or dtype are others.
+            If the shape or the dtype differs.
         """
         if batch.shape[1:] != self.input_shape or batch.dtype != self.input_dtype:
             raise ValueError(

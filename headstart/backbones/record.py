@@ -26,7 +26,7 @@ _AGAIN = "Run the stage `backbone` again (`dvc repro --force --single-item backb
 
 
 class Parity(Record):
-    """How far the converted network is from Keras.
+    """The difference between the converted network and Keras.
 
     Attributes
     ----------
@@ -80,18 +80,18 @@ class BackboneRecord(BackboneSummary):
     image_size : int
         Side of the image that the backbone takes, in pixels.
     cut : str or None
-        Layer whose output the features are; None for the last.
+        Layer whose output is used as the features; None for the last.
     pooling : str
         ``avg``, ``max`` or ``none``.
     preprocessing : str
-        What pixels go through before the backbone: ``tf``, ``caffe``, ``torch``, ``unit`` or
+        Scaling of the pixels before the backbone: ``tf``, ``caffe``, ``torch``, ``unit`` or
         ``none``.
     feature_shape : tuple of int
         Of one image's features.
     parameters : int
         Of the headless, uncut backbone.
     engine : str
-        ``litert`` or ``keras``: what extracts the features.
+        ``litert`` or ``keras``: the engine that extracts the features.
     tflite_sha256 : str or None
         Of ``backbone.tflite``; None with ``engine: keras``.
     parity : Parity or None

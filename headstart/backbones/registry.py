@@ -53,11 +53,11 @@ class BackboneSpec:
         Sizes that have ImageNet weights of their own; every other size uses those of the default
         one. Empty: one file serves all.
     repaired_variance : bool
-        Whether Keras' weights file holds deviations where the network expects variances. Keras
-        adds a layer that makes up for it, but only when it loads ImageNet weights itself.
+        True if Keras' weights file holds deviations where the network expects variances. Keras
+        adds a layer that compensates, but only when it loads ImageNet weights itself.
     gmacs, parameters : float
         Billions of multiply-adds for an image of the default size, and millions of parameters, at
-        alpha 1: estimates of time and room are made from them.
+        alpha 1, for estimates of time and disk space.
     family : Family
         Who builds it. ``headstart``: this project, which ships its weights.
     """

@@ -1,7 +1,7 @@
 """Weights as a canonical ``.npz``: the same arrays are the same bytes, and nothing is unpickled.
 
 A zip of uncompressed ``.npy`` members in sorted order with a fixed date, so that the md5 in
-``dvc.lock`` speaks of the numbers alone. NumPy opens it as it opens any ``.npz``.
+``dvc.lock`` depends on the numbers alone. NumPy opens it as it opens any ``.npz``.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from headstart._utils.files import atomic_file
 
 Weights = dict[str, npt.NDArray[np.float32]]
 
-#: A file above this is none of ours: the largest head (a hidden layer on a 7 × 7 × 2048 map) is
-#: far below it.
+#: A larger file is not one of ours: the largest head (a hidden layer on a 7 × 7 × 2048 map) is far
+#: below it.
 MAX_BYTES = 8 << 30
 _MAX_HEADER = 4096
 _DTYPE, _HALF = np.dtype("<f4"), np.dtype("<f2")

@@ -1,4 +1,4 @@
-"""A streaming HTTP client, bounded in bytes and in time, that retries what may pass.
+"""A streaming HTTP client, bounded in bytes and in time, that retries transient errors.
 
 Examples
 --------
@@ -61,7 +61,7 @@ class RetryPolicy:
         Failed attempts in a row that end the download. An attempt that adds bytes to a file
         starts the count again.
     tries : int
-        Attempts in all, however many bytes they add.
+        Attempts in total, however many bytes they add.
     pause : float
         Seconds before the second attempt; doubled for each further one, up to a minute.
     connect, read : float
@@ -90,9 +90,9 @@ class DownloadError(Exception):
     Attributes
     ----------
     advice : str
-        What a person can do about it, as sentences; may be empty.
+        The remedy, as sentences; may be empty.
     transient : bool
-        Whether a later attempt may succeed.
+        True if a later attempt may succeed.
     wait : float
         Seconds that the server asks to wait before the next attempt.
     """
@@ -179,7 +179,7 @@ class HttpClient:
         Raises
         ------
         DownloadError
-            For every other status, and for what happens to the connection within the block.
+            For every other status, and for errors of the connection within the block.
         """
         try:
             with self._followed(url, deadline, headers) as answer:
@@ -201,7 +201,7 @@ class HttpClient:
     ) -> requests.Response:
         """Return the answer at the end of the redirects. The bodies of redirects stay unread.
 
-        A redirect may lead to addresses of the reach that the first connection had, or above.
+        A redirect may lead to addresses with the reach of the first connection, or a wider one.
         """
         least: Reach | None = None
         for _ in range(self.policy.redirects + 1):
@@ -273,7 +273,7 @@ class HttpClient:
     def retry(
         self, attempt: Callable[[], T], deadline: float, progress: Callable[[], int] = lambda: 0
     ) -> T:
-        """Return what ``attempt`` returns; call it again after errors that may pass.
+        """Return the result of ``attempt``; call it again after transient errors.
 
         Parameters
         ----------
@@ -323,7 +323,7 @@ def _arrived(answer: requests.Response, total: int | None) -> bytes:
 
 
 def _refused(answer: requests.Response) -> DownloadError:
-    # The words are a stranger's: bounded, and without anything that a terminal would obey.
+    # The words are untrusted: bounded, and without control characters.
     words = plain(f"{answer.status_code} {answer.reason}"[:_LONGEST_REASON])
     return DownloadError(
         f"the server answered {words}",

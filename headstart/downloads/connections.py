@@ -1,10 +1,10 @@
-"""Connections whose answers have a deadline, and that reach only what the request may reach.
+"""Connections whose answers have a deadline, and that reach only permitted addresses.
 
 A timeout alone bounds the wait for the next byte: a server that sends one byte a minute, in the
 headers or between two chunks, would hold a download for years.
 
-A name is resolved once, and the addresses that were checked are those that are connected to: a
-server of names that answers the next question otherwise leads nowhere else.
+A name is resolved once, and only the checked addresses are connected to: a name server that changes
+its answer leads nowhere else.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _NOW = threading.local()
 
 
 class ForbiddenAddressError(Exception):
-    """A request would reach an address that it may not; nothing was sent."""
+    """A request would reach a forbidden address; nothing was sent."""
 
 
 @dataclass
 class Terms:
-    """What a request keeps to.
+    """The terms of a request.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Terms:
     least : Reach
         The narrowest reach of an address that it may connect to.
     reached : Reach or None
-        That of the address that it connected to; None if a proxy did, and the name tells nothing.
+        The reach of the connected address; None if a proxy connects, and the name does not show it.
     """
 
     deadline: float
@@ -51,7 +51,7 @@ class Terms:
     reached: Reach | None = None
 
     def admit(self, reach: Reach) -> None:
-        """Note the reach of an address; raise ForbiddenAddressError if it may not be reached."""
+        """Record the reach of an address; raise ForbiddenAddressError if it is too narrow."""
         if reach < self.least:
             raise ForbiddenAddressError
         self.reached = reach
@@ -59,7 +59,7 @@ class Terms:
 
 @contextmanager
 def on_terms(terms: Terms) -> Iterator[None]:
-    """Hold the requests of this thread in the block, and their answers, to these terms."""
+    """Apply these terms to the requests of this thread in the block, and to their answers."""
     _NOW.terms = terms
     try:
         yield
@@ -145,7 +145,7 @@ class _Checked(urllib3.connection.HTTPConnection):
         return [_numeric(address) for *_, address in found]
 
     def request(self, *others: Any, **named: Any) -> None:
-        """Check a connection that is used again, which an earlier request was free to open."""
+        """Check a reused connection, which an earlier request was allowed to open."""
         if (terms := _terms()) is not None and self.sock is not None:
             terms.admit(reach_of_addresses([self.sock.getpeername()[0]]))
         super().request(*others, **named)
@@ -200,7 +200,7 @@ class Adapter(requests.adapters.HTTPAdapter):
         return manager
 
     def send(self, request: requests.PreparedRequest, *others: Any, **named: Any) -> Any:
-        """Check what the name says before anything is connected to."""
+        """Check the name before connecting."""
         reach = reach_of_name(urlsplit(request.url or "").hostname or "")
         if (terms := _terms()) is not None and reach is not None:
             terms.admit(reach)

@@ -1,7 +1,7 @@
 """Download one file: resumed where it stopped, bounded, and checked against its checksum.
 
-An unfinished file lies beside its target as ``NAME.part``, with what the server said of the file's
-version in ``NAME.json``.
+An unfinished file is kept beside its target as ``NAME.part``, with the version that the server
+stated in ``NAME.json``.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ def download_file(
         Hex MD5 or SHA-256 that the file must have. Without it, a file is resumed only if the
         server vouches for its version.
     max_bytes : int, optional
-        Bytes that are accepted; default: any number.
+        Maximum number of bytes; default: any number.
     policy : RetryPolicy, optional
     keep_partial : bool
-        Whether the bytes of a failed download are kept for the next call.
+        True if the bytes of a failed download are kept for the next call.
 
     Raises
     ------
     DownloadError
-        If the file cannot be had or written; :class:`ChecksumError` if it is another file, and
+        If the file cannot be obtained or written; :class:`ChecksumError` if it is another, and
         :class:`TooLargeError` if it is too large. Nothing is kept after either of these.
     """
     with HttpClient(policy) as client:
@@ -135,7 +135,7 @@ class _FileDownload:
             )
 
     def drop(self) -> None:
-        """Delete what was kept."""
+        """Delete the kept bytes."""
         self.part.unlink(missing_ok=True)
         self.version.unlink(missing_ok=True)
 
@@ -160,7 +160,9 @@ class _FileDownload:
         resumed = answer.status_code == 206
         if resumed and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
             self.drop()
-            raise DownloadError("the server sent another part than was asked for", transient=True)
+            raise DownloadError(
+                "the server sent another part than the requested one", transient=True
+            )
         start = have if resumed else 0
         total = stated_length(answer, start)
         self._check_room((total or 0) - start)
@@ -192,7 +194,7 @@ class _FileDownload:
             )
 
     def _version(self) -> str | None:
-        """Return what tells versions of the file apart; a weak ETag does not vouch for bytes."""
+        """Return the version of the file; a weak ETag is none, because bytes may differ."""
         try:
             note = read_json(self.version)
         except (OSError, ValueError):

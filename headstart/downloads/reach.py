@@ -1,4 +1,4 @@
-"""From where an address can be reached: a redirect must not lead to one that only we can reach.
+"""The reach of an address: a redirect must not lead to an address that only we can reach.
 
 Such an address may be a service of this machine, of its network, or the metadata of a cloud, which
 hands out credentials. A source that is in such a network itself may redirect within it.
@@ -15,7 +15,7 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Reach(IntEnum):
-    """From where an address can be reached; a redirect may only lead to the same, or up."""
+    """Where an address can be reached from; a redirect may lead only to the same, or up."""
 
     MACHINE = 0  # loopback and link-local
     NETWORK = 1  # a private network

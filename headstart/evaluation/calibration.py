@@ -1,4 +1,4 @@
-"""Whether probabilities can be trusted: confidence beside accuracy, in bins."""
+"""Calibration: confidence and accuracy in bins, to judge whether probabilities can be trusted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compare two models on the same images: who is correct where the other is wrong, by chance?"""
+"""Compare two models on the same images, and test whether their difference may be chance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which class is taken for which: counts, and what each class's counts say."""
+"""The confusion matrix: its counts, and the scores of each class."""
 
 from __future__ import annotations
 

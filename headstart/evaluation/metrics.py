@@ -60,7 +60,7 @@ class Scored:
 
     @property
     def has_top_k(self) -> bool:
-        """Whether k is smaller than the number of classes."""
+        """True if k is smaller than the number of classes."""
         return bool(self.top_k < self.probabilities.shape[1])
 
     @cached_property
@@ -99,7 +99,7 @@ class Metric:
         Value from :class:`Scored`; None where the metric is undefined, which leaves it out.
     better : "higher" | "lower"
     style : "percent" | "decimal"
-        How people read it.
+        Format for people.
     largest : float or None
         Largest possible value; None: there is none. The smallest is 0.
     gate : bool

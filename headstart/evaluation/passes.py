@@ -34,8 +34,8 @@ def write_table(run_statistics: RunStatistics, feature_rows: int) -> dict[str, A
 def refresh_table(run_statistics: RunStatistics) -> None:
     """Add this stage to the table that an earlier stage wrote.
 
-    A stage that runs alone leaves the table as it is: it tells of the run that computed the scores,
-    and belongs to their commit. So the report can be drawn in a clone without a changed tree.
+    A stage that runs by itself leaves the table as it is, because it describes the run that
+    computed the scores, and belongs to their commit. So a clone can draw the report unchanged.
     """
     path = run_statistics.folder / TABLE
     others = run_statistics.others().items()

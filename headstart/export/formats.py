@@ -30,7 +30,7 @@ class ExportFormat:
     title : str
         For people.
     library : "tensorflow" | "keras" | "litert" | "onnxruntime"
-        What runs it; names the example in the README (``templates/LIBRARY.md.j2``).
+        The library that runs it; names the README's example (``templates/LIBRARY.md.j2``).
     writer, reader : str
         ``MODULE:FUNCTION`` below :mod:`headstart.keras.export`, with the signatures of
         :data:`headstart.keras.export.reload.Writer` and ``Reader``.
@@ -39,9 +39,9 @@ class ExportFormat:
     inputs : tuple of str
         ``pixels``: uint8 RGB of shape (n, size, size, 3). ``encoded``: the bytes of files.
     batch : "any" | "one"
-        How many images a call takes.
+        Number of images that a call takes.
     note : str
-        What the README says of it, beyond what it says of the library.
+        Text for the README, in addition to that about the library.
     extra, packages : str or None, tuple of str
         The extra of headstart that it needs, and the packages of that extra.
     """

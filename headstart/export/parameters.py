@@ -1,4 +1,4 @@
-"""The section ``export``: the exported formats, and how closely they must agree."""
+"""The section ``export``: the export formats, and their required agreement."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class FormatParity(Record):
-    """How closely a format agreed with the evaluated model when a fresh process loaded it.
+    """The agreement of a format, loaded by a fresh process, with the evaluated model.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class ExportedFormat(Record):
     bytes : int
         Of all of them.
     parity : mapping of str to FormatParity
-        For each way in: ``pixels``, and for the SavedModel also ``encoded``.
+        For each input: ``pixels``, and for the SavedModel also ``encoded``.
     """
 
     files: Annotated[Mapping[str, Sha256], Field(min_length=1)]
@@ -80,7 +80,7 @@ class ExportedModel(Record):
     activation : "softmax" | "sigmoid"
         softmax: the probabilities of an image sum to 1; sigmoid: each class has its own.
     pixels : str
-        How training turned images into pixels (:func:`headstart.images.resize.spec`).
+        The conversion of images to pixels in training (:func:`headstart.images.resize.spec`).
     backbone : BackboneSummary
     license : str
         Of the backbone's weights, in words.
@@ -214,7 +214,7 @@ def license_of(backbone: BackboneRecord) -> str:
 def summarize_formats(
     folder: Path, found: Mapping[FormatName, Mapping[str, Agreement]]
 ) -> dict[str, dict[str, Any]]:
-    """Return the size of each format, and how closely it agrees for each input."""
+    """Return the size of each format, and its agreement for each input."""
     return {
         name: {
             "bytes": format_bytes(folder, name),

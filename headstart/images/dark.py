@@ -1,4 +1,4 @@
-"""16-bit images whose bits do not fit the range that a network is shown: too few, or too many."""
+"""16-bit images that use too few or too many bits for the range that a network sees."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from headstart.images.decode import Limits, big_slot, load, opened, sniff
 from headstart.images.formats import detect
 from headstart.images.samples import DARK_BITS, traits
 
-#: Nothing is brighter than a sixteenth of white if so many of its bits are not used.
+#: Nothing is brighter than a sixteenth of white if this many of its bits are not used.
 _UNUSED = 16 - DARK_BITS
 
 
@@ -43,7 +43,7 @@ class Depth:
 def unfit_depth(content: bytes, limits: Limits, gray16_bits: int | None) -> Depth | None:
     """Return the bits of a 16-bit image that is nearly black or cut; None for all other images.
 
-    Images of other kinds cost a look at their header.
+    Of other images, only the header is read.
     """
     name = detect(content)
     if name != "tiff" and not (name == "png" and png.depth(content) == 16):

@@ -171,7 +171,7 @@ def _faults(content: bytes, name: str) -> Iterator[None]:
         raise ImageError("too_large", _BEYOND) from error
     except MemoryError as error:
         raise ImageError("too_large", "there is not enough memory to decode it") from error
-    except Exception as error:  # a stranger's content can raise anything
+    except Exception as error:  # untrusted content can raise anything
         raise _broken(content, name, error) from error
 
 

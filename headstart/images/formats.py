@@ -22,7 +22,7 @@ class ImageFormat:
     Parameters
     ----------
     title : str
-        As people write it; in upper case it is the name of Pillow's decoder.
+        The usual spelling; in upper case it is the name of Pillow's decoder.
     extensions : tuple of str
         Of file names, in lower case; stored images get the first.
     magic : pattern of bytes
@@ -30,9 +30,9 @@ class ImageFormat:
     ends_early : callable
         Returns whether a file that cannot be decoded lacks its end, by the container alone.
     accepted : bool
-        Whether it is accepted without being named.
+        True if it is accepted by default.
     in_tensorflow : bool
-        Whether every version of TensorFlow decodes it, and with it an exported model that takes
+        True if every version of TensorFlow decodes it, and so does an exported model that takes
         encoded images.
     """
 
@@ -169,7 +169,7 @@ def detect(content: bytes) -> str | None:
 
 
 def cure(name: str) -> str:
-    """Return what to do with an image of a format that is known, and not accepted."""
+    """Return the remedy for an image of a known format that is not accepted."""
     if name in FORMATS:
         return f"to accept it, add {name} to `download.formats` (commands: `--accept {name}`)"
     return _REFUSED[name][1]

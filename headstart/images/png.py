@@ -1,4 +1,4 @@
-"""PNG files: writing them so that their bytes follow from the pixels alone, and their chunks.
+"""PNG files: write them so that their bytes depend on the pixels alone, and read their chunks.
 
 Pillow decodes the pixels. The chunks are read here where Pillow does not say enough about them.
 """
@@ -89,7 +89,7 @@ def chunks(content: bytes) -> Iterator[Chunk]:
 
 
 def readable(content: bytes) -> bytes:
-    """Return a PNG file without text and color profiles, which have no part in its pixels.
+    """Return a PNG file without text and color profiles, which do not affect its pixels.
 
     Pillow refuses a file with much text, and takes a text named "interlace" or "transparency" for
     what the file says of its pixels. The first text of each kind that may state the orientation is
@@ -135,7 +135,7 @@ def depth(content: bytes) -> int:
 
 
 def transparency(content: bytes) -> bytes | tuple[int, ...] | None:
-    """Return what the tRNS chunk says (PNG, section 11.3.2.1); None if there is none.
+    """Return the content of the tRNS chunk (PNG, section 11.3.2.1); None if there is none.
 
     Bytes are the opacities of the palette's first colors. Integers are the gray value, or red,
     green and blue, that is transparent, at the depth of the file; upper bits do not count.

@@ -54,7 +54,7 @@ def pixels(
     limits : Limits
         For images that the stage download has not inspected.
     gray16_bits : int or None
-        White of a 16-bit gray image is ``2**gray16_bits - 1``, and so is all above; None: 65535.
+        White of a 16-bit gray image is ``2**gray16_bits - 1``; larger values are cut. None: 65535.
 
     Returns
     -------
@@ -70,9 +70,9 @@ def pixels(
 
 
 def stretched_pixels(content: bytes, size: int) -> npt.NDArray[np.uint8]:
-    """Do the same, but spread each 16-bit gray image over the range of its own values.
+    """Decode and resize an image, with 16-bit gray spread over the range of its own values.
 
-    It shows what is in an image whatever its bits, and not how bright it is.
+    The result shows the content of an image whatever its bits, and not its brightness.
     """
     return _resized(content, size, INSPECTED, stretched16)
 

@@ -43,12 +43,12 @@ _MOST_PAGES = 10_000  # counted; nobody needs to know of how many more there are
 
 @dataclass(frozen=True)
 class Traits:
-    """What a person should know of an image that is kept.
+    """Facts about an accepted image that may need a remark.
 
     Attributes
     ----------
     bits : int or None
-        Of a 16-bit image: how many bits its largest sample needs; None for other images.
+        Bits that the largest sample of a 16-bit image needs; None for other images.
     unused_bands : int
         Samples per pixel of a TIFF file beyond color and opacity.
     unused_pages : int
@@ -61,7 +61,7 @@ class Traits:
 
 
 def traits(image: Image.Image, content: bytes, name: str) -> Traits:
-    """Return what a person should know of a loaded image."""
+    """Return the facts about a loaded image that may need a remark."""
     if name == "png" and png.depth(content) == 16:
         return Traits(_bits(image))
     if name != "tiff":
@@ -98,7 +98,7 @@ def _pages(content: bytes) -> int:
 
 
 def undefined(image: Image.Image) -> str:
-    """Return why the samples of an opened TIFF file have no defined value; "" if they have."""
+    """Return the reason that a TIFF file's samples have no defined value; "" if they have."""
     tags = _tags(image)
     if set(_values(tags, _FORMAT)) - {1} and image.mode == "L":
         return "signed samples have no defined conversion to 8-bit RGB"
@@ -117,7 +117,7 @@ def unread(content: bytes) -> str:
         stated = [int(tags[tag]) for tag in (_WIDTH, _HEIGHT, _PHOTOMETRIC)]
         bits = [int(value) for value in _values(tags, _BITS)]
         count = int(tags.get(_COUNT, len(bits)))
-    except Exception:  # noqa: BLE001 - a stranger's content can raise anything
+    except Exception:  # noqa: BLE001 - untrusted content can raise anything
         return ""
     kind = {1: "unsigned", 2: "signed", 3: "float"}.get(min(_values(tags, _FORMAT), default=1))
     return (
@@ -128,7 +128,7 @@ def unread(content: bytes) -> str:
 
 
 def complete(image: Image.Image, content: bytes, name: str) -> None:
-    """Correct the transparency of a loaded image where Pillow reads it otherwise."""
+    """Correct the transparency of a loaded image where Pillow does not follow the format."""
     if name == "png":
         _complete_png(image, content)
     elif name == "tiff" and image.mode == "RGBA" and not _states_opacity(image):
@@ -175,7 +175,7 @@ def gray16(image: Image.Image, bits: int | None) -> npt.NDArray[np.uint16]:
     ----------
     image : Image
     bits : int or None
-        Its samples have so many bits, and larger ones are cut to them; None: 16. Files that state
+        Its samples have this many bits, and larger ones are cut; None: 16. Files that state
         12 bits themselves are read so in any case.
     """
     stored = np.asarray(image).astype(np.uint16)

@@ -63,7 +63,7 @@ def rejected_thumbnail(content: bytes) -> bytes | None:
                 # The rest is missing: show what was decoded before.
                 image.tile = []  # type: ignore[attr-defined]  # a file's image has tiles
             small = _small(image, SIDE)
-    except Exception:  # noqa: BLE001 - a stranger's pixels can raise anything, and are not needed
+    except Exception:  # noqa: BLE001 - untrusted pixels can raise anything, and are not needed
         return None
     extrema = [band.getextrema() for band in small.split()]
     if all(low == high for low, high in extrema):
@@ -83,7 +83,7 @@ def _small(image: Image.Image, side: int) -> Image.Image:
 class ThumbnailFolder:
     """Collects thumbnails of rejected files, the first few of every reason.
 
-    Names are made from the path's hash, so that a stranger's file name never becomes one of ours;
+    Names are made from the path's hash, so that an untrusted name never becomes a file's name;
     ``index.csv`` maps them to the paths.
 
     Parameters
@@ -98,17 +98,17 @@ class ThumbnailFolder:
         self._paths: list[str] = []
 
     def has_room(self, reason: str) -> bool:
-        """Return whether one more file of this reason is wanted."""
+        """Return whether there is room for one more file with this reason."""
         return self._counts[reason] < _PER_REASON
 
     def add(self, path: str, reason: str, image: bytes) -> None:
-        """Keep the thumbnail (a JPEG) of the file with this path."""
+        """Write the thumbnail (a JPEG) of the file with this path."""
         self._counts[reason] += 1
         self._paths.append(path)
         write_bytes(self._folder / _name(path), image)
 
     def close(self) -> None:
-        """Write the index, even of no thumbnails."""
+        """Write the index, even without thumbnails."""
         paths = sorted(self._paths)
         table = pd.DataFrame({"image": [_name(path) for path in paths], "path": paths}, dtype=str)
         write_text(self._folder / INDEX, csv_text(table))

@@ -91,7 +91,7 @@ def physical_gpus() -> list[str]:
 
 
 def configure(threads: int, seed: int = 0) -> None:
-    """Fix what decides the bits of a computation, before the first one.
+    """Set everything that decides the bits of a computation, before the first one.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def configure(threads: int, seed: int = 0) -> None:
 
 
 def _warn_once_unheard() -> None:
-    """Make TensorFlow report now, unheard, the types that its fast kernels lack on this CPU.
+    """Let TensorFlow report now, with its output discarded, the types that its kernels lack.
 
     It reports them once per process, as an error, though nothing is wrong. Real errors stay
     visible.

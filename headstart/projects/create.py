@@ -32,7 +32,7 @@ _TEMPLATES = {
     ".devcontainer/devcontainer.json": ".devcontainer/devcontainer.json",
     "Dockerfile": "Dockerfile",
 }
-#: Written once, and the user's from then on: no upgrade looks at them.
+#: Written once, and the user's from then on: upgrades ignore them.
 _OWN = ("README.md", "data/raw/README.md", "requirements.lock")
 _PIPELINE = """\
 # The pipeline: what each stage reads, runs and writes. `dvc repro` runs what changed. A stage
@@ -157,7 +157,7 @@ def changes(folder: Path) -> Sequence[Change]:
 
 
 def upgrade(folder: Path, found: Sequence[Change]) -> None:
-    """Write the changes that are no conflicts, and record the version."""
+    """Write the changes that are not conflicts, and record the version."""
     for change in found:
         if change.kind == "removed":
             (folder / change.path).unlink()
@@ -184,7 +184,7 @@ def _read_record(folder: Path) -> Mapping[str, str]:
 
 
 def _pipeline(text: bytes) -> bytes:
-    """Let stages depend on ``runtime.txt`` instead of the library's folders."""
+    """Return dvc.yaml with dependencies on ``runtime.txt`` instead of the library's folders."""
     from ruamel.yaml import YAML
 
     yaml = YAML(typ="rt")
@@ -201,7 +201,7 @@ def _pipeline(text: bytes) -> bytes:
 
 
 def _runtime(text: bytes) -> bytes:
-    """Name the installed versions, the library's own first."""
+    """Return runtime.txt: the installed versions, the library's own first."""
     names = [line.partition("==")[0] for line in text.decode().splitlines() if "==" in line]
     lines = [
         "# The versions that decide the bytes of the outputs. Every stage depends on this file."
@@ -211,7 +211,7 @@ def _runtime(text: bytes) -> bytes:
 
 
 def _lock() -> bytes:
-    """Name every installed package that the library needs, with its version."""
+    """Return requirements.lock: each installed package that the library needs, with its version."""
     lines = ["# The environment that this project was created in: pip install -r requirements.lock"]
     lines += [f"{name}=={version}" for name, version in sorted(_needed(LIBRARY).items())]
     return ("\n".join(lines) + "\n").encode()
@@ -254,7 +254,7 @@ def _rendered(template: str, values: Mapping[str, Any]) -> bytes:
 
 
 def _run(words: Sequence[str], folder: Path, *, check: bool = True) -> str:
-    """Run a command; return what it prints, "" if it fails and ``check`` is off."""
+    """Run a command; return its output, "" if it fails and ``check`` is off."""
     try:
         done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
     except FileNotFoundError:

@@ -116,7 +116,7 @@ def number(value: float | None, spec: str = ",") -> str:
 
 
 def size(count: int) -> str:
-    """Return bytes with a readable unit."""
+    """Return a number of bytes with a readable unit."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
         if count >= scale:
             return f"{count / scale:,.1f}{_SPACE}{unit}"

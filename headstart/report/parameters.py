@@ -1,4 +1,4 @@
-"""``make_report``: what the page of a run shows, and what it assumes."""
+"""The section ``make_report``: the content of a run's page, and its assumptions."""
 
 from __future__ import annotations
 

@@ -29,11 +29,11 @@ from headstart.training.history import read_batches, read_epochs
 _CALIBRATION = {"bin": "int64", "confidence": "float64", "accuracy": "float64", "count": "int64"}
 #: Bounds for releases: no stage depends on them, so the page could show outdated ones.
 _NOT_SHOWN = {"gate"}
-_SECONDS = 20  # for git on a slow disk; then the page does without a commit
+_SECONDS = 20  # for git on a slow disk; beyond it, the page shows no commit
 #: Paths that the run itself has written when the page is made.
 _WRITTEN = (":(exclude)data", ":(exclude)dvc.lock")
 _FILES_SHOWN = 12
-_OWN = "make_report"  # writes the page again after an edit of it, too, which is no new run
+_OWN = "make_report"  # also writes the page after it was edited, which is not a new run
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def show(run: Run, drawn: Path, page: Page, seed: int, params: MakeReportParams)
 
 
 def _statistics(folder: Path, params: MakeReportParams) -> dict[str, Any]:
-    """Return the run's cost and machine; features from elsewhere come without statistics."""
+    """Return the run's cost and machine; features from a remote come without statistics."""
 
     def read(name: str, otherwise: dict[str, Any]) -> dict[str, Any]:
         path = folder / name

@@ -76,7 +76,7 @@ class LayerRow:
     shape : tuple of int
         Of the output for one image.
     parameters, trainable : int
-        Numbers that the layer holds, and those of them that learn.
+        Number of the layer's weights, and of those that learn.
     """
 
     name: str

@@ -28,7 +28,7 @@ class Batcher(Generic[Job, Result]):
     Parameters
     ----------
     run : callable
-        From jobs to as many results, in their order; a result that is an exception is raised in
+        From jobs to their results, in the same order; a result that is an exception is raised in
         the request that waits for it. Called from several threads.
     threads : int
         Batches that run at the same time.
@@ -37,7 +37,7 @@ class Batcher(Generic[Job, Result]):
     max_wait : float
         Seconds that a job waits for others to fill its batch.
     room : int
-        Most jobs that wait or run.
+        Maximum number of jobs that wait or run.
     seen : callable, optional
         Called with the size of every batch.
     """

@@ -69,7 +69,7 @@ class BoundedProtocol(H11Protocol):
             oldest.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Note when the headers have arrived."""
+        """Record that the headers have arrived."""
         super().data_received(data)
         if self in self.waiting and self.cycle is not None and not self.cycle.response_complete:
             self._answer()
@@ -127,7 +127,7 @@ def bounded(
 
 
 class FewLines(logging.Filter):
-    """Let a few lines of a logger pass per minute, and count the others: anyone can cause them."""
+    """A filter that passes a few lines per minute and counts the rest: anyone can cause them."""
 
     def __init__(self, lines: int = _LINES, window: float = _WINDOW) -> None:
         super().__init__()

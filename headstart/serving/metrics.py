@@ -17,7 +17,7 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """Counters of one service; labels take few values, none of them a stranger's."""
+    """Counters of one service; labels take few values, none of them from a client."""
 
     def __init__(self, *, export_format: str, classes: int) -> None:
         self.registry = CollectorRegistry()

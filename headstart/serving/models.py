@@ -55,7 +55,7 @@ class Model:
     calls : int
         Calls that run at the same time.
     origin : str
-        The model in the words of an error message.
+        The model as an error message names it.
     cure : str
         The next step if an output is not finite.
     """
@@ -269,7 +269,7 @@ def choose(name: str, alpha: float, image_size: int | None, weights: str) -> Cho
     Raises
     ------
     ParameterError
-        With the values that are possible.
+        With the possible values.
     """
     with_it = f"with `--backbone {name}`"
     backbone = _network(name)

@@ -198,10 +198,10 @@ def names_beside(path: Path) -> Path:
 
 
 def check_place(path: Path) -> None:
-    """Refuse a place for a feature file and its CSV before anything is computed.
+    """Refuse a path of a feature file that cannot be written, before anything is computed.
 
-    Files of ours may be replaced. A CSV of the same name with other content, such as a list of
-    labels, was not named by the user and is never replaced.
+    Files that Headstart wrote may be replaced. A CSV of the same name with other content, such as a
+    list of labels, was not named by the user and is never replaced.
 
     Parameters
     ----------

@@ -86,7 +86,7 @@ class _Server(uvicorn.Server):
 def _give_memory_back() -> None:
     """Let glibc return the memory of each large image to the system as soon as it is freed.
 
-    Its own threshold grows with the largest block that was freed, and what lies below stays in the
+    Its own threshold grows with the largest block that was freed, and smaller blocks stay in the
     process.
     """
     if sys.platform == "linux":
@@ -109,7 +109,7 @@ def _bound(host: str, port: int) -> socket.socket:
 
 @contextlib.contextmanager
 def _patient_signals() -> Iterator[None]:
-    """Let a signal end the service in an orderly way.
+    """End the service in an orderly way on a signal.
 
     uvicorn finishes its requests and then raises the signal again for the previous handler. The
     default handler kills the process, with a traceback for Ctrl-C.

@@ -46,11 +46,11 @@ class Settings:
     max_body : int
         Largest body of a request, in bytes.
     max_images : int
-        Most images per request.
+        Maximum number of images per request.
     room : int
-        Most images of all requests that wait or are being classified.
+        Maximum number of images that wait or are being classified, of all requests.
     max_held : int
-        Most bytes of all requests in progress.
+        Maximum bytes of all requests in progress.
     max_batch : int or None
         Images per batch; None: the best for the export format that runs.
     max_wait : float or None

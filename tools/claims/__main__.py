@@ -89,7 +89,7 @@ def group(name: str, shared: Path, folder: Path) -> dict[str, Any]:
 
 
 def measure(name: str, project: Project, lacking: dict[str, Any]) -> dict[str, Any]:
-    """Measure everything of a group that lacks nothing; return the results by name."""
+    """Measure the items of a group whose files are present; return the results by name."""
     if name == COUNTS:
         return project.in_keras("counts")[1]
     if name == IMAGENET:

@@ -58,7 +58,7 @@ class Project:
     predictions: dict[str, Predictions] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Let the copy's own code run, whatever is installed."""
+        """Put the copy's own code before the installed library."""
         self.checkout.environment["PYTHONPATH"] = str(self.checkout.folder)
 
     @property
@@ -101,7 +101,7 @@ class Project:
         return seconds, json.loads(line)
 
     def read(self, name: str) -> dict[str, Any]:
-        """Keep the results that lie in the project under a name; return them."""
+        """Keep the project's current results under a name; return them."""
         found = self.results[name] = outcome(self.data)
         path = self.data / "reports/predictions.csv"
         self.predictions[name] = read_predictions(path, found["classes"])

@@ -1,7 +1,7 @@
 """Encoded images to pixels inside a TensorFlow graph: what an exported model does for itself.
 
-The nearest equivalent of :mod:`headstart.images.resize`. Formats are told by their first bytes.
-JPEG is decoded as Pillow decodes it (accurate integer DCT, reduced where the image is large). Its
+The nearest equivalent of :mod:`headstart.images.resize`. First bytes decide the format. JPEG
+is decoded as Pillow decodes it (accurate integer DCT, reduced where the image is large). Its
 EXIF orientation is read from the bytes and applied. Transparency lies over white. The resize is
 bilinear with antialias, one axis after the other with 8-bit values in between, as Pillow does it.
 Hardly a value differs, and then by 1 of 255. :data:`NOT_COVERED` says what is not done.
@@ -63,7 +63,7 @@ def decode(content: Any, size: int, gray16_bits: int | None) -> Any:
     Raises
     ------
     tf.errors.InvalidArgumentError
-        When run on bytes that are no image of a supported format.
+        When run on bytes that are not an image of a supported format.
     """
     image, extent = _decoded(content, size, gray16_bits)
     # Turned when it is a small square, as in training; the filter is symmetric.
@@ -182,7 +182,7 @@ def _png(content: Any, gray16_bits: int | None) -> Any:
 
 
 def _gray16(content: Any, bits: int) -> Any:
-    """Decode a 16-bit gray PNG whose white is the largest number of so many bits."""
+    """Decode a 16-bit gray PNG whose white is the largest number of ``bits`` bits."""
     rgba = tf.cast(tf.io.decode_png(content, channels=4, dtype=tf.uint16), tf.int32)
     levels = tf.minimum(rgba[..., :3], (1 << bits) - 1) // (1 << (bits - 8))
     return tf.cast(tf.where(rgba[..., 3:] > 0, levels, 255), tf.uint8)

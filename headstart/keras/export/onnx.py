@@ -83,7 +83,7 @@ def _keep_padding(graph: Any) -> None:
 
 
 def _canonical(model: Any, given: str, result: str) -> None:
-    """Name and order everything by its place in the computation; drop what says who made it."""
+    """Name and order everything by its position in the computation; drop the producer's name."""
     graph = model.graph
     names = {"": "", given: INPUT, result: OUTPUT}
     counts: Counter[str] = Counter()

@@ -46,7 +46,7 @@ reload.main(*sys.argv[2:])
 
 @dataclass(frozen=True)
 class Source:
-    """What is exported.
+    """The model to export.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class FreshProcess:
             self.process = Popen(words, bufsize=0, stdin=PIPE, stdout=output, stderr=STDOUT)
 
     def read(self, name: FormatName, path: Path) -> None:
-        """Have a format loaded and run, while the caller continues."""
+        """Let the process load and run a format, without waiting for it."""
         self._asked.append(name)
         self._send({"name": name, "path": str(path)})
 
@@ -147,7 +147,7 @@ class FreshProcess:
 def reader(
     names: Sequence[FormatName], pixels: Pixels, contents: Sequence[bytes]
 ) -> Iterator[FreshProcess]:
-    """Start a fresh process that runs some formats on some images; it is not left behind.
+    """Start a fresh process that runs formats on images; it ends with the block.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ def main(path: str, *names: FormatName) -> NoReturn:
 
 
 def _listen(lines: SimpleQueue[str]) -> None:
-    """Take the lines, and end this process with the one that started it."""
+    """Pass on the lines, and end this process with the one that started it."""
     for line in sys.stdin:
         lines.put(line)
     os._exit(143)

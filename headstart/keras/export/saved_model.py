@@ -54,7 +54,7 @@ def write(source: Source, folder: Path) -> None:
 
 
 def load_saved_model(folder: Path) -> Any:
-    """Load a SavedModel; ``.signatures`` has both ways in."""
+    """Load a SavedModel with its two ``.signatures``."""
     with quiet_stderr():
         return tf.saved_model.load(str(folder))
 
@@ -90,7 +90,9 @@ def run_bytes(loaded: Any, contents: Sequence[bytes]) -> tuple[Floats, dict[int,
         part = contents[start : start + _AT_ONCE]
         try:
             found[start : start + len(part)] = run(part)
-        except tf.errors.InvalidArgumentError:  # One image is enough, and it is not said which.
+        except (
+            tf.errors.InvalidArgumentError
+        ):  # One bad image is enough for an error, which does not name it.
             for place, content in enumerate(part, start):
                 try:
                     found[place] = run([content])[0]
@@ -116,7 +118,7 @@ def _reason(message: str) -> str:
 
 
 def _signatures(source: Source) -> dict[str, Any]:
-    """Trace the two ways in."""
+    """Trace the two signatures."""
     model, classes, bits = source.model, source.classes, source.gray16_bits
     size = model.input_shape[1]
 
@@ -152,7 +154,7 @@ def _signatures(source: Source) -> dict[str, Any]:
 
 
 def _canonical(path: Path) -> None:
-    """Clear what a graph says of the machine that wrote it, and fix the order of maps."""
+    """Clear a graph's record of the machine that wrote it, and sort its maps."""
     from tensorflow.core.protobuf import saved_model_pb2
 
     saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())

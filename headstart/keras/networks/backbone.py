@@ -69,7 +69,7 @@ def call_application(
     weights : {"imagenet"} or None
         None keeps Keras' initial values.
     include_top : bool
-        Whether to add the classifier of ImageNet's thousand classes.
+        True to add the classifier of ImageNet's thousand classes.
     """
     options: dict[str, Any] = {"alpha": alpha} if len(spec.alphas) > 1 else {}
     with warnings.catch_warnings():

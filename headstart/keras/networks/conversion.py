@@ -170,7 +170,7 @@ def difference_in_std(expected: np.ndarray, got: np.ndarray) -> float:
     float
         Infinite if any value is not finite. The deviation of a feature counts as at least the
         average deviation, and as at least a hundredth of the features' average size: the last bits
-        of a feature that hardly varies are no difference.
+        of a feature that hardly varies do not count.
     """
     if expected.shape != got.shape or not (np.isfinite(expected).all() and np.isfinite(got).all()):
         return float("inf")

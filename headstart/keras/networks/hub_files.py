@@ -53,7 +53,7 @@ class ModuleResolver(tensorflow_hub.resolver.Resolver):  # type: ignore[misc]  #
         Raises
         ------
         HeadstartError
-            If it cannot be had, or is not a module.
+            If it cannot be obtained, or is not a module.
         """
         if is_address(handle):
             return str(_downloaded(handle))
@@ -89,7 +89,7 @@ def copy_module(handle: str, sha256: str | None, target: Path) -> str:
     Raises
     ------
     HeadstartError
-        If it cannot be had, is not a module, or not the one that the SHA-256 names.
+        If it cannot be obtained, is not a module, or not the one that the SHA-256 names.
     """
     _copy(Path(tensorflow_hub.resolve(handle)), target, handle)
     found = sha256_tree(target)
@@ -246,7 +246,7 @@ def _unpack(archive: Path, target: Path, handle: str) -> None:
         ) from error
     if not (target / MODULE_GRAPH).is_file():
         raise HeadstartError(
-            f"{handle_name(handle)} is no module: there is no {MODULE_GRAPH} in it. Nothing was "
+            f"{handle_name(handle)} is not a module: there is no {MODULE_GRAPH} in it. Nothing was "
             "kept. A module is a folder with that file and a folder `variables`."
         )
 

@@ -27,7 +27,7 @@ _SIGNATURES = ("default", "serving_default")
 
 @dataclass(frozen=True)
 class Interface:
-    """How a loaded module is used.
+    """The interface of a loaded module.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Interface:
     function : callable
         From images, float32 (n, size, size, 3) of 0 to 1, to features.
     takes_training : bool
-        Whether the function has an argument ``training`` that makes a difference.
+        True if the function has an argument ``training`` that makes a difference.
     size : int or None
         Side of the images that it expects; None if it takes any.
     trainable, fixed : tuple of tf.Variable

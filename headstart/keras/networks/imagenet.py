@@ -51,7 +51,7 @@ def build_classifier(
     ParameterError
         If the classifier cannot take images of this size.
     HeadstartError
-        If the weights cannot be had, or belong to another network.
+        If the weights cannot be obtained, or belong to another network.
     """
     trained_at = image_size if image_size in spec.weight_sizes else spec.default_size
     if weights is None and image_size == trained_at and not spec.repaired_variance:

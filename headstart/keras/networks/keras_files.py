@@ -85,7 +85,7 @@ def find_or_download(
     Raises
     ------
     MissingFileError
-        If it cannot be had: with address, file name, folder and the alternatives.
+        If it cannot be obtained: with address, file name, folder and the alternatives.
     """
     file = KerasFile(keras_home() / subfolder / name, url)
     if _is_there(file.path, digest):
@@ -176,7 +176,7 @@ def read_classes() -> tuple[ImageNetClass, ...]:
     Raises
     ------
     HeadstartError
-        If the file cannot be had.
+        If the file cannot be obtained.
     """
     try:
         path = find_or_download(CLASS_INDEX, CLASS_INDEX_URL, CLASS_INDEX_MD5).path

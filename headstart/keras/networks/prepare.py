@@ -41,10 +41,10 @@ def prepare_backbone(
     Parameters
     ----------
     target : Path
-        Replaced as a whole.
+        Replaced completely.
     params : BackboneParams
     engine : {"litert", "keras"}
-        What extracts the features; only LiteRT needs the conversion.
+        The engine that extracts the features; only LiteRT needs the conversion.
     seed : int
         Draws random weights.
     run_statistics : RunStatistics

@@ -41,7 +41,7 @@ class Pretrained:
     weights : str
         ``imagenet``, ``shipped``, ``random``, the name of the file, or the handle of the module.
     random_weights : bool
-        Whether there was no pretraining at all.
+        True if there was no pretraining at all.
     origin : str
         Where the weights came from, for people; without any path of this machine.
     """
@@ -67,7 +67,7 @@ def obtain(name: str, alpha: float, image_size: int, weights: str, seed: int) ->
     ParameterError
         If a value is impossible.
     HeadstartError
-        If the weights cannot be had, or belong to another backbone.
+        If the weights cannot be obtained, or belong to another backbone.
     """
     spec = find(name, alpha, image_size, weights)
     if weights == "imagenet":
@@ -122,7 +122,7 @@ def from_hub(
     ParameterError
         If size or pooling do not fit the module's input and output.
     HeadstartError
-        If the module cannot be had, or gives no image features.
+        If the module cannot be obtained, or gives no image features.
     """
     from headstart.keras.networks.hub_files import copy_module
     from headstart.keras.networks.hub_layer import build_hub
@@ -203,7 +203,7 @@ def from_keras(
     Raises
     ------
     HeadstartError
-        If the file cannot be had, or does not hold them.
+        If the file cannot be obtained, or does not hold them.
     """
     with fresh_names(), _own_get_file() as files:
         try:
@@ -223,7 +223,7 @@ def from_keras(
 
 @contextmanager
 def _own_get_file() -> Iterator[list[KerasFile]]:
-    """Let Keras name the file, and download it our way; yield the list of requested files."""
+    """Let Keras name the file, and download it ourselves; yield the list of requested files."""
     from keras.src.utils import file_utils
 
     files: list[KerasFile] = []

@@ -167,14 +167,14 @@ def train(
 ) -> tuple[History, Array, dict[str, Any]]:
     """Train on the activations of the frozen part, which is written to ``folder``.
 
-    ``class_weights`` are those of the head's training: without them the trained part would unlearn
-    what they were asked for.
+    ``class_weights`` are those of the head's training: without them, fine-tuning would undo their
+    effect.
 
     Returns
     -------
     history : History
     validation : ndarray
-        What the trained part reads of the validation images.
+        Inputs of the trained part for the validation images.
     statistics : dict
         Passes through the frozen part, and how many numbers were trained.
     """
@@ -250,7 +250,7 @@ def _code(folder: Path) -> str:
 
 
 def _compare(tuner: Tuner, features: Array, validation: Array) -> float:
-    """Return how far the converted part with the NumPy head is from the Keras model.
+    """Return the difference between the converted part with the NumPy head and the Keras model.
 
     Raises
     ------

@@ -43,7 +43,7 @@ def fit(
     say: Callable[[str], None] = print,
     checkpoint: Checkpoint | None = None,
 ) -> History:
-    """Train ``model`` in place; say one line an epoch.
+    """Train ``model`` in place; report one line per epoch.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def fit(
         the first images of the same epoch, which weigh nothing in loss and gradient, and let
         batch normalization see a whole batch.
     checkpoint : Checkpoint, optional
-        Written after each epoch; the training goes on after the last epoch that it holds, with the
+        Written after each epoch; the training resumes after the last epoch that it holds, with the
         same results as without an interruption.
 
     Returns
@@ -72,7 +72,7 @@ def fit(
     Raises
     ------
     HeadstartError
-        If a loss is no finite number any more.
+        If a loss is no longer a finite number.
     """
     trainer = _Trainer(model, train, validation, settings)
     now = (checkpoint and checkpoint.load()) or Progress()
@@ -137,7 +137,7 @@ class _Trainer:
         return [np.array(variable.numpy()) for variable in self.model.weights]
 
     def restore(self, weights: list[Batch]) -> None:
-        """Put a copy back."""
+        """Restore a copy of the weights."""
         for variable, value in zip(self.model.weights, weights, strict=True):
             variable.assign(value)
 
@@ -149,7 +149,7 @@ class _Trainer:
         )
 
     def resume(self, state: Progress) -> None:
-        """Put the copies of a checkpoint back."""
+        """Restore the variables of a checkpoint."""
         for variables, values in (
             (self.model.variables, state.model),
             (self.optimizer.variables, state.optimizer),
@@ -158,7 +158,7 @@ class _Trainer:
                 variable.assign(value)
 
     def _one(self, x: Any, y: Any, mask: Any) -> tuple[Any, Any]:
-        """Take one step; return the sums of loss and right answers over the images that count."""
+        """Train on one batch; return the sums of loss and correct answers where the mask is 1."""
         factors = mask
         if self.class_weights is not None:
             factors = mask * tf.gather(self.class_weights, y)

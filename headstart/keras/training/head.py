@@ -56,7 +56,7 @@ def build_head(spec: Sequence[Mapping[str, Any]], input_shape: Sequence[int], se
 def logits_model(head: Any) -> Any:
     """Return a model of the same layers as ``head``, up to the outputs before the activation.
 
-    Losses are computed on these: from probabilities, a sure mistake loses its gradient.
+    Losses are computed from logits: with probabilities, a confident mistake has no gradient.
     """
     return keras.Model(head.input, head.get_layer(LOGITS).output, name="head_to_logits")
 
@@ -78,7 +78,7 @@ def dump_head(head: Any) -> Weights:
 
 
 def load_head(head: Any, weights: Mapping[str, npt.NDArray[np.float32]]) -> None:
-    """Put weights of :func:`dump_head`, or read from ``head.npz``, into a model."""
+    """Load weights of :func:`dump_head`, or read from ``head.npz``, into a model."""
     variables = _variables(head)
     if set(variables) != set(weights):
         raise ValueError(f"the head has {sorted(variables)}, the weights are {sorted(weights)}")

@@ -20,7 +20,7 @@ Layer = tuple[str, str, tuple[int, ...], int, int]
 def nodes_of(base: Any) -> list[Node]:
     """Return the layers of a functional model, in its order, with what each reads and can learn.
 
-    What can learn is read from what is trainable: ask before anything is frozen.
+    A layer can learn if it is trainable: call this before anything is frozen.
     """
     parents: dict[str, list[str]] = {}
     waiting = list(base.outputs)
@@ -32,7 +32,7 @@ def nodes_of(base: Any) -> list[Node]:
         tensors = operation._inbound_nodes[history.node_index].input_tensors  # noqa: SLF001 - as above
         parents[operation.name] = [tensor._keras_history.operation.name for tensor in tensors]  # noqa: SLF001 - as above
         waiting.extend(tensors)
-    # Operations are the layers and, in a few networks (MobileNetV3), sums that are no layer.
+    # Operations are the layers and, in a few networks (MobileNetV3), sums outside of layers.
     return [
         Node(
             operation.name,
@@ -102,9 +102,9 @@ def layers_of(
     unfrozen_from : str or None
         First layer that is trained; None: the whole backbone is frozen.
     batch_norm : {"inference", "train"}
-        Whether the backbone's batch normalization learns with the layers that do.
+        True if the backbone's batch normalization learns with the trained layers.
     alone : bool
-        Whether ``unfrozen_from`` is the only layer that is trained, with frozen ones above it.
+        True if ``unfrozen_from`` is the only layer that is trained, with frozen ones above it.
     """
     used = cut_at(base, cut)
     names = [node.name for node in nodes_of(used)]

@@ -17,7 +17,7 @@ from headstart.training.parameters import (
     Loss,
 )
 
-#: Rows that are scored at once: at most so many, and so many bytes of float32 before the model (34
+#: Rows that are scored at once: at most this many, and this many bytes of float32 inputs (34
 #: images at 224 pixels), because large rows have large activations.
 _SCORED_AT_ONCE = 256
 _SCORED_BYTES = 20 << 20
@@ -58,7 +58,7 @@ class Scorer:
 
 
 def at_once(source: BatchSource) -> int:
-    """Return how many rows of a source a model can take together in little memory; at least 1."""
+    """Return the number of rows that a model takes at once in little memory; at least 1."""
     if source.row_values is None:
         return _SCORED_OF_UNKNOWN_SIZE
     return max(1, min(_SCORED_AT_ONCE, _SCORED_BYTES // (4 * max(1, source.row_values))))

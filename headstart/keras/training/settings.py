@@ -10,7 +10,7 @@ from headstart.training.settings import FitSettings
 
 
 def schedule_of(settings: FitSettings, steps: int) -> Any:
-    """Return the learning rate: a number, or a schedule of Keras over so many steps an epoch."""
+    """Return the learning rate: a number, or Keras' schedule over this many steps per epoch."""
     if settings.schedule == "constant":
         return settings.learning_rate
     warm = min(settings.warm_up, settings.epochs - 1) * steps

@@ -51,7 +51,7 @@ class Tuner:
     folder : Path
         The backbone folder: the pretrained weights.
     params : FineTuneParams
-        What is unfrozen, and what BatchNormalization does.
+        The layers to unfreeze, and the mode of BatchNormalization.
     head : sequence of dict
         Layers of the head.
     weights : mapping of str to ndarray
@@ -68,7 +68,7 @@ class Tuner:
     cut : Cut
         Where the lower part ends.
     model : TopModel
-        What is trained: activations at the cut, or pixels, to logits.
+        The trained model: from activations at the cut, or pixels, to logits.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Tuner:
         """Train in place; the weights of the best epoch stay.
 
         ``class_weights``: ``none`` or ``balanced``, as in the section train_head. With a
-        ``checkpoint``, an interrupted training goes on.
+        ``checkpoint``, an interrupted training resumes.
         """
         classes = self.head.output_shape[-1]
         settings = FitSettings.of(
@@ -137,11 +137,11 @@ class Tuner:
         return fit(self.model, train, validation, settings, checkpoint=checkpoint)
 
     def trained_parameters(self) -> int:
-        """Return how many numbers are trained, including the head."""
+        """Return the number of trained parameters, including the head's."""
         return sum(int(np.prod(v.shape)) for v in self.model.trainable_variables)
 
     def describe(self) -> str:
-        """Return a sentence: what is trained, and where the frozen part ends."""
+        """Return a sentence about the trained layers and the end of the frozen part."""
         cut = self.cut
         frozen = (
             "the whole backbone runs in every epoch"
@@ -216,9 +216,9 @@ class TopModel(keras.layers.Layer):  # type: ignore[misc]
     head : keras.Model
         Features to logits.
     from_pixels : bool
-        Whether the input is pixels, and not activations of a lower part.
+        True if the input is pixels, and not activations of a lower part.
     learns_statistics : bool
-        Whether the upper part is called as in training.
+        True if the upper part is called as in training.
     """
 
     def __init__(
@@ -252,7 +252,7 @@ class TopModel(keras.layers.Layer):  # type: ignore[misc]
 
 
 def _converted(model: Any, part: str) -> bytes:
-    """Convert a network, or raise an error that a person can act upon.
+    """Convert a network, or raise an error that a person can act on.
 
     Raises
     ------

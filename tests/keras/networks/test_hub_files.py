@@ -153,7 +153,7 @@ def test_a_link_in_a_folder_is_not_followed(to: str, tmp_path: Path) -> None:
 )
 def test_what_is_no_archive_is_told(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "module.tar.gz").write_bytes(content)
-    with pytest.raises(HeadstartError, match=r"cannot be unpacked|is no module"):
+    with pytest.raises(HeadstartError, match=r"cannot be unpacked|is not a module"):
         copy_module(str(tmp_path / "module.tar.gz"), None, tmp_path / "target")
 
 
