@@ -14,7 +14,7 @@ from headstart.training.parameters import FineTuneParams, Loss, Schedule, TrainH
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How to train.
+    """The settings of a training.
 
     Attributes
     ----------
@@ -23,14 +23,14 @@ class FitSettings:
     seed : int
         Of the order of images.
     steps_per_epoch : int or None
-        Batches an epoch; None: every image once. See
+        Batches per epoch; None: every image once. See
         :func:`headstart.training.batches.epoch_batches`.
     patience : int or None
-        Stop when the validation loss has not improved for so many epochs, and restore the best
+        Stop when the validation loss has not improved for this many epochs, and restore the best
         weights. None: all epochs, the last weights.
     calibrated : bool
-        Whether that loss is measured with the temperature that fits each epoch best, as the model
-        will be calibrated: training makes a head too sure long before it makes it worse.
+        True if that loss is measured with the temperature that fits each epoch best, as the model
+        will be calibrated: training makes a head overconfident long before it makes it worse.
     schedule : {"cosine", "constant"}
         ``cosine`` lowers the learning rate to 0 over all epochs.
     warm_up : int
@@ -67,7 +67,7 @@ class FitSettings:
         balanced_for: tuple[npt.NDArray[np.integer[Any]], int] | None,
         **others: Any,
     ) -> FitSettings:
-        """Return what both sections state; ``balanced_for``: labels and number of classes."""
+        """Return the settings in either section; ``balanced_for``: labels and number of classes."""
         return cls(
             epochs=params.epochs,
             batch_size=params.batch_size,

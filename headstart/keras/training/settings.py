@@ -1,4 +1,4 @@
-"""The learning rate and the optimizer that Keras makes of the settings of a training."""
+"""Keras' learning rate and optimizer from the settings of a training."""
 
 from __future__ import annotations
 
