@@ -124,7 +124,7 @@ def test_dvc_yaml_can_be_read_in_one_sitting() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_run_statistics_and_page_lie_outside_of_all_outputs(name: str) -> None:
+def test_run_statistics_and_page_are_outside_of_all_outputs(name: str) -> None:
     outs = [out for stage in STAGES.values() for out in stage.outs]
     for argument in _by_kind(name, "run_statistics", "page"):
         path = STAGES[name].options[argument]

@@ -114,7 +114,7 @@ def test_a_sample_after_the_full_run_costs_no_pass(cold: tuple[Checkout, str]) -
 
 
 @pytest.mark.slow
-def test_a_run_whose_stages_come_from_the_cache_renders_the_page_anew(
+def test_a_run_whose_stages_come_from_the_cache_renders_the_page_again(
     cold: tuple[Checkout, str],
 ) -> None:
     checkout, _ = cold

@@ -1,4 +1,4 @@
-"""Draw the README's badges from what the project states of itself and from its recorded run."""
+"""Draw the README's badges from pyproject.toml and the recorded run."""
 
 from __future__ import annotations
 

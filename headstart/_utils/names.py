@@ -16,7 +16,7 @@ _SECRET = re.compile(
 )
 
 
-#: Bidirectional classes of signs that reverse the text around them, to their end (Unicode, UAX 9).
+#: Bidirectional classes of characters that reverse the text up to their end (Unicode, UAX 9).
 _TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 

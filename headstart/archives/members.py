@@ -179,7 +179,7 @@ class Archive(ABC):
         )
 
     def _warn_of_mixture(self, names: Sequence[bytes], encoding: str) -> None:
-        """Say which names the chosen encoding garbles, perhaps, because they are UTF-8 as well."""
+        """Warn of names that the chosen encoding may garble, because they are UTF-8 as well."""
         both = [(name, decoded(name, "utf-8")) for name in names if not name.isascii()]
         either = [(name, text) for name, text in both if text is not None]
         if encoding == "utf-8" or not either:

@@ -149,7 +149,7 @@ class Features:
         self._stored: dict[str, pd.DataFrame] = {}
 
     def array(self, split: str) -> Array:
-        """Return the features of a split, shape (rows, ...), which cannot be written to.
+        """Return the features of a split, read-only, shape (rows, ...).
 
         A memory map; or, of a split in parts, a
         :class:`headstart.features.parted_array.PartedArray`, which is indexed by rows and read
@@ -170,7 +170,7 @@ class Features:
         return self._in_parts(split)[list(ROWS)]
 
     def misplaced(self, split: str) -> bool:
-        """Return whether a part of a split has other rows than belong to it."""
+        """Return whether a part of a split holds rows that do not belong to it."""
         counts = [part.rows for part in self.header.splits[split].parts or ()]
         found = self._as_stored(split)["part"].to_numpy()
         return not np.array_equal(found, np.repeat(np.arange(len(counts)), counts))

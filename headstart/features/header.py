@@ -1,4 +1,4 @@
-"""The header of a features folder, ``features.json``: what it holds, and the hash of every file."""
+"""The header of a features folder, ``features.json``: its content, and the hash of every file."""
 
 from __future__ import annotations
 

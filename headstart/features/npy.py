@@ -56,7 +56,7 @@ def fill_npy(
     file: BinaryIO, rows: int, shape: Sequence[int], dtype: str,
     vectors: Iterable[npt.ArrayLike], name: str,
 ) -> str:  # fmt: skip
-    """Do what :func:`write_npy` does, into an open file; ``name`` is for messages."""
+    """Write rows like :func:`write_npy`, to an open file; ``name`` is for messages."""
     head = _head((rows, *shape), dtype)
     digest = hashlib.sha256(head)
     file.write(head)

@@ -81,7 +81,7 @@ def write_parts(
 
 
 class PartedArray:
-    """The arrays of a split's parts, as one that is read where it is indexed.
+    """The arrays of a split's parts as one array, which is read when it is indexed.
 
     It is indexed by its rows: by a number, a slice, numbers or a mask. ``numpy.asarray`` reads all.
 

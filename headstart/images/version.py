@@ -1,4 +1,4 @@
-"""Everything that decides what decoding an image gives, except the image's bytes."""
+"""The version of decoding: everything that decides its result, except the image's bytes."""
 
 from __future__ import annotations
 

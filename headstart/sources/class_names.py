@@ -14,7 +14,7 @@ from headstart.sources.table_file import NO_MULTI_LABEL
 # What tables hold where there is no label, in lower case.
 _MISSING = {"nan", "none", "null", "nil", "na", "n/a", "#n/a", "<na>", "nat", "undefined", "?", "-"}
 
-#: What programs write for letters that their encoding lacks.
+#: Characters that programs write for letters that their encoding lacks.
 _LOST = {"?", "\N{REPLACEMENT CHARACTER}"}
 #: Cyrillic and Greek letters that most fonts draw as a Latin one, after case is folded.
 _LATIN = str.maketrans(
@@ -35,7 +35,7 @@ _LATIN = str.maketrans(
 
 
 def spelling_note(names: Iterable[str]) -> str:
-    """Return a sentence about names that were not taken as they stand; "" if all were.
+    """Return a sentence about names that were changed; "" if none was.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def look_alikes(counts: Mapping[str, int]) -> list[str]:
     if lost := [label for label in sorted(counts) if label != "?" and _LOST & set(label)]:
         named = listed([f"{_exact(each)} ({counted(counts[each], 'image')})" for each in lost])
         found.append(
-            f"Class names whose signs may stand for letters that a program could not write: {named}"
+            f"Class names that may have lost letters which a program could not write: {named}"
             ". Names that differed in such letters alone are one class now. Pack or copy the "
             "images again with a program that keeps the names."
         )

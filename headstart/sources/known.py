@@ -23,7 +23,7 @@ from headstart.sources import kinds, stand_ins
 from headstart.sources.source import OnDisk
 
 _BATCH = 4096  # images that are recorded at once
-#: What decides, too, whether a file is accepted and whether it has few colors.
+#: Modules that also decide whether a file is accepted, and whether it has few colors.
 _CODE = [Path(module.__file__) for module in (kinds, stand_ins) if module.__file__]
 
 

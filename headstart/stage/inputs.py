@@ -51,12 +51,12 @@ def missing_source(path: str | os.PathLike[str]) -> HeadstartError:
 def special_file(path: Path) -> HeadstartError | None:
     """Return the error about a device, pipe or socket in a source; None if there is none.
 
-    DVC hashes the source before it starts a stage, and waits for a pipe for ever.
+    DVC hashes the source before it starts a stage, and waits for a pipe forever.
     """
     for name in _special(path):
         return HeadstartError(
             f"{shown(name)} is a device, a pipe or a socket, and no file. Nothing was run: DVC "
-            "reads all of the folder, and would wait for it for ever. Remove it, or name another "
+            "reads all of the folder, and would wait for it forever. Remove it, or name another "
             "folder in `download.location`. Then run again."
         )
     return None

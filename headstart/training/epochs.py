@@ -1,4 +1,4 @@
-"""The epochs of a training: what is reported, kept and restored, and when it stops."""
+"""Run the epochs of a training: report them, keep and restore weights, and stop early."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MEASURES = ("loss", "accuracy")
 
 
 class Trainer(Protocol):
-    """What runs an epoch."""
+    """A model in training, which :func:`run_epochs` drives."""
 
     def epoch(self, epoch: int) -> pd.DataFrame:
         """Train for an epoch; return loss, accuracy and count of images of each batch."""
@@ -34,7 +34,7 @@ class Trainer(Protocol):
         """Return a copy of all weights."""
 
     def restore(self, weights: list[Array]) -> None:
-        """Put a copy back."""
+        """Restore a copy of the weights."""
 
 
 def run_epochs(
@@ -44,7 +44,7 @@ def run_epochs(
     now: Progress,
     keep: Callable[[], None] = lambda: None,
 ) -> History:
-    """Train until the epochs or the patience end; say one line an epoch.
+    """Train until the epochs or the patience end; report one line per epoch.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def batch_table(epoch: int, losses: Array, correct: Array, counts: Array) -> pd.
 
 
 def diverged(where: str, settings: FitSettings) -> HeadstartError:
-    """Return the error about a loss that is no finite number any more."""
+    """Return the error about a loss that is no longer a finite number."""
     return HeadstartError(
         f"Training diverged: the loss is not a finite number {where}. Nothing was written. "
         + rate_hint(settings.learning_rate)

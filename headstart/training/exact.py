@@ -4,7 +4,7 @@ A BLAS adds in the order that suits the processor and its number of threads, and
 differently. Here the operands are rounded beforehand, to multiples of a power of two that lies 21
 bits below the largest value. Every product and every partial sum of 2,048 products is then a whole
 number of units of at most 53 bits, which float64 holds exactly, so that the order does not matter.
-What is lost is about what float32 loses.
+The loss of precision is about that of float32.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Float64 = npt.NDArray[np.float64]
 _BITS = 21
 #: Products that may be added: 2 × 21 bits each, of the 53 that float64 has.
 _INNER = 2 ** (53 - 2 * _BITS)
-#: Below, the unit would be no normal number.
+#: Below, the unit would not be a normal number.
 _LEAST_EXPONENT = -900
 
 _LOG2 = math.log(2.0)

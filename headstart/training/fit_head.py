@@ -1,4 +1,4 @@
-"""Training of a head on features: no image is read, no backbone runs, TensorFlow is not imported.
+"""Train a head on features: no image is read, no backbone runs, TensorFlow is not imported.
 
 The layers, losses and optimizers are those of Keras, which builds the same head for exported files
 and for fine-tuning. Importing TensorFlow would take longer than the training.
@@ -98,8 +98,8 @@ def fit_head(
         calibrated=params.calibration == "temperature",
     )
     network = Network(layers, first_weights(layers, features, seed), seed)
-    # Small products on several cores take longer, and wait busily. What is not finite is reported
-    # with its place.
+    # Small products on several cores take longer, and wait busily. Values that are not finite are
+    # reported with their place.
     with threadpool_limits(1, user_api="blas"), np.errstate(all="ignore"):
         trainer = HeadTrainer(
             network, BatchSource.of_array(*train), BatchSource.of_array(*validation), settings
@@ -177,14 +177,14 @@ class HeadTrainer:
         return [array.copy() for array in self.network.weights.values()]
 
     def restore(self, weights: list[npt.NDArray[Any]]) -> None:
-        """Put a copy back."""
+        """Restore a copy of the weights."""
         for array, kept in zip(self.network.weights.values(), weights, strict=True):
             array[...] = kept
 
     def _step(
         self, rows: npt.NDArray[np.int32], counted: npt.NDArray[np.float64], rate: float
     ) -> tuple[float, float]:
-        """Learn from a batch; return the sums of loss and right answers of what counts in it."""
+        """Train on a batch; return the sums of loss and correct answers of rows that count."""
         settings, labels = self.settings, self._train.labels[rows]
         if self._inputs is None:
             inputs = self.network.inputs(self._train.take(rows, 1))
@@ -216,7 +216,7 @@ def calibrated(
     labels: npt.NDArray[np.integer[Any]],
     say: Callable[[str], None] = print,
 ) -> Weights:
-    """Return the weights with the temperature that fits validation features; say which it is."""
+    """Return the weights with the temperature that fits validation features, and report it."""
     logits, activation = head_logits(layers, weights, features), output_activation(layers)
     before = mean_loss(logits, labels, activation)
     found = calibrate(logits, labels, activation)

@@ -1,4 +1,4 @@
-"""The loss of a head in NumPy, and its gradient, from logits: finite however sure a mistake is."""
+"""The loss of a head in NumPy, and its gradient, from logits: finite however confident a mistake is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Labels = npt.NDArray[np.integer[Any]]
 
 
 class Measured(NamedTuple):
-    """Of each image: its loss, the gradient of that by its logits, whether its label is first."""
+    """The loss of each image, its gradient by the logits, and whether the label is first."""
 
     losses: Float64
     gradients: Float64

@@ -1,4 +1,4 @@
-"""The layers of a head at work in NumPy: from features to logits, and from errors to gradients."""
+"""The layers of a head in NumPy: from features to logits, and from errors to gradients."""
 
 from __future__ import annotations
 
@@ -82,14 +82,14 @@ def _blocks(features: Features) -> Iterator[Float64]:
 
 
 class _Kept(NamedTuple):
-    """What a layer keeps of a forward pass for the way back."""
+    """Values of a layer's forward pass that the backward pass needs."""
 
     inputs: Float64
     other: Any = None
 
 
 class Network:
-    """A head at work, for training and validation.
+    """A head that computes, for training and validation.
 
     It computes in double precision. Products are exact (:mod:`headstart.training.exact`), so that
     its bits depend neither on the processor nor on the number of threads.
@@ -130,7 +130,7 @@ class Network:
         }
 
     def start_epoch(self, epoch: int) -> None:
-        """Let dropout draw from the stream of an epoch."""
+        """Set the random stream of dropout to that of an epoch."""
         key = derive(self._seed, "dropout", epoch)
         self._generator = np.random.Generator(np.random.Philox(key=key))
 

@@ -1,4 +1,4 @@
-"""The optimizers in NumPy, by which heads are trained.
+"""The optimizers in NumPy that train heads.
 
 Fine-tuning uses Keras' own. Their steps are the same, and tests compare them.
 """
@@ -21,7 +21,7 @@ Rule = Callable[[Array, list[Array], int, float], Array]
 _EPSILON = 1e-7
 _BETA_1, _BETA_2 = 0.9, 0.999
 _RHO = 0.9
-#: Values that are changed at once: what is computed on the way stays in the processor's cache.
+#: Values that are changed at once: intermediate results stay in the processor's cache.
 _VALUES = 1 << 15
 
 
@@ -65,7 +65,7 @@ RULES: Mapping[str, tuple[Rule, int]] = {
 
 
 class Optimizer:
-    """An optimizer at work on some weights, which it changes in place.
+    """An optimizer of some weights, which it changes in place.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How to train: what a head and the top of a backbone have in common."""
+"""The settings that trainings of a head and of the top of a backbone share."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def test_a_failed_folder_leaves_the_old_one(tmp_path: Path) -> None:
     assert names(tmp_path) == ["out"]
 
 
-def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+def test_a_folder_is_replaced_atomically(tmp_path: Path) -> None:
     target = tmp_path / "out"
     for name in ("x", "y"):
         with files.atomic_folder(target) as folder:
@@ -129,7 +129,7 @@ def test_what_a_killed_writer_left_is_swept_by_the_next(tmp_path: Path) -> None:
     assert names(tmp_path) == [living.name, "a.json", "out"]
 
 
-def test_alone_a_number_that_another_process_has_now_is_swept_too(tmp_path: Path) -> None:
+def test_with_the_lock_a_number_that_another_process_has_now_is_swept_too(tmp_path: Path) -> None:
     reused = tmp_path / f".out.{os.getppid()}.part"
     reused.mkdir()
     mine = tmp_path / f".out.{os.getpid()}.part"

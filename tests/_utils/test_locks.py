@@ -50,7 +50,7 @@ def test_the_second_waits_says_for_whom_and_follows_a_killed_first(tmp_path: Pat
         other.communicate("")
 
 
-def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
+def test_a_link_instead_of_a_lock_is_not_followed(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
     (tmp_path / "a.lock").symlink_to(victim)

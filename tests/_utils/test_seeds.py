@@ -14,7 +14,7 @@ def test_the_numbers_of_a_release_never_change() -> None:
 
 
 @given(st.integers(0, 2**62), st.text(), st.text())
-def test_uniform_lies_in_the_unit_interval_and_tells_names_apart(
+def test_uniform_is_in_the_unit_interval_and_distinguishes_names(
     seed: int, first: str, second: str
 ) -> None:
     value = seeds.uniform(seed, first)

@@ -33,7 +33,7 @@ def test_a_name_that_cannot_be_written_everywhere_is_refused(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_a_file_in_place_of_a_folder_is_told(tmp_path: Path) -> None:
+def test_a_file_instead_of_a_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     archive = TarArchive(make_tar(tmp_path / "a", {"x": b"1", "x/y": b"2"}), LIMITS)
     with pytest.raises(SourceError, match="cannot be read as a tar file"):

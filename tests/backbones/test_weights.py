@@ -81,7 +81,7 @@ def _npy(array: npt.NDArray[np.generic], **options: bool) -> bytes:
     return stream.getvalue()
 
 
-def test_strange_members_are_refused(tmp_path: Path) -> None:
+def test_unexpected_members_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.npz"
     good = np.ones(4, np.float32)
     cases = {

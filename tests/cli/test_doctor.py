@@ -33,7 +33,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_it_tells_what_is_installed_and_where_caches_lie(
+def test_it_shows_what_is_installed_and_where_the_caches_are(
     project: Path, private_store: Path
 ) -> None:
     store = private_store / "features/x.sqlite"
@@ -94,7 +94,7 @@ def test_git_without_an_identity_is_worth_knowing(
     assert "git does not know" not in run("doctor", "--quick")
 
 
-def test_a_user_without_a_name_is_told_what_dvc_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_a_name_gets_the_remedy_for_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("USER", machine._made_up_name())
     assert any("export USER=me" in str(fault) for fault in faults.of_machine(()))
     monkeypatch.setenv("USER", "ada")

@@ -93,7 +93,7 @@ def test_existing_files_of_others_are_an_error_and_kept(
     assert [path.name for path in here.glob("*.npy")] == ["folder.npy"]
 
 
-def test_both_files_may_be_written_anew(here: Path) -> None:
+def test_both_files_may_be_written_again(here: Path) -> None:
     run("features", "in/red.png", "in/blue.png", "-o", "f.npy")
     run("features", "in/green.png", "-o", "f.npy")
     assert rows(here / "f.csv") == [("0", "in/green.png")]

@@ -62,7 +62,7 @@ def test_the_page_is_opened_on_demand(project: Path, monkeypatch: pytest.MonkeyP
     assert "No browser could be started" in run("--open", code=1)
 
 
-def test_without_a_run_it_is_said(project: Path) -> None:
+def test_a_missing_run_is_reported(project: Path) -> None:
     (project / "data/reports/predictions.csv").unlink()
     assert "There is no data/reports/predictions.csv yet" in run(code=1)
 

@@ -73,7 +73,7 @@ def test_an_occupied_port_is_an_error(colors: Path) -> None:
         ("some.name", False),
     ],
 )
-def test_which_addresses_are_of_this_machine_alone(host: str, only_here: bool) -> None:
+def test_loopback_addresses_are_recognized(host: str, only_here: bool) -> None:
     assert is_loopback(host) is only_here
 
 

@@ -229,7 +229,7 @@ def test_an_unfinished_writer_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_strange_extension_is_a_bug_of_the_caller(tmp_path: Path) -> None:
+def test_an_unknown_extension_is_a_bug_of_the_caller(tmp_path: Path) -> None:
     with ShardWriter(tmp_path) as writer, pytest.raises(ValueError, match="extension"):
         writer.add(b"x", "../x")
 

@@ -41,7 +41,7 @@ def test_a_file_appears_when_it_is_complete(target: Path) -> None:
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_md5_is_told_by_its_length_and_no_digest_takes_any_file(target: Path) -> None:
+def test_md5_is_recognized_by_its_length_and_no_digest_accepts_any_file(target: Path) -> None:
     md5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
     with serving(lambda request: request.serve(CONTENT)) as (url, _):
         download_file(url, target, digest=md5, policy=QUICK)

@@ -8,7 +8,7 @@ import pytest
 from headstart.evaluation.environment import environment
 
 
-def test_the_environment_is_told_and_stays_the_same() -> None:
+def test_the_environment_is_recorded_and_stays_the_same() -> None:
     found = environment({"numpy": "0", "no-such-package": "1"})
     assert found == environment({"no-such-package": "1", "numpy": "0"})
     assert found["python"] == platform.python_version()

@@ -199,7 +199,7 @@ def test_there_is_an_example_for_each_format_and_for_no_other(tmp_path: Path) ->
         compile(block, f"block {number}", "exec")
 
 
-def test_the_size_and_what_is_not_covered_are_said(tmp_path: Path) -> None:
+def test_the_size_and_what_is_not_covered_are_reported(tmp_path: Path) -> None:
     said = page(tmp_path, ["saved_model", "keras"])
     assert "(n, 32, 32, 3)" in said
     assert "\nSIZE = 32\n" in said

@@ -91,7 +91,7 @@ def test_a_format_other_than_the_compared_one_is_not_returned(tmp_path: Path) ->
         format_path(tmp_path, written, "saved_model")
 
 
-def test_no_record_is_said_so(tmp_path: Path) -> None:
+def test_a_missing_record_is_reported(tmp_path: Path) -> None:
     with pytest.raises(HeadstartError, match=r"not an exported model.*dvc repro export"):
         read_exported(tmp_path)
 

@@ -191,7 +191,7 @@ def test_forty_new_images_cost_forty_passes_and_nothing_else_costs_any() -> None
     assert recorded() == 240
 
 
-def test_no_room_for_features_is_said_before_the_first_pass(
+def test_no_room_for_features_is_reported_before_the_first_pass(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run([1, 2])

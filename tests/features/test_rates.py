@@ -35,7 +35,7 @@ def test_a_rate_is_typical_then_scaled_then_measured() -> None:
     assert measured.factor < scaled.factor < typical.factor
 
 
-def test_a_few_passes_and_strange_stores_tell_nothing() -> None:
+def test_few_passes_and_foreign_stores_give_no_rate() -> None:
     fill(record(), 5, 100.0)
     fill({"nothing": "known"}, 200, 1.0)
     (store_folder() / "damaged.sqlite").write_bytes(b"no database")

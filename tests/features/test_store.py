@@ -123,7 +123,7 @@ def test_the_estimate_of_garbage_is_that_all_is_missing_and_the_file_stays() -> 
     assert path.read_bytes().startswith(b"no database")
 
 
-def test_a_flipped_byte_in_a_row_is_said_and_computed_again(
+def test_a_flipped_byte_in_a_row_is_reported_and_computed_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = filled(5)

@@ -360,7 +360,7 @@ def test_results_that_are_not_as_recorded_fail_the_run(project: Callable[[str], 
     assert "one.txt (modified)" in (state.message or "")
 
 
-def test_what_is_no_project_is_told_as_a_failure(tmp_path: Path) -> None:
+def test_a_folder_without_a_project_is_reported_as_a_failure(tmp_path: Path) -> None:
     state, _ = go(tmp_path)
     assert state.is_failed()
     assert "is not a Headstart project" in (state.message or "")

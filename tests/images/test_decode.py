@@ -42,7 +42,7 @@ def reason(content: bytes, limits: Limits = LIMITS) -> str:
         ("AVIF", "avif", "avif"),
     ],
 )
-def test_every_format_is_told_by_its_content(kind: str, name: str, ext: str) -> None:
+def test_every_format_is_recognized_by_its_content(kind: str, name: str, ext: str) -> None:
     info = inspect(make.encoded(make.noise(40, 30), kind), LIMITS)
     assert (info.width, info.height, info.format, info.ext) == (40, 30, name, ext)
     others = Limits(formats=tuple(known for known in LIMITS.formats if known != name))
@@ -58,7 +58,7 @@ def test_the_table_of_formats_covers_what_the_tests_cover() -> None:
     assert {row.name for row in FORMATS.values() if not row.accepted} == {"tiff"}
 
 
-def test_an_avif_file_of_a_general_kind_is_told_by_its_compatible_brands() -> None:
+def test_an_avif_file_of_a_general_kind_is_recognized_by_its_compatible_brands() -> None:
     content = bytearray(make.encoded(make.noise(), "AVIF"))
     content[8:12] = b"mif1"
     assert inspect(bytes(content), LIMITS).format == "avif"
@@ -157,7 +157,7 @@ def test_poison_has_its_reason(content: bytes, expected: str) -> None:
 
 
 @pytest.mark.parametrize("missing", [1, 4, 6, 11, 12])
-def test_a_png_whose_pixels_are_whole_may_still_end_early(missing: int) -> None:
+def test_a_png_whose_pixels_are_complete_may_still_end_early(missing: int) -> None:
     # Pillow shows it; libpng, and with it TensorFlow, refuses it.
     assert reason(make.png()[:-missing]) == "truncated"
 

@@ -34,7 +34,7 @@ def test_the_fingerprint_names_the_decoder() -> None:
     assert PIL.__version__ in SPEC
 
 
-def test_the_right_size_is_left_alone() -> None:
+def test_the_right_size_is_not_resized() -> None:
     image = make.noise(32, 32)
     assert np.array_equal(pixels(make.encoded(image, "PNG"), 32), np.asarray(image))
 
@@ -123,7 +123,7 @@ def test_a_big_jpeg_decoded_smaller_is_nearly_the_same(size: tuple[int, int]) ->
     assert far(got, whole) <= 6
 
 
-def test_a_jpeg_below_twice_the_size_is_decoded_whole() -> None:
+def test_a_jpeg_below_twice_the_size_is_decoded_completely() -> None:
     content = make.jpeg(190, 140)
     with Image.open(io.BytesIO(content)) as image:
         whole = np.asarray(image.convert("RGB").resize((96, 96), Image.Resampling.BILINEAR))

@@ -49,7 +49,7 @@ def test_import_is_quiet_and_set_up_the_same_everywhere(tmp_path: Path) -> None:
     assert lines[0].startswith("Traceback"), done.stderr
 
 
-def test_what_the_cpu_lacks_for_odd_numbers_is_not_told_as_an_error() -> None:
+def test_types_that_the_cpu_lacks_are_not_reported_as_an_error() -> None:
     done = in_process(
         "from headstart.keras.runtime import configure, tf\n"
         "configure(2)\n"

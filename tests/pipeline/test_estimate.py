@@ -121,7 +121,7 @@ def test_a_source_that_is_not_fetched_leaves_it_unknown(
     assert str(estimate.passes(plan, refuse, missing)).startswith(said)
 
 
-def test_images_that_cannot_be_told_leave_it_unknown(tmp_path: Path) -> None:
+def test_unknown_images_leave_the_estimate_unknown(tmp_path: Path) -> None:
     def refuse(images: Path | None) -> Wanted:
         raise UnknownError(f"{images} cannot be divided")
 
@@ -157,7 +157,7 @@ def test_a_store_that_cannot_be_asked_gives_an_upper_bound(tmp_path: Path) -> No
     ("needed", "said"),
     [(0, "none of 1,200 images needs one"), (1, "1 of 1,200 images needs one")],
 )
-def test_small_numbers_are_said_well(needed: int, said: str) -> None:
+def test_small_numbers_agree_with_their_nouns(needed: int, said: str) -> None:
     assert said in str(Passes(needed, 1_200))
 
 

@@ -72,7 +72,7 @@ def test_a_name_that_is_not_text_is_kept(project: Path) -> None:
         (b"", ""),
     ],
 )
-def test_any_subject_can_be_told_and_leaves_the_date_alone(
+def test_any_subject_can_be_read_and_leaves_the_date_alone(
     project: Path, subject: bytes, shown: str
 ) -> None:
     (project / "message").write_bytes(subject)
@@ -102,7 +102,7 @@ def test_the_nearest_tag_behind_a_commit(project: Path) -> None:
     assert Repository(project).nearest_tag("v*") == "v1"
 
 
-def test_no_git_on_the_path_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_git_on_the_path_is_reported(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(GitError, match="no `git` on the path"):
         Repository(project).commit("HEAD")

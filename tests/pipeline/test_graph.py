@@ -91,7 +91,7 @@ def test_faults_of_the_pipeline_are_reported(graph: Path, text: str, message: st
         dag.stages(graph)
 
 
-def test_a_folder_without_a_project_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_a_project_is_reported(tmp_path: Path) -> None:
     with pytest.raises(HeadstartError, match=r"no dvc\.yaml.*`headstart init my-project`"):
         dag.stages(tmp_path)
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")

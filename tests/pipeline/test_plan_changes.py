@@ -44,14 +44,14 @@ def test_changed_parameters_are_named_leaf_by_leaf_with_both_values(graph: Path)
     }
 
 
-def test_a_changed_command_is_told(graph: Path) -> None:
+def test_a_changed_command_is_reported(graph: Path) -> None:
     text = (graph / "dvc.yaml").read_text()
     (graph / "dvc.yaml").write_text(text.replace("first.txt second.txt", "./first.txt second.txt"))
     assert changes(graph)["second"].command
     assert fates(graph)["second"] == "RUN"
 
 
-def test_what_is_said_to_be_restored_is_restored(
+def test_a_stage_that_is_planned_to_be_restored_is_restored(
     graph: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(graph)

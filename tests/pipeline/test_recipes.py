@@ -93,7 +93,9 @@ def test_every_recipe_replaces_weights_of_ones_own(
         ("download.location=2020-99-99", """--set 'download.location="2020-99-99"'"""),
     ],
 )
-def test_a_value_that_is_no_yaml_is_told_how_to_be_written(entry: str, instead: str) -> None:
+def test_the_error_about_a_value_that_is_not_yaml_shows_the_right_spelling(
+    entry: str, instead: str
+) -> None:
     with pytest.raises(ParameterError, match="is not valid YAML") as caught:
         recipes.parse_assignments([entry])
     assert instead in str(caught.value)
@@ -114,7 +116,7 @@ def test_a_value_and_a_part_of_it_cannot_both_be_set(entries: list[str]) -> None
         recipes.parse_assignments(entries)
 
 
-def test_a_section_may_be_set_at_once_and_its_keys_besides() -> None:
+def test_a_section_may_be_set_at_once_and_its_keys_in_addition() -> None:
     entries = ["split={validation: 0.2}", "split.test=0.3", "split={predefined: keep}"]
     expected = {"split": {"validation": 0.2, "test": 0.3, "predefined": "keep"}}
     assert recipes.parse_assignments(entries) == expected

@@ -65,7 +65,7 @@ def test_a_folder_comes_back_as_it_was(project: Path, tmp_path: Path) -> None:
     assert Storage(project).restore(out, tmp_path / "none", tmp_path / "list") is None
 
 
-def test_a_damaged_file_is_not_used_and_is_told(project: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_is_not_used_and_is_reported(project: Path, tmp_path: Path) -> None:
     md5 = md5_file(project / "weights.csv")
     cached(project, md5).chmod(0o644)
     cached(project, md5).write_text("damaged")
@@ -78,7 +78,7 @@ def test_a_damaged_file_is_not_used_and_is_told(project: Path, tmp_path: Path) -
     assert not (tmp_path / "file").exists()
 
 
-def test_a_remote_that_cannot_be_opened_is_told_once(project: Path, tmp_path: Path) -> None:
+def test_a_remote_that_cannot_be_opened_is_reported_once(project: Path, tmp_path: Path) -> None:
     projects.call(project, "dvc", "remote", "modify", "-q", "storage", "url", "s3://no/such")
     storage = Storage(project)
     for _ in range(2):

@@ -67,7 +67,7 @@ def usual(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     return render(folder, drawn, params, tuned=True, tuning=2, rejected=REJECTED, each=12)
 
 
-def test_the_page_needs_nothing_besides_itself(usual: str) -> None:
+def test_the_page_needs_no_other_file(usual: str) -> None:
     page = Words(usual)
     for tag, attributes in page.tags:
         assert tag not in {"link", "iframe", "object", "embed", "base", "form"}
@@ -113,7 +113,7 @@ def test_every_figure_comes_for_light_and_for_dark(usual: str) -> None:
         assert b64decode((source or "").partition(",")[2]).startswith(b"\x89PNG")
 
 
-def test_what_was_run_is_said(usual: str) -> None:
+def test_the_page_describes_the_run(usual: str) -> None:
     text = Words(usual).text
     for said in (
         "fine-tuned", "accuracy 0.5 → 0.6", "95 % interval", "mobilenet_v2", "numpy 2.4",
@@ -147,7 +147,7 @@ def test_advice_names_its_parameter_as_code(usual: str) -> None:
     assert "Raise <code>split.validation</code>, or add images." in usual
 
 
-def test_random_weights_are_said_loudly(tmp_path: Path, drawn: Path, usual: str) -> None:
+def test_random_weights_are_reported_prominently(tmp_path: Path, drawn: Path, usual: str) -> None:
     assert "RANDOM WEIGHTS" not in usual
     text = render(tmp_path, drawn, random_weights=True)
     assert 'role="alert"><strong>RANDOM WEIGHTS</strong>' in text
@@ -198,7 +198,7 @@ def test_what_is_not_there_leaves_no_hole(tmp_path: Path, drawn: Path) -> None:
     assert "None<" not in text
 
 
-def test_a_fine_tuning_that_was_not_kept_is_said(tmp_path: Path, drawn: Path) -> None:
+def test_a_fine_tuning_that_was_not_kept_is_reported(tmp_path: Path, drawn: Path) -> None:
     text = render(tmp_path, drawn, tuning=2)
     assert "The choice between it and the fine-tuned model was made on the validation split" in text
 
@@ -247,7 +247,7 @@ def test_formats_of_any_name_and_depth_are_listed(tmp_path: Path, drawn: Path) -
         (pages.shown(1e-05), "1e-05"),
     ],
 )
-def test_numbers_are_said_as_a_person_says_them(said: str, expected: str) -> None:
+def test_numbers_are_formatted_for_people(said: str, expected: str) -> None:
     assert said.replace("\N{NO-BREAK SPACE}", " ") == expected
 
 

@@ -133,7 +133,7 @@ def test_progress_that_is_late_is_left_out(published: list[tuple[str, dict[str, 
     assert published[0][1]["key"] == "train-a-progress"
 
 
-def test_a_server_that_is_gone_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_gone_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     warned: list[str] = []
 

@@ -74,7 +74,7 @@ def test_odd_bytes_and_endless_lines_do_no_harm(tmp_path: Path) -> None:
     assert all(len(line) <= 20_000 for line in lines)
 
 
-def test_the_exit_code_is_told_and_variables_are_added(tmp_path: Path) -> None:
+def test_the_exit_code_is_reported_and_variables_are_added(tmp_path: Path) -> None:
     code = "import os, sys; sys.exit(int(os.environ['CODE']) + ('PATH' in os.environ))"
     assert run(tmp_path, code, environment={"CODE": "6"}) == child.Ended(7)
 

@@ -107,7 +107,7 @@ def test_its_settings_hold_in_a_folder_of_any_name(
         assert Path(folder) == copy.folder / "cache"
 
 
-def test_objects_that_are_missing_are_told(project: Path) -> None:
+def test_objects_that_are_missing_are_reported(project: Path) -> None:
     commit = Repository(project).commit("HEAD")
     blob = projects.git(project, "rev-parse", "HEAD:raw/README").strip()
     file = project / ".git/objects" / blob[:2] / blob[2:]
@@ -136,7 +136,7 @@ def test_only_what_git_does_not_know_is_added(project: Path) -> None:
     assert left() == []
 
 
-def test_a_full_disk_is_told_before_anything_is_copied(
+def test_a_full_disk_is_reported_before_anything_is_copied(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (project / "raw/1.png").write_text("image")

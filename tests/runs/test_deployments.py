@@ -130,7 +130,7 @@ def test_a_timetable_that_is_none(timetable: Timetable, words: str) -> None:
         timetable.check()
 
 
-def test_without_a_server_one_is_told_how_to_start_it(made: Path) -> None:
+def test_without_a_server_the_message_says_how_to_start_one(made: Path) -> None:
     with temporary_settings(updates={PREFECT_API_URL: NOWHERE}):
         with pytest.raises(HeadstartError, match=f"{NOWHERE} .PREFECT_API_URL says so") as caught:
             server_url()

@@ -53,12 +53,12 @@ def test_its_folder_comes_first_on_the_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["no/such/python", "/etc/hostname", "/bin/false", "/bin/echo"])
-def test_what_is_no_python_is_told(commit: Commit, tmp_path: Path, name: str) -> None:
+def test_a_file_that_is_not_a_python_is_reported(commit: Commit, tmp_path: Path, name: str) -> None:
     with pytest.raises(HeadstartError, match=r"There is no Python at|is not a Python that can"):
         choose(name, commit, tmp_path)
 
 
-def test_a_commit_without_a_lock_is_told(commit: Commit, tmp_path: Path) -> None:
+def test_a_commit_without_a_lock_is_reported(commit: Commit, tmp_path: Path) -> None:
     with pytest.raises(
         HeadstartError, match=r"has no requirements\.lock to make an environment from"
     ):
@@ -66,7 +66,7 @@ def test_a_commit_without_a_lock_is_told(commit: Commit, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_lock_that_cannot_be_installed_is_told_with_pips_words(
+def test_a_lock_that_cannot_be_installed_is_reported_with_pips_words(
     commit: Commit, tmp_path: Path
 ) -> None:
     (commit.root / "requirements.lock").write_text("./no-such-folder\n")  # asks no network

@@ -88,7 +88,7 @@ def test_the_same_numbers_are_equal(compare: Compare) -> None:
     assert found.largest in {None, 0.0}  # None: no member had other bytes
 
 
-def test_numbers_within_the_tolerance_are_equal_and_the_largest_difference_is_told(
+def test_numbers_within_the_tolerance_are_equal_and_the_largest_difference_is_reported(
     compare: Compare,
 ) -> None:
     near = VALUES.copy()
@@ -139,7 +139,7 @@ def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
     assert "cannot be read" in compare_files(first, second).why
 
 
-def test_another_format_is_told_by_its_bytes_alone(tmp_path: Path) -> None:
+def test_another_format_is_compared_by_its_bytes_alone(tmp_path: Path) -> None:
     first, second = tmp_path / "a.pb", tmp_path / "b.pb"
     first.write_bytes(b"1")
     second.write_bytes(b"2")
@@ -187,7 +187,7 @@ def test_cells(first: str, second: str, equal: bool, tmp_path: Path) -> None:
     st.floats(allow_nan=False, allow_infinity=False, width=32),
     st.floats(allow_nan=False, allow_infinity=False, width=32),
 )
-def test_the_tolerance_is_what_is_said(first: float, second: float) -> None:
+def test_the_tolerance_is_the_documented_one(first: float, second: float) -> None:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:

@@ -111,7 +111,7 @@ def test_git_may_know_who_commits_by_half(project: Path) -> None:
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_the_way_to_a_remote_is_the_one_that_git_was_told(
+def test_the_way_to_a_remote_is_the_one_in_the_settings_of_git(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: bool
 ) -> None:
     monkeypatch.delenv("GIT_SSH_COMMAND", raising=False)

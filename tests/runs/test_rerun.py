@@ -109,7 +109,7 @@ def test_the_data_comes_from_its_source_where_nothing_is_recorded(home: Path) ->
     assert f"fetch reads raw of {home / 'project'}, copied" in said
 
 
-def test_a_missing_data_set_is_told_before_anything_runs(home: Path) -> None:
+def test_a_missing_data_set_is_reported_before_anything_runs(home: Path) -> None:
     shutil.rmtree(home / "project/.dvc/cache")
     shutil.rmtree(home / "project/raw")
     said = refused(home)
@@ -212,7 +212,7 @@ def test_it_can_be_stopped_and_leaves_nothing(home: Path) -> None:
     assert left(home) == []
 
 
-def test_a_place_that_cannot_be_written_is_told(
+def test_a_folder_that_cannot_be_written_is_reported(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(home / "nowhere"))
@@ -248,11 +248,11 @@ def test_a_subfolder_of_a_repository_is_a_project_too(made: Path, home: Path) ->
         ("HEAD~1", "it has no dvc.lock. It is from before"),
     ],
 )
-def test_a_revision_that_cannot_be_is_told(home: Path, rev: str, words: str) -> None:
+def test_an_impossible_revision_is_reported(home: Path, rev: str, words: str) -> None:
     assert words in refused(home, rev)
 
 
-def test_what_git_does_not_know_is_told(tmp_path: Path) -> None:
+def test_a_file_that_git_does_not_know_is_reported(tmp_path: Path) -> None:
     with pytest.raises(HeadstartError, match="is not in a git repository"):
         rerun(tmp_path, Request("HEAD"), say=print)
 
@@ -270,7 +270,7 @@ def test_a_shallow_clone_is_run_again_and_tells_why_it_lacks_older_ones(home: Pa
         rerun(shallow, Request("HEAD~1"), say=lambda _: None)
 
 
-def test_a_lock_without_a_stage_is_told_by_name(home: Path) -> None:
+def test_a_stage_without_a_record_is_named(home: Path) -> None:
     lock = home / "project/dvc.lock"
     lock.write_text(lock.read_text().replace("  train:", "  trained:"))
     toy.commit(home / "project", "renamed")
@@ -278,13 +278,13 @@ def test_a_lock_without_a_stage_is_told_by_name(home: Path) -> None:
     assert "does not belong to its dvc.yaml: it has no hash for train (" in said
 
 
-def test_a_pipeline_that_dvc_cannot_read_is_told_with_its_commit(home: Path) -> None:
+def test_a_pipeline_that_dvc_cannot_read_is_reported_with_its_commit(home: Path) -> None:
     (home / "project/dvc.lock").write_text("schema: '2.0'\nstages: 3\n")
     sha = toy.commit(home / "project", "damaged")
     assert f"DVC cannot read the pipeline of commit {sha[:12]} (damaged): " in refused(home)
 
 
-def test_another_python_runs_the_stages_and_is_told(home: Path, tmp_path: Path) -> None:
+def test_another_python_runs_the_stages_and_is_reported(home: Path, tmp_path: Path) -> None:
     other = tmp_path / "bin" / "python"
     other.parent.mkdir()
     other.write_text(f'#!/bin/sh\necho "called here"\nexec {sys.executable} "$@"\n')
@@ -306,7 +306,7 @@ def test_a_parameter_that_there_is_not_is_refused(home: Path) -> None:
     assert left(home) == []
 
 
-def test_other_versions_are_told_before_anything_runs(home: Path) -> None:
+def test_other_versions_are_reported_before_anything_runs(home: Path) -> None:
     (home / "project/runtime.txt").write_text("# what decides\nnumpy==0.1\nno-such-thing==1.0\n")
     toy.commit(home / "project", "older")
     said = refused(home)

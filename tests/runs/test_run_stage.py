@@ -129,7 +129,7 @@ def test_python_is_ours_whatever_the_path_says(
     assert any(Path(line) == Path(sys.executable) for line in lines)
 
 
-def test_time_that_is_over_is_told(project: Path) -> None:
+def test_an_exceeded_time_limit_is_reported(project: Path) -> None:
     with pytest.raises(StageFailedError, match=r"waits was ended after 2 s.*timeout_s"):
         go(project, "waits", timeout_s=2)
 
@@ -171,7 +171,7 @@ def test_a_stage_that_another_dvc_runs_is_waited_for(project: Path) -> None:
     assert f"Process {other.pid} works on the files of waits." in "\n".join(lines)
 
 
-def test_who_holds_the_lock_of_dvc_is_told(project: Path) -> None:
+def test_the_holder_of_the_lock_of_dvc_is_reported(project: Path) -> None:
     lines: list[str] = []
     with (project / ".dvc" / "tmp" / "lock").open("w+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -24,7 +24,7 @@ def exported(folder: Path, *names: FormatName) -> Path:
     return folder
 
 
-def test_without_a_form_with_layers_it_is_said_which_to_add(tmp_path: Path) -> None:
+def test_without_an_export_format_with_layers_the_message_names_one_to_add(tmp_path: Path) -> None:
     folder = exported(tmp_path / "export", "tflite_float32")
     with pytest.raises(HeadstartError, match=r"has tflite_float32\. Add keras to export\.formats"):
         load_features(folder)

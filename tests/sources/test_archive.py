@@ -284,7 +284,7 @@ def test_a_wrong_checksum_is_corrupt(tmp_path: Path) -> None:
     assert fault.reason == "corrupt"
 
 
-def test_an_unknown_method_is_said(tmp_path: Path) -> None:
+def test_an_unknown_method_is_reported(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "a", method=zipfile.ZIP_LZMA)
     with pytest.raises(SourceError, match="method 14"):
         ArchiveSource(path, None, BOUNDS)

@@ -77,7 +77,7 @@ def test_too_big() -> None:
     assert leftovers() == []
 
 
-def test_a_refusal_is_told_with_what_to_do() -> None:
+def test_a_refusal_is_reported_with_what_to_do() -> None:
     with (
         serving(lambda request: request.answer(404)) as (url, _),
         pytest.raises(SourceError, match=r"answered 404 Not Found.*Check the address, and whether"),

@@ -28,7 +28,7 @@ def refusals(folder: Path) -> dict[str, str]:
     return {entry.path: entry.rejection[0] for entry in entries if entry.rejection}
 
 
-def test_sorted_and_whole(folder: Path) -> None:
+def test_sorted_and_complete(folder: Path) -> None:
     source = FolderSource(folder, 10_000)
     paths = [entry.path for entry in source.entries]
     assert paths == ["README.md", "a/1.jpg", "b/10.jpg", "b/2.jpg"]
@@ -73,7 +73,7 @@ def test_a_file_that_becomes_a_link_is_not_followed_either(folder: Path) -> None
     assert fault.reason == "unreadable"
 
 
-def test_a_file_that_grows_is_said(folder: Path) -> None:
+def test_a_file_that_grows_is_reported(folder: Path) -> None:
     source = FolderSource(folder, 10_000)
     (folder / "a/1.jpg").write_bytes(b"x" * 5000)
     (_, fault), = source.contents({"a/1.jpg"})  # fmt: skip
@@ -92,7 +92,7 @@ def test_odd_names_have_a_reason(folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root reads everything")
-def test_what_cannot_be_read_is_said(folder: Path) -> None:
+def test_unreadable_files_are_reported(folder: Path) -> None:
     (folder / "a").chmod(0)
     try:
         assert refusals(folder) == {"a": "unreadable"}

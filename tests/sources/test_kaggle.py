@@ -106,7 +106,7 @@ def test_kagglehubs_cache_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_who_is_not_let_in_is_told_where_a_token_goes(
+def test_a_refused_user_learns_where_a_token_goes(
     monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     with pytest.raises(SourceError) as caught:
@@ -143,7 +143,7 @@ def test_bounds_hold_with_and_without_a_length(
     assert got == HONEST
 
 
-def test_a_hostile_archive_is_refused_whole(
+def test_a_hostile_archive_is_refused_completely(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evil = make_zip(tmp_path / "a.zip", {**HONEST, "../../evil.jpg": b"x"}).read_bytes()
@@ -171,7 +171,7 @@ def test_a_cut_download_goes_on_where_it_stopped(
     assert seen[-1].start == 2000
 
 
-def test_a_cut_download_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cut_download_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = make_zip(tmp_path / "a.zip").read_bytes()
     with pytest.raises(SourceError, match=r"2,?000"):
         fetched(monkeypatch, honest(content, cut=2000))

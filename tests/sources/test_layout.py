@@ -111,7 +111,7 @@ def test_recognized(case: str) -> None:
         ("folders of documents are no classes", "annotations/1.xml"),
     ],
 )
-def test_what_has_no_class_is_said(case: str, path: str) -> None:
+def test_a_file_without_a_class_is_reported(case: str, path: str) -> None:
     got = recognize(CASES[case][0], None, "x").assign(path)
     assert not isinstance(got, Assignment)
     assert got[0] == "no_class"
@@ -144,7 +144,7 @@ def test_a_root_of_the_users_choice() -> None:
         recognize(paths, "v3", "x")
 
 
-def test_a_root_above_the_classes_is_told_the_right_one() -> None:
+def test_a_root_above_the_classes_gets_the_right_one_suggested() -> None:
     paths = ["v1/Pets/cat/1.jpg", "v1/Pets/dog/1.jpg", "v2/x/1.jpg"]
     with pytest.raises(SourceError, match=r"`download\.root: v1/Pets`"):
         recognize(paths, "v1", "x")

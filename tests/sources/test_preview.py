@@ -107,7 +107,7 @@ def test_a_file_is_read_once_while_it_stays_as_it_is(
     assert key(changed.images) != key(first.images)
 
 
-def test_other_limits_judge_anew(folder: Path, tmp_path: Path) -> None:
+def test_other_limits_judge_again(folder: Path, tmp_path: Path) -> None:
     given = params(source="folder")
     known = ingested(given, folder, tmp_path)
     preview.preview(given, folder, known)

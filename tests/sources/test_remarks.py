@@ -23,7 +23,7 @@ def said(**bits: int | None) -> list[str]:
     return list(remarks({path: Traits(used) for path, used in bits.items()}))
 
 
-def test_nothing_is_said_of_images_that_lose_nothing() -> None:
+def test_images_that_lose_nothing_get_no_remark() -> None:
     assert not said(a=16, b=13, c=None, d=0)
     assert not said()
 

@@ -221,7 +221,7 @@ def test_a_damaged_description_is_no_data_set(prepared: Path, tmp_path: Path) ->
             pets(data)
 
 
-def test_what_is_not_prepared_is_told_with_the_command(prepared: Path) -> None:
+def test_a_data_set_that_is_not_prepared_is_reported_with_the_command(prepared: Path) -> None:
     with pytest.raises(SourceError) as caught:
         pets(prepared / "tfrecord", name="tiny_pets:9.0.0")
     said = str(caught.value)
@@ -256,7 +256,7 @@ def test_a_damaged_image_is_judged_by_its_decoding(prepared: Path, tmp_path: Pat
     assert set(usable(pets(data)).values()) != set(usable(pets(prepared / "tfrecord")).values())
 
 
-def test_data_that_are_not_whole(prepared: Path, tmp_path: Path) -> None:
+def test_incomplete_data(prepared: Path, tmp_path: Path) -> None:
     data = copied(prepared, tmp_path)
     file = next(data.rglob("*train*"))
     file.write_bytes(file.read_bytes()[:-100])

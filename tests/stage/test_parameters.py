@@ -152,7 +152,7 @@ def test_values_that_do_not_fit(
 
 
 @pytest.mark.parametrize(("value", "fits"), [("a", True), (0, True), ("", False), (-1, False)])
-def test_a_single_layer_is_told_by_name_or_number(value: Any, fits: bool, tmp_path: Path) -> None:
+def test_a_single_layer_is_given_by_name_or_number(value: Any, fits: bool, tmp_path: Path) -> None:
     path = changed(("fine_tune", "unfreeze_by"), "only", tmp_path)
     path.write_text(path.read_text().replace("unfreeze: 2", f"unfreeze: {value!r}"))
     if fits:
@@ -207,7 +207,7 @@ def test_no_text_at_all_crashes_the_reader(text: str) -> None:
         ),
     ],
 )
-def test_a_base_that_cannot_be_is_told_with_its_line(
+def test_an_impossible_backbone_is_reported_with_its_line(
     place: tuple[str, ...], value: Any, said: str, tmp_path: Path
 ) -> None:
     path = changed(place, value, tmp_path)

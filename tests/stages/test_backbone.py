@@ -210,7 +210,7 @@ def test_a_module_that_does_not_fit_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "backbone").exists()
 
 
-def test_impossible_parameters_are_told_before_tensorflow(tmp_path: Path) -> None:
+def test_impossible_parameters_are_reported_before_tensorflow(tmp_path: Path) -> None:
     text = (ROOT / "params.yaml").read_text().replace("name: headstart-small", "name: mobilnet_v2")
     (tmp_path / "params.yaml").write_text(text)
     done = subprocess.run(

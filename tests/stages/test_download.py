@@ -244,7 +244,9 @@ STAND_INS = {
 
 
 @pytest.mark.parametrize("content", STAND_INS)
-def test_what_stands_for_an_image_is_said_with_the_cure(tmp_path: Path, content: bytes) -> None:
+def test_a_stand_in_for_an_image_is_reported_with_the_remedy(
+    tmp_path: Path, content: bytes
+) -> None:
     files = {f"{label}/{number}.jpg": content for label in ("cat", "dog") for number in range(5)}
     said, rejected = failure(folder_of(files, tmp_path / "in"), tmp_path / "out", source="folder")
     assert said.count(STAND_INS[content]) == 3
@@ -319,7 +321,7 @@ def test_a_failure_while_reading_leaves_everything_as_it_was(tmp_path: Path) -> 
     assert not [p for p in (tmp_path / "out").iterdir() if p.name.endswith(".part")]
 
 
-def test_a_full_disk_is_told_before_anything_is_written(
+def test_a_full_disk_is_reported_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)

@@ -311,7 +311,7 @@ def test_a_stage_that_did_not_run_counts_no_pass_and_no_second() -> None:
     assert lines[-1].split() == ["total", "7", "123", "6.0"]
 
 
-def test_the_table_of_passes_is_told_and_written(
+def test_the_table_of_passes_is_printed_and_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = known(tmp_path / "data")

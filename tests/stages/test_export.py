@@ -351,7 +351,7 @@ def test_an_export_of_another_model_than_the_evaluated_one_is_refused(run: Small
 
 
 @pytest.mark.slow
-def test_what_litert_cannot_convert_is_left_out_and_said(
+def test_a_format_that_litert_cannot_convert_is_left_out_and_reported(
     run: SmallRun,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -385,7 +385,7 @@ def test_what_litert_cannot_convert_is_left_out_and_said(
         export.write_and_read(tmp_path, by_keras, ["tflite_float32"], shown, run_statistics)
 
 
-def test_what_litert_cannot_convert_may_be_lacking_of_a_keras_base_alone(run: SmallRun) -> None:
+def test_only_a_keras_backbone_may_lack_a_format_that_litert_cannot_convert(run: SmallRun) -> None:
     backbone = read_backbone(run.backbone)
     by_keras = backbone.model_copy(update={"engine": "keras"})
     assert export.may_lack("tflite_int8", by_keras)

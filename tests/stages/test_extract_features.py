@@ -465,7 +465,7 @@ def test_an_image_that_is_not_in_its_shard_is_named(world: World, tmp_path: Path
     assert str(path.name) in said
 
 
-def test_a_damaged_store_is_said_and_filled_again(world: World, tmp_path: Path) -> None:
+def test_a_damaged_store_is_reported_and_filled_again(world: World, tmp_path: Path) -> None:
     world.run(tmp_path / "before")
     (store,) = (Path(os.environ["HEADSTART_CACHE"]) / "features").glob("*.sqlite")
     store.write_bytes(b"garbage" * 10_000)

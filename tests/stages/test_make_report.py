@@ -60,7 +60,7 @@ def test_figures_are_the_same_whatever_a_users_settings(
             assert not image.info.keys() - {"dpi"}, file
 
 
-def test_the_stage_alone_says_where_the_page_is_and_leaves_the_table_of_passes(
+def test_the_stage_by_itself_reports_the_page_and_leaves_the_table_of_passes(
     files: Files, first: tuple[Path, str]
 ) -> None:
     assert str(first[0] / "index.html") in first[1]

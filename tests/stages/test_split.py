@@ -374,7 +374,7 @@ def test_train_alone_is_divided_in_three() -> None:
     assert list(result["split"]) == list(unsaid["split"])
 
 
-def test_ignore_divides_anew() -> None:
+def test_ignore_divides_again() -> None:
     rows = [*many(2, 100, 0, "train"), *many(2, 100, 1000, "test")]
     result = manifest_of(manifest(rows), FRESH, 42)
     bare = manifest_of(manifest([row._replace(predefined="") for row in rows]), FRESH, 42)
@@ -416,7 +416,7 @@ def test_predefined_split_wholly_inside_of_train_stops_and_names_the_parameter(
     assert all(all(of.values()) for of in counts.values())
 
 
-def test_class_without_predefined_test_images_is_told_and_kept_out() -> None:
+def test_class_without_predefined_test_images_is_reported_and_kept_out() -> None:
     rows = [*many(2, 50, 0, "train"), *many(1, 50, 1000, "test")]
     division = split(manifest(rows), PARAMS, 42)
     assert division.absent == {"test": ["class1"]}
@@ -429,7 +429,7 @@ def test_class_that_is_only_in_the_predefined_test_is_refused() -> None:
         manifest_of(manifest(rows), PARAMS, 42)
 
 
-def test_copies_under_two_labels_share_a_split_and_are_told() -> None:
+def test_copies_under_two_labels_share_a_split_and_are_reported() -> None:
     rows = [*many(2, 100), Image(0, "class1")]
     division = split(manifest(rows), PARAMS, 42)
     by_id(division.manifest)

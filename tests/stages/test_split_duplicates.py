@@ -37,7 +37,7 @@ def rows(of_each: int, predefined: str = "", start: int = 0) -> list[Image]:
     st.integers(0, 2**32),
 )
 @settings(max_examples=40, deadline=None)
-def test_no_group_of_duplicates_lies_in_two_splits(groups: list[list[int]], seed: int) -> None:
+def test_no_group_of_duplicates_is_in_two_splits(groups: list[list[int]], seed: int) -> None:
     seen: set[int] = set()
     apart = []
     for group in groups:

@@ -273,7 +273,7 @@ def test_one_output_needs_a_sigmoid(tmp_path: Path) -> None:
         read_params(path)
 
 
-def test_a_class_without_training_images_is_said(
+def test_a_class_without_training_images_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     x = np.eye(4, dtype=np.float32)

@@ -166,7 +166,7 @@ def test_differences_follow_from_the_counts_and_belong_to_the_accuracies() -> No
         assert first["right"] - second["right"] == found["first_only"] - found["second_only"]
 
 
-def test_no_score_rests_on_random_weights_and_no_path_of_a_machine_is_told() -> None:
+def test_no_score_rests_on_random_weights_and_no_path_of_a_machine_is_shown() -> None:
     assert not any(FOUND[run.name]["random_weights"] for run in ALL_RUNS if run.name in FOUND)
     told = command.JSON.read_text() + PAGE.read_text()
     assert not re.search(r"(?<![\w.])/(?:home|tmp|work|root|Users|var)/", told)
@@ -199,7 +199,7 @@ def test_what_is_set_for_a_run_is_valid(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.item)
-def test_nothing_that_takes_a_place_is_told_as_the_claim(claim: Claim) -> None:
+def test_no_substitute_is_reported_as_the_claim(claim: Claim) -> None:
     by_name = {run.name: run for run in ALL_RUNS}
     rests_on = {pair.name: [pair.first[0], pair.second[0]] for pair in ALL_PAIRS}
     for group, stands_in in ((claim.shows, False), (claim.instead, True)):
@@ -211,7 +211,7 @@ def test_nothing_that_takes_a_place_is_told_as_the_claim(claim: Claim) -> None:
                     assert bool(by_name[run].instead_of) == stands_in, reference
 
 
-def test_a_result_in_the_place_of_another_is_said_to_be_one() -> None:
+def test_a_substitute_is_reported_as_one() -> None:
     page = render(RECORD)
     told = {row[0]: row for row in rows(page, "# The tutorials' claims")}
     assert told["2.7"][3] == "substitute"
@@ -226,7 +226,7 @@ def test_a_result_in_the_place_of_another_is_said_to_be_one() -> None:
     assert "(the interval is above the claim)" in told["2.7"][2]
 
 
-def test_what_the_folder_lacks_is_told_and_nothing_else_is_touched(
+def test_missing_files_are_reported_and_nothing_else_is_touched(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "shared/datasets").mkdir(parents=True)
@@ -303,7 +303,7 @@ def test_shares_are_written_with_as_many_digits_as_the_images_carry() -> None:
     assert [signed(value) for value in (-1.0, -1e-5, 1.0)] == ["-1.0000", ".0000", "+1.0000"]
 
 
-def test_every_file_of_weights_is_told_with_its_origin() -> None:
+def test_every_weights_file_is_shown_with_its_origin() -> None:
     told = {row[0]: row[1:] for row in rows(render(RECORD), "cores (")}
     used = {found["weights"]["file"]: found["weights"]["sha256"]
             for found in FOUND.values() if "weights" in found}  # fmt: skip

@@ -51,12 +51,12 @@ def test_a_wrong_python_is_named_with_those_that_work(
     assert "3.11, 3.12 or 3.13" in said
 
 
-def test_a_missing_git_is_said(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_git_is_reported(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(clone))
     assert "https://git-scm.com/downloads" in only(faults(clone, RUN, GOOD))
 
 
-def test_a_zip_without_history_is_said_and_the_printed_commands_cure_it(
+def test_a_zip_without_history_is_reported_and_the_printed_commands_cure_it(
     clone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for who in ("AUTHOR", "COMMITTER"):
@@ -72,7 +72,7 @@ def test_a_zip_without_history_is_said_and_the_printed_commands_cure_it(
     assert not faults(clone, RUN, GOOD)
 
 
-def test_too_little_disk_is_said_with_both_figures(
+def test_too_little_disk_is_reported_with_both_figures(
     clone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, 123_000_000))
@@ -87,7 +87,7 @@ def test_too_little_disk_is_said_with_both_figures(
     assert not faults(clone, DEV, GOOD)
 
 
-def test_a_python_that_makes_no_environments_is_said(
+def test_a_python_that_makes_no_environments_is_reported(
     clone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)

@@ -144,7 +144,7 @@ def short_of_room(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
 
 
-def test_no_room_is_said_before_the_first_pass(
+def test_no_room_is_reported_before_the_first_pass(
     network: Path,
     images: tuple[Memory, pd.DataFrame],
     tmp_path: Path,
@@ -173,7 +173,7 @@ def test_what_is_recorded_needs_no_room_in_the_store(monkeypatch: pytest.MonkeyP
             check_room(store, [*ids, "f" * 64])
 
 
-def test_what_fills_a_disk_is_said(
+def test_activations_that_fill_a_disk_are_reported(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     ids = [f"{n:064x}" for n in range(3)]

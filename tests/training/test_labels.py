@@ -32,12 +32,12 @@ def test_names_that_would_become_the_same_stay_as_they_are() -> None:
 
 
 @given(st.sets(st.text(min_size=1)))
-def test_as_many_names_are_told_apart_as_before(names: set[str]) -> None:
+def test_as_many_names_are_distinct_as_before(names: set[str]) -> None:
     shown = with_capitals(sorted(names))
     assert len(set(shown)) == len(names)
     assert all(shown)
 
 
 @given(st.sets(st.text("aA_ -b", min_size=1, max_size=4), max_size=30))
-def test_names_that_are_nearly_alike_are_told_apart(names: set[str]) -> None:
+def test_names_that_are_nearly_alike_stay_distinct(names: set[str]) -> None:
     assert len(set(with_capitals(sorted(names)))) == len(names)

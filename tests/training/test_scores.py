@@ -57,7 +57,7 @@ def scores(accuracy: float, loss: float) -> Scores:
         (scores(0.9, 0.2), scores(0.9, 0.2), False),
     ],
 )
-def test_the_better_model_is_kept_and_the_reason_given(
+def test_the_better_model_is_kept_with_the_reason(
     tuned: Scores, head: Scores, better: bool
 ) -> None:
     assert training_scores.improves(tuned, head) is better

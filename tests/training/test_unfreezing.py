@@ -114,7 +114,7 @@ def test_batch_normalization_alone_learns_where_it_may() -> None:
     assert choose(CHAIN, "only", "bn_2", "train") == Cut("conv_2", "bn_2", 0, alone=True)
 
 
-def test_a_base_without_anything_to_learn_is_said() -> None:
+def test_a_backbone_without_anything_to_learn_is_reported() -> None:
     with pytest.raises(ParameterError, match="with their index: none"):
         choose([CHAIN[0], Node("module", ("input",), learns=False)], "only", "module")
 
@@ -166,7 +166,7 @@ def test_a_value_of_the_wrong_kind_is_refused(by: Any, what: str | int) -> None:
         ("mixed9_0", None),
     ],
 )
-def test_blocks_are_told_by_names(layer: str, block: str | None) -> None:
+def test_blocks_are_recognized_by_names(layer: str, block: str | None) -> None:
     assert block_of(layer) == block
 
 

@@ -23,7 +23,7 @@ def write(folder: Path) -> None:
     export.write("tflite_float32", source, folder)
 
 
-def test_what_a_converter_raises_is_said_of_the_format(
+def test_an_error_of_a_converter_is_reported_with_the_format(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_with(monkeypatch, KeyError("no such operation"))

@@ -151,7 +151,7 @@ def test_a_link_in_a_folder_is_not_followed(to: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"<html>log in</html>", b"\x1f\x8b\x08\x00cut", b"\xfd7zXZ\x00no gzip"]
 )
-def test_what_is_no_archive_is_told(content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_archive_is_reported(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "module.tar.gz").write_bytes(content)
     with pytest.raises(HeadstartError, match=r"cannot be unpacked|is not a module"):
         copy_module(str(tmp_path / "module.tar.gz"), None, tmp_path / "target")
@@ -265,7 +265,7 @@ def test_a_module_placed_by_hand_needs_no_network(cache: Path, tmp_path: Path) -
     assert contents(tmp_path / "target") == FILES
 
 
-def test_without_a_network_it_is_said_how_to_bring_it(
+def test_without_a_network_the_message_says_how_to_get_the_module(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub_files, "POLICY", RetryPolicy(attempts=1))

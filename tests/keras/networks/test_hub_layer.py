@@ -104,7 +104,9 @@ def test_its_regularization_joins_the_loss_and_its_gradient(
     assert backbone.losses == []
 
 
-def test_one_that_was_never_traced_for_training_is_not_told(tmp_path: Path) -> None:
+def test_a_module_that_was_never_traced_for_training_does_not_get_the_argument(
+    tmp_path: Path,
+) -> None:
     backbone = build_hub(hub_modules.called(tmp_path / "module", training=(False,)), None)
     assert not load_interface(tmp_path / "module").takes_training
     np.testing.assert_array_equal(backbone(UNIT, training=True), backbone(UNIT, training=False))
@@ -126,7 +128,7 @@ def test_whole_numbers_are_kept_and_never_learn(tmp_path: Path) -> None:
     assert all(variable.dtype.is_floating for variable in interface.trainable)
 
 
-def test_features_of_half_precision_are_given_in_single(tmp_path: Path) -> None:
+def test_features_of_half_precision_are_returned_in_single(tmp_path: Path) -> None:
     module = hub_modules.called(tmp_path / "module", gives="bfloat16")
     assert np.asarray(build_hub(module, None)(UNIT)).dtype == np.float32
 
@@ -148,7 +150,9 @@ def test_unfit_modules_are_reported_before_they_run(
         load_interface(hub_modules.called(tmp_path / "module", **options))
 
 
-def test_why_it_cannot_be_called_is_told_without_the_advice_of_keras(tmp_path: Path) -> None:
+def test_the_reason_of_a_failed_call_is_reported_without_the_advice_of_keras(
+    tmp_path: Path,
+) -> None:
     module = hub_modules.called(tmp_path / "module", training=())
     with pytest.raises(HeadstartError) as caught:
         build_hub(module, 32)
@@ -184,7 +188,7 @@ def test_others_give_features_only(kind: str, tmp_path: Path) -> None:
     assert build_hub(tmp_path / "module", None).trainable_weights == []
 
 
-def test_a_size_that_does_not_fit_is_told(module: Path, tmp_path: Path) -> None:
+def test_a_size_that_does_not_fit_is_reported(module: Path, tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match=r"must be 32, or null.*Got 48"):
         build_hub(module, 48)
     anything = hub_modules.reusable(tmp_path / "any", None)

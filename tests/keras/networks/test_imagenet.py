@@ -64,7 +64,9 @@ def test_keras_own_file_is_downloaded_once_and_gives_what_keras_gives(
     assert got.std(axis=0).max() > 1e-3  # It tells the images apart.
 
 
-def test_an_image_is_told_the_same_alone_and_among_others(network: Any, tmp_path: Path) -> None:
+def test_an_image_is_classified_the_same_alone_and_among_others(
+    network: Any, tmp_path: Path
+) -> None:
     publish(network, tmp_path / "own.h5")
     run = compiled(build_classifier(NARROW, 0.25, 128, tmp_path / "own.h5").model)
     batch = images(128)[:5]
@@ -97,7 +99,7 @@ def test_a_file_of_ones_own_in_both_formats_and_at_another_size(
         ("mobilenet_v2", 0.35, 96, "tf_kernels_0.35_96.h5"),
     ],
 )
-def test_without_a_network_the_file_is_named_and_what_helps_here(
+def test_without_a_network_the_file_and_the_remedy_are_named(
     name: str, alpha: float, size: int, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_offline(monkeypatch, tmp_path)

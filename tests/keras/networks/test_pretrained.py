@@ -25,7 +25,7 @@ from tests.conftest import ROOT
 WIDE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
 
 
-def test_random_weights_are_said_and_belong_to_the_seed(
+def test_random_weights_are_reported_and_belong_to_the_seed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     first = obtain("mobilenet", 0.25, 32, "random", 1)

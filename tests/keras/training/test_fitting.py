@@ -415,7 +415,7 @@ def test_an_error_in_a_source_comes_out() -> None:
         )
 
 
-def test_divergence_is_said_with_its_place_and_a_next_step() -> None:
+def test_divergence_is_reported_with_its_place_and_a_next_step() -> None:
     x, y = separable(40, 1)
     x[3, 0] = np.inf
     with pytest.raises(HeadstartError, match=r"epoch 1, batch \d.*learning rate 0\.02"):

@@ -104,7 +104,7 @@ def test_a_head_of_one_output_is_tuned_from_its_logit(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("part", ["frozen part", "trained part"])
-def test_a_part_that_does_not_convert_is_said(
+def test_a_part_that_does_not_convert_is_reported(
     folder: Path, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_: object) -> bytes:
