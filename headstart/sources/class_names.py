@@ -96,7 +96,7 @@ def look_alikes(counts: Mapping[str, int]) -> list[str]:
     if lost := [label for label in sorted(counts) if label != "?" and _LOST & set(label)]:
         named = listed([f"{_exact(each)} ({counted(counts[each], 'image')})" for each in lost])
         found.append(
-            f"Class names that may have lost letters which a program could not write: {named}"
+            f"Class names that may lack letters that a program could not write: {named}"
             ". Names that differed in such letters alone are one class now. Pack or copy the "
             "images again with a program that keeps the names."
         )

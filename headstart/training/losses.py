@@ -1,4 +1,4 @@
-"""The loss of a head in NumPy, and its gradient, from logits: finite even for confident mistakes."""
+"""The loss of a head in NumPy, and its gradient, from logits: finite even for sure mistakes."""
 
 from __future__ import annotations
 

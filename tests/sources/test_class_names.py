@@ -41,7 +41,7 @@ def test_names_that_do_not(names: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("name", ["??", "?pfel", "\ufffdl"])
-def test_signs_that_stand_for_lost_letters(name: str) -> None:
+def test_characters_that_stand_for_lost_letters(name: str) -> None:
     (said,) = look_alikes({name: 2, "cat": 3})
     assert f"letters that a program could not write: {name!a} (2 images)" in said
 

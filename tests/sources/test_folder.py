@@ -175,5 +175,5 @@ def test_folders_that_link_to_each_other_are_bounded(
         for other in range(8):
             (tmp_path / f"in/{one}/{other}").symlink_to(f"../{other}")
     monkeypatch.setattr("headstart.sources.folder._MOST_ITEMS", 10_000)
-    with pytest.raises(SourceError, match="circles"):
+    with pytest.raises(SourceError, match="loops of links"):
         FolderSource(tmp_path / "in", 10_000, follow_links=True)
