@@ -210,7 +210,7 @@ def test_it_needs_a_run(project: Callable[..., Path]) -> None:
     (folder / "metrics.json").unlink()
     assert "Run the pipeline first" in run("gate", code=1)
     (folder / "metrics.json").write_text(json.dumps({"accuracy": 1}))
-    assert "it has another format" in run("gate", code=1)
+    assert "it is in another format" in run("gate", code=1)
 
 
 def test_the_pipeline_asks_it_before_the_export() -> None:

@@ -57,7 +57,9 @@ def test_one_process_reads_all_formats_one_after_the_other(network: Path) -> Non
     assert np.array_equal(one, other)
 
 
-def test_a_format_that_cannot_be_loaded_is_reported_with_the_reason(network: Path, tmp_path: Path) -> None:
+def test_a_format_that_cannot_be_loaded_is_reported_with_the_reason(
+    network: Path, tmp_path: Path
+) -> None:
     damaged = tmp_path / "model.tflite"
     damaged.write_bytes(b"no network")
     with (
