@@ -1,6 +1,6 @@
 """Audit the data on the cached features: label issues, outliers, classes, drift, learning curve.
 
-No image is read and no backbone runs. Nothing that is found changes what is trained.
+No image is read and no backbone runs. The findings do not change the training.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main(
     audit: AuditParams,
     run_statistics: RunStatistics,
 ) -> None:
-    """Read the features, judge labels and classes, and write what was found."""
+    """Read the features, judge labels and classes, and write the findings."""
     start = time.perf_counter()
     groups = read_groups(duplicate_groups)
     found = inspect(read_features(features), read_split(manifest), groups, audit, seed)

@@ -1,10 +1,11 @@
-"""How much speaks against a label: one log odds from the out-of-fold classifier and the neighbors.
+"""The doubt about a label: log odds from the out-of-fold classifier and the nearest neighbors.
 
 The probability of a class is a softmax of ``a * logit + b * share``: ``a`` brings the confidence of
 the classifier to its accuracy, and ``b`` weighs the share of the class among the nearest images. A
 label is wrong with probability ``rate``, and then it is any of the other classes. These three
 numbers are those under which the given labels are most probable (expectation maximization): images
-between two classes lower ``a`` and ``b``, and only labels that all speaks against raise ``rate``.
+between two classes lower ``a`` and ``b``, and only labels with all evidence against them raise
+``rate``.
 The probability that a label is wrong follows by Bayes' rule.
 """
 
@@ -20,7 +21,7 @@ from headstart.audit.vectors import Float64
 
 _STEPS = 40
 _VALUES = 2_000_000  # logits that the three numbers are fitted on
-#: Images in favor of a small rate, beforehand: without it, no image could be above suspicion.
+#: Prior images in favor of a small rate: without them, every image would be suspected.
 _WRONG_BEFORE, _BEFORE = 0.5, 25.0
 _WIDTH_BEFORE = 10.0  # of the normal distribution about 0 of both weights, in standard units
 _DIGITS = 3

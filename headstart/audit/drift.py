@@ -1,4 +1,4 @@
-"""Are the test images like the training images? A classifier two-sample test.
+"""Test whether test images are like training images, by a classifier two-sample test.
 
 A linear classifier learns to distinguish the two on four folds and is asked on the fifth. Its AUROC
 is 0.5 if they are alike. How often chance alone reaches it is counted: a draw decides which images

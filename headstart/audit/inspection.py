@@ -39,7 +39,7 @@ _DRIFTED = 0.01
 
 @dataclass(frozen=True)
 class Inspection:
-    """What the audit found.
+    """The findings of the audit.
 
     Attributes
     ----------

@@ -1,7 +1,7 @@
 """Label issues, outliers and overlapping classes, from the cached features alone.
 
-Test images are judged by the others, and judge none: no test label decides what is said of an image
-that trains.
+Test images are judged by the others, and judge none: no test label affects the judgment of an image
+that is trained on.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FENCE = 3.0  # interquartile ranges of log distances above the quartile (Tukey'
 
 @dataclass(frozen=True)
 class Judged:
-    """What is said of each image.
+    """The judgment of each image.
 
     Attributes
     ----------

@@ -10,7 +10,7 @@ import numpy as np
 from headstart.audit.moments import BLOCKS, FOLDS, Indices, Moments, argmax, discriminant
 from headstart.audit.vectors import Float64, Whole
 
-#: Blocks that a classifier of the curve is trained on, and how many are trained per fold.
+#: Blocks that a classifier of the curve is trained on, and the number of classifiers per fold.
 SIZES = {1: 4, 2: 4, 4: 2, 8: 2, 16: 1}
 _LEAST_PER_CLASS = 2
 

@@ -17,7 +17,7 @@ class FindDuplicatesParams(Section):
 
 
 class AuditParams(Section):
-    """Whether the labels are audited, by how many neighbors, and when a class is too small."""
+    """The audit of the labels: on or off, its number of neighbors, and the smallest class."""
 
     enabled: bool
     neighbors: Annotated[int, Field(ge=1, le=1000)]

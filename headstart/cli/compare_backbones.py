@@ -29,14 +29,15 @@ def compare_backbones(
         typer.Argument(
             metavar="NAME...",
             help="NAME or NAME@KEY=VALUE,… with keys of `backbone` in params.yaml; `current` is "
-            "the one that stands there.",
+            "the one that is set there.",
         ),
     ],
     budget_ms: Annotated[
-        float | None, typer.Option(min=0.0, help="Most milliseconds of a forward pass here.")
+        float | None,
+        typer.Option(min=0.0, help="Maximum milliseconds of a forward pass on this machine."),
     ] = None,
     budget_mb: Annotated[
-        float | None, typer.Option(min=0.0, help="Most megabytes of the network's file.")
+        float | None, typer.Option(min=0.0, help="Maximum megabytes of the network's file.")
     ] = None,
     write: Annotated[
         bool, typer.Option("--write", help="Write the chosen backbone into params.yaml.")
@@ -128,7 +129,7 @@ def _note(comparison: Comparison, tested: list[Measured]) -> None:
 
 
 def _end(choice: Choice, *, write: bool) -> None:
-    """Write the choice into params.yaml, or say how."""
+    """Write the choice into params.yaml, or print how to do it."""
     if choice.chosen is None:
         nearest = min(choice.measured, key=lambda one: (one.milliseconds, one.megabytes))
         raise HeadstartError(

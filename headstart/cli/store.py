@@ -41,7 +41,7 @@ def _app() -> typer.Typer:
 
 
 def _main(context: typer.Context) -> None:
-    """Without a subcommand, list the feature stores: one per fingerprint, with its size."""
+    """List the feature stores, one per fingerprint, if there is no subcommand."""
     if context.invoked_subcommand is None:
         _list()
 
@@ -96,10 +96,10 @@ def verify(
 )
 def prune(
     days: Annotated[
-        int | None, typer.Option(min=0, help="Those that nothing was written to for so many days.")
+        int | None, typer.Option(min=0, help="Stores that were not written to for this many days.")
     ] = None,
     unused: Annotated[
-        bool, typer.Option("--unused", help="Those that no commit of this project uses.")
+        bool, typer.Option("--unused", help="Stores that no commit of this project uses.")
     ] = False,
     remove: Annotated[
         bool, typer.Option("--remove", help="Remove them. Default: only show them.")
@@ -107,13 +107,13 @@ def prune(
 ) -> None:
     """Remove feature stores that are no longer needed.
 
-    Computing their features again costs the passes. With both options, stores must fit both.
-    Other projects may use a store that no commit of this one does: their runs would compute it
-    again.
+    Computing their features again costs the passes. With both options, a store must meet both
+    conditions. Other projects may use a store that no commit of this one does: their runs would
+    compute it again.
     """
     if days is None and not unused:
         raise ParameterError(
-            "Name what to prune: `--days N`, `--unused`, or both. Nothing is gone."
+            "Name the stores to prune: `--days N`, `--unused`, or both. Nothing was removed."
         )
     chosen = _all()
     if days is not None:
@@ -155,11 +155,11 @@ def export(
     found = _found(fingerprint)
     parquet = output.suffix == store_files.PARQUET
     if output.exists() and (output.is_file() != parquet or not parquet):
-        raise ParameterError(f"{output} exists already. Nothing was written. Name another place.")
+        raise ParameterError(f"{output} exists already. Nothing was written. Name another path.")
     require_room(
         {output.absolute().parent: found.rows * row_bytes(found.shape)},
         "The features",
-        "Name a place on another disk.",
+        "Name a path on another disk.",
     )
     with _opened(found) as store:
         write = store_files.write_parquet if parquet else store_files.write_folder
@@ -229,14 +229,14 @@ def _used() -> frozenset[str]:
         raise HeadstartError(
             f"The features of {counted(len(names), 'version')} of this project ({names[0]}"
             f"{', …' if len(names) > 1 else ''}) are not in DVC's cache, so it is not known which "
-            "stores they use. Nothing was removed. `dvc fetch --all-commits` brings them from a "
+            "stores they use. Nothing was removed. `dvc fetch --all-commits` fetches them from a "
             "remote; `--days N` prunes by age."
         )
     return found.fingerprints
 
 
 def _named(found: RecordedStore) -> str:
-    """Return what the features are of, in a few words."""
+    """Return a short description of a store's features."""
     record = found.record
     words = [str(record.get("backbone", "?")), f"{record.get('image_size', '?')} px"]
     words += [str(record["cut"])] if record.get("cut") else []

@@ -33,7 +33,7 @@ Rows = Iterator[tuple[str, npt.NDArray[np.float32]]]
 
 
 class Exported(NamedTuple):
-    """Features in files: what they are of, their shape, their number, and key and value of each."""
+    """Features in files: their record, shape and number, and the key and value of each."""
 
     record: Mapping[str, Any]
     shape: tuple[int, ...]

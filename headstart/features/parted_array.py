@@ -28,7 +28,7 @@ WHOLE = 4096
 MOST = 256
 #: Columns of the row table of a part.
 PART_ROWS: Mapping[str, str] = {"image_id": "str", "path": "str", "label": "str", "view": "int64"}
-#: Of the rows of a split's table: they stand in this order.
+#: The columns by which the rows of a split's table are sorted.
 ORDER = ("view", "path")
 
 _OPEN = 64  # parts that are mapped at a time; systems allow 256 open files or more

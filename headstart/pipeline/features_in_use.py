@@ -72,7 +72,7 @@ def _locks(root: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _fingerprints(lock: bytes, objects: Path) -> frozenset[str] | None:
-    """Return the fingerprints that a dvc.lock leads to; None if the cache lacks the way there."""
+    """Return the fingerprints that a dvc.lock leads to; None if the cache lacks the files."""
     try:
         stages = YAML(typ="safe").load(lock.decode())["stages"]
         outs = stages[_STAGE]["outs"] if _STAGE in stages else []

@@ -1,7 +1,7 @@
 """Backbones to compare, as they are written on a command line: ``mobilenet_v2@alpha=0.35``.
 
-After the ``@`` stand keys of the section ``backbone`` in params.yaml. A key that is left out has
-the value that the backbone was published with.
+The keys after the ``@`` are those of the section ``backbone`` in params.yaml. A key that is left
+out has the value that the backbone was published with.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Candidate:
     Attributes
     ----------
     word : str
-        As it was asked for.
+        As the user wrote it.
     params : BackboneParams
         The section that would stand in params.yaml.
     """
@@ -76,7 +76,7 @@ class Candidate:
 
 
 def candidates(words: Sequence[str], current: BackboneParams) -> list[Candidate]:
-    """Return the backbones that words ask for, each once.
+    """Return the backbones that words name, each once.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def candidates(words: Sequence[str], current: BackboneParams) -> list[Candidate]
     Raises
     ------
     ParameterError
-        With the nearest name or key, or with what a value must be.
+        With the nearest name or key, or the expected value.
     """
     found: dict[str, Candidate] = {}
     for word in words:

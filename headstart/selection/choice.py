@@ -51,7 +51,7 @@ class Score:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Which images of a split the two probes classify correctly."""
+    """The images of a split that each of the two probes classifies correctly."""
 
     linear_right: Right
     nearest_right: Right
@@ -69,7 +69,7 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A backbone and what was measured of it.
+    """A backbone and its measurements.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Budget:
-    """The most that a backbone may need; None: any."""
+    """The upper limits of a backbone's cost; None: no limit."""
 
     milliseconds: float | None = None
     megabytes: float | None = None

@@ -73,7 +73,7 @@ def prepare(
     Raises
     ------
     HeadstartError
-        With a line for each backbone that cannot be had; the others are kept for the next time.
+        With a line for each backbone that cannot be obtained; the others are kept.
     """
     found, faults = [], []
     with progress(total=len(candidates), desc="Preparing", unit="backbone") as bar:

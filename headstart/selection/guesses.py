@@ -80,7 +80,7 @@ class Guesses(Record):
         )  # fmt: skip
 
     def is_sound(self, count: int, classes: int) -> bool:
-        """Return whether the record is one of so many images, as it was written."""
+        """Return whether the record has this many images and is intact."""
         fields = self.model_dump(mode="json", include={"strength", "linear", "nearest"})
         lengths = {len(self.linear), len(self.nearest)}
         highest = max((*self.linear, *self.nearest), default=0)
@@ -111,7 +111,7 @@ class Probing:
         ----------
         split : "validation" | "test"
         strength : float, optional
-            As the guesses on another split say; None: it is searched.
+            That of the guesses on another split; None: it is searched.
         """
         file = cache_folder() / "probes" / f"{self._key(split)}.json"
         count, classes = len(self.images.of(split)), len(self.images.classes)

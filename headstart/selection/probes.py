@@ -1,4 +1,4 @@
-"""Two classifiers that say what features are worth: nearest neighbors, and a linear one.
+"""Two classifiers that measure the quality of features: nearest neighbors, and a linear one.
 
 Neither looks at validation or test images while it learns, and neither has settings to tune: the
 strength of the linear one's regularization is chosen on a fifth of the training images.

@@ -1,7 +1,7 @@
-"""The test scores that comparisons have shown: a second one is not taken for the first.
+"""The test scores that comparisons have shown, so that a second one is recognized.
 
-A test score says what to expect of new images as long as nothing was chosen by it. Whoever looks at
-the test scores of several backbones and takes the best has chosen by them.
+A test score predicts the accuracy on new images as long as nothing was chosen by it. To look at the
+test scores of several backbones and take the best is to choose by them.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def note(images: Images, shown: Sequence[Reported]) -> str:
     names = listed([one.backbone for one in others])
     return (
         f"Note: on these test images, the scores of {counted(len(others), 'other backbone')} were "
-        f"shown before ({names}). The more are looked at, the less the best of them says about new "
-        "images."
+        f"shown before ({names}). The more test scores you look at, the less the best of them says "
+        "about new images."
     )
 
 
@@ -68,6 +68,6 @@ def _read(file: Path) -> tuple[Reported, ...]:
     if not file.exists():
         return ()
     try:
-        return read_record(file, ReportedScores, "It is written anew.").reported
+        return read_record(file, ReportedScores, "It is written again.").reported
     except CorruptFileError:
         return ()

@@ -100,7 +100,7 @@ def _line(choice: Choice, one: Measured) -> tuple[str, ...]:
 
 
 def sentences(choice: Choice) -> list[str]:
-    """Return what the table means, and the choice."""
+    """Return the explanation of the table, and the choice."""
     count = choice.best.validation.linear.images
     legend = (
         f"Accuracy on the {counted(count, 'validation image')}. p: McNemar's exact test against "
@@ -146,7 +146,7 @@ def write(folder: Path, choice: Choice, tested: Sequence[Measured]) -> None:
     Parameters
     ----------
     folder : Path
-        Replaced as a whole; see :func:`is_ours`.
+        Replaced completely; see :func:`is_ours`.
     choice : Choice
     tested : sequence of Measured
         As in :func:`values`.

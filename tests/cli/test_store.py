@@ -75,7 +75,7 @@ def test_what_is_old_is_removed_only_if_asked(stores: tuple[str, str], private_s
     assert "Removed: 1 store" in run("store", "prune", "--days", "30", "--remove")
     assert not old.exists()
     assert folder_of(private_store, stores[1]).exists()
-    assert "Name what to prune" in run("store", "prune", "--remove", code=2)
+    assert "Name the stores to prune" in run("store", "prune", "--remove", code=2)
 
 
 def test_what_no_commit_uses_is_removed(
