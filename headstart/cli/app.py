@@ -28,6 +28,7 @@ from headstart.cli import (
     sizes,
     store,
     summary,
+    sweep,
     values,
 )
 from headstart.cli.front import Headed, register
@@ -87,7 +88,7 @@ register(
     heading="Set up",
 )
 register(app, plan.plan, run.run, serve.serve, heading="Run the pipeline")
-register(app, compare_backbones.compare_backbones, heading="Choose a model")
+register(app, compare_backbones.compare_backbones, sweep.sweep, heading="Choose a model")
 register(app, summary.summary, summary.report, heading="Look at a run")
 app.add_typer(show.app, rich_help_panel="Look at a run")
 app.add_typer(store.app, rich_help_panel="Set up")

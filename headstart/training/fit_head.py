@@ -65,6 +65,7 @@ def fit_head(
     params: TrainHeadParams,
     seed: int,
     say: Callable[[str], None] = print,
+    watch: Callable[[Progress], None] = lambda _: None,
 ) -> TrainedHead:
     """Train a head on features of images.
 
@@ -78,6 +79,8 @@ def fit_head(
         Of the first weights, of dropout, and of the order of images.
     say : callable
         Receives a line for each epoch.
+    watch : callable
+        Receives the state after each epoch; what it raises ends the training.
 
     Raises
     ------
@@ -104,7 +107,8 @@ def fit_head(
         trainer = HeadTrainer(
             network, BatchSource.of_array(*train), BatchSource.of_array(*validation), settings
         )
-        history = run_epochs(trainer, settings, say, Progress())
+        now = Progress()
+        history = run_epochs(trainer, settings, say, now, lambda: watch(now))
     weights = network.weights
     check_trained(layers, weights, *validation, params.learning_rate, say)
     if settings.calibrated:
