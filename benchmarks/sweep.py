@@ -83,41 +83,62 @@ def main(
     """Measure and print."""
     base = read_params(_ROOT / "params.yaml").train_head
     features = read_features(folder)
-    grid = trials(axes(_GRID), base, features.header.view_count, heads - 1, _SEED)[:heads]
+    if heads:
+        grid = trials(axes(_GRID), base, features.header.view_count, heads, _SEED)[:heads]
+        beside(folder, features, grid, keras_heads)
+    if repeats:
+        optimism(features, base, repeats, train, chosen)
+
+
+def beside(folder: Path, features: Features, grid: Sequence[Trial], keras_heads: int) -> None:
+    """Print the sweep's seconds and accuracies beside those of the others."""
     shapes = [features.array(split).shape for split in ("train", "validation", "test")]
-    print(f"{len(grid)} heads; train, validation, test: {shapes}; load {os.getloadavg()}")
+    load = os.getloadavg()[0]
+    print(f"{len(grid)} heads; train, validation, test: {shapes}; load {load:.1f}", flush=True)
     with tempfile.TemporaryDirectory() as cache:
         os.environ["HEADSTART_CACHE"] = cache
-        found, seconds = _swept(folder, features, grid)
-        _, again = _swept(folder, features, grid)
-    stopped = found.count("stopped")
-    print(f"(a) {seconds:.1f} s ({stopped} stopped early); repeated {again:.1f} s; 0 passes")
+        found, seconds, used = _swept(folder, features, grid)
+        _, again, _ = _swept(folder, features, grid)
+    print(
+        f"(a) {seconds:.1f} s, {used:.1f} s of CPU ({found.count('stopped')} stopped early); "
+        f"repeated {again:.1f} s; 0 passes",
+        flush=True,
+    )
     if keras_heads:
-        each = by_keras(features, grid[:: max(1, len(grid) // keras_heads)][:keras_heads])
+        some = grid[:: max(1, len(grid) // keras_heads)][:keras_heads]
+        each, each_used = by_keras(features, some)
+        count = len(grid)
         print(
-            f"(b) {each:.1f} s per head by Keras, {each * len(grid):.0f} s for {len(grid)}: "
-            f"{each * len(grid) / seconds:.1f} times as long"
+            f"(b) {each:.1f} s per head by Keras, {each_used:.1f} s of CPU; for {count} heads "
+            f"{each * count / seconds:.1f} times as long, and {each_used * count / used:.1f} times "
+            "the CPU",
+            flush=True,
         )
-    print("(c) test accuracy:", accuracies(features, found))
-    optimism(features, base, repeats, train, chosen)
+    print("(c) test accuracy:", accuracies(features, found), flush=True)
 
 
-def _swept(folder: Path, features: Features, grid: Sequence[Trial]) -> tuple[Found, float]:
-    start = time.perf_counter()
+def _swept(folder: Path, features: Features, grid: Sequence[Trial]) -> tuple[Found, float, float]:
+    """Return the results, the seconds, and those of CPU."""
+    start, before = time.perf_counter(), _cpu()
     journal, images = Journal(features.header, _SEED), len(features.labels("validation"))
     found = sweep(folder, journal, grid, images, 2, _SEED)
-    return found, time.perf_counter() - start
+    return found, time.perf_counter() - start, _cpu() - before
 
 
-def by_keras(features: Features, grid: Sequence[Trial]) -> float:
-    """Return the mean seconds of a head by Keras' own ``fit``."""
+def _cpu() -> float:
+    """Return the seconds of CPU of this process and of its ended children."""
+    return sum(os.times()[:4])
+
+
+def by_keras(features: Features, grid: Sequence[Trial]) -> tuple[float, float]:
+    """Return the mean seconds of a head by Keras' own ``fit``, and those of CPU."""
     from headstart.keras.runtime import keras
 
     x, y = np.asarray(features.array("train")), features.labels("train")
     held = np.asarray(features.array("validation")), features.labels("validation")
     classes = len(features.header.classes)
     counts = np.bincount(y, minlength=classes)
-    start = time.perf_counter()
+    start, before = time.perf_counter(), _cpu()
     for trial in grid:
         params = trial.params
         layers = [keras.layers.Normalization()]
@@ -139,7 +160,7 @@ def by_keras(features: Features, grid: Sequence[Trial]) -> float:
             callbacks=[keras.callbacks.EarlyStopping(patience=params.early_stopping_patience)],
             class_weight=dict(enumerate(len(y) / (classes * counts))) if balanced else None,
         )  # fmt: skip
-    return (time.perf_counter() - start) / len(grid)
+    return (time.perf_counter() - start) / len(grid), (_cpu() - before) / len(grid)
 
 
 def accuracies(features: Features, found: Found) -> dict[str, float]:

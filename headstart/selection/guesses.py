@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import numpy as np
 import pandas as pd
 from pydantic import Field
+from threadpoolctl import threadpool_limits
 
 from headstart._utils.cache import cache_folder
 from headstart._utils.errors import CorruptFileError
@@ -124,9 +125,11 @@ class Probing:
     def _computed(self, split: str, strength: float | None) -> Guesses:
         train, labels = self.images.of("train"), self.images.labels("train")
         known, asked = self._features(train), self._features(self.images.of(split))
-        fitted = fit_linear(known, labels, _groups(train), self.seed, strength)
-        near = nearest(known, labels, asked, len(self.images.classes))
-        return Guesses.of(fitted.strength, fitted.predict(asked), near)
+        # Several threads wait for each other busily, and take longer on a busy machine.
+        with threadpool_limits(1, user_api="blas"):
+            fitted = fit_linear(known, labels, _groups(train), self.seed, strength)
+            near = nearest(known, labels, asked, len(self.images.classes))
+            return Guesses.of(fitted.strength, fitted.predict(asked), near)
 
     def _features(self, rows: pd.DataFrame) -> np.ndarray:
         found = self.store.array(rows["image_id"].tolist())

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from headstart.features.folder import read_features
@@ -182,3 +188,34 @@ def test_a_course_holds_the_highest_accuracy_so_far() -> None:
     now = Progress(epochs=[{"val_accuracy": each} for each in (0.5, 0.4, 0.7)])
     assert work._course(now, 6) == [0.5] * 6 + [0.7] * 4
     assert work._course(Progress(epochs=now.epochs[:1]), 40) == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from headstart.selection.sweep import _pool
+
+if __name__ == "__main__":
+    with _pool(Path(sys.argv[1]), 2) as pool:
+        futures = [pool.submit(os.getpid) for _ in range(20)]
+        print(*{future.result() for future in futures}, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+def test_workers_end_with_a_sweep_that_is_killed(tmp_path: Path) -> None:
+    data = made(tmp_path / "features")
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    done = subprocess.run(
+        [sys.executable, str(script), str(data.features)], cwd=ROOT, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL
+    workers = [int(each) for each in done.stdout.split()]
+    assert workers
+    end = time.monotonic() + 60
+    while any(psutil.pid_exists(each) for each in workers) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not any(psutil.pid_exists(each) for each in workers)
