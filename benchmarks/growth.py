@@ -33,13 +33,16 @@ def main(
     added: Annotated[int, typer.Option(help="images that are added")] = 10,
     side: Annotated[int, typer.Option(help="pixels; from 32, duplicates are searched")] = 24,
     target: Annotated[str, typer.Option(help="the last stage")] = "make_report",
+    store: Annotated[
+        Path | None, typer.Option(help="a cache folder that has the features of the images")
+    ] = None,
 ) -> None:
     """Measure and print the tables."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         images = folder / "images"
         write_images(images, range(count), side)
-        project = Checkout(folder / "project", folder / "store")
+        project = Checkout(folder / "project", store or folder / "store")
         project.set(download__source="folder", download__location=str(images))
         runs = {"cold": Run(project, target)}
         write_images(images, range(count, count + added), side)
@@ -87,6 +90,7 @@ class Run:
         began = {path: path.stat().st_mtime_ns for path in statistics(project)}
         cost, self.printed = project.measure("dvc", "repro", target)
         self.seconds, self.cpu, self.load = cost.seconds, cost.cpu, os.getloadavg()[0]
+        print(f"{cost.seconds:.1f} s, of processors {cost.cpu:.1f} s", flush=True)
         self.stages = {
             path.stem: float(json.loads(path.read_text())["seconds"])
             for path in statistics(project)

@@ -38,6 +38,14 @@ ROOT = Path(__file__).resolve().parents[2]
 COUNT = 60
 SIZE = 64
 
+#: The stage, which commits a hundred times a second, so that it can be killed between two commits.
+STAGE = """
+import runpy
+from headstart.features import forward_passes
+forward_passes.COMMIT_S = 0.01
+runpy.run_module("stages.extract_features", run_name="__main__", alter_sys=True)
+"""
+
 
 class World:
     """A folder with images, a manifest and a backbone."""
@@ -101,7 +109,7 @@ class World:
         }
         options = [f"--{name}={path}" for name, path in paths.items()]
         return subprocess.Popen(
-            [sys.executable, "-m", "stages.extract_features", *options],
+            [sys.executable, "-c", STAGE, *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
