@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -66,9 +67,10 @@ def gone(children: list[psutil.Process], subject: str) -> None:
 def test_a_stage(project: Project, stage: str, number: signal.Signals) -> None:
     project.remove_outputs(stage)
     with project.started(stage) as (process, ended):
-        until(lambda: writing(project) or not lives(psutil.Process(process)), "it writes")
+        until(lambda: writing(project) or not psutil.pid_exists(process), "it writes")
         children = family(process)
-        os.kill(process, number)
+        with suppress(ProcessLookupError):  # It ended in the meantime.
+            os.kill(process, number)
         found = ended()
     gone(children, "a stage")
     expected = 130 if number == signal.SIGINT else -number
