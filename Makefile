@@ -44,7 +44,7 @@ fuzz: $(DEV)  ## try N mutated inputs on decoders, archives, tables and paramete
 	$(BIN)/python -m tests.fuzz $(N)
 
 # HEADSTART_FAULTS=all strikes each point of the slow stages with all three actions, in hours.
-test-faults: $(DEV)  ## kill, fill and damage real runs, about 30 minutes on 2 cores
+test-faults: $(DEV)  ## kill, fill and damage real runs, more than an hour on 2 busy cores
 	$(BIN)/python -m pytest -m faults tests/faults
 
 check: $(DEV)  ## check style, types and import order

@@ -27,7 +27,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave these tests to those who ask for the marker: they take half an hour."""
+    """Leave these tests to those who ask for the marker: they take an hour."""
     if "faults" not in str(config.option.markexpr):
         left = [item for item in items if item.get_closest_marker("faults")]
         config.hook.pytest_deselected(items=left)
