@@ -30,6 +30,11 @@ def main(  # noqa: PLR0913, PLR0917 - it shows something of every stage
     calibration: In,
     export_folder: In,
     export_metrics: In,
+    label_issues: In,
+    outliers: In,
+    audit_classes: In,
+    learning_curve: In,
+    audit_metrics: In,
     figures: Out,
     page: Page,
     run_statistics: RunStatistics,
@@ -55,6 +60,11 @@ def main(  # noqa: PLR0913, PLR0917 - it shows something of every stage
             calibration=calibration,
             export_folder=export_folder,
             export_metrics=export_metrics,
+            label_issues=label_issues,
+            outliers=outliers,
+            audit_classes=audit_classes,
+            learning_curve=learning_curve,
+            audit_metrics=audit_metrics,
             run_statistics=run_statistics.folder,
         )
     )

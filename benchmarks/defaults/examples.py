@@ -88,7 +88,7 @@ def asked(network: Network, images: ImageSet) -> bool:
     return not (images.name.startswith("tiny") if small else images.name == "digits")
 
 
-def _archive(name: str, file: str, folder: str, classes: slice, per_class: int) -> ImageSet:
+def archive_set(name: str, file: str, folder: str, classes: slice, per_class: int) -> ImageSet:
     """Draw images of class folders: the same ones every time, evenly over the sorted names."""
     found: dict[str, list[bytes]] = {}
     with zipfile.ZipFile(shared() / "datasets" / file) as archive:
@@ -126,18 +126,18 @@ def _digits() -> ImageSet:
 
 _SETS: dict[str, Callable[[], ImageSet]] = {
     "digits": _digits,
-    "cats-dogs": lambda: _archive("cats-dogs", "cats-dogs.zip", "PetImages/", slice(2), 600),
-    "alien": lambda: _archive(
+    "cats-dogs": lambda: archive_set("cats-dogs", "cats-dogs.zip", "PetImages/", slice(2), 600),
+    "alien": lambda: archive_set(
         "alien", "alien-vs-predator.zip", "alien-vs-predator-images/", slice(2), 450
     ),
-    "fruits": lambda: _archive("fruits", "fruits360-10.zip", "fruits-360/Tr", slice(10), 60),
-    "tiny-5": lambda: _archive(
+    "fruits": lambda: archive_set("fruits", "fruits360-10.zip", "fruits-360/Tr", slice(10), 60),
+    "tiny-5": lambda: archive_set(
         "tiny-5", "tiny-imagenet-40k.zip", "tiny-imagenet/train/", slice(3, 8), 200
     ),
-    "tiny-10": lambda: _archive(
+    "tiny-10": lambda: archive_set(
         "tiny-10", "tiny-imagenet-40k.zip", "tiny-imagenet/train/", slice(40, 50), 150
     ),
-    "tiny-30": lambda: _archive(
+    "tiny-30": lambda: archive_set(
         "tiny-30", "tiny-imagenet-40k.zip", "tiny-imagenet/train/", slice(100, 130), 50
     ),
 }

@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 
 from headstart._utils.errors import HeadstartError
 from headstart.api.model import Model, load_model
+from headstart.audit.tables import read_curve, read_issues, read_outliers
 from headstart.datasets.duplicates import read_pairs
 from headstart.datasets.manifests import read_rejected, read_split
 from headstart.datasets.shards import ShardReader
@@ -94,6 +95,21 @@ class Run:
     def duplicates(self) -> pd.DataFrame:
         """The pairs of images that show the same photograph, with kind and similarity."""
         return read_pairs(_there(self.path("find_duplicates", "pairs")))
+
+    @cached_property
+    def label_issues(self) -> pd.DataFrame:
+        """The images that are taken for another class than their label, the most doubtful first."""
+        return read_issues(_there(self.path("audit", "label_issues")))
+
+    @cached_property
+    def outliers(self) -> pd.DataFrame:
+        """The images that are farthest from all classes."""
+        return read_outliers(_there(self.path("audit", "outliers")))
+
+    @cached_property
+    def learning_curve(self) -> pd.DataFrame:
+        """Accuracy by training images, measured and forecast, with a 90 % band."""
+        return read_curve(_there(self.path("audit", "learning_curve")))
 
     def features(self, split: Split) -> tuple[npt.NDArray[Any], pd.DataFrame]:
         """Return the cached features of a split.
@@ -222,8 +238,9 @@ def load_run(folder: str | os.PathLike[str] = ".") -> Run:
     -------
     Run
         With ``metrics``, ``per_class``, ``predictions``, ``images``, ``rejected``, ``duplicates``,
-        ``history`` and ``passes`` as data frames, ``features(split)`` and ``probabilities()`` as
-        arrays, ``files(rows)`` as bytes, and the exported ``model``.
+        ``label_issues``, ``outliers``, ``learning_curve``, ``history`` and ``passes`` as data
+        frames, ``features(split)`` and ``probabilities()`` as arrays, ``files(rows)`` as bytes, and
+        the exported ``model``.
 
     Raises
     ------

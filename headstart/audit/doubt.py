@@ -48,6 +48,21 @@ class Judge:
         chance = 1.0 / (1.0 + np.exp(-np.clip(doubts, -60, 60)) / odds)
         return np.asarray(np.round(chance, 4), np.float64)
 
+    def memberships(self, combined: Float64, labels: npt.NDArray[np.int64]) -> Float64:
+        """Return how probably each image belongs to each class, of shape (n, n_classes).
+
+        It belongs to the class of its label unless that is wrong, and then to the others as they
+        are probable.
+        """
+        rows = np.arange(len(labels))
+        wrong = self.wrong(doubts(combined, labels), combined.shape[1])
+        others = combined.copy()
+        others[rows, labels] = -np.inf
+        found = np.exp(others - others.max(axis=1, keepdims=True))
+        found *= (wrong / found.sum(axis=1))[:, None]
+        found[rows, labels] = 1 - wrong
+        return np.asarray(found, np.float64)
+
 
 def fit_judge(logits: Float64, shares: Shares, labels: npt.NDArray[np.int64]) -> Judge:
     """Fit the three numbers to the labels of some images.

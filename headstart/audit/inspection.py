@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from headstart._utils.errors import HeadstartError
 from headstart._utils.tables import columns, counted, plain
@@ -21,11 +22,11 @@ from headstart.audit.labels import (
     outliers_table,
 )
 from headstart.audit.learning_curve import Curve, measure
-from headstart.audit.moments import block_moments, deal
+from headstart.audit.moments import Indices, block_moments, deal
 from headstart.audit.neighbors import neighbor_shares
 from headstart.audit.parameters import AuditParams
 from headstart.audit.tables import CLASSES, CURVE, ISSUES, OUTLIERS, WRONG
-from headstart.audit.vectors import whole_numbers
+from headstart.audit.vectors import Whole, whole_numbers
 from headstart.datasets.groups import group_names
 from headstart.datasets.manifests import SPLITS, frame
 from headstart.features.folder import Features
@@ -35,6 +36,7 @@ MULTIPLES = (1, 2, 4)
 _FIRST = (10, 50)  # rows of the label issues whose expected precision is among the metrics
 _SHOWN = 5
 _DRIFTED = 0.01
+_NARROW = 640  # features
 
 
 @dataclass(frozen=True)
@@ -186,14 +188,23 @@ def inspect(
             frame([], ISSUES), frame([], OUTLIERS), frame([], CLASSES), frame([], CURVE)
         )
     rows = _rows(features, images)
-    labels = features.indices(rows).astype(np.int64)
-    known = int((rows["split"] != "test").sum())
     groups = group_names(rows, duplicates).tolist()
     values = whole_numbers(
         [features.array(split) for split in SPLITS],
         measured=2,
         lengths=[int((rows["split"] == split).sum()) for split in SPLITS],
     )
+    # In small matrices, threads wait for one another longer than they compute.
+    with threadpool_limits(1 if values.shape[1] <= _NARROW else None, user_api="blas"):
+        labels = features.indices(rows).astype(np.int64)
+        return _inspected(values, labels, rows, groups, classes, params, seed)
+
+
+def _inspected(
+    values: Whole, labels: Indices, rows: pd.DataFrame, groups: list[str],
+    classes: tuple[str, ...], params: AuditParams, seed: int,
+) -> Inspection:  # fmt: skip
+    known = int((rows["split"] != "test").sum())
     blocks = deal(labels[:known], groups[:known], seed)
     parts = block_moments(values[:known], labels[:known], blocks, len(classes))
     codes = pd.factorize(rows["image_id"])[0].astype(np.int64)

@@ -13,12 +13,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from headstart.audit.doubt import Judge, Shares, doubts, fit_judge
-from headstart.audit.moments import Indices, Moments, argmax, out_of_fold
+from headstart.audit.moments import PARTS, Indices, Moments, argmax, out_of_fold
 from headstart.audit.tables import CLASSES, ISSUES, NEAR, OUTLIERS, WRONG
 from headstart.audit.vectors import Float64, Whole
 
 #: Classes with fewer images are not judged: a classifier of four folds has seen too few of them.
 LEAST_OF_CLASS = 5
+#: Times that the classifier learns again without the labels that it takes for wrong.
+_ROUNDS = 2
 #: An overlap is that many images and that share of both classes.
 _OVERLAP_IMAGES, _OVERLAP = 3, 0.05
 _LISTED = 24  # images listed as the farthest, whether outliers or not
@@ -71,10 +73,23 @@ def judge_labels(
         Of the classes among the nearest images of train and validation.
     """
     known = len(blocks)
-    logits, distances = out_of_fold(values, blocks, parts)
-    counts = np.bincount(labels[:known], minlength=logits.shape[1])
+    first, _ = out_of_fold(values, blocks, parts)
+    counts = np.bincount(labels[:known], minlength=first.shape[1])
     judged = counts[labels] >= LEAST_OF_CLASS
     fitted = np.flatnonzero(judged[:known])
+    logits = first
+    for left in reversed(range(_ROUNDS)):
+        judge = fit_judge(logits[fitted], shares[fitted], labels[fitted])
+        member = np.eye(len(counts))[labels[:known]]
+        member[fitted] = judge.memberships(
+            judge.combined(logits[fitted], shares[fitted]), labels[fitted]
+        )
+        member = np.rint(member * PARTS) / PARTS
+        cleaned = [
+            part.relabeled(values[:known][blocks == block], member[blocks == block])
+            for block, part in enumerate(parts)
+        ]
+        logits, distances = out_of_fold(values, blocks, cleaned, distances=left == 0)
     judge = fit_judge(logits[fitted], shares[fitted], labels[fitted])
     combined = judge.combined(logits, shares)
     found = doubts(combined, labels)
@@ -85,7 +100,7 @@ def judge_labels(
         wrong=judge.wrong(found, logits.shape[1]),
         distances=np.round(distances, 3),
         judged=judged,
-        accuracy=round(float((argmax(logits[:known]) == labels[:known]).mean()), 6),
+        accuracy=round(float((argmax(first[:known]) == labels[:known]).mean()), 6),
     )
 
 

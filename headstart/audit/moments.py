@@ -22,6 +22,8 @@ from headstart.audit.vectors import ROWS, Float64, Whole
 
 BLOCKS = 20
 FOLDS = 5
+#: Of an image, that may belong to different classes.
+PARTS = 1024
 #: Logit of a class without a training image: impossible, and still a number.
 NEVER = -1e9
 _LEAST_SHRINKAGE = 1e-4
@@ -80,6 +82,21 @@ class Moments:
             chosen[labels[start : start + ROWS], np.arange(len(block))] = 1.0
             sums += chosen @ block
         return cls(counts, sums, products)
+
+    def relabeled(self, values: Whole, memberships: Float64) -> Moments:
+        """Return the sums over the same images with other classes.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n, n_features), int16
+        memberships : ndarray of shape (n, n_classes), float64
+            Multiples of 1 / :data:`PARTS`, so that the sums stay exact.
+        """
+        sums = np.zeros(self.sums.shape)
+        for start in range(0, len(values), ROWS):
+            rows = slice(start, start + ROWS)
+            sums += memberships[rows].T @ values[rows].astype(np.float64)
+        return Moments(memberships.sum(axis=0), sums, self.products)
 
     @classmethod
     def total(cls, parts: Sequence[Moments]) -> Self:
@@ -171,9 +188,11 @@ def block_moments(values: Whole, labels: Indices, blocks: Indices, n_classes: in
 
 
 def out_of_fold(
-    values: Whole, blocks: Indices, parts: Sequence[Moments]
+    values: Whole, blocks: Indices, parts: Sequence[Moments], *, distances: bool = False
 ) -> tuple[Float64, Float64]:
     """Return logits and distances of all images by classifiers that did not see them.
+
+    Distances cost an inverse per fold; unless asked for, they are not a number.
 
     Parameters
     ----------
@@ -184,15 +203,16 @@ def out_of_fold(
     parts : sequence of Moments
         Of each block.
     """
-    logits, distances = np.empty((len(values), len(parts[0].counts))), np.empty(len(values))
+    logits, far = np.empty((len(values), len(parts[0].counts))), np.full(len(values), np.nan)
     folds = np.concatenate([blocks % FOLDS, np.full(len(values) - len(blocks), FOLDS)])
     for fold in range(FOLDS + 1):
         rows = np.flatnonzero(folds == fold)
         others = [part for block, part in enumerate(parts) if block % FOLDS != fold]
-        linear = discriminant(Moments.total(others), distances=True)
+        linear = discriminant(Moments.total(others), distances=distances)
         logits[rows] = linear.logits(values[rows])
-        distances[rows] = linear.distances(values[rows])
-    return logits, distances
+        if distances:
+            far[rows] = linear.distances(values[rows])
+    return logits, far
 
 
 def argmax(logits: Float64) -> npt.NDArray[Any]:

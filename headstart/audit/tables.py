@@ -11,7 +11,8 @@ from headstart._utils.csv_text import csv_text
 from headstart._utils.files import write_text
 from headstart.datasets.manifests import read_table
 
-_AGAIN = "Run `dvc repro --force audit` to write it again."
+#: How to repair a file of the audit.
+AGAIN = "Run `dvc repro --force audit` to write it again."
 
 #: The kinds of label issues: more probably wrong than not, or only nearer to another class.
 WRONG, NEAR = "wrong label", "near another class"
@@ -67,22 +68,22 @@ CURVE: Mapping[str, str] = {
 
 def read_issues(path: Path) -> pd.DataFrame:
     """Read the label issues."""
-    return read_table(path, ISSUES, "a table of label issues", _AGAIN)
+    return read_table(path, ISSUES, "a table of label issues", AGAIN)
 
 
 def read_outliers(path: Path) -> pd.DataFrame:
     """Read the images farthest from all classes."""
-    return read_table(path, OUTLIERS, "a table of outliers", _AGAIN)
+    return read_table(path, OUTLIERS, "a table of outliers", AGAIN)
 
 
 def read_classes(path: Path) -> pd.DataFrame:
     """Read the classes with their overlaps."""
-    return read_table(path, CLASSES, "a table of classes", _AGAIN)
+    return read_table(path, CLASSES, "a table of classes", AGAIN)
 
 
 def read_curve(path: Path) -> pd.DataFrame:
     """Read the learning curve."""
-    return read_table(path, CURVE, "a learning curve", _AGAIN)
+    return read_table(path, CURVE, "a learning curve", AGAIN)
 
 
 def write(path: Path, table: pd.DataFrame) -> None:

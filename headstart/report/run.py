@@ -21,6 +21,7 @@ from headstart.evaluation.predictions import AGAIN
 from headstart.evaluation.recorded import read_evaluated
 from headstart.report import cost, figures, images, results
 from headstart.report import page as pages
+from headstart.report.audit import Audit, draw_curve
 from headstart.report.parameters import MakeReportParams
 from headstart.stage.page import Page
 from headstart.stage.run_statistics import RunStatistics
@@ -53,6 +54,11 @@ class Files:
     calibration: Path
     export_folder: Path
     export_metrics: Path
+    label_issues: Path
+    outliers: Path
+    audit_classes: Path
+    learning_curve: Path
+    audit_metrics: Path
     run_statistics: Path
 
 
@@ -80,6 +86,7 @@ class Run:
         The final model's confusion matrix, row = actual class.
     exported : dict
         Export formats with their comparisons.
+    audit : Audit
     """
 
     def __init__(self, files: Files) -> None:
@@ -102,6 +109,13 @@ class Run:
             )
         self.exported = cost.exported(files.export_folder, files.export_metrics)
         self.counts = results.confusion(self.predictions, self.metrics["classes"])
+        self.audit = Audit.read(
+            files.label_issues,
+            files.outliers,
+            files.audit_classes,
+            files.learning_curve,
+            files.audit_metrics,
+        )
 
 
 def draw(run: Run, folder: Path) -> None:
@@ -114,6 +128,8 @@ def draw(run: Run, folder: Path) -> None:
     figures.write(folder, "calibration", figures.calibration(run.calibration), figures.SQUARE)
     size = figures.confusion_size(len(run.counts))
     figures.write(folder, "confusion", figures.confusion(run.counts), size)
+    if len(run.audit.curve):
+        figures.write(folder, "learning_curve", draw_curve(run.audit.curve), figures.WIDE)
     figures.write(folder, "sizes", figures.sizes(run.images, run.backbone.image_size), figures.WIDE)
 
 
@@ -146,6 +162,7 @@ def show(run: Run, drawn: Path, page: Page, seed: int, params: MakeReportParams)
         "sizes": images.sized(run.images),
         "rejected": images.rejected(read_rejected(run.files.rejected), run.files.rejected_images),
         "exported": run.exported,
+        "audit": run.audit.section(run.files.images, run.images),
         "commit": commit(),
         "params": {key: value for key, value in page.params.items() if key not in _NOT_SHOWN},
         "ended": ended(run.files.run_statistics),

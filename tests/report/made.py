@@ -14,6 +14,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from headstart._utils.files import sha256_bytes, write_json, write_text
+from headstart.audit.tables import CLASSES, CURVE, ISSUES, OUTLIERS, write
 from headstart.backbones.record import (
     NETWORK,
     WEIGHTS,
@@ -62,6 +63,7 @@ class Plan:
     rejected: Sequence[tuple[str, str, str]] = ()
     formats: Mapping[str, Any] = field(default_factory=dict)
     environment: bool = True
+    audited: bool = True
 
 
 def make(folder: Path, plan: Plan | None = None, **changes: Any) -> Files:
@@ -82,12 +84,18 @@ def make(folder: Path, plan: Plan | None = None, **changes: Any) -> Files:
         calibration=folder / "calibration.csv",
         export_folder=folder / "export",
         export_metrics=folder / "export.json",
+        label_issues=folder / "label_issues.csv",
+        outliers=folder / "outliers.csv",
+        audit_classes=folder / "audit_classes.csv",
+        learning_curve=folder / "learning_curve.csv",
+        audit_metrics=folder / "audit.json",
         run_statistics=folder / "run_statistics",
     )
     images = _images(files, plan)
     _scores(files, plan, images)
     _histories(files, plan)
     _rest(files, plan)
+    _audit(files, plan, images)
     return files
 
 
@@ -206,6 +214,39 @@ def _rest(files: Files, plan: Plan) -> None:
     write_json(files.export_metrics, {"formats": formats, "images": 9, "refused": 0})
     if plan.environment:
         _statistics(files.run_statistics)
+
+
+def _audit(files: Files, plan: Plan, images: pd.DataFrame) -> None:
+    classes = sorted(plan.classes)
+    rows = images.head(5 * plan.audited).reset_index(drop=True).assign(rank=lambda t: t.index + 1)
+    issues = rows.assign(
+        suggested=[classes[(classes.index(label) + 1) % len(classes)] for label in rows["label"]],
+        kind="wrong label", doubt=9.0, wrong=0.97, expected_precision=0.95,
+    )  # fmt: skip
+    write(files.label_issues, issues[list(ISSUES)].astype(dict(ISSUES)))
+    outliers = rows.assign(distance=2.5, outlier=1)
+    write(files.outliers, outliers[list(OUTLIERS)].astype(dict(OUTLIERS)))
+    overlaps = [
+        {
+            "label": name, "images": 7, "too_small": 1, "wrong_labels": 1,
+            "overlaps_with": classes[0], "confused": 3, "overlap": 0.2, "overlapping": 1,
+        }
+        for name in classes * plan.audited
+    ]  # fmt: skip
+    write(files.audit_classes, frame(overlaps, CLASSES))
+    points = [
+        {"kind": kind, "images": 10 * 2**n, "accuracy": 0.7 + n / 50, "low": 0.6, "high": 0.9}
+        for n, kind in enumerate(["measured"] * 4 + ["forecast"] * 3)
+    ]
+    write(files.learning_curve, frame(points * plan.audited, CURVE))
+    issue_counts = {
+        "wrong_labels": len(issues), "near_another_class": 0, "wrong_labels_expected": 5.2,
+    }  # fmt: skip
+    metrics = {
+        "images": len(images), "label_issues": issue_counts, "outliers": len(outliers),
+        "drift": {"auroc": 0.9, "p": 0.005},
+    }  # fmt: skip
+    write_json(files.audit_metrics, metrics if plan.audited else {"images": 0})
 
 
 def _backbone(plan: Plan) -> BackboneRecord:

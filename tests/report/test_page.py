@@ -107,7 +107,7 @@ def test_every_figure_comes_for_light_and_for_dark(usual: str) -> None:
         a["src"] for t, a in tags if t == "img" and (a["src"] or "").startswith("data:image/png")
     ]
     dark = [a["srcset"] for t, a in tags if t == "source"]
-    assert len(dark) == 4  # of learning, and calibration: sizes are all one, classes are few
+    assert len(dark) == 5  # of learning, calibration, audit: sizes are all one, classes are few
     assert set(dark).isdisjoint(light)
     for source in dark:
         assert b64decode((source or "").partition(",")[2]).startswith(b"\x89PNG")
@@ -281,3 +281,20 @@ def test_no_image_is_both_most_and_least_certain(each: int, tmp_path: Path) -> N
     assert len(chosen["most"]) == len(chosen["least"]) == min(12, 3 * each // 2)
     certainty = run.predictions.model.max(axis=1)
     assert min(certainty[chosen["most"]]) >= max(certainty[chosen["least"]])
+
+
+def test_the_audit_is_shown_with_the_images_and_the_forecasts(drawn: Path, tmp_path: Path) -> None:
+    text = render(tmp_path, drawn, classes=made.HOSTILE)
+    found = Words(text)
+    assert "Can the data be trusted?" in found.text
+    assert "5 labels are probably wrong" in found.text
+    assert "Wrong with 97.0" in found.text
+    assert "They are not alike" in found.text
+    assert "60.0\N{NO-BREAK SPACE}% to 90.0\N{NO-BREAK SPACE}%" in found.text
+    assert sum("train image" in str(of.get("alt")) for tag, of in found.tags if tag == "img") > 5
+    assert "<script>document.title='owned'" not in text
+
+
+def test_a_run_without_an_audit_says_so(drawn: Path, tmp_path: Path) -> None:
+    text = render(tmp_path, drawn, audited=False)
+    assert "Not audited" in Words(text).text

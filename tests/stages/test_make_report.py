@@ -52,7 +52,15 @@ def test_figures_are_the_same_whatever_a_users_settings(
     assert figures(first[0]) == figures(tmp_path / "second")
     assert set(figures(first[0])) == {
         f"{name}-{inks}.png"
-        for name in ("accuracy", "batches", "calibration", "confusion", "loss", "sizes")
+        for name in (
+            "accuracy",
+            "batches",
+            "calibration",
+            "confusion",
+            "learning_curve",
+            "loss",
+            "sizes",
+        )
         for inks in ("light", "dark")
     }
     for file in (first[0] / "figures").iterdir():
