@@ -22,6 +22,10 @@ _FILES = {
     "efficientnet_b": "keras-applications/{function}_notop.h5",
     "efficientnet_v2_": f"{_KERAS}/efficientnet_v2/efficientnetv2-{{last}}_notop.h5",
     "mobilenet": f"{_KERAS}/mobilenet/mobilenet_{{tenths}}_{{size}}_tf_no_top.h5",
+    "convnext_": f"{_KERAS}/convnext/{{name}}_notop.h5",
+    "mobilenet_v3_": f"{_KERAS}/mobilenet_v3/weights_mobilenet_v3_{{last}}_224_{{alpha}}_float"
+    "_no_top_v2.h5",
+    "nasnet_": f"{_KERAS}/nasnet/NASNet-{{last}}-no-top.h5",
     "mobilenet_v2": f"{_KERAS}/mobilenet_v2/mobilenet_v2_{_KERNELS}_{{alpha}}_{{size}}_no_top.h5",
     "resnet": f"{_KERAS}/resnet/{{function}}_{_KERNELS}_notop.h5",
 }
@@ -78,8 +82,15 @@ def weights_download(params: BackboneParams) -> WeightsDownload | None:
     if spec is None or params.weights != "imagenet":
         return None
     address = weights_address(spec, params.alpha, params.image_size)
-    kept = keras_home() / "models" / address.rpartition("/")[2]
+    kept = keras_home() / "models" / kept_name(spec, address)
     return WeightsDownload(address, kept, kept.is_file(), 4 * spec.parameters * params.alpha**2)
+
+
+def kept_name(spec: BackboneSpec, address: str) -> str:
+    """Return the name under which Keras keeps the weights of an address."""
+    return (
+        f"{spec.name}_no_top.h5" if spec.name.startswith("nasnet_") else address.rpartition("/")[2]
+    )
 
 
 def weights_address(spec: BackboneSpec, alpha: float, image_size: int | None) -> str:

@@ -78,6 +78,16 @@ class BackboneSpec:
 
 
 _ROWS = (
+    *(
+        BackboneSpec(
+            f"convnext_{size.lower()}", f"ConvNeXt{size}", "none", 224, width, "MIT",
+            gmacs=gmacs, parameters=parameters,
+        )
+        for size, width, gmacs, parameters in (
+            ("Base", 1024, 15.4, 87.6), ("Large", 1536, 34.4, 196.2), ("Small", 768, 8.7, 49.5),
+            ("Tiny", 768, 4.5, 27.8), ("XLarge", 2048, 60.9, 348.1),
+        )
+    ),
     BackboneSpec(
         "densenet121", "DenseNet121", "torch", 224, 1024, "BSD-3-Clause",
         gmacs=2.8, parameters=7,
@@ -136,6 +146,10 @@ _ROWS = (
         gmacs=0.07, parameters=1.4,
     ),
     BackboneSpec(
+        "inception_resnet_v2", "InceptionResNetV2", "tf", 299, 1536, "Apache-2.0", minimum_size=75,
+        gmacs=13.2, parameters=54.3,
+    ),
+    BackboneSpec(
         "inception_v3", "InceptionV3", "tf", 299, 2048, "MIT", minimum_size=75,
         gmacs=5.7, parameters=21.8,
     ),
@@ -148,6 +162,24 @@ _ROWS = (
         "mobilenet_v2", "MobileNetV2", "tf", 224, 1280, "Apache-2.0",
         alphas=(0.35, 0.5, 0.75, 1.0, 1.3, 1.4), weight_sizes=(96, 128, 160, 192, 224),
         gmacs=0.3, parameters=2.3,
+    ),
+    BackboneSpec(
+        "mobilenet_v3_large", "MobileNetV3Large", "none", 224, 960, "Apache-2.0",
+        alphas=(0.75, 1.0),
+        gmacs=0.21, parameters=3.0,
+    ),
+    BackboneSpec(
+        "mobilenet_v3_small", "MobileNetV3Small", "none", 224, 576, "Apache-2.0",
+        alphas=(0.75, 1.0),
+        gmacs=0.055, parameters=0.94,
+    ),
+    BackboneSpec(
+        "nasnet_large", "NASNetLarge", "tf", 331, 4032, "Apache-2.0",
+        gmacs=23.8, parameters=84.9,
+    ),
+    BackboneSpec(
+        "nasnet_mobile", "NASNetMobile", "tf", 224, 1056, "Apache-2.0",
+        gmacs=0.56, parameters=4.3,
     ),
     BackboneSpec("resnet101", "ResNet101", "caffe", 224, 2048, "MIT", gmacs=7.6, parameters=42.7),
     BackboneSpec("resnet101_v2", "ResNet101V2", "tf", 224, 2048, gmacs=7.2, parameters=42.6),

@@ -42,6 +42,16 @@ def test_weights_are_looked_up_where_keras_keeps_them(
     assert "0.35_96_no_top" in sized.where
 
 
+def test_keras_keeps_the_weights_of_nasnet_under_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    found = weights_download(params(name="nasnet_mobile", alpha=1.0, image_size=224))
+    assert found is not None
+    assert found.where.endswith("/nasnet/NASNet-mobile-no-top.h5")
+    assert found.kept.name == "nasnet_mobile_no_top.h5"
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -159,11 +159,12 @@ def cut_at(model: keras.Model, layer: str | None) -> keras.Model:
     """
     if layer is None:
         return model
-    names = [each.name for each in model.layers]
-    if layer not in names:
+    # Not `model.layers`: the joins of ConvNeXt and MobileNetV3 are operations without a layer.
+    outputs = {each.name: each.output for each in model.operations}
+    if layer not in outputs:
         expected = f"The `backbone.cut` parameter must be a layer of {model.name} or null."
-        raise unknown_layer(expected, layer, names)
-    return keras.Model(model.input, model.get_layer(layer).output, name=model.name)
+        raise unknown_layer(expected, layer, list(outputs))
+    return keras.Model(model.input, outputs[layer], name=model.name)
 
 
 def unknown_layer(expected: str, layer: str, names: Sequence[str]) -> ParameterError:

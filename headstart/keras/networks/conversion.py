@@ -74,7 +74,8 @@ class ScaleAndShift(keras.layers.Layer):  # type: ignore[misc]
 
     def call(self, inputs: Any, mask: Any = None) -> Any:  # noqa: ARG002 - Keras passes a mask
         """Return the scaled and shifted tensor, whose last axis holds the channels."""
-        return inputs * self.scale + self.shift
+        # ConvNeXt's first layer is a normalization, and gets the pixels as they come.
+        return keras.ops.cast(inputs, "float32") * self.scale + self.shift
 
 
 def _folded(model: keras.Model, inputs: Any, done: dict[int, Any]) -> Any:
@@ -88,7 +89,9 @@ def _folded(model: keras.Model, inputs: Any, done: dict[int, Any]) -> Any:
         found: Callable[..., Any] = done[id(layer)]
         return found
 
-    return model._run_through_graph([inputs], operation_fn=replace)  # noqa: SLF001 - not public
+    # Neither is public. A Sequential, as in ConvNeXt, holds a functional model.
+    graph = getattr(model, "_functional", model)
+    return graph._run_through_graph([inputs], operation_fn=replace)  # noqa: SLF001
 
 
 def _replacement(layer: Any) -> Any:

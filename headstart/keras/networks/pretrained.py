@@ -27,7 +27,7 @@ from headstart.keras.networks.backbone import (
 from headstart.keras.networks.conversion import images
 from headstart.keras.networks.headstart_small import SHIPPED, SHIPPED_SHA256, load_npz, load_shipped
 from headstart.keras.networks.keras_files import KerasFile, find_or_download
-from headstart.keras.runtime import fresh_names, keras, tf
+from headstart.keras.runtime import fresh_names, keras, silence, tf
 
 
 @dataclass(frozen=True)
@@ -180,9 +180,10 @@ def settle(backbone: keras.Model, preprocessing: Preprocessing) -> None:
         return measured
 
     pixels = tf.constant(images(backbone.input_shape[1])[::4], dtype="float32")
-    backbone._run_through_graph(  # noqa: SLF001 - the public ways do not stop at layers
-        [preprocess(pixels, preprocessing)], operation_fn=measuring
-    )
+    with silence():  # Grouped convolutions, as in ConvNeXt, are traced again for each shape.
+        backbone._run_through_graph(  # noqa: SLF001 - the public ways do not stop at layers
+            [preprocess(pixels, preprocessing)], operation_fn=measuring
+        )
 
 
 def _imagenet(spec: BackboneSpec, alpha: float, image_size: int) -> Pretrained:

@@ -50,6 +50,8 @@ WIDTHS = {
     ("mobilenet", 0.75): 768,
     ("mobilenet_v2", 1.3): 1664,
     ("mobilenet_v2", 1.4): 1792,
+    ("mobilenet_v3_large", 0.75): 720,
+    ("mobilenet_v3_small", 0.75): 432,
 }
 
 
@@ -124,6 +126,12 @@ def test_cut(backbone: Any) -> None:
     assert cut_at(backbone, None) is backbone
     assert lower.get_layer("Conv1").kernel is backbone.get_layer("Conv1").kernel
     assert feature_model(backbone, "block_5_add", "avg", "tf").output_shape == (None, 16)
+
+
+def test_cut_at_a_join_that_is_no_layer() -> None:
+    network = build_backbone("mobilenet_v3_small", 0.75, 32)
+    assert "add" not in [layer.name for layer in network.layers]
+    assert cut_at(network, "add").operations[-1].name == "add"
 
 
 def test_unknown_cut_gets_the_nearest(backbone: Any) -> None:

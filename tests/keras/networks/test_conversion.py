@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import subprocess
 import sys
-import time
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ import pytest
 
 from headstart._utils.errors import HeadstartError
 from headstart.backbones.litert import LiteRTFunction
-from headstart.backbones.registry import BACKBONES
 from headstart.keras.networks import conversion, prepare
 from headstart.keras.networks.backbone import build_backbone, cut_at, feature_model, pool
 from headstart.keras.networks.conversion import (
@@ -136,33 +134,6 @@ def test_imagenet_weights(imagenet_home: Any, monkeypatch: pytest.MonkeyPatch) -
     found = obtain("mobilenet_v2", 1.0, 224, "imagenet", 0)
     model = feature_model(found.backbone, None, "avg", "tf")
     assert compare(model, LiteRTFunction(to_tflite(model)), images(224)) <= TOLERANCE
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [
-        "densenet121",
-        "efficientnet_b0",
-        "efficientnet_v2_b0",
-        "inception_v3",
-        "mobilenet",
-        "resnet50",
-        "resnet50_v2",
-        "vgg16",
-        "xception",
-    ],
-)
-def test_every_family_converts(name: str) -> None:
-    record = BACKBONES[name]
-    backbone = obtain(name, 1.0, record.default_size, "random", 42).backbone
-    model = feature_model(backbone, None, "avg", record.preprocessing)
-    start = time.perf_counter()
-    function = LiteRTFunction(to_tflite(model))
-    seconds = time.perf_counter() - start
-    difference = compare(model, function, images(record.default_size))
-    print(f"{name}: converted in {seconds:.1f} s, differs by {difference:.2e}")
-    assert difference <= TOLERANCE
 
 
 def test_cut_model_of_a_drawn_base_converts() -> None:
