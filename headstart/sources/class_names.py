@@ -8,8 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 
 from headstart._utils.tables import counted, listed, plain
+from headstart.sources.parquet_file import NO_MULTI_LABEL
 from headstart.sources.source import label_of
-from headstart.sources.table_file import NO_MULTI_LABEL
 
 # What tables hold where there is no label, in lower case.
 _MISSING = {"nan", "none", "null", "nil", "na", "n/a", "#n/a", "<na>", "nat", "undefined", "?", "-"}

@@ -1,5 +1,7 @@
 """A CSV or Parquet file with a row per image: path or address, class, optional split and group.
 
+A Parquet file may hold the images themselves; the image of row 3 is then ``TABLE/0000003``.
+
 Every row is an entry. An unusable row is rejected under ``TABLE:ROW`` (rows count from 1, without
 the header), and so is one whose file is absent; nothing is left out silently.
 Paths are relative to the table's folder, or to ``download.root``, and never lead out of
@@ -24,6 +26,7 @@ from headstart.sources.fetched import Address, fetch_images
 from headstart.sources.folder import FolderSource
 from headstart.sources.folder_names import split_of
 from headstart.sources.parameters import DownloadParams
+from headstart.sources.parquet_file import embedded_images
 from headstart.sources.source import Assignment, Entry, label_of
 from headstart.sources.table_file import check_labels, read_columns
 from headstart.stage.inputs import missing_source
@@ -97,7 +100,13 @@ class TableSource:
         self._rows: dict[str, _Row] = {}
         self._spellings: set[str] = set()
         self.entries: list[Entry] = []
-        self._read(read_columns(folder / inside, params.columns))
+        columns = dict(params.columns)
+        self._embedded = embedded_images(
+            folder / inside, params.path_column, params.max_total_bytes
+        )
+        if self._embedded is not None:
+            del columns["path"]
+        self._read(read_columns(folder / inside, columns))
         labels = [row.assignment.label for row in self._rows.values()]
         check_labels(folder / inside, params.label_column or "", labels)
         self._fetched = self._fetch(params, policy)
@@ -105,8 +114,12 @@ class TableSource:
         self.summary = self._described(params.columns)
 
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
-        """Yield the bytes of each wanted row, files before addresses."""
+        """Yield the bytes of each wanted row: files, images inside the table, addresses."""
         yield from self._files.contents(wanted)
+        if self._embedded is not None:
+            names = {row.number: name for name, row in self._rows.items() if name in wanted}
+            for number, content in self._embedded.contents(names):
+                yield names[number], content
         for name in sorted(self._fetched):
             if name in wanted:
                 yield name, self._fetched[name].read_bytes()
@@ -136,7 +149,11 @@ class TableSource:
             raise _Unusable(f"its group: {fault}")
         self._spellings.add(cells["label"])
         assignment = Assignment(label, self._split(cells.get("split", "")), group)
-        if path := cells.get("path", ""):
+        if self._embedded is not None:
+            if number not in self._embedded.sizes:
+                raise _Unusable("it holds no image")
+            row = _Row(number, f"{self._table}/{number:07}", assignment)
+        elif path := cells.get("path", ""):
             row = _Row(number, self._path(path), assignment)
         elif url := cells.get("url", ""):
             address = _address(url, cells.get("sha256", "").lower())
@@ -172,6 +189,8 @@ class TableSource:
         return f"{self._base}/{steps}{suffix}" if self._base else f"{steps}{suffix}"
 
     def _entry(self, row: _Row) -> Entry:
+        if self._embedded is not None:
+            return Entry(row.name, self._embedded.sizes[row.number], assignment=row.assignment)
         found = self._known.get(row.name)
         if found is None:
             parts = row.name.split("/")

@@ -40,6 +40,7 @@ CHINESE = {"\N{CJK UNIFIED IDEOGRAPH-732B}": 3, "\N{CJK UNIFIED IDEOGRAPH-72D7}"
         ("l-sd", {**FOLDER, "root": "Images"}, {"n0208-Chihuahua": 3, "n0208-Pug": 3}),
         ("t-space-label", TABLE, {"cat": 4, "dog": 4}),
         ("t-noext", {**TABLE, "path_suffix": ".jpg"}, {"cat": 4, "dog": 4}),
+        ("p-hf", HUGGING_FACE, {"cat": 3, "dog": 3}),
     ],
 )
 def test_the_right_classes(
@@ -56,7 +57,6 @@ def test_the_right_classes(
         ("l-sd", FOLDER, "`download.root: Images`"),
         ("l-lfs", FOLDER, "`git lfs pull`"),
         ("l-heic", FOLDER, "convert it to PNG or JPEG, as docs/your-images.md shows"),
-        ("p-hf", HUGGING_FACE, '"Images inside of a Parquet file"'),
         ("t-backslash", TABLE, "write img/0.jpg"),
         ("t-noext", TABLE, "`download.path_suffix: .jpg`"),
         ("t-case", TABLE, "img/0.jpg, whose letters differ in case"),
@@ -77,17 +77,22 @@ def test_a_test_split_inside_of_train(shared: Path, tmp_path: Path) -> None:
         split(read_images(tmp_path / "images.csv"), params, 42)
 
 
-def test_the_code_of_the_page_writes_the_images_of_a_parquet_file(
+def test_the_code_of_the_page_joins_parquet_files(
     shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = (ROOT / "docs/sources.md").read_text(encoding="utf-8")
     after = page[page.index("### Images inside a Parquet file") :]
     code = re.search(r"```python\n(.*?)```", after, re.DOTALL)
     assert code is not None
-    shutil.copy(shared / "cases/p-hf/t.parquet", tmp_path)
+    (tmp_path / "data/parts").mkdir(parents=True)
+    for number in range(2):
+        part = tmp_path / f"data/parts/train-0000{number}-of-00002.parquet"
+        shutil.copy(shared / "cases/p-hf/t.parquet", part)
     monkeypatch.chdir(tmp_path)
     exec(compile(code[1], "docs/sources.md", "exec"), {})  # noqa: S102 - a page of ours
-    assert by_class(run(tmp_path / "data/raw", tmp_path / "out", **FOLDER)) == {"cat": 3, "dog": 3}
+    options = {**HUGGING_FACE, "table": "train.parquet"}
+    found = by_class(run(tmp_path / "data/raw", tmp_path / "out", **options))
+    assert found == {"cat": 6, "dog": 6}
 
 
 @pytest.mark.parametrize(
