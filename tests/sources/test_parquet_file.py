@@ -66,6 +66,7 @@ def test_rows_without_an_image_or_a_class_are_rejected(tmp_path: Path) -> None:
 
 
 def test_without_names_the_numbers_are_the_classes(tmp_path: Path) -> None:
+    stated: Mapping[str, Any]
     for stated in ({}, {"info": []}, {"info": {"features": {"label": {"names": [1, 2]}}}}):
         write(tmp_path, embedded(IMAGES), [0, 1] * 3, stated)
         found = places(opened(tmp_path, COLUMNS, table="t.parquet"))
