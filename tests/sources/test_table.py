@@ -281,7 +281,7 @@ def test_parquet_with_gaps_categories_and_fractions(folder: Path) -> None:
     with pytest.raises(SourceError, match="'score' holds double"):
         opened(folder, {"label": "score", "path": "file"}, table="labels.parquet")
     (folder / "labels.parquet").write_bytes(b"PAR1 and no more PAR1")
-    with pytest.raises(SourceError, match="cannot be read: .* no Parquet file, or it is damaged"):
+    with pytest.raises(SourceError, match=r"cannot be read: .* no Parquet file, or it is damaged"):
         opened(folder, table="labels.parquet")
 
 
