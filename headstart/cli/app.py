@@ -27,6 +27,7 @@ from headstart.cli import (
     show,
     sizes,
     store,
+    suggest,
     summary,
     sweep,
     values,
@@ -106,5 +107,6 @@ register(
     sizes.sizes,
     features.features,
     classify.classify,
+    suggest.suggest,
     heading="Use a model",
 )

@@ -137,7 +137,7 @@ class Reading:
         with shown as done:
             for outcome in predict(model, self.inputs, self.limits, keep=keep):
                 if outcome.output is None:
-                    self._reject(outcome.input, outcome.fault)
+                    self.reject(outcome.input, outcome.fault)
                 else:
                     self.read += 1
                     if outcome.depth is not None:
@@ -162,10 +162,11 @@ class Reading:
             try:
                 read(one, self.limits)
             except ImageError as fault:
-                self._reject(one, fault)
+                self.reject(one, fault)
         self.end()
 
-    def _reject(self, one: Input, fault: ImageError | None) -> None:
+    def reject(self, one: Input, fault: ImageError | None) -> None:
+        """Count an input as unreadable, and name it with the reason."""
         self.unreadable += 1
         if self.unreadable <= _NAMED:
             text = f"Not read: {one.name}: {fault}"

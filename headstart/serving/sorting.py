@@ -1,4 +1,4 @@
-"""Copy images into one folder per class, without overwriting any file."""
+"""Copy images into a folder, or into one per class, without overwriting any file."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _LONGEST = 200  # bytes; file systems allow 255, and a number and an extension f
 _MOST = 100_000
 
 
-class Sorter:
-    """Copy images into ``folder/CLASS/``.
+class Copier:
+    """Copy images into a folder.
 
     Parameters
     ----------
     folder : Path
         Created if it is missing. It may be a link, because the user named it.
-    classes : sequence of str
-        Each gets a folder; images below the threshold go to ``unsure``.
+    option : str
+        The option that names the folder, for messages.
 
     Raises
     ------
@@ -40,19 +40,15 @@ class Sorter:
         If it cannot be created.
     """
 
-    def __init__(self, folder: Path, classes: Sequence[str]) -> None:
-        self.folder = folder
-        self._names = folder_names([*classes, UNSURE])
-        self._unsure = self._names[-1]
-        self._by_class = dict(zip(classes, self._names, strict=False))
-        self._made: set[str] = set()
+    def __init__(self, folder: Path, option: str) -> None:
+        self.folder, self._option = folder, option
         self.copied = self.there = 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _not_written(folder, error) from error
+            raise self._not_written(folder, error) from error
 
-    def add(self, one: Input, found: Answer, content: bytes) -> Path:
+    def copy(self, one: Input, content: bytes) -> Path:
         """Copy an image, and return the path of the copy.
 
         An existing file with the same name and content is kept; if the content differs, the copy
@@ -61,31 +57,17 @@ class Sorter:
         Raises
         ------
         HeadstartError
-            If it cannot be written, or the class's folder is a link.
+            If it cannot be written.
         """
-        inside = self._unsure if found.label is None else self._by_class[found.label]
         try:
-            self._make(inside)
-            return self._write(self.folder / inside, file_name(one, content), content)
+            return self._write(self.folder, file_name(one, content), content)
         except OSError as error:
-            raise _not_written(self.folder / inside, error) from error
+            raise self._not_written(self.folder, error) from error
 
     def report(self) -> str:
         """Return a sentence about the copies."""
         there = f"; there already: {self.there:,}" if self.there else ""
         return f"Copied to {self.folder}: {self.copied:,}{there}."
-
-    def _make(self, inside: str) -> None:
-        if inside in self._made:
-            return
-        path = self.folder / inside
-        if path.is_symlink() or (path.exists() and not path.is_dir()):
-            raise HeadstartError(
-                f"{path} is a link or a file; expected a folder, or nothing. Nothing was copied "
-                "into it. Move it away, or name another --out-folder."
-            )
-        path.mkdir(exist_ok=True)
-        self._made.add(inside)
 
     def _write(self, folder: Path, name: str, content: bytes) -> Path:
         stem, extension = os.path.splitext(name)  # noqa: PTH122 - of a name, not of a path
@@ -109,6 +91,63 @@ class Sorter:
             self.copied += 1
             return path
         raise HeadstartError(f"{folder} already holds {_MOST:,} files with names like {name}.")
+
+    def _not_written(self, path: Path, error: OSError) -> HeadstartError:
+        return HeadstartError(
+            f"{path} cannot be written: {error.strerror or error}. Earlier copies are kept. Make "
+            f"room or name another {self._option}, and run again: nothing is copied twice."
+        )
+
+
+class Sorter(Copier):
+    """Copy images into ``folder/CLASS/``.
+
+    Parameters
+    ----------
+    folder : Path
+        Created if it is missing. It may be a link, because the user named it.
+    classes : sequence of str
+        Each gets a folder; images below the threshold go to ``unsure``.
+
+    Raises
+    ------
+    HeadstartError
+        If it cannot be created.
+    """
+
+    def __init__(self, folder: Path, classes: Sequence[str]) -> None:
+        super().__init__(folder, "--out-folder")
+        self._names = folder_names([*classes, UNSURE])
+        self._unsure = self._names[-1]
+        self._by_class = dict(zip(classes, self._names, strict=False))
+        self._made: set[str] = set()
+
+    def add(self, one: Input, found: Answer, content: bytes) -> Path:
+        """Copy an image into the folder of its class, and return the path of the copy.
+
+        Raises
+        ------
+        HeadstartError
+            If it cannot be written, or the class's folder is a link.
+        """
+        inside = self._unsure if found.label is None else self._by_class[found.label]
+        try:
+            self._make(inside)
+            return self._write(self.folder / inside, file_name(one, content), content)
+        except OSError as error:
+            raise self._not_written(self.folder / inside, error) from error
+
+    def _make(self, inside: str) -> None:
+        if inside in self._made:
+            return
+        path = self.folder / inside
+        if path.is_symlink() or (path.exists() and not path.is_dir()):
+            raise HeadstartError(
+                f"{path} is a link or a file; expected a folder, or nothing. Nothing was copied "
+                "into it. Move it away, or name another --out-folder."
+            )
+        path.mkdir(exist_ok=True)
+        self._made.add(inside)
 
 
 def folder_names(classes: Sequence[str]) -> list[str]:
@@ -158,10 +197,3 @@ def _holds(path: Path, content: bytes) -> bool:
     if path.is_symlink() or not path.is_file() or path.stat().st_size != len(content):
         return False
     return path.read_bytes() == content
-
-
-def _not_written(path: Path, error: OSError) -> HeadstartError:
-    return HeadstartError(
-        f"{path} cannot be written: {error.strerror or error}. Earlier copies are kept. Make "
-        "room or name another --out-folder, and run again: nothing is copied twice."
-    )

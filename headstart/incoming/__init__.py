@@ -1,0 +1,1 @@
+"""New images beside those of the run: which of them to label next, and whether they are alike."""
