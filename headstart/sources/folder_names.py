@@ -124,11 +124,13 @@ def two_words_for_one_split(splits: Mapping[str, str]) -> list[str]:
 def descriptions(names: Iterable[str]) -> list[str]:
     """Return the names of folders that hold annotations instead of a class; [] if none does.
 
-    ``masks`` beside ``images`` is one; ``masks`` beside ``gloves`` is a class.
+    ``masks`` beside ``images`` is one; ``masks`` beside ``gloves`` is a class, and so are
+    ``class-0`` and ``class-1``, which differ in their numbers alone.
     """
     words = {name: {word for word in _words(name) if not word.isdecimal()} for name in names}
     every = all(of and of <= _KNOWN for of in words.values())
-    telling = _SURELY | _DESCRIPTIONS if every else _SURELY
+    kinds = {frozenset(of) for of in words.values()}
+    telling = _SURELY | _DESCRIPTIONS if every and len(kinds) > 1 else _SURELY
     return sorted(name for name, of in words.items() if of & telling and of <= _KNOWN)
 
 

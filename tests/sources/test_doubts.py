@@ -137,7 +137,8 @@ def test_the_folder_with_the_classes_is_named() -> None:
 
 @pytest.mark.parametrize(
     "folders",
-    [("mask", "no_mask"), ("with_mask", "without_mask"), ("masks", "gloves"), ("boxes", "bags")],
-)
+    [("mask", "no_mask"), ("with_mask", "without_mask"), ("masks", "gloves"), ("boxes", "bags"),
+     ("class-0", "class-1"), ("class_1", "class_2", "class_10"), ("Object 1", "Object 2")],
+)  # fmt: skip
 def test_things_that_are_called_like_annotations_are_classes(folders: tuple[str, ...]) -> None:
     assert recognize(paths_of(*folders), None, "x").classes == set(folders)
