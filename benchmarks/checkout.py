@@ -57,9 +57,13 @@ class Checkout:
         The feature store.
     keras_home : Path or None
         Where Keras finds pretrained weights.
+    root : Path
+        The working tree that is copied; by default, this one.
     """
 
-    def __init__(self, folder: Path, store: Path, keras_home: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, store: Path, keras_home: Path | None = None, root: Path = ROOT
+    ) -> None:
         self.folder = folder
         self.environment = {
             **os.environ,
@@ -70,10 +74,10 @@ class Checkout:
             self.environment["KERAS_HOME"] = str(keras_home)
         listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=ROOT, capture_output=True, check=True,
+            cwd=root, capture_output=True, check=True,
         ).stdout.decode()  # fmt: skip
         for name in filter(None, listed.split("\0")):
-            source, target = ROOT / name, folder / name
+            source, target = root / name, folder / name
             if source.is_file() and name != "dvc.lock":
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, target)
