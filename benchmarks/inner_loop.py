@@ -61,13 +61,12 @@ def main(
                 found[title].append(_run(project))
                 print(title, found[title][-1], flush=True)
     for title, runs in found.items():
-        seconds, cpu = (
-            statistics.median(each) for each in zip(*(run[:2] for run in runs), strict=True)
+        seconds, cpu, stages = zip(*runs, strict=True)
+        print(
+            f"{title}, changed head: {statistics.median(seconds):.1f} s, "
+            f"{statistics.median(cpu):.1f} s of CPU (medians of {repeats})"
         )
-        print(f"{title}, changed head: {seconds:.1f} s, {cpu:.1f} s of CPU (medians of {repeats})")
-        for stage, times in zip(
-            _STAGES, zip(*(run.stages for run in runs), strict=True), strict=True
-        ):
+        for stage, times in zip(_STAGES, zip(*stages, strict=True), strict=True):
             print(f"  {stage:12} {statistics.median(times):.2f} s")
 
 
