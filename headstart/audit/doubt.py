@@ -64,7 +64,12 @@ class Judge:
         return np.asarray(found, np.float64)
 
 
-def fit_judge(logits: Float64, shares: Shares, labels: npt.NDArray[np.int64]) -> Judge:
+def fit_judge(
+    logits: Float64,
+    shares: Shares,
+    labels: npt.NDArray[np.int64],
+    known_rate: float | None = None,
+) -> Judge:
     """Fit the three numbers to the labels of some images.
 
     Parameters
@@ -75,6 +80,8 @@ def fit_judge(logits: Float64, shares: Shares, labels: npt.NDArray[np.int64]) ->
         Of the classes among the nearest other images.
     labels : ndarray of shape (n,), int64
         May be wrong.
+    known_rate : float, optional
+        Share of wrong labels, which is then not fitted.
     """
     every = max(1, -(-logits.size // _VALUES))
     values = np.stack([logits[::every], np.asarray(shares[::every], np.float64)])
@@ -83,7 +90,7 @@ def fit_judge(logits: Float64, shares: Shares, labels: npt.NDArray[np.int64]) ->
     rows = np.arange(len(labels))
     units = np.array([max(float(np.std(each[each > -1e3])), 1e-6) for each in values])
     weights = np.array([1.0, 1.0]) / units
-    rate = 0.02
+    rate = 0.02 if known_rate is None else known_rate
     for _ in range(_STEPS):
         shown = np.tensordot(weights, values, 1)
         likely = np.exp(shown - shown.max(axis=1, keepdims=True))
@@ -91,7 +98,8 @@ def fit_judge(logits: Float64, shares: Shares, labels: npt.NDArray[np.int64]) ->
         own = np.clip(likely[rows, labels], 1e-12, 1 - 1e-12)
         odds = rate / ((1 - rate) * max(likely.shape[1] - 1, 1)) * (1 - own) / own
         wrong = odds / (1 + odds)
-        rate = float((wrong.sum() + _WRONG_BEFORE) / (len(wrong) + _BEFORE))
+        if known_rate is None:
+            rate = float((wrong.sum() + _WRONG_BEFORE) / (len(wrong) + _BEFORE))
         actual = likely * (wrong / (1 - own))[:, None]
         actual[rows, labels] = 1 - wrong
         weights = _newton(weights, values, likely, actual, units)

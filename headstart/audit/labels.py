@@ -19,8 +19,6 @@ from headstart.audit.vectors import Float64, Whole
 
 #: Classes with fewer images are not judged: a classifier of four folds has seen too few of them.
 LEAST_OF_CLASS = 5
-#: Times that the classifier learns again without the labels that it takes for wrong.
-_ROUNDS = 2
 #: An overlap is that many images and that share of both classes.
 _OVERLAP_IMAGES, _OVERLAP = 3, 0.05
 _LISTED = 24  # images listed as the farthest, whether outliers or not
@@ -77,20 +75,19 @@ def judge_labels(
     counts = np.bincount(labels[:known], minlength=first.shape[1])
     judged = counts[labels] >= LEAST_OF_CLASS
     fitted = np.flatnonzero(judged[:known])
-    logits = first
-    for left in reversed(range(_ROUNDS)):
-        judge = fit_judge(logits[fitted], shares[fitted], labels[fitted])
-        member = np.eye(len(counts))[labels[:known]]
-        member[fitted] = judge.memberships(
-            judge.combined(logits[fitted], shares[fitted]), labels[fitted]
-        )
-        member = np.rint(member * PARTS) / PARTS
-        cleaned = [
-            part.relabeled(values[:known][blocks == block], member[blocks == block])
-            for block, part in enumerate(parts)
-        ]
-        logits, distances = out_of_fold(values, blocks, cleaned, distances=left == 0)
-    judge = fit_judge(logits[fitted], shares[fitted], labels[fitted])
+    judge = fit_judge(first[fitted], shares[fitted], labels[fitted])
+    combined = judge.combined(first[fitted], shares[fitted])
+    # Once more, without the labels that seem wrong. The rate stays: a classifier that learned from
+    # its own judgement is surer of it than it should be.
+    member = np.eye(len(counts))[labels[:known]]
+    member[fitted] = judge.memberships(combined, labels[fitted])
+    member = np.rint(member * PARTS) / PARTS
+    cleaned = [
+        part.relabeled(values[:known][blocks == block], member[blocks == block])
+        for block, part in enumerate(parts)
+    ]
+    logits, distances = out_of_fold(values, blocks, cleaned, distances=True)
+    judge = fit_judge(logits[fitted], shares[fitted], labels[fitted], judge.rate)
     combined = judge.combined(logits, shares)
     found = doubts(combined, labels)
     return Judged(
