@@ -247,9 +247,18 @@ class Costs:
 
         try:
             images = self._preview.images if self._images is None else read_images(self._images)
-            return images_in_use(images, self._parameters, self._duplicates)
+            return images_in_use(self._corrected(images), self._parameters, self._duplicates)
         except HeadstartError as error:
             raise UnknownError(f"the images cannot be split: {error}") from error
+
+    def _corrected(self, images: pd.DataFrame) -> pd.DataFrame:
+        """Apply the corrections, as the stage `split` does."""
+        from headstart.datasets.corrected import correct
+        from headstart.datasets.corrections import read_corrections
+
+        split = self._planned.get("stages.split")
+        name = options(split.stage).get("corrections") if split is not None else None
+        return images if name is None else correct(images, read_corrections(Path(name))).images
 
     @property
     def _duplicates(self) -> dict[str, str]:

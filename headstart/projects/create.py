@@ -33,7 +33,9 @@ _TEMPLATES = {
     "Dockerfile": "Dockerfile",
 }
 #: Written once, and the user's from then on: upgrades ignore them.
-_OWN = ("README.md", "data/raw/README.md", "requirements.lock")
+_OWN = ("README.md", "data/corrections.csv", "data/raw/README.md", "requirements.lock")
+#: Of these, what the pipeline needs: an upgrade adds it where it is missing.
+_NEEDED = ("data/corrections.csv",)
 _PIPELINE = """\
 # The pipeline: what each stage reads, runs and writes. `dvc repro` runs what changed. A stage
 # depends on its own module and on runtime.txt, which names the version of the library.
@@ -134,12 +136,13 @@ def changes(folder: Path) -> Sequence[Change]:
         If the folder holds no project that ``headstart init`` made.
     """
     known = _read_record(folder)
-    new = {
-        path: text
-        for path, text in project_files(folder.resolve().name).items()
-        if path not in _OWN
-    }
-    found = []
+    files = project_files(folder.resolve().name)
+    new = {path: text for path, text in files.items() if path not in _OWN}
+    found = [
+        Change(path, "added", "", _text(files[path]))
+        for path in _NEEDED
+        if not (folder / path).exists()
+    ]
     for path in sorted({*new, *known} - set(_OWN)):
         file = folder / path
         current = file.read_bytes() if file.is_file() else b""

@@ -14,6 +14,7 @@ PATTERNS = (
     ".dvc/plots.html",
     ".dvcignore",
     "data/.gitignore",
+    "data/corrections.csv",
     "data/raw/README.md",
     "dvc.yaml",
     "flows/*.py",

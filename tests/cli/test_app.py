@@ -16,6 +16,7 @@ from headstart.backbones.registry import BACKBONES
 from headstart.cli.app import app
 from headstart.cli.plan import planned_run
 from headstart.cli.plan_costs import Costs
+from headstart.datasets.corrections import Correction, write_corrections
 from headstart.datasets.duplicates import write_groups
 from headstart.datasets.manifests import read_images, read_split
 from headstart.features.estimate import images_in_use
@@ -108,6 +109,7 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("stages", "headstart"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
     (folder / "data" / "raw").mkdir(parents=True)
+    shutil.copy(ROOT / "data/corrections.csv", folder / "data")
     (folder / ".dvcignore").write_text("__pycache__\n")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
@@ -222,6 +224,22 @@ def test_near_duplicates_share_a_split_in_the_plan_too(
     found = Costs(parameters, planned_run(project)).wanted(project / "data/manifests/images.csv")
     assert set(found.images) == set(together["image_id"])
     assert set(found.images) != set(images_in_use(images, parameters, {})["image_id"])
+
+
+def test_corrections_are_applied_in_the_plan_too(
+    sampled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(sampled, project, symlinks=True)
+    monkeypatch.chdir(project)
+    gone = read_split(project / "data/manifests/sample.csv")["image_id"].iloc[0]
+    write_corrections(project / "data/corrections.csv", [Correction(gone, "remove")])
+    costs = Costs(read_params(ROOT / "params.yaml"), planned_run(project))
+    assert gone not in costs.wanted(project / "data/manifests/images.csv").images
+    plan = json.loads(run("plan", "--json"))
+    split = next(stage for stage in plan["stages"] if stage["name"] == "split")
+    assert split["fate"] == "will run"
+    assert "data/corrections.csv" in "".join(split["reasons"])
 
 
 def test_views_are_those_of_the_training_images(

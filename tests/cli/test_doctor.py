@@ -27,6 +27,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / ".dvc/tmp").mkdir(parents=True)
     (folder / ".dvc/config").touch()
     (folder / "data/raw").mkdir(parents=True)
+    shutil.copy(ROOT / "data/corrections.csv", folder / "data")
     for name in ("stages", "headstart"):
         (folder / name).symlink_to(ROOT / name)
     monkeypatch.chdir(folder)

@@ -28,6 +28,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("stages", "headstart"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "data/raw").mkdir()
+    shutil.copy(ROOT / "data/corrections.csv", folder / "data")
     monkeypatch.chdir(folder)
     return folder
 

@@ -45,6 +45,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = tmp_path_factory.mktemp("project")
     for name in ("dvc.yaml", "runtime.txt"):
         shutil.copy(ROOT / name, project)
+    (project / "data").mkdir()
+    shutil.copy(ROOT / "data/corrections.csv", project / "data")
     (project / "params.yaml").write_text(overlay((ROOT / "params.yaml").read_text(), PARAMS))
     for number in range(30):
         label = "$cat_{^$" if number % 2 else "dog"

@@ -118,6 +118,21 @@ def test_an_upgrade_tells_an_edited_file_from_one_that_only_the_library_changed(
     assert [change.path for change in projects.changes(tmp_path)] == []
 
 
+def test_an_upgrade_adds_the_file_of_corrections_and_never_changes_it(tmp_path: Path) -> None:
+    projects.create(tmp_path)
+    file = tmp_path / "data/corrections.csv"
+    empty = file.read_bytes()
+    file.write_text("mine\n")
+    assert projects.changes(tmp_path) == []
+    file.unlink()  # a project of a version without it
+    found = projects.changes(tmp_path)
+    assert [(change.path, change.kind) for change in found] == [("data/corrections.csv", "added")]
+    projects.upgrade(tmp_path, found)
+    assert file.read_bytes() == empty
+    ignored = ["git", "check-ignore", "-q", "data/corrections.csv"]
+    assert subprocess.run(ignored, cwd=tmp_path, check=False).returncode == 1
+
+
 def test_a_folder_that_init_did_not_make_has_no_upgrade(tmp_path: Path) -> None:
     with pytest.raises(HeadstartError, match="not a project that `headstart init` made"):
         projects.changes(tmp_path)

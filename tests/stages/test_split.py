@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import read_json
 from headstart._utils.seeds import uniform
+from headstart.datasets.corrections import write_corrections
 from headstart.datasets.duplicates import write_groups
 from headstart.datasets.groups import group_names
 from headstart.datasets.manifests import SPLITS, read_split, write_images
@@ -454,9 +455,12 @@ def test_main_writes_manifest_and_metrics_that_add_up(
     images = tmp_path / "images.csv"
     write_images(images, manifest([*many(2, 100, 0, "train"), *many(2, 20, 500, "test")]))
     out, measured = tmp_path / "split.csv", tmp_path / "split.json"
+    lines, changed = tmp_path / "corrections.csv", tmp_path / "corrected.csv"
+    write_corrections(lines, [])
     for _ in range(2):
         write_groups(groups := tmp_path / "groups.csv", {})
-        main(images, groups, out, measured, PARAMS, 42, RunStatistics(tmp_path, "split"))
+        statistics = RunStatistics(tmp_path, "split")
+        main(images, groups, lines, out, changed, measured, PARAMS, 42, statistics)
     result, numbers = read_split(out), read_json(measured)
     assert numbers["images"]["test"] == 40
     assert sum(numbers["images"].values()) == len(result) == 240
