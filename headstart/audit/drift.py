@@ -35,7 +35,11 @@ class Drift:
 
 
 def compare(
-    values: Whole, test: npt.NDArray[np.integer[Any]], groups: Sequence[str], seed: int
+    values: Whole,
+    test: npt.NDArray[np.integer[Any]],
+    groups: Sequence[str],
+    seed: int,
+    draws: int = DRAWS,
 ) -> Drift | None:
     """Compare test images with all others; None if either side has fewer than two groups per fold.
 
@@ -47,6 +51,8 @@ def compare(
     groups : sequence of str
         Images of one group are of one side, in the draws too.
     seed : int
+    draws : int
+        The smallest p is the inverse of this number plus 1.
     """
     random = np.random.Generator(np.random.Philox(key=derive(seed, "audit", "drift")))
     _, group = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
@@ -58,11 +64,11 @@ def compare(
     if len(rows) > _MOST:
         rows = np.sort(random.choice(len(rows), _MOST, replace=False))
     folds = random.permutation(len(side)) % FOLDS
-    sides = np.stack([side, *(random.permutation(side) for _ in range(DRAWS))], axis=1)
+    sides = np.stack([side, *(random.permutation(side) for _ in range(draws))], axis=1)
     members = sides[group[rows]].astype(np.float64)
     scores = _scores(values[rows].astype(np.float64), members, folds[group[rows]])
-    found = np.round([auroc(scores[:, d], members[:, d]) for d in range(1 + DRAWS)], 4)
-    p = (1 + int((found[1:] >= found[0]).sum())) / (1 + DRAWS)
+    found = np.round([auroc(scores[:, d], members[:, d]) for d in range(1 + draws)], 4)
+    p = (1 + int((found[1:] >= found[0]).sum())) / (1 + draws)
     return Drift(float(found[0]), p, len(rows))
 
 

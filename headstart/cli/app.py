@@ -14,6 +14,7 @@ from headstart.cli import (
     compare,
     compare_backbones,
     doctor,
+    drift,
     features,
     gate,
     init,
@@ -108,5 +109,6 @@ register(
     features.features,
     classify.classify,
     suggest.suggest,
+    drift.drift,
     heading="Use a model",
 )

@@ -11,7 +11,7 @@ from headstart._utils.errors import ParameterError
 from headstart._utils.tables import counted
 from headstart.cli import images as shared
 from headstart.cli import incoming
-from headstart.cli.front import command
+from headstart.cli.front import command, read_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -53,11 +53,13 @@ def suggest(
             "(data/models/head), whose features are cached.",
             err=True,
         )
+    from headstart.audit.vectors import whole_numbers
     from headstart.incoming.ranking import rank
     from headstart.serving.results import answer
 
     probabilities = run.probabilities(new.features)
-    chosen = rank(probabilities, run.vectors(new.features)[1], count) if new.inputs else ()
+    values = whole_numbers([run.training(read_parameters().seed), new.features], measured=1)
+    chosen = rank(probabilities, values[-len(new.inputs) :], count) if new.inputs else ()
     inputs = [new.inputs[row] for row in chosen]
     write = shared.print_rows(output, inputs, run.classes, _SHOWN)
     for row, one in zip(chosen, inputs, strict=True):

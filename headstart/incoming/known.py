@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from headstart._utils.errors import HeadstartError
-from headstart.audit.vectors import Whole, whole_numbers
+from headstart._utils.seeds import derive
 from headstart.backbones.record import BackboneRecord, read_backbone
-from headstart.datasets.manifests import SPLITS
 from headstart.features.extraction import open_store
 from headstart.features.folder import Features, read_features
 from headstart.features.forward_passes import Engine
@@ -22,6 +20,8 @@ from headstart.keras.networks.engine import engine as running
 from headstart.training.head import apply_head
 from headstart.training.model_folder import ModelRecord, read_head, read_model
 
+#: Training images that new ones are compared with.
+MOST = 5000
 #: Parts of a fingerprint that may differ: they change the last bits of a feature and no more.
 _BITS_ONLY = frozenset({"engine", "engine_versions", "machine", "device", "batch", "op_determinism",
                         "network_sha256"})  # fmt: skip
@@ -89,15 +89,14 @@ class KnownImages:
         """Return the head's probabilities, of shape (n, n_classes)."""
         return apply_head(self.record.head, read_head(self.head, self.record), features)
 
-    def vectors(self, features: npt.NDArray[np.float32]) -> tuple[Whole, Whole]:
-        """Return the features of the run's images and of new ones, as whole numbers.
-
-        The mean and the variance of the run's training and validation images count.
-        """
-        arrays: list[Any] = [self.features.array(split) for split in SPLITS]
-        counts = [len(self.features.images(split)) for split in SPLITS]
-        values = whole_numbers([*arrays, features], measured=2, lengths=[*counts, len(features)])
-        return values[: sum(counts)], values[sum(counts) :]
+    def training(self, seed: int) -> npt.NDArray[np.float32]:
+        """Return the features of training images: of all, or of :data:`MOST` that are drawn."""
+        count = len(self.features.images("train"))
+        rows = np.arange(count)
+        if count > MOST:
+            random = np.random.Generator(np.random.Philox(key=derive(seed, "incoming", "train")))
+            rows = np.sort(random.choice(count, MOST, replace=False))
+        return np.asarray(self.features.array("train")[rows], np.float32)
 
 
 def open_known(features: Path, backbone: Path, head: Path, final: Path) -> KnownImages:

@@ -18,7 +18,7 @@ from headstart.audit.moments import Indices
 from headstart.audit.vectors import Float64, Whole, directions
 
 #: Candidates per image that is asked for, and in all: the work grows with their square.
-_SHARE, _MOST = 10, 4000
+_SHARE, _MOST = 30, 4000
 _STEPS = 1000.0  # of uncertainty
 
 

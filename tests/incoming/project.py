@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from PIL import Image
+
+from headstart.datasets.duplicates import write_groups
 from headstart.datasets.manifests import IMAGES, read_split, write_images
 from tests.conftest import ROOT
 from tests.images.made import encoded
@@ -28,16 +32,24 @@ def make(run: SmallRun, folder: Path) -> Path:
     rows = read_split(run.manifest)
     shutil.copy(run.manifest, folder / "data/manifests/sample.csv")
     write_images(folder / "data/manifests/images.csv", rows[list(IMAGES)])
+    (folder / "data/audit").mkdir()
+    write_groups(folder / "data/audit/duplicate_groups.csv", {})
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(ROOT / name, folder)
     projects.call(folder, "dvc", "init", "-q", "--no-scm")
     return folder
 
 
-def new_images(folder: Path, count: int, start: int = 1000) -> Path:
-    """Write images like those of the run, and return their folder."""
+def new_images(
+    folder: Path,
+    count: int,
+    kinds: Sequence[str] = ("PNG",),
+    change: Callable[[Image.Image], Image.Image] = lambda image: image,
+) -> Path:
+    """Write images like those of the run, and return their folder; files alternate in format."""
     folder.mkdir(parents=True)
     for number in range(count):
-        image = small_run.image(number % 3, start + number)
-        (folder / f"{number:03}.png").write_bytes(encoded(image, "PNG"))
+        image = change(small_run.image(number % 3, 1000 + number))
+        content = encoded(image, kinds[number % len(kinds)])
+        (folder / f"{number:03}.png").write_bytes(content)
     return folder
