@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from headstart._utils.errors import ParameterError
 from headstart.backbones.parameters import BackboneParams
+from headstart.backbones.registry import BACKBONES
 from headstart.pipeline.recipes import overlay
 from headstart.stage import parameters
 from headstart.stage.parameters import params_model, read_params, sections
@@ -179,7 +180,7 @@ def test_no_text_at_all_crashes_the_reader(text: str) -> None:
         (
             ("backbone", "name"),
             "mobilnet_v2",
-            "one of 31 names, or hub. Got 'mobilnet_v2' instead. Did you mean `mobilenet_v2`",
+            f"one of {len(BACKBONES)} names, or hub. Got 'mobilnet_v2' instead. Did you mean `mobilenet_v2`",
         ),
         (
             ("backbone", "alpha"),
