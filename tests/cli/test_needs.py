@@ -18,6 +18,8 @@ from tests.conftest import ROOT
 # The commands of a project, and those that read its commits, with their arguments.
 PROJECT = [
     ["plan"], ["run"], ["gate"], ["sizes", "96"], ["summary"], ["report"],
+    ["compare-backbones", "mobilenet"], ["sweep", "--set", "train_head.learning_rate=0.1,0.2"],
+    ["suggest", "."], ["drift", "."],
     *(["show", name] for name in ("images", "image", "tree", "batch", "model")),
 ]  # fmt: skip
 COMMITS = [["compare", "HEAD"], ["reproduce", "HEAD"], ["serve"]]
