@@ -2,9 +2,9 @@
 
 Training starts from the trained head. Without augmentation the epochs run on cached activations of
 the frozen part, so that each image goes through it once. Both models are scored on the validation
-split in the same way, and the better one is kept: the one with the higher accuracy or, if these are
-equal, with the lower loss. `epochs: 0` keeps the head-only model. A backbone that LiteRT cannot run
-cannot be fine-tuned, even with `engine: keras`.
+split in the same way. The fine-tuned one is kept only if its loss is lower beyond chance: if the
+95 % interval of the difference lies below 0. `epochs: 0` keeps the head-only model. A backbone that
+LiteRT cannot run cannot be fine-tuned, even with `engine: keras`.
 """
 
 from __future__ import annotations

@@ -33,7 +33,10 @@ class Calibrated(NamedTuple):
 
 
 def calibrate(
-    logits: npt.NDArray[np.floating[Any]], labels: npt.NDArray[np.integer[Any]], activation: str
+    logits: npt.NDArray[np.floating[Any]],
+    labels: npt.NDArray[np.integer[Any]],
+    activation: str,
+    doubt: float = 0.0,
 ) -> Calibrated:
     """Return the temperature that fits validation logits best, and the loss with it.
 
@@ -44,8 +47,8 @@ def calibrate(
     logits : ndarray of shape (n, n_classes)
         Not finite ones give temperature 1 and a loss that is not finite.
     labels : ndarray of shape (n,), integers
-    activation : {"softmax", "sigmoid"}
-        As for :func:`headstart.training.scores.mean_loss`.
+    activation, doubt
+        As for :func:`headstart.training.scores.losses`.
     """
     wide = np.asarray(logits, np.float64)
     if not np.isfinite(wide).all():
@@ -53,7 +56,7 @@ def calibrate(
 
     def objective(log: float) -> float:
         prior = 0.5 * (log / _SPREAD) ** 2 / len(labels)
-        return mean_loss(wide * np.exp(-log), labels, activation) + prior
+        return mean_loss(wide * np.exp(-log), labels, activation, doubt) + prior
 
     low, high = -_WIDEST, _WIDEST
     for _ in range(_ROUNDS):
@@ -61,7 +64,7 @@ def calibrate(
         best = int(np.argmin([objective(float(log)) for log in grid]))
         low, high = grid[max(best - 1, 0)], grid[min(best + 1, _GRID - 1)]
     temperature = float(np.format_float_positional(np.exp(grid[best]), _DIGITS, fractional=False))
-    return Calibrated(temperature, mean_loss(wide / temperature, labels, activation))
+    return Calibrated(temperature, mean_loss(wide / temperature, labels, activation, doubt))
 
 
 def score_logits(
@@ -70,6 +73,7 @@ def score_logits(
     loss: Loss,
     *,
     calibrated: bool,
+    doubt: float = 0.0,
 ) -> tuple[float, float]:
     """Return the mean loss of logits, with the best temperature if asked for, and the accuracy.
 
@@ -80,5 +84,5 @@ def score_logits(
         logits, activation = np.pad(logits, ((0, 0), (1, 0))), "softmax"
     accuracy = float(np.mean(logits.argmax(axis=1) == labels))
     if calibrated:
-        return calibrate(logits, labels, activation).loss, accuracy
-    return mean_loss(logits, labels, activation), accuracy
+        return calibrate(logits, labels, activation, doubt).loss, accuracy
+    return mean_loss(logits, labels, activation, doubt), accuracy

@@ -219,11 +219,12 @@ def calibrated(
     features: npt.NDArray[np.floating[Any]],
     labels: npt.NDArray[np.integer[Any]],
     say: Callable[[str], None] = print,
+    doubt: float = 0.0,
 ) -> Weights:
     """Return the weights with the temperature that fits validation features, and report it."""
     logits, activation = head_logits(layers, weights, features), output_activation(layers)
-    before = mean_loss(logits, labels, activation)
-    found = calibrate(logits, labels, activation)
+    before = mean_loss(logits, labels, activation, doubt)
+    found = calibrate(logits, labels, activation, doubt)
     say(
         f"Calibrated with temperature {found.temperature:g}: validation loss "
         f"{before:.4f} -> {found.loss:.4f}; no class changes."

@@ -93,6 +93,11 @@ class TuningImages:
         """Return the class index of each row."""
         return self.features.indices(rows)
 
+    def groups(self, rows: pd.DataFrame) -> list[str]:
+        """Return the split group of each row; an image without one is its own, with its copies."""
+        pairs = zip(rows["group"], rows["image_id"], strict=True)
+        return [f"group {group}" if group else f"image {name}" for group, name in pairs]
+
 
 def read_tuning_images(manifest: Path, features: Path, record: ModelRecord) -> TuningImages:
     """Read the training and validation images, and check that all inputs are of one run.

@@ -62,6 +62,8 @@ class ModelRecord(Record):
         True if that layer was the only one of the backbone, with frozen ones above it.
     class_weights : "none" | "balanced"
         The weights of the classes in training, which fine-tuning uses too.
+    calibration : "temperature" | "none"
+        Whether the outputs are divided by a temperature, which fine-tuning fits again.
     """
 
     kind: Literal["head", "fine_tuned"]
@@ -74,6 +76,7 @@ class ModelRecord(Record):
     unfrozen_from: str | None = None
     unfrozen_alone: bool = False
     class_weights: Literal["none", "balanced"] = "none"
+    calibration: Literal["temperature", "none"] = "none"
 
     @field_validator("head")
     @classmethod

@@ -114,6 +114,7 @@ class FineTuneParams(Section):
     batch_norm: BatchNorm
     optimizer: OptimizerName
     learning_rate: PositiveFloat
+    learning_rate_schedule: Schedule
     weight_decay: NonNegativeFloat
     batch_size: BatchSize
     early_stopping_patience: Epochs | None

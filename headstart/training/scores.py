@@ -1,4 +1,4 @@
-"""Validation scores, and the choices that they decide: the epoch, and the model that is kept.
+"""Validation scores: they decide the epoch and which model is kept.
 
 Loss and accuracy stand here, below :mod:`headstart.evaluation`, because they decide what is
 trained: a new metric of the evaluation must not train anything again.
@@ -30,9 +30,22 @@ _USUAL_RATE = 0.001
 
 
 def mean_loss(
-    logits: npt.NDArray[np.floating[Any]], labels: npt.NDArray[np.integer[Any]], activation: str
+    logits: npt.NDArray[np.floating[Any]],
+    labels: npt.NDArray[np.integer[Any]],
+    activation: str,
+    doubt: float = 0.0,
 ) -> float:
-    """Return the mean loss in nats, computed from logits: finite however confident a mistake is.
+    """Return the mean loss in nats, with the arguments of :func:`losses`."""
+    return float(np.mean(losses(logits, labels, activation, doubt)))
+
+
+def losses(
+    logits: npt.NDArray[np.floating[Any]],
+    labels: npt.NDArray[np.integer[Any]],
+    activation: str,
+    doubt: float = 0.0,
+) -> npt.NDArray[np.float64]:
+    """Return each image's loss in nats, from logits: finite however confident a mistake is.
 
     Parameters
     ----------
@@ -43,16 +56,23 @@ def mean_loss(
     activation : {"softmax", "sigmoid"}
         Categorical cross-entropy for ``softmax``; for ``sigmoid`` the binary cross-entropy of each
         class against the rest, averaged over the classes.
+    doubt : float
+        Share of each image that counts as if its label were the most probable other class.
     """
     wide = np.asarray(logits, np.float64)
+    if doubt:
+        rest = wide.copy()
+        rest[np.arange(len(labels)), labels] = -np.inf
+        other = losses(wide, rest.argmax(axis=1), activation)
+        return np.asarray((1 - doubt) * losses(wide, labels, activation) + doubt * other)
     own = wide[np.arange(len(labels)), labels]
     if activation == "softmax":
         top = wide.max(axis=1)
         total = np.log(np.exp(wide - top[:, None]).sum(axis=1)) + top
-        return float(np.mean(total - own))
+        return np.asarray(total - own)
     # -log(1 - sigmoid(x)) = log(1 + e^x) for every class; the own class has log(1 + e^-x), x less.
     softplus = np.maximum(wide, 0.0) + np.log1p(np.exp(-np.abs(wide)))
-    return float(np.mean((softplus.sum(axis=1) - own) / wide.shape[1]))
+    return np.asarray((softplus.sum(axis=1) - own) / wide.shape[1])
 
 
 def score(
@@ -128,38 +148,6 @@ def rate_hint(learning_rate: float) -> str:
     return f"The learning rate {learning_rate:g} is probably too high; try {lower:g}."
 
 
-def improves(tuned: Scores, head: Scores) -> bool:
-    """Return whether the fine-tuned model is better: by accuracy, then by loss; not in a tie.
-
-    Accuracy comes first because it is the purpose of the model; a lower loss often only means less
-    extreme probabilities.
-    """
-    return (tuned.accuracy, -tuned.loss) > (head.accuracy, -head.loss)
-
-
-def reason(tuned: Scores, head: Scores, best: int, epochs: int) -> str:
-    """Return a sentence with the figures that decided the choice.
-
-    Parameters
-    ----------
-    tuned, head : Scores
-        Of the fine-tuned model and of the head alone, on the validation split.
-    best, epochs : int
-        The epoch whose weights were taken, and how many were run.
-    """
-    accuracy = f"accuracy {head.accuracy:.4f} -> {tuned.accuracy:.4f}"
-    loss = f"loss {head.loss:.4f} -> {tuned.loss:.4f}"
-    which = f"(epoch {best} of {epochs})"
-    if not improves(tuned, head):
-        return f"fine-tuning did not improve validation: {accuracy}, {loss} {which}"
-    if tuned.accuracy == head.accuracy:
-        return (
-            f"fine-tuning improved the validation loss only: {loss}, accuracy "
-            f"{head.accuracy:.4f} as before {which}"
-        )
-    return f"fine-tuning improved the validation accuracy: {accuracy}, {loss} {which}"
-
-
 def head_record(
     header: FeaturesHeader, layers: list[LayerSpec], history: History, params: TrainHeadParams
 ) -> ModelRecord:
@@ -183,4 +171,5 @@ def head_record(
         validation=Scores(loss=float(scores["val_loss"]), accuracy=float(scores["val_accuracy"])),
         chosen_because=why,
         class_weights=params.class_weights,
+        calibration=params.calibration,
     )

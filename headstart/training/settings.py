@@ -31,6 +31,8 @@ class FitSettings:
     calibrated : bool
         True if that loss is measured with the temperature that fits each epoch best, as the model
         will be calibrated: training makes a head overconfident long before it makes it worse.
+    doubt : float
+        Share of each validation image that counts as if its label were the second guess.
     schedule : {"cosine", "constant"}
         ``cosine`` lowers the learning rate to 0 over all epochs.
     warm_up : int
@@ -54,6 +56,7 @@ class FitSettings:
     class_weights: npt.NDArray[np.float64] | None = None
     weight_decay: float = 0.0
     calibrated: bool = False
+    doubt: float = 0.0
     schedule: Schedule = "constant"
     warm_up: int = 0
     label_smoothing: float = 0.0

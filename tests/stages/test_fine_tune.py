@@ -15,7 +15,7 @@ import pytest
 from headstart._utils.files import sha256_tree
 from headstart.keras.training import fine_tune
 from headstart.training.history import read_epochs
-from headstart.training.inputs import check_backbone, read_tuning_images
+from headstart.training.inputs import TuningImages, check_backbone, read_tuning_images
 from headstart.training.model_folder import read_model
 from tests.images.made import encoded
 from tests.stages import recorded, small_run
@@ -70,7 +70,7 @@ def test_two_processes_write_the_same_bytes_and_the_second_makes_no_pass(run: Sm
     model = read_model(run.folder / "first")
     assert model.kind == "fine_tuned"
     assert model.unfrozen_from == "block_15_expand"
-    assert "improved" in model.chosen_because
+    assert "lowered the validation loss beyond chance" in model.chosen_because
     assert first["epochs_asked"] == TRAINS["epochs"]
     assert 1 <= len(read_epochs(run.folder / "first.csv")) <= TRAINS["epochs"]
 
@@ -219,8 +219,54 @@ def test_training_continues_with_the_class_weights_of_the_head(
     )
     reader: Any = SimpleNamespace(read=lambda *_: content)
     params: Any = SimpleNamespace(augment=SimpleNamespace(active=False))
-    fine_tune.train(learner, images, reader, params, 1, weights, tmp_path, tmp_path)
+    head = record(class_weights=weights)
+    fine_tune.train(learner, images, reader, params, 1, head, tmp_path, tmp_path)
     assert given[-1] == weights
+
+
+@pytest.mark.parametrize("calibration", ["temperature", "none"])
+def test_the_model_is_calibrated_as_the_head_was(calibration: str) -> None:
+    generator = np.random.default_rng(1)
+    labels = np.arange(90) % 3
+    features = (np.eye(3)[labels] + generator.normal(size=(90, 3))).astype(np.float32)
+    head = record(
+        head=({"kind": "dense", "units": 3, "activation": "softmax"},),
+        feature_shape=(3,), calibration=calibration,
+    )  # fmt: skip
+    sure, alone = ({"0.kernel": np.eye(3, dtype=np.float32) * by} for by in (20, 0.1))
+    for weights in (sure, alone):
+        weights["0.bias"] = np.zeros(3, np.float32)
+    tuner: Any = SimpleNamespace(head_weights=lambda: sure)
+    images: Any = SimpleNamespace(
+        validation=None, labels=lambda _: labels, groups=lambda _: np.arange(90),
+        features=SimpleNamespace(array=lambda _: features),
+    )  # fmt: skip
+    params: Any = SimpleNamespace(learning_rate=0.001)
+    judged = fine_tune._judged(tuner, (head, alone), features, images, params, 1)
+    calibrated = calibration == "temperature"
+    assert (judged.weights["0.kernel"][0, 0] < 10) is calibrated
+    assert (judged.tuned.loss < judged.alone.loss) is calibrated
+    assert judged.comparison.accepted is calibrated
+    assert judged.tuned.accuracy == judged.alone.accuracy
+
+
+def test_a_model_that_is_no_better_leaves_the_head_with_the_reason(run: SmallRun) -> None:
+    done = tune(run, "idle", {**TRAINS, "epochs": 1, "learning_rate": 1e-12})
+    assert done.returncode == 0, done.stderr
+    model = read_model(run.folder / "idle")
+    assert model.kind == "head"
+    assert "the head is kept, because" in model.chosen_because
+    assert f"Model: head only, {model.chosen_because}" in done.stdout
+    found = run_statistics(run, "idle")
+    assert found["loss_difference_low"] <= 0 <= found["loss_difference_high"]
+    assert found["loss_difference_p"] > 0.05
+    assert found["kept"] == "head"
+
+
+def test_copies_and_images_of_a_group_belong_together() -> None:
+    rows = pd.DataFrame({"group": ["a", "a", "", "", ""], "image_id": ["1", "2", "3", "3", "a"]})
+    images = TuningImages(rows, rows, SimpleNamespace())  # type: ignore[arg-type]
+    assert pd.factorize(np.array(images.groups(rows)))[0].tolist() == [0, 0, 1, 1, 2]
 
 
 def test_a_head_of_another_backbone_is_refused(run: SmallRun) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from headstart.training.acceptance import doubt_of
 from headstart.training.calibration import calibrate
 from headstart.training.head import apply_head, tempered
 from headstart.training.scores import mean_loss
@@ -40,6 +41,12 @@ def test_few_images_without_a_mistake_or_without_a_hit_move_it_little(*, right: 
     labels = np.arange(3) if right else (np.arange(3) + 1) % 3
     found = calibrate(logits, labels, "softmax").temperature
     assert (0.3 < found < 1) if right else (1 < found < 8)
+
+
+def test_with_a_doubt_images_without_a_mistake_do_not_make_a_model_sure() -> None:
+    logits, labels = np.eye(3)[np.arange(40) % 3] * 5, np.arange(40) % 3
+    assert calibrate(logits, labels, "softmax").temperature < 0.9
+    assert calibrate(logits, labels, "softmax", doubt_of(40)).temperature > 1
 
 
 def test_what_is_no_number_is_left_to_the_training_to_refuse() -> None:

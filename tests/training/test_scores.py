@@ -7,8 +7,7 @@ from headstart._utils.errors import HeadstartError
 from headstart.backbones.weights import Weights
 from headstart.training import scores as training_scores
 from headstart.training.head import LayerSpec, head_logits
-from headstart.training.model_folder import Scores
-from headstart.training.scores import check_trained, mean_loss
+from headstart.training.scores import check_trained, losses, mean_loss
 from tests.training.models import record, weights
 
 
@@ -35,43 +34,24 @@ def test_a_confident_mistake_has_a_finite_loss(activation: str) -> None:
     assert loss in {2e4, 1e4}
 
 
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_a_doubt_makes_confidence_cost_what_its_mistakes_would(activation: str) -> None:
+    logits, labels = np.array([[8.0, -2.0, -4.0], [1.0, 0.0, 3.0]]), np.array([0, 1])
+    seconds = np.array([1, 2])  # The most probable other classes.
+    wanted = 0.9 * losses(logits, labels, activation) + 0.1 * losses(logits, seconds, activation)
+    np.testing.assert_allclose(losses(logits, labels, activation, 0.1), wanted, rtol=1e-12)
+    right = logits[:1]
+    assert losses(right * 4, labels[:1], activation) < losses(right, labels[:1], activation)
+    doubted = [losses(right * by, labels[:1], activation, 0.1) for by in (1, 4)]
+    assert doubted[1] > doubted[0]
+
+
 def test_the_last_bits_of_the_logits_change_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
     features = np.random.default_rng(5).normal(size=(40, 6)).astype(np.float32)
     labels, of = np.arange(40) % 3, record()
     found = training_scores.score(of, weights(of), features, labels)
     monkeypatch.setattr(training_scores, "head_logits", lambda *a: head_logits(*a) * (1 + 1e-14))
     assert training_scores.score(of, weights(of), features, labels) == found
-
-
-def scores(accuracy: float, loss: float) -> Scores:
-    return Scores(accuracy=accuracy, loss=loss)
-
-
-@pytest.mark.parametrize(
-    ("tuned", "head", "better"),
-    [
-        (scores(0.9, 2.0), scores(0.8, 0.1), True),
-        (scores(0.8, 0.1), scores(0.9, 2.0), False),
-        (scores(0.9, 0.1), scores(0.9, 0.2), True),
-        (scores(0.9, 0.2), scores(0.9, 0.1), False),
-        (scores(0.9, 0.2), scores(0.9, 0.2), False),
-    ],
-)
-def test_the_better_model_is_kept_with_the_reason(
-    tuned: Scores, head: Scores, better: bool
-) -> None:
-    assert training_scores.improves(tuned, head) is better
-    text = training_scores.reason(tuned, head, 2, 5)
-    assert ("did not improve" in text) is not better
-    assert "epoch 2 of 5" in text
-
-
-def test_the_reason_says_what_improved() -> None:
-    accuracy = training_scores.reason(scores(0.9, 2.0), scores(0.8, 0.1), 2, 5)
-    assert "improved the validation accuracy: accuracy 0.8000 -> 0.9000" in accuracy
-    loss = training_scores.reason(scores(0.4706, 1.0), scores(0.4706, 1.2), 2, 5)
-    assert "improved the validation loss only: loss 1.2000 -> 1.0000" in loss
-    assert "accuracy 0.4706 as before" in loss
 
 
 def _head(scale: float, wrong: float = 0.0) -> tuple[list[LayerSpec], Weights]:

@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from headstart._utils.errors import HeadstartError
 from headstart._utils.faults import reached
 from headstart._utils.files import sha256_bytes, write_bytes
 from headstart._utils.machine import architecture
+from headstart._utils.seeds import derive
 from headstart.backbones.litert import LiteRTPool
 from headstart.backbones.record import BackboneRecord
 from headstart.backbones.weights import Weights
@@ -26,15 +27,24 @@ from headstart.features.store import fingerprint
 from headstart.images.resize import spec
 from headstart.keras.runtime import configure
 from headstart.keras.training.tuner import Tuner
+from headstart.training.acceptance import Comparison, compare, doubt_of, reason
 from headstart.training.activations import Array, LiveViews, arrays, run_network
 from headstart.training.batches import BatchSource
 from headstart.training.checkpoint import Checkpoint
-from headstart.training.head import apply_head
+from headstart.training.fit_head import calibrated
+from headstart.training.head import apply_head, head_logits, output_activation
 from headstart.training.history import History
 from headstart.training.inputs import TuningImages
-from headstart.training.model_folder import BACKBONE_WEIGHTS, LOWER, UPPER, ModelRecord, write_model
+from headstart.training.model_folder import (
+    BACKBONE_WEIGHTS,
+    LOWER,
+    UPPER,
+    ModelRecord,
+    Scores,
+    write_model,
+)
 from headstart.training.parameters import FineTuneParams
-from headstart.training.scores import check_trained, improves, reason, score
+from headstart.training.scores import check_trained, losses, score
 
 #: Largest difference of a probability between the Keras model and what is written.
 TOLERANCE = 1e-4
@@ -113,7 +123,7 @@ def fine_tune(
             reader,
             params,
             seed,
-            record.class_weights,
+            record,
             folder,
             Path(work),
             checkpoint,
@@ -121,21 +131,15 @@ def fine_tune(
         write_bytes(folder / UPPER, tuner.upper_network())
         features = run_network(LiteRTPool(folder / UPPER), validation)
         difference = _compare(tuner, features, validation)
-    labels = images.labels(images.validation)
-    check_trained(list(record.head), tuner.head_weights(), features, labels, params.learning_rate)
-    tuned = score(record, tuner.head_weights(), features, labels)
-    alone = score(record, weights, images.features.array("validation"), labels)
-    kept = improves(tuned, alone)
-    changes: dict[str, Any] = {
-        "chosen_because": reason(tuned, alone, history.best_epoch, len(history.epochs))
-    }
-    if kept:
+    judged = _judged(tuner, head, features, images, params, seed)
+    changes: dict[str, Any] = {"chosen_because": judged.reason(history)}
+    if judged.comparison.accepted:
         reached("member", folder / BACKBONE_WEIGHTS)
         tuner.backbone.save_weights(str(folder / BACKBONE_WEIGHTS))
-        weights = tuner.head_weights()
+        weights = judged.weights
         changes |= {
             "kind": "fine_tuned",
-            "validation": tuned,
+            "validation": judged.tuned,
             "unfrozen_from": tuner.cut.unfrozen_from,
             "unfrozen_alone": tuner.cut.alone,
         }
@@ -150,8 +154,51 @@ def fine_tune(
         "epochs_asked": params.epochs,
         "best_epoch": history.best_epoch,
         "kept": final.kind,
+        **judged.comparison.recorded(),
     }
     return Tuned(final, history, statistics, checkpoint)
+
+
+class _Judged(NamedTuple):
+    """The fine-tuned head, and how the fine-tuned model compares with the head alone."""
+
+    weights: Weights
+    tuned: Scores
+    alone: Scores
+    comparison: Comparison
+
+    def reason(self, history: History) -> str:
+        best, epochs = history.best_epoch, len(history.epochs)
+        return reason(self.comparison, self.tuned, self.alone, best, epochs)
+
+
+def _judged(
+    tuner: Tuner,
+    head: tuple[ModelRecord, Weights],
+    features: Array,
+    images: TuningImages,
+    params: FineTuneParams,
+    seed: int,
+) -> _Judged:
+    """Check and calibrate the fine-tuned model, and compare it with the head alone."""
+    (record, before), weights = head, tuner.head_weights()
+    layers, labels = list(record.head), images.labels(images.validation)
+    check_trained(layers, weights, features, labels, params.learning_rate)
+    doubt, activation = doubt_of(len(labels)), output_activation(layers)
+    if record.calibration == "temperature":
+        weights = calibrated(layers, weights, features, labels, doubt=doubt)
+    cached = images.features.array("validation")
+    tuned, alone = (
+        losses(head_logits(layers, w, x), labels, activation, doubt)
+        for w, x in ((weights, features), (before, cached))
+    )
+    groups = images.groups(images.validation)
+    return _Judged(
+        weights,
+        score(record, weights, features, labels),
+        score(record, before, cached, labels),
+        compare(tuned, alone, groups, derive(seed, "acceptance")),
+    )
 
 
 def train(
@@ -160,15 +207,15 @@ def train(
     reader: Reader,
     params: FineTuneParams,
     seed: int,
-    class_weights: str,
+    head: ModelRecord,
     folder: Path,
     work: Path,
     checkpoint: Checkpoint | None = None,
 ) -> tuple[History, Array, dict[str, Any]]:
     """Train on the activations of the frozen part, which is written to ``folder``.
 
-    ``class_weights`` are those of the head's training: without them, fine-tuning would undo their
-    effect.
+    The class weights of the head's training and its calibration go on: without them, fine-tuning
+    would undo their effect.
 
     Returns
     -------
@@ -184,20 +231,31 @@ def train(
         lower = folder / LOWER
         write_bytes(lower, network)
     size, bits, augment = tuner.record.image_size, tuner.record.gray16_bits, params.augment
+    labels, live = images.labels(images.train), 0
     parts = {"validation": images.validation}
     if not augment.active:
         parts["train"] = images.train
     found, passes = arrays(lower, parts, reader, size, bits, work)
     validation = BatchSource.of_array(found["validation"], images.labels(images.validation))
-    labels, live = images.labels(images.train), 0
+
+    def fit(source: BatchSource) -> History:
+        calibrates = head.calibration == "temperature"
+        return tuner.fit(
+            source,
+            validation,
+            seed,
+            head.class_weights,
+            calibrated=calibrates,
+            doubt=doubt_of(len(validation)),
+            checkpoint=checkpoint,
+        )
+
     if augment.active:
         with LiveViews(images.train, reader, size, bits, augment, seed, lower) as views:
-            source = BatchSource.of_function(views.take, labels)
-            history = tuner.fit(source, validation, seed, class_weights, checkpoint=checkpoint)
+            history = fit(BatchSource.of_function(views.take, labels))
             live = views.passes
     else:
-        source = BatchSource.of_array(found["train"], labels)
-        history = tuner.fit(source, validation, seed, class_weights, checkpoint=checkpoint)
+        history = fit(BatchSource.of_array(found["train"], labels))
     if lower is not None:
         print(f"Frozen part: {passes}{f'; {live:,} live passes of views' if live else ''}")
     statistics = {

@@ -127,7 +127,7 @@ class _Trainer:
 
     def validate(self, epoch: int) -> tuple[float, float]:
         """Return loss, with the best temperature if it is asked for, and accuracy."""
-        loss, accuracy = self.score(calibrated=self.settings.calibrated)
+        loss, accuracy = self.score(calibrated=self.settings.calibrated, doubt=self.settings.doubt)
         if not math.isfinite(loss):
             raise diverged(f"on the validation split after epoch {epoch}", self.settings)
         return loss, accuracy

@@ -42,9 +42,11 @@ class Scorer:
             reduce_retracing=True,
         )  # fmt: skip
 
-    def __call__(self, *, calibrated: bool = False) -> tuple[float, float]:
+    def __call__(self, *, calibrated: bool = False, doubt: float = 0.0) -> tuple[float, float]:
         """Return mean loss, with the temperature that fits best if asked for, and accuracy."""
-        return score_logits(self.logits(), self.source.labels, self.loss, calibrated=calibrated)
+        return score_logits(
+            self.logits(), self.source.labels, self.loss, calibrated=calibrated, doubt=doubt
+        )
 
     def logits(self) -> npt.NDArray[np.float32]:
         """Return the model's outputs for all rows of the source."""

@@ -41,6 +41,9 @@ from headstart.training.parameters import FineTuneParams
 from headstart.training.settings import FitSettings
 from headstart.training.unfreezing import Cut, choose, unfrozen
 
+#: Epochs over which a cosine rate rises: the first gradients of a new optimizer are the roughest.
+_WARM_UP = 1
+
 
 class Tuner:
     """A backbone divided in two, with the head on top.
@@ -120,12 +123,17 @@ class Tuner:
         validation: BatchSource,
         seed: int,
         class_weights: str = "none",
+        *,
+        calibrated: bool = False,
+        doubt: float = 0.0,
         checkpoint: Checkpoint | None = None,
     ) -> History:
         """Train in place; the weights of the best epoch stay.
 
-        ``class_weights``: ``none`` or ``balanced``, as in the section train_head. With a
-        ``checkpoint``, an interrupted training resumes.
+        ``class_weights``: ``none`` or ``balanced``, as in the section train_head. ``calibrated``:
+        epochs are compared by the loss with the best temperature. ``doubt``: as in the
+        settings. With a ``checkpoint``, an
+        interrupted training resumes.
         """
         classes = self.head.output_shape[-1]
         settings = FitSettings.of(
@@ -133,6 +141,10 @@ class Tuner:
             loss_of(self.head_layers),
             seed,
             (train.labels, classes) if class_weights == "balanced" else None,
+            calibrated=calibrated,
+            doubt=doubt,
+            schedule=self.params.learning_rate_schedule,
+            warm_up=_WARM_UP,
         )
         return fit(self.model, train, validation, settings, checkpoint=checkpoint)
 

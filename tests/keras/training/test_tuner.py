@@ -38,6 +38,7 @@ def params(**changes: Any) -> FineTuneParams:
             "batch_norm": "inference",
             "optimizer": "adam",
             "learning_rate": 0.001,
+            "learning_rate_schedule": "constant",
             "weight_decay": 0.0,
             "batch_size": 8,
             "early_stopping_patience": None,
