@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from headstart.incoming.alike import Verdict
 
 NOT_ALIKE = 5
+#: No p is smaller, so that nothing would ever be unlike (two tests, DRAWS of sides, and the own).
+_LEAST = 0.005
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class _Judged:
 def drift(
     images: incoming.Images,
     significance: Annotated[
-        float, typer.Option(min=0, max=1, help="False alarms that are accepted, as a share.")
+        float,
+        typer.Option(min=_LEAST, max=1, help="False alarms that are accepted, as a share."),
     ] = 0.01,
     count: Annotated[
         int, typer.Option("--count", "-n", min=0, help="Most unlike images to list.")
@@ -61,7 +64,9 @@ def drift(
     found = _of_predictions(Path(images[0])) if recorded else _of_images(images)
     alike = found.verdict.p > significance
     if as_json:
-        record = {"alike": alike, "significance": significance, **found.verdict.record()}
+        reasons = found.verdict.reasons(significance)
+        record = {"alike": alike, "reasons": reasons, "significance": significance}
+        record |= found.verdict.record()
         typer.echo(json.dumps({**record, "most_unlike": found.unlike[:count]}, indent=2))
     else:
         _print(found, alike=alike, significance=significance, count=count)

@@ -9,17 +9,29 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import numpy.typing as npt
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    Floats = npt.NDArray[np.float32]
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
+_TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
+#: Classes that are counted one by one; of a model with more, none are.
+_MOST_CLASSES = 100
+#: Of the pixels of an image, one in this many rows and columns gives its brightness.
+_EVERY = 8
 
 
 class Metrics:
     """Counters of one service; labels take few values, none of them from a client."""
 
-    def __init__(self, *, export_format: str, classes: int) -> None:
+    def __init__(self, *, export_format: str, classes: Sequence[str]) -> None:
+        self._classes = classes
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "headstart_requests", "Answers by route and status.", ["route", "status"],
@@ -41,11 +53,34 @@ class Metrics:
             "headstart_images_held", "Images that wait or are being classified.",
             registry=self.registry,
         )  # fmt: skip
+        self.confidence = Histogram(
+            "headstart_confidence", "Probability of the most likely class of an image.",
+            buckets=_TENTHS, registry=self.registry,
+        )  # fmt: skip
+        self.brightness = Histogram(
+            "headstart_brightness", "Mean brightness of an image, from 0 (black) to 1.",
+            buckets=_TENTHS, registry=self.registry,
+        )  # fmt: skip
+        self.predicted = Counter(
+            "headstart_predicted", f"Images by class, for models of {_MOST_CLASSES} at most.",
+            ["label"], registry=self.registry,
+        )  # fmt: skip
         info = Gauge(
             "headstart_model", "1; the labels name the export format and the number of classes.",
             ["format", "classes"], registry=self.registry,
         )  # fmt: skip
-        info.labels(export_format, str(classes)).set(1)
+        info.labels(export_format, str(len(classes))).set(1)
+
+    def classified(self, probabilities: Floats) -> None:
+        """Count an image by its class and its confidence."""
+        place = int(probabilities.argmax())
+        self.confidence.observe(float(probabilities[place]))
+        if len(self._classes) <= _MOST_CLASSES:
+            self.predicted.labels(self._classes[place]).inc()
+
+    def decoded(self, pixels: npt.NDArray[np.uint8]) -> None:
+        """Count an image by its brightness."""
+        self.brightness.observe(float(pixels[::_EVERY, ::_EVERY].mean()) / 255)
 
     def text(self) -> bytes:
         """Return all metrics as text."""

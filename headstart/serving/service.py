@@ -78,7 +78,7 @@ class Service:
         self.classifier, self.settings = classifier, settings
         # A model that cannot run fails now, and the first request does not wait for its start.
         classifier(np.zeros((1, classifier.size, classifier.size, 3), np.uint8))
-        self.metrics = Metrics(export_format=classifier.format, classes=len(classifier.classes))
+        self.metrics = Metrics(export_format=classifier.format, classes=classifier.classes)
         self.bodies = Bodies(settings.max_body, settings.max_held)
         # JSON becomes Python objects of many times its size, and is parsed on one core anyway.
         self.parser = threading.Lock()
@@ -104,6 +104,8 @@ class Service:
                 batch.append(self._pixels(item) if isinstance(item, bytes) else item)
             except ImageError as fault:
                 results[place] = fault
+        for image in batch:
+            self.metrics.decoded(image)
         rows: Iterator[Floats] = iter(self.classifier(np.stack(batch)) if batch else ())
         return [next(rows) if result is None else result for result in results]
 
@@ -137,5 +139,7 @@ class Service:
                 raise result
             outcome = result.reason if isinstance(result, ImageError) else "classified"
             self.metrics.images.labels(outcome).inc()
+            if not isinstance(result, ImageError):
+                self.metrics.classified(result)
             results.append(result)
         return results

@@ -11,6 +11,8 @@ from typer.testing import CliRunner, Result
 
 from headstart._utils.files import sha256_tree
 from headstart.cli.app import app
+from headstart.cli.drift import _LEAST
+from headstart.incoming.statistics import DRAWS
 from tests.incoming import project as made_project
 from tests.stages import small_run
 from tests.stages.small_run import SmallRun
@@ -96,3 +98,10 @@ def test_a_file_that_holds_no_predictions_is_refused(project: Path) -> None:
     (project / "data/reports/predictions.csv").touch()
     result = drift("today.jsonl", code=1)
     assert "today.jsonl, line 1: expected a row of `headstart predict`" in result.stderr
+
+
+def test_a_significance_that_no_p_reaches_is_refused() -> None:
+    assert 2 / (1 + DRAWS) <= _LEAST
+    assert (
+        "greater than or equal to 0.005" in drift("inbox", "--significance", "0.004", code=2).stderr
+    )

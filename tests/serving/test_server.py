@@ -220,7 +220,8 @@ def test_metrics_count_outcomes(http: httpx.Client) -> None:
         found = {}
         for family in text_string_to_metric_families(http.get("/metrics").text):
             for sample in family.samples:
-                label = sample.labels.get("outcome") or sample.labels.get("status", "")
+                kinds = ("outcome", "status", "label", "le")
+                label = next((sample.labels[kind] for kind in kinds if kind in sample.labels), "")
                 route = sample.labels.get("route", "")
                 found[sample.name, f"{route} {label}".strip()] = sample.value
         return found
@@ -236,6 +237,12 @@ def test_metrics_count_outcomes(http: httpx.Client) -> None:
 
     assert more("headstart_images_total", "classified") == 1
     assert more("headstart_images_total", "not_an_image") == 1
+    assert more("headstart_predicted_total", "red") == 1
+    assert more("headstart_confidence_count", "") == 1
+    assert more("headstart_confidence_bucket", "1.0") == 1
+    assert more("headstart_brightness_count", "") == 1
+    assert more("headstart_brightness_bucket", "0.1") == 0
+    assert more("headstart_brightness_bucket", "0.9") == 1
     assert more("headstart_requests_total", "/predict 200") == 1
     assert more("headstart_requests_total", "/predict 415") == 1
     assert more("headstart_requests_total", "none 404") == 1
