@@ -22,6 +22,7 @@ from headstart.cli import (
     plan,
     predict,
     reproduce,
+    review,
     run,
     serve,
     serve_model,
@@ -91,7 +92,7 @@ register(
 )
 register(app, plan.plan, run.run, serve.serve, heading="Run the pipeline")
 register(app, compare_backbones.compare_backbones, sweep.sweep, heading="Choose a model")
-register(app, summary.summary, summary.report, heading="Look at a run")
+register(app, summary.summary, summary.report, review.review, heading="Look at a run")
 app.add_typer(show.app, rich_help_panel="Look at a run")
 app.add_typer(store.app, rich_help_panel="Set up")
 register(

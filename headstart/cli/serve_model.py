@@ -98,7 +98,12 @@ def serve_model(  # noqa: PLR0913, PLR0917 - an argument is an option of the com
             "the model, without a password and without encryption: put a proxy with both in front.",
             err=True,
         )
-    serve(app, host, port, name)
+    lines = [
+        "  people    {address}/",
+        "  programs  POST {address}/predict",
+        f"            POST {{address}}/v1/models/{name}:predict",
+    ]
+    serve(app, host, port, lines)
 
 
 def _require_extra() -> None:

@@ -9,7 +9,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import uvicorn
 from fastapi import FastAPI
@@ -23,8 +23,16 @@ _BACKLOG = 512
 _M_MMAP_THRESHOLD, _OF_ITS_OWN = -3, 1 << 20  # bytes of a block that is mapped by itself
 
 
-def serve(app: FastAPI, host: str, port: int, name: str) -> None:
+def serve(app: FastAPI, host: str, port: int, lines: Sequence[str] = ()) -> None:
     """Answer requests at ``host`` and ``port``; 0 means any free port, which is then printed.
+
+    Parameters
+    ----------
+    app : FastAPI
+    host : str
+    port : int
+    lines : sequence of str
+        Printed below the address, which replaces ``{address}`` in them.
 
     Raises
     ------
@@ -47,7 +55,7 @@ def serve(app: FastAPI, host: str, port: int, name: str) -> None:
         logging.getLogger(logger).addFilter(FewLines())
     _give_memory_back()
     with _bound(host, port) as listener, _patient_signals():
-        _Server(config, listener, name).run(sockets=[listener])
+        _Server(config, listener, lines).run(sockets=[listener])
 
 
 def is_loopback(host: str) -> bool:
@@ -63,9 +71,11 @@ def is_loopback(host: str) -> bool:
 class _Server(uvicorn.Server):
     """A server that prints its address when it is ready."""
 
-    def __init__(self, config: uvicorn.Config, listener: socket.socket, name: str) -> None:
+    def __init__(
+        self, config: uvicorn.Config, listener: socket.socket, lines: Sequence[str]
+    ) -> None:
         super().__init__(config)
-        self._listener, self._name = listener, name
+        self._listener, self._lines = listener, lines
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then print the addresses."""
@@ -73,14 +83,9 @@ class _Server(uvicorn.Server):
         host, port = self._listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{port}"
-        print(f"Serving at {address} (Ctrl-C stops it).", file=sys.stderr)
-        print(
-            f"  people    {address}/\n"
-            f"  programs  POST {address}/predict\n"
-            f"            POST {address}/v1/models/{self._name}:predict",
-            file=sys.stderr,
-            flush=True,
-        )
+        lines = [line.replace("{address}", address) for line in self._lines]
+        said = [f"Serving at {address} (Ctrl-C stops it).", *lines]
+        print("\n".join(said), file=sys.stderr, flush=True)
 
 
 def _give_memory_back() -> None:

@@ -1,0 +1,1 @@
+"""Review what a run found: a local page that writes corrections."""
