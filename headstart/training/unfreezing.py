@@ -66,7 +66,8 @@ _BLOCK_STARTS = re.compile(
     r"|(expanded_conv(?:_\d+)?)_"  # MobileNetV3; the first block of MobileNetV2
     r"|(?:conv_(?:dw|pw|pad)_(\d+))(?:_|$)"  # MobileNet
 )
-_BLOCK_ENDS = re.compile(r"mixed\d+")  # InceptionV3: all layers since the previous one
+# All layers since the previous one: InceptionV3, NASNet.
+_BLOCK_ENDS = re.compile(r"mixed\d+|(?:normal|reduction)_concat_\w+")
 
 
 def block_of(name: str) -> str | None:
@@ -74,7 +75,8 @@ def block_of(name: str) -> str | None:
 
     Known: ``block_N_``, ``convN_blockM_``, ``blockN_M_``, ``blockN_``, ``blockNa_``,
     ``expanded_conv_N_``, ``conv_dw_N`` and ``conv_pw_N`` (block ``conv_N``),
-    ``stage_N_block_M_``. (``mixedN`` ends a block; :func:`blocks` handles it.)
+    ``stage_N_block_M_``. (``mixedN``, ``normal_concat_N`` and ``reduction_concat_N`` end a block;
+    :func:`blocks` handles them.)
     """
     match = _BLOCK_STARTS.match(name)
     if match is None:
@@ -149,8 +151,10 @@ def choose(
     cuts = valid_cuts(nodes)
     if by == "block":
         starts = list(blocks(nodes).values())
-        wanted = starts[-_number(by, what, len(starts), "blocks", names)]
-        first = max((cut for cut in cuts if cut < wanted), default=0) + 1
+        place = len(starts) - _number(by, what, len(starts), "blocks", names)
+        wanted, before = starts[place], starts[place - 1] if place else 0
+        # In NASNet each cell reads the last two, so that no cut lies between them.
+        first = max((cut for cut in cuts if before <= cut < wanted), default=wanted - 1) + 1
     elif by == "layer" or (by == "only" and isinstance(what, str)):
         first = _position(names, what)
     elif by in {"index", "only"}:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from headstart._utils.errors import ParameterError
-from headstart.backbones.layers import Node
+from headstart.backbones.layers import Node, known_layers
 from headstart.stage.parameters import read_params
 from headstart.training.parameters import FineTuneParams
 from headstart.training.unfreezing import (
@@ -175,3 +175,10 @@ def test_inception_blocks_end_at_their_join() -> None:
     chain = [Node(name, (names[at - 1],) if at else ()) for at, name in enumerate(names)]
     assert blocks(chain) == {"mixed0": 0, "mixed1": 3, "mixed2": 5}
     assert choose(chain, "block", 1) == Cut("mixed1", "conv2d_2", 0)
+
+
+def test_a_block_of_nasnet_is_a_cell_though_no_cut_lies_between_two() -> None:
+    nodes = known_layers("nasnet_mobile")
+    assert len(blocks(nodes)) == 16
+    assert choose(nodes, "block", 1) == Cut("stem_bn1", "activation_175", 720)
+    assert choose(nodes, "block", 2).unfrozen_from == "activation_163"
