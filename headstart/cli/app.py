@@ -109,7 +109,6 @@ register(
     sizes.sizes,
     features.features,
     classify.classify,
-    suggest.suggest,
-    drift.drift,
     heading="Use a model",
 )
+register(app, suggest.suggest, drift.drift, heading="Look at new images")
