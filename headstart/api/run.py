@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 from headstart._utils.errors import HeadstartError
 from headstart.api.model import Model, load_model
 from headstart.audit.tables import read_curve, read_issues, read_outliers
+from headstart.datasets.corrected import read_changed
 from headstart.datasets.duplicates import read_pairs
 from headstart.datasets.manifests import read_rejected, read_split
 from headstart.datasets.shards import ShardReader
@@ -95,6 +96,11 @@ class Run:
     def duplicates(self) -> pd.DataFrame:
         """The pairs of images that show the same photograph, with kind and similarity."""
         return read_pairs(_there(self.path("find_duplicates", "pairs")))
+
+    @cached_property
+    def corrected(self) -> pd.DataFrame:
+        """The images that corrections relabeled or removed, with the label of the source."""
+        return read_changed(_there(self.path("split", "changed")))
 
     @cached_property
     def label_issues(self) -> pd.DataFrame:
@@ -238,9 +244,9 @@ def load_run(folder: str | os.PathLike[str] = ".") -> Run:
     -------
     Run
         With ``metrics``, ``per_class``, ``predictions``, ``images``, ``rejected``, ``duplicates``,
-        ``label_issues``, ``outliers``, ``learning_curve``, ``history`` and ``passes`` as data
-        frames, ``features(split)`` and ``probabilities()`` as arrays, ``files(rows)`` as bytes, and
-        the exported ``model``.
+        ``corrected``, ``label_issues``, ``outliers``, ``learning_curve``, ``history`` and
+        ``passes`` as data frames, ``features(split)`` and ``probabilities()`` as arrays,
+        ``files(rows)`` as bytes, and the exported ``model``.
 
     Raises
     ------

@@ -14,6 +14,7 @@ import pytest
 import headstart as hs
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import read_json, sha256_bytes
+from headstart.datasets.corrected import CHANGED, write_changed
 from tests.api.project import REJECTED_FILE
 from tests.conftest import ROOT
 
@@ -61,7 +62,7 @@ def test_a_clone_that_never_ran_says_so_whatever_is_asked_for(tmp_path: Path) ->
     asked: dict[str, Callable[[], object]] = {
         name: partial(getattr, run, name)
         for name in ("classes", "metrics", "per_class", "predictions", "images", "rejected",
-                     "history", "passes")
+                     "corrected", "history", "passes")
     }  # fmt: skip
     asked["features"] = lambda: run.features("train")
     asked["files"] = lambda: run.files(pd.DataFrame())
@@ -82,6 +83,14 @@ def test_the_rest_of_a_run(project: Path) -> None:
     assert run.model.labels == ("blue", "green", "red")
 
 
+def test_corrected_images_keep_the_label_of_the_source(tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").write_bytes((ROOT / "dvc.yaml").read_bytes())
+    row = ["0" * 64, "=ant/1.png", "relabel", "ant", "bee", "seen"]
+    table = pd.DataFrame([row], columns=list(CHANGED), dtype="str")
+    write_changed(tmp_path / "data/manifests/corrected.csv", table)
+    pd.testing.assert_frame_equal(hs.load_run(tmp_path).corrected, table)
+
+
 def test_what_is_absent_is_named(tmp_path: Path) -> None:
     with pytest.raises(HeadstartError, match=r"no dvc\.yaml"):
         hs.load_run(tmp_path)
@@ -99,6 +108,7 @@ def test_what_is_absent_is_named(tmp_path: Path) -> None:
     ("stage", "option"),
     [
         ("download", "rejected"),
+        ("split", "changed"),
         ("train_head", "features"),
         ("train_head", "epoch_history"),
         ("fine_tune", "epoch_history"),
