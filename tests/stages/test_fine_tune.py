@@ -244,7 +244,7 @@ def test_the_model_is_calibrated_as_the_head_was(calibration: str) -> None:
     params: Any = SimpleNamespace(learning_rate=0.001)
     judged = fine_tune._judged(tuner, (head, alone), features, images, params, 1)
     calibrated = calibration == "temperature"
-    assert (judged.weights["0.kernel"][0, 0] < 10) is calibrated
+    assert bool(judged.weights["0.kernel"][0, 0] < 10) is calibrated
     assert (judged.tuned.loss < judged.alone.loss) is calibrated
     assert judged.comparison.accepted is calibrated
     assert judged.tuned.accuracy == judged.alone.accuracy
