@@ -56,6 +56,7 @@ class Network:
 NETWORKS = (
     Network("small-64", "headstart-small", 64),
     Network("v2-160", "mobilenet_v2", 160, 1.0, _MOBILENET_V2.format("1.0")),
+    Network("v2-128", "mobilenet_v2", 128, 1.0, _MOBILENET_V2.format("1.0")),
     Network("v2/0.35-224", "mobilenet_v2", 224, 0.35, _MOBILENET_V2.format("0.35")),
     Network("v1-128", "mobilenet", 128, 1.0, "mobilenet_1_0_224_tf_no_top.h5"),
     Network("v1/0.25-128", "mobilenet", 128, 0.25, "mobilenet_2_5_128_tf_no_top.h5"),

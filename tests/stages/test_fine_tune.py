@@ -23,7 +23,10 @@ from tests.stages.small_run import ROOT, SmallRun, stage
 from tests.training.models import record
 
 ONE = ({"kind": "dense", "units": 1, "activation": "sigmoid"},)
-TRAINS = {"epochs": 3, "learning_rate": 1e-4, "batch_size": 8}
+TRAINS: dict[str, Any] = {
+    "epochs": 3, "unfreeze": 2, "learning_rate": 1e-4, "learning_rate_schedule": "constant",
+    "batch_size": 8, "early_stopping_patience": 3,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -85,6 +85,16 @@ def test_the_class_weights_of_the_head_go_on(folder: Path) -> None:
     assert found["balanced"].class_weights == pytest.approx(16 / (3 * np.array([13, 2, 1])))
 
 
+def test_a_cosine_rate_rises_for_an_epoch_and_falls_to_nothing(folder: Path) -> None:
+    made = tuner(folder, learning_rate_schedule="cosine", epochs=3, learning_rate=0.01)
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(16, *made.model.upper.input_shape[1:])).astype(np.float32)
+    source = BatchSource.of_array(inputs, np.arange(16) % 3)
+    rates = made.fit(source, source, 5).epochs["learning_rate"]
+    # The last of the two steps of each epoch: half of the way up, then along the cosine.
+    assert rates.to_numpy() == pytest.approx([0.005, 0.00854, 0.00146], abs=1e-4)
+
+
 def test_a_head_of_one_output_is_tuned_from_its_logit(folder: Path) -> None:
     one = [{"kind": "dense", "units": 1, "activation": "sigmoid"}]
     weights = dump_head(build_head(one, (1280,), seed=3))
