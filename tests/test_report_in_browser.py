@@ -146,7 +146,7 @@ def test_the_navigation_fits_a_phone(chromium: Any, many: Path) -> None:
             "Array.from(document.querySelectorAll('nav a'))"
             ".map(link => link.getBoundingClientRect().right)"
         )
-        assert len(right) == 8
+        assert len(right) == 9
         assert max(right) <= 390
 
 

@@ -191,8 +191,9 @@ def test_split_sample_and_find_duplicates_ask_before_they_work(tmp_path: Path) -
     statistics = RunStatistics(tmp_path, "split")
     with pytest.raises(HeadstartError, match=r"The outputs need .* of which [01] KB is free"):
         split_stage.main(
-            tmp_path / "images.csv", tmp_path / "groups.csv", tmp_path / "o.csv",
-            tmp_path / "m.json", SplitParams.model_construct(), 1, statistics,
+            tmp_path / "images.csv", tmp_path / "groups.csv", tmp_path / "corrections.csv",
+            tmp_path / "o.csv", tmp_path / "changed.csv", tmp_path / "m.json",
+            SplitParams.model_construct(), 1, statistics,
         )  # fmt: skip
     with pytest.raises(HeadstartError, match=r"The outputs need .* of which [01] KB is free"):
         sample_stage.main(
