@@ -161,7 +161,7 @@ def test_plan_knows_the_images_before_split_and_sample_have_run(
     sample = next(stage for stage in plan["stages"] if stage["name"] == "sample")
     assert sample["fate"] == "will run"
     assert sample["reasons"] == ["sample.train_per_class: null → 20"]
-    assert sample["seconds"] > 0
+    assert sample["seconds"] >= 0
     whole = read_split(Path("data/manifests/split.csv"))
     expected = int((whole["split"] != "train").sum()) + 200
     assert plan["passes"]["of"] == expected

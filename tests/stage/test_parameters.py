@@ -155,7 +155,7 @@ def test_values_that_do_not_fit(
 @pytest.mark.parametrize(("value", "fits"), [("a", True), (0, True), ("", False), (-1, False)])
 def test_a_single_layer_is_given_by_name_or_number(value: Any, fits: bool, tmp_path: Path) -> None:
     path = changed(("fine_tune", "unfreeze_by"), "only", tmp_path)
-    path.write_text(path.read_text().replace("unfreeze: 2", f"unfreeze: {value!r}"))
+    path.write_text(path.read_text().replace("unfreeze: 4", f"unfreeze: {value!r}"))
     if fits:
         assert read_params(path).fine_tune.unfreeze == value
     else:
@@ -300,7 +300,7 @@ def test_an_address_needs_a_hash(tmp_path: Path) -> None:
 
 def test_a_fault_hides_no_other_of_its_section(tmp_path: Path) -> None:
     text = TEXT.replace("pooling: avg", "pooling: mean").replace("alpha: 0.35", "alpha: 0.4")
-    text = text.replace("weights: random", "weights: no.h5").replace("unfreeze: 2", "unfreeze: x")
+    text = text.replace("weights: random", "weights: no.h5").replace("unfreeze: 4", "unfreeze: x")
     text = text.replace("epochs: 0", "epochs: -1").replace("loss: categorical", "loss: binary")
     (tmp_path / "params.yaml").write_text(text)
     message = faults(tmp_path / "params.yaml")

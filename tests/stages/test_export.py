@@ -150,6 +150,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.pipeline
 @pytest.mark.timeout(600)
 def test_what_leaves_is_what_was_evaluated(run: SmallRun, tmp_path: Path) -> None:
     record = read_model(run.folder / "tuned")
@@ -435,6 +436,7 @@ def with_images(run: SmallRun, new: dict[str, tuple[bytes, str]], folder: Path) 
     return other
 
 
+@pytest.mark.pipeline
 def test_images_that_tensorflow_cannot_read_are_counted_and_named(
     run: SmallRun, tmp_path: Path
 ) -> None:

@@ -39,7 +39,12 @@ SIZE = 96  # InceptionV3 and InceptionResNetV2 take no smaller ones than 75.
 QUICK = ("mobilenet_v3_small",)
 HEAD = [{"kind": "dense", "units": 3, "activation": "softmax"}]
 NAMES = [
-    pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow, pytest.mark.timeout(1800)])
+    pytest.param(
+        name,
+        marks=[pytest.mark.pipeline]
+        if name in QUICK
+        else [pytest.mark.slow, pytest.mark.timeout(1800)],
+    )
     for name, spec in BACKBONES.items()
     if spec.family == "keras.applications"
 ]
