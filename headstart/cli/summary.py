@@ -52,7 +52,7 @@ def summary() -> None:
     if exported.is_dir():
         typer.echo(f"\nExported to {exported}, each format reloaded and compared:")
         for file in files_of(exported):
-            typer.echo(f"  {file['name']:22}{file['bytes'] / 1e6:8.1f} MB")
+            typer.echo(f"  {file['name']:22}{_size(file['bytes']):>11}")
     typer.echo(f"\n{_report_state(files('make_report', 'page'), metrics)}")
 
 
@@ -97,3 +97,8 @@ def report(
     typer.echo(f"Report: {page.path} (open it in a browser; it needs no network)")
     if show:
         browse(page.path)
+
+
+def _size(count: int) -> str:
+    """Return a number of bytes: ``5.8 MB``, or ``3.6 KB`` for a small file."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} KB"
