@@ -288,7 +288,8 @@ def test_the_audit_is_shown_with_the_images_and_the_forecasts(drawn: Path, tmp_p
     found = Words(text)
     assert "Can the data be trusted?" in found.text
     assert "5 labels are probably wrong" in found.text
-    assert "Wrong with 97.0" in found.text
+    assert "probability that its label is wrong" in found.text
+    assert ": 97.0\N{NO-BREAK SPACE}%" in found.text
     assert "They are not alike" in found.text
     assert "60.0\N{NO-BREAK SPACE}% to 90.0\N{NO-BREAK SPACE}%" in found.text
     assert sum("train image" in str(of.get("alt")) for tag, of in found.tags if tag == "img") > 5
