@@ -123,7 +123,7 @@ def test_a_run_whose_stages_come_from_the_cache_renders_the_page_again(
         checkout.set(evaluate__top_k=k)
         _, output = checkout.repro()
         assert "make_report" in stages_that_ran(output)
-        assert f"Right among the first {k}" in page.read_text(encoding="utf-8")
+        assert f"Top-{k} accuracy" in page.read_text(encoding="utf-8")
     assert "evaluate" not in stages_that_ran(output)
 
 
