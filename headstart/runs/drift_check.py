@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from prefect import get_run_logger
-from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
-from headstart.runs import child
-from headstart.runs.flow_run import cancellation, current_flow_run
+from headstart.runs.command import CANCELED, publish_table, run_command
 
 ARTIFACT = "drift"
 _NOT_ALIKE, _SOME_UNREADABLE = 5, 3  # exit codes of the command
@@ -39,24 +33,14 @@ def run_drift_check(
     State
         Completed if they are alike; Failed with what differs, or the command's message; Cancelled.
     """
-    flow_run = current_flow_run("drift")
-    log, stop, lines = get_run_logger(), threading.Event(), [""]
-
-    def heard(line: str) -> None:
-        lines.append(line)
-        log.info("%s", line)
-
-    command = [sys.executable, "-m", "headstart", "drift", "--json"]
-    command += [f"--significance={significance}", "--", *images]
-    with cancellation(flow_run.id, stop, log.warning):
-        ended = child.run(command, folder=Path(root or "."), on_line=heard, stop=stop)
+    words = ["drift", "--json", f"--significance={significance}", "--", *images]
+    ended = run_command("drift", words, root)
     if ended.stopped:
-        return Cancelled(message="Cancelled. Features that were extracted are kept.")
+        return Cancelled(message=CANCELED)
     if ended.code not in {0, _SOME_UNREADABLE, _NOT_ALIKE}:
-        starts = [n for n, line in enumerate(lines) if line.startswith("Error: ")]
-        return Failed(message="\n".join(lines[(starts or [-_LAST])[-1] :]).strip())
-    found = _json(lines)
-    _publish(found["most_unlike"], log)
+        return Failed(message=ended.reason(_LAST))
+    found = _json(ended.lines)
+    publish_table(found["most_unlike"], ARTIFACT, "Images most unlike the run's")
     return _state(found)
 
 
@@ -72,10 +56,3 @@ def _state(found: dict[str, Any]) -> State[Any]:
     if found["alike"]:
         return Completed(message=f"Alike: {compared}")
     return Failed(message="\n".join([f"Not alike: {compared}", *found["reasons"]]))
-
-
-def _publish(rows: list[dict[str, Any]], log: Any) -> None:
-    try:
-        create_table_artifact(rows, key=ARTIFACT, description="Images most unlike the run's")
-    except Exception as error:  # noqa: BLE001 - the server may be gone; the verdict stands
-        log.warning("Prefect's server did not accept the table: %s", error)

@@ -6,7 +6,7 @@ import base64
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import Artifact, State, TaskRun
 from prefect.states import Cancelling
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.pipeline import pipeline
 from headstart.pipeline import lockfile
@@ -34,6 +33,7 @@ from tests.runs.server import until
 
 # What Prefect and its temporary server leave open, and what they use that is about to go.
 pytestmark = [
+    pytest.mark.usefixtures("server"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -65,12 +65,6 @@ stages:
     outs: ["${item.net}.txt"]
 """
 NAMES = ["slow", "fast", "each@red", "each@blue", "grid@small"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def server() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any
@@ -16,25 +15,14 @@ from prefect import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelling
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.reproduce import reproduce
 from headstart.runs.reproduction import ARTIFACT
+from tests.flows.conftest import WITH_SERVER
 from tests.runs import projects, toy
 from tests.runs.server import until
 
-# What Prefect and its temporary server leave open, and what they use that is about to go.
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def server() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
+pytestmark = WITH_SERVER
 
 
 @pytest.fixture(scope="module")
