@@ -7,7 +7,6 @@ import io
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from importlib.resources import files as resources
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -22,12 +21,14 @@ from headstart.images.thumbnails import find_thumbnail, reduced
 from headstart.review.decisions import DOES, Decisions, Verdicts
 from headstart.review.findings import MOST, Files, Finding, Images, Queue
 from headstart.serving.guard import Guard
+from headstart.serving.pages import add_files
 from headstart.serving.requests import Bodies, RefusedError
 
 LOG = logging.getLogger(__name__)
 _PAGE = {
     "/": ("headstart.review", "index.html", "text/html; charset=utf-8"),
     "/page.js": ("headstart.review", "page.js", "text/javascript; charset=utf-8"),
+    "/base.css": ("headstart.serving", "base.css", "text/css; charset=utf-8"),
     "/page.css": ("headstart.review", "page.css", "text/css; charset=utf-8"),
     "/favicon.svg": ("headstart.serving", "favicon.svg", "image/svg+xml"),
 }
@@ -126,9 +127,7 @@ def build(review: Review) -> FastAPI:
     )  # fmt: skip
     for kind in (RefusedError, HTTPException, HeadstartError, Exception):
         app.add_exception_handler(kind, _refuse)
-    for path, (package, name, media) in _PAGE.items():
-        content = (resources(package) / "page" / name).read_bytes()
-        app.add_api_route(path, _sends(content, media), methods=["GET", "HEAD"])
+    add_files(app, _PAGE)
     _add_lists(app, review)
     _add_decisions(app, review)
     return app
@@ -203,13 +202,6 @@ def _text(said: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise RefusedError(422, f"{name} must be a text.")
     return value
-
-
-def _sends(content: bytes, kind: str) -> Any:
-    async def send() -> Response:
-        return Response(content, headers={"Content-Type": kind})
-
-    return send
 
 
 async def _refuse(_: Request, error: Exception) -> Response:

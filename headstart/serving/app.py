@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.resources import files as resources
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -19,19 +18,20 @@ from headstart.serving import rest
 from headstart.serving.guard import Guard
 from headstart.serving.metrics import CONTENT_TYPE, Measured
 from headstart.serving.models import Classifier
+from headstart.serving.pages import READS, add_files
 from headstart.serving.requests import RefusedError, Upload, files, status_of
 from headstart.serving.results import answer
 from headstart.serving.service import Service, Settings
 
 _PAGE = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/favicon.svg": ("favicon.svg", "image/svg+xml"),
+    "/": ("headstart.serving", "index.html", "text/html; charset=utf-8"),
+    "/page.js": ("headstart.serving", "page.js", "text/javascript; charset=utf-8"),
+    "/base.css": ("headstart.serving", "base.css", "text/css; charset=utf-8"),
+    "/page.css": ("headstart.serving", "page.css", "text/css; charset=utf-8"),
+    "/favicon.svg": ("headstart.serving", "favicon.svg", "image/svg+xml"),
 }
 _RAW = ("image/", "application/octet-stream")
 _TOP = 5
-_READS = ["GET", "HEAD"]
 
 
 def build(classifier: Classifier, settings: Settings) -> FastAPI:
@@ -70,15 +70,13 @@ def build(classifier: Classifier, settings: Settings) -> FastAPI:
 
 def _add_page(app: FastAPI, service: Service) -> None:
     """Add the page, the description of the model, health and metrics."""
-    for path, (name, kind) in _PAGE.items():
-        content = (resources("headstart.serving") / "page" / name).read_bytes()
-        app.add_api_route(path, _sends(content, kind), methods=_READS)
+    add_files(app, _PAGE)
 
     model, settings = service.classifier.record, service.settings
     if model is None:
         raise TypeError("only exported models are served")
 
-    @app.api_route("/model", methods=_READS)
+    @app.api_route("/model", methods=READS)
     async def about() -> JSONResponse:
         return JSONResponse(
             {
@@ -96,11 +94,11 @@ def _add_page(app: FastAPI, service: Service) -> None:
             }
         )
 
-    @app.api_route("/healthz", methods=_READS)
+    @app.api_route("/healthz", methods=READS)
     async def healthz() -> JSONResponse:
         return JSONResponse({"status": "ok"})
 
-    @app.api_route("/metrics", methods=_READS)
+    @app.api_route("/metrics", methods=READS)
     async def metrics() -> Response:
         return Response(service.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
@@ -159,15 +157,8 @@ def _add_rest(app: FastAPI, service: Service) -> None:
 
     for model in ("/v1/models/{name}", "/v1/models/{name}/versions/{version}"):
         app.add_api_route(f"{model}:predict", predict, methods=["POST"])
-        app.add_api_route(f"{model}/metadata", metadata, methods=_READS)
-        app.add_api_route(model, status, methods=_READS)
-
-
-def _sends(content: bytes, kind: str) -> Any:
-    async def send() -> Response:
-        return Response(content, headers={"Content-Type": kind})
-
-    return send
+        app.add_api_route(f"{model}/metadata", metadata, methods=READS)
+        app.add_api_route(model, status, methods=READS)
 
 
 def _require(known: str, name: str, version: str) -> None:
