@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import re
 import unicodedata
+from collections.abc import Iterable
 
 NOT_UTF_8 = "the name is not UTF-8"
 #: User and password of an address; and a part of its query that is named like a secret.
@@ -69,3 +71,10 @@ def _escaped(letter: str) -> str:
     if unicodedata.category(letter) == "Cf":
         return f"\\u{code:04x}"
     return f"\\x{code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else code:02x}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question with the nearest known name, after a space; "" if none is near."""
+    options = list(known)
+    near = difflib.get_close_matches(name, options, n=1)
+    return f" Did you mean `{near[0]}`?" if near and name not in options else ""

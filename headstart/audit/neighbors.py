@@ -11,10 +11,9 @@ import numpy.typing as npt
 
 from headstart._utils.seeds import derive
 from headstart.audit.moments import Indices
-from headstart.audit.vectors import LARGEST_PRODUCT, Whole, directions
+from headstart.audit.vectors import LARGEST_PRODUCT, Whole, directions, products
 
 REFERENCES = 20_000
-_ROWS = 512
 
 
 def neighbor_shares(
@@ -43,12 +42,10 @@ def neighbor_shares(
     votes[np.arange(len(references)), labels[references]] = 1.0
     count = min(count, max(len(references) - 1, 1))
     shares = np.zeros((len(values), n_classes), np.float32)
-    for start in range(0, len(values), _ROWS):
-        rows = slice(start, start + _ROWS)
-        products = directions(values[rows]) @ ours.T
-        products[codes[rows, None] == codes[references]] = -LARGEST_PRODUCT
-        last = np.partition(products, -count, axis=1)[:, -count]
-        chosen = (products >= last[:, None]).astype(np.float32)
+    for rows, found in products(values, ours):
+        found[codes[rows, None] == codes[references]] = -LARGEST_PRODUCT
+        last = np.partition(found, -count, axis=1)[:, -count]
+        chosen = (found >= last[:, None]).astype(np.float32)
         shares[rows] = (chosen @ votes) / chosen.sum(axis=1, keepdims=True)
     return shares
 

@@ -19,6 +19,8 @@ _SCALE = 512.0
 _LARGEST = 2**14 - 1  # 32 standard deviations
 #: Rows at a time. Fixed, because sums of unrounded features depend on it.
 ROWS = 2048
+#: Rows whose products with all references are held at once.
+_PRODUCT_ROWS = 512
 #: Largest norm of a direction: a product of two has at most 24 bits, as float32 holds.
 _NORM = 4096.0
 #: No product of two directions is larger.
@@ -74,6 +76,28 @@ def directions(values: Whole) -> npt.NDArray[np.float32]:
         # Toward zero, so that rounding makes no vector longer.
         found[start : start + ROWS] = np.trunc(block * (_NORM / np.maximum(norms, 1.0)))
     return found
+
+
+def products(
+    values: Whole, references: npt.NDArray[np.float32]
+) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+    """Yield the products of the directions of some rows with references, block by block.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n, n_features), int16
+    references : ndarray of shape (m, n_features), float32
+        :func:`directions` of others.
+
+    Yields
+    ------
+    slice
+        Of the rows.
+    ndarray of shape (n_rows, m), float32
+    """
+    for start in range(0, len(values), _PRODUCT_ROWS):
+        rows = slice(start, start + _PRODUCT_ROWS)
+        yield rows, directions(values[rows]) @ references.T
 
 
 def _blocks(parts: Sequence[Counted]) -> Iterator[Float64]:

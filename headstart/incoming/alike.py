@@ -20,7 +20,14 @@ from headstart._utils.errors import HeadstartError
 from headstart._utils.seeds import derive
 from headstart._utils.threads import in_threads
 from headstart.audit.drift import Drift, compare
-from headstart.audit.vectors import LARGEST_PRODUCT, Float64, Whole, directions, whole_numbers
+from headstart.audit.vectors import (
+    LARGEST_PRODUCT,
+    Float64,
+    Whole,
+    directions,
+    products,
+    whole_numbers,
+)
 from headstart.datasets.groups import group_names
 from headstart.images.decode import INSPECTED, inspect
 from headstart.images.resize import pixels
@@ -38,7 +45,6 @@ from headstart.incoming.statistics import (
 LEAST, MOST, MOST_PIXELS = 20, 2000, 500
 _NEIGHBORS = 5
 _SIDE = 160  # pixels, for the statistics
-_ROWS = 512
 
 Features = npt.NDArray[np.float32]
 
@@ -184,10 +190,9 @@ def distances(values: Whole, references: Whole) -> Float64:
     ours = directions(references)
     count = min(_NEIGHBORS, len(references))
     found = np.empty(len(values))
-    for start in range(0, len(values), _ROWS):
-        products = directions(values[start : start + _ROWS]) @ ours.T
-        nearest = np.partition(products, -count, axis=1)[:, -count:].astype(np.float64)
-        found[start : start + _ROWS] = 1 - nearest.sum(axis=1) / (count * LARGEST_PRODUCT)
+    for rows, likeness in products(values, ours):
+        nearest = np.partition(likeness, -count, axis=1)[:, -count:].astype(np.float64)
+        found[rows] = 1 - nearest.sum(axis=1) / (count * LARGEST_PRODUCT)
     return np.round(found, 6)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from ruamel.yaml.representer import RoundTripRepresenter
 
 from headstart._utils.errors import ParameterError
 from headstart._utils.files import write_text
+from headstart._utils.names import did_you_mean
 from headstart._utils.tables import leaves, spelled
 from headstart.stage.parameters import BROKEN, check_bounds, read_params
 from headstart.stage.parameters import read_text as read_text_of
@@ -36,10 +36,9 @@ def read_text(folder: Path, name: str) -> str:
     """
     known = names(folder)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean `{near[0]}`?" if near else ""
         raise ParameterError(
-            f"There is no recipe `{name}`.{hint} Known are: {', '.join(known) or 'none'}."
+            f"There is no recipe `{name}`.{did_you_mean(name, known)} "
+            f"Known are: {', '.join(known) or 'none'}."
         )
     return (folder / f"{name}.yaml").read_text(encoding="utf-8")
 

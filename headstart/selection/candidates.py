@@ -6,7 +6,6 @@ out has the value that the backbone was published with.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from headstart._utils.errors import ParameterError
+from headstart._utils.names import did_you_mean
 from headstart.api import backbones
 from headstart.api.checks import section
 from headstart.backbones.parameters import BackboneParams, handle_name
@@ -108,8 +108,7 @@ def _parsed(word: str, gray16_bits: int | None) -> BackboneParams:
     for entry in _COMMA.split(text) if at else ():
         key, equals, value = entry.partition("=")
         if not equals or key not in _OPTIONS:
-            near = difflib.get_close_matches(key, _OPTIONS, n=1)
-            hint = f" Did you mean `{near[0]}`?" if near and key not in _OPTIONS else ""
+            hint = did_you_mean(key, _OPTIONS)
             raise ParameterError(
                 f"{word!r}: options are written as NAME@KEY=VALUE,KEY=VALUE with the keys of the "
                 f"section `backbone`: {', '.join(_OPTIONS)}. Got {entry!r}.{hint} Nothing was "

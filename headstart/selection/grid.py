@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 import re
@@ -15,6 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from headstart._utils.errors import ParameterError
+from headstart._utils.names import did_you_mean
 from headstart._utils.seeds import derive, uniform
 from headstart.api.checks import section
 from headstart.features.store import canonical
@@ -90,8 +90,7 @@ def axes(assignments: Sequence[str]) -> dict[str, tuple[Any, ...]]:
     for entry in assignments:
         key, equals, text = entry.partition("=")
         if not equals or key not in _KEYS:
-            near = difflib.get_close_matches(key, _KEYS, n=1)
-            hint = f" Did you mean `{near[0]}`?" if near and key not in _KEYS else ""
+            hint = did_you_mean(key, _KEYS)
             raise ParameterError(
                 f"A sweep sets a key of `train_head`, or {VIEWS}, as KEY=VALUE,VALUE. Got "
                 f"{entry!r}.{hint} Nothing was trained."

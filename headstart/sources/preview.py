@@ -23,6 +23,7 @@ from headstart._utils.cache import cache_folder
 from headstart._utils.disk import amount
 from headstart._utils.errors import HeadstartError, ImageError
 from headstart._utils.files import read_json, sha256_bytes, write_json
+from headstart._utils.stamps import stamp
 from headstart._utils.threads import in_threads
 from headstart.datasets.manifests import IMAGES, frame
 from headstart.images.decode import Limits, inspect, sniff
@@ -35,7 +36,6 @@ from headstart.sources.stand_ins import check_stand_in
 MOST_READ = 2_000_000_000
 MOST_DECODED = 500
 _MOST_DECODED_BYTES = 100_000_000
-_YOUNG = 2_000_000_000  # ns; a younger file may change again without a trace in its times
 _FORMAT = 1
 _USABLE, _SNIFFED, _REJECTED = "usable", "sniffed", "rejected"
 #: Sources whose files, or whose one file, lie at the location and have a record of the file system.
@@ -201,13 +201,10 @@ class _See:
             return None
         file = self._location if self._location.is_file() else self._location / path
         try:
-            status = file.stat()
+            found = stamp(file.stat())._replace(size=self._sizes[path])
         except OSError:
             return None
-        if max(status.st_mtime_ns, status.st_ctime_ns) >= time.time_ns() - _YOUNG:
-            return None
-        size = self._sizes[path]
-        return [size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+        return list(found) if found.settled(time.time_ns()) else None
 
 
 class _Memo:

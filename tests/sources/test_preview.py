@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from headstart._utils import stamps
 from headstart._utils.errors import SourceError
 from headstart._utils.files import sha256_bytes
 from headstart.images.png import canonical_png
@@ -89,7 +90,7 @@ def test_a_file_is_read_once_while_it_stays_as_it_is(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if (folder / "dog/0.png").stat().st_ctime_ns > 0:  # the change time cannot be set back
-        monkeypatch.setattr(preview, "_YOUNG", -10_000_000_000)
+        monkeypatch.setattr(stamps, "_YOUNG", -10_000_000_000)
     given, read = params(source="folder"), []
 
     def counted(content: bytes) -> str:
