@@ -28,7 +28,7 @@ class Size(NamedTuple):
 
 
 RUN = Size(208, 800, 3000, "2 to 7")
-DEV = Size(272, 1100, 3800, "3 to 9")
+DEV = Size(300, 1150, 3900, "3 to 9")
 
 
 def faults(root: Path, size: Size, version: tuple[int, int]) -> list[str]:
