@@ -33,6 +33,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     for number, wrong in enumerate((0.5, 0.2)):
         files = made.make(folder / f"run{number}", classes=names, each=1, wrong=wrong, tuning=2)
         (data / "plots").mkdir(exist_ok=True)
+        (data / "audit").mkdir(exist_ok=True)
+        shutil.copy(files.learning_curve, data / "audit/learning_curve.csv")
         for file in (
             files.head_epochs, files.head_batches, files.fine_tune_epochs, files.calibration,
         ):  # fmt: skip
@@ -111,7 +113,7 @@ def test_plots_are_drawn_without_a_network(
     to = project.folder / "dvc_plots"
     _, said = project.run("dvc", "plots", *words, "-o", str(to))
     plots = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["plots"]
-    assert len(plots) == 7, said
+    assert len(plots) == 8, said
     with look(chromium, to / "index.html") as seen:
         drawn = "Array.from(document.querySelectorAll('main svg.marks, main canvas'))"
         seen.page.wait_for_function(f"{drawn}.length === {len(plots)}")
