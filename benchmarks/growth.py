@@ -1,9 +1,11 @@
-"""What ten more images cost a large data set: seconds per stage and megabytes of new cache.
+"""What a large data set costs, and ten more images: seconds, memory and megabytes of new cache.
 
     python -m benchmarks.growth --count 100000
+    python -m benchmarks.growth --count 1000000 --side 8 --archive --epochs 3 --target evaluate
 
 The images are small squares of noise over a color per class, in a temporary folder. The pipeline
-runs three times: with nothing cached, after ten more images, and with nothing to do.
+runs three times: with nothing cached, after ten more images, and with nothing to do. Memory is the
+largest of one process of the stage, and of all processes in the line `memory`.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import io
 import json
 import os
 import tempfile
+import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,32 +39,53 @@ def main(
     store: Annotated[
         Path | None, typer.Option(help="a cache folder that has the features of the images")
     ] = None,
+    archive: Annotated[bool, typer.Option("--archive", help="one zip, not a folder")] = False,
+    epochs: Annotated[int | None, typer.Option(help="of the head; default: the project's")] = None,
 ) -> None:
     """Measure and print the tables."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        images = folder / "images"
-        write_images(images, range(count), side)
+        images = folder / ("images.zip" if archive else "images")
+        write = write_archive if archive else write_folder
+        write(images, range(count), side)
         project = Checkout(folder / "project", store or folder / "store")
-        project.set(download__source="folder", download__location=str(images))
+        kind = "archive" if archive else "folder"
+        project.set(download__source=kind, download__location=str(images))
+        if epochs is not None:
+            project.set(train_head__epochs=epochs)
         runs = {"cold": Run(project, target)}
-        write_images(images, range(count, count + added), side)
+        write(images, range(count, count + added), side)
         runs[f"+{added}"] = Run(project, target)
         runs["nothing"] = Run(project, target)
+        plan = project.measure("headstart", "plan")[0]
     show(runs, count)
+    print(f"{'headstart plan: s, MB':36}{plan.seconds:14.1f}{plan.megabytes:14.0f}")
 
 
-def write_images(folder: Path, numbers: range, side: int) -> None:
-    """Write small PNG files into class folders: noise over a color, so that a head can learn."""
+def write_folder(folder: Path, numbers: range, side: int) -> None:
+    """Write images into class folders."""
+    for name, content in made(numbers, side):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def write_archive(path: Path, numbers: range, side: int) -> None:
+    """Add images to a zip of class folders."""
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_STORED) as archive:
+        for name, content in made(numbers, side):
+            archive.writestr(name, content)
+
+
+def made(numbers: range, side: int) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of small PNG files: noise over a color, so that a head can learn."""
     for number in numbers:
         rng = np.random.default_rng(number)
         color = np.array([number % _CLASSES * 25, 255 - number % 7 * 30, 128])
         pixels = np.clip(color + rng.integers(-60, 60, (side, side, 3)), 0, 255)
         stream = io.BytesIO()
         Image.fromarray(pixels.astype(np.uint8)).save(stream, "PNG", compress_level=1)
-        path = folder / f"color-{number % _CLASSES}" / f"{number:07}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(stream.getvalue())
+        yield f"color-{number % _CLASSES}/{number:07}.png", stream.getvalue()
 
 
 class Run:
@@ -71,8 +95,14 @@ class Run:
     ----------
     seconds, cpu : float
         Of the whole command.
+    memory : float
+        Megabytes of its largest process.
     stages : dict of str to float
         Seconds of each stage that ran.
+    peaks : dict of str to float
+        Megabytes of memory of each stage that ran.
+    disk : float
+        Megabytes in the project's folder, DVC's cache included, when the run ended.
     cache, store : float
         Megabytes that are new in DVC's cache and in the cache folder.
     outputs : defaultdict of str to float
@@ -90,12 +120,16 @@ class Run:
         began = {path: path.stat().st_mtime_ns for path in statistics(project)}
         cost, self.printed = project.measure("dvc", "repro", target)
         self.seconds, self.cpu, self.load = cost.seconds, cost.cpu, os.getloadavg()[0]
+        self.memory = cost.megabytes
         print(f"{cost.seconds:.1f} s, of processors {cost.cpu:.1f} s", flush=True)
-        self.stages = {
-            path.stem: float(json.loads(path.read_text())["seconds"])
+        ran = {
+            path.stem: json.loads(path.read_text())
             for path in statistics(project)
             if path.stat().st_mtime_ns != began.get(path)
         }
+        self.stages = {name: float(entry["seconds"]) for name, entry in ran.items()}
+        self.peaks = {name: float(entry["peak_memory_mb"]) for name, entry in ran.items()}
+        self.disk = sum(files(project.folder).values())
         new = {path: size for path, size in files(objects).items() if path not in before}
         self.cache, self.store = sum(new.values()), sum(files(store).values()) - stored
         self.outputs: defaultdict[str, float] = defaultdict(float)
@@ -132,22 +166,26 @@ def recorded(project: Checkout) -> Iterator[tuple[str, str]]:
 def show(runs: dict[str, Run], count: int) -> None:
     """Print seconds per stage, megabytes per output, and the load."""
     names = list(dict.fromkeys(name for run in runs.values() for name in run.stages))
-    print(f"\n{count:,} images{'':22}" + "".join(f"{name:>12}" for name in runs))
+    print(f"\n{count:,} images{'':22}" + "".join(f"{name:>14}" for name in runs))
     for name in names:
         cells = (
-            f"{run.stages[name]:12.1f}" if name in run.stages else f"{'–':>12}"
+            f"{run.stages[name]:7.1f}{run.peaks[name]:7.0f}" if name in run.stages else f"{'–':>14}"
             for run in runs.values()
         )
-        print(f"{name + ', s':36}" + "".join(cells))
-    for what in ("seconds", "cpu", "cache", "store", "load"):
-        unit = {"cache": ", MB new in DVC's cache", "store": ", MB new in the cache folder"}.get(
-            what, ""
-        )
-        print(f"{what + unit:36}" + "".join(f"{getattr(run, what):12.1f}" for run in runs.values()))
+        print(f"{name + ': s, MB of memory':36}" + "".join(cells))
+    units = {
+        "memory": ", MB of the largest process",
+        "disk": ", MB of the project and DVC's cache",
+        "cache": ", MB new in DVC's cache",
+        "store": ", MB new in the cache folder",
+    }
+    for what in ("seconds", "cpu", "memory", "disk", "cache", "store", "load"):
+        unit = units.get(what, "")
+        print(f"{what + unit:36}" + "".join(f"{getattr(run, what):14.1f}" for run in runs.values()))
     for name in sorted({output for run in runs.values() for output in run.outputs}):
         values = [run.outputs[name] for run in runs.values()]
         if max(values[1:]) >= _SHOWN:
-            print(f"{'  ' + name + ', MB':36}" + "".join(f"{value:12.2f}" for value in values))
+            print(f"{'  ' + name + ', MB':36}" + "".join(f"{value:14.2f}" for value in values))
 
 
 if __name__ == "__main__":

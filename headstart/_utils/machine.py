@@ -5,6 +5,8 @@ from __future__ import annotations
 import getpass
 import os
 import platform
+import sys
+from pathlib import Path
 
 _SAME = {"amd64": "x86_64", "aarch64": "arm64"}
 
@@ -55,3 +57,22 @@ def architecture() -> str:
     """Return the processor architecture by one name on all systems: ``x86_64``, ``arm64``."""
     name = platform.machine().lower()
     return _SAME.get(name, name)
+
+
+def peak_memory() -> int:
+    """Return the largest memory, in bytes, that this process or a child that ended has had."""
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
+    try:
+        # On Linux, `ru_maxrss` begins with the memory of the process that started this one.
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        own = next(int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line) * 1024
+    except (OSError, ValueError, StopIteration):
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return max(own, children)

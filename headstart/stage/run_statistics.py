@@ -1,4 +1,4 @@
-"""Run statistics: seconds, passes and other counters of a run, one small JSON file per stage.
+"""Run statistics: seconds, memory and counters of a run, one small JSON file per stage.
 
 They are kept apart from the stages' outputs: a run that finds its features in the cache must give
 the same bytes as one that computes them, and exactly these numbers differ between the two.
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart._utils.files import read_json, write_json
+from headstart._utils.machine import peak_memory
 from headstart.stage import watchdog
 
 
@@ -39,11 +40,15 @@ class RunStatistics:
         statistics.write()
 
     def write(self) -> None:
-        """Write the counters recorded so far, with the seconds since the stage began."""
+        """Write the counters recorded so far, with the seconds since the stage began.
+
+        ``peak_memory_mb``: the largest memory of one of its processes, in units of 10⁶ bytes.
+        """
         entry = {
             "stage": self.stage,
             "run": run_id(),
             "seconds": round(time.perf_counter() - self._start, 3),
+            "peak_memory_mb": round(peak_memory() / 1e6),
             "ended": round(time.time(), 3),  # The folder knows no other order of the stages.
             **self.counters,
         }

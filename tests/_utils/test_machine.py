@@ -4,6 +4,8 @@ import getpass
 import os
 import platform
 import pwd
+import subprocess
+import sys
 
 import pytest
 
@@ -37,3 +39,17 @@ def test_a_user_without_an_entry_gets_a_name(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("USER", "somebody")
     name_user()
     assert getpass.getuser() == "somebody"
+
+
+def test_peak_memory_grows_with_an_array() -> None:
+    code = (
+        "from headstart._utils.machine import peak_memory\n"
+        "before = peak_memory()\n"
+        "content = bytearray(b'x' * 100_000_000)\n"
+        "print(before, peak_memory())"
+    )
+    # This process is larger than its child, whose memory must not be taken for its own.
+    ours = bytearray(b"x" * 300_000_000)
+    run = [sys.executable, "-c", code]
+    before, after = map(int, subprocess.run(run, capture_output=True, check=True).stdout.split())
+    assert len(ours) > after > before + 90_000_000
