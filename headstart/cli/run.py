@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,12 +38,17 @@ def run(
     commit: Annotated[
         bool, typer.Option("--commit", help="Commit new results to a branch of the run.")
     ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Read every file, and trust no hash that was recorded."),
+    ] = False,
 ) -> None:
     """Run the changed stages with Prefect, as `dvc repro` would.
 
-    Independent stages run side by side, with retries, time limits and a gate. Without
-    PREFECT_API_URL, a temporary server is started. Exit code: 0 success, 1 a stage failed, 5 held
-    by the gate, 130 interrupted.
+    Independent stages run side by side, with retries, time limits and a gate. A file whose size,
+    times and inode are unchanged is not read again, unless you --verify. Without PREFECT_API_URL, a
+    temporary server is started. Exit code: 0 success, 1 a stage failed, 5 held by the gate, 130
+    interrupted.
     """
     # Parameters before DVC, and both before Prefect: each takes seconds to start.
     read_parameters()
@@ -51,21 +60,36 @@ def run(
 
     from headstart.runs.local_runner import run_locally
 
-    finished = run_locally(Path.cwd(), gate=gate, commit=commit, on_lost=_leave)
-    if finished.lost:
-        _leave(finished)
-    _show(finished)
+    with ExitStack() as stack:
+        if verify:
+            stack.enter_context(_trusting_no_record())
+        leave = partial(_leave, stack)
+        finished = run_locally(Path.cwd(), gate=gate, commit=commit, on_lost=leave)
+        if finished.lost:
+            leave(finished)
+        _show(finished)
     if finished.code:
         raise typer.Exit(finished.code)
 
 
-def _leave(finished: Finished) -> None:
+@contextmanager
+def _trusting_no_record() -> Iterator[None]:
+    """Let the stages read every file, and let DVC begin with no hashes of files."""
+    with tempfile.TemporaryDirectory(
+        prefix="headstart-verify-", ignore_cleanup_errors=True
+    ) as folder:
+        os.environ |= {"HEADSTART_VERIFY": "1", "DVC_SITE_CACHE_DIR": folder}
+        yield
+
+
+def _leave(stack: ExitStack, finished: Finished) -> None:
     """End at once: Prefect would wait for its server to report the rest."""
     from headstart.runs.local_runner import end_temporary_server
 
     try:
         _show(finished)
         end_temporary_server()
+        stack.close()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

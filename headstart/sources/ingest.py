@@ -168,7 +168,7 @@ class _Checking:
             print(
                 f"{len(self.trusted):,} of {counted(len(wanted), 'file')} have the size, times and "
                 "inode with which they were checked before, and are not read again "
-                "(HEADSTART_VERIFY=1 reads all).",
+                "(`headstart run --verify` reads all).",
                 flush=True,
             )
 
@@ -203,7 +203,7 @@ class _Checking:
                         f"The file {plain(path)} of {self._source.origin} is not the one that was "
                         "checked before, although its size, times and inode are the same; or it "
                         "changed just now. Nothing was written. Run again: it is read as a new "
-                        "file. (HEADSTART_VERIFY=1 reads every file.)"
+                        "file. (`headstart run --verify` reads every file.)"
                     )
                 self._writer.add(content, checked.info.ext, image_id)
                 bar.update()

@@ -108,6 +108,42 @@ def test_the_end_is_reported_and_sets_the_exit_code(
     assert asked == {"root": project, "gate": False, "commit": True}
 
 
+def test_verify_finds_a_file_that_changed_although_its_record_did_not(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = project / "source.txt"
+    source.write_text("one")
+    (project / "dvc.yaml").write_text(
+        "stages:\n  copies:\n"
+        "    cmd: cp source.txt out.txt; echo verify=$HEADSTART_VERIFY >> out.txt\n"
+        "    deps: [source.txt]\n    outs: [out.txt]\n"
+    )
+    projects.dvc(project, "config", "core.check_update", "false")  # as our projects have it
+    then = source.stat().st_mtime_ns - 10_000_000_000
+    folders = set()
+
+    def run_locally(root: Path, **_: Any) -> Finished:
+        folders.add(os.environ["DVC_SITE_CACHE_DIR"])
+        return Finished(0, projects.dvc(root, "repro"), None, False, True)
+
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(local_runner, "run_locally", run_locally)
+    for name, value in (("HEADSTART_VERIFY", "0"), ("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))):
+        monkeypatch.setenv(name, value)  # and it is restored when the test ends
+    os.utime(source, ns=(then, then))
+    run = CliRunner().invoke
+    assert run(app, ["run"], catch_exceptions=False).exit_code == 0
+    with source.open("r+") as file:  # the same size and inode
+        file.write("two")
+    os.utime(source, ns=(then, then))
+    assert "didn't change, skipping" in run(app, ["run"], catch_exceptions=False).output
+    assert (project / "out.txt").read_text() == "oneverify=0\n"
+    run(app, ["run", "--verify"], catch_exceptions=False)
+    assert (project / "out.txt").read_text() == "twoverify=1\n"
+    (temporary_folder,) = folders - {str(tmp_path / "site")}
+    assert not Path(temporary_folder).exists()
+
+
 @pytest.mark.slow
 @pytest.mark.server
 def test_with_a_temporary_server_ctrl_c_ends_it_all_and_the_next_run_goes_on(

@@ -12,10 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from headstart._utils.errors import HeadstartError
+from headstart._utils import stamps
+from headstart._utils.errors import HeadstartError, InputChangedError
+from headstart._utils.files import sha256_bytes
+from headstart._utils.stamps import RecordedHashes, stamp
 from headstart.pipeline.git import Repository
 from headstart.runs.clean_copy import add_missing, clean_copy, warm_up
+from headstart.sources.ingest import ingest
+from headstart.sources.parameters import open_source
+from tests.images.made import png
 from tests.runs import projects, toy
+from tests.stages.test_download import parameters
 
 
 @pytest.fixture
@@ -145,6 +152,45 @@ def test_a_full_disk_is_reported_before_anything_is_copied(
         monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=3))
         with pytest.raises(HeadstartError, match=r"needs 5 bytes, and .* has room for 3"):
             add_missing(copy, project, ["raw"])
+
+
+@pytest.mark.parametrize("trusting", [False, True])
+def test_a_file_that_changed_behind_its_record_is_read(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusting: bool
+) -> None:
+    monkeypatch.setattr(stamps, "_YOUNG", -1_000_000_000_000)  # every file counts as old
+    contents = {f"{label}/0.png": png(12, 9, seed=len(label)) for label in ("cat", "bird")}
+    for path, content in contents.items():
+        (tmp_path / "images" / path).parent.mkdir(parents=True)
+        (tmp_path / "images" / path).write_bytes(content)
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "store"))
+    ids = ingested(tmp_path / "images", tmp_path / "first")
+    changed = tmp_path / "images/cat/0.png"
+    changed.write_bytes(png(12, 9, seed=77))
+    record = RecordedHashes("sha256")
+    record.add(os.path.realpath(changed), stamp(changed.stat()), ids["cat/0.png"])
+    record.save()
+    with clean_copy(Repository(project).commit("HEAD")) as copy:
+        assert warm_up(copy, tmp_path / "store") == 2
+        for name, value in copy.environment().items():
+            monkeypatch.setenv(name, value)
+        if trusting:  # without the variable, the record deceives: so the test has something to find
+            monkeypatch.delenv("HEADSTART_VERIFY")
+            with pytest.raises(InputChangedError):
+                ingested(tmp_path / "images", tmp_path / "again")
+            return
+        again = ingested(tmp_path / "images", tmp_path / "again")
+    assert again == ids | {"cat/0.png": sha256_bytes(changed.read_bytes())}
+
+
+def ingested(images: Path, target: Path) -> dict[str, str]:
+    """Return the image_id of each path."""
+    for part in ("shards", "thumbnails"):
+        (target / part).mkdir(parents=True)
+    params = parameters(source="folder", location=str(images))
+    source = open_source(params, images)
+    found = ingest(source, params, target / "shards", target / "thumbnails").images
+    return dict(zip(found["path"], found["image_id"], strict=True))
 
 
 @pytest.mark.parametrize("open_elsewhere", [False, True])
