@@ -100,5 +100,5 @@ def _floor(room: str) -> tuple[int, str]:
     """Return a sort key: the layers of pyproject.toml, from the top floor down."""
     contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
     floors = [set(layer.split(" | ")) for layer in contract["contracts"][0]["layers"]]
-    name = ".".join(room.split("/")[:2])
+    name = ".".join(room.removesuffix(".py").split("/")[:2])
     return next(number for number, floor in enumerate(floors) if name in floor), room

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Place = Literal["summary", "report", "compare", "card"]
 
-#: Decimals of a recorded metric. The bits beyond them depend on the CPU's logarithm.
+#: Decimals of a recorded metric. The bits beyond them depend on the CPU's matrix product.
 DIGITS = 9
 _Z95 = 1.959963984540054  # the 0.975 quantile of the normal distribution
 _EPSILON = 1e-7  # as in Keras
@@ -206,12 +206,14 @@ def cross_entropy(scored: Scored) -> float:
     """
     import numpy as np
 
+    from headstart.exact import log, log1p
+
     clipped = np.clip(scored.probabilities, _EPSILON, 1 - _EPSILON)
     own = clipped[np.arange(len(clipped)), scored.labels]
     if scored.activation == "softmax":
-        return float(np.mean(-np.log(own)))
-    others = np.log1p(-clipped).sum(axis=1) - np.log1p(-own)
-    return float(np.mean(-(np.log(own) + others) / clipped.shape[1]))
+        return float(np.mean(-log(own)))
+    others = log1p(-clipped).sum(axis=1) - log1p(-own)
+    return float(np.mean(-(log(own) + others) / clipped.shape[1]))
 
 
 def binary_accuracy(probabilities: Floats, labels: Ints) -> float:

@@ -23,6 +23,7 @@ from headstart._utils.files import sha256_bytes
 from headstart._utils.records import Record, Sha256
 from headstart._utils.seeds import derive
 from headstart.evaluation.metrics import wilson_interval
+from headstart.exact import log
 from headstart.features.folder import Features, read_features
 from headstart.selection.grid import Trial
 from headstart.training.checkpoint import Progress
@@ -169,7 +170,7 @@ def train_on(
     return ended(
         "trained",
         loss=float(history.epochs["val_loss"].iloc[history.best_epoch - 1]),
-        log_loss=round(float(-np.log(own).mean()), _DIGITS),
+        log_loss=round(float(-log(own).mean()), _DIGITS),
         epochs=len(history.epochs),
         best_epoch=history.best_epoch,
         right=np.packbits(right).tobytes().hex(),

@@ -6,11 +6,13 @@ Calibration of Modern Neural Networks"). No prediction changes, only how sure it
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from headstart.exact import exp
 from headstart.training.parameters import Loss
 from headstart.training.scores import mean_loss
 
@@ -18,7 +20,7 @@ from headstart.training.scores import mean_loss
 #: without a mistake among them, then move the temperature little; without it, to 0 or to infinity.
 _SPREAD = 0.5
 #: The search is over temperatures from 1/20 to 20.
-_WIDEST = float(np.log(20.0))
+_WIDEST = float(math.log(20.0))
 _GRID = 9
 _ROUNDS = 6
 #: Digits that a temperature keeps: others are noise of the machine's arithmetic.
@@ -56,14 +58,14 @@ def calibrate(
 
     def objective(log: float) -> float:
         prior = 0.5 * (log / _SPREAD) ** 2 / len(labels)
-        return mean_loss(wide * np.exp(-log), labels, activation, doubt) + prior
+        return mean_loss(wide * exp(-log), labels, activation, doubt) + prior
 
     low, high = -_WIDEST, _WIDEST
     for _ in range(_ROUNDS):
         grid = np.linspace(low, high, _GRID)
         best = int(np.argmin([objective(float(log)) for log in grid]))
         low, high = grid[max(best - 1, 0)], grid[min(best + 1, _GRID - 1)]
-    temperature = float(np.format_float_positional(np.exp(grid[best]), _DIGITS, fractional=False))
+    temperature = float(np.format_float_positional(exp(grid[best]), _DIGITS, fractional=False))
     return Calibrated(temperature, mean_loss(wide / temperature, labels, activation, doubt))
 
 

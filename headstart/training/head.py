@@ -23,6 +23,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from headstart._utils.errors import HeadstartError
 from headstart._utils.records import Record
+from headstart.exact import exp
 from headstart.training.parameters import Loss, TrainHeadParams
 
 #: Rows computed at once. Fixed, because the shape of a product may decide its last bits.
@@ -235,10 +236,10 @@ def head_logits(
 def activate(activation: str, logits: Float64) -> Float32:
     """Return softmax or sigmoid of logits, in float64 and without overflow, as float32."""
     if activation == "softmax":
-        raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+        raised = exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(raised / raised.sum(axis=1, keepdims=True), np.float32)
     # exp of a number that is never positive: neither branch overflows.
-    small = np.exp(-np.abs(logits))
+    small = exp(-np.abs(logits))
     return np.asarray(np.where(logits >= 0, 1.0, small) / (1.0 + small), np.float32)
 
 

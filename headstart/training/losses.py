@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from headstart.training.exact import exp
+from headstart.exact import exp, log, log1p
 from headstart.training.parameters import Loss
 
 Float64 = npt.NDArray[np.float64]
@@ -46,10 +46,10 @@ def measure(loss: Loss, logits: Float64, labels: Labels, smoothing: float) -> Me
         top = logits.max(axis=1, keepdims=True)
         raised = exp(logits - top)
         total = raised.sum(axis=1, keepdims=True)
-        losses = (np.log(total) + top)[:, 0] - (wanted * logits).sum(axis=1)
+        losses = (log(total) + top)[:, 0] - (wanted * logits).sum(axis=1)
         return Measured(losses, raised / total - wanted, right)
     wanted = wanted * (1 - smoothing) + smoothing / 2
     small = exp(-np.abs(logits))
-    losses = (np.maximum(logits, 0.0) - wanted * logits + np.log1p(small)).sum(axis=1) / count
+    losses = (np.maximum(logits, 0.0) - wanted * logits + log1p(small)).sum(axis=1) / count
     likely = np.where(logits >= 0, 1.0, small) / (1.0 + small)
     return Measured(losses, (likely - wanted) / count, right)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart._utils.seeds import derive
-from headstart.training.exact import on_grid, product, size
+from headstart.exact import on_grid, product, size
 from headstart.training.head import LayerSpec, weight_shapes
 
 Float32 = npt.NDArray[np.float32]
@@ -91,7 +91,7 @@ class _Kept(NamedTuple):
 class Network:
     """A head that computes, for training and validation.
 
-    It computes in double precision. Products are exact (:mod:`headstart.training.exact`), so that
+    It computes in double precision. Products are exact (:mod:`headstart.exact`), so that
     its bits depend neither on the processor nor on the number of threads.
 
     Parameters

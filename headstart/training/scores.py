@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from headstart._utils.errors import HeadstartError
 from headstart.backbones.weights import Weights
+from headstart.exact import exp, log, log1p
 from headstart.features.header import FeaturesHeader
 from headstart.training.head import LayerSpec, class_count, head_logits, output_activation
 from headstart.training.history import History
@@ -68,10 +69,10 @@ def losses(
     own = wide[np.arange(len(labels)), labels]
     if activation == "softmax":
         top = wide.max(axis=1)
-        total = np.log(np.exp(wide - top[:, None]).sum(axis=1)) + top
+        total = log(exp(wide - top[:, None]).sum(axis=1)) + top
         return np.asarray(total - own)
     # -log(1 - sigmoid(x)) = log(1 + e^x) for every class; the own class has log(1 + e^-x), x less.
-    softplus = np.maximum(wide, 0.0) + np.log1p(np.exp(-np.abs(wide)))
+    softplus = np.maximum(wide, 0.0) + log1p(exp(-np.abs(wide)))
     return np.asarray((softplus.sum(axis=1) - own) / wide.shape[1])
 
 

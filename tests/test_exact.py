@@ -1,13 +1,19 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart.training.exact import exp, on_grid, product
+from headstart.exact import exp, log, log1p, on_grid, product
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @given(
@@ -45,8 +51,41 @@ def test_a_shared_grid_is_that_of_the_largest() -> None:
 
 
 def test_the_exponential_is_right_to_the_last_bits() -> None:
-    x = np.concatenate([np.linspace(-745, 0, 4001), -(10.0 ** np.arange(-18, 3.0)), [-np.inf]])
-    found = exp(x)
-    wanted = np.array([math.exp(max(value, -700.0)) for value in x])
-    np.testing.assert_allclose(found, wanted, rtol=4e-16)
-    assert exp(np.array([0.0]))[0] == 1.0
+    small = 10.0 ** np.arange(-18, 3.0)
+    x = np.concatenate([np.linspace(-745, 709, 8001), small, -small, [-np.inf, np.inf]])
+    wanted = np.array([math.exp(min(max(value, -700.0), 700.0)) for value in x])
+    np.testing.assert_allclose(exp(x), wanted, rtol=4e-16)
+    assert exp(0.0) == 1.0
+    assert np.isnan(exp(np.array([np.nan]))).all()
+
+
+def test_the_logarithm_is_right_to_the_last_bits() -> None:
+    x = np.concatenate([np.linspace(0.5, 2, 8001), 10.0 ** np.arange(-307, 308.0), [5e-324]])
+    wanted = np.array([math.log(value) for value in x])
+    np.testing.assert_allclose(log(x), wanted, rtol=7e-16)
+    assert log(1.0) == 0.0
+
+
+def test_the_logarithm_of_nearly_one_keeps_its_digits() -> None:
+    small = 10.0 ** np.arange(-320, 0.0)
+    x = np.concatenate([small, -small, np.linspace(-0.999, 5, 4001)])
+    wanted = np.array([math.log1p(value) for value in x])
+    np.testing.assert_allclose(log1p(x), wanted, rtol=7e-16, atol=1e-323)
+
+
+def test_no_instructions_of_the_processor_change_a_bit() -> None:
+    script = (
+        "import numpy as np\n"
+        "from headstart.exact import exp, log, log1p\n"
+        "x = np.random.default_rng(5).exponential(3, 20_001)\n"
+        "print(*(f(x).tobytes().hex() for f in (exp, log, log1p)))\n"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", script],
+            cwd=ROOT, env={**os.environ, "NPY_DISABLE_CPU_FEATURES": without},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for without in ("", "X86_V4", "X86_V3 X86_V4")
+    }  # fmt: skip
+    assert len(found) == 1
