@@ -74,8 +74,9 @@ def warp(images: Floats, maps: Floats) -> tuple[Floats, npt.NDArray[np.bool_]]:
     right_share, low_share = column - left, row - top
     flat = images.reshape(-1)
     start = top * side + left + (np.arange(count) * side * side)[:, None]
-    upper = flat[start] * (1 - right_share) + flat[start + 1] * right_share
-    lower = flat[start + side] * (1 - right_share) + flat[start + side + 1] * right_share
+    upper = flat.take(start) * (1 - right_share) + flat.take(start + 1) * right_share
+    start += side
+    lower = flat.take(start) * (1 - right_share) + flat.take(start + 1) * right_share
     values = upper * (1 - low_share) + lower * low_share
     return np.rint(values * _LEVELS) / _LEVELS, inside
 
@@ -153,13 +154,11 @@ def _step(
 ) -> Floats:
     """Return the least-squares change of the maps; slopes are twice the mean per pixel."""
     x, y = grid(side)
-    half = side / 2
-    shape = np.stack([x, y, np.ones_like(x)])  # of each direction
-    slopes = np.stack([across, down], axis=1)[:, :, None, :] / 2
     # In steps of 1/16, so that all products below are integers.
-    columns = (
-        np.rint(slopes * shape * (half * _LEVELS)).reshape(len(error), 6, -1) * inside[:, None]
-    )
+    shape = np.stack([x, y, np.ones_like(x)]) * (side / 4 * _LEVELS)  # of each direction
+    slopes = np.stack([across * inside, down * inside], axis=1)
+    columns = slopes[:, :, None, :] * shape
+    columns = np.rint(columns, out=columns).reshape(len(error), 6, -1)
     errors = np.rint(error * _LEVELS) * inside
     normal = columns @ columns.transpose(0, 2, 1)
     right = (columns @ errors[:, :, None])[:, :, 0]

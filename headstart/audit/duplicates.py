@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from headstart._utils.machine import cores
 from headstart._utils.progress import progress
 from headstart._utils.unions import united
 from headstart.audit.alignment import Floats, agreement, align, shrink
@@ -24,7 +26,7 @@ from headstart.audit.thumbnails import Small
 #: What makes two images differ, in the order in which it is named.
 KINDS = ("mirrored", "turned", "small turn", "cropped", "gray", "brightness", "similar", "same")
 
-_CHUNK = 256
+_CHUNK = 32  # pairs: their pixels fit a core's cache
 #: Shrinking of the thumbnails, steps of the alignment, and the least agreement to go on.
 _LEVELS = ((4, 3, 0.3), (4, 3, 0.45), (2, 5, 0.65))
 _LAST_STEPS = 3
@@ -70,31 +72,42 @@ def find_pairs(images: Small, least: float) -> Pairs:
     least : float
     """
     if len(images.gray) < 2:
-        return _best([])
+        return _sorted({})
     return verify(images, find_candidates(images.gray), least)
 
 
 def verify(images: Small, candidates: Candidates, least: float) -> Pairs:
-    """Align and compare the candidates; return those that agree."""
-    parts = []
-    total = len(candidates.first)
-    with progress(total, "Comparing pairs", "pair") as bar:
-        for start in range(0, total, _CHUNK):
-            chunk = slice(start, start + _CHUNK)
-            parts.append(
-                _verified(
-                    images,
-                    candidates.first[chunk],
-                    candidates.second[chunk],
-                    np.array([VIEWS[number].map for number in candidates.view[chunk]]),
-                    least,
-                )
-            )
-            bar.update(len(candidates.first[chunk]))
-    return _best(parts)
+    """Align and compare the candidates; return those that agree.
+
+    The second view of a pair is compared only if the first one does not agree.
+    """
+    ends = np.sort(np.stack([candidates.first, candidates.second]), axis=0)
+    second_view = np.zeros(ends.shape[1], bool)
+    second_view[1:] = (ends[:, 1:] == ends[:, :-1]).all(axis=0)
+    views = np.array([view.map for view in VIEWS])
+    found: dict[tuple[int, int], tuple[float, str]] = {}
+
+    def compared(rows: npt.NDArray[np.int64]) -> list[Any]:
+        first, second = candidates.first[rows], candidates.second[rows]
+        return _verified(images, first, second, views[candidates.view[rows]], least)
+
+    with (
+        ThreadPoolExecutor(cores(), thread_name_prefix="pairs") as executor,
+        progress(ends.shape[1], "Comparing pairs", "pair") as bar,
+    ):
+        for rows in (np.flatnonzero(~second_view), np.flatnonzero(second_view)):
+            open_ = np.array([tuple(pair) not in found for pair in ends[:, rows].T.tolist()], bool)
+            bar.update(int((~open_).sum()))
+            wanted = rows[open_]
+            chunks = [wanted[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK)]
+            for chunk, part in zip(chunks, executor.map(compared, chunks), strict=True):
+                found.update(part)
+                bar.update(len(chunk))
+    return _sorted(found)
 
 
 def _verified(images: Small, first: Any, second: Any, maps: Floats, least: float) -> list[Any]:
+    """Return the ends of each pair that agrees, with its similarity and kind."""
     kept = _same_color(images, first, second)
     if not kept.any():
         return []
@@ -122,7 +135,10 @@ def _verified(images: Small, first: Any, second: Any, maps: Floats, least: float
         _kind(images, *each)
         for each in zip(first[kept], second[kept], maps[kept], similarity[kept], strict=True)
     ]
-    return list(zip(first[kept], second[kept], similarity[kept], kinds, strict=True))
+    ends = np.sort(np.stack([first[kept], second[kept]]), axis=0).T.tolist()
+    return list(
+        zip(map(tuple, ends), zip(similarity[kept].tolist(), kinds, strict=True), strict=True)
+    )
 
 
 def _same_color(images: Small, first: Any, second: Any) -> npt.NDArray[np.bool_]:
@@ -159,19 +175,13 @@ def _moved(a: float, b: float, c: float, d: float, e: float, f: float) -> str:
     return "cropped" if max(abs(c), abs(f), abs(a - 1), abs(e - 1)) > 0.02 else ""
 
 
-def _best(parts: Iterable[Sequence[Any]]) -> Pairs:
-    """Keep the best alignment of each pair."""
-    best: dict[tuple[int, int], tuple[float, str]] = {}
-    for first, second, similarity, kind in (row for part in parts for row in part):
-        key = (min(int(first), int(second)), max(int(first), int(second)))
-        if key not in best or similarity > best[key][0]:
-            best[key] = (float(similarity), kind)
-    keys = sorted(best)
+def _sorted(found: Mapping[tuple[int, int], tuple[float, str]]) -> Pairs:
+    keys = sorted(found)
     return Pairs(
         np.array([key[0] for key in keys], np.int64),
         np.array([key[1] for key in keys], np.int64),
-        np.array([best[key][0] for key in keys], np.float64),
-        [best[key][1] for key in keys],
+        np.array([found[key][0] for key in keys], np.float64),
+        [found[key][1] for key in keys],
     )
 
 
