@@ -27,7 +27,8 @@ def compare(
     """Compare the scores and parameters of commits.
 
     The tables are followed by McNemar's test of each commit against the first, on the images that
-    both were tested on. A single commit is compared with `workspace`, the state of the folder.
+    both were tested on. Where labels were corrected between the two, both are judged by those of
+    the later name. A single commit is compared with `workspace`, the state of the folder.
     """
     import json
 
@@ -42,7 +43,12 @@ def compare(
     if as_json:
         answer = {
             "revisions": [
-                {"name": run.name, "metrics": run.metrics, "parameters": run.parameters}
+                {
+                    "name": run.name,
+                    "metrics": run.metrics,
+                    "parameters": run.parameters,
+                    "corrections": run.corrections,
+                }
                 for run in runs
             ],
             "pairs": [_values(pair) for pair in pairs],
@@ -75,11 +81,17 @@ def _tables(runs: Sequence[ScoredRun]) -> str:
     ]
     # These rows are always shown, and others if they differ.
     always = [*(f"model.{metric.key}" for metric in listed("compare")), "test_images"]
-    text = columns([("", *names), *_differing(metrics, always)], align)
+    parts = [columns([("", *names), *_differing(metrics, always)], align)]
+    corrected = [leaves(run.corrections) for run in runs]
+    every = dict.fromkeys((name for counts in corrected for name in counts), 0)
+    if rows := _differing([{**every, **counts} for counts in corrected]):
+        parts.append(columns([("corrections", *names), *rows], align))
     changed = _differing([leaves(run.parameters) for run in runs])
-    if not changed:
-        return f"{text}\n\nThe parameters are the same."
-    return f"{text}\n\n{columns([('parameters that differ', *names), *changed], align)}"
+    if changed:
+        parts.append(columns([("parameters that differ", *names), *changed], align))
+    else:
+        parts.append("The parameters are the same.")
+    return "\n\n".join(parts)
 
 
 def _differing(

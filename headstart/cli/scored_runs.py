@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart._utils.errors import HeadstartError
+from headstart._utils.tables import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +33,8 @@ class ScoredRun:
     name : str
         The revision as given, or ``workspace``.
     metrics, parameters : mapping
+    corrections : mapping
+        What people corrected, as ``data/metrics/split.json`` counts it; empty without corrections.
     predictions : DataFrame or None
         ``image_id``, ``label``, ``predicted``; None if they cannot be found.
     missing : str
@@ -41,6 +44,7 @@ class ScoredRun:
     name: str
     metrics: Mapping[str, Any]
     parameters: Mapping[str, Any]
+    corrections: Mapping[str, Any]
     predictions: pd.DataFrame | None = field(repr=False)
     missing: str = ""
 
@@ -59,10 +63,13 @@ def scored_run(root: Path, name: str, storage: Storage) -> ScoredRun:
 def _workspace(root: Path) -> ScoredRun:
     from headstart.pipeline import graph
 
-    metrics, table = _paths({stage.name: stage for stage in graph.stages(root)}, WORKSPACE)
+    stages = {stage.name: stage for stage in graph.stages(root)}
+    metrics, table = _paths(stages, WORKSPACE)
     if not (root / metrics).is_file():
         raise HeadstartError(f"There is no {metrics} yet. Run the pipeline first: `dvc repro`.")
     texts = [(root / path).read_bytes() for path in (metrics, "params.yaml")]
+    split = root / _split_metrics(stages)
+    texts.append(split.read_bytes() if split.is_file() else b"{}")
     file, missing = root / table, ""
     if not file.is_file():
         missing = f"there is no {table} (`dvc checkout` restores the recorded one)"
@@ -82,7 +89,8 @@ def _of_commit(root: Path, name: str, storage: Storage) -> ScoredRun:
             f"Commit {commit} has no {metrics}, so there is nothing to compare. `git log -- "
             f"{metrics}` lists the commits that have one."
         )
-    texts = [text, commit.content("params.yaml") or b""]
+    split = _split_metrics(records)
+    texts = [text, commit.content("params.yaml") or b"", (split and commit.content(split)) or b"{}"]
     outs = (out for record in records.values() for out in record.outs)
     md5 = next((out.md5 for out in outs if out.path == table), "")
     with tempfile.TemporaryDirectory() as folder:
@@ -116,8 +124,15 @@ def _paths(stages: Mapping[str, Commanded], name: str) -> tuple[str, str]:
     return found["metrics"], found["predictions"]
 
 
+def _split_metrics(stages: Mapping[str, Commanded]) -> str:
+    """Return where the stage ``split`` counts corrections; "" in a pipeline that has none."""
+    from headstart.pipeline.plan import options
+
+    return options(stages["split"]).get("metrics", "") if "split" in stages else ""
+
+
 def _run(name: str, title: str, texts: list[bytes], table: Path, missing: str) -> ScoredRun:
-    """Return the run from the texts of its metrics and params.yaml, and its predictions."""
+    """Return the run from the texts of its metrics, params.yaml and split, and its predictions."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -134,13 +149,23 @@ def _run(name: str, title: str, texts: list[bytes], table: Path, missing: str) -
     except (YAMLError, ValueError):
         parameters = None
     parameters = parameters if isinstance(parameters, dict) else {}
+    corrections = _corrections(texts[2])
     if missing:
-        return ScoredRun(name, metrics, parameters, None, missing)
+        return ScoredRun(name, metrics, parameters, corrections, None, missing)
     try:
         classes = [str(label) for label in metrics["classes"]]
     except (KeyError, TypeError):
         raise HeadstartError(f"The metrics of {name} do not name the classes.") from None
-    return ScoredRun(name, metrics, parameters, read_predictions(table, classes).rows)
+    rows = read_predictions(table, classes).rows
+    return ScoredRun(name, metrics, parameters, corrections, rows)
+
+
+def _corrections(text: bytes) -> Mapping[str, Any]:
+    try:
+        found = json.loads(text)["corrections"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True)
@@ -177,12 +202,25 @@ class Pair:
                 f"{first} and {second} were tested on different images ({found.first:,} and "
                 f"{found.second:,}, none in common), so their scores cannot be compared."
             )
-        left_out = found.first + found.second - 2 * found.shared
-        more = f" ({left_out:,} more are in one test set only)" if left_out else ""
+        more = f" ({found.alone:,} more are in one test set only)" if found.alone else ""
+        labels = f", with the labels of {second}" if found.relabeled else ""
         return (
-            f"On the {found.shared:,} images that both were tested on{more}, only {first} is "
-            f"correct on {found.first_only:,}, and only {second} on {found.second_only:,}: "
-            f"{meaning or self._verdict(found)}."
+            f"On the {found.shared:,} images that both were tested on{more}{labels}, only {first} "
+            f"is correct on {found.first_only:,}, and only {second} on {found.second_only:,}: "
+            f"{meaning or self._verdict(found)}.{self._without_relabeled(found)}"
+        )
+
+    def _without_relabeled(self, found: Paired) -> str:
+        from headstart.evaluation.comparison import paired
+
+        if not found.relabeled or self.first.predictions is None or self.second.predictions is None:
+            return ""
+        rest = paired(self.first.predictions, self.second.predictions, relabeled=False)
+        others = counted(found.relabeled, "image")
+        verb = "has" if found.relabeled == 1 else "have"
+        return (
+            f" {others} of them {verb} another label in {self.first.name}; without, the counts are "
+            f"{rest.first_only:,} and {rest.second_only:,}: {self._verdict(rest)}."
         )
 
     def _verdict(self, found: Paired) -> str:

@@ -102,7 +102,7 @@ _TEST = (
     "These are test images that the model got wrong. Whoever corrects only the labels that the "
     "model disagrees with makes its scores better than they are: wrong labels that it agrees with "
     "stay. Relabel only what is plainly wrong. Relabeled test images are counted in "
-    "data/metrics/split.json, and `headstart compare` leaves them out of its test."
+    "data/metrics/split.json, and `headstart compare` shows its test with and without them."
 )
 
 

@@ -79,6 +79,33 @@ def test_the_folder_as_it_is_and_images_of_one_test_set_alone(project: Path) -> 
     assert said.count("McNemar") == 2
 
 
+def test_a_round_of_corrections_is_shown_and_both_are_judged_by_its_labels(project: Path) -> None:
+    """`worse` was wrong about the first 10 images; 4 of them are relabeled to what it predicted."""
+    text = (project / "dvc.yaml").read_text()
+    split = "stages:\n  split:\n    cmd: python split.py --metrics split.json\n"
+    (project / "dvc.yaml").write_text(text.replace("stages:\n", split))
+    corrections = {"keep": 1, "remove": 0, "relabel": {"train": 7, "test": 4}}
+    (project / "split.json").write_text(json.dumps({"corrections": corrections}))
+    table = project / "predictions.csv"
+    rows = table.read_text().splitlines()
+    rows[1:5] = [row.replace(".png,a,a,", ".png,b,b,") for row in rows[1:5]]
+    table.write_text("\n".join(rows) + "\n")
+    said = run("worse")
+    (heading,) = (line for line in said.splitlines() if line.startswith("corrections"))
+    assert heading.split() == ["corrections", "worse", "workspace"]
+    assert {"keep 0 1", "relabel.train 0 7", "relabel.test 0 4"} <= {
+        " ".join(line.split()) for line in said.splitlines()
+    }
+    assert "remove" not in said
+    assert (
+        "On the 40 images that both were tested on, with the labels of workspace, only worse is "
+        "correct on 1, and only workspace on 6: the difference may well be chance" in said
+    )
+    assert "4 images of them have another label in worse; without, the counts are 1 and 6" in said
+    (pair,) = json.loads(run("worse", "--json"))["pairs"]
+    assert pair["paired"]["relabeled"] == 4
+
+
 def test_json_for_a_program(project: Path) -> None:
     found = json.loads(run("worse", "better", "--json"))
     assert [one["name"] for one in found["revisions"]] == ["worse", "better"]

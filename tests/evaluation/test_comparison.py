@@ -67,10 +67,30 @@ def test_the_counts_add_up_to_the_shared_images(rows: list[tuple[str, str, str]]
     assert paired(second, first).first_only == found.second_only
 
 
-def test_only_images_of_both_test_sets_with_one_label_count_and_copies_once() -> None:
+def test_only_images_of_both_test_sets_count_and_copies_once() -> None:
     first = frame([("1", "a", "a"), ("1", "a", "a"), ("2", "a", "a"), ("3", "a", "b")])
-    second = frame([("1", "a", "b"), ("2", "b", "b"), ("4", "a", "a")])
+    second = frame([("1", "a", "b"), ("2", "a", "a"), ("4", "a", "a")])
     found = paired(first, second)
-    assert (found.first, found.second, found.shared) == (3, 3, 1)
-    assert (found.first_only, found.second_only) == (1, 0)
+    assert (found.first, found.second, found.alone, found.shared) == (3, 3, 2, 2)
+    assert (found.first_only, found.second_only, found.relabeled) == (1, 0, 0)
     assert paired(first, second.iloc[:0]).shared == 0
+
+
+def test_both_are_judged_by_the_label_of_the_second() -> None:
+    # 1: relabeled to what the first predicted; 2: to a class that it did not know; 3: as it was.
+    first = frame([("1", "a", "b"), ("2", "a", "a"), ("3", "a", "a"), ("4", "a", "a")])
+    second = frame([("1", "b", "b"), ("2", "c", "c"), ("3", "a", "b"), ("4", "a", "a")])
+    found = paired(first, second)
+    assert (found.both, found.first_only, found.second_only, found.neither) == (2, 1, 1, 0)
+    assert (found.relabeled, found.shared, found.alone) == (2, 4, 0)
+    rest = paired(first, second, relabeled=False)
+    assert (rest.both, rest.first_only, rest.second_only, rest.shared) == (1, 1, 0, 2)
+    assert rest.relabeled == 2
+
+
+def test_an_image_under_two_labels_counts_once_for_each() -> None:
+    first = frame([("1", "a", "a")])
+    second = frame([("1", "a", "b"), ("1", "b", "b")])
+    found = paired(first, second)
+    assert (found.first_only, found.second_only, found.shared) == (1, 1, 2)
+    assert (found.relabeled, found.alone) == (1, 0)

@@ -116,7 +116,9 @@ def test_time_of_a_batch_is_shared_by_its_images(monkeypatch: pytest.MonkeyPatch
 
 FOUND = [
     AtSize(224, 183, 198, Durations(1.0, 4.0), None),
-    AtSize(128, 168, 198, Durations(0.5, 2.0), Paired(198, 198, 163, 20, 5, 10, mcnemar(20, 5))),
+    AtSize(
+        128, 168, 198, Durations(0.5, 2.0), Paired(198, 198, 0, 163, 20, 5, 10, 0, mcnemar(20, 5))
+    ),
 ]
 
 
