@@ -8,6 +8,7 @@ depend only on the model.
 from __future__ import annotations
 
 from headstart._utils.files import atomic_folder, size_below, write_json
+from headstart.datasets.correction_counts import read_correction_counts
 from headstart.datasets.manifests import read_split
 from headstart.evaluation.passes import refresh_table
 from headstart.evaluation.recorded import read_evaluated
@@ -26,6 +27,7 @@ def main(  # noqa: PLR0913, PLR0917 - the model card states the whole procedure
     images: In,
     manifest: In,
     download_metrics: In,
+    split_metrics: In,
     backbone_folder: In,
     model: In,
     predictions: In,
@@ -49,7 +51,8 @@ def main(  # noqa: PLR0913, PLR0917 - the model card states the whole procedure
     require_space({export_folder: len(export.formats) * size_below(backbone_folder) // 2})
     table = read_split(manifest)
     predicted, scores = read_evaluated(predictions, evaluation, table, trained.record.classes)
-    data = Data(table, read_counts(download_metrics), scores)
+    corrections = read_correction_counts(split_metrics)
+    data = Data(table, read_counts(download_metrics), corrections, scores)
     sections = {
         "download": download,
         "split": split,

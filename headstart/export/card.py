@@ -70,12 +70,15 @@ class Data:
         The manifest of the images in use, with ``split`` and ``label``.
     download : mapping
         ``data/metrics/download.json``: the files found, kept and rejected.
+    corrections : mapping
+        Counts of what people corrected, by action; empty without corrections.
     evaluation : mapping
         ``data/metrics/evaluate.json``.
     """
 
     table: pd.DataFrame
     download: Mapping[str, Any]
+    corrections: Mapping[str, Any]
     evaluation: Mapping[str, Any]
 
 
@@ -153,7 +156,8 @@ def _images(data: Data) -> dict[str, Any]:
     for split, part in data.table.groupby("split"):
         counts = part["label"].value_counts()
         used[str(split)] = {str(label): int(count) for label, count in counts.items()}
-    return {**data.download, "images": used}
+    corrected = {"corrections": dict(data.corrections)} if data.corrections else {}
+    return {**data.download, **corrected, "images": used}
 
 
 def _metrics(recorded: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from headstart._utils.files import write_json, write_text
 from headstart._utils.tables import columns, plain, spelled
+from headstart.datasets.correction_counts import describe_corrections
 from headstart.datasets.manifests import SPLITS
 from headstart.evaluation.metrics import listed
 from headstart.export.formats import FORMATS, ordered
@@ -66,6 +67,7 @@ def markdown(content: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
         card=content,
         training=_training(content["model"]),
         splits=[split for split in SPLITS if split in content["data"]["images"]],
+        corrections=describe_corrections(content["data"].get("corrections", {})),
         metrics=listed("card", content["results"]),
         parameters=list(_parameters(content["procedure"])),
         comparisons=comparisons(summary),

@@ -13,6 +13,7 @@ from headstart._utils.errors import CorruptFileError
 from headstart._utils.machine import cores
 from headstart._utils.records import Facts, read_facts
 from headstart.backbones.record import read_backbone
+from headstart.datasets.correction_counts import describe_corrections, read_correction_counts
 from headstart.datasets.manifests import read_rejected, read_split
 from headstart.datasets.manifests import read_table as read_csv
 from headstart.evaluation.environment import ENVIRONMENT
@@ -45,6 +46,7 @@ class Files:
     manifest: Path
     rejected: Path
     rejected_images: Path
+    split_metrics: Path
     backbone_folder: Path
     head_epochs: Path
     head_batches: Path
@@ -86,6 +88,8 @@ class Run:
         The final model's confusion matrix, row = actual class.
     exported : dict
         Export formats with their comparisons.
+    corrections : str
+        The counts of what people corrected; "" for none.
     audit : Audit
     """
 
@@ -109,6 +113,7 @@ class Run:
             )
         self.exported = cost.exported(files.export_folder, files.export_metrics)
         self.counts = results.confusion(self.predictions, self.metrics["classes"])
+        self.corrections = describe_corrections(read_correction_counts(files.split_metrics))
         self.audit = Audit.read(
             files.label_issues,
             files.outliers,
@@ -161,6 +166,7 @@ def show(run: Run, drawn: Path, page: Page, seed: int, params: MakeReportParams)
         "data": images.counted(run.images),
         "sizes": images.sized(run.images),
         "rejected": images.rejected(read_rejected(run.files.rejected), run.files.rejected_images),
+        "corrections": run.corrections,
         "exported": run.exported,
         "audit": run.audit.section(run.files.images, run.images),
         "commit": commit(),

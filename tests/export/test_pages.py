@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -80,7 +82,11 @@ PROCEDURE = {
 }
 
 
-def content(of: ModelRecord | None = None, backbone: BackboneRecord = BACKBONE) -> dict[str, Any]:
+def content(
+    of: ModelRecord | None = None,
+    backbone: BackboneRecord = BACKBONE,
+    corrections: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
     splits = ["train", "train", "validation", "test"]
     rows = [{"label": CLASSES[n % 3], "split": splits[n % 4]} for n in range(48)]
     download = {
@@ -88,7 +94,7 @@ def content(of: ModelRecord | None = None, backbone: BackboneRecord = BACKBONE) 
         "rejected_by_reason": {"empty": 2},
     }  # fmt: skip
     evaluation = {"test_images": 12, "model": scores(), "head": scores()}
-    data = Data(pd.DataFrame(rows), download, evaluation)
+    data = Data(pd.DataFrame(rows), download, corrections, evaluation)
     return card(of or record(), backbone, data, PROCEDURE, SUMMARY)
 
 
@@ -120,6 +126,22 @@ def test_the_card_states_the_bits_of_gray_images() -> None:
     assert twelve["model"]["gray16_bits"] == 12
     page = markdown(twelve, SUMMARY)
     assert "\n\nGray images of 16 bits are read as 12 bits (`backbone.gray16_bits`): 4,095" in page
+
+
+def test_the_card_counts_the_corrections() -> None:
+    assert "corrections" not in content()["data"]
+    assert "Corrected" not in markdown(content(), SUMMARY)
+    counts = {
+        "keep": 5, "remove": 1, "same_object": 2, "of_unknown_images": 0,
+        "relabel": {"train": 9, "validation": 0, "test": 2},
+    }  # fmt: skip
+    said = content(corrections=counts)
+    assert said["data"]["corrections"] == counts
+    assert (
+        "\n\nCorrected by people: 11 images relabeled (train 9, test 2), 1 image removed, 2 pairs "
+        "held together, 5 labels or pairs confirmed. Each decision is a line of "
+        "`data/corrections.csv` in the project.\n\n"
+    ) in markdown(said, SUMMARY)
 
 
 def test_class_names_stay_text() -> None:

@@ -64,6 +64,7 @@ class Plan:
     formats: Mapping[str, Any] = field(default_factory=dict)
     environment: bool = True
     audited: bool = True
+    corrections: Mapping[str, Any] = field(default_factory=dict)
 
 
 def make(folder: Path, plan: Plan | None = None, **changes: Any) -> Files:
@@ -75,6 +76,7 @@ def make(folder: Path, plan: Plan | None = None, **changes: Any) -> Files:
         manifest=folder / "sample.csv",
         rejected=folder / "rejected.csv",
         rejected_images=folder / "rejected",
+        split_metrics=folder / "split.json",
         backbone_folder=folder / "backbone",
         head_epochs=folder / "head_epochs.csv",
         head_batches=folder / "head_batches.csv",
@@ -92,6 +94,8 @@ def make(folder: Path, plan: Plan | None = None, **changes: Any) -> Files:
         run_statistics=folder / "run_statistics",
     )
     images = _images(files, plan)
+    corrected = {"corrections": dict(plan.corrections)} if plan.corrections else {}
+    write_json(files.split_metrics, {"images": {}, **corrected})
     _scores(files, plan, images)
     _histories(files, plan)
     _rest(files, plan)

@@ -74,7 +74,8 @@ def test_the_page_needs_no_other_file(usual: str) -> None:
         assert not any(name.startswith("on") or name == "style" for name in attributes)
         for name in ("src", "srcset", "href"):
             value = attributes.get(name) or ""
-            assert value.startswith(("data:", "#")) or not value, (tag, value[:60])
+            followed = tag == "a" and value == "../corrections.csv"  # by a click, never loaded
+            assert value.startswith(("data:", "#")) or not value or followed, (tag, value[:60])
     assert "http://" not in usual.replace("http-equiv", "")
     assert "https://" not in usual
 
@@ -122,6 +123,20 @@ def test_the_page_describes_the_run(usual: str) -> None:
         assert said in text, said
     assert "Both models on the same 36 test images. The choice between them was made on" in text
     assert "gate" not in re.findall(r"<h4>(.*?)</h4>", usual)
+
+
+def test_corrections_are_counted_with_a_link_to_the_file(
+    tmp_path: Path, drawn: Path, usual: str
+) -> None:
+    assert "Nothing: headstart review shows what to look at" in Words(usual).text
+    counts = {
+        "keep": 1, "remove": 3, "same_object": 0, "of_unknown_images": 0,
+        "relabel": {"train": 1200, "validation": 0, "test": 0},
+    }  # fmt: skip
+    page = Words(render(tmp_path, drawn, corrections=counts))
+    said = "1,200 images relabeled (train 1,200), 3 images removed, 0 pairs held together, 1 label"
+    assert said in page.text
+    assert ("a", "../corrections.csv") in [(tag, of.get("href")) for tag, of in page.tags]
 
 
 def test_what_was_rejected_is_counted_named_and_shown(usual: str) -> None:

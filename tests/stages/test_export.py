@@ -91,6 +91,7 @@ def exported(
         images=run.images,
         manifest=run.manifest,
         download_metrics=download_metrics(run.folder),
+        split_metrics=split_metrics(run.folder),
         backbone_folder=run.backbone,
         model=run.folder / model,
         predictions=run.folder / f"{model}-predictions",
@@ -99,6 +100,13 @@ def exported(
         metrics=run.folder / f"{name}.json",
         run_statistics=run.folder / "run_statistics",
     )
+
+
+def split_metrics(folder: Path) -> Path:
+    """The metrics that the stage split would have written, without corrections."""
+    path = folder / "split.json"
+    write_json(path, {"images": {"train": 24, "validation": 12, "test": 12}})
+    return path
 
 
 def download_metrics(folder: Path) -> Path:
@@ -314,7 +322,8 @@ def test_every_kind_of_model_is_exported_in_every_format(
             "calibration": places["k"], **images,
         }),
         ("export", {
-            "download_metrics": download_metrics(tmp_path), "backbone_folder": run.backbone,
+            "download_metrics": download_metrics(tmp_path),
+            "split_metrics": split_metrics(tmp_path), "backbone_folder": run.backbone,
             "model": places["t"],
             "predictions": places["p"], "evaluation": places["m"],
             "export_folder": tmp_path / "out", "metrics": tmp_path / "out.json", **images,
@@ -455,6 +464,7 @@ def test_images_that_tensorflow_cannot_read_are_counted_and_named(
             "backbone_folder": run.backbone, "model": run.folder / "untuned",
             "predictions": predictions, "export_folder": tmp_path / "export",
             "metrics": tmp_path / "export.json", "download_metrics": download_metrics(tmp_path),
+            "split_metrics": split_metrics(tmp_path),
             "evaluation": tmp_path / "m",
         }),
     ):  # fmt: skip
@@ -518,7 +528,8 @@ def test_a_head_on_rounded_features_is_exported(engine: str, run: SmallRun, tmp_
         ("export", {
             **images, "backbone_folder": backbone, "model": model, "predictions": predictions,
             "export_folder": tmp_path / "export", "metrics": tmp_path / "export.json",
-            "download_metrics": download_metrics(tmp_path), "evaluation": tmp_path / "m",
+            "download_metrics": download_metrics(tmp_path),
+            "split_metrics": split_metrics(tmp_path), "evaluation": tmp_path / "m",
         }),
     ):  # fmt: skip
         done = stage(run, name, rounds, **paths, run_statistics=tmp_path / "run_statistics")
