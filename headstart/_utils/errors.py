@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Entries of a folder among which a project is looked for.
 _MOST_LOOKED_AT = 1000
+#: In a project that `headstart init` made: which file came from which version.
+RECORD = ".dvc/headstart.json"
 
 
 class HeadstartError(Exception):
@@ -106,6 +108,19 @@ def not_a_project(folder: Path, missing: str) -> HeadstartError:
     return HeadstartError(
         f"{folder} is not a Headstart project: there is no {missing}. Nothing was run. "
         f"Change to {where}, or create a project with `headstart init my-project`."
+    )
+
+
+def upgrade_hint(folder: Path) -> str:
+    """Return how an older project gets what the installed version needs, as a sentence."""
+    if (folder / RECORD).is_file():
+        return (
+            "If an older version made the project, `headstart init --upgrade . --apply` adds "
+            "what is new, and keeps your values."
+        )
+    return (
+        "If it comes from an older version, `headstart init DIRECTORY` writes a project of the "
+        "installed one, to compare with."
     )
 
 

@@ -12,7 +12,13 @@ import typer
 from typer.core import TyperGroup
 
 from headstart._utils.disk import disk_fault
-from headstart._utils.errors import CorruptFileError, HeadstartError, WiringError, not_a_project
+from headstart._utils.errors import (
+    CorruptFileError,
+    HeadstartError,
+    WiringError,
+    not_a_project,
+    upgrade_hint,
+)
 
 P = ParamSpec("P")
 
@@ -158,6 +164,7 @@ class StageFiles:
         from headstart.pipeline import graph
         from headstart.pipeline.plan import options
 
+        self._root = root
         self._options = {stage.name: options(stage) for stage in graph.stages(root)}
 
     def __call__(self, stage: str, option: str) -> Path:
@@ -172,7 +179,8 @@ class StageFiles:
         if option not in found:
             raise WiringError(
                 f"The command of the stage `{stage}` in dvc.yaml lacks "
-                f"--{option.replace('_', '-')}, which names a file that this command needs."
+                f"--{option.replace('_', '-')}, which names a file that this command needs. "
+                f"{upgrade_hint(self._root)}"
             )
         return found[option]
 
@@ -181,7 +189,7 @@ class StageFiles:
         if stage not in self._options:
             raise WiringError(
                 f"dvc.yaml has no stage `{stage}`, and this command looks for its files. Stages "
-                f"of this pipeline: {', '.join(self._options)}."
+                f"of this pipeline: {', '.join(self._options)}. {upgrade_hint(self._root)}"
             )
         return {name: Path(value) for name, value in self._options[stage].items()}
 

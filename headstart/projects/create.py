@@ -18,13 +18,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from headstart._utils.errors import HeadstartError
+from headstart._utils.errors import RECORD, HeadstartError
 from headstart._utils.files import sha256_bytes, write_bytes, write_json
+from headstart.projects.missing_parameters import with_missing
 from headstart.projects.shipped import shipped
 
 LIBRARY = "headstart"
-#: Records which file came from which version, for ``headstart init --upgrade``.
-RECORD = ".dvc/headstart.json"
 _TEMPLATES = {
     ".gitignore": "gitignore",
     "README.md": "README.md",
@@ -50,10 +49,11 @@ class Change:
     Attributes
     ----------
     path : str
-    kind : "added", "replaced", "removed" or "conflict"
+    kind : "added", "replaced", "removed", "extended" or "conflict"
         ``conflict``: the user has edited the file, and the library's version changed, too.
+        ``extended``: so it is with params.yaml, and only the parameters that it lacks are added.
     old, new : str
-        The project's text and the library's.
+        The project's text, and what it would become; of a conflict, the library's.
     """
 
     path: str
@@ -150,12 +150,15 @@ def changes(folder: Path) -> Sequence[Change]:
         if current == wanted or sha256_bytes(wanted) == known.get(path):
             continue  # as it should be, or changed by the user alone
         edited = file.is_file() and sha256_bytes(current) != known.get(path)
+        old, text = _text(current), _text(wanted)
         kind = "replaced" if current else "added"
-        if edited:
+        if edited and path == "params.yaml" and (extended := with_missing(old, text)) != old:
+            kind, text = "extended", extended
+        elif edited:
             kind = "conflict"
         elif path not in new:
             kind = "removed"
-        found.append(Change(path, kind, _text(current), _text(wanted)))
+        found.append(Change(path, kind, old, text))
     return found
 
 

@@ -27,7 +27,7 @@ from ruamel.yaml.events import (
 )
 
 import headstart
-from headstart._utils.errors import ParameterError, UnfitError
+from headstart._utils.errors import ParameterError, UnfitError, upgrade_hint
 from headstart._utils.names import without_credentials
 from headstart._utils.tables import counted, spelled
 from headstart.stage.sections import Section, Seed
@@ -80,21 +80,24 @@ def read_params(path: Path) -> Any:
         params = model.model_validate(_plain(document))
     except ValidationError as error:
         # A set: pydantic reports one fault for each branch of a union.
-        lines = {_sentence(fault, document, model, path.name) for fault in error.errors()}
-        raise _faulty(path.name, lines) from None
+        faults = error.errors()
+        lines = {_sentence(fault, document, model, path.name) for fault in faults}
+        lacking = any(fault["type"] == "missing" for fault in faults)
+        hint = f"\n{upgrade_hint(path.parent)}" if lacking else ""
+        raise _faulty(path.name, lines, hint) from None
     if beside := set(_faults_beside(params, document, path.name)):
         raise _faulty(path.name, beside)
     return params
 
 
-def _faulty(file: str, lines: set[tuple[int, str]]) -> ParameterError:
-    """Return the error about faults, each with its line and sentence."""
+def _faulty(file: str, lines: set[tuple[int, str]], hint: str = "") -> ParameterError:
+    """Return the error about faults, each with its line and sentence, and what to do."""
     message = f"{file} has {counted(len(lines), 'fault')}; nothing was run.\n"
     shown = sorted(lines)[:_FAULTS_SHOWN]
     message += "\n".join(f"  - {text}" for _, text in shown)
     if len(lines) > len(shown):
         message += f"\n  - and {counted(len(lines) - len(shown), 'further fault')}"
-    return ParameterError(message)
+    return ParameterError(message + hint)
 
 
 def _faults_beside(params: Any, document: CommentedMap, file: str) -> Iterator[tuple[int, str]]:

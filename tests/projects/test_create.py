@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,11 +15,14 @@ import pytest
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from headstart._utils.errors import HeadstartError
+from headstart._utils.errors import RECORD, HeadstartError, ParameterError
+from headstart._utils.files import sha256_bytes
 from headstart.cli.app import app
 from headstart.pipeline.graph import stages
 from headstart.projects import create as projects
+from headstart.projects.missing_parameters import with_missing
 from headstart.projects.shipped import PATTERNS
+from headstart.stage.parameters import read_params
 from tests.conftest import ROOT
 
 
@@ -131,6 +135,81 @@ def test_an_upgrade_adds_the_file_of_corrections_and_never_changes_it(tmp_path: 
     assert file.read_bytes() == empty
     ignored = ["git", "check-ignore", "-q", "data/corrections.csv"]
     assert subprocess.run(ignored, cwd=tmp_path, check=False).returncode == 1
+
+
+def older(folder: Path) -> None:
+    """Make a project and take away what a later version has added; the user has set a value."""
+    projects.create(folder)
+    yaml = YAML(typ="rt")
+    for name, section in (("dvc.yaml", "stages"), ("params.yaml", "")):
+        file = folder / name
+        document = yaml.load(file.read_text())
+        part = document[section] if section else document
+        for stage in ("audit", "find_duplicates"):
+            del part[stage]
+        if not section:
+            del document["train_head"]["calibration"]
+        with file.open("w") as stream:
+            yaml.dump(document, stream)
+    (folder / "stages/audit.py").unlink()
+    record = folder / RECORD
+    hashes = json.loads(record.read_text())
+    for name in ("dvc.yaml", "params.yaml"):
+        hashes["files"][name] = sha256_bytes((folder / name).read_bytes())
+    del hashes["files"]["stages/audit.py"]
+    record.write_text(json.dumps(hashes))
+    file = folder / "params.yaml"
+    text = file.read_text().replace("epochs: 30", "epochs: 7  # mine")
+    file.write_text(f"{text}# The end.\n")
+
+
+def test_the_remedy_for_a_project_of_an_older_version_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    before = (tmp_path / "params.yaml").read_text()
+    with pytest.raises(ParameterError) as caught:
+        read_params(Path("params.yaml"))
+    for name in ("audit", "find_duplicates", "train_head.calibration"):
+        assert f"The `{name}` parameter is missing" in str(caught.value)
+    remedy = "headstart init --upgrade . --apply"
+    assert f"`{remedy}` adds what is new, and keeps your values." in str(caught.value)
+    for command in (["review"], ["compare-backbones", "current"]):
+        refused = CliRunner().invoke(app, command)
+        assert refused.exit_code == 2
+        assert f"`{remedy}`" in refused.output, command
+
+    done = CliRunner().invoke(app, remedy.split()[1:])
+    assert "extended: params.yaml" in done.output
+    assert "merge the lines above by hand" not in done.output
+    after = (tmp_path / "params.yaml").read_text()
+    params = read_params(Path("params.yaml"))
+    assert params.train_head.epochs == 7
+    assert params.audit.neighbors == 10
+    lines = iter(after.splitlines())
+    assert all(line in lines for line in before.splitlines())  # all of them, in this order
+    assert "  # Judge labels, classes and splits on the cached features" in after
+    assert [stage.name for stage in stages(tmp_path)] == [stage.name for stage in stages(ROOT)]
+    assert (tmp_path / "stages/audit.py").is_file()
+    assert projects.changes(tmp_path) == []
+    review = CliRunner().invoke(app, ["review"])
+    assert "There is no data/manifests/images.csv yet" in review.output
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "becomes"),
+    [
+        ("a: 1\n", "# b\nb: 2\na: 0\n", "# b\nb: 2\na: 1\n"),
+        ("a:\n  b: 1 # mine\n\n# last\nc: 2", "a:\n  b: 0\n  # d\n  d: 4\nc: 0\n",
+         "a:\n  b: 1 # mine\n  # d\n  d: 4\n\n# last\nc: 2\n"),
+        ("z: 1\na: 2\n", "a: 0\nb:\n  - 1\nz: 0\n", "z: 1\na: 2\nb:\n  - 1\n"),
+        ("a: {b: 1}\n", "a:\n  b: 0\n  c: 1\n", "a: {b: 1}\n"),
+        ("a: [\n", "a: 1\nb: 2\n", "a: [\n"),
+    ],
+)  # fmt: skip
+def test_missing_parameters_are_added_and_no_line_changes(old: str, new: str, becomes: str) -> None:
+    assert with_missing(old, new) == becomes
 
 
 def test_a_folder_that_init_did_not_make_has_no_upgrade(tmp_path: Path) -> None:
