@@ -92,6 +92,10 @@ class ImageError(HeadstartError):
         self.reason = reason
         self.detail = detail
 
+    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str]]:
+        """Return how it is made again in another process."""
+        return ImageError, (self.reason, self.detail)
+
 
 def chain(error: BaseException) -> Iterator[BaseException]:
     """Yield an error and those behind it, to the innermost."""

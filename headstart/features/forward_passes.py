@@ -115,6 +115,8 @@ class Engine:
         Functions that are made and shared by the workers; None: one for each worker.
     device : str
         ``cpu``, or the kind of GPU.
+    decoders : int
+        Processes that decode images, for a device that would wait for threads; 0: the threads do.
     """
 
     make: Callable[[], Function]
@@ -123,6 +125,7 @@ class Engine:
     batch: int = 1
     count: int | None = None
     device: str = "cpu"
+    decoders: int = 0
 
 
 def litert_engine(network: Path, size: int, gray16_bits: int | None) -> Engine:

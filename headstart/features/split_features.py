@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from headstart._utils.errors import HeadstartError
+from headstart._utils.workers import calling
 from headstart.backbones.record import BackboneRecord
 from headstart.datasets.manifests import SPLITS, class_names
 from headstart.features.cut_images import CutImages
@@ -83,8 +84,8 @@ def extract_splits(
         As :func:`headstart.features.extraction.extract`, or if a feature does not fit the dtype.
     """
     views, name = RecordedViews.of(params, seed), backbone.name
-    cut = CutImages()
     with ExitStack() as stack:
+        cut = CutImages(stack.enter_context(calling(engine.decoders)))
         plain = viewed = stack.enter_context(open_store(backbone, engine))
         images = ShardImages(rows, reader)
         passes = [extract(images, engine, plain, f"Features by {name}", decode=cut)]
@@ -92,7 +93,8 @@ def extract_splits(
         if views.count:
             viewed = stack.enter_context(open_store(backbone, engine, views))
             train = ShardImages(rows[rows["split"] == "train"], reader)
-            passes.append(extract(train, engine, viewed, f"Views by {name}", views=views))
+            desc = f"Views by {name}"
+            passes.append(extract(train, engine, viewed, desc, views=views, decode=cut))
             stores.append(viewed)
         print(*passes, sep="\n", flush=True)
         if warning := cut.warning(rows, engine.gray16_bits):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy.typing as npt
 
 from headstart._utils import locks
 from headstart._utils.progress import Progress, progress
+from headstart._utils.workers import worker_processes
 from headstart.evaluation.comparison import McNemar, mcnemar
 from headstart.selection import trials as work
 from headstart.selection.grid import Trial
@@ -116,7 +115,7 @@ def sweep(
     busy = "Another sweep (process {holder}) is training on these features. Waiting for it …"
     with (
         locks.exclusive_lock(journal.path.with_suffix(".lock"), busy),
-        _pool(folder, processes) as pool,
+        worker_processes(processes, work.open_features, folder) as pool,
         progress(total=len(trials), desc="Heads", unit="head") as bar,
     ):
         known = journal.read()
@@ -136,24 +135,6 @@ def _reference(results: Sequence[Result]) -> tuple[float, ...]:
         if each.outcome == "trained" and each.course
     ]
     return tuple(float(each) for each in np.median(courses, axis=0)) if courses else ()
-
-
-@contextmanager
-def _pool(folder: Path, processes: int) -> Iterator[ProcessPoolExecutor]:
-    """Yield worker processes, which end at once if the block fails or is interrupted."""
-    pool = ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), work.open_features, (folder,)
-    )
-    try:
-        yield pool
-    except BaseException:
-        workers = list((pool._processes or {}).values())  # noqa: SLF001 - terminate_workers needs Python 3.14
-        pool.shutdown(wait=False, cancel_futures=True)
-        for worker in workers:
-            worker.terminate()
-        raise
-    else:
-        pool.shutdown()
 
 
 @dataclass

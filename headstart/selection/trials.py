@@ -5,10 +5,8 @@ Worker processes open the features once and train one head after the other.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,19 +103,11 @@ def is_hopeless(course: Sequence[float], reference: Sequence[float], images: int
 
 
 def open_features(folder: Path) -> None:
-    """Prepare a worker process, which ends when the sweep that started it is killed."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    """Prepare a worker process."""
     global _features  # noqa: PLW0603 - the state of a worker process
     # Progress bars of many processes would be drawn over one another.
     sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for its lifetime
     _features = read_features(folder)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def train(trial: Trial, seed: int, reference: Sequence[float] = ()) -> Result:

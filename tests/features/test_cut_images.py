@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from headstart.datasets.manifests import SPLIT, frame
+from headstart.datasets.manifests import SPLIT, SPLITS, frame
 from headstart.features.cut_images import CutImages
+from headstart.features.folder import read_features
 from headstart.features.forward_passes import Engine
 from headstart.features.split_features import extract_splits
 from headstart.images.resize import pixels
@@ -62,9 +63,11 @@ def test_all_16_bits_are_had_without_the_parameter() -> None:
     assert "\n" not in said
 
 
+@pytest.mark.parametrize("decoders", [0, 2])
 def test_the_stage_that_decodes_them_warns_and_counts(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    decoders: int,
+) -> None:  # fmt: skip
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "store"))
     by_id = {IDS[path]: content for path, content in CONTENTS.items()}
     splits = ["train", "train", "train", "validation", "test"]
@@ -91,6 +94,7 @@ def test_the_stage_that_decodes_them_warns_and_counts(
         ),
         20,
         12,
+        decoders=decoders,
     )
     extract = read_params(ROOT / "params.yaml").extract_features
     table = frame(rows, SPLIT)
@@ -99,3 +103,8 @@ def test_the_stage_that_decodes_them_warns_and_counts(
         said = capsys.readouterr().err
         assert ("2 images need up to 14 bits" in said) == (not cached)
         assert noted.get("images_above_white", 0) == (0 if cached else 2)
+    features = read_features(tmp_path / "features")
+    for split in SPLITS:
+        names = features.rows(split)["image_id"]
+        means = [pixels(by_id[name], 20, gray16_bits=12).mean(dtype=np.float64) for name in names]
+        np.testing.assert_array_equal(features.array(split)[:, 0], np.float32(means))
