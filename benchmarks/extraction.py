@@ -5,20 +5,29 @@
 (a) ``model.predict`` over ``image_dataset_from_directory``, MobileNetV2 with ImageNet weights
 (b) ``python -m stages.extract_features`` with an empty feature store
 (c) the same again: everything is cached
+(d) decoding and inference of (b) alone: images in memory, features dropped
 
 Each is a fresh process from start to exit, reading the images from the disk and decoding them;
 (a) and (b) take turns. The two decoders give slightly different pixels, so bits are compared on the
 pixels of (b): that is the difference of the engines alone. The effect of the decoders is printed
-as well.
+as well. (d) takes turns with (b) in one process, and shows what the rest of (b) costs; on a machine
+with other work, the seconds of processors say more than the clock.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Annotated, Any
 
 import numpy as np
@@ -36,9 +45,14 @@ from benchmarks.checkout import (
     unpack,
 )
 from headstart._utils.files import read_json
+from headstart._utils.machine import cores
+from headstart.backbones.record import NETWORK, read_backbone
 from headstart.datasets.manifests import SPLITS, read_split
 from headstart.datasets.shards import ShardReader
+from headstart.features.extraction import extract
 from headstart.features.folder import read_features
+from headstart.features.forward_passes import Engine, Function, Image, ShardImages, litert_engine
+from headstart.features.store import FeatureStore
 from headstart.images.resize import pixels
 
 
@@ -81,6 +95,10 @@ def main(
         ratios = [a.seconds / b.seconds for a, b in zip(keras, cold, strict=True)]
         print(f"(a) / (b): {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
         compare(size, compared, folder, checkout, [*predict, *shape])
+        data = checkout.folder / "data"
+        images = read_split(data / "manifests/sample.csv").drop_duplicates("image_id")
+        with ShardReader(data / "images") as reader:
+            profile(list(ShardImages(images, reader)), data / "backbone", folder, repeats)
 
 
 def show(name: str, costs: Sequence[Cost], passes: int) -> None:
@@ -121,6 +139,83 @@ def compare(
     other = difference(theirs, [by_path[names[index]] for index in known])
     print(f"Largest difference on the same pixels ({len(some)} photos): {same.max():.1e} std")
     print(f"Mean with Keras' own decoder ({len(known)} photos): {other.mean():.2f} std")
+
+
+class Spent:
+    """Seconds of processors that a function takes, in all threads that call it."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function, self._lock, self.seconds = function, threading.Lock(), 0.0
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Call the function."""
+        start = time.thread_time()
+        try:
+            return self._function(*arguments, **named)
+        finally:
+            with self._lock:
+                self.seconds += time.thread_time() - start
+
+
+def profile(images: Sequence[Image], backbone: Path, folder: Path, repeats: int) -> None:
+    """Print the cost of each part of (b), and what (d) takes of it."""
+    record = read_backbone(backbone)
+    engine = litert_engine(backbone / NETWORK, record.image_size, record.gray16_bits)
+    contents = [image.read() for image in images]
+    whole, alone = [], []
+    for turn in range(repeats):
+        with FeatureStore({"turn": turn}, record.feature_shape, folder / "profiled") as store:
+            whole.append(timed(partial(extract, images, engine, store, "(b)")))
+        alone.append(timed(partial(pass_through, contents, engine)))
+    decode, read, functions = Spent(pixels), Spent(lambda reads: reads()), []
+
+    def make() -> Spent:
+        functions.append(Spent(engine.make()))
+        return functions[-1]
+
+    with FeatureStore({"turn": "parts"}, record.feature_shape, folder / "profiled") as store:
+        commit = store.put_many = Spent(store.put_many)  # type: ignore[method-assign]
+        timed_images = [image._replace(read=partial(read, image.read)) for image in images]
+        _, total = timed(
+            partial(extract, timed_images, replace(engine, make=make), store, "", decode=decode)
+        )
+    parts = {
+        "decode and resize": decode.seconds,
+        "inference": sum(function.seconds for function in functions),
+        "read and SHA-256": read.seconds,
+        "commit": commit.seconds,
+    }
+    print(f"\n{'(b), ms of processors per image':<52} {total / len(images) * 1000:>8.2f}")
+    for name, seconds in {**parts, "rest": total - sum(parts.values())}.items():
+        print(f"  {name:<50} {seconds / len(images) * 1000:>8.2f}")
+    for name, place in (("seconds", 0), ("seconds of processors", 1)):
+        ratios = sorted(d[place] / b[place] for b, d in zip(whole, alone, strict=True))
+        shown = ", ".join(f"{ratio:.3f}" for ratio in ratios)
+        print(f"{f'(d) / (b) in {name}; median {statistics.median(ratios):.3f}':<52} {shown}")
+    print(f"Load of the machine: {os.getloadavg()[0]:.1f}")
+
+
+def timed(action: Callable[[], object]) -> tuple[float, float]:
+    """Return seconds, and seconds of processors, of this process."""
+    start, cpu = time.perf_counter(), time.process_time()
+    action()
+    return time.perf_counter() - start, time.process_time() - cpu
+
+
+def pass_through(contents: Sequence[bytes], engine: Engine) -> None:
+    """Decode images and pass them through the network, in as many threads as (b) uses."""
+    functions: SimpleQueue[Function] = SimpleQueue()
+    for _ in range(engine.count or cores()):
+        functions.put(engine.make())
+
+    def one(content: bytes) -> None:
+        decoded = pixels(content, engine.size, gray16_bits=engine.gray16_bits)
+        function = functions.get()
+        function(decoded[None])
+        functions.put(function)
+
+    with ThreadPoolExecutor(cores()) as pool:
+        list(pool.map(one, contents))
 
 
 if __name__ == "__main__":
