@@ -29,10 +29,9 @@ def main(
     download: DownloadParams,
 ) -> None:
     """Read the source; write shards, manifest, rejected files, thumbnails and counts."""
-    opened = open_source(download, source)
     try:
         with atomic_folder(images) as shards, atomic_folder(rejected_images) as thumbnails:
-            ingested = ingest(opened, download, shards, thumbnails)
+            ingested = ingest(open_source(download, source), download, shards, thumbnails)
     except UnusableError as error:
         write_rejected(rejected, error.rejected)
         raise SourceError(

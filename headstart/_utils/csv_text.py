@@ -7,6 +7,7 @@ Names of files and classes are untrusted. A spreadsheet takes a cell that begins
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 #: The last four are the full-width forms, which some spreadsheets read as the ASCII ones.
@@ -27,14 +28,23 @@ def original(cell: str) -> str:
 
 def csv_text(table: Any) -> str:
     """Return a data frame as canonical CSV without its index; its text is neutral."""
-    table = table.assign(**{name: table[name].map(neutral) for name in _text_columns(table)})
+    table = table.assign(**{name: _mapped(table[name], neutral) for name in _text_columns(table)})
     return str(table.to_csv(index=False, lineterminator="\n"))
 
 
 def restored(table: Any) -> Any:
     """Return a data frame that was read from :func:`csv_text` with its original text."""
-    names = _text_columns(table)
-    return table.assign(**{name: table[name].map(original).astype("str") for name in names})
+    return table.assign(**{name: _mapped(table[name], original) for name in _text_columns(table)})
+
+
+def _mapped(column: Any, change: Callable[[str], str]) -> Any:
+    """Return a column of text with its cells changed. Few need it; the others stay as they are."""
+    found = column.str.match(_RUNS.pattern).to_numpy(bool)
+    if not found.any():
+        return column
+    cells = column.to_numpy(object)
+    cells[found] = [change(cell) for cell in cells[found]]
+    return type(column)(cells, index=column.index, name=column.name, dtype="str")
 
 
 def _text_columns(table: Any) -> list[str]:

@@ -11,6 +11,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
 
 from headstart._utils.errors import ImageError, SourceError
 from headstart.archives.encodings import decoded
@@ -24,6 +25,16 @@ _UNICODE_PATH = 0x7075
 # What the library raises over a damaged table of contents.
 _DAMAGE = (zipfile.BadZipFile, struct.error, ValueError, EOFError, OSError, NotImplementedError)
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+
+
+class _Packed(NamedTuple):
+    """The place of a member, and what it declares: a tenth of the library's record."""
+
+    offset: int
+    method: int
+    packed: int
+    size: int
+    crc: int
 
 
 class ZipArchive(Archive):
@@ -41,7 +52,7 @@ class ZipArchive(Archive):
     kind = "zip"
 
     def _list(self) -> None:
-        self._infos: dict[str, zipfile.ZipInfo] = {}
+        self._packed: dict[str, _Packed] = {}
         try:
             with zipfile.ZipFile(self._path) as archive:
                 members, end = archive.infolist(), archive.start_dir
@@ -55,16 +66,16 @@ class ZipArchive(Archive):
 
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | ImageError]]:
         """Yield the bytes of each wanted member, in the order of the file."""
-        chosen = [item for item in self._infos.items() if item[0] in wanted]
+        chosen = [item for item in self._packed.items() if item[0] in wanted]
         with self._path.open("rb", buffering=0) as file:
-            for path, info in sorted(chosen, key=lambda item: item[1].header_offset):
-                file.seek(info.header_offset)
+            for path, member in sorted(chosen, key=lambda item: item[1].offset):
+                file.seek(member.offset)
                 header = file.read(_LOCAL_HEADER.size)
                 if len(header) < _LOCAL_HEADER.size or header[:4] != b"PK\3\4":
                     yield path, _damaged("its header in the archive is damaged")
                     continue
                 file.seek(sum(_LOCAL_HEADER.unpack(header)[1:]), 1)
-                yield path, self._unpacked(info, file.read(info.compress_size))
+                yield path, self._unpacked(path, member, file.read(member.packed))
 
     def _names(self, members: Sequence[zipfile.ZipInfo]) -> list[str]:
         """Return the names of all members, whose encoding is judged by all of them together.
@@ -102,7 +113,10 @@ class ZipArchive(Archive):
         self._limits.check_ratio(
             f"{self.title}: its member {name!r}", member.file_size, member.compress_size
         )
-        self._infos[self._add(name, member.file_size).path] = member
+        self._packed[self._add(name, member.file_size).path] = _Packed(
+            member.header_offset, member.compress_type, member.compress_size, member.file_size,
+            member.CRC,
+        )  # fmt: skip
 
     def _check_overlaps(self, members: Sequence[zipfile.ZipInfo], end: int) -> None:
         """Refuse members that share their bytes: so a small file could declare petabytes."""
@@ -116,21 +130,20 @@ class ZipArchive(Archive):
                 f"{self.title} is damaged: its members reach beyond their table. Fetch it again."
             )
 
-    def _unpacked(self, info: zipfile.ZipInfo, packed: bytes) -> bytes | ImageError:
+    def _unpacked(self, path: str, member: _Packed, packed: bytes) -> bytes | ImageError:
         content = packed
-        if info.compress_type == zipfile.ZIP_DEFLATED:
+        if member.method == zipfile.ZIP_DEFLATED:
             inflater = zlib.decompressobj(-zlib.MAX_WBITS)
             try:
-                content = inflater.decompress(packed, info.file_size + 1)
+                content = inflater.decompress(packed, member.size + 1)
             except zlib.error as error:
                 return _damaged(f"the archive's data is damaged: {error}")
-        if len(content) > info.file_size:
+        if len(content) > member.size:
             raise self._limits.refusal(
                 self.title,
-                f"holds {info.filename!r}, which declares {info.file_size:,} bytes and unpacks to "
-                "more",
+                f"holds {path!r}, which declares {member.size:,} bytes and unpacks to more",
             )
-        if len(content) < info.file_size or zlib.crc32(content) != info.CRC:
+        if len(content) < member.size or zlib.crc32(content) != member.crc:
             return _damaged("its checksum differs from the one in the archive")
         return content
 

@@ -13,7 +13,7 @@ from headstart._utils import tables
 from headstart._utils.tables import counted, plain
 from headstart.audit.duplicates import Pairs, counts, find_pairs, join
 from headstart.audit.parameters import FindDuplicatesParams
-from headstart.audit.thumbnails import small
+from headstart.audit.thumbnails import Small, small
 from headstart.datasets.duplicates import PAIRS
 from headstart.datasets.manifests import frame
 from headstart.features.forward_passes import Reader, ShardImages
@@ -108,13 +108,17 @@ def find_duplicates(images: pd.DataFrame, reader: Reader, params: FindDuplicates
     rows = images.sort_values(["image_id", "path"]).drop_duplicates("image_id")
     large = rows[["width", "height"]].min(axis=1) >= LEAST_SIDE
     compared = rows[large].reset_index(drop=True)
-    by_id = {image.image_id: image for image in ShardImages(compared, reader)}
-    seen = small([by_id[image_id] for image_id in compared["image_id"]])
-    pairs = find_pairs(seen, params.similarity)
+    pairs = find_pairs(_thumbnails(compared, reader), params.similarity)
     ids = compared["image_id"].to_numpy()
     groups = join(zip(ids[pairs.first], ids[pairs.second], strict=True))
     table = _table(images, compared, pairs, groups)
     return Findings(table, groups, len(compared), int((~large).sum()))
+
+
+def _thumbnails(compared: pd.DataFrame, reader: Reader) -> Small:
+    """Return the thumbnails of images, which are read in the order in which they are stored."""
+    by_id = {image.image_id: image for image in ShardImages(compared, reader)}
+    return small([by_id[image_id] for image_id in compared["image_id"]])
 
 
 def _table(

@@ -190,7 +190,7 @@ def inspect(
     rows = _rows(features, images)
     groups = group_names(rows, duplicates).tolist()
     values = whole_numbers(
-        [features.array(split) for split in SPLITS],
+        [features.gathered(split) for split in SPLITS],
         measured=2,
         lengths=[int((rows["split"] == split).sum()) for split in SPLITS],
     )

@@ -16,6 +16,7 @@ from headstart._utils.machine import cores
 from headstart._utils.memo import Memo, verifying
 from headstart._utils.progress import progress
 from headstart.audit.alignment import Thumbnails
+from headstart.features.array_rows import empty
 from headstart.features.forward_passes import Image
 from headstart.images.resize import stretched_pixels
 from headstart.images.version import decoder
@@ -45,7 +46,8 @@ class Small:
 
 
 def small(images: Sequence[Image]) -> Small:
-    """Decode images and make their thumbnails, which take 4 KiB of memory each.
+    """Decode images and make their thumbnails, which take 4 KiB each: of memory or, if they are
+    many, of a temporary file in the cache folder.
 
     Those that an earlier run has made are kept in the cache folder, by the SHA-256 of the image.
 
@@ -54,7 +56,7 @@ def small(images: Sequence[Image]) -> Small:
     HeadstartError
         Naming the image that cannot be decoded.
     """
-    gray = np.empty((len(images), SIDE, SIDE), np.uint8)
+    gray: Any = empty((len(images), SIDE, SIDE), np.uint8)
     colors = np.empty((len(images), 3))
     with (
         Memo("thumbnails", {"decoder": decoder([Path(__file__)])}) as memo,

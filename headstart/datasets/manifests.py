@@ -7,6 +7,7 @@ than 32,768 images is a folder of parts (:mod:`headstart.datasets.parted`).
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pandas as pd
 from headstart._utils.csv_text import csv_text, restored
 from headstart._utils.errors import CorruptFileError
 from headstart._utils.files import write_text
-from headstart.datasets.parted import content_of, in_order, joined, write_parted
+from headstart.datasets.parted import contents_of, in_order, joined, write_parted
 
 SPLITS = ("train", "validation", "test")
 
@@ -89,24 +90,28 @@ def read_table(
     """
     then = f" {mend}" if mend else ""
     try:
-        table = pd.read_csv(
-            content_of(path) if files is None else joined(files),
-            dtype=dict(columns),
-            keep_default_na=False,
-            na_filter=False,
-            encoding="utf-8",
-            lineterminator="\n",
-            float_precision="round_trip",
-        )
+        contents = contents_of(path) if files is None else joined(files)
+        tables = [restored(_read_csv(content, columns)) for content in contents]
     except (ValueError, OSError, OverflowError) as error:
         raise CorruptFileError(f"{path} cannot be read as {what}: {error}.{then}") from error
-    if list(table.columns) != list(columns):
+    names = list(tables[0].columns)
+    if names != list(columns):
         raise CorruptFileError(
-            f"{path}: expected the columns {', '.join(columns)}; "
-            f"got {', '.join(table.columns)}.{then}"
+            f"{path}: expected the columns {', '.join(columns)}; got {', '.join(names)}.{then}"
         )
-    original: pd.DataFrame = restored(table)
-    return original
+    return pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
+
+
+def _read_csv(content: Path | io.BytesIO, columns: Mapping[str, str]) -> pd.DataFrame:
+    return pd.read_csv(
+        content,
+        dtype=dict(columns),
+        keep_default_na=False,
+        na_filter=False,
+        encoding="utf-8",
+        lineterminator="\n",
+        float_precision="round_trip",
+    )
 
 
 def read_images(path: Path) -> pd.DataFrame:

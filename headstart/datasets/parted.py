@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from headstart.datasets.parts import part_of, parts
 
 #: Images up to which a table is one file.
 WHOLE = 32_768
+_AT_ONCE = 64  # parts that are read as one: a few megabytes
 
 
 def part_name(part: int, ending: str = "csv") -> str:
@@ -43,15 +45,23 @@ def write_parted(path: Path, table: pd.DataFrame, whole: int = WHOLE) -> None:
             shutil.rmtree(path)
         write_text(path, csv_text(table))
         return
-    part = parts_of_rows(table["image_id"], count)
     with atomic_folder(path) as folder:
-        for number in range(count):
-            content = csv_text(table[part == number])
+        for number, own in enumerate(divided(table, count)):
+            content = csv_text(own)
             (folder / part_name(number)).write_text(content, encoding="utf-8", newline="\n")
 
 
-def content_of(path: Path) -> Path | io.BytesIO:
-    """Return a table of either kind as one CSV file.
+def divided(table: pd.DataFrame, count: int) -> Iterator[pd.DataFrame]:
+    """Yield the rows of each part, in their order."""
+    part = parts_of_rows(table["image_id"], count)
+    table = table.iloc[np.argsort(part, kind="stable")]
+    bounds = np.searchsorted(np.sort(part), np.arange(count + 1))
+    for low, high in pairwise(bounds):
+        yield table.iloc[low:high]
+
+
+def contents_of(path: Path) -> Iterator[Path | io.BytesIO]:
+    """Yield a table of either kind as one or more CSV files, so that memory holds one as text.
 
     Raises
     ------
@@ -59,31 +69,34 @@ def content_of(path: Path) -> Path | io.BytesIO:
         If parts are missing, or their columns differ.
     """
     if not path.is_dir():
-        return path
+        yield path
+        return
     names = sorted(each.name for each in path.iterdir())
     expected = [part_name(number) for number in range(len(names))]
     if names != sorted(expected):
         absent = min(set(expected) - set(names))
         raise CorruptFileError(f"{path}: of {len(names):,} parts, {absent} is missing.")
-    return joined([path / name for name in expected])
+    yield from joined([path / name for name in expected])
 
 
-def joined(files: Sequence[Path]) -> io.BytesIO:
-    """Return CSV files of the same columns as one.
+def joined(files: Sequence[Path]) -> Iterator[io.BytesIO]:
+    """Yield CSV files of the same columns as fewer and larger ones.
 
     Raises
     ------
     CorruptFileError
         If their columns differ.
     """
-    head, texts = b"", list[bytes]()
-    for path in files:
-        first, _, rest = path.read_bytes().partition(b"\n")
-        if texts and first != head:
-            raise CorruptFileError(f"{path}: expected the columns {head!r}, got {first!r}.")
-        head = first
-        texts.append(rest)
-    return io.BytesIO(b"\n".join([head, b"".join(texts)]))
+    head = b""
+    for start in range(0, len(files), _AT_ONCE):
+        texts = []
+        for path in files[start : start + _AT_ONCE]:
+            first, _, rest = path.read_bytes().partition(b"\n")
+            if (head or first) != first:
+                raise CorruptFileError(f"{path}: expected the columns {head!r}, got {first!r}.")
+            head = first
+            texts.append(rest)
+        yield io.BytesIO(b"\n".join([head, b"".join(texts)]))
 
 
 def in_order(path: Path, table: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
@@ -93,7 +106,7 @@ def in_order(path: Path, table: pd.DataFrame, order: Sequence[str]) -> pd.DataFr
     ----------
     path : Path
     table : DataFrame
-        Read from :func:`content_of`.
+        Read from :func:`contents_of`.
     order : sequence of str
         The columns by which it was sorted.
 

@@ -47,7 +47,7 @@ def shard_name(shard: int) -> str:
     return f"{shard:02}.zip"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Location:
     """The location of an image's data: shard, byte offset in its file, length in bytes."""
 
@@ -128,7 +128,9 @@ class ShardWriter:
     def finish(self) -> dict[str, Location]:
         """Write all shards and return the location of every image by its ``image_id``."""
         places: dict[str, Location] = {}
-        for shard, members in enumerate(self._shards()):
+        shards = self._shards()
+        self._known.clear()
+        for shard, members in enumerate(shards):
             target = self.folder / shard_name(shard)
             listed = _listed(members)
             if members:
@@ -137,6 +139,7 @@ class ShardWriter:
                 self._write(target, members)
                 self._earlier.record(listed, target)
             places.update(_locations(shard, members))
+            members.clear()  # A million images take a gigabyte if nothing is given up.
         self.close()
         return places
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from headstart._utils.errors import HeadstartError
 
 
-@dataclass
+@dataclass(slots=True)
 class SplitGroup:
     """Images that must share a split: all copies of one image, or all images of a group.
 

@@ -15,7 +15,7 @@ decides, within limits:
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import pandas as pd
@@ -105,20 +105,21 @@ def _groups(
     large: Collection[str],
 ) -> list[SplitGroup]:
     """Return the split groups of a manifest, sorted by name."""
-    found: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
+    # Most groups are one image, and share their sets with the others of its class.
+    sets: dict[frozenset[str], frozenset[str]] = {}
+    found: dict[str, SplitGroup] = {}
     for name, label, part in zip(names, labels, predefined, strict=True):
-        found[name][0].add(label)
-        found[name][1].add(part)
-    return [
-        SplitGroup(
-            name,
-            seeds.uniform(seed, "split", name),
-            frozenset(of),
-            frozenset(parts - {""}),
-            name in large,
-        )
-        for name, (of, parts) in sorted(found.items())
-    ]
+        of, parts = frozenset({label}), frozenset({part} - {""})
+        group = found.get(name)
+        if group is not None:
+            of, parts = of | group.labels, parts | group.predefined
+        of, parts = sets.setdefault(of, of), sets.setdefault(parts, parts)
+        if group is None:
+            u = seeds.uniform(seed, "split", name)
+            found[name] = SplitGroup(name, u, of, parts, name in large)
+        else:
+            group.labels, group.predefined = of, parts
+    return [found[name] for name in sorted(found)]
 
 
 def _predefined(images: pd.DataFrame, params: SplitParams) -> tuple[pd.Series[str], str]:

@@ -87,7 +87,7 @@ def evaluate(
     head_record, record = read_model(head), read_model(model)
     check(features, test, head_record, head)
     check(features, test, record, model)
-    cached, passes = features.array("test"), None
+    cached, passes = features.gathered("test"), None
     if record.kind == "head":
         final = _by_head(model, record, cached)
     else:

@@ -163,6 +163,11 @@ class Features:
         part = self._in_parts(split)["part"].to_numpy()
         return cast("Array", PartedArray(files, part, entry.shape[1:], self.header.dtype))
 
+    def gathered(self, split: str) -> Array:
+        """Return the same in one array or, of a large split in parts, in one file."""
+        array: Any = self.array(split)
+        return cast("Array", array.gathered() if isinstance(array, PartedArray) else array)
+
     def rows(self, split: str) -> pd.DataFrame:
         """Return the row table of a split: image_id, label, view."""
         if self.header.splits[split].parts is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +19,9 @@ import pandas as pd
 
 from headstart._utils.csv_text import csv_text
 from headstart._utils.files import sha256_file
-from headstart.datasets.parted import part_name, parts_of_rows
+from headstart.datasets.parted import divided, part_name
 from headstart.datasets.parts import parts
+from headstart.features.array_rows import ArrayFile, ArrayRows, empty
 from headstart.features.npy import fill_npy
 
 #: Images of a split up to which its features are one file.
@@ -67,10 +69,8 @@ def write_parts(
     """
     folder.mkdir()
     count = part_count(rows)
-    number = parts_of_rows(rows["image_id"], count)
     written = []
-    for each in range(count):
-        own = rows.loc[number == each, list(PART_ROWS)]
+    for each, own in enumerate(divided(rows[list(PART_ROWS)], count)):
         array, table = folder / part_name(each, "npy"), folder / part_name(each)
         with array.open("wb") as file:
             name = f"{folder.name}/{array.name}"
@@ -80,7 +80,7 @@ def write_parts(
     return written
 
 
-class PartedArray:
+class PartedArray(ArrayRows):
     """The arrays of a split's parts as one array, which is read when it is indexed.
 
     It is indexed by its rows: by a number, a slice, numbers or a mask. ``numpy.asarray`` reads all.
@@ -99,13 +99,12 @@ class PartedArray:
     def __init__(
         self, files: Sequence[Path], part: npt.NDArray[np.int64], shape: Sequence[int], dtype: str
     ) -> None:
-        self.shape = (len(part), *shape)
-        self.dtype = np.dtype(dtype)
+        super().__init__((len(part), *shape), dtype)
         self._part = part
         self._place = np.empty(len(part), np.int64)
-        order = np.argsort(part, kind="stable")
-        starts = np.searchsorted(part[order], np.arange(len(files)))
-        self._place[order] = np.arange(len(part)) - starts[part[order]]
+        self._order = np.argsort(part, kind="stable")
+        self._starts = np.searchsorted(part[self._order], np.arange(len(files) + 1))
+        self._place[self._order] = np.arange(len(part)) - self._starts[part[self._order]]
 
         @lru_cache(maxsize=_OPEN)
         def mapped(number: int) -> npt.NDArray[Any]:
@@ -114,44 +113,17 @@ class PartedArray:
 
         self._mapped = mapped
 
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
+    def gathered(self) -> npt.NDArray[Any] | ArrayFile:
+        """Return all rows in one array, or in one file if they are many; each part is read once.
 
-    @property
-    def size(self) -> int:
-        """Number of values."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        A batch of rows of this array opens as many files as it has rows.
+        """
+        found = empty(self.shape, self.dtype)
+        for number, (low, high) in enumerate(pairwise(self._starts)):
+            found[self._order[low:high]] = self._mapped(number)[:]
+        return found
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all rows."""
-        return self.size * self.dtype.itemsize
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, index: Any) -> npt.NDArray[Any]:
-        if isinstance(index, slice):
-            wanted = np.arange(*index.indices(len(self)))
-        else:
-            wanted = np.asarray(index)
-            if wanted.dtype == bool:
-                (wanted,) = np.nonzero(wanted)
-            if ((wanted < -len(self)) | (wanted >= len(self))).any():
-                raise IndexError(f"a row beyond the {len(self):,} of these features")
-        rows = np.atleast_1d(wanted) % max(1, len(self))
-        found = self._rows(rows.astype(np.int64).ravel())
-        return found.reshape(*np.shape(wanted), *self.shape[1:])
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        if copy is False:
-            raise ValueError("features in parts can only be copied into one array")
-        found = self[:]
-        return found if dtype is None else found.astype(dtype, copy=False)
-
-    def _rows(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    def _read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         found = np.empty((len(rows), *self.shape[1:]), self.dtype)
         part = self._part[rows]
         order = np.argsort(part, kind="stable")

@@ -84,7 +84,7 @@ class Limits:
 INSPECTED = Limits(max_bytes=1 << 31, max_pixels=1 << 62)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageInfo:
     """A usable image: its size after orientation, its format in params.yaml, its extension."""
 

@@ -41,7 +41,7 @@ _STRIP = 1 << 20  # samples; counting takes eight bytes for each
 _MOST_PAGES = 10_000  # counted; nobody needs to know of how many more there are
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Traits:
     """Facts about an accepted image that may need a remark.
 
@@ -60,12 +60,16 @@ class Traits:
     unused_pages: int = 0
 
 
+#: Nothing that needs a remark; shared by nearly all images.
+NO_TRAITS = Traits()
+
+
 def traits(image: Image.Image, content: bytes, name: str) -> Traits:
     """Return the facts about a loaded image that may need a remark."""
     if name == "png" and png.depth(content) == 16:
         return Traits(_bits(image))
     if name != "tiff":
-        return Traits()
+        return NO_TRAITS
     tags = _tags(image)
     bits = _bits(image) if set(_values(tags, _BITS)) == {16} else None
     used = len(image.getbands()) - (image.mode == "RGBA" and not _states_opacity(image))

@@ -62,6 +62,7 @@ def assign(source: Source, params: DownloadParams) -> Assigned:
     layout = _layout(source, candidates, rejected, params)
     notes = [layout.describe() if layout else source.summary]
     wanted: dict[str, Assignment] = {}
+    shared: dict[Assignment, Assignment] = {}  # one object for all files of a class
     total = 0
     for entry in candidates:
         assignment = layout.assign(entry.path) if layout else entry.assignment
@@ -71,7 +72,7 @@ def assign(source: Source, params: DownloadParams) -> Assigned:
             detail = f"{entry.size:,} bytes; at most {params.max_image_bytes:,} are accepted"
             rejected.append((entry.path, "too_large", detail))
         else:
-            wanted[entry.path] = assignment
+            wanted[entry.path] = shared.setdefault(assignment, assignment)
             total += entry.size
     if layout:
         wanted, note = _grouped(wanted, layout, params.group)
@@ -103,10 +104,10 @@ def _grouped(
     wanted: Mapping[str, Assignment], layout: Layout, rule: str | None
 ) -> tuple[dict[str, Assignment], str]:
     """Return the assignments with their groups, and a sentence on these or on likely ones."""
-    inside = {path: layout.inside(path) for path in wanted}
     if rule is None:
-        note = groups.note((wanted[path].label, path, inside[path]) for path in wanted)
-        return dict(wanted), note
+        files = ((wanted[path].label, path, layout.inside(path)) for path in wanted)
+        return wanted, groups.note(files)
+    inside = {path: layout.inside(path) for path in wanted}
     found = {path: groups.group_of(rule, path, inside[path]) for path in wanted}
     grouped = {path: replace(each, group=found[path]) for path, each in wanted.items()}
     return grouped, groups.described(rule, found)

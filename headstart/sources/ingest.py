@@ -7,12 +7,16 @@ are the same are copied (:mod:`headstart.datasets.earlier_shards`): the result i
 
 from __future__ import annotations
 
+import sys
+from array import array
 from collections import defaultdict
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from headstart._utils.errors import HeadstartError, ImageError, InputChangedError
 from headstart._utils.files import sha256_bytes
@@ -23,7 +27,7 @@ from headstart.datasets.earlier_shards import EarlierShards
 from headstart.datasets.manifests import IMAGES, REJECTED, frame
 from headstart.datasets.shards import Location, ShardWriter
 from headstart.images.decode import Limits, inspect
-from headstart.images.samples import Traits
+from headstart.images.samples import NO_TRAITS, Traits
 from headstart.images.thumbnails import ThumbnailFolder, rejected_thumbnail
 from headstart.sources import kinds
 from headstart.sources.assigned import Rejected, assign
@@ -92,51 +96,75 @@ def ingest(source: Source, params: DownloadParams, images: Path, thumbnails: Pat
                     image = rejected_thumbnail(content) if room and content else None
                     if image:
                         folder.add(path, result.reason, image)
-        _check(source, kept.rows, rejected)
+        _check(source, kept, rejected)
         checking.supply()
         locations = writer.finish()
     earlier.save()
     folder.close()
+    # A million files take a gigabyte until here, which the tables can use.
+    del source, assigned, checking, writer
     return Ingested(
-        frame(kept.located(locations), IMAGES),
+        kept.table(locations),
         frame([dict(zip(REJECTED, each, strict=True)) for each in sorted(rejected)], REJECTED),
-        (*kinds.differences(kept.rows), *remarks(kept.traits)),
+        (*kinds.differences(kept.kinds()), *remarks(kept.traits)),
     )
 
 
-@dataclass
 class _Kept:
-    """The rows of the images that are kept."""
+    """The images that are kept, as columns: a million rows as dictionaries take a gigabyte."""
 
-    wanted: Mapping[str, Assignment]
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    traits: dict[str, Traits] = field(default_factory=dict)
+    def __init__(self, wanted: Mapping[str, Assignment]) -> None:
+        self._wanted = wanted
+        self.paths: list[str] = []
+        self.traits: dict[str, Traits] = {}
+        self._ids: list[str] = []
+        self._formats: list[str] = []
+        self._few: list[bool | None] = []
+        self._numbers = {name: array("q") for name in ("width", "height", "bytes")}
 
     def add(self, path: str, size: int, image_id: str, checked: Checked) -> None:
-        info, assignment = checked.info, self.wanted[path]
-        self.traits[path] = info.traits
-        self.rows.append(
-            {
-                "image_id": image_id,
-                "path": path,
-                "label": assignment.label,
-                "predefined_split": assignment.predefined_split,
-                "width": info.width,
-                "height": info.height,
-                "format": info.format,
-                "bytes": size,
-                "group": assignment.group,
-                "few": checked.few,
-            }
-        )
+        info = checked.info
+        if info.traits != NO_TRAITS:
+            self.traits[path] = info.traits
+        self.paths.append(path)
+        self._ids.append(image_id)
+        self._formats.append(sys.intern(info.format))
+        self._few.append(checked.few)
+        for name, number in (("width", info.width), ("height", info.height), ("bytes", size)):
+            self._numbers[name].append(number)
 
-    def located(self, locations: Mapping[str, Location]) -> list[dict[str, Any]]:
-        """Return the rows with the place of each image, sorted by path."""
-        rows = []
-        for row in sorted(self.rows, key=lambda row: str(row["path"])):
-            place = locations[row["image_id"]]
-            rows.append({**row, "shard": place.shard, "offset": place.offset})
-        return rows
+    def labels(self) -> list[str]:
+        """Return the class of each image."""
+        return [self._wanted[path].label for path in self.paths]
+
+    def kinds(self) -> Iterator[Mapping[str, Any]]:
+        """Yield what :func:`headstart.sources.kinds.differences` looks at."""
+        for label, name, few in zip(self.labels(), self._formats, self._few, strict=True):
+            yield {"label": label, "format": name, "few": few}
+
+    def table(self, locations: Mapping[str, Location]) -> pd.DataFrame:
+        """Return the image manifest, sorted by path, from the location of each image."""
+        order = sorted(range(len(self.paths)), key=self.paths.__getitem__)
+        paths, ids = ([column[row] for row in order] for column in (self.paths, self._ids))
+        assignments = [self._wanted[path] for path in paths]
+        columns = {
+            "image_id": ids,
+            "path": paths,
+            "label": (each.label for each in assignments),
+            "predefined_split": (each.predefined_split for each in assignments),
+            "format": (self._formats[row] for row in order),
+            "group": (each.group for each in assignments),
+            "shard": (locations[image_id].shard for image_id in ids),
+            "offset": (locations[image_id].offset for image_id in ids),
+            **{
+                name: np.frombuffer(numbers, np.int64)[order]
+                for name, numbers in self._numbers.items()
+            },
+        }
+        # One by one, because a list of text takes several times the memory of the column.
+        return pd.DataFrame(
+            {name: pd.Series(columns.pop(name), dtype=IMAGES[name]) for name in IMAGES}
+        )
 
 
 class _Checking:
@@ -244,26 +272,27 @@ def _probes(wanted: Mapping[str, Assignment]) -> set[str]:
     return {path for paths in of_class.values() for path in paths[: kinds.PROBES]}
 
 
-def _check(source: Source, kept: Sequence[Mapping[str, Any]], rejected: Sequence[Rejected]) -> None:
+def _check(source: Source, kept: _Kept, rejected: Sequence[Rejected]) -> None:
     """Stop if a file is missing, or if there are fewer than two classes."""
-    if len(kept) + len(rejected) != len(source.entries):
+    count = len(kept.paths)
+    if count + len(rejected) != len(source.entries):
         raise HeadstartError(
-            f"Of {len(source.entries):,} files, {len(kept):,} were kept and {len(rejected):,} "
+            f"Of {len(source.entries):,} files, {count:,} were kept and {len(rejected):,} "
             "rejected, which does not add up. Nothing was written. Please report this."
         )
-    labels = sorted({row["label"] for row in kept})
+    labels = sorted(set(kept.labels()))
     if len(labels) < 2:
         raise UnusableError(
             f"{source.origin} holds usable images of {counted(len(labels), 'class', 'classes')}"
             f"{''.join(f' ({plain(label)})' for label in labels)}; at least 2 are needed."
-            f"{_inner_root(kept)}{_limits(rejected)}",
+            f"{_inner_root(kept.paths)}{_limits(rejected)}",
             rejected,
         )
 
 
-def _inner_root(kept: Sequence[Mapping[str, Any]]) -> str:
+def _inner_root(paths: Sequence[str]) -> str:
     """Return the folder that may hold the classes, in a sentence, if all images are below it."""
-    folders = [str(row["path"]).split("/")[:-1] for row in kept]
+    folders = [path.split("/")[:-1] for path in paths]
     depth = 0
     while len({tuple(folder[: depth + 1]) for folder in folders}) == 1 and depth < len(folders[0]):
         depth += 1

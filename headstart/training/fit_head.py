@@ -17,7 +17,8 @@ from threadpoolctl import threadpool_limits
 
 from headstart._utils.progress import progress
 from headstart.backbones.weights import Weights
-from headstart.training.batches import BatchSource, epoch_batches
+from headstart.features.parted_array import PartedArray
+from headstart.training.batches import epoch_batches
 from headstart.training.calibration import calibrate, score_logits
 from headstart.training.checkpoint import Progress
 from headstart.training.epochs import batch_table, diverged, run_epochs
@@ -87,6 +88,7 @@ def fit_head(
     HeadstartError
         If the training diverges or explodes.
     """
+    train, validation = _gathered(*train), _gathered(*validation)
     features, labels = train
     layers = head_spec(params, features.shape[1:], n_classes)
     balanced = params.class_weights == "balanced"
@@ -104,9 +106,7 @@ def fit_head(
     # Small products on several cores take longer, and wait busily. Values that are not finite are
     # reported with their place.
     with threadpool_limits(1, user_api="blas"), np.errstate(all="ignore"):
-        trainer = HeadTrainer(
-            network, BatchSource.of_array(*train), BatchSource.of_array(*validation), settings
-        )
+        trainer = HeadTrainer(network, train, validation, settings)
         now = Progress()
         history = run_epochs(trainer, settings, say, now, lambda: watch(now))
     weights = network.weights
@@ -116,6 +116,10 @@ def fit_head(
     return TrainedHead(layers, weights, history)
 
 
+def _gathered(features: Any, labels: npt.NDArray[np.integer[Any]]) -> Examples:
+    return features.gathered() if isinstance(features, PartedArray) else features, labels
+
+
 class HeadTrainer:
     """A network, its optimizer, and the features that it learns from.
 
@@ -123,28 +127,29 @@ class HeadTrainer:
     ----------
     network : Network
         It is changed.
-    train, validation : BatchSource
-        Of arrays.
+    train, validation : tuple of ndarray
+        Features and class indices.
     settings : FitSettings
         Batches have ``min(batch_size, len(train))`` rows, as in
         :func:`headstart.keras.training.fitting.fit`.
     """
 
     def __init__(
-        self, network: Network, train: BatchSource, validation: BatchSource, settings: FitSettings
+        self, network: Network, train: Examples, validation: Examples, settings: FitSettings
     ) -> None:
         self.network, self.settings = network, settings
-        self._train, self._validation = train, validation
-        self._inputs = None if train.array is None else network.all_inputs(train.array)
-        self._batch = min(settings.batch_size, len(train))
-        self._steps = settings.steps_per_epoch or -(-len(train) // self._batch)
+        features, self._labels = train
+        self._validation = validation
+        self._inputs = network.all_inputs(features)
+        self._batch = min(settings.batch_size, len(features))
+        self._steps = settings.steps_per_epoch or -(-len(features) // self._batch)
         self._optimizer = Optimizer(settings.optimizer, network.learning(), settings.weight_decay)
 
     def epoch(self, epoch: int) -> pd.DataFrame:
         """Train for an epoch; return loss, accuracy and count of images of each batch."""
         settings = self.settings
         rows, mask = epoch_batches(
-            len(self._train), self._batch, epoch, settings.steps_per_epoch, settings.seed
+            len(self._labels), self._batch, epoch, settings.steps_per_epoch, settings.seed
         )
         losses, correct = np.empty(len(rows)), np.empty(len(rows))
         self.network.start_epoch(epoch)
@@ -162,12 +167,10 @@ class HeadTrainer:
 
     def validate(self, epoch: int) -> tuple[float, float]:
         """Return loss, with the best temperature if it is asked for, and accuracy."""
-        features = self._validation.take(np.arange(len(self._validation), dtype=np.int32), 0)
+        features, labels = self._validation
         settings = self.settings
         logits = self.network.predict(features)
-        found = score_logits(
-            logits, self._validation.labels, settings.loss, calibrated=settings.calibrated
-        )
+        found = score_logits(logits, labels, settings.loss, calibrated=settings.calibrated)
         if not math.isfinite(found[0]):
             raise diverged(f"on the validation split after epoch {epoch}", settings)
         return found
@@ -189,11 +192,8 @@ class HeadTrainer:
         self, rows: npt.NDArray[np.int32], counted: npt.NDArray[np.float64], rate: float
     ) -> tuple[float, float]:
         """Train on a batch; return the sums of loss and correct answers of rows that count."""
-        settings, labels = self.settings, self._train.labels[rows]
-        if self._inputs is None:
-            inputs = self.network.inputs(self._train.take(rows, 1))
-        else:
-            inputs = self._inputs[rows].astype(np.float64)
+        settings, labels = self.settings, self._labels[rows]
+        inputs = self._inputs[rows].astype(np.float64)
         logits = self.network.forward(inputs)
         found = measure(settings.loss, logits, labels, settings.label_smoothing)
         factors = counted

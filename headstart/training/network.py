@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from headstart._utils.seeds import derive
 from headstart.exact import on_grid, product, size
+from headstart.features.array_rows import ArrayFile, empty
 from headstart.training.head import LayerSpec, weight_shapes
 
 Float32 = npt.NDArray[np.float32]
@@ -143,11 +144,11 @@ class Network:
         """
         return on_grid(self._standardized(features))
 
-    def all_inputs(self, features: Features) -> Float32:
+    def all_inputs(self, features: Features) -> Float32 | ArrayFile:
         """Return the same of many features, on one grid for all batches that are made of them."""
         parts = list(_parts(features))
         largest = max(size(self._standardized(features[part])) for part in parts)
-        found = np.empty((len(features), math.prod(features.shape[1:])), np.float32)
+        found = empty((len(features), math.prod(features.shape[1:])), np.float32)
         for part in parts:  # 21 bits fit into float32 without rounding.
             found[part] = on_grid(self._standardized(features[part]), largest)
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -53,8 +54,10 @@ def test_the_number_is_a_power_of_two_that_grows_with_the_set(count: int, least:
     found = at_least(count, least)
     assert found.bit_count() == 1
     assert found >= least
-    assert count <= found * parts.MOST
-    assert found == least or count > found // 2 * parts.MOST
+    most = parts.MOST * max(1, found / parts.FEW)
+    assert count <= found * most
+    assert found == least or count > found // 2 * max(parts.MOST, most / 2)
+    assert found <= max(least, parts.FEW, math.isqrt(2 * count))
 
 
 @given(image_id=st.binary(min_size=32, max_size=32).map(bytes.hex), power=st.integers(0, 20))

@@ -14,7 +14,8 @@ import pytest
 
 from headstart._utils.errors import CorruptFileError
 from headstart.datasets.manifests import SPLITS
-from headstart.features import parted_array
+from headstart.features import array_rows, parted_array
+from headstart.features.array_rows import ArrayFile
 from headstart.features.folder import read_features, row_table, write_features
 from headstart.features.parted_array import PartedArray
 from headstart.training.batches import BatchSource
@@ -82,9 +83,17 @@ def test_the_rows_are_those_of_one_file(tmp_path: Path, whole: Path, split: str)
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_it_is_indexed_as_an_array_is(tmp_path: Path, whole: Path) -> None:
+@pytest.mark.parametrize("gathered", [False, True])
+def test_it_is_indexed_as_an_array_is(
+    tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, gathered: bool
+) -> None:
     write(tmp_path / "parted", 40, views=2)
     one, found = (read_features(each).array("train") for each in (whole, tmp_path / "parted"))
+    if gathered:
+        assert np.array_equal(read_features(tmp_path / "parted").gathered("train"), one)
+        monkeypatch.setattr(array_rows, "RESIDENT_BYTES", one.nbytes - 1)
+        found = read_features(tmp_path / "parted").gathered("train")
+        assert isinstance(found, ArrayFile)
     mask = np.arange(len(one)) % 3 == 0
     indices: list[Any] = [
         0, -1, np.int64(5), slice(3, 9), slice(None, None, -7), slice(5, 5), [4, 4, 0, -2],

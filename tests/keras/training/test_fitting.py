@@ -158,7 +158,7 @@ def test_a_head_is_trained_in_numpy_as_in_keras(
     load_head(model, first)
     theirs = fit(logits_model(model), source((x, y)), source((x, y)), chosen, quiet)
     network = Network(spec, first, seed=5)
-    trainer = HeadTrainer(network, source((x, y)), source((x, y)), chosen)
+    trainer = HeadTrainer(network, (x, y), (x, y), chosen)
     ours = run_epochs(trainer, chosen, quiet, Progress())
     for name, array in dump_head(model).items():
         np.testing.assert_allclose(network.weights[name], array, atol=2e-5, err_msg=name)
