@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -84,6 +85,7 @@ class ArrayFile(ArrayRows):
     """An array in a temporary file of the cache folder, which ends with the object.
 
     It is read and written by position and not mapped, so that it takes no memory of the process.
+    Threads may use it at once.
     """
 
     def __init__(self, shape: Sequence[int], dtype: npt.DTypeLike) -> None:
@@ -93,24 +95,27 @@ class ArrayFile(ArrayRows):
         folder.mkdir(parents=True, exist_ok=True)
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - kept open
         weakref.finalize(self, self._file.close)
+        self._lock = threading.Lock()
         self._row = self.nbytes // max(1, len(self))
 
     def __setitem__(self, index: Any, values: Array) -> None:
         rows = self._numbers(index).ravel()
         content = np.ascontiguousarray(values, self.dtype)
         for low, high in _runs(rows):
-            self._file.seek(int(rows[low]) * self._row)
             waiting = memoryview(content[low:high]).cast("B")
-            while waiting:
-                waiting = waiting[self._file.write(waiting) :]
+            with self._lock:
+                self._file.seek(int(rows[low]) * self._row)
+                while waiting:
+                    waiting = waiting[self._file.write(waiting) :]
 
     def _read(self, rows: Rows) -> Array:
         found = np.zeros((len(rows), *self.shape[1:]), self.dtype)
         for low, high in _runs(rows):
-            self._file.seek(int(rows[low]) * self._row)
             waiting = memoryview(found[low:high]).cast("B")
-            while waiting and (count := self._file.readinto(waiting)):
-                waiting = waiting[count:]
+            with self._lock:
+                self._file.seek(int(rows[low]) * self._row)
+                while waiting and (count := self._file.readinto(waiting)):
+                    waiting = waiting[count:]
         return found
 
 
