@@ -17,6 +17,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from headstart._utils.collection import uncollected
 from headstart._utils.errors import HeadstartError
 from headstart._utils.quiet import quiet_stderr
 
@@ -42,7 +43,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # A user's keras.json may name another backend, number format or layout; the results must not
 # depend on it.
 os.environ["KERAS_BACKEND"] = "tensorflow"
-with quiet_stderr(), _without_modules():
+with quiet_stderr(), _without_modules(), uncollected():
     import keras
     import tensorflow as tf
     from tensorflow.python.autograph.pyct import loader
