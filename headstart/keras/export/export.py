@@ -208,15 +208,16 @@ def write_and_read(
             trained.backbone.gray16_bits,
         )
         clock("building")
-        for name in names:
+        for name in sorted(names, key=_waits):
             reason = _write_or_leave_out(name, source, folder, trained.backbone)
             if reason:
                 left_out[name] = reason
             else:
                 clock(name)
                 fresh.read(name, folder / FORMATS[name].path)
-        readings = fresh.results()
+        found = fresh.results()
         clock("waiting_for_the_reader")
+    readings = {name: found[name] for name in names if name in found}
     run_statistics.note(parts_seconds=clock.seconds)
     if not readings:
         raise HeadstartError(
@@ -224,6 +225,14 @@ def write_and_read(
             "exported. Add saved_model to export.formats in params.yaml: it holds any backbone."
         )
     return readings, left_out
+
+
+def _waits(name: FormatName) -> bool:
+    """Return False for the files of Keras, which are written first.
+
+    They take a moment, so that the fresh process has work while the others are written.
+    """
+    return FORMATS[name].library != "keras"
 
 
 def build(trained: Model, image_size: int | None = None) -> Any:
@@ -259,7 +268,7 @@ def _write_or_leave_out(
 def write(name: FormatName, source: Source, folder: Path) -> None:
     """Write one format into an export folder.
 
-    ``saved_model`` comes first in a process: it holds names that count what was traced before.
+    ``saved_model`` comes once in a process: it holds names that count what was traced before.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """A SavedModel with two signatures, from encoded images and from pixels, in canonical bytes.
 
 TensorFlow writes a random number beside the graph and the settings of the process into it; both are
-removed. It also numbers names by what the process traced before: write it in a process that does
-nothing else.
+removed. It also numbers names by all that the process made before: their numbers start at a fixed
+one, so that the first SavedModel of a process depends on its model alone.
 """
 
 from __future__ import annotations
@@ -28,17 +28,20 @@ if TYPE_CHECKING:
     from headstart.keras.export.reload import Source
 
 _AT_ONCE = 32
+#: Of the first name. To build NASNetLarge takes 13,600 of the numbers below it.
+_FIRST_NUMBER = 100_000
 
 Floats = npt.NDArray[np.float32]
 
 
 def write(source: Source, folder: Path) -> None:
-    """Write the format ``saved_model``; first in a process (see above).
+    """Write the format ``saved_model``; once in a process (see above).
 
     ``serving_default``: ``content``, a batch of encoded images (string, shape (n,)).
     ``pixels``: ``pixels``, uint8 of shape (n, size, size, 3). Both give ``label`` (string, (n,)),
     ``probability`` ((n,)), ``probabilities`` and ``classes`` (string) of shape (n, n_classes).
     """
+    _number_alike()
     # The variables alone are tracked: of a function that is, TensorFlow would make a second trace.
     module = tf.Module(name="served")
     module.weights = [weight.value for weight in source.model.weights]
@@ -51,6 +54,14 @@ def write(source: Source, folder: Path) -> None:
     if assets.is_dir() and not any(assets.iterdir()):
         shutil.rmtree(assets)  # Git and DVC do not keep empty folders alike.
     _canonical(folder / "saved_model.pb")
+
+
+def _number_alike() -> None:
+    """Let TensorFlow number what comes from a fixed number on, by using up the smaller ones."""
+    from tensorflow.python.framework import ops
+
+    while ops.uid() < _FIRST_NUMBER:
+        pass
 
 
 def load_saved_model(folder: Path) -> Any:
