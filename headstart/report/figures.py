@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from headstart._utils.collection import uncollected
 from headstart._utils.files import write_bytes
 from headstart.evaluation.metrics import wilson_interval
 
@@ -89,17 +90,39 @@ def write(folder: Path, name: str, draw: Draw, size: tuple[float, float] = _INCH
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    laid_out: Figure | None = None
     for inks in (LIGHT, DARK):
-        with mpl.rc_context():
+        with mpl.rc_context(), uncollected():
             mpl.rcParams.update(_style(inks))
             figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
             FigureCanvasAgg(figure)
             draw(figure, inks)
+            laid_out = _lay_out(figure, laid_out)
             content = io.BytesIO()
             figure.savefig(
                 content, format="png", transparent=True, metadata={"Software": None}, dpi=_DPI
             )
         write_bytes(folder / f"{name}-{inks.name}.png", content.getvalue())
+
+
+def _lay_out(figure: Figure, other: Figure | None) -> Figure:
+    """Place the axes as in a figure that differs in color alone, or find their places; return it.
+
+    Finding them measures all texts, more than once, and ``savefig`` would draw everything another
+    time for it.
+    """
+    if other is None:
+        engine = figure.get_layout_engine()
+        assert engine is not None  # noqa: S101 - it is the constrained one; tells mypy
+        engine.execute(figure)
+    else:
+        for axes, placed in zip(figure.axes, other.axes, strict=True):
+            axes.set_position(placed.get_position(original=True))
+            if placed.get_box_aspect() is not None:  # the bar of a confusion matrix
+                axes.set(aspect="auto", anchor=placed.get_anchor())
+                axes.set_box_aspect(placed.get_box_aspect())
+    figure.set_layout_engine("none")
+    return figure
 
 
 def _style(inks: Inks) -> dict[Any, Any]:

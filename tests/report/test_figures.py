@@ -79,6 +79,19 @@ def test_odd_runs_can_be_drawn(name: str, tmp_path: Path) -> None:
     assert light.tobytes() != dark.tobytes()
 
 
+@pytest.mark.parametrize("name", ["two classes", "bins of millions", "both"])
+def test_the_dark_figure_is_laid_out_like_the_light_one(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures.write(tmp_path, "taken", CASES[name]())
+    lay_out = figures._lay_out
+    monkeypatch.setattr(figures, "_lay_out", lambda figure, _: lay_out(figure, None))
+    figures.write(tmp_path, "found", CASES[name]())
+    for inks in ("light", "dark"):
+        taken, found = (tmp_path / f"{which}-{inks}.png" for which in ("taken", "found"))
+        assert taken.read_bytes() == found.read_bytes()
+
+
 def test_the_bytes_hold_no_time_and_no_version(tmp_path: Path) -> None:
     draw = figures.curves("loss", epochs(5), epochs(0))
     figures.write(tmp_path, "one", draw)
