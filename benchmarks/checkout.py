@@ -70,6 +70,8 @@ class Checkout:
             "HEADSTART_CACHE": str(store),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         }
+        # As on a user's machine: the second run of a module need not compile it.
+        self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
         if keras_home is not None:
             self.environment["KERAS_HOME"] = str(keras_home)
         listed = subprocess.run(

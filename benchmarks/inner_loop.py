@@ -5,7 +5,7 @@
 Each project runs once with an empty cache, then its learning rate is changed and everything runs
 again, several times. With ``--beside``, an earlier revision does the same in turn. Printed are
 medians: seconds by the clock, of CPU (which other work on the machine changes less), and of each
-stage.
+stage. A second project with an empty cache of its own shows whether the model has the same bytes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from benchmarks.checkout import ROOT, Checkout, Repeats
+from headstart._utils.files import read_json, sha256_tree
 
 _STAGES = ("train_head", "fine_tune", "evaluate", "export", "make_report")
 _RATE = 0.001
@@ -31,6 +32,11 @@ class Run(NamedTuple):
     cpu: float
     stages: tuple[float, ...]
 
+    @property
+    def rest(self) -> float:
+        """Seconds of DVC itself, and of starting the stages' processes."""
+        return self.seconds - sum(self.stages)
+
 
 def main(
     repeats: Repeats = 5,
@@ -39,21 +45,17 @@ def main(
     """Measure and print the medians."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        projects = {"this tree": Checkout(folder / "this", folder / "store")}
+        roots = {"this tree": ROOT}
         if beside is not None:
-            tree = folder / "tree"
-            for words in (["clone", "--quiet", str(ROOT), str(tree)],
-                          ["-C", str(tree), "checkout", "--quiet", beside]):  # fmt: skip
+            roots[beside] = folder / "tree"
+            for words in (["clone", "--quiet", str(ROOT), str(roots[beside])],
+                          ["-C", str(roots[beside]), "checkout", "--quiet", beside]):  # fmt: skip
                 subprocess.run(["git", *words], check=True)
-            projects[beside] = Checkout(folder / "beside", folder / "other", root=tree)
-        for title, project in projects.items():
-            cost, _ = project.measure("dvc", "repro")
-            stages = project.statistics("runtime")["seconds"]
-            print(
-                f"{title}, empty cache: {cost.seconds:.1f} s, {cost.cpu:.1f} s of CPU, "
-                f"stages {stages:.1f} s",
-                flush=True,
-            )
+        projects = {
+            title: _cold(folder / str(place), title, root)
+            for place, (title, root) in enumerate(roots.items())
+        }
+        _cold(folder / "again", "this tree again", ROOT)
         found: dict[str, list[Run]] = {title: [] for title in projects}
         for number in range(1, repeats + 1):
             for title, project in projects.items():
@@ -61,13 +63,28 @@ def main(
                 found[title].append(_run(project))
                 print(title, found[title][-1], flush=True)
     for title, runs in found.items():
-        seconds, cpu, stages = zip(*runs, strict=True)
         print(
-            f"{title}, changed head: {statistics.median(seconds):.1f} s, "
-            f"{statistics.median(cpu):.1f} s of CPU (medians of {repeats})"
+            f"{title}, changed head: {statistics.median(run.seconds for run in runs):.1f} s, "
+            f"{statistics.median(run.cpu for run in runs):.1f} s of CPU (medians of {repeats})"
         )
-        for stage, times in zip(_STAGES, zip(*stages, strict=True), strict=True):
-            print(f"  {stage:12} {statistics.median(times):.2f} s")
+        for place, stage in enumerate(_STAGES):
+            print(f"  {stage:12} {statistics.median(run.stages[place] for run in runs):.2f} s")
+        print(f"  {'the rest':12} {statistics.median(run.rest for run in runs):.2f} s")
+
+
+def _cold(folder: Path, title: str, root: Path) -> Checkout:
+    """Return a project that ran with an empty cache; print its cost and the sha256 of its model."""
+    project = Checkout(folder / "project", folder / "store", root=root)
+    cost, _ = project.measure("dvc", "repro")
+    stages = project.statistics("runtime")["seconds"]
+    model = read_json(project.folder / "data/metrics/export.json")["model_sha256"]
+    print(
+        f"{title}, empty cache: {cost.seconds:.1f} s, {cost.cpu:.1f} s of CPU, "
+        f"stages {stages:.1f} s\n  sha256 of model.json {model},\n"
+        f"  of the export folder {sha256_tree(project.folder / 'data/export')}",
+        flush=True,
+    )
+    return project
 
 
 def _run(project: Checkout) -> Run:
