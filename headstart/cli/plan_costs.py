@@ -13,7 +13,7 @@ from headstart._utils.disk import amount, free_space
 from headstart._utils.errors import HeadstartError
 from headstart._utils.machine import cores
 from headstart.pipeline.durations import Work
-from headstart.pipeline.estimate import Missing, Passes, UnknownError, Wanted, manifest
+from headstart.pipeline.estimate import STILL, Missing, Passes, UnknownError, Wanted, manifest
 from headstart.pipeline.plan import Fate, Planned, module, options
 
 if TYPE_CHECKING:
@@ -269,8 +269,11 @@ class Costs:
         name = options(split.stage).get("duplicate_groups") if split is not None else None
         return read_groups(Path(name)) if name is not None and Path(name).is_file() else {}
 
-    @property
+    @cached_property
     def _files(self) -> int:
+        """The number of images; 0 if nothing runs, because a million take a minute to divide."""
+        if all(entry.fate in STILL for entry in self._planned.values()):
+            return 0
         try:
             return len(self._preview.images) if self._images is None else len(self._used)
         except UnknownError as error:

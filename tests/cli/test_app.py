@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from headstart.features.estimate import images_in_use
 from headstart.features.extraction import fingerprint_record
 from headstart.features.store import FeatureStore, split_key
 from headstart.features.views import RecordedViews
-from headstart.pipeline.estimate import Wanted
+from headstart.pipeline.estimate import Passes, UnknownError, Wanted
 from headstart.pipeline.graph import Stage
 from headstart.pipeline.plan import Fate, Planned
 from headstart.pipeline.recipes import overlay
@@ -286,6 +287,27 @@ def test_recorded_features_need_no_pass(monkeypatch: pytest.MonkeyPatch, tmp_pat
     with FeatureStore(views.record(record), shape) as store:
         store.put_many([(key, np.zeros(4, np.float32)) for key in wanted.views[:5]], seconds=2.5)
     assert missing(wanted) == (12, (9 * 0.25 + 3 * 0.5) / 12)
+
+
+@pytest.mark.parametrize("fate", Fate)
+def test_images_are_divided_only_for_a_plan_that_runs_something(
+    monkeypatch: pytest.MonkeyPatch, fate: Fate
+) -> None:
+    divided: list[Path] = []
+
+    def read(path: Path) -> Any:
+        divided.append(path)
+        raise UnknownError("nobody knows", 5)
+
+    monkeypatch.setattr("headstart.datasets.manifests.read_images", read)
+    split = Stage(
+        name="split", desc="", cmd=("python -m stages.split --images i.csv",), deps=(), outs=(), metrics=(),
+        plots=(), params=(), meta={}, parents=(),
+    )  # fmt: skip
+    costs = Costs(read_params(ROOT / "params.yaml"), [Planned(split, fate)])
+    runs = fate in {Fate.RUN, Fate.MAY}
+    assert costs.work(Passes(0)).files == (5 if runs else 0)
+    assert bool(divided) == runs
 
 
 def test_recipes_are_listed_with_their_titles() -> None:
