@@ -301,8 +301,8 @@ def test_images_are_divided_only_for_a_plan_that_runs_something(
 
     monkeypatch.setattr("headstart.datasets.manifests.read_images", read)
     split = Stage(
-        name="split", desc="", cmd=("python -m stages.split --images i.csv",), deps=(), outs=(), metrics=(),
-        plots=(), params=(), meta={}, parents=(),
+        name="split", desc="", cmd=("python -m stages.split --images i.csv",),
+        deps=(), outs=(), metrics=(), plots=(), params=(), meta={}, parents=(),
     )  # fmt: skip
     costs = Costs(read_params(ROOT / "params.yaml"), [Planned(split, fate)])
     runs = fate in {Fate.RUN, Fate.MAY}
