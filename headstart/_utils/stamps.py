@@ -36,6 +36,12 @@ def stamp(status: os.stat_result) -> Stamp:
     return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
+def version_stamp(size: int, version: str) -> Stamp:
+    """Return the stamp of something whose content is named by a version instead of times."""
+    digest = hashlib.sha256(version.encode("utf-8", "surrogateescape")).digest()
+    return Stamp(size, 0, 0, int.from_bytes(digest[:8], "big") >> 1)
+
+
 class RecordedHashes:
     """The hashes of files by name, each with the stamp that the file had before it was read.
 

@@ -18,6 +18,7 @@ from headstart.cli import (
     features,
     gate,
     init,
+    list_objects,
     next_step,
     plan,
     predict,
@@ -88,6 +89,7 @@ register(
     values.params,
     values.backbones,
     doctor.doctor,
+    list_objects.list_objects,
     heading="Set up",
 )
 register(app, plan.plan, run.run, serve.serve, heading="Run the pipeline")

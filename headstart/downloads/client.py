@@ -273,38 +273,57 @@ class HttpClient:
     def retry(
         self, attempt: Callable[[], T], deadline: float, progress: Callable[[], int] = lambda: 0
     ) -> T:
-        """Return the result of ``attempt``; call it again after transient errors.
+        """Return the result of ``attempt``, by :func:`retried`; print each reason once."""
+        said = set()
 
-        Parameters
-        ----------
-        attempt : callable
-        deadline : float
-            Monotonic time after which nothing is attempted.
-        progress : callable
-            Returns a number that grows with every attempt that brings the download forward.
+        def say(error: DownloadError) -> None:
+            if str(error) not in said:
+                said.add(str(error))
+                print(f"{error}; trying again …", file=sys.stderr, flush=True)
 
-        Raises
-        ------
-        DownloadError
-            The last attempt's.
-        """
-        failed, tries, said = 0, 0, ""
-        while True:
-            before, tries = progress(), tries + 1
-            try:
-                return attempt()
-            except DownloadError as error:
-                failed = 1 if progress() > before else failed + 1
-                left = deadline - time.monotonic()
-                ended = failed >= self.policy.attempts or tries >= self.policy.tries
-                if not error.transient or ended or left <= 0:
-                    raise
-                wait = max(self.policy.pause * 2 ** (failed - 1), error.wait)
-                wait = min(wait, _LONGEST_PAUSE, left)
-                if str(error) != said:  # one line for one reason
-                    said = str(error)
-                    print(f"{said}; trying again …", file=sys.stderr, flush=True)
-            time.sleep(wait)
+        return retried(attempt, self.policy, deadline, say, progress)
+
+
+def retried(
+    attempt: Callable[[], T],
+    policy: RetryPolicy,
+    deadline: float,
+    say: Callable[[DownloadError], None],
+    progress: Callable[[], int] = lambda: 0,
+) -> T:
+    """Return the result of ``attempt``; call it again after transient errors.
+
+    Parameters
+    ----------
+    attempt : callable
+    policy : RetryPolicy
+    deadline : float
+        Monotonic time after which nothing is attempted.
+    say : callable
+        Called with each error after which it is tried again.
+    progress : callable
+        Returns a number that grows with every attempt that brings the download forward.
+
+    Raises
+    ------
+    DownloadError
+        The last attempt's.
+    """
+    failed, tries = 0, 0
+    while True:
+        before, tries = progress(), tries + 1
+        try:
+            return attempt()
+        except DownloadError as error:
+            failed = 1 if progress() > before else failed + 1
+            left = deadline - time.monotonic()
+            ended = failed >= policy.attempts or tries >= policy.tries
+            if not error.transient or ended or left <= 0:
+                raise
+            wait = max(policy.pause * 2 ** (failed - 1), error.wait)
+            wait = min(wait, _LONGEST_PAUSE, left)
+            say(error)
+        time.sleep(wait)
 
 
 def stated_length(answer: requests.Response, start: int = 0) -> int | None:

@@ -1,1 +1,3 @@
-"""Where images come from: embedded, folder, archive, table, TensorFlow Datasets, Kaggle."""
+"""Where images come from: embedded, folder, archive, table, TensorFlow Datasets, Kaggle,
+object storage.
+"""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,26 @@ def downloads_folder() -> Path:
     return cache_folder() / "downloads"
 
 
+@contextmanager
+def fetched_once(sha256: str) -> Iterator[tuple[Path, bool]]:
+    """Yield the file for a SHA-256 under an exclusive lock, and whether it is there, intact."""
+    target = downloads_folder() / sha256
+    target.parent.mkdir(parents=True, exist_ok=True)
+    busy = "Another run (process {holder}) is fetching the same file. Waiting for it …"
+    with locks.exclusive_lock(target.with_name(f"{sha256}.lock"), busy):
+        present = target.exists()
+        if present and sha256_file(target) != sha256:
+            print(f"{target} was damaged and is downloaded again.", file=sys.stderr)
+            target.unlink()
+            present = False
+        yield target, present
+
+
+def kept_image(key: str) -> Path:
+    """Return the file that an image is kept in, by its SHA-256 or another key."""
+    return downloads_folder() / "images" / key[-2:] / key
+
+
 def fetch_archive(url: str, sha256: str, max_bytes: int, policy: RetryPolicy | None = None) -> Path:
     """Return the file with this SHA-256, from the cache or from its address.
 
@@ -47,16 +67,10 @@ def fetch_archive(url: str, sha256: str, max_bytes: int, policy: RetryPolicy | N
     SourceError
         If the server does not deliver it within the bounds, or delivers another file.
     """
-    folder, name = downloads_folder(), without_credentials(url)
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / sha256
-    busy = "Another run (process {holder}) is fetching the same file. Waiting for it …"
-    with locks.exclusive_lock(target.with_name(f"{sha256}.lock"), busy):
-        if target.exists():
-            if sha256_file(target) == sha256:
-                return target
-            print(f"{target} was damaged and is downloaded again.", file=sys.stderr)
-            target.unlink()
+    name = without_credentials(url)
+    with fetched_once(sha256) as (target, present):
+        if present:
+            return target
         try:
             download_file(url, target, digest=sha256, max_bytes=max_bytes, policy=policy)
         except TooLargeError as error:
@@ -104,7 +118,7 @@ class Address:
     def target(self) -> Path:
         """The file that it is kept in."""
         key = self.sha256 or f"at-{sha256_bytes(self.url.encode())}"
-        return downloads_folder() / "images" / key[-2:] / key
+        return kept_image(key)
 
 
 def fetch_images(

@@ -94,4 +94,32 @@ def kaggle(params: DownloadParams, location: Path) -> Fetch:
     return Fetch("the data set", where, kept is not None, kept or downloads_folder() / "kaggle")
 
 
+def objects(params: DownloadParams, location: Path) -> Fetch:
+    """Return the download of objects: an archive, or those of a listing.
+
+    Raises
+    ------
+    SourceError
+        If there is no listing, or it cannot be used.
+    """
+    from headstart.sources.assigned import assign
+    from headstart.sources.fetched import downloads_folder
+    from headstart.sources.objects import ObjectSource
+    from headstart.sources.parameters import place_of
+    from headstart.stage.inputs import missing_source
+
+    place = place_of(params)
+    if params.sha256 is not None:
+        kept = downloads_folder() / params.sha256
+        return Fetch("the archive", place.url, kept.is_file(), kept, kept)
+    if not location.exists():
+        raise missing_source(location)
+    source = ObjectSource(place, location)
+    wanted = assign(source, params).wanted
+    absent, most = source.absent(wanted), len(wanted)
+    what = counted(absent, "image") + f" of {most:,} in {location}"
+    folder = downloads_folder() / "images"
+    return Fetch(what, place.url, not absent, folder, most_images=most)
+
+
 _ADDRESS = {"path", "url", "sha256"}

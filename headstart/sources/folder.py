@@ -12,7 +12,7 @@ from headstart._utils.errors import ImageError, SourceError
 from headstart._utils.files import sha256_bytes
 from headstart._utils.names import name_fault, shown
 from headstart._utils.stamps import stamp
-from headstart.sources.source import Entry, OnDisk
+from headstart.sources.source import Entry, Recorded
 from headstart.stage.inputs import missing_source
 
 #: The SHA-256 of each README.md that data/raw ever came with: ours, and no file of the user's.
@@ -176,4 +176,4 @@ def _entry(item: os.DirEntry[str], path: str, folder: Path) -> Entry:
         return Entry(shown(path), status.st_size, ("bad_name", fault))
     if sys.platform == "win32":  # a listing there knows no inodes
         return Entry(path, status.st_size)
-    return Entry(path, status.st_size, file=OnDisk(f"{folder}/{path}", stamp(status)))
+    return Entry(path, status.st_size, file=Recorded(f"{folder}/{path}", stamp(status)))

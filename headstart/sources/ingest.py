@@ -188,15 +188,15 @@ class _Checking:
         entries = [entry for entry in source.entries if entry.path in wanted]
         self._files = {entry.path: entry.file for entry in entries if entry.file is not None}
         self.sizes = {entry.path: entry.size for entry in entries}
-        self.trusted = known.on_disk(self._files, self._probes)
+        self.trusted = known.unread(self._files, self._probes)
         for path, (image_id, checked) in self.trusted.items():
             self.trusted[path] = image_id, self._probed(path, checked)
             writer.expect(image_id, checked.info.ext, self.sizes[path])
         if self.trusted:
             print(
-                f"{len(self.trusted):,} of {counted(len(wanted), 'file')} have the size, times and "
-                "inode with which they were checked before, and are not read again "
-                "(`headstart run --verify` reads all).",
+                f"{len(self.trusted):,} of {counted(len(wanted), 'file')} have the "
+                f"{self._files[next(iter(self.trusted))].by} with which they were checked before, "
+                "and are not read again (`headstart run --verify` reads all).",
                 flush=True,
             )
 
@@ -210,8 +210,8 @@ class _Checking:
                     path = file[0]
                     if new:
                         self._known.add(image_id, checked)
-                    if on_disk := self._files.get(path):
-                        self._known.add_on_disk(on_disk, image_id)
+                    if recorded := self._files.get(path):
+                        self._known.add_recorded(recorded, image_id)
                     yield file, (image_id, self._probed(path, checked))
                 else:
                     yield file, result
@@ -229,7 +229,7 @@ class _Checking:
                     self._known.forget([self._files[path]])
                     raise InputChangedError(
                         f"The file {plain(path)} of {self._source.origin} is not the one that was "
-                        "checked before, although its size, times and inode are the same; or it "
+                        f"checked before, although its {self._files[path].by} are the same; or it "
                         "changed just now. Nothing was written. Run again: it is read as a new "
                         "file. (`headstart run --verify` reads every file.)"
                     )

@@ -3,7 +3,8 @@
 An image that was accepted is known by the SHA-256 of its bytes, under the limits of that time and
 the version of everything that decodes. Files that were rejected are checked again each time. The
 SHA-256 of a file in a folder is trusted while its size, times and inode are those with which it
-was read, as DVC trusts its own hashes; with ``HEADSTART_VERIFY=1`` every file is read.
+was read, as DVC trusts its own hashes, and that of an object while its size and version are. With
+``HEADSTART_VERIFY=1`` every file is read.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from headstart.images.decode import ImageInfo, Limits
 from headstart.images.samples import NO_TRAITS, Traits
 from headstart.images.version import decoder
 from headstart.sources import kinds, stand_ins
-from headstart.sources.source import OnDisk
+from headstart.sources.source import Recorded
 
 _FIELDS = [each.name for each in fields(ImageInfo) if each.name != "traits"]
 _TRAITS = [each.name for each in fields(Traits)]
@@ -61,14 +62,14 @@ class KnownImages:
         """Return what is known of an image; with ``counted``, only if its colors were counted."""
         return self._checked(self._memo.get(bytes.fromhex(image_id)), counted=counted)
 
-    def on_disk(
-        self, files: Mapping[str, OnDisk], counted: Collection[str]
+    def unread(
+        self, files: Mapping[str, Recorded], counted: Collection[str]
     ) -> dict[str, tuple[str, Checked]]:
         """Return ``image_id`` and more of the files that need not be read.
 
         Parameters
         ----------
-        files : mapping of str to OnDisk
+        files : mapping of str to Recorded
             By any name.
         counted : collection of str
             The names of those whose colors are to be counted.
@@ -98,11 +99,11 @@ class KnownImages:
         if len(self._new) >= _BATCH:
             self._flush()
 
-    def add_on_disk(self, file: OnDisk, image_id: str) -> None:
+    def add_recorded(self, file: Recorded, image_id: str) -> None:
         """Note the SHA-256 of a file that was read."""
         self._hashes.add(file.path, file.stamp, image_id)
 
-    def forget(self, files: Iterable[OnDisk]) -> None:
+    def forget(self, files: Iterable[Recorded]) -> None:
         """Read these files again the next time."""
         self._hashes.forget(file.path for file in files)
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationInfo, field_validator
 
 from headstart._utils.errors import UnfitError
+from headstart._utils.names import without_credentials
 from headstart._utils.records import Sha256
 from headstart.archives.encodings import ENCODINGS
 from headstart.images.formats import FORMATS, MOST_PIXELS
@@ -24,6 +25,7 @@ from headstart.stage.sections import OneOf, PositiveInt, Section
 
 if TYPE_CHECKING:
     from headstart.images.decode import Limits
+    from headstart.objects.place import Place
     from headstart.sources.source import Source
 
 SPLITS = ("train", "validation", "test")
@@ -75,23 +77,38 @@ def _kaggle(params: DownloadParams, location: Path) -> Source:
     return open_kaggle(params.name or "", limits, encoding=params.encoding)
 
 
+def _objects(params: DownloadParams, location: Path) -> Source:
+    from headstart.sources.objects import ObjectSource, fetch_archive_object
+
+    place = place_of(params)
+    if params.sha256 is None:
+        return ObjectSource(place, location)
+    from headstart.archives.members import ArchiveLimits
+
+    limits = ArchiveLimits(params.max_total_bytes)
+    return fetch_archive_object(place, params.sha256, limits, params.encoding)
+
+
 @dataclass(frozen=True)
 class Key:
     """The use of a key by a source; not every source has it.
 
     Parameters
     ----------
-    required : str
-        The expected value, for the message; "" if it may be null.
+    expected : str
+        The expected value, for the message; "" for any value or null.
     pattern : pattern, optional
         Matches the values that are accepted.
     hint : str
         Sentences that end the message.
+    optional : bool
+        It may be null.
     """
 
-    required: str = ""
+    expected: str = ""
     pattern: re.Pattern[str] | None = None
     hint: str = ""
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,6 +137,18 @@ def _version(words: str, pattern: str) -> Key:
 
 _FOLDERS = {"root": Key(), "splits": Key()}
 _GROUPED = {**_FOLDERS, "group": Key()}
+_HTTP = Key("an http(s) address or null", re.compile(r"https?://.+"), optional=True)
+
+
+def _object_storage(scheme: str, **own: Key) -> SourceKind:
+    address = Key(
+        f"the address of class folders or of an archive, as in {scheme}://BUCKET/PREFIX,",
+        re.compile(scheme + r"://[A-Za-z0-9][A-Za-z0-9._-]{1,250}(/[^?#\x00-\x1f\x7f]*)?"),
+        "It has no user, no key and no query: params.yaml is committed.",
+    )
+    keys = {"url": address, "sha256": Key(), "anonymous": Key(), **own}
+    return SourceKind(_objects, {**keys, "encoding": Key(), **_GROUPED}, fetches.objects)
+
 
 #: Name of a source in params.yaml to its row.
 SOURCES: Mapping[str, SourceKind] = {
@@ -127,7 +156,7 @@ SOURCES: Mapping[str, SourceKind] = {
     "folder": SourceKind(_folder, {"follow_links": Key(), **_GROUPED}),
     "archive": SourceKind(
         _archive,
-        {"url": Key(), "sha256": Key(), "encoding": Key(), **_GROUPED},
+        {"url": _HTTP, "sha256": Key(), "encoding": Key(), **_GROUPED},
         fetches.archive,
     ),
     "table": SourceKind(
@@ -171,6 +200,9 @@ SOURCES: Mapping[str, SourceKind] = {
         },
         fetches.kaggle,
     ),
+    "s3": _object_storage("s3", endpoint_url=Key(), profile=Key()),
+    "gs": _object_storage("gs"),
+    "abfs": _object_storage("abfs"),
 }
 
 #: The keys that are not for every source: recipes set them to null when they change the source.
@@ -183,13 +215,17 @@ class DownloadParams(Section):
     """Source and limits of the images.
 
     ``location`` always names something that exists, because dvc.yaml watches it: that is how an
-    image added to a folder is noticed. The embedded source, a URL and a Kaggle data set do not
-    read it; their content is fixed by a hash or a version.
+    image added to a folder is noticed. With class folders in object storage, it is their listing.
+    The embedded source, a URL and a Kaggle data set do not read it; their content is fixed by a
+    hash or a version.
     """
 
     source: Annotated[str, OneOf(SOURCES)]
     location: Annotated[str, Field(min_length=1)]
-    url: Annotated[str, Field(pattern=r"^https?://")] | None
+    url: Annotated[str, Field(min_length=1)] | None
+    endpoint_url: Annotated[str, Field(pattern=r"^https?://[^@?#\s]+$")] | None
+    anonymous: bool | None
+    profile: Annotated[str, Field(min_length=1)] | None
     sha256: Sha256 | None
     encoding: Annotated[str, OneOf(tuple(ENCODINGS))] | None
     name: str | None
@@ -260,10 +296,10 @@ class DownloadParams(Section):
             raise UnfitError(
                 f"null with `source: {source}`", f"`{name}` is for `source: {others}`."
             )
-        if key is not None and key.required:
+        if key is not None and key.expected and not (key.optional and value is None):
             unfit = key.pattern is not None and not key.pattern.fullmatch(value or "")
             if value is None or unfit:
-                raise UnfitError(f"{key.required} with `source: {source}`", key.hint)
+                raise UnfitError(f"{key.expected} with `source: {source}`", key.hint)
         return value
 
     @field_validator("url")
@@ -275,12 +311,19 @@ class DownloadParams(Section):
                 "params.yaml is committed, and the model card shows the address. Put them into "
                 "~/.netrc instead (`machine HOST login USER password PASSWORD`), which is read.",
             )
+        if url is not None and without_credentials(url) != url:
+            raise UnfitError(
+                "an address without a token or a signature",
+                "params.yaml is committed, and a signed address expires. For an object of S3, use "
+                "`source: s3` with `url: s3://BUCKET/KEY`: credentials come from the environment.",
+            )
         return url
 
     @field_validator("sha256")
     @classmethod
     def _comes_with_an_address(cls, sha256: str | None, info: ValidationInfo) -> str | None:
-        if sha256 is None and info.data.get("url") is not None:
+        archive = info.data.get("source") == "archive"
+        if sha256 is None and archive and info.data.get("url") is not None:
             raise UnfitError(
                 "a sha256 of 64 hexadecimal digits with a `url`",
                 "The file on the server may change, and the commit would not say what it was "
@@ -337,6 +380,15 @@ def limits_of(params: DownloadParams) -> Limits:
     from headstart.images.decode import Limits
 
     return Limits(tuple(params.formats), params.min_side, params.max_pixels, params.max_image_bytes)
+
+
+def place_of(params: DownloadParams) -> Place:
+    """Return the place in object storage that the section names."""
+    from headstart.objects.place import Place
+
+    return Place(
+        (params.url or "").rstrip("/"), params.endpoint_url, bool(params.anonymous), params.profile
+    )
 
 
 def open_source(params: DownloadParams, location: Path) -> Source:

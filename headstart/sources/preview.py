@@ -98,10 +98,11 @@ def preview(params: DownloadParams, location: Path, known: pd.DataFrame | None =
     fetch = fetch_of(params, location)
     if fetch is not None and not fetch.present:
         raise UnseenError(f"until {fetch.what} has been fetched", fetch.most_images)
+    # The SHA-256 is compared by `download`, and reading an archive twice takes long.
+    changed: dict[str, Any] = {"sha256": None}
     if fetch is not None and fetch.file is not None:
-        location = fetch.file
-    # Its SHA-256 is compared by `download`, and reading an archive twice takes long.
-    params = params.model_copy(update={"url": None, "sha256": None})
+        location, changed = fetch.file, {"sha256": None, "source": "archive", "url": None}
+    params = params.model_copy(update=changed)
     with contextlib.redirect_stdout(io.StringIO()):
         source = open_source(params, location)
         assigned = assign(source, params)
@@ -129,6 +130,7 @@ class _See:
         self._stamped = params.source in _STAMPED
         self._usable = _still_usable(known, self._limits)
         self._sizes = {entry.path: entry.size for entry in source.entries}
+        self._files = {entry.path: entry.file for entry in source.entries}
 
     def preview(self) -> Preview:
         """Return the rows of the files that are or may be usable."""
@@ -197,6 +199,8 @@ class _See:
 
     def _stamp(self, path: str) -> list[int] | None:
         """Return the file system's record of a file; None if it may not show a change."""
+        if (recorded := self._files.get(path)) is not None:
+            return list(recorded.stamp) if recorded.stamp.settled(time.time_ns()) else None
         if not self._stamped:
             return None
         file = self._location if self._location.is_file() else self._location / path

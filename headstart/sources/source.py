@@ -22,11 +22,22 @@ class Assignment:
 
 
 @dataclass(frozen=True, slots=True)
-class OnDisk:
-    """A file of this machine: its absolute path, and what the file system records about it."""
+class Recorded:
+    """A file whose change is noticed without reading it.
+
+    Parameters
+    ----------
+    path : str
+        Absolute path, or the address of an object.
+    stamp : Stamp
+        What the file system or the server records about it.
+    by : str
+        The same in words.
+    """
 
     path: str
     stamp: Stamp
+    by: str = "size, times and inode"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +54,15 @@ class Entry:
         Why it is rejected without being read.
     assignment : Assignment or None
         Class and splits, if the source itself states them; None: its folders decide.
-    file : OnDisk or None
-        The file that holds nothing but its bytes, if there is one.
+    file : Recorded or None
+        The file or object that holds nothing but its bytes, if there is one.
     """
 
     path: str
     size: int
     rejection: tuple[str, str] | None = None
     assignment: Assignment | None = None
-    file: OnDisk | None = field(default=None, compare=False)
+    file: Recorded | None = field(default=None, compare=False)
 
 
 class Source(Protocol):

@@ -41,6 +41,12 @@ class _Read(NamedTuple):
 
 def missing_source(path: str | os.PathLike[str]) -> HeadstartError:
     """Return the error about a source of images that is absent, with the likelier remedy first."""
+    if os.fspath(path).endswith(".csv"):
+        return HeadstartError(
+            f"There is no listing of objects at {os.fspath(path)}, which `download.location` "
+            "names. Nothing was run. `headstart list-objects` writes it; then run again. (If the "
+            "images are on this machine, name their folder or file there instead.)"
+        )
     return HeadstartError(
         f"There is nothing at {os.fspath(path)}, where the images should be. Nothing was run. Name "
         "their folder or file in `download.location` of params.yaml (`headstart recipe NAME --set "

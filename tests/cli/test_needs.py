@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 PROJECT = [
     ["plan"], ["run"], ["gate"], ["sizes", "96"], ["summary"], ["report"],
     ["compare-backbones", "mobilenet"], ["sweep", "--set", "train_head.learning_rate=0.1,0.2"],
-    ["suggest", "."], ["drift", "."], ["review"],
+    ["suggest", "."], ["drift", "."], ["review"], ["list-objects"],
     *(["show", name] for name in ("images", "image", "tree", "batch", "model")),
 ]  # fmt: skip
 COMMITS = [["compare", "HEAD"], ["reproduce", "HEAD"], ["serve"]]

@@ -16,6 +16,7 @@ from tests.conftest import ROOT
 
 PLAIN: dict[str, Any] = {
     "source": "embedded", "location": "data/raw", "url": None, "sha256": None, "encoding": None,
+    "endpoint_url": None, "anonymous": None, "profile": None,
     "name": None,
     "table": None, "path_column": None, "url_column": None, "label_column": None,
     "split_column": None, "group_column": None, "sha256_column": None, "root": None,
@@ -24,6 +25,7 @@ PLAIN: dict[str, Any] = {
 }  # fmt: skip
 TABLE = {"source": "table", "table": "labels.csv", "path_column": "file", "label_column": "kind"}
 TFDS = {"source": "tfds", "name": "cats_vs_dogs:4.0.1"}
+S3 = {"source": "s3", "url": "s3://pets/some/where", "location": "data/objects.csv"}
 KAGGLE = {"source": "kaggle", "name": "some-one/pets/versions/3"}
 
 
@@ -58,6 +60,11 @@ def faults(folder: Path, values: dict[str, Any]) -> list[str]:
         {**TABLE, "path_suffix": ".jpg", "follow_links": True},
         {"source": "folder", "follow_links": False, "group": "folder"},
         {"source": "archive", "group": "patient([0-9]+)"},
+        S3,
+        {**S3, "url": "s3://pets/", "endpoint_url": "http://127.0.0.1:9000", "profile": "lab"},
+        {**S3, "sha256": "0" * 64, "encoding": "gb18030", "anonymous": True, "group": "folder"},
+        {**S3, "source": "gs", "url": "gs://pets/in", "anonymous": True, "splits": {}},
+        {**S3, "source": "abfs", "url": "abfs://pets/in", "root": "a"},
         KAGGLE,
         {**KAGGLE, "root": "archive", "splits": {"dev": "validation"}},
     ],
@@ -70,7 +77,23 @@ def test_what_belongs_together(tmp_path: Path, values: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({**TFDS, "url": "http://x.org"}, "`url` is for `source: archive`"),
+        ({**TFDS, "url": "http://x.org"}, "`url` is for `source: archive | s3 | gs | abfs`"),
+        ({"source": "archive", "url": "s3://pets/a.zip"}, "an http(s) address or null with"),
+        (
+            {
+                "source": "archive",
+                "url": "https://x.org/a?X-Amz-Signature=s3cr3t",
+                "sha256": "0" * 64,
+            },
+            "without a token or a signature. Got 'https://x.org/a?X-Amz-Signature=…",
+        ),
+        ({**S3, "url": None}, "as in s3://BUCKET/PREFIX, with `source: s3`. Got null"),
+        ({**S3, "url": "https://s3.amazonaws.com/pets"}, "as in s3://BUCKET/PREFIX, with"),
+        ({**S3, "url": "gs://pets"}, "as in s3://BUCKET/PREFIX, with"),
+        ({**S3, "url": "s3://KEY:SECRET@pets/in"}, "It has no user, no key and no query"),
+        ({**S3, "url": "s3://pets/in?versionId=3"}, "It has no user, no key and no query"),
+        ({**S3, "endpoint_url": "http://jane:pw@127.0.0.1"}, "`download.endpoint_url` parameter"),
+        ({**S3, "source": "gs", "url": "gs://pets", "profile": "lab"}, "is for `source: s3`"),
         (
             {"source": "archive", "url": "https://jane:pw@x.org/a.zip", "sha256": "0" * 64},
             "without a user and a password. Got 'https://…@x.org/a.zip'",
@@ -102,15 +125,21 @@ def test_what_belongs_together(tmp_path: Path, values: dict[str, Any]) -> None:
             "train, validation or test) or null. Got 'train'",
         ),
         ({"source": "archive", "encoding": "latin-9"}, "one of utf-8, gb18030"),
-        ({**TABLE, "encoding": "utf-8"}, "`encoding` is for `source: archive | kaggle`"),
+        (
+            {**TABLE, "encoding": "utf-8"},
+            "`encoding` is for `source: archive | kaggle | s3 | gs | abfs`",
+        ),
         ({**KAGGLE, "follow_links": True}, "`follow_links` is for `source: folder | table`"),
         ({"source": "folder", "path_suffix": ".jpg"}, "`path_suffix` is for `source: table`"),
-        ({**TABLE, "group": "folder"}, "`group` is for `source: folder | archive | kaggle`"),
+        (
+            {**TABLE, "group": "folder"},
+            "`group` is for `source: folder | archive | kaggle | s3 | gs | abfs`",
+        ),
         *(
             ({"source": "folder", "group": group}, "with one group in parentheses")
             for group in ("patient", "(a)(b)", "(", "Folder")
         ),
-        ({"source": "web"}, "one of embedded, folder, archive, table, tfds, kaggle"),
+        ({"source": "web"}, "one of embedded, folder, archive, table, tfds, kaggle, s3, gs, abfs"),
     ],
 )
 def test_what_does_not(tmp_path: Path, values: dict[str, Any], said: str) -> None:
