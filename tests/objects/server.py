@@ -19,7 +19,7 @@ pytest.importorskip("moto", reason="needs the development requirements")
 pytest.importorskip("s3fs", reason="needs the extra `s3`")
 
 from moto.core.base_backend import BackendDict
-from moto.server import DomainDispatcherApplication, create_backend_app
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
 from headstart.downloads.client import RetryPolicy
