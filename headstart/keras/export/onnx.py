@@ -45,6 +45,7 @@ def write(source: Source, target: Path) -> None:
             output_names=[result],
             opset=OPSET,
         )
+    _express_erfc(found.graph)
     _keep_padding(found.graph)
     _canonical(found, given, result)
     write_bytes(target, found.SerializeToString(deterministic=True))
@@ -57,6 +58,24 @@ def read(path: Path, pixels: npt.NDArray[np.uint8], _contents: Sequence[bytes]) 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     outputs = in_batches(lambda part: session.run(None, {INPUT: part})[0], pixels, _AT_ONCE)
     return Reading({"pixels": outputs})
+
+
+def _express_erfc(graph: Any) -> None:
+    """Express the complement of the error function, which ONNX lacks and Keras' GELU uses."""
+    from onnx import helper, numpy_helper
+
+    nodes: list[Any] = []
+    for node in graph.node:
+        if node.op_type != "Erfc":
+            nodes.append(node)
+            continue
+        (given,), (result,) = node.input, node.output
+        nodes.append(helper.make_node("Erf", [given], [f"{result}_erf"]))
+        nodes.append(helper.make_node("Sub", ["one_less_erf", f"{result}_erf"], [result]))
+    if len(nodes) > len(graph.node):
+        del graph.node[:]
+        graph.node.extend(nodes)
+        graph.initializer.append(numpy_helper.from_array(np.array(1, np.float32), "one_less_erf"))
 
 
 def _keep_padding(graph: Any) -> None:

@@ -34,6 +34,21 @@ def test_onnx_runtime_says_what_keras_says_with_its_own_settings(maximum: bool) 
         assert np.abs(found - expected(model, part)).max() <= 1e-5
 
 
+def test_a_gelu_is_expressed_by_what_onnx_has() -> None:
+    from headstart.keras.export.onnx import write
+
+    configure(2)
+    entry = keras.Input((8, 8, 3))
+    bent = keras.layers.Activation("gelu")(keras.layers.Rescaling(1 / 32, offset=-4.0)(entry))
+    batch = np.arange(0, 256, dtype=np.uint8).repeat(3)[: 4 * 192].reshape(4, 8, 8, 3)
+    model = keras.Model(entry, keras.layers.Flatten()(bent))
+    content = written(write, model)
+    onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    found = session.run(None, {"pixels": batch})[0]
+    assert np.abs(found - expected(model, batch)).max() <= 1e-6
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["EfficientNetB0", "ResNet50V2", "DenseNet121"])
 def test_bases_that_are_hard_to_express_come_out_right(name: str) -> None:
