@@ -22,7 +22,7 @@ from headstart._utils.errors import CorruptFileError, HeadstartError
 from headstart._utils.files import sha256_bytes, sha256_file, sha256_tree, write_text
 from headstart.backbones.parameters import BackboneParams, is_address
 from headstart.backbones.record import BackboneRecord, read_backbone
-from headstart.backbones.registry import is_path, known
+from headstart.backbones.registry import FILE, is_path, known
 from headstart.stage.run_statistics import RunStatistics
 
 Engine = Literal["litert", "keras"]
@@ -46,6 +46,14 @@ def defaults(
             "name": "hub",
             "weights": weights or "hub",
             "weights_sha256": sha256,
+            "image_size": image_size,
+        }
+    if name == FILE and weights is not None:
+        path = Path(weights)
+        return {
+            "name": name,
+            "weights": weights,
+            "weights_sha256": sha256_file(path) if path.is_file() else None,
             "image_size": image_size,
         }
     found = known(name)

@@ -11,7 +11,9 @@ from pydantic import Field, ValidationInfo, field_validator
 from headstart._utils.errors import UnfitError
 from headstart._utils.records import Sha256
 from headstart.backbones.layers import fit_cut
+from headstart.backbones.network_record import NetworkRecord, fit_record
 from headstart.backbones.registry import (
+    FILE,
     HUB,
     BackboneSpec,
     fit_alpha,
@@ -88,6 +90,17 @@ class BackboneParams(Section):
     pooling: Literal["avg", "max", "none"]
     gray16_bits: Gray16Bits | None
 
+    @field_validator("pooling")
+    @classmethod
+    def _has_something_to_pool(cls, pooling: str, info: ValidationInfo) -> str:
+        record = _record(info)
+        if record is not None and len(record.feature_shape) == 1 and pooling != "none":
+            raise UnfitError(
+                f"none with `weights: {info.data['weights']}`",
+                "This network gives a feature vector, with nothing left to pool.",
+            )
+        return pooling
+
     @field_validator("name")
     @classmethod
     def _is_in_the_table(cls, name: str) -> str:
@@ -122,12 +135,14 @@ class BackboneParams(Section):
     def _is_large_enough(cls, image_size: int | None, info: ValidationInfo) -> int | None:
         spec = _spec(info)
         if image_size is None:
-            if spec is not None and spec.name != HUB:
+            if spec is not None and spec.name not in {HUB, FILE}:
                 raise UnfitError(
                     f"an integer with `name: {spec.name}`",
                     f"Its weights were trained on {spec.default_size}; null is for TensorFlow Hub "
-                    "modules, which state their own size.",
+                    "modules and files, which state their own size.",
                 )
+        elif spec is not None and spec.name == FILE:
+            raise UnfitError(f"null with `name: {FILE}`", "The record of the file states the size.")
         elif spec is not None:
             fit_size(spec, image_size)
         return image_size
@@ -137,6 +152,12 @@ class BackboneParams(Section):
     def _can_be_cut(cls, cut: str | None, info: ValidationInfo) -> str | None:
         if cut is not None and info.data.get("name") == HUB:
             raise UnfitError(f"null with `name: {HUB}`", "A module has no visible layers.")
+        record = _record(info)
+        if cut is not None and record is not None and record.kind != "keras":
+            raise UnfitError(
+                f"null with `weights: {info.data['weights']}`",
+                "Only a .keras file has visible layers.",
+            )
         if cut is not None and (spec := _spec(info)):
             fit_cut(spec.name, cut)
         return cut
@@ -144,7 +165,10 @@ class BackboneParams(Section):
     @field_validator("weights")
     @classmethod
     def _can_be_loaded(cls, weights: str, info: ValidationInfo) -> str:
-        fit_weights(_spec(info), weights)
+        if info.data.get("name") == FILE:
+            fit_record(Path(weights))
+        else:
+            fit_weights(_spec(info), weights)
         return weights
 
     @field_validator("weights_sha256")
@@ -171,6 +195,13 @@ class BackboneParams(Section):
         if weights is not None and not is_path(weights) and sha256 is not None:
             raise UnfitError(f"null with `weights: {weights}`", "It is for a file of your own.")
         return sha256
+
+
+def _record(info: ValidationInfo) -> NetworkRecord | None:
+    """Return the record that the section names; None with other backbones, or if it is wrong."""
+    if info.data.get("name") != FILE or "weights" not in info.data:
+        return None
+    return fit_record(Path(info.data["weights"]))
 
 
 def _spec(info: ValidationInfo) -> BackboneSpec | None:

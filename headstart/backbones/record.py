@@ -1,8 +1,9 @@
 """The backbone folder: the pretrained backbone as versioned files, and their record.
 
 ``backbone.weights.h5`` holds the weights of the headless, uncut backbone; a TensorFlow Hub module
-has its files in ``module`` instead. ``backbone.tflite`` goes from uint8 pixels to features, cut and
-pooled; it is absent with ``engine: keras``. ``backbone.json`` is the conversion record.
+has its files in ``module`` instead, and a network from a file is in ``file`` with its record.
+``backbone.tflite`` goes from uint8 pixels to features, cut and pooled; it is absent with ``engine:
+keras``. ``backbone.json`` is the conversion record.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ from pydantic import Field
 from headstart._utils.errors import CorruptFileError, HeadstartError
 from headstart._utils.files import sha256_tree
 from headstart._utils.records import Record, read_record, write_record
-from headstart.backbones.registry import HUB
+from headstart.backbones.network_record import kind_of
+from headstart.backbones.registry import FILE, HUB
 from headstart.stage.sections import Gray16Bits
 
 RECORD = "backbone.json"
 NETWORK = "backbone.tflite"
 WEIGHTS = "backbone.weights.h5"
 MODULE = "module"
+FILE_FOLDER = "file"
+_FOLDERS = {HUB: MODULE, FILE: FILE_FOLDER}
 _AGAIN = "Run the stage `backbone` again (`dvc repro --force --single-item backbone`)."
 
 
@@ -58,6 +62,11 @@ class BackboneSummary(Record):
     random_weights: bool
     gray16_bits: Gray16Bits | None = None
 
+    @property
+    def has_layers(self) -> bool:
+        """Whether it consists of Keras layers; a module, like most files, is a layer of its own."""
+        return self.name != HUB and (self.name != FILE or kind_of(self.weights) == "keras")
+
 
 class BackboneRecord(BackboneSummary):
     """Everything that is known of a pretrained backbone.
@@ -65,7 +74,7 @@ class BackboneRecord(BackboneSummary):
     Attributes
     ----------
     name, alpha
-        Key of the table of backbones, or ``hub``, and width multiplier.
+        Key of the table of backbones, ``hub`` or ``file``, and width multiplier.
     weights : str
         ``imagenet``, ``shipped``, ``random``, the name of a file, or the handle of a module.
     random_weights : bool
@@ -74,9 +83,11 @@ class BackboneRecord(BackboneSummary):
         Bits of white in 16-bit gray images (:func:`headstart.images.resize.pixels`); records from
         before there was a choice have none.
     weights_sha256 : str
-        Of ``backbone.weights.h5``, or of the files in ``module``.
+        Of ``backbone.weights.h5``, or of the files in ``module`` or ``file``.
     origin : str
         Where the weights came from, for people.
+    license : str or None
+        Of the weights of a file, as its record has it; the table of backbones has all others.
     image_size : int
         Side of the image that the backbone takes, in pixels.
     cut : str or None
@@ -101,6 +112,7 @@ class BackboneRecord(BackboneSummary):
     format: Literal[1] = 1
     weights_sha256: str
     origin: str
+    license: Annotated[str | None, Field(exclude_if=lambda value: value is None)] = None
     preprocessing: str
     feature_shape: tuple[Annotated[int, Field(ge=1)], ...]
     parameters: int
@@ -135,7 +147,7 @@ def read_backbone(folder: Path) -> BackboneRecord:
             f"There is no {path}. The stage `backbone` writes it (`dvc repro backbone`)."
         )
     record = read_record(path, BackboneRecord, _AGAIN)
-    weights = MODULE if record.name == HUB else WEIGHTS
+    weights = _FOLDERS.get(record.name, WEIGHTS)
     expected = {weights: record.weights_sha256, NETWORK: record.tflite_sha256}
     for name, digest in expected.items():
         if digest is None:

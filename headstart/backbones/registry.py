@@ -16,6 +16,8 @@ from headstart._utils.errors import ParameterError, UnfitError
 
 #: ``backbone.name`` and ``backbone.weights`` of a backbone that is a TensorFlow Hub module.
 HUB = "hub"
+#: ``backbone.name`` of a backbone that is a file with a record; ``backbone.weights`` is its record.
+FILE = "file"
 
 #: How pixels from 0 to 255 are scaled before the backbone. ``tf``: to -1 … 1. ``caffe``: blue,
 #: green, red, minus ImageNet's means. ``torch``: to 0 … 1, minus ImageNet's means, divided by its
@@ -23,8 +25,8 @@ HUB = "hub"
 Preprocessing = Literal["tf", "caffe", "torch", "unit", "none"]
 
 #: Who builds the network (:func:`headstart.keras.networks.backbone.build_backbone`); the modules of
-#: ``hub`` bring their own.
-Family = Literal["keras.applications", "headstart", "hub"]
+#: ``hub`` and networks in files bring their own.
+Family = Literal["keras.applications", "headstart", "hub", "file"]
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,9 @@ BACKBONES: dict[str, BackboneSpec] = {spec.name: spec for spec in _ROWS}
 #: Any TensorFlow Hub module; ``backbone.hub`` says which one. By convention, all modules that take
 #: images take 0 … 1.
 HUB_MODULE = BackboneSpec(HUB, "", "unit", 224, 0, minimum_size=1, family="hub")
+#: Any network in a file; its record says which, and how its pixels are scaled.
+FILE_NETWORK = BackboneSpec(FILE, "", "none", 224, 0, minimum_size=1, family="file")
+_OWN = {HUB: HUB_MODULE, FILE: FILE_NETWORK}
 
 #: Values of ``backbone.weights`` that are not paths.
 _WORDS = ("imagenet", "shipped", "random", HUB)
@@ -212,8 +217,8 @@ def is_path(weights: str) -> bool:
 
 
 def known(name: str) -> BackboneSpec | None:
-    """Return the row of a name, :data:`HUB_MODULE` included; None if there is none."""
-    return HUB_MODULE if name == HUB else BACKBONES.get(name)
+    """Return the row of a name, also of a module or a file of one's own; None if there is none."""
+    return _OWN.get(name) or BACKBONES.get(name)
 
 
 def fit_name(name: str) -> BackboneSpec:
@@ -229,7 +234,8 @@ def fit_name(name: str) -> BackboneSpec:
     near = difflib.get_close_matches(name.lower().replace("-", "_"), BACKBONES, n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(f'`{close}`' for close in near)}? " if near else ""
     raise UnfitError(
-        f"one of {len(BACKBONES)} names, or {HUB}", f"{hint}`headstart backbones` lists them all."
+        f"one of {len(BACKBONES)} names, {HUB} or {FILE}",
+        f"{hint}`headstart backbones` lists them all.",
     )
 
 

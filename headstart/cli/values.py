@@ -52,7 +52,9 @@ def backbones() -> None:
     typer.echo(columns(rows, "lrrrll"))
     typer.echo(
         "\nA TensorFlow Hub module is a backbone too: `name: hub` and `hub: HANDLE` "
-        "(`headstart show module HANDLE` describes it)."
+        "(`headstart show module HANDLE` describes it). So is a "
+        ".keras, .onnx or .tflite file or a SavedModel: `headstart import-backbone PATH`, which "
+        "also gets DINOv2, SigLIP and others from KerasHub."
     )
 
 

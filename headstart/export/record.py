@@ -205,6 +205,8 @@ def activation_of(record: ModelRecord) -> Literal["softmax", "sigmoid"]:
 
 def license_of(backbone: BackboneRecord) -> str:
     """Return the license of the backbone's weights, in words."""
+    if backbone.license is not None:
+        return backbone.license
     known = BACKBONES.get(backbone.name)
     if known is None or backbone.weights not in {"imagenet", "shipped"}:
         return "not known here; they did not come with the project"

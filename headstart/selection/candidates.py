@@ -15,12 +15,13 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from headstart._utils.errors import ParameterError
+from headstart._utils.errors import ParameterError, UnfitError
 from headstart._utils.names import did_you_mean
 from headstart.api import backbones
 from headstart.api.checks import section
+from headstart.backbones.network_record import fit_record, read_network_record
 from headstart.backbones.parameters import BackboneParams, handle_name
-from headstart.backbones.registry import is_path, known
+from headstart.backbones.registry import FILE, is_path, known
 
 #: The word for the backbone of params.yaml.
 CURRENT = "current"
@@ -50,6 +51,8 @@ class Candidate:
         params, spec = self.params, known(self.params.name)
         if params.hub is not None:
             return f"{params.name}@hub={handle_name(params.hub)}"
+        if params.name == FILE:
+            return f"{params.name}@weights={Path(params.weights).stem}"
         size = None if spec is None else spec.default_size
         usual = {"alpha": 1.0, "image_size": size, "cut": None, "pooling": "avg"}
         options = [
@@ -67,6 +70,8 @@ class Candidate:
         """The license of the weights, as far as it is known."""
         if self.params.weights == "random":
             return "none needed"
+        if self.params.name == FILE:
+            return read_network_record(Path(self.params.weights))[0].license
         spec = known(self.params.name)
         if self.params.hub is not None or spec is None:
             return "the module's"
@@ -93,7 +98,8 @@ def candidates(words: Sequence[str], current: BackboneParams) -> list[Candidate]
     found: dict[str, Candidate] = {}
     for word in words:
         params = current if word == CURRENT else _parsed(word, current.gray16_bits)
-        if params.pooling == "none":
+        # (The vector of a file needs no pooling: its section refuses any.)
+        if params.pooling == "none" and not _gives_vector(params.name, params.weights):
             raise ParameterError(
                 f"{word}: backbones are compared by their pooled features. Add `pooling=avg`: "
                 f"`{params.name}@pooling=avg`. Nothing was computed."
@@ -118,7 +124,17 @@ def _parsed(word: str, gray16_bits: int | None) -> BackboneParams:
     hub, weights, size = (given.get(key) for key in ("hub", "weights", "image_size"))
     own = backbones.defaults(name, hub, weights, size)
     usual = {"hub": None, "alpha": 1.0, "cut": None, "pooling": "avg", "gray16_bits": gray16_bits}
+    if weights is not None and _gives_vector(name, weights):
+        usual["pooling"] = "none"
     return section(BackboneParams, word, {**usual, **own, **given})
+
+
+def _gives_vector(name: str, weights: str) -> bool:
+    """Return whether a backbone is a file whose record says that it gives a vector."""
+    try:
+        return name == FILE and len(fit_record(Path(weights)).feature_shape) == 1
+    except UnfitError:  # The check of the section says so.
+        return False
 
 
 def _value(key: str, text: str) -> Any:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from headstart._utils.errors import CorruptFileError, HeadstartError, ParameterError, UnfitError
 from headstart._utils.machine import cores, keras_batch
-from headstart.backbones.registry import BACKBONES, HUB, BackboneSpec, known
+from headstart.backbones.registry import BACKBONES, BackboneSpec, known
 from headstart.export.formats import FORMATS, FormatName, LayeredFormat, RunnableFormat
 from headstart.export.record import ExportedModel, format_path, read_exported
 
@@ -224,11 +224,11 @@ def load_features(
 
 
 def _no_layers(folder: Path, record: ExportedModel) -> str:
-    if record.backbone.name == HUB:
+    if not record.backbone.has_layers:
         return (
-            "Features come from the export format keras or h5, and a TensorFlow Hub module fits in "
-            "neither, because its layers are not Keras layers. `data/features` holds the features "
-            "of the run's own images."
+            "Features come from the export format keras or h5, and this backbone fits in neither, "
+            "because it is one layer of its own (a TensorFlow Hub module, or a network from a "
+            "file). `data/features` holds the features of the run's own images."
         )
     return (
         "Features come from the export format keras or h5, which have separate layers; "

@@ -181,8 +181,8 @@ def test_no_text_at_all_crashes_the_reader(text: str) -> None:
             ("backbone", "name"),
             "mobilnet_v2",
             (
-                f"one of {len(BACKBONES)} names, or hub. Got 'mobilnet_v2' instead. Did you mean "
-                "`mobilenet_v2`"
+                f"one of {len(BACKBONES)} names, hub or file. Got 'mobilnet_v2' instead. Did you "
+                "mean `mobilenet_v2`"
             ),
         ),
         (

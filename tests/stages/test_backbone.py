@@ -69,6 +69,35 @@ def test_writes_the_base_the_network_and_their_record(tmp_path: Path) -> None:
     assert sha256_tree(folder) != before
 
 
+def test_a_network_from_a_file_is_kept_with_its_record(tmp_path: Path) -> None:
+    from headstart.backbones.litert import LiteRTFunction
+    from headstart.backbones.record import FILE_FOLDER
+    from headstart.keras.networks.backbone import feature_model, load_backbone
+    from headstart.keras.networks.conversion import TOLERANCE, compare, images
+    from tests.keras.networks import network_files
+
+    path, _ = network_files.recorded(network_files.onnx_file(tmp_path / "own"), license="MIT")
+    section = {"name": "file", "alpha": 1.0, "image_size": None, "pooling": "none"}
+    section |= {"weights": str(path), "weights_sha256": sha256_file(path)}
+    folder = tmp_path / "backbone"
+    run(folder, **section)
+    assert sorted(each.name for each in folder.iterdir()) == [RECORD, NETWORK, FILE_FOLDER]
+    record = read_backbone(folder)
+    assert (record.name, record.weights, record.image_size) == ("file", "own.onnx", 32)
+    assert (record.license, record.random_weights) == ("MIT", False)
+    assert record.weights_sha256 == sha256_tree(folder / FILE_FOLDER)
+    model = feature_model(load_backbone(record, folder), None, "none", record.preprocessing)
+    assert compare(model, LiteRTFunction(folder / NETWORK), images(32)) <= TOLERANCE
+    before = sha256_tree(folder)
+    run(folder, **section)
+    assert sha256_tree(folder) == before
+    with pytest.raises(HeadstartError, match=r"backbone.weights_sha256. names"):
+        run(folder, **{**section, "weights_sha256": "0" * 64})
+    (folder / FILE_FOLDER / "own.onnx").write_bytes(b"damaged")
+    with pytest.raises(CorruptFileError, match=r"is not what backbone\.json names"):
+        read_backbone(folder)
+
+
 def test_engine_keras_writes_no_network(tmp_path: Path) -> None:
     run(tmp_path / "backbone", engine="keras", cut="conv_pw_6_relu", pooling="none")
     record = read_backbone(tmp_path / "backbone")

@@ -21,7 +21,6 @@ from headstart._utils.errors import HeadstartError
 from headstart._utils.files import sha256_file
 from headstart._utils.machine import cores
 from headstart.backbones.record import BackboneRecord, read_backbone
-from headstart.backbones.registry import HUB
 from headstart.evaluation.predictions import Predictions
 from headstart.export import pages, parity
 from headstart.export.card import Data
@@ -49,8 +48,8 @@ if TYPE_CHECKING:
 #: float16: the last bit from another CPU or GPU may have been rounded the other way.
 _ROUNDED = 0.01
 _NO_STANDARD_LAYERS = (
-    "it holds standard layers only, and this backbone is a module of TensorFlow Hub; a SavedModel "
-    "includes the module"
+    "it holds standard layers only, and this backbone is a layer of its own; a SavedModel includes "
+    "it"
 )
 _REMOVE_IT = (
     "Nothing was exported. Remove it from export.formats in params.yaml, or choose another "
@@ -253,7 +252,7 @@ def _write_or_leave_out(
     name: FormatName, source: Source, folder: Path, backbone: BackboneRecord
 ) -> str | None:
     """Write a format; return the reason where this backbone may go without it."""
-    if FORMATS[name].library == "keras" and backbone.name == HUB:
+    if FORMATS[name].library == "keras" and not backbone.has_layers:
         return _NO_STANDARD_LAYERS
     try:
         write(name, source, folder)

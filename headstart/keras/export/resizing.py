@@ -15,7 +15,7 @@ from headstart._utils.errors import HeadstartError, ParameterError, UnfitError
 from headstart._utils.files import atomic_folder
 from headstart._utils.machine import cores, keras_batch
 from headstart._utils.progress import progress
-from headstart.backbones.registry import fit_name, fit_size
+from headstart.backbones.registry import FILE, fit_name, fit_size
 from headstart.datasets.manifests import read_split
 from headstart.datasets.shards import ShardReader
 from headstart.evaluation.comparison import paired
@@ -140,6 +140,11 @@ def check_sizes(trained: Model, sizes: Sequence[int]) -> None:
             f"{height} × {width} × {channels}, whose shape depends on the image size. Set "
             "`backbone.pooling` to avg and train again, or train at the other size "
             f"(`backbone.image_size: {sizes[0]}`)."
+        )
+    if backbone.name == FILE:
+        raise HeadstartError(
+            f"This model works only at {backbone.image_size} pixels, which the record of its "
+            f"backbone's file ({backbone.weights}) states. Import the network at another size."
         )
     known = fit_name(backbone.name)
     for size in sizes:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from headstart._utils.errors import HeadstartError, ParameterError
-from headstart.backbones.record import MODULE, WEIGHTS, BackboneRecord
-from headstart.backbones.registry import BACKBONES, HUB, BackboneSpec, Preprocessing
+from headstart.backbones.record import FILE_FOLDER, MODULE, WEIGHTS, BackboneRecord
+from headstart.backbones.registry import BACKBONES, FILE, HUB, BackboneSpec, Preprocessing
 from headstart.keras.networks.headstart_small import build_small
 from headstart.keras.runtime import fresh_names, keras
 
@@ -99,17 +99,25 @@ def load_backbone(
         A fine-tuned model's folder, with other weights of this backbone.
     """
     backbone = rebuild_backbone(record, folder)
-    if weights_folder is not None or record.name != HUB:
+    if weights_folder is not None or record.name not in {HUB, FILE}:
         load_weights(backbone, (weights_folder or folder) / WEIGHTS)
     return backbone
 
 
 def rebuild_backbone(record: BackboneRecord, folder: Path) -> keras.Model:
-    """Rebuild the uncut backbone of a folder before its weights are loaded (a module has them)."""
+    """Rebuild the uncut backbone of a folder, before its weights are loaded.
+
+    Modules and files have theirs.
+    """
     if record.name == HUB:
         from headstart.keras.networks.hub_layer import build_hub
 
         return build_hub(folder / MODULE, record.image_size)
+    if record.name == FILE:
+        from headstart.keras.networks.network_file import build_network, open_network, read_copy
+
+        described, network = read_copy(folder / FILE_FOLDER)
+        return build_network(described, open_network(network, described.output))
     return build_backbone(record.name, record.alpha, record.image_size)
 
 
@@ -177,6 +185,15 @@ def unknown_layer(expected: str, layer: str, names: Sequence[str]) -> ParameterE
     )
 
 
+def scaling(kind: Preprocessing) -> tuple[list[float], list[float], str]:
+    """Return factor and offset of each channel, and their order: ``rgb`` or ``bgr``."""
+    scale, offset = (
+        list(map(float, np.broadcast_to(np.asarray(value, np.float64), (3,))))
+        for value in _SCALES.get(kind, (1.0, 0.0))
+    )
+    return scale, offset, "bgr" if kind == "caffe" else "rgb"
+
+
 def preprocess(pixels: Any, kind: Preprocessing | str) -> Any:
     """Scale pixels from 0 to 255 (red, green, blue) as in the backbone's training.
 
@@ -193,13 +210,13 @@ def preprocess(pixels: Any, kind: Preprocessing | str) -> Any:
     if kind in _SCALES:
         scale, offset = _SCALES[kind]
         scaled = keras.layers.Rescaling(scale, offset=offset, name="preprocessing")(pixels)
-        return _blue_first(scaled) if kind == "caffe" else scaled
+        return blue_first(scaled) if kind == "caffe" else scaled
     if keras.backend.standardize_dtype(pixels.dtype) == "float32":
         return pixels
     return keras.ops.cast(pixels, "float32")
 
 
-def _blue_first(pixels: Any) -> Any:
+def blue_first(pixels: Any) -> Any:
     """Reorder red, green, blue to blue, green, red by a convolution: HDF5 files hold no flip."""
     layer = keras.layers.Conv2D(3, 1, use_bias=False, trainable=False, name="blue_first")
     layer.build((None, None, None, 3))

@@ -65,8 +65,8 @@ def build_hub(folder: Path, image_size: int | None) -> keras.Model:
 class HubLayer(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     """A module as a layer: Keras trains and saves the module's own variables."""
 
-    def __init__(self, interface: Interface) -> None:
-        super().__init__(name=LAYER)
+    def __init__(self, interface: Interface, name: str = LAYER) -> None:
+        super().__init__(name=name)
         self._interface = interface
         for number, variable in enumerate((*interface.trainable, *interface.fixed)):
             learns = number < len(interface.trainable)

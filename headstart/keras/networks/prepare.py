@@ -17,6 +17,7 @@ from headstart._utils.faults import reached
 from headstart._utils.files import atomic_folder, sha256_bytes, sha256_file, write_bytes
 from headstart.backbones.parameters import BackboneParams
 from headstart.backbones.record import (
+    FILE_FOLDER,
     MODULE,
     NETWORK,
     WEIGHTS,
@@ -24,7 +25,7 @@ from headstart.backbones.record import (
     Parity,
     write_backbone,
 )
-from headstart.backbones.registry import BackboneSpec, fit_name, is_path
+from headstart.backbones.registry import FILE, BackboneSpec, fit_name, is_path
 from headstart.stage.run_statistics import RunStatistics
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def prepare_backbone(
             random_weights=pretrained.random_weights,
             weights_sha256=weights_sha256,
             origin=pretrained.origin,
+            license=pretrained.license,
             image_size=int(backbone.input_shape[1]),
             cut=params.cut,
             pooling=params.pooling,
@@ -125,12 +127,17 @@ def check_weights_file(params: BackboneParams) -> BackboneSpec:
 
 
 def _obtain(params: BackboneParams, seed: int, folder: Path) -> tuple[Pretrained, str]:
-    """Write the weights or the module into the folder; return the backbone and their SHA-256."""
+    """Write the weights, module or file into the folder; return the backbone and their SHA-256."""
     from headstart.keras.networks import pretrained
 
     if params.hub is not None:
         return pretrained.from_hub(
             params.hub, params.weights_sha256, params.image_size, params.pooling, folder / MODULE
+        )
+    if params.name == FILE:
+        path = Path(params.weights)
+        return pretrained.from_file(
+            path, params.weights_sha256, params.pooling, folder / FILE_FOLDER
         )
     size = params.image_size or 0  # The section lets only a module leave it out.
     found = pretrained.obtain(params.name, params.alpha, size, params.weights, seed)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from headstart._utils.errors import HeadstartError, ParameterError
-from headstart._utils.files import sha256_file
+from headstart._utils.files import sha256_file, sha256_tree
 from headstart._utils.seeds import derive
 from headstart.backbones.parameters import handle_name
 from headstart.backbones.registry import BackboneSpec, Preprocessing, find
@@ -40,6 +40,8 @@ class Pretrained:
         Headless and uncut.
     weights : str
         ``imagenet``, ``shipped``, ``random``, the name of the file, or the handle of the module.
+    license : str or None
+        Of a network from a file, as its record has it.
     random_weights : bool
         True if there was no pretraining at all.
     origin : str
@@ -50,6 +52,7 @@ class Pretrained:
     weights: str
     random_weights: bool
     origin: str
+    license: str | None = None
 
 
 def obtain(name: str, alpha: float, image_size: int, weights: str, seed: int) -> Pretrained:
@@ -129,13 +132,63 @@ def from_hub(
 
     found = copy_module(handle, sha256, folder)
     backbone = build_hub(folder, image_size)
-    if pooling != "none" and len(backbone.output_shape) == 2:
-        raise ParameterError(
-            "The `backbone.pooling` parameter must be none: this module gives a feature vector of "
-            f"{backbone.output_shape[1]:,}, with nothing left to pool. Got {pooling!r} instead."
-        )
+    _require_map(backbone, pooling, "this module")
     name = handle_name(handle)
     return Pretrained(backbone, name, False, f"the module {name}, sha256 {found}"), found
+
+
+def from_file(path: Path, sha256: str | None, pooling: str, folder: Path) -> tuple[Pretrained, str]:
+    """Copy a network and its record into a new folder, and build a backbone from it.
+
+    Parameters
+    ----------
+    path, sha256 : Path and str or None
+        Of the record: ``weights`` and ``weights_sha256`` of the section ``backbone``.
+    pooling : str
+    folder : Path
+        Does not exist yet.
+
+    Returns
+    -------
+    pretrained : Pretrained
+    sha256 : str
+        Of the files in the folder.
+
+    Raises
+    ------
+    ParameterError
+        If the pooling does not fit the network's output.
+    HeadstartError
+        If the network is not the recorded one, or cannot be used.
+    """
+    from headstart.keras.networks import network_file
+
+    record = network_file.copy_network(path, sha256, folder)
+    network = folder / record.file
+    backbone = network_file.build_network(record, network_file.open_network(network, record.output))
+    network_file.verify(backbone, record, network)
+    if record.random_weights:
+        print(
+            f"\n*** {record.file} has random weights: it was never trained. The pipeline runs, but "
+            "nothing is transferred, and its accuracies mean little. ***\n",
+            file=sys.stderr,
+        )
+    _require_map(backbone, pooling, f"the network {record.file}")
+    return Pretrained(
+        backbone,
+        record.file,
+        record.random_weights,
+        network_file.origin(record),
+        "none needed" if record.random_weights else record.license,
+    ), sha256_tree(folder)
+
+
+def _require_map(backbone: keras.Model, pooling: str, what: str) -> None:
+    if pooling != "none" and len(backbone.output_shape) == 2:
+        raise ParameterError(
+            f"The `backbone.pooling` parameter must be none: {what} gives a feature vector of "
+            f"{backbone.output_shape[1]:,}, with nothing left to pool. Got {pooling!r} instead."
+        )
 
 
 def draw(backbone: keras.Model, seed: int) -> None:

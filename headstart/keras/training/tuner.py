@@ -88,6 +88,13 @@ class Tuner:
         used = cut_at(self.backbone, record.cut)
         self.backbone.trainable = True  # so that its layers show what they could learn
         nodes = nodes_of(used)
+        if not any(node.learns for node in nodes):
+            raise HeadstartError(
+                f"The backbone {record.weights} cannot be fine-tuned: it gives features only, as "
+                "networks in .onnx and .tflite files and modules without trainable variables do. "
+                "Nothing was written. Set `fine_tune.epochs: 0` to keep the head-only model, or "
+                "use a .keras file or a SavedModel of the same network."
+            )
         self.cut: Cut = choose(nodes, params.unfreeze_by, params.unfreeze, params.batch_norm)
         names = [node.name for node in nodes]
         learning = unfrozen(names, self.cut.unfrozen_from, alone=self.cut.alone)
