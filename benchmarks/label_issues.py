@@ -63,8 +63,8 @@ def main(
 ) -> None:
     """Measure and print a row per set, kind of noise and rate."""
     print(
-        "set        noise      rate  AUROC (sd)      cleanlab (sd)   prec  cleanlab expected"
-        "  test: noisy mended cleanlab clean   CPU s cleanlab"
+        "set        noise      rate  AUROC (sd)      cleanlab (sd)   prec (sd)   cleanlab (sd) "
+        "expected   test: noisy mended cleanlab clean   CPU s cleanlab"
     )
     for name in sets.split(",") if sets else SETS:
         where, network = SETS[name]
@@ -81,8 +81,9 @@ def _print(name: str, kind: str, rate: float, rows: list[Row]) -> None:
     mean, spread = Row(*np.mean(rows, axis=0)), Row(*np.std(rows, axis=0))
     print(
         f"{name:10} {kind:10} {rate:4.0%}  {mean.auroc:.4f} ({spread.auroc:.4f}) "
-        f"{mean.theirs:.4f} ({spread.theirs:.4f})  {mean.precision:.3f} "
-        f"{mean.their_precision:.3f}    {mean.expected:.3f}          {mean.noisy:.4f} "
+        f"{mean.theirs:.4f} ({spread.theirs:.4f})  {mean.precision:.3f} ({spread.precision:.3f}) "
+        f"{mean.their_precision:.3f} ({spread.their_precision:.3f})  {mean.expected:.3f}"
+        f"            {mean.noisy:.4f} "
         f"{mean.mended:.4f} {mean.their_mended:.4f}  {mean.clean:.4f}  {mean.seconds:6.1f} "
         f"{mean.their_seconds:6.1f}",
         flush=True,

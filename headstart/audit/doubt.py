@@ -1,12 +1,15 @@
 """The doubt about a label: log odds from the out-of-fold classifier and the nearest neighbors.
 
 The probability of a class is a softmax of ``a * logit + b * share``: ``a`` brings the confidence of
-the classifier to its accuracy, and ``b`` weighs the share of the class among the nearest images. A
-label is wrong with probability ``rate``, and then it is any of the other classes. These three
-numbers are those under which the given labels are most probable (expectation maximization): images
-between two classes lower ``a`` and ``b``, and only labels with all evidence against them raise
-``rate``.
-The probability that a label is wrong follows by Bayes' rule.
+the classifier to its accuracy, and ``b`` weighs the share of the class among the nearest images. An
+image of class i is labeled j with a probability that the noise matrix holds. All of them are those
+under which the given labels are most probable (expectation maximization): images between two
+classes lower ``a`` and ``b``, and only labels with all evidence against them raise the noise. The
+probability that a label is wrong follows by Bayes' rule.
+
+The noise is shrunk: the rate of a class toward that of all, and the share of each wrong class
+toward an equal share. How far the latter goes follows from the labels, too: wrong labels that are
+spread evenly give equal shares, and those that always confuse the same two classes keep theirs.
 """
 
 from __future__ import annotations
@@ -16,61 +19,93 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import betaln, gammaln
 
 from headstart.audit.vectors import Float64
 
 _STEPS = 40
-_VALUES = 2_000_000  # logits that the three numbers are fitted on
+_VALUES = 1_000_000  # logits that the weights and the noise are fitted on
 #: Prior images in favor of a small rate: without them, every image would be suspected.
 _WRONG_BEFORE, _BEFORE = 0.5, 25.0
+#: Prior images of each class that are wrong as often as those of all classes, and prior images of
+#: each wrong class. The most probable number of each is taken.
+_OF_CLASS = np.geomspace(50, 5000, 9)
+_SPREADS = np.geomspace(0.02, 200, 25)
 _WIDTH_BEFORE = 10.0  # of the normal distribution about 0 of both weights, in standard units
 _DIGITS = 3
 _ROWS = 4096
+#: Of the first noise matrix; and images of it that are added to those of the second.
+_FIRST_RATE, _TAKEN = 0.02, 50.0
 
 Shares = npt.NDArray[np.floating[Any]]
+Labels = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Judge:
-    """The three numbers; the weights are rounded to 6 digits, the rate to 4."""
+    """How probable each class is, and each label of an image of that class.
+
+    Attributes
+    ----------
+    logit_weight, share_weight : float
+        Rounded to 6 digits.
+    noise : ndarray of shape (n_classes, n_classes), float64
+        Probability that an image of the row's class has the label of the column, to 6 decimals.
+    rate : float
+        Share of wrong labels, to 4 decimals.
+    """
 
     logit_weight: float
     share_weight: float
+    noise: Float64
     rate: float
 
     def combined(self, logits: Float64, shares: Shares) -> Float64:
         """Return one logit per class, of shape (n, n_classes)."""
         return self.logit_weight * logits + self.share_weight * np.asarray(shares, np.float64)
 
-    def wrong(self, doubts: Float64, n_classes: int) -> Float64:
-        """Return the probability that a label is wrong, from its doubt."""
-        odds = self.rate / ((1 - self.rate) * max(n_classes - 1, 1))
-        chance = 1.0 / (1.0 + np.exp(-np.clip(doubts, -60, 60)) / odds)
-        return np.asarray(np.round(chance, 4), np.float64)
+    def memberships(self, combined: Float64, labels: Labels) -> Float64:
+        """Return how probably each image belongs to each class, of shape (n, n_classes)."""
+        return _softmax(combined + np.log(self.noise)[:, labels].T)
 
-    def memberships(self, combined: Float64, labels: npt.NDArray[np.int64]) -> Float64:
-        """Return how probably each image belongs to each class, of shape (n, n_classes).
+    def doubts(self, combined: Float64, labels: Labels) -> tuple[Float64, Labels]:
+        """Return the log odds that a label is wrong, to 3 digits, and the class it should be then.
 
-        It belongs to the class of its label unless that is wrong, and then to the others as they
-        are probable.
+        Parameters
+        ----------
+        combined : ndarray of shape (n, n_classes), float64
+        labels : ndarray of shape (n,), int64
+
+        Returns
+        -------
+        doubts : ndarray of shape (n,), float64
+        suggested : ndarray of shape (n,), int64
+            The most probable of the other classes.
         """
-        rows = np.arange(len(labels))
-        wrong = self.wrong(doubts(combined, labels), combined.shape[1])
-        others = combined.copy()
-        others[rows, labels] = -np.inf
-        found = np.exp(others - others.max(axis=1, keepdims=True))
-        found *= (wrong / found.sum(axis=1))[:, None]
-        found[rows, labels] = 1 - wrong
-        return np.asarray(found, np.float64)
+        noise = np.log(self.noise)
+        found, suggested = np.empty(len(labels)), np.empty(len(labels), np.int64)
+        for start in range(0, len(labels), _ROWS):
+            own = labels[start : start + _ROWS]
+            rows = np.arange(len(own))
+            others = combined[start : start + _ROWS] + noise[:, own].T
+            given = others[rows, own]
+            others[rows, own] = -np.inf
+            top = others.max(axis=1)
+            rest = top + np.log(np.exp(others - top[:, None]).sum(axis=1))
+            found[start : start + _ROWS] = rest - given
+            suggested[start : start + _ROWS] = np.round(others, 6).argmax(axis=1)
+        return np.asarray(np.round(np.clip(found, -999, 999), _DIGITS), np.float64), suggested
+
+
+def wrong(doubts: Float64) -> Float64:
+    """Return the probability that a label is wrong, from its doubt."""
+    return np.asarray(np.round(1.0 / (1.0 + np.exp(-np.clip(doubts, -60, 60))), 4), np.float64)
 
 
 def fit_judge(
-    logits: Float64,
-    shares: Shares,
-    labels: npt.NDArray[np.int64],
-    known_rate: float | None = None,
+    logits: Float64, shares: Shares, labels: Labels, noise: Float64 | None = None
 ) -> Judge:
-    """Fit the three numbers to the labels of some images.
+    """Fit a judge to the labels of some images.
 
     Parameters
     ----------
@@ -80,31 +115,94 @@ def fit_judge(
         Of the classes among the nearest other images.
     labels : ndarray of shape (n,), int64
         May be wrong.
-    known_rate : float, optional
-        Share of wrong labels, which is then not fitted.
+    noise : ndarray of shape (n_classes, n_classes), float64, optional
+        Is then not fitted.
     """
     every = max(1, -(-logits.size // _VALUES))
     values = np.stack([logits[::every], np.asarray(shares[::every], np.float64)])
     values = np.maximum(values, -1e4)
     labels = labels[::every]
-    rows = np.arange(len(labels))
     units = np.array([max(float(np.std(each[each > -1e3])), 1e-6) for each in values])
-    weights = np.array([1.0, 1.0]) / units
-    rate = 0.02 if known_rate is None else known_rate
+    if noise is not None:
+        return _fitted(values, labels, units, 1 / units, noise, fixed=True)[0]
+    even = _even(values.shape[2], _FIRST_RATE)
+    spread, spread_evidence = _fitted(values, labels, units, 1 / units, even)
+    # Once more from the other end: every image that is taken for another class is mislabeled.
+    taken = np.zeros_like(even)
+    np.add.at(taken, (np.tensordot(1 / units, values, 1).argmax(axis=1), labels), 1)
+    pairs = (taken + _TAKEN * even) / (taken.sum(axis=1, keepdims=True) + _TAKEN)
+    paired, paired_evidence = _fitted(values, labels, units, 2 / units, pairs)
+    # More by so much that no rounding decides.
+    return paired if paired_evidence > spread_evidence + 0.01 else spread
+
+
+def _fitted(
+    values: Float64, labels: Labels, units: Float64, weights: Float64, noise: Float64,
+    *, fixed: bool = False,
+) -> tuple[Judge, float]:  # fmt: skip
+    """Return what is found from some first weights and noise, and the log evidence for it."""
     for _ in range(_STEPS):
-        shown = np.tensordot(weights, values, 1)
-        likely = np.exp(shown - shown.max(axis=1, keepdims=True))
-        likely /= likely.sum(axis=1, keepdims=True)
-        own = np.clip(likely[rows, labels], 1e-12, 1 - 1e-12)
-        odds = rate / ((1 - rate) * max(likely.shape[1] - 1, 1)) * (1 - own) / own
-        wrong = odds / (1 + odds)
-        if known_rate is None:
-            rate = float((wrong.sum() + _WRONG_BEFORE) / (len(wrong) + _BEFORE))
-        actual = likely * (wrong / (1 - own))[:, None]
-        actual[rows, labels] = 1 - wrong
+        likely = _softmax(np.tensordot(weights, values, 1))
+        actual = likely * noise[:, labels].T
+        actual /= actual.sum(axis=1, keepdims=True)
+        if not fixed:
+            noise = _noise(_counts(actual, labels))[0]
         weights = _newton(weights, values, likely, actual, units)
+    likely = _softmax(np.tensordot(weights, values, 1))
+    actual = likely * noise[:, labels].T
+    actual /= actual.sum(axis=1, keepdims=True)
+    counts = _counts(actual, labels)
+    # The lower bound of variational inference: the classes, their uncertainty, and the noise.
+    evidence = (actual * np.log(np.maximum(likely, 1e-300) / np.maximum(actual, 1e-300))).sum()
     a, b = (float(f"{weight:.6g}") for weight in weights)
-    return Judge(a, b, round(rate, 4))
+    noise = np.maximum(np.round(noise, 6), 1e-6)
+    rate = float(1 - counts.diagonal().sum() / len(labels))
+    return Judge(a, b, noise, round(rate, 4)), float(evidence + _noise(counts)[1])
+
+
+def _counts(actual: Float64, labels: Labels) -> Float64:
+    """Return the expected number of images of each class (rows) with each label (columns)."""
+    found = np.zeros((actual.shape[1],) * 2)
+    np.add.at(found.T, labels, actual)
+    return found
+
+
+def _even(n_classes: int, rate: float) -> Float64:
+    """Return a noise matrix whose wrong labels are spread evenly."""
+    found = np.full((n_classes, n_classes), rate / max(n_classes - 1, 1))
+    np.fill_diagonal(found, 1 - rate)
+    return found
+
+
+def _noise(counts: Float64) -> tuple[Float64, float]:
+    """Return the noise matrix of some counts, and the log evidence for its prior."""
+    n_classes = len(counts)
+    diagonal = np.eye(n_classes, dtype=bool)
+    off, total = np.where(diagonal, 0.0, counts), counts.sum(axis=1)
+    wrong = off.sum(axis=1)
+    rate = float((wrong.sum() + _WRONG_BEFORE) / (total.sum() + _BEFORE))
+    # A beta distribution of the rates, and a Dirichlet distribution of the wrong classes.
+    hits, misses = _OF_CLASS[:, None] * rate, _OF_CLASS[:, None] * (1 - rate)
+    levels = (betaln(wrong + hits, total - wrong + misses) - betaln(hits, misses)).sum(axis=1)
+    strength, level = _best(_OF_CLASS, levels)
+    rates = (wrong + strength * rate) / (total + strength)
+    several = [
+        (gammaln(prior * (n_classes - 1)) - gammaln(prior * (n_classes - 1) + wrong)).sum()
+        + np.where(diagonal, 0.0, gammaln(off + prior) - gammaln(prior)).sum()
+        for prior in _SPREADS
+    ]
+    prior, of_classes = _best(_SPREADS, np.array(several))
+    shares = np.where(diagonal, 0.0, off + prior)
+    noise = shares / shares.sum(axis=1, keepdims=True) * rates[:, None]
+    noise[diagonal] = 1 - rates
+    level += of_classes + _WRONG_BEFORE * np.log(rate)
+    return noise, float(level + (_BEFORE - _WRONG_BEFORE) * np.log(1 - rate))
+
+
+def _best(values: Float64, levels: Float64) -> tuple[float, float]:
+    """Return the value of the highest level, and the level."""
+    place = int(np.round(levels, 6).argmax())
+    return float(values[place]), float(levels[place])
 
 
 def _newton(
@@ -121,15 +219,7 @@ def _newton(
     return np.asarray(stepped, np.float64)
 
 
-def doubts(combined: Float64, labels: npt.NDArray[np.int64]) -> Float64:
-    """Return the log odds that an image belongs to another class than its label, to 3 digits."""
-    found = np.empty(len(labels))
-    for start in range(0, len(labels), _ROWS):
-        block = combined[start : start + _ROWS]
-        rows, own = np.arange(len(block)), labels[start : start + _ROWS]
-        others = block.copy()
-        others[rows, own] = -np.inf
-        top = others.max(axis=1)
-        rest = top + np.log(np.exp(others - top[:, None]).sum(axis=1))
-        found[start : start + _ROWS] = rest - block[rows, own]
-    return np.asarray(np.round(np.clip(found, -999, 999), _DIGITS), np.float64)
+def _softmax(logits: Float64) -> Float64:
+    found = np.exp(logits - logits.max(axis=1, keepdims=True))
+    found /= found.sum(axis=1, keepdims=True)
+    return np.asarray(found, np.float64)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from headstart.audit.doubt import Judge, Shares, doubts, fit_judge
+from headstart.audit.doubt import Judge, Shares, fit_judge, wrong
 from headstart.audit.moments import PARTS, Indices, Moments, argmax, out_of_fold
 from headstart.audit.tables import CLASSES, ISSUES, NEAR, OUTLIERS, WRONG
 from headstart.audit.vectors import Float64, Whole
@@ -32,8 +32,8 @@ class Judged:
     Attributes
     ----------
     judge : Judge
-    predicted : ndarray of shape (n,), int64
-        Class by classifier and neighbors.
+    predicted, suggested : ndarray of shape (n,), int64
+        Class by classifier and neighbors; the most probable one but the label, if that is wrong.
     doubts, wrong : ndarray of shape (n,), float64
         Log odds against the label; probability that it is wrong.
     distances : ndarray of shape (n,), float64
@@ -46,6 +46,7 @@ class Judged:
 
     judge: Judge
     predicted: Indices
+    suggested: Indices
     doubts: Float64
     wrong: Float64
     distances: Float64
@@ -77,7 +78,7 @@ def judge_labels(
     fitted = np.flatnonzero(judged[:known])
     judge = fit_judge(first[fitted], shares[fitted], labels[fitted])
     combined = judge.combined(first[fitted], shares[fitted])
-    # Once more, without the labels that seem wrong. The rate stays: a classifier that learned from
+    # Once more, without the labels that seem wrong. The noise stays: a classifier that learned from
     # its own judgement is surer of it than it should be.
     member = np.eye(len(counts))[labels[:known]]
     member[fitted] = judge.memberships(combined, labels[fitted])
@@ -87,14 +88,15 @@ def judge_labels(
         for block, part in enumerate(parts)
     ]
     logits, distances = out_of_fold(values, blocks, cleaned, distances=True)
-    judge = fit_judge(logits[fitted], shares[fitted], labels[fitted], judge.rate)
+    judge = fit_judge(logits[fitted], shares[fitted], labels[fitted], judge.noise)
     combined = judge.combined(logits, shares)
-    found = doubts(combined, labels)
+    found, suggested = judge.doubts(combined, labels)
     return Judged(
         judge=judge,
         predicted=argmax(combined),
+        suggested=suggested,
         doubts=found,
-        wrong=judge.wrong(found, logits.shape[1]),
+        wrong=wrong(found),
         distances=np.round(distances, 3),
         judged=judged,
         accuracy=round(float((argmax(first[:known]) == labels[:known]).mean()), 6),
@@ -104,8 +106,9 @@ def judge_labels(
 def issues_table(rows: pd.DataFrame, judged: Judged, classes: tuple[str, ...]) -> pd.DataFrame:
     """Return the images that are taken for another class, the most doubtful first."""
     names = np.array(classes, dtype=object)
-    table = rows.assign(suggested=names[judged.predicted], doubt=judged.doubts, wrong=judged.wrong)
-    table = table[judged.judged & (table["suggested"] != table["label"])]
+    table = rows.assign(suggested=names[judged.suggested], doubt=judged.doubts, wrong=judged.wrong)
+    doubtful = (names[judged.predicted] != table["label"]) | (table["wrong"] >= 0.5)
+    table = table[judged.judged & doubtful]
     table = table.sort_values(["doubt", "image_id", "path"], ascending=[False, True, True])
     rank = np.arange(1, len(table) + 1)
     table = table.assign(
@@ -132,9 +135,9 @@ def classes_table(
     labels: Indices, judged: Judged, known: int, classes: tuple[str, ...], small: int
 ) -> pd.DataFrame:
     """Return every class with the class that it overlaps most."""
-    labels, predicted, wrong = labels[:known], judged.predicted[:known], judged.wrong[:known]
+    labels, predicted = labels[:known], judged.predicted[:known]
     counts = np.bincount(labels, minlength=len(classes))
-    wrong_label = judged.judged[:known] & (wrong >= 0.5) & (predicted != labels)
+    wrong_label = judged.judged[:known] & (judged.wrong[:known] >= 0.5)
     confused = np.zeros((len(classes), len(classes)), np.int64)
     kept = judged.judged[:known] & ~wrong_label
     np.add.at(confused, (labels[kept], predicted[kept]), 1)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart.audit.doubt import doubts, fit_judge
+from headstart.audit.doubt import fit_judge, wrong
 from headstart.audit.drift import auroc
 from headstart.audit.forecast import forecast
 from headstart.audit.learning_curve import Curve
@@ -108,11 +108,28 @@ def test_the_rate_of_wrong_labels_is_found() -> None:
     given = np.where(random.random(4000) < 0.1, (actual + random.integers(1, 4, 4000)) % 4, actual)
     judge = fit_judge(logits, np.zeros((4000, 4)), given)
     assert 0.08 < judge.rate < 0.12
-    against = doubts(judge.combined(logits, np.zeros((4000, 4))), given)
-    wrong = judge.wrong(against, 4)
-    assert wrong[given != actual].mean() > 0.7
-    assert wrong[given == actual].mean() < 0.05
-    assert abs(wrong.sum() - (given != actual).sum()) < 60
+    against, suggested = judge.doubts(judge.combined(logits, np.zeros((4000, 4))), given)
+    chance = wrong(against)
+    assert chance[given != actual].mean() > 0.7
+    assert chance[given == actual].mean() < 0.05
+    assert abs(chance.sum() - (given != actual).sum()) < 60
+    assert (suggested != given).all()
+    assert (suggested == actual)[given != actual].mean() > 0.9
+
+
+def test_labels_that_confuse_two_classes_alone_give_their_pair_the_noise() -> None:
+    random = np.random.Generator(np.random.Philox(key=6))
+    actual = random.integers(0, 4, 4000)
+    logits = random.normal(size=(4000, 4))
+    logits[np.arange(4000), actual] += 3
+    given = np.where((actual == 1) & (random.random(4000) < 0.2), 2, actual)
+    judge = fit_judge(logits, np.zeros((4000, 4)), given)
+    assert 0.15 < judge.noise[1, 2] < 0.25
+    off = judge.noise - np.diag(judge.noise.diagonal())
+    off[1, 2] = 0
+    assert off.max() < 0.02
+    against, _ = judge.doubts(judge.combined(logits, np.zeros((4000, 4))), given)
+    assert abs(wrong(against).sum() - (given != actual).sum()) < 40
 
 
 def test_the_area_under_the_curve_counts_ties_half() -> None:
