@@ -73,7 +73,7 @@ def simulate(
             chosen = np.argsort(-uncertainty(probabilities), kind="stable")[:batch]
             if choice == "suggest":
                 whole = whole_numbers([values[labeled], values[rest]], 1)
-                chosen = rank(probabilities, whole[len(labeled) :], batch)
+                chosen = rank(probabilities, whole[len(labeled) :], whole[: len(labeled)], batch)
         labeled = np.concatenate([labeled, rest[chosen]])
     return accuracies
 

@@ -37,7 +37,8 @@ def suggest(
 ) -> None:
     """Rank unlabeled images: which to label next.
 
-    Ranks images by how unsure the model is, and by how different they are from those ranked before.
+    Ranks images by how unsure the model is, and by how different they are from the training images
+    and from those ranked before.
     They go through the run's backbone once, and their features are cached. Images of the data set
     and copies are left out. The rows are those of `predict --top 2`, the most useful image first.
     IMAGE, rejected files and exit codes are as in `predict`; the limits of images are those of
@@ -53,13 +54,17 @@ def suggest(
             "(data/models/head), whose features are cached.",
             err=True,
         )
+    import numpy as np
+
     from headstart.audit.vectors import whole_numbers
     from headstart.incoming.ranking import rank
     from headstart.serving.results import answer
 
     probabilities = run.probabilities(new.features)
-    values = whole_numbers([run.training(read_parameters().seed), new.features], measured=1)
-    chosen = rank(probabilities, values[-len(new.inputs) :], count) if new.inputs else ()
+    training, _ = run.training(read_parameters().seed)
+    values = whole_numbers([training, new.features], measured=1)
+    labeled, unlabeled = np.split(values, [len(training)])
+    chosen = rank(probabilities, unlabeled, labeled, count) if new.inputs else ()
     inputs = [new.inputs[row] for row in chosen]
     write = shared.print_rows(output, inputs, run.classes, _SHOWN)
     for row, one in zip(chosen, inputs, strict=True):
