@@ -62,6 +62,7 @@ class Run:
     """What :func:`headstart.incoming.alike.judge` needs of a run."""
 
     train: npt.NDArray[np.float32]
+    labels: Labels
     head: Any
     backbone: Backbone = field(default_factory=Backbone)
 
@@ -70,9 +71,9 @@ class Run:
         """The classes of the head."""
         return [str(name) for name in self.head.classes_]
 
-    def training(self, _: int) -> npt.NDArray[np.float32]:
-        """Return the features of training images."""
-        return self.train[: alike.MOST]
+    def training(self, _: int) -> tuple[npt.NDArray[np.float32], Labels]:
+        """Return the features and classes of training images."""
+        return self.train[: alike.MOST], self.labels[: alike.MOST]
 
     def probabilities(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return the head's probabilities."""
@@ -135,7 +136,7 @@ def measure(
     if len(set(labels[train])) < 2 or len(rest) < 2 * size:
         return []
     head = hs.HeadClassifier(random_state=seed).fit(values[train], labels[train])
-    run = Run(values[train], head)
+    run = Run(values[train], labels[train], head)
     found = []
     for draw in range(draws):
         mixed = random.permutation(rest)

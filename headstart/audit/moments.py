@@ -137,15 +137,23 @@ class Linear:
         those that the classifier was trained on (Lee et al. 2018, "A simple unified framework for
         detecting out-of-distribution samples").
         """
-        if self.precision is None:
-            raise ValueError("this classifier was made without distances")
+        precision = self._precision()
         found = np.empty(len(values))
         for start in range(0, len(values), ROWS):
             block = values[start : start + ROWS].astype(np.float64)
-            own = ((block @ self.precision) * block).sum(axis=1)
+            own = ((block @ precision) * block).sum(axis=1)
             nearest = (self.squares - 2 * block @ self.weights).min(axis=1)
             found[start : start + ROWS] = own + nearest
         return np.sqrt(np.maximum(found, 0.0) / len(self.weights))
+
+    def whitened(self, values: Whole) -> Float64:
+        """Return features whose distances are in units of the spread within the classes."""
+        return np.asarray(values.astype(np.float64) @ np.linalg.cholesky(self._precision()))
+
+    def _precision(self) -> Float64:
+        if self.precision is None:
+            raise ValueError("this classifier was made without distances")
+        return self.precision
 
 
 def discriminant(moments: Moments, *, distances: bool = False) -> Linear:

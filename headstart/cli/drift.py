@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from headstart.incoming.alike import Verdict
 
 NOT_ALIKE = 5
-#: No p is smaller, so that nothing would ever be unlike (two tests, DRAWS of sides, and the own).
-_LEAST = 0.005
+#: No p is smaller, so that nothing would ever be unlike (three tests, DRAWS of sides, and the own).
+_LEAST = 0.0075
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
-"""Are new images like those of the run? Two tests on the images that trained nothing.
+"""Are new images like those of the run? Three tests on the images that trained nothing.
 
 The new images are compared with the validation and test images, because a score holds for images
 like those that it was measured on. One image per split group counts, so that all are independent.
-A classifier tries to tell both sets apart by their features; and simple statistics are compared
-(:mod:`headstart.incoming.statistics`). The smaller p of the two, doubled, is that of the verdict.
+A classifier tries to tell both sets apart by their features; a kernel test asks whether they lie in
+the same places (:mod:`headstart.incoming.kernel`); and simple statistics are compared
+(:mod:`headstart.incoming.statistics`). The smallest p of the three, times three, is that of the
+verdict.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from headstart.audit.vectors import (
 from headstart.datasets.groups import group_names
 from headstart.images.decode import INSPECTED, inspect
 from headstart.images.resize import pixels
+from headstart.incoming.kernel import kernel_p
 from headstart.incoming.known import KnownImages
 from headstart.incoming.statistics import (
     DRAWS,
@@ -63,6 +66,8 @@ class Verdict:
         Images compared.
     classifier : Drift or None
         The classifier that tells them apart by their features.
+    kernel_p : float or None
+        Probability by chance of the discrepancy between their features.
     """
 
     p: float
@@ -70,6 +75,7 @@ class Verdict:
     new: int
     known: int
     classifier: Drift | None = None
+    kernel_p: float | None = None
 
     def reasons(self, significance: float) -> list[str]:
         """Return the differences that chance does not explain, in words."""
@@ -77,6 +83,8 @@ class Verdict:
         if self.classifier is not None and self.classifier.p <= significance:
             auroc = self.classifier.auroc
             found.append(f"a classifier tells their features apart with an AUROC of {auroc:.3f}")
+        if self.kernel_p is not None and self.kernel_p <= significance:
+            found.append("their features lie elsewhere, as those of unknown classes would")
         return found
 
     def record(self) -> dict[str, Any]:
@@ -86,6 +94,7 @@ class Verdict:
             "new_images": self.new,
             "run_images": self.known,
             "auroc": None if self.classifier is None else self.classifier.auroc,
+            "kernel_p": self.kernel_p,
             "differences": [
                 {"statistic": d.name, "p": d.p, "new": d.new, "run": d.known, "z": d.z}
                 for d in self.differences
@@ -217,7 +226,7 @@ def judge(
     require_enough(len(new.features), len(known.features))
     random = np.random.Generator(np.random.Philox(key=derive(seed, "incoming", "new")))
     order = random.permutation(len(new.features))
-    training = run.training(seed)
+    training, labels = run.training(seed)
     values = whole_numbers([training, known.features, new.features], measured=1)
     references, ours, theirs = np.split(values, np.cumsum([len(training), len(known.features)]))
     far = distances(ours, references), distances(theirs, references)
@@ -228,8 +237,11 @@ def judge(
     rows = np.arange(len(ours))[:MOST_PIXELS], order[:MOST_PIXELS]
     columns = _columns(run, (known, new), far, rows)
     differences = compare_statistics(*columns, seed)
-    least = min([each.p for each in differences] + ([classifier.p] if classifier else []))
-    return Verdict(min(1.0, 2 * least), differences, len(drawn), len(ours), classifier), *far
+    discrepancy = kernel_p(references, labels, ours, drawn, seed)
+    tests = [min(each.p for each in differences), discrepancy]
+    p = min(1.0, 3 * min(tests + ([classifier.p] if classifier else [])))
+    verdict = Verdict(p, differences, len(drawn), len(ours), classifier, discrepancy)
+    return verdict, *far
 
 
 def _columns(

@@ -89,14 +89,21 @@ class KnownImages:
         """Return the head's probabilities, of shape (n, n_classes)."""
         return apply_head(self.record.head, read_head(self.head, self.record), features)
 
-    def training(self, seed: int) -> npt.NDArray[np.float32]:
-        """Return the features of training images: of all, or of :data:`MOST` that are drawn."""
-        count = len(self.features.images("train"))
-        rows = np.arange(count)
-        if count > MOST:
+    def training(self, seed: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """Return training images, all or :data:`MOST` that are drawn: features and class indices.
+
+        Returns
+        -------
+        features : ndarray of shape (n, *feature_shape), float32
+        labels : ndarray of shape (n,), int64
+        """
+        images = self.features.images("train")
+        rows = np.arange(len(images))
+        if len(rows) > MOST:
             random = np.random.Generator(np.random.Philox(key=derive(seed, "incoming", "train")))
-            rows = np.sort(random.choice(count, MOST, replace=False))
-        return np.asarray(self.features.array("train")[rows], np.float32)
+            rows = np.sort(random.choice(len(rows), MOST, replace=False))
+        labels = self.features.indices(images.iloc[rows]).astype(np.int64)
+        return np.asarray(self.features.array("train")[rows], np.float32), labels
 
 
 def open_known(features: Path, backbone: Path, head: Path, final: Path) -> KnownImages:
