@@ -33,6 +33,8 @@ _OF_CLASS = np.geomspace(50, 5000, 9)
 _SPREADS = np.geomspace(0.02, 200, 25)
 _WIDTH_BEFORE = 10.0  # of the normal distribution about 0 of both weights, in standard units
 _DIGITS = 3
+#: Log evidence by which more noise has to be ahead.
+_CLEARLY = 0.5
 _ROWS = 4096
 #: Of the first noise matrix; and images of it that are added to those of the second.
 _FIRST_RATE, _TAKEN = 0.02, 50.0
@@ -132,8 +134,7 @@ def fit_judge(
     np.add.at(taken, (np.tensordot(1 / units, values, 1).argmax(axis=1), labels), 1)
     pairs = (taken + _TAKEN * even) / (taken.sum(axis=1, keepdims=True) + _TAKEN)
     paired, paired_evidence = _fitted(values, labels, units, 2 / units, pairs)
-    # More by so much that no rounding decides.
-    return paired if paired_evidence > spread_evidence + 0.01 else spread
+    return paired if paired_evidence > spread_evidence + _CLEARLY else spread
 
 
 def _fitted(
@@ -195,8 +196,8 @@ def _noise(counts: Float64) -> tuple[Float64, float]:
     shares = np.where(diagonal, 0.0, off + prior)
     noise = shares / shares.sum(axis=1, keepdims=True) * rates[:, None]
     noise[diagonal] = 1 - rates
-    level += of_classes + _WRONG_BEFORE * np.log(rate)
-    return noise, float(level + (_BEFORE - _WRONG_BEFORE) * np.log(1 - rate))
+    # Without the prior images for a small rate: they are a precaution and no evidence.
+    return noise, level + of_classes
 
 
 def _best(values: Float64, levels: Float64) -> tuple[float, float]:
