@@ -123,7 +123,7 @@ class KnownImages:
     def _checked(value: bytes | None, *, counted: bool) -> Checked | None:
         if value is None:
             return None
-        known: dict[str, Any] = json.loads(value)  # its checksum is right, so we wrote it
+        known: dict[str, Any] = json.loads(value.decode())  # its checksum is right, so we wrote it
         few = known.pop("few")
         if counted and few is None:
             return None
