@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import shlex
+import weakref
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from ruamel.yaml import YAML
 
+from headstart._utils.contents import Contents
 from headstart._utils.errors import HeadstartError
 from headstart.api.model import Model, load_model
 from headstart.audit.tables import read_curve, read_issues, read_outliers
@@ -150,7 +152,11 @@ class Run:
             In the order of the rows; :meth:`FeatureExtractor.transform` takes it.
         """
         chosen = self.images if rows is None else rows
-        return _Files(_there(self.path("evaluate", "images")), chosen)
+        reader = ShardReader(_there(self.path("evaluate", "images")))
+        places = chosen[["shard", "offset", "bytes", "image_id"]].itertuples(index=False, name=None)
+        contents = Contents([(reader.read, place) for place in places])
+        weakref.finalize(contents, reader.close)
+        return contents
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -206,30 +212,6 @@ class Run:
     @cached_property
     def _features(self) -> Features:
         return read_features(_there(self.path("train_head", "features")))
-
-
-class _Files(Sequence[bytes]):
-    """Files in shards."""
-
-    def __init__(self, folder: Path, rows: pd.DataFrame) -> None:
-        self._reader = ShardReader(folder)
-        columns = rows[["shard", "offset", "bytes", "image_id"]]
-        self._places = list(columns.itertuples(index=False, name=None))
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    @overload
-    def __getitem__(self, index: int) -> bytes: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[bytes]: ...
-    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
-        if isinstance(index, slice):
-            return [self._reader.read(*place) for place in self._places[index]]
-        return self._reader.read(*self._places[index])
-
-    def __del__(self) -> None:
-        self._reader.close()
 
 
 def load_run(folder: str | os.PathLike[str] = ".") -> Run:

@@ -79,9 +79,9 @@ def drift(
 
 
 def _of_images(words: list[str]) -> _Judged:
+    from headstart._utils.contents import Contents
     from headstart.datasets.shards import ShardReader
     from headstart.incoming.alike import Images, held_out, judge, require_enough
-    from headstart.incoming.images import Contents
 
     seed = read_parameters().seed
     reading, run = incoming.open_run(words)

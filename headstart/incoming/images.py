@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from headstart._utils.contents import Contents
 from headstart._utils.errors import HeadstartError, ImageError
 from headstart._utils.files import sha256_bytes
 from headstart._utils.progress import progress
@@ -50,32 +50,6 @@ class NewImages:
         """Return the bytes of the images, which are read again one at a time."""
         rows = zip(self.inputs, self.ids, strict=True)
         return Contents([(read_unchanged, (one, image_id, limits)) for one, image_id in rows])
-
-
-class Contents(Sequence[bytes]):
-    """Bytes that are read when they are asked for.
-
-    Parameters
-    ----------
-    calls : sequence of (function, arguments)
-        Read the bytes of each.
-    """
-
-    def __init__(self, calls: Sequence[tuple[Callable[..., bytes], tuple[Any, ...]]]) -> None:
-        self._calls = calls
-
-    def __len__(self) -> int:
-        return len(self._calls)
-
-    @overload
-    def __getitem__(self, index: int) -> bytes: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[bytes]: ...
-    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
-        if isinstance(index, slice):
-            return [function(*values) for function, values in self._calls[index]]
-        function, values = self._calls[index]
-        return function(*values)
 
 
 def new_images(
