@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart._utils.errors import HeadstartError
-from headstart._utils.tables import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -216,11 +215,10 @@ class Pair:
         if not found.relabeled or self.first.predictions is None or self.second.predictions is None:
             return ""
         rest = paired(self.first.predictions, self.second.predictions, relabeled=False)
-        others = counted(found.relabeled, "image")
         verb = "has" if found.relabeled == 1 else "have"
         return (
-            f" {others} of them {verb} another label in {self.first.name}; without, the counts are "
-            f"{rest.first_only:,} and {rest.second_only:,}: {self._verdict(rest)}."
+            f" {found.relabeled:,} of them {verb} another label in {self.first.name}; without, the "
+            f"counts are {rest.first_only:,} and {rest.second_only:,}: {self._verdict(rest)}."
         )
 
     def _verdict(self, found: Paired) -> str:

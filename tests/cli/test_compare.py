@@ -101,7 +101,7 @@ def test_a_round_of_corrections_is_shown_and_both_are_judged_by_its_labels(proje
         "On the 40 images that both were tested on, with the labels of workspace, only worse is "
         "correct on 1, and only workspace on 6: the difference may well be chance" in said
     )
-    assert "4 images of them have another label in worse; without, the counts are 1 and 6" in said
+    assert "4 of them have another label in worse; without, the counts are 1 and 6" in said
     (pair,) = json.loads(run("worse", "--json"))["pairs"]
     assert pair["paired"]["relabeled"] == 4
 

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +16,7 @@ from tests.browser import browser
 from tests.conftest import ROOT
 from tests.review import made
 from tests.review.made import EVIL
-
-PATIENCE = 120.0
+from tests.review.served import PATIENCE, served
 
 
 @contextmanager
@@ -32,24 +27,9 @@ def running(folder: Path) -> Iterator[str]:
     (folder / ".dvc").mkdir()
     (folder / ".dvc/config").touch()
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
-    log = folder / "review.log"
-    command = [sys.executable, "-m", "headstart", "review", "--port=0"]
-    with log.open("w") as stream:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        process = subprocess.Popen(command, cwd=folder, stderr=stream, env=environment)
-    try:
-        end = time.monotonic() + PATIENCE
-        while not (found := re.search(r"Serving at (\S+) ", log.read_text())):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < end, log.read_text()
-            time.sleep(0.05)
-        yield found[1]
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE) == 0
-        assert "Traceback" not in log.read_text()
-    finally:
-        process.kill()
-        process.wait()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with served(folder, folder / "review.log", environment) as address:
+        yield address
 
 
 @contextmanager
