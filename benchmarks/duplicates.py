@@ -1,15 +1,22 @@
-"""Near duplicates: recall per kind of change and false pairs, beside a perceptual hash.
+"""Near duplicates: recall by change and false pairs, beside pHash alone and features alone.
 
     python -m benchmarks.duplicates alien-vs-predator.zip --part -1
     python -m benchmarks.duplicates --synthetic 100000
 
 Thresholds were chosen on images of cats-dogs, with other changes of them, and on random pairs of
-fruits360-10, so the fair sets are others. For each seed, some images are changed in each of nine
-ways, and each kind of change is searched for among the originals by itself. A "false" pair is one
-between a copy and another image than its original, so it includes the true duplicates that a set
-has; pairs among the originals are listed, for a person to judge.
-The hash is pHash: the signs of the 64 lowest frequencies of 32 × 32 gray pixels about their
-median; a pair has at most 8 different bits.
+fruits360-10. With ``--part 1`` (the default) only the other half of the images is used.
+
+First the pairs among the images themselves are listed, with their groups, for a person to judge.
+Then some images, drawn by each seed, are changed in each of nine ways, and each kind of change is
+searched for among the originals by itself. A pair of a copy is "false" if its image is neither the
+original nor in the original's group: where a set holds frames of one object, a copy of a frame
+resembles the next one, too. A true duplicate that was not found among the originals is counted as
+false.
+
+pHash: the signs of the 64 lowest frequencies of 32 × 32 gray pixels about their median; a pair has
+at most 8 different bits. Features: those of the shipped small backbone; a pair has a cosine of a
+threshold or more that is chosen on the set: one in a hundred originals has another one of another
+group that near.
 """
 
 from __future__ import annotations
@@ -18,9 +25,11 @@ import io
 import resource
 import time
 import zipfile
-from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -28,10 +37,12 @@ import typer
 from PIL import Image, ImageEnhance
 from scipy.fft import dctn
 
+import headstart as hs
 from headstart._utils.errors import ImageError
 from headstart._utils.files import sha256_bytes
+from headstart._utils.unions import united
 from headstart.audit.candidates import Candidates, find_candidates
-from headstart.audit.duplicates import find_pairs, verify
+from headstart.audit.duplicates import Pairs, find_pairs, verify
 from headstart.audit.thumbnails import SIDE, Small, reduced
 from headstart.images.decode import Limits, inspect
 from headstart.images.resize import pixels
@@ -72,7 +83,8 @@ CHANGES: dict[str, Callable[[Image.Image, Generator], Image.Image]] = {
 def main(
     archive: Annotated[Path | None, typer.Argument(help="zip of images")] = None,
     part: Annotated[int, typer.Option(help="0 or 1; -1: all images")] = 1,
-    per_kind: Annotated[int, typer.Option(help="changed images per kind and seed")] = 100,
+    classes: Annotated[int | None, typer.Option(help="only the first classes, by name")] = None,
+    per_kind: Annotated[int, typer.Option(help="changed images per kind and seed; 0: none")] = 100,
     seeds: str = "42 43 44",
     similarity: float = 0.9,
     synthetic: Annotated[int, typer.Option(help="images of noise, for time and memory")] = 0,
@@ -82,41 +94,111 @@ def main(
         measure_synthetic(synthetic, similarity)
     if archive is None:
         return
-    names, contents = read(archive, part)
-    started = time.perf_counter()
-    originals = thumbnails(contents)
-    print(f"{len(names):,} images decoded in {time.perf_counter() - started:.1f} s")
+    names, contents = read(archive, part, classes)
+    with timed(f"{len(names):,} images decoded"):
+        originals = thumbnails(contents)
+    with timed("pairs among them, without a forward pass"):
+        among = find_pairs(originals, similarity)
+    groups = list_pairs(names, among)
+    if not per_kind:
+        return
+    extractor = hs.FeatureExtractor()
+    with timed("forward passes for the features alone"):
+        features = Features.of(extractor.transform(contents), groups)
+    randoms = [np.random.Generator(np.random.Philox(key=int(seed))) for seed in seeds.split()]
+    count = min(per_kind, len(contents))
+    chosen = [random.choice(len(contents), count, replace=False) for random in randoms]
+    table: dict[str, list[list[float]]] = {}
+    for kind, change in CHANGES.items():
+        copies = [
+            altered(contents[i], kind, change, random)
+            for random, some in zip(randoms, chosen, strict=True)
+            for i in some
+        ]
+        changed = thumbnails(copies)
+        sides = (
+            searched(originals, changed, similarity),
+            (hashes(changed)[:, None] != hashes(originals)[None]).sum(axis=2) <= _BITS,
+            features.near(extractor.transform(copies)),
+        )
+        table[kind] = [
+            [value for side in sides for value in judged(side[start : start + count], some, groups)]
+            for start, some in zip(range(0, len(copies), count), chosen, strict=True)
+        ]
+    print(f"{'':20} {'recall (least)':>15} {'false':>7}", end="")
+    print("".join(f"{name:>10} {'false':>7}" for name in ("pHash", "features")))
+    for kind, rows in table.items():
+        values = np.array(rows)
+        print(f"{kind:20} {values[:, 0].mean():7.3f} ({values[:, 0].min():.3f})", end="")
+        for side in range(3):
+            recall, found, false = values[:, 3 * side : 3 * side + 3].T
+            shown = f"{recall.mean():10.3f}" if side else ""
+            print(f"{shown} {false.sum() / max(found.sum(), 1):7.3f}", end="")
+        print()
+
+
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    """Print the seconds of a step."""
     started, used = time.perf_counter(), time.process_time()
-    among = find_pairs(originals, similarity)
-    print(
-        f"{len(among):,} pairs among them in {time.perf_counter() - started:.1f} s "
-        f"({time.process_time() - used:.1f} s of CPU)"
-    )
+    yield
+    cpu = time.process_time() - used
+    print(f"{what}: {time.perf_counter() - started:.1f} s ({cpu:.1f} s of CPU)", flush=True)
+
+
+def list_pairs(names: list[str], among: Pairs) -> npt.NDArray[np.int64]:
+    """Print the pairs and groups among the images; return the number of each image's group."""
     pairs = sorted(zip(among.similarity, among.first, among.second, among.kind, strict=True))
+    print(f"{len(pairs):,} pairs; the nearest:")
     for near, first, second, kind in pairs[::-1][:20]:
         print(f"  {near:.3f} {kind}: {names[first]} – {names[second]}")
-    table: dict[str, list[tuple[float, ...]]] = {kind: [] for kind in CHANGES}
-    for seed in map(int, seeds.split()):
-        random = np.random.Generator(np.random.Philox(key=seed))
-        chosen = random.choice(len(contents), min(per_kind, len(contents)), replace=False)
-        for kind, change in CHANGES.items():
-            changed = thumbnails([altered(contents[i], kind, change, random) for i in chosen])
-            table[kind].append(compared(originals, changed, chosen, similarity))
-    print(f"{'':20} {'recall (least of seeds)':>24} {'false':>7} {'pHash':>7} {'false':>7}")
-    for kind, rows in table.items():
-        recall, found, false, hashed, hash_found, hash_false = np.array(rows).T
-        print(
-            f"{kind:20} {recall.mean():16.3f} ({recall.min():.3f}) "
-            f"{false.sum() / max(found.sum(), 1):7.3f} {hashed.mean():7.3f} "
-            f"{hash_false.sum() / max(hash_found.sum(), 1):7.3f}"
-        )
+    group = np.arange(len(names))
+    first_of = united(zip(among.first.tolist(), among.second.tolist(), strict=True))
+    for member, first in first_of.items():
+        group[member] = first
+    sizes = np.bincount(group, minlength=1)
+    labels = np.array([name.split("/")[-2] for name in names])
+    mixed = [each for each in np.flatnonzero(sizes > 1) if len(set(labels[group == each])) > 1]
+    print(
+        f"{(sizes > 1).sum():,} groups with {sizes[sizes > 1].sum():,} images, the largest with "
+        f"{sizes.max():,}; {len(mixed):,} with more than one class ({sizes[mixed].sum():,} images)"
+    )
+    return group
 
 
-def read(archive: Path, part: int) -> tuple[list[str], list[bytes]]:
+@dataclass(frozen=True)
+class Features:
+    """Features of length 1, and the cosine from which two images count as a pair."""
+
+    values: npt.NDArray[np.float32]
+    least: float
+
+    @classmethod
+    def of(cls, values: npt.NDArray[np.float32], groups: npt.NDArray[np.int64]) -> Self:
+        """Choose the threshold on the originals."""
+        unit = values / np.linalg.norm(values, axis=1, keepdims=True)
+        nearest = []
+        for start in range(0, len(unit), 1000):
+            cosine = unit[start : start + 1000] @ unit.T
+            cosine[groups[start : start + 1000, None] == groups] = -1
+            nearest.append(cosine.max(axis=1))
+        return cls(unit, float(np.quantile(np.concatenate(nearest), 0.99)))
+
+    def near(self, copies: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+        """Return which originals each copy is a pair with."""
+        unit = copies / np.linalg.norm(copies, axis=1, keepdims=True)
+        return np.asarray(unit @ self.values.T >= self.least)
+
+
+def read(archive: Path, part: int, classes: int | None = None) -> tuple[list[str], list[bytes]]:
     """Return names and contents of the usable images of one part, each content once."""
     found: dict[str, tuple[str, bytes]] = {}
     with zipfile.ZipFile(archive) as opened:
-        for name in sorted(opened.namelist()):
+        names = sorted(name for name in opened.namelist() if not name.endswith("/"))
+        wanted = sorted({PurePosixPath(name).parent.name for name in names})[:classes]
+        for name in names:
+            if PurePosixPath(name).parent.name not in wanted:
+                continue
             content = opened.read(name)
             try:
                 inspect(content, Limits(min_side=32))
@@ -150,10 +232,8 @@ def altered(
     return stream.getvalue()
 
 
-def compared(
-    originals: Small, changed: Small, sources: npt.NDArray[Any], similarity: float
-) -> tuple[float, ...]:
-    """Return recall, pairs with a copy and false ones of them, and the same of pHash."""
+def searched(originals: Small, changed: Small, similarity: float) -> npt.NDArray[np.bool_]:
+    """Return which originals each copy is a pair with, by the search of the stage."""
     count = len(originals.gray)
     both = Small(
         *(
@@ -166,14 +246,18 @@ def compared(
     chosen = Candidates(near.first[wanted], near.second[wanted], near.view[wanted])
     found = verify(both, chosen, similarity)  # originals among themselves are compared once
     copies = (found.first < count) & (found.second >= count)
-    right = found.first[copies] == sources[found.second[copies] - count]
-    distance = (hashes(changed)[:, None] != hashes(originals)[None]).sum(axis=2)
-    alike = distance <= _BITS
-    hits = alike[np.arange(len(sources)), sources]
-    return (
-        right.sum() / len(sources), copies.sum(), (~right).sum(),
-        hits.mean(), alike.sum(), alike.sum() - hits.sum(),
-    )  # fmt: skip
+    pairs = np.zeros((len(changed.gray), count), bool)
+    pairs[found.second[copies] - count, found.first[copies]] = True
+    return pairs
+
+
+def judged(
+    pairs: npt.NDArray[np.bool_], sources: npt.NDArray[Any], groups: npt.NDArray[np.int64]
+) -> tuple[float, ...]:
+    """Return the recall of the originals, the number of pairs, and of those of other groups."""
+    hits = pairs[np.arange(len(sources)), sources]
+    other = groups[sources][:, None] != groups[None]
+    return float(hits.mean()), int(pairs.sum()), int((pairs & other).sum())
 
 
 def hashes(images: Small) -> npt.NDArray[np.bool_]:
