@@ -121,7 +121,7 @@ def _lay_out(figure: Figure, other: Figure | None) -> Figure:
             if placed.get_box_aspect() is not None:  # the bar of a confusion matrix
                 axes.set(aspect="auto", anchor=placed.get_anchor())
                 axes.set_box_aspect(placed.get_box_aspect())
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)  # With any engine, savefig draws twice.
     return figure
 
 
