@@ -10,6 +10,7 @@ from __future__ import annotations
 import configparser
 import json
 import os
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,8 +23,14 @@ from ruamel.yaml.error import YAMLError
 from headstart._utils.errors import CorruptFileError
 from headstart._utils.files import MD5_FOLDER, md5_file, md5_listing
 
+if sys.platform == "win32":
+    fcntl = None
+else:
+    import fcntl
+
 _SETTLED_S = 0.5  # DVC writes dvc.lock in place, perhaps at this moment
 _TRIES = 20
+_LOCK_BYTES = 64  # at least, of a process number
 
 
 @dataclass(frozen=True)
@@ -191,11 +198,14 @@ def _load(file: Path) -> Mapping[str, Any]:
     """Return a YAML file of DVC's; an empty mapping if there is none."""
     for _ in range(_TRIES):
         try:
-            age = time.time() - file.stat().st_mtime
+            before = file.stat()
             text = file.read_text(encoding="utf-8")
+            settled = not 0 <= time.time() - before.st_mtime < _SETTLED_S or (
+                _dvc_is_idle() and _same(before, file.stat())
+            )
         except FileNotFoundError:
             return {}
-        if text.endswith("\n") and not 0 <= age < _SETTLED_S:
+        if text.endswith("\n") and settled:
             break
         time.sleep(_SETTLED_S / 5)
     try:
@@ -206,6 +216,28 @@ def _load(file: Path) -> Mapping[str, Any]:
             "committed one back."
         ) from None
     return values if isinstance(values, Mapping) else {}
+
+
+def _dvc_is_idle() -> bool:
+    """Return True if no DVC writes its files, which it does with the project's lock held only.
+
+    The DVC that started this process released the lock for as long as the stage runs.
+    """
+    root = os.environ.get("DVC_ROOT")
+    if fcntl is None or not root:
+        return False
+    try:
+        with Path(root, ".dvc", "tmp", "lock").open("rb") as file:
+            if not file.read(_LOCK_BYTES).strip().isdigit():
+                return False  # With `core.hardlink_lock`, the file itself is the lock.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _same(one: os.stat_result, other: os.stat_result) -> bool:
+    return (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
 
 
 def _cache(root: Path) -> Path:

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from headstart._utils.errors import CorruptFileError
 from headstart._utils.files import md5_listing
 from headstart.stage import inputs
-from headstart.stage.recorded_inputs import RecordedInput, recorded_inputs
+from headstart.stage.recorded_inputs import RecordedInput, recorded_inputs, recorded_outputs
 from tests.conftest import ROOT
 from tests.runs import projects
 
@@ -224,3 +225,58 @@ def test_only_what_dvc_checks_out_is_to_be_checked_out(
     cure = "remove d/m.json and run `dvc checkout" if cached else "--force --single-item make`"
     with pytest.raises(CorruptFileError, match=cure):
         metric.check({"": "another"})
+
+
+@pytest.fixture
+def waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A project whose dvc.lock was written just now; the seconds that are waited for it."""
+    (tmp_path / ".dvc/tmp").mkdir(parents=True)
+    (tmp_path / "dvc.lock").write_text("stages: {}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        os.utime("dvc.lock", (0, 0))  # as after a long time
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    return slept
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the locks of POSIX")
+def test_a_lock_file_just_written_is_read_at_once_while_no_dvc_is_at_work(
+    waits: list[float],
+) -> None:
+    import zc.lockfile  # type: ignore[import-untyped]
+
+    held = zc.lockfile.LockFile(".dvc/tmp/lock")  # as DVC does
+    assert recorded_outputs(Path("dvc.lock")) == {}
+    assert waits
+    held.close()
+    Path("dvc.lock").touch()
+    waits.clear()
+    assert recorded_outputs(Path("dvc.lock")) == {}
+    assert not waits
+
+
+def test_without_a_lock_that_can_be_read_a_lock_file_just_written_is_waited_for(
+    waits: list[float],
+) -> None:
+    assert recorded_outputs(Path("dvc.lock")) == {}
+    assert waits
+    Path(".dvc/tmp/lock").write_text("host|7|claim")  # `core.hardlink_lock`
+    Path("dvc.lock").touch()
+    waits.clear()
+    assert recorded_outputs(Path("dvc.lock")) == {}
+    assert waits
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the locks of POSIX")
+def test_dvc_releases_its_lock_for_its_stages(tmp_path: Path) -> None:
+    ask = "from headstart.stage import recorded_inputs as it; print('idle:', it._dvc_is_idle())"
+    stage = f'stages:\n  ask:\n    cmd: {shlex.quote(sys.executable)} -c "{ask}"\n'
+    (tmp_path / "dvc.yaml").write_text(stage)
+    projects.call(tmp_path, "git", "init", "-q")
+    projects.dvc(tmp_path, "init", "-q")
+    assert "idle: True" in repro(tmp_path)
