@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from headstart._utils.csv_text import csv_text
 from headstart._utils.files import write_json, write_text
+from headstart.cluster.connection import cluster as open_cluster
 from headstart.datasets.manifests import read_split
 from headstart.evaluation.environment import ENVIRONMENT, environment
 from headstart.evaluation.evaluate import evaluate as evaluate_models
@@ -13,7 +14,7 @@ from headstart.evaluation.predictions import predictions_size, write_predictions
 from headstart.evaluation.summary import passes_text, scores_text
 from headstart.features.folder import read_features
 from headstart.stage import command_line, versions
-from headstart.stage.command_line import In, LazyIn, Out, Runtime
+from headstart.stage.command_line import Cluster, In, LazyIn, Out, Runtime
 from headstart.stage.run_statistics import RunStatistics
 from headstart.stage.space import require_space
 
@@ -31,12 +32,14 @@ def main(
     calibration: Out,
     evaluate: EvaluateParams,
     run_statistics: RunStatistics,
+    cluster: Cluster = None,
 ) -> None:
     """Evaluate the head-only and the final model."""
     recorded = read_features(features)
     rows = read_split(manifest)
     require_space({predictions: predictions_size(rows, len(recorded.header.classes))})
-    found = evaluate_models(recorded, rows, images, head, model, evaluate)
+    with open_cluster(cluster, images, runtime) as workers:
+        found = evaluate_models(recorded, rows, images, head, model, evaluate, workers)
     write_predictions(predictions, found.predictions)
     write_json(metrics, found.metrics)
     write_text(confusion, csv_text(found.confusion))

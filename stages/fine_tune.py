@@ -12,8 +12,9 @@ from __future__ import annotations
 from headstart._utils.files import atomic_folder, size_below
 from headstart._utils.seeds import derive
 from headstart.backbones.record import read_backbone
+from headstart.cluster.connection import cluster as open_cluster
 from headstart.stage import command_line
-from headstart.stage.command_line import In, LazyIn, Out, Runtime
+from headstart.stage.command_line import Cluster, In, LazyIn, Out, Runtime
 from headstart.stage.run_statistics import RunStatistics
 from headstart.stage.space import require_space
 from headstart.training.history import write_epochs, write_no_epochs
@@ -30,13 +31,14 @@ def main(
     backbone_folder: In,
     head: In,
     features: LazyIn,
-    runtime: Runtime,  # noqa: ARG001 - checked by the command line
+    runtime: Runtime,
     model: Out,
     epoch_history: Out,
     run_statistics: RunStatistics,
     fine_tune: FineTuneParams,
     seed: int,
     compute: ComputeParams,
+    cluster: Cluster = None,
 ) -> None:
     """Pass the head through, or train and keep the better of the two models."""
     record = read_model(head)
@@ -56,7 +58,11 @@ def main(
     from headstart.datasets.shards import ShardReader
     from headstart.keras.training.fine_tune import fine_tune as train
 
-    with ShardReader(images) as reader, atomic_folder(model) as folder:
+    with (
+        ShardReader(images) as reader,
+        open_cluster(cluster, images, runtime) as workers,
+        atomic_folder(model) as folder,
+    ):
         tuned = train(
             folder,
             (record, weights),
@@ -66,6 +72,7 @@ def main(
             fine_tune,
             derive(seed, "fine_tune"),
             compute.threads,
+            workers,
         )
         run_statistics.note(**tuned.statistics)
         print(tuned)

@@ -19,6 +19,7 @@ KINDS = {
     "RunStatistics": "run_statistics",
     "Page": "page",
     "DownloadLocation": "parameter",
+    "Cluster": "value",
 }
 #: Paths that are parameters: a shell would run what stands in an option.
 LOCATION = "data/raw"
@@ -92,6 +93,18 @@ def test_the_parameters_are_the_sections_that_main_takes(name: str) -> None:
     if _by_kind(name, "page"):  # A page shows whatever any stage runs by.
         sections |= {param.split(".")[0] for stage in STAGES.values() for param in stage.params}
     assert {param.split(".")[0] for param in STAGES[name].params} == sections
+
+
+@pytest.mark.parametrize("name", ["extract_features", "export", "make_report"])
+def test_all_keys_of_extract_features_are_watched_but_where_it_computes(name: str) -> None:
+    from headstart.stage.parameters import read_params
+
+    section = read_params(ROOT / "params.yaml").extract_features
+    assert section.cluster is None
+    assert "cluster" not in section.model_dump()
+    watched = {f"extract_features.{key}" for key in section.model_dump()}
+    found = {param for param in STAGES[name].params if param.startswith("extract_features")}
+    assert found == watched
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,6 +11,7 @@ from headstart._utils.machine import name_user
 from headstart._utils.streams import print_anything
 from headstart.cli import (
     classify,
+    cluster,
     compare,
     compare_backbones,
     doctor,
@@ -99,6 +100,7 @@ register(app, compare_backbones.compare_backbones, sweep.sweep, heading="Choose 
 register(app, summary.summary, summary.report, review.review, heading="Look at a run")
 app.add_typer(show.app, rich_help_panel="Look at a run")
 app.add_typer(store.app, rich_help_panel="Set up")
+app.add_typer(cluster.app, rich_help_panel="Run the pipeline")
 register(
     app,
     compare.compare,

@@ -28,6 +28,7 @@ from headstart.evaluation.parameters import EvaluateParams
 from headstart.evaluation.predictions import Predictions, indices
 from headstart.features.extraction import Passes
 from headstart.features.folder import Features
+from headstart.features.forward_passes import Cluster
 from headstart.features.store import row_bytes
 from headstart.training import activations
 from headstart.training.head import activate, apply_head, head_logits, output_activation
@@ -63,6 +64,7 @@ def evaluate(
     head: Path,
     model: Path,
     params: EvaluateParams,
+    cluster: Cluster | None = None,
 ) -> Evaluation:
     """Run both models on the test split and measure what they predict.
 
@@ -77,6 +79,8 @@ def evaluate(
     head, model : Path
         Folders of the head-only and of the final model.
     params : EvaluateParams
+    cluster : Cluster, optional
+        Its workers run the frozen part of a fine-tuned model.
 
     Raises
     ------
@@ -91,7 +95,7 @@ def evaluate(
     if record.kind == "head":
         final = _by_head(model, record, cached)
     else:
-        final, passes = by_fine_tuned(model, record, images, test)
+        final, passes = by_fine_tuned(model, record, images, test, cluster)
     found = Predictions.record(test, record.classes, _by_head(head, head_record, cached), final)
     return Evaluation(
         found,
@@ -138,7 +142,11 @@ def _by_head(
 
 
 def by_fine_tuned(
-    folder: Path, record: ModelRecord, images: Path, rows: pd.DataFrame
+    folder: Path,
+    record: ModelRecord,
+    images: Path,
+    rows: pd.DataFrame,
+    cluster: Cluster | None = None,
 ) -> tuple[npt.NDArray[np.float32], Passes]:
     """Run a fine-tuned model on images, through the feature store.
 
@@ -151,6 +159,8 @@ def by_fine_tuned(
         Folder of shards.
     rows : DataFrame
         Rows of a manifest, in the order of the result.
+    cluster : Cluster, optional
+        Its workers run the frozen part.
 
     Returns
     -------
@@ -176,7 +186,7 @@ def by_fine_tuned(
         activations.check_room(store, ids)
         with ShardReader(images) as reader:
             desc = "Activations of the test images"
-            passes = activations.fill(store, first, rows, reader, size, bits, desc)
+            passes = activations.fill(store, first, rows, reader, size, bits, desc, cluster)
         block = activations.rows_at_once(row_bytes(store.shape))
         top = None if second is None else LiteRTPool(second)
         with progress(len(rows), "Classifying", "image") as bar:

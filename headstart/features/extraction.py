@@ -18,7 +18,15 @@ from headstart._utils.disk import require_room
 from headstart._utils.machine import architecture, cores, keras_batch
 from headstart._utils.progress import progress
 from headstart.backbones.record import BackboneRecord
-from headstart.features.forward_passes import Decode, Engine, ForwardPasses, Function, Image
+from headstart.features.forward_passes import (
+    Cluster,
+    Computed,
+    Decode,
+    Engine,
+    ForwardPasses,
+    Function,
+    Image,
+)
 from headstart.features.store import FeatureStore, row_bytes
 from headstart.features.views import RecordedViews
 from headstart.images.resize import pixels, spec
@@ -46,6 +54,8 @@ class Passes:
         Wall-clock time of the extraction.
     what : str
         The things that are counted: images, or views of images.
+    computed : Computed or None
+        What the workers of a cluster computed for the passes that were done; None without one.
     """
 
     images: int
@@ -53,14 +63,16 @@ class Passes:
     cached: int
     seconds: float
     what: str = "images"
+    computed: Computed | None = None
 
     def __str__(self) -> str:
+        elsewhere = f"\n{self.computed}" if self.done and self.computed is not None else ""
         rate = f", {self.done / self.seconds:,.0f} per second" if self.done and self.seconds else ""
         twice = self.images - self.done - self.cached
         same = f" ({twice:,} identical to others)" if twice else ""
         return (
             f"{self.images:,} {self.what}{same}: {self.done:,} passed through the backbone, "
-            f"{self.cached:,} cached ({self.seconds:.1f} s{rate})"
+            f"{self.cached:,} cached ({self.seconds:.1f} s{rate}){elsewhere}"
         )
 
 
@@ -117,6 +129,7 @@ def extract(
     views: RecordedViews | None = None,
     workers: int | None = None,
     decode: Decode = pixels,
+    cluster: Cluster | None = None,
 ) -> Passes:
     """Compute the features of every image, or of every view of it, that the store lacks.
 
@@ -134,6 +147,8 @@ def extract(
         Threads that decode and call; by default one per core.
     decode : callable
         From a file's bytes, the engine's size and its bits of gray to pixels.
+    cluster : Cluster, optional
+        Its workers compute, and this process records. The bits are the same.
 
     Raises
     ------
@@ -146,6 +161,7 @@ def extract(
     distinct = list(dict.fromkeys(everything))
     keys = distinct if views is None else [key for name in distinct for key in views.keys(name)]
     done, repairs = 0, store.repairs
+    computed = None if cluster is None else Computed()
     if missing := store.missing(keys):
         functions: SimpleQueue[Function] = SimpleQueue()
         forward = ForwardPasses(engine, functions, store.shape, decode, views)
@@ -161,14 +177,19 @@ def extract(
                 require_room({store.path.parent: room}, desc, _ROOM)
                 if functions.empty() and missing:
                     # One after another: loading a network is not safe in several threads.
-                    for _ in range(min(engine.count or workers, -(-len(missing) // engine.batch))):
+                    most = min(engine.count or workers, -(-len(missing) // engine.batch))
+                    for _ in range(most if cluster is None else 1):
                         functions.put(engine.make())
                 with progress(total=len(missing), desc=desc, unit="image") as bar:
-                    forward.run(images, missing, store, bar, workers)
+                    if cluster is None or computed is None:
+                        forward.run(images, missing, store, bar, workers)
+                    else:
+                        cluster.run(forward, images, missing, store, bar, computed)
                 done += len(missing)
                 if store.repairs == repairs:
                     break
     seconds, cached = time.perf_counter() - start, max(0, len(keys) - done)
-    if views is not None:
-        return Passes(len(everything) * views.count, done, cached, seconds, "views of images")
-    return Passes(len(everything), done, cached, seconds)
+    if views is None:
+        return Passes(len(everything), done, cached, seconds, computed=computed)
+    asked = len(everything) * views.count
+    return Passes(asked, done, cached, seconds, "views of images", computed)

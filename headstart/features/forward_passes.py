@@ -23,6 +23,7 @@ import pandas as pd
 from headstart._utils.errors import HeadstartError
 from headstart._utils.machine import cores
 from headstart._utils.progress import Progress
+from headstart._utils.tables import counted
 from headstart.backbones.litert import LiteRTFunction, interpreters
 from headstart.features.store import FeatureStore, Floats, row_bytes, split_key, view_key
 from headstart.features.views import RecordedViews
@@ -55,6 +56,14 @@ class Reader(Protocol):
         """Return the bytes of one image; called from several threads."""
 
 
+class Place(NamedTuple):
+    """Where an image lies in the shards: number of the shard, first byte, length in bytes."""
+
+    shard: int
+    offset: int
+    length: int
+
+
 class Image(NamedTuple):
     """An image to extract the features of.
 
@@ -66,11 +75,14 @@ class Image(NamedTuple):
         Its path or another name, for messages.
     read : callable
         Returns its bytes; called from several threads.
+    place : Place or None
+        For workers that can read the shards themselves.
     """
 
     image_id: str
     name: str
     read: Callable[[], bytes]
+    place: Place | None = None
 
 
 class ShardImages:
@@ -92,8 +104,10 @@ class ShardImages:
         names = rows["path"] if "path" in rows else rows["image_id"]
         columns = (rows[column] for column in ("image_id", "shard", "offset", "bytes"))
         for name, image_id, shard, offset, length in zip(names, *columns, strict=True):
-            read = partial(self._reader.read, int(shard), int(offset), int(length), image_id)
-            yield Image(str(image_id), str(name), read)
+            place = Place(int(shard), int(offset), int(length))
+            yield Image(
+                str(image_id), str(name), partial(self._reader.read, *place, image_id), place
+            )
 
 
 @dataclass(frozen=True)
@@ -117,6 +131,8 @@ class Engine:
         ``cpu``, or the kind of GPU.
     decoders : int
         Processes that decode images, for a device that would wait for threads; 0: the threads do.
+    network : Path or None
+        The file of a converted network, which any process can run.
     """
 
     make: Callable[[], Function]
@@ -126,12 +142,51 @@ class Engine:
     count: int | None = None
     device: str = "cpu"
     decoders: int = 0
+    network: Path | None = None
 
 
 def litert_engine(network: Path, size: int, gray16_bits: int | None) -> Engine:
     """Return the engine of a converted network: as many interpreters as the memory allows."""
     count, threads = interpreters(network.stat().st_size, cores())
-    return Engine(partial(LiteRTFunction, network, threads), size, gray16_bits, count=count)
+    make = partial(LiteRTFunction, network, threads)
+    return Engine(make, size, gray16_bits, count=count, network=network)
+
+
+@dataclass
+class Computed:
+    """What workers outside of this process have computed; only what was accepted is recorded.
+
+    Attributes
+    ----------
+    workers : int
+        That gave an accepted feature.
+    passes : int
+        In the answers of workers and in the second computations of their samples, accepted or not.
+    unanswered : int
+        Passes that were handed to workers which ended or fell silent, and may have been computed.
+    withdrawn : int
+        Accepted passes that were taken back, because their worker proved wrong later.
+    """
+
+    workers: int = 0
+    passes: int = 0
+    unanswered: int = 0
+    withdrawn: int = 0
+
+    def __str__(self) -> str:
+        lost = f", and up to {self.unanswered:,} without an answer" if self.unanswered else ""
+        taken = f"; {self.withdrawn:,} were taken back and computed again" if self.withdrawn else ""
+        return f"Computed by {counted(self.workers, 'worker')}: {self.passes:,} passes{lost}{taken}"
+
+
+class Cluster(Protocol):
+    """Workers outside of this process: :class:`headstart.cluster.passes.ClusterPasses`."""
+
+    def run(
+        self, forward: ForwardPasses, images: Iterable[Image], missing: Sequence[str],
+        store: FeatureStore, bar: Progress, computed: Computed,
+    ) -> None:  # fmt: skip
+        """Compute the missing features of ``images`` and commit them, as ``ForwardPasses.run``."""
 
 
 @dataclass(frozen=True)
@@ -200,13 +255,18 @@ class ForwardPasses:
         except Exception as error:
             raise _failed([image], "it could not be read", error) from error
 
+    def results(self, wanted: Iterable[tuple[Image, int]]) -> list[Result]:
+        """Return key and features of any number of images and views, computed in this thread."""
+        chunks = _chunks(wanted, self.engine.batch)
+        return [result for chunk in chunks for result in self(chunk)]
+
     def run(
         self, images: Iterable[Image], missing: Iterable[str], store: FeatureStore, bar: Progress,
         workers: int,
     ) -> None:  # fmt: skip
         """Compute the missing features of ``images`` in worker threads; commit in small batches."""
-        done = _Commits(store, bar)
-        chunks = _chunks(_wanted(images, missing), self.engine.batch)
+        done = Commits(store, bar)
+        chunks = _chunks(wanted_views(images, missing), self.engine.batch)
         pending: set[Future[list[Result]]] = set()
         with ThreadPoolExecutor(workers, thread_name_prefix="extract") as executor:
             try:
@@ -233,7 +293,7 @@ class ForwardPasses:
                 raise
 
 
-class _Commits:
+class Commits:
     """Results on their way to the store: a kill loses those of the last moment at most."""
 
     def __init__(self, store: FeatureStore, bar: Progress) -> None:
@@ -271,7 +331,7 @@ class _Commits:
         self._bar.update(len(results))
 
 
-def _wanted(images: Iterable[Image], missing: Iterable[str]) -> Iterator[tuple[Image, int]]:
+def wanted_views(images: Iterable[Image], missing: Iterable[str]) -> Iterator[tuple[Image, int]]:
     """Yield each distinct image with each view that is missing, in the order of the images."""
     lacking: dict[str, list[int]] = {}
     for key in missing:

@@ -7,7 +7,7 @@ backbone once each: a head is then trained on augmented images without the backb
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from headstart.datasets.manifests import SPLITS, class_names
 from headstart.features.cut_images import CutImages
 from headstart.features.extraction import extract, open_store
 from headstart.features.folder import require_rows, row_table, write_features
-from headstart.features.forward_passes import Engine, Reader, ShardImages
+from headstart.features.forward_passes import Cluster, Computed, Engine, Reader, ShardImages
 from headstart.features.parameters import ExtractFeaturesParams
 from headstart.features.store import Floats, row_bytes, view_key
 from headstart.features.views import RecordedViews
@@ -54,7 +54,7 @@ def features_size(
 
 def extract_splits(
     rows: pd.DataFrame, backbone: BackboneRecord, engine: Engine, reader: Reader,
-    params: ExtractFeaturesParams, seed: int, target: Path,
+    params: ExtractFeaturesParams, seed: int, target: Path, cluster: Cluster | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Compute the features that the stores lack, print the passes, write the features folder.
 
@@ -72,6 +72,8 @@ def extract_splits(
         The seed of params.yaml, which decides the views.
     target : Path
         The features folder.
+    cluster : Cluster, optional
+        Its workers run the backbone.
 
     Returns
     -------
@@ -88,13 +90,16 @@ def extract_splits(
         cut = CutImages(stack.enter_context(calling(engine.decoders)))
         plain = viewed = stack.enter_context(open_store(backbone, engine))
         images = ShardImages(rows, reader)
-        passes = [extract(images, engine, plain, f"Features by {name}", decode=cut)]
+        desc = f"Features by {name}"
+        passes = [extract(images, engine, plain, desc, decode=cut, cluster=cluster)]
         stores = [plain]
         if views.count:
             viewed = stack.enter_context(open_store(backbone, engine, views))
             train = ShardImages(rows[rows["split"] == "train"], reader)
             desc = f"Views by {name}"
-            passes.append(extract(train, engine, viewed, desc, views=views, decode=cut))
+            passes.append(
+                extract(train, engine, viewed, desc, views=views, decode=cut, cluster=cluster)
+            )
             stores.append(viewed)
         print(*passes, sep="\n", flush=True)
         if warning := cut.warning(rows, engine.gray16_bits):
@@ -127,9 +132,21 @@ def extract_splits(
             **({"images_above_white": len(cut.bits)} if cut.bits else {}),
             "views": views.count,
             "passes_done": sum(each.done for each in passes),
+            **_computed([each.computed for each in passes if each.computed is not None]),
             "passes_cached": sum(each.cached for each in passes),
             "passes_total_ever": ever,
             "extraction_seconds": round(sum(each.seconds for each in passes), 3),
             "seconds_per_pass": seconds / ever if ever else None,
             "store": str(plain.path),
         }
+
+
+def _computed(passes: Sequence[Computed]) -> dict[str, int]:
+    """Return what a cluster computed for the accepted passes, if there was one."""
+    if not passes:
+        return {}
+    return {
+        "passes_computed": sum(each.passes for each in passes),
+        "passes_unanswered": sum(each.unanswered for each in passes),
+        "cluster_workers": max(each.workers for each in passes),
+    }

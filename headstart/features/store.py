@@ -194,6 +194,10 @@ class FeatureStore(StoreFile):
         rows = [self._row(image_id, features) for image_id, features in items]
         self.repairing(lambda: self._insert(rows, passes=0, seconds=0.0))
 
+    def withdraw(self, ids: Sequence[str]) -> None:
+        """Remove features that proved wrong, and do not count their passes any longer."""
+        self.repairing(lambda: self._remove(ids, passes=len(ids)))
+
     def keys(self) -> list[str]:
         """Return every recorded key, sorted; its features are not checked."""
         query = "SELECT id FROM features ORDER BY id"
@@ -284,10 +288,12 @@ class FeatureStore(StoreFile):
             )
         return absent
 
-    def _remove(self, ids: Sequence[str]) -> None:
+    def _remove(self, ids: Sequence[str], passes: int = 0) -> None:
         with self.transaction() as connection:
             keys = [(bytes.fromhex(image_id),) for image_id in ids]
             connection.executemany("DELETE FROM features WHERE id = ?", keys)
+            subtract = "UPDATE counters SET value = value - ? WHERE name = 'passes'"
+            connection.execute(subtract, (passes,))
 
     def _insert(self, rows: Iterable[Row], passes: int, seconds: float) -> None:
         with self.transaction() as connection:

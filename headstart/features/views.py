@@ -47,6 +47,15 @@ class RecordedViews:
         """Return the views that the section asks for, by the seed of params.yaml."""
         return cls(params.views, params.augment, derive(seed, "extract_features"))
 
+    def plain(self) -> dict[str, Any]:
+        """Return the attributes as JSON values, of which :meth:`of_plain` makes the same views."""
+        return {"count": self.count, "params": self.params.model_dump(), "seed": self.seed}
+
+    @classmethod
+    def of_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """Return the views of what :meth:`plain` returned."""
+        return cls(plain["count"], AugmentParams(**plain["params"]), plain["seed"])
+
     def record(self, plain: Mapping[str, Any]) -> dict[str, Any]:
         """Return everything but image and view number that decides the bits of a view's features.
 

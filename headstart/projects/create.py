@@ -30,6 +30,7 @@ _TEMPLATES = {
     ".github/workflows/headstart.yml": ".github/workflows/headstart.yml",
     ".devcontainer/devcontainer.json": ".devcontainer/devcontainer.json",
     "Dockerfile": "Dockerfile",
+    "compose.yaml": "compose.yaml",
 }
 #: Written once, and the user's from then on: upgrades ignore them.
 _OWN = ("README.md", "data/corrections.csv", "data/raw/README.md", "requirements.lock")

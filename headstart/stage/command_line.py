@@ -13,6 +13,8 @@
 * ``Page``: a page for people, with all parameters to show. Written; not tracked by DVC.
 * ``DownloadLocation``: the same as ``In``, but the path is the parameter ``download.location``. It
   is not an option, because DVC's shell would run whatever the parameter contains.
+* ``Cluster``: the parameter ``extract_features.cluster``, to which DVC pays no attention: where
+  features are computed decides no bytes.
 * a section of params.yaml, by the argument's name, or ``seed``.
 """
 
@@ -47,6 +49,7 @@ LazyIn = Annotated[Path, "lazy"]
 DownloadLocation = Annotated[Path, "parameter", "download.location"]
 Out = Annotated[Path, "out"]
 Runtime = Annotated[Path, "runtime"]
+Cluster = Annotated[str | None, "value", "extract_features.cluster"]
 
 #: The kinds of arguments that are paths, with their help.
 _HELP = {
@@ -59,6 +62,9 @@ _HELP = {
 }
 #: The kind of an argument that is a path among the parameters.
 _PARAMETER = "parameter"
+#: The kind of an argument that is one value of the parameters.
+_VALUE = "value"
+_KINDS = {*_HELP, _PARAMETER, _VALUE}
 _RECORDS: dict[Any, str] = {RunStatistics: "run_statistics", Page: "page"}
 
 _DVC_REMOVES = (
@@ -141,17 +147,17 @@ def kinds(main: Callable[..., None]) -> dict[str, str]:
         hint = hints.get(name, inspect.Parameter.empty)
         if hint in _RECORDS:
             found[name] = _RECORDS[hint]
-        elif typing.get_origin(hint) is Annotated and hint.__metadata__[0] in {*_HELP, _PARAMETER}:
+        elif typing.get_origin(hint) is Annotated and hint.__metadata__[0] in _KINDS:
             found[name] = hint.__metadata__[0]
         elif name == "seed" or name in sections():
             found[name] = "params"
         else:
             raise WiringError(
                 f"The argument `{name}` of `main` in {_module_name(main)} must be annotated with "
-                "In, LazyIn, DownloadLocation, Out, Runtime, RunStatistics or Page, or be named "
-                f"after a section of params.yaml ({', '.join(['seed', *sections()])}). Nothing was "
-                "run. A section is a class in headstart/ROOM/parameters.py: SplitParams configures "
-                "`split`."
+                "In, LazyIn, DownloadLocation, Out, Runtime, RunStatistics, Page or Cluster, or be "
+                f"named after a section of params.yaml ({', '.join(['seed', *sections()])}). "
+                "Nothing was run. A section is a class in headstart/ROOM/parameters.py: "
+                "SplitParams configures `split`."
             )
     return found
 
@@ -213,8 +219,9 @@ def _run(main: Callable[..., None], argv: Sequence[str] | None) -> None:
         recorded = recorded_inputs([*paths["in"], *paths["lazy"]])
         stack.enter_context(unchanged([*paths["in"], *paths["runtime"]], paths["lazy"], recorded))
         for name, kind in roles.items():
-            if kind == "params":
-                arguments[name] = getattr(params, name)
+            if kind in {"params", _VALUE}:
+                place = name if kind == "params" else hints[name].__metadata__[1]
+                arguments[name] = attrgetter(place)(params)
             elif kind == "page":
                 arguments[name] = Page(arguments[name], params.model_dump())
             elif kind == "run_statistics":

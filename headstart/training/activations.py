@@ -22,7 +22,7 @@ from headstart._utils.files import sha256_file
 from headstart._utils.machine import architecture, cores
 from headstart.backbones.litert import LiteRTFunction, LiteRTPool
 from headstart.features.extraction import Passes, extract
-from headstart.features.forward_passes import Reader, ShardImages, litert_engine
+from headstart.features.forward_passes import Cluster, Reader, ShardImages, litert_engine
 from headstart.features.npy import write_npy
 from headstart.features.store import FeatureStore, row_bytes
 from headstart.images.augmentation import augment
@@ -106,14 +106,15 @@ def check_room(store: FeatureStore, ids: Iterable[str], work: Path | None = None
 
 def fill(
     store: FeatureStore, network: Path, rows: pd.DataFrame, reader: Reader, size: int,
-    gray16_bits: int | None, desc: str,
+    gray16_bits: int | None, desc: str, cluster: Cluster | None = None,
 ) -> Passes:  # fmt: skip
     """Cache a converted network's output for the images of a manifest that the store lacks.
 
-    Result and errors are those of :func:`headstart.features.extraction.extract`.
+    With ``cluster``, its workers compute it. Result and errors are those of
+    :func:`headstart.features.extraction.extract`.
     """
     engine = litert_engine(network, size, gray16_bits)
-    return extract(ShardImages(rows, reader), engine, store, desc)
+    return extract(ShardImages(rows, reader), engine, store, desc, cluster=cluster)
 
 
 def arrays(
@@ -123,6 +124,7 @@ def arrays(
     size: int,
     gray16_bits: int | None,
     work: Path,
+    cluster: Cluster | None = None,
 ) -> tuple[dict[str, Array], Passes]:
     """Return the inputs of the trained part for some images, as memory maps of files.
 
@@ -140,6 +142,8 @@ def arrays(
         Bits of white in 16-bit gray images.
     work : Path
         Existing folder for the files; the arrays need them.
+    cluster : Cluster, optional
+        Its workers run the network.
 
     Returns
     -------
@@ -166,7 +170,7 @@ def arrays(
     with open_store(network, size, gray16_bits) as store:
         check_room(store, everything["image_id"], work)
         desc = "Activations of the frozen part"
-        passes = fill(store, network, everything, reader, size, gray16_bits, desc)
+        passes = fill(store, network, everything, reader, size, gray16_bits, desc, cluster)
         found: dict[str, Array] = {}
         for name, rows in parts.items():
             target, ids = work / f"{name}.npy", rows["image_id"].tolist()

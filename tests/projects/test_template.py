@@ -13,13 +13,14 @@ import pytest
 from ruamel.yaml import YAML
 
 from headstart.cli.app import app
+from headstart.features.parameters import ADDRESS
 from headstart.projects.create import project_files
 from tests.conftest import ROOT
 from tools.generate import command_paths
 
 FILES = {path: content.decode() for path, content in project_files("My Flowers").items()}
 WORKFLOW = ".github/workflows/headstart.yml"
-INSTRUCTIONS = {"FROM", "RUN", "COPY", "ENV", "WORKDIR", "CMD"}
+INSTRUCTIONS = {"FROM", "RUN", "COPY", "ARG", "ENV", "WORKDIR", "CMD"}
 
 
 def steps() -> list[dict[str, Any]]:
@@ -29,12 +30,16 @@ def steps() -> list[dict[str, Any]]:
     return found
 
 
-def test_the_workflow_follows_githubs_schema(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "schema"), [(WORKFLOW, "github-workflows"), ("compose.yaml", "compose-spec")]
+)
+def test_the_files_follow_their_schemas(name: str, schema: str, tmp_path: Path) -> None:
     pytest.importorskip("check_jsonschema", reason="needs check-jsonschema of the extra `dev`")
-    (tmp_path / "headstart.yml").write_text(FILES[WORKFLOW])
+    file = tmp_path / Path(name).name
+    file.write_text(FILES[name])
     done = subprocess.run(
-        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows",
-         str(tmp_path / "headstart.yml")], check=False, capture_output=True, text=True,
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}",
+         str(file)], check=False, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -76,6 +81,29 @@ def test_the_dockerfile_has_known_instructions_and_copies_what_a_project_has() -
         if line.startswith("RUN"):
             subprocess.run(["sh", "-n"], input=line[4:], text=True, check=True)
     assert "docker build --tag my-flowers ." in FILES["Dockerfile"]
+
+
+def test_the_compose_file_starts_a_scheduler_that_nothing_outside_reaches() -> None:
+    """Its structure: there is no Docker here."""
+    text = FILES["compose.yaml"]
+    found = YAML(typ="safe").load(text)
+    services = found["services"]
+    assert set(services) == {"scheduler", "worker", "pipeline"}
+    assert found["networks"] == {"cluster": {"internal": True}}
+    arguments = re.findall(r"(?m)^ARG (\w+)", FILES["Dockerfile"])
+    for service in services.values():
+        assert "ports" not in service
+        assert "cluster" in service["networks"]
+        assert service["build"] == {"context": ".", "args": {"EXTRAS": "cluster"}}
+        assert set(service["build"]["args"]) <= set(arguments)
+        assert set(service.get("depends_on", [])) <= set(services)
+    assert services["scheduler"]["networks"] == services["worker"]["networks"] == ["cluster"]
+    address = "tcp://scheduler:8786"
+    assert services["pipeline"]["environment"] == {"HEADSTART_CLUSTER": address}
+    assert ADDRESS.fullmatch(address)
+    assert services["worker"]["command"] == f"headstart cluster worker {address}"
+    called = {("cluster", name) for name in re.findall(r"headstart cluster (\w+)", text)}
+    assert called == {path for path in command_paths(app) if path[0] == "cluster"} - {("cluster",)}
 
 
 def test_the_dev_container_builds_the_same_image() -> None:

@@ -22,7 +22,7 @@ from headstart._utils.seeds import derive
 from headstart.backbones.litert import LiteRTPool
 from headstart.backbones.record import BackboneRecord
 from headstart.backbones.weights import Weights
-from headstart.features.forward_passes import Reader
+from headstart.features.forward_passes import Cluster, Reader
 from headstart.features.store import fingerprint
 from headstart.images.resize import spec
 from headstart.keras.runtime import configure
@@ -86,6 +86,7 @@ def fine_tune(
     params: FineTuneParams,
     seed: int,
     threads: int,
+    cluster: Cluster | None = None,
 ) -> Tuned:
     """Train, compare what was converted with Keras, and write the better model.
 
@@ -105,6 +106,8 @@ def fine_tune(
         Of the head's dropout, the order of images, and augmented views.
     threads : int
         CPU threads of the training: they decide bits.
+    cluster : Cluster, optional
+        Its workers compute the activations of the frozen part.
 
     Raises
     ------
@@ -127,6 +130,7 @@ def fine_tune(
             folder,
             Path(work),
             checkpoint,
+            cluster,
         )
         write_bytes(folder / UPPER, tuner.upper_network())
         features = run_network(LiteRTPool(folder / UPPER), validation)
@@ -211,6 +215,7 @@ def train(
     folder: Path,
     work: Path,
     checkpoint: Checkpoint | None = None,
+    cluster: Cluster | None = None,
 ) -> tuple[History, Array, dict[str, Any]]:
     """Train on the activations of the frozen part, which is written to ``folder``.
 
@@ -235,7 +240,7 @@ def train(
     parts = {"validation": images.validation}
     if not augment.active:
         parts["train"] = images.train
-    found, passes = arrays(lower, parts, reader, size, bits, work)
+    found, passes = arrays(lower, parts, reader, size, bits, work, cluster)
     validation = BatchSource.of_array(found["validation"], images.labels(images.validation))
 
     def fit(source: BatchSource) -> History:

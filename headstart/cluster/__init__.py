@@ -1,0 +1,1 @@
+"""Forward passes by the workers of a Dask cluster; this process alone writes the feature store."""
