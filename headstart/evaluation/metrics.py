@@ -169,7 +169,7 @@ def measure(scored: Scored, classes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def wilson_interval(correct: int, n: int, z: float = _Z95) -> tuple[float, float]:
+def wilson_interval(correct: float, n: int, z: float = _Z95) -> tuple[float, float]:
     """Return the confidence interval of a share, by default of 95 %.
 
     Wilson's score interval: it stays within 0 and 1 and is not empty at either end, where the
@@ -177,8 +177,8 @@ def wilson_interval(correct: int, n: int, z: float = _Z95) -> tuple[float, float
 
     Parameters
     ----------
-    correct, n : int
-        Successes, and trials; n ≥ 1.
+    correct, n : float, int
+        Successes (a fraction, if they are an estimate), and trials; n ≥ 1.
     z : float
         Quantile of the normal distribution for half of the error.
 

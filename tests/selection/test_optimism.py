@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -46,3 +48,18 @@ def test_it_depends_on_the_seed_alone() -> None:
 def test_a_single_image_says_nothing() -> None:
     found = without_optimism(np.ones((3, 1), np.bool_), 0)
     assert (found.low, found.high) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("accuracy", "images"), [(0.98, 40), (0.98, 100), (0.75, 100)])
+def test_the_truth_lies_within_the_interval_as_often_as_promised(
+    accuracy: float, images: int
+) -> None:
+    """Trials that make mostly the same mistakes, some of them none at all."""
+    inside = []
+    for seed in range(60):
+        generator = np.random.Generator(np.random.Philox(key=seed))
+        hard = generator.normal(size=images) * 0.95
+        own = generator.normal(size=(20, images)) * np.sqrt(1 - 0.95**2)
+        found = without_optimism(hard + own < NormalDist().inv_cdf(accuracy), seed)
+        inside.append(found.low <= accuracy <= found.high)
+    assert sum(inside) >= 55  # 57 are expected of a 95 % interval.
