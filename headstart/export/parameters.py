@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
@@ -10,6 +11,9 @@ from headstart._utils.errors import UnfitError
 from headstart._utils.extras import needs_extra
 from headstart.export.formats import FORMATS, FormatName
 from headstart.stage.sections import Portion, PositiveFloat, PositiveInt, Section
+
+#: Backbones with a layer (``LayerScale``) or sums that Keras' HDF5 reader does not know.
+_NOT_IN_HDF5 = ("convnext_", "mobilenet_v3_")
 
 
 class ExportParams(Section):
@@ -48,3 +52,14 @@ class ExportParams(Section):
                     + f" Or leave {name} out.",
                 )
         return names
+
+    def faults_beside(self, params: Any) -> Iterator[tuple[str, str]]:
+        """Yield a format that cannot hold the backbone."""
+        name = params.backbone.name
+        if "h5" in self.formats and name.startswith(_NOT_IN_HDF5):
+            unfit = UnfitError(
+                f"a list of formats without h5 with `backbone.name: {name}`",
+                "Keras' reader of HDF5 files does not know all of its layers, so that nobody could "
+                "load the file. The format keras holds the same model.",
+            )
+            yield "formats", unfit.sentence("export.formats", str(list(self.formats)))

@@ -8,6 +8,7 @@ from ruamel.yaml import YAML
 
 from headstart._utils.errors import ParameterError
 from headstart.export import formats
+from headstart.pipeline.recipes import overlay
 from headstart.stage.parameters import read_params
 from tests.stages.small_run import ROOT
 
@@ -48,3 +49,32 @@ def test_an_absent_extra_is_named_before_anything_runs(
     assert read_params(written(tmp_path, ["keras"])).export.formats == ["keras"]
     with pytest.raises(ParameterError, match=r"extra `onnx`, of which tf2onnx .*leave onnx"):
         read_params(written(tmp_path, ["keras", "onnx"]))
+
+
+@pytest.mark.parametrize("name", ["convnext_tiny", "mobilenet_v3_small"])
+def test_a_backbone_that_hdf5_cannot_hold_is_refused_before_the_run(
+    name: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path, ["keras", "h5"])
+    values = {"name": name, "alpha": 1.0, "weights": "random", "weights_sha256": None}
+    path.write_text(overlay(path.read_text(), {"backbone": values}))
+    with pytest.raises(ParameterError, match=f"without h5 with `backbone.name: {name}`"):
+        read_params(path)
+    path.write_text(path.read_text().replace("h5", "tflite_float32"))
+    assert read_params(path).export.formats == ["keras", "tflite_float32"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", ["convnext_tiny", "mobilenet_v3_small"])
+def test_hdf5_still_cannot_hold_it(name: str, tmp_path: Path) -> None:
+    """If this fails, Keras has learned it: lift the refusal."""
+    from headstart.keras.export.keras_file import load_keras, write_h5
+    from headstart.keras.export.reload import Source
+    from headstart.keras.networks.backbone import build_backbone, feature_model
+
+    backbone = build_backbone(name, 1.0, 32)
+    model = feature_model(backbone, None, "avg", "none", dtype="float32")
+    write_h5(Source(model), tmp_path / "model.h5")
+    with pytest.raises(ValueError, match=r"LayerScale|positional arguments"):
+        load_keras(tmp_path / "model.h5")
