@@ -98,6 +98,22 @@ def test_a_network_from_a_file_is_kept_with_its_record(tmp_path: Path) -> None:
         read_backbone(folder)
 
 
+def test_a_network_may_differ_from_keras_by_little_more_than_keras_from_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from headstart.keras.networks import conversion
+
+    monkeypatch.setattr(conversion, "compare", lambda *_: 0.0006)
+    with pytest.raises(HeadstartError, match=r"differs by 0\.0006 .*; 0\.0001 is accepted"):
+        run(tmp_path / "backbone")
+    monkeypatch.setattr(conversion, "own_difference", lambda *_: 0.0008)
+    run(tmp_path / "backbone")
+    parity = read_backbone(tmp_path / "backbone").parity
+    assert parity is not None
+    assert parity.max_difference_in_std == 0.001
+    assert "Keras differs from itself by 0.0008" in capsys.readouterr().out
+
+
 def test_engine_keras_writes_no_network(tmp_path: Path) -> None:
     run(tmp_path / "backbone", engine="keras", cut="conv_pw_6_relu", pooling="none")
     record = read_backbone(tmp_path / "backbone")

@@ -187,3 +187,12 @@ def difference_in_std(expected: np.ndarray, got: np.ndarray) -> float:
 def compare(model: Any, function: Callable[[np.ndarray], np.ndarray], batch: np.ndarray) -> float:
     """Return :func:`difference_in_std` of a function from a Keras model on the same batch."""
     return difference_in_std(run_keras(model, batch), function(batch))
+
+
+def own_difference(model: Any, batch: np.ndarray) -> float:
+    """Return by how much Keras differs from itself between batches of one and of four images.
+
+    That is rounding alone. Networks with random weights may enlarge it from layer to layer, until
+    no two computations in float32 agree.
+    """
+    return difference_in_std(run_keras(model, batch), run_keras(model, batch, 1))
