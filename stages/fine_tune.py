@@ -53,31 +53,33 @@ def main(
     tuning = read_tuning_images(manifest, features, record)
     backbone = read_backbone(backbone_folder)
     check_backbone(record, backbone)
-    require_space({model: size_below(backbone_folder)})
+    copies = min(2, len(fine_tune.trials()))  # The best trial, and the one that is trained.
+    require_space({model: copies * size_below(backbone_folder)})
     # TensorFlow, which a head that is passed through does not wait for.
     from headstart.datasets.shards import ShardReader
     from headstart.keras.training.fine_tune import fine_tune as train
+    from headstart.keras.training.trial import Given
 
     with (
         ShardReader(images) as reader,
         open_cluster(cluster, images, runtime) as workers,
         atomic_folder(model) as folder,
     ):
-        tuned = train(
-            folder,
+        given = Given(
             (record, weights),
             (backbone, backbone_folder),
             tuning,
             reader,
-            fine_tune,
             derive(seed, "fine_tune"),
             compute.threads,
             workers,
         )
+        tuned = train(folder, given, fine_tune)
         run_statistics.note(**tuned.statistics)
         print(tuned)
     write_epochs(epoch_history, tuned.history.epochs)
-    tuned.checkpoint.drop()
+    for checkpoint in tuned.checkpoints:
+        checkpoint.drop()
 
 
 if __name__ == "__main__":

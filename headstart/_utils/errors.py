@@ -65,6 +65,10 @@ class UnfitError(ValueError):
         return f"{sentence} {self.hint}" if self.hint else sentence
 
 
+class DivergedError(HeadstartError):
+    """A training left the range in which numbers mean something: its learning rate is too high."""
+
+
 class InputChangedError(HeadstartError):
     """An input of a stage was changed while the stage ran."""
 

@@ -242,7 +242,9 @@ def _sentence(
 
 
 # Pydantic appends the branch of a union that it tried to the place of an error.
-_BRANCHES = frozenset({"int", "str", "float", "bool", "constrained-int", "constrained-str", "none"})
+_BRANCHES = frozenset(
+    {"int", "str", "float", "bool", "constrained-int", "constrained-str", "none", "one", "several"}
+)
 _UNION_MEMBER = frozenset({"none_required"})
 
 
@@ -272,6 +274,8 @@ def _schema_at(model: type[BaseModel], place: tuple[Any, ...]) -> dict[str, Any]
     schema: dict[str, Any] = root
     for part in place:
         schema = _resolve(schema, root)
+        if isinstance(part, int) and "oneOf" in schema:  # a value, or a list of several
+            schema = _resolve(schema["oneOf"][-1], root)
         inside = {"items": schema.get("items", {}), **schema.get("properties", {})}
         schema = inside.get("items" if isinstance(part, int) else part, {})
     return _resolve(schema, root)
@@ -303,14 +307,18 @@ def _describe(schema: dict[str, Any], root: dict[str, Any]) -> str:
     schema = _resolve(schema, root)
     if "expected" in schema:
         return str(schema["expected"])
-    if "anyOf" in schema:
-        return " or ".join(_describe(branch, root) for branch in schema["anyOf"])
+    if branches := schema.get("anyOf") or schema.get("oneOf"):
+        return " or ".join(_describe(branch, root) for branch in branches)
     if "enum" in schema:
         return "one of " + ", ".join(str(value) for value in schema["enum"])
     if schema.get("type") == "array":
-        at_least = f" with at least {schema['minItems']} entry" if schema.get("minItems") else ""
-        at_most = f" with at most {schema['maxItems']} entries" if "maxItems" in schema else ""
-        return f"a list{at_least}{at_most}, each {_describe(schema['items'], root)}"
+        least, most = schema.get("minItems"), schema.get("maxItems")
+        if least and most:
+            size = f" of {least} to {most} entries"
+        else:
+            size = f" with at least {least} entry" if least else ""
+            size += f" with at most {most} entries" if most is not None else ""
+        return f"a list{size}, each {_describe(schema['items'], root)}"
     words = _PATTERNS.get(schema.get("pattern", "")) or _TYPES.get(
         schema.get("type", ""), "a value"
     )

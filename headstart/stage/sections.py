@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, GetCoreSchemaHandler
+from pydantic import Discriminator, Field, GetCoreSchemaHandler, Tag
 
 from headstart._utils.records import Record
 
@@ -59,3 +59,23 @@ NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 #: Bits that white has in 16-bit gray images of a camera of fewer; the network gets the upper 8.
 Gray16Bits = Annotated[int, Field(ge=8, le=15)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+T = TypeVar("T")
+
+
+def _branch(value: Any) -> Literal["one", "several"]:
+    return "several" if isinstance(value, list) else "one"
+
+
+#: A value, or a list of a few that are tried in turn. An error names the fault of the branch that
+#: was meant.
+Several = Annotated[
+    Annotated[T, Tag("one")]
+    | Annotated[list[T], Field(min_length=1, max_length=8), Tag("several")],
+    Discriminator(_branch),
+]
+
+
+def as_list(value: T | list[T]) -> list[T]:
+    """Return the values of a :data:`Several`."""
+    return value if isinstance(value, list) else [value]

@@ -11,13 +11,15 @@ counts as if its label were the second guess: as if there had been one more mist
 "Probabilistic Outputs for Support Vector Machines", uses such targets).
 
 The test flips the sign of each image's difference at random, as if the two models had changed
-places. The 95 % interval holds the differences that the same test does not reject, so that interval
-and p-value never contradict each other. Images of a split group are flipped together, because they
-show the same object.
+places, and asks how often that gives a lower loss than the one that was seen. Of several trials,
+the lowest of each flip counts, because the best of many is partly the luckiest (Westfall and Young
+1993, "Resampling-based multiple testing"). Images of a split group are flipped together, because
+they show the same object.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,11 +28,14 @@ import numpy.typing as npt
 from headstart.training.model_folder import Scores
 
 _FLIPS = 9_999
-_LEVEL = 0.05
+#: The fine-tuned model is kept if a lower loss by luck alone is at most so probable.
+LEVEL = 0.1
 #: Groups whose signs are drawn at once: 20 MB of them.
 _GROUPS_AT_ONCE = 256
 #: Digits of a difference: those beyond are noise of the machine's arithmetic.
 _DIGITS = 9
+#: Drawings that differ from what was seen by less, show the same.
+_TIE = 1e-9
 
 Floats = npt.NDArray[np.float64]
 
@@ -43,9 +48,10 @@ class Comparison(NamedTuple):
     difference : float
         Mean over the validation images; below 0 if the fine-tuned model is better.
     low, high : float
-        Its 95 % interval; infinite with fewer than six groups, of which no difference is certain.
+        Its interval, of which each side is wrong with a probability of :data:`LEVEL`; infinite with
+        so few images that no difference is certain.
     p : float
-        Two-sided: of a difference as large as this, either way, if both were equally good.
+        Of a loss as low as this, or lower, if no trial were better than the head.
     images : int
     """
 
@@ -57,8 +63,8 @@ class Comparison(NamedTuple):
 
     @property
     def accepted(self) -> bool:
-        """True if the fine-tuned model is better, and that is not chance."""
-        return self.high < 0
+        """True if the fine-tuned model is better, and that is probably not chance."""
+        return self.p <= LEVEL
 
     def recorded(self) -> dict[str, float | int | None]:
         """Return it for the run statistics; an end that is infinite is None."""
@@ -72,8 +78,8 @@ class Comparison(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.difference:+.4f} per image, 95 % interval {self.low:+.4f} to {self.high:+.4f}, "
-            f"p {self.p:.4f}, {self.images:,} images"
+            f"{self.difference:+.4f} per image, {1 - 2 * LEVEL:.0%} interval "
+            f"{self.low:+.4f} to {self.high:+.4f}, p {self.p:.4f}, {self.images:,} images"
         )
 
 
@@ -82,13 +88,17 @@ def doubt_of(images: int) -> float:
     return 1 / (images + 2)
 
 
-def compare(tuned: Floats, alone: Floats, groups: npt.ArrayLike, seed: int) -> Comparison:
-    """Compare the losses of two models on the same images.
+def compare(
+    trials: Sequence[Floats], alone: Floats, groups: npt.ArrayLike, seed: int
+) -> Comparison:
+    """Compare the best of some models with another one on the same images.
 
     Parameters
     ----------
-    tuned, alone : ndarray of shape (n,), float64
-        Loss of each validation image by the fine-tuned model and by the head.
+    trials : sequence of ndarray of shape (n,), float64
+        Loss of each validation image by each fine-tuned model; the best has the lowest sum.
+    alone : ndarray of shape (n,), float64
+        The same by the head.
     groups : array_like of shape (n,)
         The split group of each image.
     seed : int
@@ -100,21 +110,19 @@ def compare(tuned: Floats, alone: Floats, groups: npt.ArrayLike, seed: int) -> C
     populations. Supplement to the Journal of the Royal Statistical Society 4, 119-130.
     """
     _, group = np.unique(np.asarray(groups), return_inverse=True)
-    differences = tuned - alone
-    sums = np.bincount(group, differences) / len(differences)
-    shares = np.bincount(group) / len(differences)
-    difference = float(differences.mean())
-    low, high = _borders(difference, *_flipped(sums, shares, seed))
-    tie = 10.0**-_DIGITS
-    p = (1 + int(np.sum((low <= tie) & (high >= -tie)))) / (1 + _FLIPS)
-    # The interval's ends are the differences at which p, as above, falls to the level.
-    place = int(_LEVEL * (1 + _FLIPS)) - 1
+    count = len(alone)
+    sums = np.stack([np.bincount(group, each - alone) for each in trials], axis=1) / count
+    differences = sums.sum(axis=0)
+    best = int(differences.argmin())
+    flipped, signs = _flipped(sums, np.bincount(group) / count, seed)
+    # In units that no flip changes, or the least certain trial would decide about all.
+    size = np.sqrt((sums**2).sum(axis=0))
+    size[size == 0] = 1
+    lowest = (flipped / size).min(axis=1)
+    p = (1 + int(np.sum(lowest <= differences[best] / size[best] + _TIE))) / (1 + _FLIPS)
+    low, high = _interval(float(differences[best]), flipped[:, best], signs)
     return Comparison(
-        difference=round(difference, _DIGITS),
-        low=round(float(np.sort(low)[place]), _DIGITS) + 0.0,
-        high=round(float(np.sort(high)[-1 - place]), _DIGITS) + 0.0,
-        p=p,
-        images=len(differences),
+        difference=round(float(differences[best]), _DIGITS), low=low, high=high, p=p, images=count
     )
 
 
@@ -130,7 +138,7 @@ def reason(found: Comparison, tuned: Scores, head: Scores, best: int, epochs: in
         The epoch whose weights were taken, and how many were run.
     """
     if found.accepted:
-        what = "fine-tuning lowered the validation loss beyond chance"
+        what = "fine-tuning lowered the validation loss, probably not by chance"
     elif found.difference < 0:
         what = "the head is kept, because the lower validation loss may be chance"
     else:
@@ -142,9 +150,12 @@ def reason(found: Comparison, tuned: Scores, head: Scores, best: int, epochs: in
 
 
 def _flipped(sums: Floats, shares: Floats, seed: int) -> tuple[Floats, Floats]:
-    """Return, for each drawing of signs, the mean difference with them, and the mean sign."""
+    """Return, for each drawing of signs, the mean differences with them, and the mean sign.
+
+    ``sums``: of shape (groups, trials). The first of the two has the shape (drawings, trials).
+    """
     generator = np.random.Generator(np.random.Philox(key=seed))
-    means, signs_mean = np.zeros(_FLIPS), np.zeros(_FLIPS)
+    means, signs_mean = np.zeros((_FLIPS, sums.shape[1])), np.zeros(_FLIPS)
     for start in range(0, len(sums), _GROUPS_AT_ONCE):
         part = slice(start, start + _GROUPS_AT_ONCE)
         drawn = generator.integers(0, 2, (_FLIPS, len(sums[part])), dtype=np.int8)
@@ -154,15 +165,18 @@ def _flipped(sums: Floats, shares: Floats, seed: int) -> tuple[Floats, Floats]:
     return means, signs_mean
 
 
-def _borders(difference: float, means: Floats, signs: Floats) -> tuple[Floats, Floats]:
-    """Return, for each drawing, between which true differences it is as extreme as what was seen.
+def _interval(difference: float, flipped: Floats, signs: Floats) -> tuple[float, float]:
+    """Return between which true differences what was seen is not extreme.
 
-    If the true difference were δ, the drawing would show ``mean - δ * sign`` where the images show
-    ``difference - δ``. The first is the larger in size between the two δ at which they are equal.
+    If the true difference were δ, a drawing would show ``flipped - δ * sign`` where the images show
+    ``difference - δ``. The two are equal at one δ, and the drawing is the more extreme one on the
+    side of it that the images lie on.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        one, other = (difference - means) / (1 - signs), (difference + means) / (1 + signs)
-    # All signs alike: as extreme as what was seen, whatever the true difference.
-    alike = np.isclose(np.abs(signs), 1)
-    low, high = np.minimum(one, other), np.maximum(one, other)
-    return np.where(alike, -np.inf, low), np.where(alike, np.inf, high)
+        equal = (difference - flipped) / (1 - signs)
+    # No sign flipped: as extreme as what was seen, whatever the true difference.
+    unflipped = np.isclose(signs, 1)
+    place = int(LEVEL * (1 + _FLIPS)) - 1
+    low = np.sort(np.where(unflipped, -np.inf, equal))[place]
+    high = np.sort(np.where(unflipped, np.inf, equal))[-1 - place]
+    return round(float(low), _DIGITS) + 0.0, round(float(high), _DIGITS) + 0.0

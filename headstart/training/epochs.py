@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from headstart._utils.errors import HeadstartError
+from headstart._utils.errors import DivergedError
 from headstart.training.checkpoint import Array, Progress
 from headstart.training.history import BATCHES, EPOCHS, History
 from headstart.training.scores import rate_hint
@@ -90,9 +90,9 @@ def batch_table(epoch: int, losses: Array, correct: Array, counts: Array) -> pd.
     )
 
 
-def diverged(where: str, settings: FitSettings) -> HeadstartError:
+def diverged(where: str, settings: FitSettings) -> DivergedError:
     """Return the error about a loss that is no longer a finite number."""
-    return HeadstartError(
+    return DivergedError(
         f"Training diverged: the loss is not a finite number {where}. Nothing was written. "
         + rate_hint(settings.learning_rate)
     )

@@ -17,9 +17,11 @@ from headstart.stage.sections import (
     PositiveFloat,
     Probability,
     Section,
+    Several,
     Steps,
     Threads,
     Units,
+    as_list,
 )
 from headstart.training.unfreezing import choose
 
@@ -105,43 +107,82 @@ class TrainHeadParams(Section):
         return loss
 
 
-class FineTuneParams(Section):
-    """The layers to unfreeze and their training; ``epochs: 0`` passes the head's model through."""
+class _TuningSection(Section):
+    """What all trials of a fine-tuning share; ``epochs: 0`` passes the head's model through."""
 
     epochs: Annotated[int, Field(ge=0, le=10_000)]
     unfreeze_by: UnfreezeBy
-    unfreeze: str | int
     batch_norm: BatchNorm
     optimizer: OptimizerName
-    learning_rate: PositiveFloat
     learning_rate_schedule: Schedule
     weight_decay: NonNegativeFloat
     batch_size: BatchSize
     early_stopping_patience: Epochs | None
     augment: AugmentParams
 
+
+class Tuning(_TuningSection):
+    """One trial: the layers to unfreeze, and their learning rate."""
+
+    unfreeze: str | int
+    learning_rate: float
+
+    def __str__(self) -> str:
+        return f"unfreeze {self.unfreeze}, learning_rate {self.learning_rate:g}"
+
+
+class FineTuneParams(_TuningSection):
+    """The layers to unfreeze and their training; several values of two keys are tried in turn."""
+
+    unfreeze: Several[str | int]
+    learning_rate: Several[PositiveFloat]
+
     @field_validator("unfreeze")
     @classmethod
-    def _is_what_unfreeze_by_counts(cls, unfreeze: str | int, info: ValidationInfo) -> str | int:
-        by = info.data.get("unfreeze_by")
-        if by == "layer" and not (isinstance(unfreeze, str) and unfreeze):
-            raise UnfitError("the name of a layer with `unfreeze_by: layer`")
-        if by == "only" and (unfreeze == "" or (isinstance(unfreeze, int) and unfreeze < 0)):
-            raise UnfitError("the name of a layer or an integer ≥ 0 with `unfreeze_by: only`")
-        if by in {"index", "count", "block"}:
-            least = 0 if by == "index" else 1
-            if isinstance(unfreeze, str) or unfreeze < least:
-                raise UnfitError(f"an integer ≥ {least} with `unfreeze_by: {by}`")
+    def _is_what_unfreeze_by_counts(
+        cls, unfreeze: str | int | list[str | int], info: ValidationInfo
+    ) -> str | int | list[str | int]:
+        for each in as_list(unfreeze):
+            _check_unfreeze(info.data.get("unfreeze_by"), each)
         return unfreeze
+
+    def trials(self) -> list[Tuning]:
+        """Return the combinations of the values that are tried, in the order of their lists."""
+        shared = {name: getattr(self, name) for name in _TuningSection.model_fields}
+        return [
+            Tuning(**shared, unfreeze=unfreeze, learning_rate=rate)
+            for unfreeze in as_list(self.unfreeze)
+            for rate in as_list(self.learning_rate)
+        ]
 
     def faults_beside(self, params: Any) -> Iterator[tuple[str, str]]:
         """Yield an ``unfreeze`` that names no layer of the backbone, or that cannot learn."""
         nodes = up_to(known_layers(params.backbone.name), params.backbone.cut)
-        if self.epochs and nodes:  # A module's layers are known once it has been loaded.
+        if not self.epochs or not nodes:  # A module's layers are known once it has been loaded.
+            return
+        for unfreeze in as_list(self.unfreeze):
             try:
-                choose(nodes, self.unfreeze_by, self.unfreeze, self.batch_norm)
+                choose(nodes, self.unfreeze_by, unfreeze, self.batch_norm)
             except ParameterError as error:
                 yield "unfreeze", str(error)
+
+
+def _check_unfreeze(by: UnfreezeBy | None, unfreeze: str | int) -> None:
+    """Refuse a value of the wrong kind.
+
+    Raises
+    ------
+    UnfitError
+        With the kind that ``unfreeze_by`` takes.
+    """
+    if by == "layer" and not (isinstance(unfreeze, str) and unfreeze):
+        raise UnfitError("the name of a layer with `unfreeze_by: layer`")
+    if by == "only" and (unfreeze == "" or (isinstance(unfreeze, int) and unfreeze < 0)):
+        raise UnfitError("the name of a layer or an integer ≥ 0 with `unfreeze_by: only`")
+    if by in {"index", "count", "block"}:
+        least = 0 if by == "index" else 1
+        if isinstance(unfreeze, str) or unfreeze < least:
+            raise UnfitError(f"an integer ≥ {least} with `unfreeze_by: {by}`")
 
 
 class ComputeParams(Section):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headstart._utils.errors import HeadstartError
+from headstart._utils.errors import DivergedError
 from headstart.backbones.weights import Weights
 from headstart.exact import exp, log, log1p
 from headstart.features.header import FeaturesHeader
@@ -115,13 +115,13 @@ def check_trained(
 
     Raises
     ------
-    HeadstartError
+    DivergedError
         If the logits are so large that no probability lies between 0 and 1.
     """
     logits = head_logits(layers, weights, features)
     size = float(np.abs(logits).max(axis=1).mean())
     if not size <= _EXPLODED:
-        raise HeadstartError(
+        raise DivergedError(
             f"Training exploded: the largest output per validation image has a mean size of "
             f"{size:.2g} before the activation, at most {_EXPLODED:g} is accepted. Every "
             f"probability would be 0 or 1. Nothing was written. {rate_hint(learning_rate)}"

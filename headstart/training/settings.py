@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.training.batches import balanced_class_weights
-from headstart.training.parameters import FineTuneParams, Loss, Schedule, TrainHeadParams
+from headstart.training.parameters import Loss, Schedule, TrainHeadParams, Tuning
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class FitSettings:
     @classmethod
     def of(
         cls,
-        params: TrainHeadParams | FineTuneParams,
+        params: TrainHeadParams | Tuning,
         loss: Loss,
         seed: int,
         balanced_for: tuple[npt.NDArray[np.integer[Any]], int] | None,

@@ -517,3 +517,31 @@ def test_an_unknown_layer_stops_a_command_without_tensorflow(command: str, tmp_p
     assert done.returncode == ParameterError.exit_code
     assert "Got 'x' instead." in done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("learning_rate", [0.001, -1], "`fine_tune.learning_rate.1` parameter must be a num"),
+        (
+            "learning_rate", [],
+            "must be a number > 0 or a list of 1 to 8 entries, each a number > 0. Got [] instead",
+        ),
+        ("learning_rate", "fast", "must be a number > 0 or a list of 1 to 8 entries"),
+        ("unfreeze", [2, "two"], "must be an integer ≥ 1 with `unfreeze_by: block`"),
+        ("unfreeze", [2, 2.5], "`fine_tune.unfreeze.1` parameter must be a text or an integer"),
+    ],
+)  # fmt: skip
+def test_a_value_or_a_list_that_is_tried(key: str, value: Any, said: str, tmp_path: Path) -> None:
+    message = faults(changed(("fine_tune", key), value, tmp_path))
+    assert message.startswith("params.yaml has 1 fault; nothing was run.")
+    assert said in message
+
+
+def test_lists_are_tried_in_all_combinations(tmp_path: Path) -> None:
+    tuning = read_params(changed(("fine_tune", "learning_rate"), [0.001, 0.01], tmp_path)).fine_tune
+    found = [
+        (each.unfreeze, each.learning_rate)
+        for each in tuning.model_copy(update={"unfreeze": [2, 1]}).trials()
+    ]
+    assert found == [(2, 0.001), (2, 0.01), (1, 0.001), (1, 0.01)]

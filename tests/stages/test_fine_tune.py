@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from headstart._utils.files import sha256_tree
-from headstart.keras.training import fine_tune
+from headstart.keras.training import trial
 from headstart.training.history import read_epochs
 from headstart.training.inputs import TuningImages, check_backbone, read_tuning_images
 from headstart.training.model_folder import read_model
@@ -73,19 +73,20 @@ def test_two_processes_write_the_same_bytes_and_the_second_makes_no_pass(run: Sm
     model = read_model(run.folder / "first")
     assert model.kind == "fine_tuned"
     assert model.unfrozen_from == "block_15_expand"
-    assert "lowered the validation loss beyond chance" in model.chosen_because
+    assert "lowered the validation loss, probably not by chance" in model.chosen_because
     assert first["epochs_asked"] == TRAINS["epochs"]
     assert 1 <= len(read_epochs(run.folder / "first.csv")) <= TRAINS["epochs"]
 
 
-#: Runs the stage, and kills it when the second epoch is recorded.
+#: Runs the stage, and kills it when the second epoch of the second trial is recorded.
 KILLED = """
 import os, runpy, signal, sys
 from headstart.training.checkpoint import Checkpoint
-save = Checkpoint.save
+save, saved = Checkpoint.save, []
 def then_die(self, progress):
     save(self, progress)
-    if len(progress.epochs) == 2:
+    saved.append(self.path)
+    if len(progress.epochs) == 2 and self.path != saved[0]:
         os.kill(os.getpid(), signal.SIGKILL)
 Checkpoint.save = then_die
 sys.argv = ["fine_tune", *sys.argv[1:]]
@@ -96,7 +97,8 @@ runpy.run_module("stages.fine_tune", run_name="__main__")
 def test_a_killed_stage_resumes_and_writes_the_bytes_of_an_uninterrupted_run(
     run: SmallRun, private_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = tune(run, "whole", TRAINS)
+    tried = {**TRAINS, "learning_rate": [1e-5, 1e-4]}
+    done = tune(run, "whole", tried)
     assert done.returncode == 0, done.stderr
     real = subprocess.run
 
@@ -106,16 +108,35 @@ def test_a_killed_stage_resumes_and_writes_the_bytes_of_an_uninterrupted_run(
 
     with monkeypatch.context() as patch:
         patch.setattr("tests.stages.small_run.subprocess.run", killed)
-        done = tune(run, "resumed", TRAINS)
+        done = tune(run, "resumed", tried)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    assert len(list((private_store / "checkpoints").glob("*.npz"))) == 1
+    assert len(list((private_store / "checkpoints").glob("*.npz"))) == 2
     assert not (run.folder / "resumed").exists()
-    done = tune(run, "resumed", TRAINS)
+    done = tune(run, "resumed", tried)
     assert done.returncode == 0, done.stderr
-    assert f"Resumed after epoch 2 of {TRAINS['epochs']}." in done.stdout
+    for line in ("Trial 1 of 2", "Resumed after epoch 3 of 3.", "Resumed after epoch 2 of 3."):
+        assert line in done.stdout
     assert sha256_tree(run.folder / "resumed") == sha256_tree(run.folder / "whole")
     assert (run.folder / "resumed.csv").read_bytes() == (run.folder / "whole.csv").read_bytes()
     assert not list((private_store / "checkpoints").glob("*.npz"))
+    trials = run_statistics(run, "resumed")["trials"]
+    assert [each["learning_rate"] for each in trials] == tried["learning_rate"]
+    best = min(trials, key=lambda each: float(each["validation_loss"]))
+    assert (
+        f"the best of 2 trials: unfreeze 2, learning_rate {best['learning_rate']:g}" in done.stdout
+    )
+    epochs = read_epochs(run.folder / "resumed.csv")
+    assert epochs["learning_rate"].iloc[0] == pytest.approx(best["learning_rate"])
+
+
+def test_a_trial_that_diverges_is_no_candidate(run: SmallRun) -> None:
+    done = tune(run, "wild", {**TRAINS, "epochs": 1, "learning_rate": [1e-4, 1e30]})
+    assert done.returncode == 0, done.stderr
+    assert "Trial 2 is not a candidate. Training " in done.stdout
+    assert len(run_statistics(run, "wild")["trials"]) == 1
+    done = tune(run, "wilder", {**TRAINS, "epochs": 1, "learning_rate": [1e30, 1e31]})
+    assert done.returncode == 1
+    assert "The learning rate 1e+31 is probably too high" in done.stderr
 
 
 def test_views_pass_live_and_are_counted(run: SmallRun) -> None:
@@ -205,14 +226,15 @@ def test_a_wrong_kind_of_value_is_reported_before_tensorflow(
 def test_training_continues_with_the_class_weights_of_the_head(
     tmp_path: Path, weights: str
 ) -> None:
-    given: list[Any] = []
+    received: list[Any] = []
 
     class Learner:
         record = SimpleNamespace(image_size=8, gray16_bits=None)
         check_convertible = lower_network = trained_parameters = lambda _: None
+        warning = lambda *_: None  # noqa: E731 - one of four
 
         def fit(self, *arguments: Any, **_: Any) -> None:
-            given.extend(arguments)
+            received.extend(arguments)
 
     content = encoded(small_run.image(0, 0), "PNG")
     rows = pd.DataFrame({"image_id": ["0" * 64] * 2, "shard": 0, "offset": 0, "bytes": 0})
@@ -222,9 +244,10 @@ def test_training_continues_with_the_class_weights_of_the_head(
     )
     reader: Any = SimpleNamespace(read=lambda *_: content)
     params: Any = SimpleNamespace(augment=SimpleNamespace(active=False))
-    head = record(class_weights=weights)
-    fine_tune.train(learner, images, reader, params, 1, head, tmp_path, tmp_path)
-    assert given[-1] == weights
+    backbone: Any = None
+    given = trial.Given((record(class_weights=weights), {}), backbone, images, reader, 1, 1)
+    trial.train(learner, given, params, tmp_path, tmp_path)
+    assert received[-1] == weights
 
 
 @pytest.mark.parametrize("calibration", ["temperature", "none"])
@@ -239,18 +262,18 @@ def test_the_model_is_calibrated_as_the_head_was(calibration: str) -> None:
     sure, alone = ({"0.kernel": np.eye(3, dtype=np.float32) * by} for by in (20, 0.1))
     for weights in (sure, alone):
         weights["0.bias"] = np.zeros(3, np.float32)
-    tuner: Any = SimpleNamespace(head_weights=lambda: sure)
-    images: Any = SimpleNamespace(
-        validation=None, labels=lambda _: labels, groups=lambda _: np.arange(90),
-        features=SimpleNamespace(array=lambda _: features),
-    )  # fmt: skip
+    images: Any = SimpleNamespace(validation=None, labels=lambda _: labels)
     params: Any = SimpleNamespace(learning_rate=0.001)
-    judged = fine_tune._judged(tuner, (head, alone), features, images, params, 1)
+    nothing: Any = None
+    given = trial.Given((head, alone), nothing, images, nothing, 1, 1)
+    (found, each, scores), calm = (
+        trial.judged(given, weights, features, params) for weights in (sure, alone)
+    )
     calibrated = calibration == "temperature"
-    assert bool(judged.weights["0.kernel"][0, 0] < 10) is calibrated
-    assert (judged.tuned.loss < judged.alone.loss) is calibrated
-    assert judged.comparison.accepted is calibrated
-    assert judged.tuned.accuracy == judged.alone.accuracy
+    assert bool(found["0.kernel"][0, 0] < 10) is calibrated
+    assert bool(each.mean() < 1) is calibrated
+    assert (scores.loss < 1) is calibrated
+    assert scores.accuracy == calm[2].accuracy
 
 
 def test_a_model_that_is_no_better_leaves_the_head_with_the_reason(run: SmallRun) -> None:
@@ -262,7 +285,7 @@ def test_a_model_that_is_no_better_leaves_the_head_with_the_reason(run: SmallRun
     assert f"Model: head only, {model.chosen_because}" in done.stdout
     found = run_statistics(run, "idle")
     assert found["loss_difference_low"] <= 0 <= found["loss_difference_high"]
-    assert found["loss_difference_p"] > 0.05
+    assert found["loss_difference_p"] > 0.2
     assert found["kept"] == "head"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -81,6 +82,29 @@ def stop_dropout(base: Any, unfrozen: Sequence[str]) -> None:
     for layer in base.layers:
         if isinstance(layer, keras.layers.Dropout) and layer.name not in unfrozen:
             layer.rate = 0.0
+
+
+def multiply_adds(layer: Any) -> int:
+    """Return the multiply-adds of a layer for one image, as its kernels tell."""
+    kernels = [weight.shape for weight in layer.weights if "kernel" in weight.name]
+    if not kernels:
+        return 0
+    _, *sides, _ = layer.output.shape
+    return int(math.prod(sides)) * sum(int(math.prod(kernel)) for kernel in kernels)
+
+
+def saved_by_caching(base: Any, cut: Cut) -> float:
+    """Return the share of an epoch's arithmetic that the cached output of the lower part saves.
+
+    An upper part counts three times: forward, and backward to its inputs and its weights.
+    """
+    names = [layer.name for layer in base.layers]
+    costs = [multiply_adds(layer) for layer in base.layers]
+    nodes = [node.name for node in nodes_of(base)]
+    below = set() if cut.after is None else set(nodes[: nodes.index(cut.after) + 1])
+    lower = sum(cost for name, cost in zip(names, costs, strict=True) if name in below)
+    every = lower + 3 * (sum(costs) - lower)
+    return lower / every if every else 0.0
 
 
 def layers_of(

@@ -18,11 +18,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from headstart._utils.disk import amount
 from headstart._utils.errors import HeadstartError
 from headstart.backbones.record import BackboneRecord
 from headstart.backbones.weights import Weights
 from headstart.keras.networks.backbone import cut_at, feature_model, load_backbone, pool, preprocess
 from headstart.keras.networks.conversion import to_tflite
+from headstart.keras.networks.engine import in_batches
 from headstart.keras.runtime import keras
 from headstart.keras.training.fitting import fit
 from headstart.keras.training.head import (
@@ -32,17 +34,26 @@ from headstart.keras.training.head import (
     logits_model,
     probabilities_of,
 )
-from headstart.keras.training.layers import freeze, nodes_of, split, stop_dropout
+from headstart.keras.training.layers import (
+    freeze,
+    nodes_of,
+    saved_by_caching,
+    split,
+    stop_dropout,
+)
 from headstart.training.batches import BatchSource
 from headstart.training.checkpoint import Checkpoint
 from headstart.training.head import loss_of
 from headstart.training.history import History
-from headstart.training.parameters import FineTuneParams
+from headstart.training.parameters import Tuning
 from headstart.training.settings import FitSettings
 from headstart.training.unfreezing import Cut, choose, unfrozen
 
 #: Epochs over which a cosine rate rises: the first gradients of a new optimizer are the roughest.
 _WARM_UP = 1
+_FORWARD_AT_ONCE = 8
+#: Share of an epoch's arithmetic from which cached activations are worth their room.
+_WORTH_CACHING = 0.1
 
 
 class Tuner:
@@ -53,7 +64,7 @@ class Tuner:
     record : BackboneRecord
     folder : Path
         The backbone folder: the pretrained weights.
-    params : FineTuneParams
+    params : Tuning
         The layers to unfreeze, and the mode of BatchNormalization.
     head : sequence of dict
         Layers of the head.
@@ -78,7 +89,7 @@ class Tuner:
         self,
         record: BackboneRecord,
         folder: Path,
-        params: FineTuneParams,
+        params: Tuning,
         head: Sequence[Mapping[str, Any]],
         weights: Mapping[str, npt.NDArray[np.float32]],
         seed: int,
@@ -183,6 +194,27 @@ class Tuner:
             f"{frozen}{moved}."
         )
 
+    def warning(self, images: int) -> str | None:
+        """Return a sentence about a cut so low that its cached output saves hardly any time.
+
+        Parameters
+        ----------
+        images : int
+            Whose activations would be cached.
+        """
+        if self.cut.after is None:
+            return None
+        saved = saved_by_caching(cut_at(self.backbone, self.record.cut), self.cut)
+        if saved >= _WORTH_CACHING:
+            return None
+        size = 4 * int(np.prod(self._upper.input_shape[1:]))
+        return (
+            f"Warning: caching the output of {self.cut.after} saves only {saved:.0%} of each "
+            f"epoch's arithmetic, and takes {amount(size)} per image: {amount(size * images)}, "
+            "twice while the stage runs. Unfreeze fewer layers, or all of them, which needs no "
+            "cache: `fine_tune.unfreeze_by: index` and `unfreeze: 0`."
+        )
+
     def head_weights(self) -> Weights:
         """Return the current weights of the head."""
         return dump_head(self.head)
@@ -219,9 +251,14 @@ class Tuner:
             self.upper_network()
 
     def probabilities(self, inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Return the Keras model's probabilities for a batch of activations (or pixels)."""
-        logits = self.model(np.asarray(inputs, np.float32), training=False)
-        return np.asarray(probabilities_of(self.head, logits), np.float32)
+        """Return the Keras model's probabilities for activations (or pixels)."""
+
+        def forward(some: npt.NDArray[Any]) -> Any:
+            logits = self.model(np.asarray(some, np.float32), training=False)
+            return probabilities_of(self.head, logits)
+
+        # Outside of a graph, an image at 224 pixels takes 60 MB in a whole MobileNetV2.
+        return in_batches(forward, inputs, _FORWARD_AT_ONCE)
 
 
 class TopModel(keras.layers.Layer):  # type: ignore[misc]

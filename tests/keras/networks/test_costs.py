@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from headstart.backbones.downloads import kept_name, weights_address
 from headstart.backbones.registry import BACKBONES
 from headstart.keras.networks.backbone import build_backbone, call_application
+from headstart.keras.training.layers import multiply_adds
 
 #: The others take seconds to minutes each.
 QUICK = ("mobilenet", "mobilenet_v2")
@@ -49,11 +49,3 @@ def test_a_pass_costs_what_the_table_says(name: str) -> None:
     done = sum(map(multiply_adds, network.layers))
     assert done / 1e9 == pytest.approx(spec.gmacs, rel=0.05)
     assert network.count_params() / 1e6 == pytest.approx(spec.parameters, rel=0.05)
-
-
-def multiply_adds(layer: Any) -> int:
-    kernels = [weight.shape for weight in layer.weights if "kernel" in weight.name]
-    if not kernels:
-        return 0
-    _, *sides, _ = layer.output.shape
-    return int(math.prod(sides)) * sum(int(math.prod(kernel)) for kernel in kernels)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
+from headstart._utils.disk import amount
 from headstart._utils.errors import HeadstartError, ParameterError
 from headstart.backbones.litert import LiteRTFunction
 from headstart.backbones.record import WEIGHTS, BackboneRecord
@@ -17,7 +18,7 @@ from headstart.keras.training.layers import freeze, stop_dropout
 from headstart.keras.training.tuner import Tuner
 from headstart.training.batches import BatchSource
 from headstart.training.head import apply_head
-from headstart.training.parameters import FineTuneParams
+from headstart.training.parameters import Tuning
 from tests.stages.sections import augment
 from tests.training import models
 
@@ -29,8 +30,8 @@ HEAD = [
 RECORD = models.backbone(image_size=SIZE, tflite_sha256=None, parity=None)
 
 
-def params(**changes: Any) -> FineTuneParams:
-    return FineTuneParams(
+def params(**changes: Any) -> Tuning:
+    return Tuning(
         **{
             "epochs": 1,
             "unfreeze_by": "block",
@@ -264,3 +265,30 @@ def test_the_converted_parts_are_the_trained_model(
     assert upper.output_shape == (width,)
     ours = apply_head(HEAD, made.head_weights(), upper(inputs))
     assert np.abs(ours - made.probabilities(inputs)).max() < 1e-4
+
+
+def test_a_cut_whose_cache_saves_nothing_is_reported_with_what_it_takes(folder: Path) -> None:
+    low = tuner(folder, unfreeze_by="block", unfreeze=16)
+    said = low.warning(1_000)
+    assert said is not None
+    assert f"the output of {low.cut.after} saves only" in said
+    values = int(np.prod(low.model.upper.input_shape[1:]))
+    assert f"{amount(4 * values)} per image: {amount(4000 * values)}" in said
+    assert tuner(folder).warning(1_000) is None
+    assert tuner(folder, unfreeze_by="index", unfreeze=0).warning(1_000) is None
+
+
+def test_probabilities_are_computed_in_parts(folder: Path) -> None:
+    made, given = tuner(folder), []
+    inputs = np.zeros((19, *made.model.upper.input_shape[1:]), np.float32)
+    whole = np.asarray(made.probabilities(inputs))
+    forward = made.model
+
+    def model(some: Any, training: bool) -> Any:
+        given.append(len(some))
+        return forward(some, training=training)
+
+    made.model = model  # type: ignore[assignment]
+    np.testing.assert_allclose(made.probabilities(inputs), whole)
+    assert max(given) <= 8
+    assert sum(given) == 19
