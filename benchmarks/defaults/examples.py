@@ -57,6 +57,8 @@ NETWORKS = (
     Network("small-64", "headstart-small", 64),
     Network("v2-160", "mobilenet_v2", 160, 1.0, _MOBILENET_V2.format("1.0")),
     Network("v2-128", "mobilenet_v2", 128, 1.0, _MOBILENET_V2.format("1.0")),
+    Network("v2-96", "mobilenet_v2", 96, 1.0, _MOBILENET_V2.format("1.0")),
+    Network("v2/0.35-96", "mobilenet_v2", 96, 0.35, _MOBILENET_V2.format("0.35")),
     Network("v2/0.35-224", "mobilenet_v2", 224, 0.35, _MOBILENET_V2.format("0.35")),
     Network("v1-128", "mobilenet", 128, 1.0, "mobilenet_1_0_224_tf_no_top.h5"),
     Network("v1/0.25-128", "mobilenet", 128, 0.25, "mobilenet_2_5_128_tf_no_top.h5"),
@@ -132,6 +134,9 @@ _SETS: dict[str, Callable[[], ImageSet]] = {
         "alien", "alien-vs-predator.zip", "alien-vs-predator-images/", slice(2), 450
     ),
     "fruits": lambda: archive_set("fruits", "fruits360-10.zip", "fruits-360/Tr", slice(10), 60),
+    "tiny-2": lambda: archive_set(
+        "tiny-2", "tiny-imagenet-40k.zip", "tiny-imagenet/train/", slice(150, 152), 200
+    ),
     "tiny-5": lambda: archive_set(
         "tiny-5", "tiny-imagenet-40k.zip", "tiny-imagenet/train/", slice(3, 8), 200
     ),
