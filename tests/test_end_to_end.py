@@ -88,6 +88,32 @@ def test_two_cold_runs_give_the_same_bytes(
     assert lock(second) == lock(cold[0])
 
 
+def test_a_sweep_keeps_a_head_as_the_experiment_that_it_would_be(
+    cold: tuple[Checkout, str],
+) -> None:
+    checkout, _ = cold
+    checkout.git("add", "--all")
+    checkout.git("commit", "--quiet", "--message", "run")
+    words = ("--set", "train_head.learning_rate=0.01", "--processes", "1")
+    _, printed = checkout.run("headstart", "sweep", *words, "--keep", "2", "--json")
+    found = json.loads(printed[printed.index("{") : printed.rindex("}") + 1])
+    assert checkout.git("status", "--porcelain") == ""
+    (name,) = checkout.run("dvc", "exp", "list", "--name-only")[1].split()
+    assert f"Kept: {name}." in printed
+    assert "The head of params.yaml is what `dvc repro` gives" in printed
+    (row,) = [each for each in found["heads"] if each["changes"]]
+    checkout.run("dvc", "exp", "apply", name)
+    document = YAML(typ="safe").load((checkout.folder / "params.yaml").read_text())
+    assert document["train_head"]["learning_rate"] == 0.01
+    record = json.loads((checkout.folder / "data/models/head/model.json").read_text())
+    assert record["validation"]["loss"] == row["loss"]
+    assert record["validation"]["accuracy"] == row["accuracy"]
+    _, output = checkout.repro()
+    assert stages_that_ran(output) == []
+    checkout.git("reset", "--quiet", "--hard")
+    checkout.run("dvc", "checkout")
+
+
 @pytest.mark.slow
 def test_another_head_rate_runs_the_head_and_costs_no_pass(cold: tuple[Checkout, str]) -> None:
     checkout, _ = cold
