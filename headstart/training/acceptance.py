@@ -78,7 +78,7 @@ class Comparison(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.difference:+.4f} per image, {1 - 2 * LEVEL:.0%} interval "
+            f"{self.difference:+.4f} per image, {100 - 200 * LEVEL:.0f} % interval "
             f"{self.low:+.4f} to {self.high:+.4f}, p {self.p:.4f}, {self.images:,} images"
         )
 

@@ -140,7 +140,7 @@ def test_the_reason_has_the_figures_that_decided(comparison: Comparison, words: 
     said = reason(comparison, tuned, head, 2, 5)
     for part in (
         words, "0.5000 -> 0.4000", f"{comparison.difference:+.4f} per image",
-        f"{1 - 2 * LEVEL:.0%} interval",
+        "80 % interval",
         f"p {comparison.p:.4f}, 90 images", "accuracy 0.8000 -> 0.9000 (epoch 2 of 5)",
     ):  # fmt: skip
         assert part in said

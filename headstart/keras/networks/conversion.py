@@ -21,6 +21,13 @@ from headstart.keras.runtime import fresh_names, keras, silence, tf
 TOLERANCE = 1e-4
 #: The same for a feature that is one position of the map: an average removes most rounding errors.
 UNPOOLED_TOLERANCE = 5e-4
+#: In a network that enlarges rounding errors, the conversion may differ by this many times as much
+#: as one change of the last bits does: every layer rounds.
+ROUNDINGS = 10
+#: No network may differ by more: beyond, its features are others than those of Keras.
+LARGEST = 0.01
+#: About the last bit of a bright pixel in float32.
+_LAST_BIT = 1e-5
 
 
 def to_tflite(model: keras.Model) -> bytes:
@@ -189,10 +196,17 @@ def compare(model: Any, function: Callable[[np.ndarray], np.ndarray], batch: np.
     return difference_in_std(run_keras(model, batch), function(batch))
 
 
-def own_difference(model: Any, batch: np.ndarray) -> float:
-    """Return by how much Keras differs from itself between batches of one and of four images.
+def rounding(model: Any, batch: np.ndarray) -> float:
+    """Return by how much Keras' features change with the last bits of the pixels.
 
-    That is rounding alone. Networks with random weights may enlarge it from layer to layer, until
-    no two computations in float32 agree.
+    Networks with random weights may enlarge such a change from layer to layer, until no two
+    computations in float32 agree.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From float32 pixels to features.
+    batch : ndarray of shape (n, size, size, 3)
     """
-    return difference_in_std(run_keras(model, batch), run_keras(model, batch, 1))
+    pixels = batch.astype(np.float32)
+    return difference_in_std(run_keras(model, pixels), run_keras(model, pixels + _LAST_BIT))

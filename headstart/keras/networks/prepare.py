@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +34,6 @@ if TYPE_CHECKING:
     from headstart.keras.networks.pretrained import Pretrained
 
 _USE_KERAS = "Set `extract_features.engine` to `keras`: slower, but it runs every backbone."
-
-#: Where rounding makes Keras differ from itself by more than is accepted: this many times as much.
-_OWN_DIFFERENCES = 3
 
 
 def prepare_backbone(
@@ -75,7 +74,10 @@ def prepare_backbone(
         run_statistics.note(building_seconds=round(time.perf_counter() - start, 3))
         parity, digest = None, None
         if engine == "litert":
-            network, parity = _convert(model, params.pooling, run_statistics)
+            in_float = partial(
+                feature_model, backbone, params.cut, params.pooling, spec.preprocessing, "float32"
+            )
+            network, parity = _convert(model, in_float, params.pooling, run_statistics)
             write_bytes(folder / NETWORK, network)
             digest = sha256_bytes(network)
         record = BackboneRecord(
@@ -150,7 +152,9 @@ def _obtain(params: BackboneParams, seed: int, folder: Path) -> tuple[Pretrained
     return found, sha256_file(folder / WEIGHTS)
 
 
-def _convert(model: Any, pooling: str, run_statistics: RunStatistics) -> tuple[bytes, Parity]:
+def _convert(
+    model: Any, in_float: Callable[[], Any], pooling: str, run_statistics: RunStatistics
+) -> tuple[bytes, Parity]:
     """Convert the model from pixels to features, and accept the result only if it agrees."""
     from headstart.backbones.litert import LiteRTFunction
     from headstart.keras.networks import conversion
@@ -178,13 +182,13 @@ def _convert(model: Any, pooling: str, run_statistics: RunStatistics) -> tuple[b
     )
     accepted = conversion.tolerance(pooling)
     if accepted < difference < math.inf:
-        own = conversion.own_difference(model, batch)
-        if _OWN_DIFFERENCES * own > accepted:
-            accepted = _OWN_DIFFERENCES * own
+        own = conversion.rounding(in_float(), batch)
+        if conversion.ROUNDINGS * own > accepted:
+            accepted = min(conversion.ROUNDINGS * own, conversion.LARGEST)
             print(
-                "Note: this network enlarges rounding errors: Keras differs from itself by "
-                f"{own:.2g} of a feature's standard deviation between batches of one and of four "
-                f"images, and the converted network from Keras by {difference:.2g}.",
+                "Note: this network enlarges rounding errors. Keras' features change by "
+                f"{own:.2g} of a standard deviation with the last bit of each pixel, and the "
+                f"converted network differs from Keras by {difference:.2g}.",
                 flush=True,
             )
     if not difference <= accepted:

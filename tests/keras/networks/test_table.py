@@ -20,10 +20,11 @@ from headstart.keras.export.classifier import classifier
 from headstart.keras.export.reload import Source, resolve
 from headstart.keras.networks.backbone import feature_model
 from headstart.keras.networks.conversion import (
+    ROUNDINGS,
     TOLERANCE,
     compare,
     images,
-    own_difference,
+    rounding,
     to_tflite,
 )
 from headstart.keras.networks.pretrained import obtain
@@ -58,9 +59,10 @@ def awaken(backbone: Any) -> None:
             layer.gamma.assign(generator.uniform(0.2, 0.6, layer.gamma.shape).astype(np.float32))
 
 
-def accepted(model: Any) -> float:
+def accepted(backbone: Any, preprocessing: str) -> float:
     """Return the tolerance, or what rounding does to this network, if that is more."""
-    return max(TOLERANCE, 3 * own_difference(model, images(SIZE)))
+    model = feature_model(backbone, None, "avg", preprocessing, dtype="float32")
+    return max(TOLERANCE, ROUNDINGS * rounding(model, images(SIZE)))
 
 
 def check_tuning(
@@ -100,7 +102,7 @@ def test_it_converts_is_tuned_and_exported(name: str, tmp_path: Path) -> None:
     model = feature_model(backbone, None, "avg", spec.preprocessing)
     assert model.output_shape == (None, spec.width)
     difference = compare(model, LiteRTFunction(to_tflite(model)), images(SIZE))
-    limit = accepted(model)
+    limit = accepted(backbone, spec.preprocessing)
     print(f"{name}: differs by {difference:.1e} standard deviations, accepted are {limit:.1e}")
     assert difference <= limit
     backbone.save_weights(str(tmp_path / WEIGHTS))
