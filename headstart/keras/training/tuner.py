@@ -210,8 +210,8 @@ class Tuner:
         size = 4 * int(np.prod(self._upper.input_shape[1:]))
         return (
             f"Warning: caching the output of {self.cut.after} saves only {100 * saved:.0f} % of "
-            f"each epoch's arithmetic, and takes {amount(size)} per image: {amount(size * images)}, "
-            "twice while the stage runs. Unfreeze fewer layers, or all of them, which needs no "
+            f"each epoch's arithmetic, and takes {amount(size)} per image: "
+            f"{amount(size * images)}, twice while the stage runs. Unfreeze fewer layers, or all of them, which needs no "
             "cache: `fine_tune.unfreeze_by: index` and `unfreeze: 0`."
         )
 
