@@ -211,8 +211,8 @@ class Tuner:
         return (
             f"Warning: caching the output of {self.cut.after} saves only {100 * saved:.0f} % of "
             f"each epoch's arithmetic, and takes {amount(size)} per image: "
-            f"{amount(size * images)}, twice while the stage runs. Unfreeze fewer layers, or all of them, which needs no "
-            "cache: `fine_tune.unfreeze_by: index` and `unfreeze: 0`."
+            f"{amount(size * images)}, twice while the stage runs. Unfreeze fewer layers, or all "
+            "of them, which needs no cache: `fine_tune.unfreeze_by: index` and `unfreeze: 0`."
         )
 
     def head_weights(self) -> Weights:
