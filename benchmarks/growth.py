@@ -1,7 +1,7 @@
 """What a large data set costs, and ten more images: seconds, memory and megabytes of new cache.
 
     python -m benchmarks.growth --count 100000
-    python -m benchmarks.growth --count 1000000 --archive --side 8 --size 16 --target evaluate
+    python -m benchmarks.growth --count 1000000 --archive --side 8 --size 32 --target evaluate
 
 The images are small squares of noise over a color per class, in a temporary folder. The pipeline
 runs three times: with nothing cached, after ten more images, and with nothing to do. Memory is the
@@ -43,7 +43,7 @@ def main(
     ] = None,
     archive: Annotated[bool, typer.Option("--archive", help="one zip, not a folder")] = False,
     epochs: Annotated[int | None, typer.Option(help="of the head; default: the project's")] = None,
-    size: Annotated[int | None, typer.Option(help="pixels for the backbone; default: 48")] = None,
+    size: Annotated[int | None, typer.Option(help="pixels for the backbone")] = None,
 ) -> None:
     """Measure and print the tables."""
     with tempfile.TemporaryDirectory() as name:

@@ -106,12 +106,12 @@ class PartedArray(ArrayRows):
         self._starts = np.searchsorted(part[self._order], np.arange(len(files) + 1))
         self._place[self._order] = np.arange(len(part)) - self._starts[part[self._order]]
 
-        @lru_cache(maxsize=_OPEN)
-        def mapped(number: int) -> npt.NDArray[Any]:
+        def opened(number: int) -> npt.NDArray[Any]:
             found: npt.NDArray[Any] = np.lib.format.open_memmap(files[number], mode="r")
             return found
 
-        self._mapped = mapped
+        self._opened = opened
+        self._mapped = lru_cache(maxsize=_OPEN)(opened)
 
     def gathered(self) -> npt.NDArray[Any] | ArrayFile:
         """Return all rows in one array, or in one file if they are many; each part is read once.
@@ -120,7 +120,7 @@ class PartedArray(ArrayRows):
         """
         found = empty(self.shape, self.dtype)
         for number, (low, high) in enumerate(pairwise(self._starts)):
-            found[self._order[low:high]] = self._mapped(number)[:]
+            found[self._order[low:high]] = self._opened(number)
         return found
 
     def _read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
