@@ -285,8 +285,9 @@ _OPENERS: dict[Kind, Callable[[Path, str | None], Opened]] = {
 
 def origin(record: NetworkRecord) -> str:
     """Return where a network comes from, for people; without any path of this machine."""
+    named = "" if record.name == Path(record.file).stem else f" ({record.name})"
     trained = "; random weights: it was never trained" if record.random_weights else ""
     return (
-        f"the {KIND_NAMES[record.kind]} {record.file} ({record.name}), sha256 {record.sha256}, "
+        f"the {KIND_NAMES[record.kind]} {record.file}{named}, sha256 {record.sha256}, "
         f"from {record.source}{trained}"
     )
