@@ -136,18 +136,14 @@ class _Records:
 
     def fault(self, worker: Worker, chunk: Chunk, answer: Answer) -> str:
         """Return what is wrong with the features of a chunk; "" if nothing is, or was looked at."""
-        features, expected = answer.get("features"), (len(chunk.wanted), *self._store.shape)
-        if not isinstance(features, np.ndarray) or features.dtype != np.float32:
-            return "its answer holds no float32 features"
-        if features.shape != expected:
-            return f"its features have the shape {features.shape}, and {expected} was expected"
-        if not np.isfinite(features).all():
-            return "its features are not finite"
+        if malformed := _malformed(answer, (len(chunk.wanted), *self._store.shape)):
+            return malformed
+        features = answer["features"]
         if worker.unchecked is not None and worker.unchecked + len(features) < SAMPLE:
             worker.unchecked += len(features)
             return ""
-        image, view = chunk.wanted[int(chunk.wanted[0][0].image_id[-8:], 16) % len(features)]
-        index = chunk.wanted.index((image, view))
+        index = int(chunk.wanted[0][0].image_id[-8:], 16) % len(features)
+        image, view = chunk.wanted[index]
         [(_, own)] = self.forward.results([(image, view)])
         self.computed.passes += 1
         worker.unchecked = 0
@@ -329,6 +325,17 @@ class _Extraction:
             f"{what}. {kept:,} of {self._records.total:,} features were computed, and are kept. "
             f"{remedy}; then run again: it resumes."
         )
+
+
+def _malformed(answer: Answer, expected: tuple[int, ...]) -> str:
+    features = answer.get("features")
+    if not isinstance(features, np.ndarray) or features.dtype != np.float32:
+        return "its answer holds no float32 features"
+    if not isinstance(answer.get("seconds"), float) or not isinstance(answer.get("cut"), dict):
+        return "its answer lacks what belongs to features"
+    if features.shape != expected:
+        return f"its features have the shape {features.shape}, and {expected} was expected"
+    return "" if np.isfinite(features).all() else "its features are not finite"
 
 
 def _passes(sent: Sent) -> int:
