@@ -26,6 +26,7 @@ MOST = 5_000_000
 _HEADER = "object,bytes,version"
 _LONGEST = 16_384  # characters of a line: a key has at most 1,024 bytes
 _PLAIN = re.compile(r"[^%\",\\\x00-\x20\x7f-\U0010ffff]*")
+_NUMBER = re.compile(r"\d{1,18}")
 _AGAIN = "`headstart list-objects` writes it again."
 
 
@@ -137,10 +138,12 @@ def _rows(path: Path, place: Place) -> Iterator[Stored]:
             line = file.readline(_LONGEST)
             if not line:
                 return
-            cells = line.removesuffix("\n").split(",")
-            if len(cells) != 3 or not line.endswith("\n") or not re.fullmatch(r"\d+", cells[1]):
+            cells = line[:-1].split(",")
+            if len(cells) != 3 or line[-1] != "\n" or not _NUMBER.fullmatch(cells[1]):
                 raise _damaged(path, number, "it has not three cells, of which the second a number")
-            key = _unquoted(cells[0].removeprefix(start))
+            key, version = cells[0][len(start) :], cells[2]
+            if "%" in line:
+                key, version = _unquoted(key), _unquoted(version)
             if not (cells[0].startswith(start) and key.startswith(inside) and key != inside):
                 raise SourceError(
                     f"{path}, line {number:,}, is no object below {place.url}/, which "
@@ -150,7 +153,7 @@ def _rows(path: Path, place: Place) -> Iterator[Stored]:
             if before is not None and key <= before:
                 raise _damaged(path, number, "the objects are not sorted, or one occurs twice")
             before = key
-            yield Stored(key, int(cells[1]), _unquoted(cells[2]))
+            yield Stored(key, int(cells[1]), version)
         raise _damaged(path, MOST + 2, f"it has more than {MOST:,} objects")
 
 
@@ -169,7 +172,7 @@ def _quoted(text: str) -> str:
 
 
 def _unquoted(text: str) -> str:
-    return text if "%" not in text else unquote_to_bytes(text).decode("utf-8", "surrogateescape")
+    return unquote_to_bytes(text).decode("utf-8", "surrogateescape")
 
 
 @dataclass(frozen=True)

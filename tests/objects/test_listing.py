@@ -47,6 +47,7 @@ def test_any_key_reads_back(names: list[str], version: str) -> None:
         ("", "line 1: the first line is not object,bytes,version"),
         ("object,bytes,version\ns3://bucket/in/a,3\n", "line 2: it has not three cells"),
         ("object,bytes,version\ns3://bucket/in/a,x,e\n", "line 2: it has not three cells"),
+        ("object,bytes,version\ns3://bucket/in/a," + "9" * 5000 + ",e\n", "line 2: it has not"),
         ("object,bytes,version\ns3://bucket/in/a,3,e", "line 2: it has not three cells"),
         ("object,bytes,version\ns3://bucket/in/" + "a" * 20_000 + ",3,e\n", "line 2"),
         ("object,bytes,version\n" + 2 * "s3://bucket/in/a,3,e\n", "line 3: the objects are not"),
