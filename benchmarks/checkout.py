@@ -12,7 +12,7 @@ import tempfile
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -44,6 +44,27 @@ class Cost:
     seconds: float
     cpu: float
     megabytes: float
+
+
+def measured(
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str], *, check: bool = True
+) -> tuple[Cost, str]:
+    """Run a command in a folder to its end; return its cost and everything that it printed."""
+    start = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(
+            arguments, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        printed = output.read()
+    if check and process.returncode:
+        message = f"{shlex.join(arguments)} ended with {process.returncode}:\n{printed}"
+        raise RuntimeError(message)
+    cpu = usage.ru_utime + usage.ru_stime
+    return Cost(seconds, cpu, usage.ru_maxrss / _MEBIBYTE), printed
 
 
 class Checkout:
@@ -111,22 +132,7 @@ class Checkout:
 
     def measure(self, *arguments: str, check: bool = True) -> tuple[Cost, str]:
         """Run a command in the copy to its end; return its cost and everything that it printed."""
-        start = time.perf_counter()
-        with tempfile.TemporaryFile("w+") as output:
-            process = subprocess.Popen(
-                arguments, cwd=self.folder, env=self.environment,
-                stdout=output, stderr=subprocess.STDOUT,
-            )  # fmt: skip
-            _, status, usage = os.wait4(process.pid, 0)
-            seconds = time.perf_counter() - start
-            process.returncode = os.waitstatus_to_exitcode(status)
-            output.seek(0)
-            printed = output.read()
-        if check and process.returncode:
-            message = f"{shlex.join(arguments)} ended with {process.returncode}:\n{printed}"
-            raise RuntimeError(message)
-        cpu = usage.ru_utime + usage.ru_stime
-        return Cost(seconds, cpu, usage.ru_maxrss / _MEBIBYTE), printed
+        return measured(arguments, self.folder, self.environment, check=check)
 
     def run(self, *arguments: str, check: bool = True) -> tuple[float, str]:
         """Run a command in the copy; return seconds and everything that it printed."""

@@ -12,6 +12,8 @@ class Protocol:
 
     Attributes
     ----------
+    title : str
+        Its name for people.
     package : str
         What fsspec needs for it.
     extra : str
@@ -22,6 +24,7 @@ class Protocol:
         Where credentials are looked for, as a sentence.
     """
 
+    title: str
     package: str
     extra: str
     anonymous: tuple[str, object]
@@ -31,6 +34,7 @@ class Protocol:
 #: By the scheme of an address.
 PROTOCOLS = {
     "s3": Protocol(
+        "Amazon S3",
         "s3fs",
         "s3",
         ("anon", True),
@@ -38,6 +42,7 @@ PROTOCOLS = {
         "`download.profile` with ~/.aws, or from the machine's role.",
     ),
     "gs": Protocol(
+        "Google Cloud Storage",
         "gcsfs",
         "",
         ("token", "anon"),
@@ -45,6 +50,7 @@ PROTOCOLS = {
         "login`, or from the machine's role.",
     ),
     "abfs": Protocol(
+        "Azure Blob Storage",
         "adlfs",
         "",
         ("anon", True),
@@ -98,7 +104,7 @@ class Place:
     @property
     def server(self) -> str:
         """The server in words."""
-        return self.endpoint_url or f"the {self.scheme} provider"
+        return self.endpoint_url or self.protocol.title
 
     @property
     def identity(self) -> str:

@@ -196,7 +196,9 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_any_other_file_system_of_fsspec(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = pytest.importorskip("fsspec.implementations.memory").MemoryFileSystem
-    monkeypatch.setitem(places.PROTOCOLS, "memory", Protocol("fsspec", "", ("anon", True), ""))
+    monkeypatch.setitem(
+        places.PROTOCOLS, "memory", Protocol("Memory", "fsspec", "", ("anon", True), "")
+    )
     system = memory()
     for path, content in FILES.items():
         system.pipe_file(f"/bucket/in/{path}", content)

@@ -1,0 +1,1 @@
+"""Adding images to a data set: what each orchestrator computes again, in one run."""
