@@ -119,6 +119,52 @@ class Run:
         """Accuracy by training images, measured and forecast, with a 90 % band."""
         return read_curve(_there(self.path("audit", "learning_curve")))
 
+    def drift(
+        self, images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, seed: int = 42
+    ) -> pd.DataFrame:
+        """Compare new images with the validation and test images, as ``headstart drift`` does.
+
+        The images go through the run's backbone once. Those of the data set and copies do not
+        count.
+
+        Parameters
+        ----------
+        images : path or sequence of paths
+            Files, folders or patterns; at least 20 images.
+        seed : int, default=42
+            Draws the images and the sides of the tests.
+
+        Returns
+        -------
+        DataFrame
+            A row per test. ``p``: probability of such a difference by chance, if the images are
+            like those of the run. ``new``, ``run``: the values that were compared. The row ``any``
+            is the verdict of all tests together; ``classifier`` and ``kernel`` compare the
+            features, and ``new`` of the former is an AUROC; the others compare what their name
+            says: ``distance``, ``confidence``, ``brightness`` …
+
+        Raises
+        ------
+        RejectedImagesError
+            If images cannot be used.
+        HeadstartError
+            If either side has too few images, or the run's files are absent.
+
+        Examples
+        --------
+        >>> import headstart as hs
+        >>> found = hs.load_run(".").drift("today")
+        >>> bool(found.loc["any", "p"] <= 0.01)
+        True
+        >>> bool(found.loc["brightness", "new"] > found.loc["brightness", "run"])
+        True
+        """
+        from headstart.api.drift import compared
+
+        several = [images] if isinstance(images, str | os.PathLike) else images
+        names = [os.fspath(each) for each in several]
+        return compared(lambda stage, option: _there(self.path(stage, option)), names, seed)
+
     def features(self, split: Split) -> tuple[npt.NDArray[Any], pd.DataFrame]:
         """Return the cached features of a split.
 
@@ -228,7 +274,7 @@ def load_run(folder: str | os.PathLike[str] = ".") -> Run:
         With ``metrics``, ``per_class``, ``predictions``, ``images``, ``rejected``, ``duplicates``,
         ``corrected``, ``label_issues``, ``outliers``, ``learning_curve``, ``history`` and
         ``passes`` as data frames, ``features(split)`` and ``probabilities()`` as arrays,
-        ``files(rows)`` as bytes, and the exported ``model``.
+        ``files(rows)`` as bytes, ``drift(images)`` as a data frame, and the exported ``model``.
 
     Raises
     ------

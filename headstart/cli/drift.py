@@ -79,9 +79,7 @@ def drift(
 
 
 def _of_images(words: list[str]) -> _Judged:
-    from headstart._utils.contents import Contents
-    from headstart.datasets.shards import ShardReader
-    from headstart.incoming.alike import Images, held_out, judge, require_enough
+    from headstart.incoming.files import judge_files
 
     seed = read_parameters().seed
     reading, run = incoming.open_run(words)
@@ -89,13 +87,7 @@ def _of_images(words: list[str]) -> _Judged:
     new = incoming.read_new(reading, run)
     if not reading.read:
         reading.end()
-    rows, features = held_out(run, manifest, groups, seed)
-    require_enough(len(new.inputs), len(rows))
-    with ShardReader(shards) as reader:
-        places = rows[["shard", "offset", "bytes", "image_id"]].itertuples(index=False)
-        known = Images(features, Contents([(reader.read, place) for place in places]))
-        files = Images(new.features, new.files(reading.limits))
-        verdict, near, far = judge(run, known, files, seed)
+    verdict, near, far = judge_files(run, manifest, groups, shards, new, reading.limits, seed)
     probabilities = run.probabilities(new.features)
     unlike = [
         {

@@ -12,9 +12,18 @@ import pytest
 from ruamel.yaml import YAML
 
 from headstart._utils.locks import exclusive_lock
-from headstart.datasets.manifests import REJECTED, frame, write_rejected
+from headstart.datasets.duplicates import write_groups
+from headstart.datasets.manifests import (
+    IMAGES,
+    REJECTED,
+    frame,
+    read_split,
+    write_images,
+    write_rejected,
+)
 from headstart.training.history import EPOCHS, write_epochs
 from tests.conftest import ROOT
+from tests.incoming.project import new_images
 from tests.serving import models
 from tests.stages import small_run
 
@@ -62,10 +71,21 @@ def _make(folder: Path, export: Path) -> None:
     write_rejected(folder / "rejected.csv", frame([REJECTED_FILE], REJECTED))
     write_epochs(folder / "fine_tune_epochs.csv", frame([], EPOCHS))
     shutil.copytree(export, folder / "data" / "export")
+    write_images(folder / "images.csv", read_split(run.manifest)[list(IMAGES)])
+    write_groups(folder / "groups.csv", {})
+    new_images(
+        folder / "today", 24, change=lambda image: image.point(lambda value: 128 + value // 2)
+    )
     commands = {
-        "download": {"rejected": folder / "rejected.csv"},
+        "download": {"rejected": folder / "rejected.csv", "manifest": folder / "images.csv"},
+        "find_duplicates": {"groups": folder / "groups.csv"},
         "train_head": {"features": run.features, "epoch_history": folder / "head_epochs.csv"},
-        "fine_tune": {"epoch_history": folder / "fine_tune_epochs.csv"},
+        "fine_tune": {
+            "features": run.features,
+            "backbone_folder": run.backbone,
+            "head": run.head,
+            "epoch_history": folder / "fine_tune_epochs.csv",
+        },
         "evaluate": files,
         "export": {"export_folder": folder / "data" / "export"},
     }

@@ -83,6 +83,26 @@ def test_the_rest_of_a_run(project: Path) -> None:
     assert run.model.labels == ("blue", "green", "red")
 
 
+@pytest.mark.usefixtures("cache_of_the_run")
+def test_new_images_are_compared_by_every_test(project: Path) -> None:
+    run = hs.load_run()
+    found = run.drift(["today"])
+    assert list(found.columns) == ["p", "new", "run"]
+    assert found.index.tolist()[:3] == ["any", "classifier", "kernel"]
+    tests = found.drop(index="any")
+    assert found.loc["any", "p"] == pytest.approx(3 * tests["p"].min())
+    assert found.loc["brightness", "new"] > found.loc["brightness", "run"]
+    assert found.loc["brightness", "p"] < 0.01
+    pd.testing.assert_frame_equal(found, run.drift(project / "today"))
+    files = sorted((project / "today").iterdir())
+    with pytest.raises(HeadstartError, match="At least 20 new images are needed to judge; got 5"):
+        run.drift(files[:5])
+    with pytest.raises(HeadstartError, match=r"got the address https://example\.org/a\.png"):
+        run.drift("https://example.org/a.png")
+    with pytest.raises(hs.RejectedImagesError, match=r"empty\.png"):
+        run.drift([*files, project / "empty.png"])
+
+
 def test_corrected_images_keep_the_label_of_the_source(tmp_path: Path) -> None:
     (tmp_path / "dvc.yaml").write_bytes((ROOT / "dvc.yaml").read_bytes())
     row = ["0" * 64, "=ant/1.png", "relabel", "ant", "bee", "seen"]
