@@ -19,6 +19,7 @@ from typing import Any
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import keras
 import keras_hub
 import numpy as np
 import tensorflow as tf
@@ -41,6 +42,7 @@ class RefusedError(Exception):
 def main(path: Path) -> None:
     """Save the SavedModel that the task in a file asks for, and ``found.json`` beside it."""
     task = json.loads(path.read_text(encoding="utf-8"))
+    keras.utils.set_random_seed(task["seed"])
     target = Path(task["target"])
     backbone, converter = build(task)
     images = find_encoder(backbone)
@@ -114,6 +116,8 @@ def draw(model: Any, seed: int) -> None:
     """
     for weight in model.weights:
         shape = tuple(weight.shape)
+        if len(shape) < 2 and "bias" in weight.path:
+            weight.assign(np.zeros(shape, np.float32))  # Some start from random numbers.
         if len(shape) < 2 or not np.issubdtype(np.dtype(weight.dtype), np.floating):
             continue
         key = int.from_bytes(hashlib.sha256(f"{seed} {weight.path}".encode()).digest()[:8])
@@ -136,9 +140,9 @@ def save(model: Any, target: Path) -> dict[str, Any]:
         found = model({given.name: images} if names else images, training=False)
         return found[:, 0] if tokens else found
 
-    for weight in model.weights:
-        if np.issubdtype(np.dtype(weight.dtype), np.integer):  # state of random numbers
-            weight.assign(np.zeros(weight.shape, weight.dtype))
+    for variable in model.variables:
+        if "seed_generator" in variable.path:
+            variable.assign(np.zeros(variable.shape, variable.dtype))
     module = tf.train.Checkpoint()
     module.variables = [weight.value for weight in model.weights]
     module.trainable_variables = [weight.value for weight in model.trainable_weights]
