@@ -10,8 +10,8 @@ First the pairs among the images themselves are listed, with their groups, for a
 Then some images, drawn by each seed, are changed in each of nine ways, and each kind of change is
 searched for among the originals by itself. A pair of a copy is "false" if its image is neither the
 original nor in the original's group: where a set holds frames of one object, a copy of a frame
-resembles the next one, too. A true duplicate that was not found among the originals is counted as
-false.
+resembles the next one, too. "group" is the share of copies that are joined to that group, which is
+what the split looks at. A true duplicate that was not found among the originals counts as false.
 
 pHash: the signs of the 64 lowest frequencies of 32 × 32 gray pixels about their median; a pair has
 at most 8 different bits. Features: those of the shipped small backbone; a pair has a cosine of a
@@ -125,16 +125,18 @@ def main(
             [value for side in sides for value in judged(side[start : start + count], some, groups)]
             for start, some in zip(range(0, len(copies), count), chosen, strict=True)
         ]
-    print(f"{'':20} {'recall (least)':>15} {'false':>7}", end="")
-    print("".join(f"{name:>10} {'false':>7}" for name in ("pHash", "features")))
+    columns = "".join(
+        f"{name:>10} {'group':>6} {'false':>6}" for name in ("search", "pHash", "features")
+    )
+    print(f"{'':20} {columns}   least of the seeds")
     for kind, rows in table.items():
-        values = np.array(rows)
-        print(f"{kind:20} {values[:, 0].mean():7.3f} ({values[:, 0].min():.3f})", end="")
-        for side in range(3):
-            recall, found, false = values[:, 3 * side : 3 * side + 3].T
-            shown = f"{recall.mean():10.3f}" if side else ""
-            print(f"{shown} {false.sum() / max(found.sum(), 1):7.3f}", end="")
-        print()
+        values = np.array(rows).reshape(len(rows), 3, 4).transpose(1, 0, 2)
+        shown = "".join(
+            f"{side[:, 0].mean():10.3f} {side[:, 1].mean():6.3f} "
+            f"{side[:, 3].sum() / max(side[:, 2].sum(), 1):6.3f}"
+            for side in values
+        )
+        print(f"{kind:20} {shown}   {values[0, :, 0].min():.3f}")
 
 
 @contextmanager
@@ -254,10 +256,11 @@ def searched(originals: Small, changed: Small, similarity: float) -> npt.NDArray
 def judged(
     pairs: npt.NDArray[np.bool_], sources: npt.NDArray[Any], groups: npt.NDArray[np.int64]
 ) -> tuple[float, ...]:
-    """Return the recall of the originals, the number of pairs, and of those of other groups."""
+    """Return the recall of originals and of groups, and the number of pairs, all and false."""
     hits = pairs[np.arange(len(sources)), sources]
     other = groups[sources][:, None] != groups[None]
-    return float(hits.mean()), int(pairs.sum()), int((pairs & other).sum())
+    joined = (pairs & ~other).any(axis=1)
+    return float(hits.mean()), float(joined.mean()), int(pairs.sum()), int((pairs & other).sum())
 
 
 def hashes(images: Small) -> npt.NDArray[np.bool_]:
