@@ -88,7 +88,7 @@ class Processes:
         """Return the CPU seconds of all processes so far."""
         running = [process for process in self._all if process.poll() is None]
         times = [psutil.Process(process.pid).cpu_times() for process in running]
-        return sum(each.user + each.system for each in times)
+        return float(sum(each.user + each.system for each in times))
 
     def __enter__(self) -> Processes:  # noqa: PYI034 - it has no subclass
         return self

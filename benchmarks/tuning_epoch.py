@@ -20,6 +20,7 @@ import time
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
+from unittest import mock
 
 import numpy as np
 import typer
@@ -104,7 +105,7 @@ def _now() -> tuple[float, float]:
 def _by_cache(tuner: Any, pixels: Any, labels: Any) -> tuple[float, list[tuple[float, float]]]:
     """Return the seconds that filling the cache takes, and the times of each epoch's end."""
     from headstart.backbones.litert import LiteRTFunction
-    from headstart.keras.training import tuner as module
+    from headstart.keras.training.fitting import fit
     from headstart.training.batches import BatchSource
 
     start = time.perf_counter()
@@ -112,12 +113,10 @@ def _by_cache(tuner: Any, pixels: Any, labels: Any) -> tuple[float, list[tuple[f
     filled = time.perf_counter() - start
     source = BatchSource.of_array(activations, labels)
     few = BatchSource.of_array(activations[:8], labels[:8])
-    fit, ends = module.fit, list[tuple[float, float]]()
-    module.fit = partial(fit, say=lambda _: ends.append(_now()))
-    try:
+    ends: list[tuple[float, float]] = []
+    timed = partial(fit, say=lambda _: ends.append(_now()))
+    with mock.patch("headstart.keras.training.tuner.fit", timed):
         tuner.fit(source, few, 0)
-    finally:
-        module.fit = fit
     return filled, ends
 
 

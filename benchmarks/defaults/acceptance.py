@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 import typer
@@ -26,7 +27,7 @@ from benchmarks.defaults.examples import NETWORKS, ImageSet, archive_set, image_
 from benchmarks.defaults.fine_tuning import Example
 from benchmarks.defaults.heads import Array
 from headstart.keras.runtime import configure, keras
-from headstart.keras.training import tuner as module
+from headstart.keras.training.fitting import fit
 from headstart.keras.training.scoring import Scorer
 from headstart.keras.training.tuner import Tuner
 from headstart.stage.parameters import read_params
@@ -137,8 +138,8 @@ def trained(job: Job, head: TrainHeadParams, params: FineTuneParams) -> list[Run
     for seed in range(job.seeds):
         train, pool, test = _divide(y, job, seed)
         some = pool[:: max(1, 5 * job.pool // job.train)]  # The head chooses on a part of the pool.
-        parts = [(example.features[rows], y[rows]) for rows in (train, some)]
-        layers, weights, _ = fit_head(*parts, classes, head, seed, lambda _: None)
+        first, second = ((example.features[rows], y[rows]) for rows in (train, some))
+        layers, weights, _ = fit_head(first, second, classes, head, seed, lambda _: None)
         alone = tuple(head_logits(layers, weights, example.features[r]) for r in (pool, test))
         for way in WAYS:
             keras.backend.clear_session()
@@ -163,12 +164,8 @@ def _outputs(
         for logits, scorer in zip(kept, scorers, strict=True):
             logits.append(scorer.logits())
 
-    fit = module.fit
-    module.fit = partial(fit, say=keep)
-    try:
+    with mock.patch("headstart.keras.training.tuner.fit", partial(fit, say=keep)):
         tuner.fit(train, pool, seed, calibrated=True)
-    finally:
-        module.fit = fit
     return np.array(kept[0]), np.array(kept[1])
 
 

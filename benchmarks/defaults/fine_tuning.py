@@ -236,7 +236,7 @@ def tuned(
     logits, held = validation.logits(), y[rows.validation]
     temperature = calibrate(logits, held, activation, doubt).temperature
     return Found(
-        activate(activation, test.logits() / np.float32(temperature)),
+        activate(activation, test.logits().astype(np.float64) / temperature),
         losses(logits / temperature, held, activation, doubt),
         len(history.epochs),
         seconds,

@@ -49,11 +49,11 @@ def defaults(
             "image_size": image_size,
         }
     if name == FILE and weights is not None:
-        path = Path(weights)
+        record = Path(weights)
         return {
             "name": name,
             "weights": weights,
-            "weights_sha256": sha256_file(path) if path.is_file() else None,
+            "weights_sha256": sha256_file(record) if record.is_file() else None,
             "image_size": image_size,
         }
     found = known(name)

@@ -130,11 +130,14 @@ class _Cells:
 
 
 def _above(
-    rows: Indices, members: Indices, queries: Descriptors, base: Descriptors
+    rows: npt.NDArray[np.signedinteger[Any]],
+    members: Indices,
+    queries: Descriptors,
+    base: Descriptors,
 ) -> tuple[Indices, Indices, Indices]:
     near = queries[rows] @ base[members].T
     row, column = np.nonzero(near >= _LEAST * SCALE)
-    query, found = rows[row], members[column]
+    query, found = rows[row].astype(np.int64), members[column]
     other = query != found
     values = near[row, column].astype(np.int64)
     return query[other], found[other], values[other]

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaln, gammaln
 
 from headstart.audit.vectors import Float64
 
@@ -178,6 +177,8 @@ def _even(n_classes: int, rate: float) -> Float64:
 def _noise(counts: Float64) -> tuple[Float64, float]:
     """Return the noise matrix of some counts, and the log evidence for its prior."""
     n_classes = len(counts)
+    from scipy.special import betaln, gammaln  # slow to import
+
     diagonal = np.eye(n_classes, dtype=bool)
     off, total = np.where(diagonal, 0.0, counts), counts.sum(axis=1)
     wrong = off.sum(axis=1)

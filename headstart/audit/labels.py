@@ -106,7 +106,9 @@ def judge_labels(
 def issues_table(rows: pd.DataFrame, judged: Judged, classes: tuple[str, ...]) -> pd.DataFrame:
     """Return the images that are taken for another class, the most doubtful first."""
     names = np.array(classes, dtype=object)
-    table = rows.assign(suggested=names[judged.suggested], doubt=judged.doubts, wrong=judged.wrong)
+    table: pd.DataFrame = rows.assign(
+        suggested=names[judged.suggested], doubt=judged.doubts, wrong=judged.wrong
+    )
     doubtful = (names[judged.predicted] != table["label"]) | (table["wrong"] >= 0.5)
     table = table[judged.judged & doubtful]
     table = table.sort_values(["doubt", "image_id", "path"], ascending=[False, True, True])

@@ -89,14 +89,19 @@ register(
     init.init,
     values.recipe,
     values.params,
-    values.backbones,
-    import_backbone.import_backbone,
     doctor.doctor,
     list_objects.list_objects,
     heading="Set up",
 )
 register(app, plan.plan, run.run, serve.serve, heading="Run the pipeline")
-register(app, compare_backbones.compare_backbones, sweep.sweep, heading="Choose a model")
+register(
+    app,
+    values.backbones,
+    import_backbone.import_backbone,
+    compare_backbones.compare_backbones,
+    sweep.sweep,
+    heading="Choose a model",
+)
 register(app, summary.summary, summary.report, review.review, heading="Look at a run")
 app.add_typer(show.app, rich_help_panel="Look at a run")
 app.add_typer(store.app, rich_help_panel="Set up")

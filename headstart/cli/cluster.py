@@ -29,7 +29,7 @@ More = Annotated[
 def _app() -> typer.Typer:
     app = typer.Typer(
         name="cluster",
-        help="Start a scheduler and workers that compute features on several machines.",
+        help="Start workers that compute features on several machines.",
         epilog="Examples: headstart cluster scheduler | headstart cluster worker",
         no_args_is_help=True,
         rich_markup_mode=None,

@@ -25,7 +25,7 @@ def doctor(
         bool, typer.Option("--quick", help="Do not hash the objects in DVC's cache.")
     ] = False,
 ) -> None:
-    """Show what is installed, where the caches are, and what is wrong.
+    """Show what is installed, where caches are, and what is wrong.
 
     Each fault is shown with its remedy. In a project, every object in DVC's cache is hashed too,
     because DVC does not check them: `dvc checkout` and `dvc repro` restore a damaged one every

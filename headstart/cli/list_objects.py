@@ -31,7 +31,7 @@ def list_objects(
         ),
     ] = False,
 ) -> None:
-    """List the images in object storage in a file that DVC watches.
+    """List the images in object storage, for DVC to watch.
 
     The listing is the file in `download.location`: each object below `download.url` with its bytes
     and its version. The next `dvc repro` fetches what is new in it. Commit it: it says what the

@@ -48,7 +48,7 @@ def sweep(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
 ) -> None:
-    """Find a better head by training many on the cached features.
+    """Find a better head by training many on cached features.
 
     No image is read and nothing goes through the backbone. Every trial gives the model that
     `dvc repro` gives with its parameters. Trials are kept in the cache folder, so that a killed or

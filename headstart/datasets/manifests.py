@@ -91,7 +91,7 @@ def read_table(
     then = f" {mend}" if mend else ""
     try:
         contents = contents_of(path) if files is None else joined(files)
-        tables = [restored(_read_csv(content, columns)) for content in contents]
+        tables: list[pd.DataFrame] = [restored(_read_csv(content, columns)) for content in contents]
     except (ValueError, OSError, OverflowError) as error:
         raise CorruptFileError(f"{path} cannot be read as {what}: {error}.{then}") from error
     names = list(tables[0].columns)

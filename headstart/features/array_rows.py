@@ -102,7 +102,8 @@ class ArrayFile(ArrayRows):
         rows = self._numbers(index).ravel()
         content = np.ascontiguousarray(values, self.dtype)
         for low, high in _runs(rows):
-            waiting = memoryview(content[low:high]).cast("B")
+            part: Any = content[low:high]
+            waiting = memoryview(part).cast("B")
             with self._lock:
                 self._file.seek(int(rows[low]) * self._row)
                 while waiting:
@@ -111,7 +112,8 @@ class ArrayFile(ArrayRows):
     def _read(self, rows: Rows) -> Array:
         found = np.zeros((len(rows), *self.shape[1:]), self.dtype)
         for low, high in _runs(rows):
-            waiting = memoryview(found[low:high]).cast("B")
+            part: Any = found[low:high]
+            waiting = memoryview(part).cast("B")
             with self._lock:
                 self._file.seek(int(rows[low]) * self._row)
                 while waiting and (count := self._file.readinto(waiting)):

@@ -75,9 +75,11 @@ def assign(source: Source, params: DownloadParams) -> Assigned:
             wanted[entry.path] = shared.setdefault(assignment, assignment)
             total += entry.size
     if layout:
-        wanted, note = _grouped(wanted, layout, params.group)
+        grouped, note = _grouped(wanted, layout, params.group)
         notes += [note] if note else []
-    return Assigned(wanted, tuple(rejected), total, tuple(notes))
+    else:
+        grouped = wanted
+    return Assigned(grouped, tuple(rejected), total, tuple(notes))
 
 
 def _layout(
@@ -102,7 +104,7 @@ def _layout(
 
 def _grouped(
     wanted: Mapping[str, Assignment], layout: Layout, rule: str | None
-) -> tuple[dict[str, Assignment], str]:
+) -> tuple[Mapping[str, Assignment], str]:
     """Return the assignments with their groups, and a sentence on these or on likely ones."""
     if rule is None:
         files = ((wanted[path].label, path, layout.inside(path)) for path in wanted)

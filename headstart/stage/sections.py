@@ -76,6 +76,6 @@ Several = Annotated[
 ]
 
 
-def as_list(value: T | list[T]) -> list[T]:
+def as_list(value: Any) -> list[Any]:
     """Return the values of a :data:`Several`."""
     return value if isinstance(value, list) else [value]

@@ -65,7 +65,9 @@ def calibrate(
         grid = np.linspace(low, high, _GRID)
         best = int(np.argmin([objective(float(log)) for log in grid]))
         low, high = grid[max(best - 1, 0)], grid[min(best + 1, _GRID - 1)]
-    temperature = float(np.format_float_positional(exp(grid[best]), _DIGITS, fractional=False))
+    temperature = float(
+        np.format_float_positional(float(exp(grid[best])), _DIGITS, fractional=False)
+    )
     return Calibrated(temperature, mean_loss(wide / temperature, labels, activation, doubt))
 
 

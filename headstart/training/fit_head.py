@@ -117,7 +117,8 @@ def fit_head(
 
 
 def _gathered(features: Any, labels: npt.NDArray[np.integer[Any]]) -> Examples:
-    return features.gathered() if isinstance(features, PartedArray) else features, labels
+    gathered: Any = features.gathered() if isinstance(features, PartedArray) else features
+    return gathered, labels
 
 
 class HeadTrainer:

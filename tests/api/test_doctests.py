@@ -94,6 +94,10 @@ def test_the_code_of_the_page_runs(
         path = Path("flowers", ("daisy", "tulip")[kind], f"{number}.jpg")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encoded(image(kind, number), "JPEG"))
+    for number in range(20):  # new images, as many as drift needs
+        path = Path("inbox", f"{number}.jpg")
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(encoded(image(number % 2, 100 + number), "JPEG"))
     blocks = re.findall(
         r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
     )

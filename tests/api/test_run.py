@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -91,8 +92,9 @@ def test_new_images_are_compared_by_every_test(project: Path) -> None:
     assert found.index.tolist()[:3] == ["any", "classifier", "kernel"]
     tests = found.drop(index="any")
     assert found.loc["any", "p"] == pytest.approx(3 * tests["p"].min())
-    assert found.loc["brightness", "new"] > found.loc["brightness", "run"]
-    assert found.loc["brightness", "p"] < 0.01
+    brightness: Any = found.loc["brightness"]
+    assert brightness["new"] > brightness["run"]
+    assert brightness["p"] < 0.01
     pd.testing.assert_frame_equal(found, run.drift(project / "today"))
     files = sorted((project / "today").iterdir())
     with pytest.raises(HeadstartError, match="At least 20 new images are needed to judge; got 5"):

@@ -28,6 +28,7 @@ ELSEWHERE = [
     (["init"], None),
     (["doctor"], None),
     (["backbones"], None),
+    (["import-backbone", "nothing.onnx"], "nothing.onnx"),
     (["params"], "headstart init"),
     (["recipe", "my-photos"], "headstart init"),
     (["predict", "x.png"], "dvc repro export"),
@@ -80,7 +81,10 @@ def test_a_folder_that_is_no_project(words: list[str], folder: Path) -> None:
     ("words", "cure"), [(words, cure) for words, cure in ELSEWHERE if cure], ids=str
 )
 def test_a_command_that_needs_no_project(words: list[str], cure: str, folder: Path) -> None:
-    said = run(*words, code=1 if words[0] in {"predict", "features", "serve-model"} else 2)
+    said = run(
+        *words,
+        code=1 if words[0] in {"predict", "features", "serve-model", "import-backbone"} else 2,
+    )
     assert cure in one_line(said)
     if cure == "headstart init":
         assert f"{folder} is not a Headstart project: there is no params.yaml." in said

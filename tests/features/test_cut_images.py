@@ -107,4 +107,4 @@ def test_the_stage_that_decodes_them_warns_and_counts(
     for split in SPLITS:
         names = features.rows(split)["image_id"]
         means = [pixels(by_id[name], 20, gray16_bits=12).mean(dtype=np.float64) for name in names]
-        np.testing.assert_array_equal(features.array(split)[:, 0], np.float32(means))
+        np.testing.assert_array_equal(features.array(split)[:, 0], np.array(means, np.float32))

@@ -132,7 +132,7 @@ def test_all_faults_come_in_one_message_with_the_nearest_name(tmp_path: Path) ->
         (("split", "validation"), 0.95, "`split.test` parameter must be < 0.05 with `validation"),
         (("train_head", "activation"), "sigmoid", "must be binary_crossentropy with `activation"),
         (("download", "url"), "http://x.org/a.zip", "must be null with `source: embedded`"),
-        (("download", "sha256"), "0" * 64, "`sha256` is for `source: archive`"),
+        (("download", "sha256"), "0" * 64, "`sha256` is for `source: archive |"),
         (("download", "max_pixels"), 89_478_486, "an integer from 1 to 89478485 (Pillow"),
         (("seed",), 2**63, "an integer ≥ 0 and < 9223372036854775808"),
         (("fine_tune", "unfreeze"), 0, "an integer ≥ 1 with `unfreeze_by: block`. Got 0"),

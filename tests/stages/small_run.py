@@ -157,7 +157,12 @@ def extract_params(**changes: Any) -> ExtractFeaturesParams:
     augment = sections.augment(
         rotation=20.0, width_shift=0.1, height_shift=0.1, zoom=0.1, horizontal_flip=True
     )
-    values = {"engine": "litert", "dtype": "float32", "views": 0, "augment": augment}
+    values: dict[str, Any] = {
+        "engine": "litert",
+        "dtype": "float32",
+        "views": 0,
+        "augment": augment,
+    }
     values |= {"cluster": None, **changes}
     return ExtractFeaturesParams(**values)
 

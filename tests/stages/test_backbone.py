@@ -77,7 +77,7 @@ def test_a_network_from_a_file_is_kept_with_its_record(tmp_path: Path) -> None:
     from tests.keras.networks import network_files
 
     path, _ = network_files.recorded(network_files.onnx_file(tmp_path / "own"), license="MIT")
-    section = {"name": "file", "alpha": 1.0, "image_size": None, "pooling": "none"}
+    section: dict[str, Any] = {"name": "file", "alpha": 1.0, "image_size": None, "pooling": "none"}
     section |= {"weights": str(path), "weights_sha256": sha256_file(path)}
     folder = tmp_path / "backbone"
     run(folder, **section)

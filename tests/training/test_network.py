@@ -105,7 +105,7 @@ def test_inputs_share_one_grid_and_are_those_of_a_batch() -> None:
     x = features(3000, 400)
     x[0, 0] = 1e6
     network = Network([FIXED, SOFTMAX], first_weights([FIXED, SOFTMAX], x, 0), 0)
-    found = network.all_inputs(x)
+    found: Any = network.all_inputs(x)
     units = found.astype(np.float64) * 2.0 ** (21 - np.frexp(np.abs(found).max())[1])
     assert np.array_equal(units, np.rint(units))
     np.testing.assert_allclose(network.inputs(x[:32]), found[:32], atol=1e-4)

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from headstart._utils.errors import HeadstartError, ParameterError
 from headstart._utils.files import atomic_folder, sha256_tree, temporary_folder
@@ -40,7 +40,7 @@ class Description:
     """
 
     preprocessing: Any = None
-    color_order: Any = None
+    color_order: Literal["rgb", "bgr"] | None = None
     image_size: int | None = None
     output: str | None = None
     tokens: Any = None

@@ -6,7 +6,7 @@ import difflib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -185,7 +185,7 @@ def unknown_layer(expected: str, layer: str, names: Sequence[str]) -> ParameterE
     )
 
 
-def scaling(kind: Preprocessing) -> tuple[list[float], list[float], str]:
+def scaling(kind: Preprocessing) -> tuple[list[float], list[float], Literal["rgb", "bgr"]]:
     """Return factor and offset of each channel, and their order: ``rgb`` or ``bgr``."""
     scale, offset = (
         list(map(float, np.broadcast_to(np.asarray(value, np.float64), (3,))))

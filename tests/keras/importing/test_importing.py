@@ -11,7 +11,7 @@ import pytest
 from headstart._utils.errors import HeadstartError, ParameterError
 from headstart._utils.files import sha256_file, sha256_tree
 from headstart.backbones.network_record import read_network_record
-from headstart.keras.importing import environment, importing
+from headstart.keras.importing import environment, presets
 from headstart.keras.importing.importing import Description, describe_file, import_preset
 from tests.keras.networks import hub_modules, network_files
 
@@ -83,7 +83,7 @@ def test_a_folder_of_this_machine_is_not_named_in_the_record(
 def test_a_preset_without_a_scaling_needs_one(
     tmp_path: Path, tasks: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(importing.ARCHITECTURES, "strange", {"class": "ViTBackbone"})
+    monkeypatch.setitem(presets.ARCHITECTURES, "strange", {"class": "ViTBackbone"})
     with pytest.raises(ParameterError, match="--preprocessing"):
         import_preset("keras_hub:strange", tmp_path, Description(), random_weights=True, say=print)
     assert tasks

@@ -25,7 +25,7 @@ from headstart._utils.errors import HeadstartError
 from headstart._utils.files import sha256_tree
 from headstart.backbones.litert import LiteRTFunction
 from headstart.backbones.network_record import read_network_record
-from headstart.keras.importing import environment, importing
+from headstart.keras.importing import environment, presets
 from headstart.keras.importing.importing import Description, import_preset
 from headstart.keras.networks.backbone import feature_model
 from headstart.keras.networks.conversion import TOLERANCE, compare, images, run_keras, to_tflite
@@ -141,7 +141,7 @@ def built(record_path: Path) -> Any:
 def test_each_family_converts_and_agrees(
     family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(importing.ARCHITECTURES, f"{family}_small", SMALL[family])
+    monkeypatch.setitem(presets.ARCHITECTURES, f"{family}_small", SMALL[family])
     found = import_preset(
         f"keras_hub:{family}_small", tmp_path, Description(image_size=SIDE), random_weights=True,
         say=print,
@@ -155,7 +155,7 @@ def test_each_family_converts_and_agrees(
 
 
 def test_two_imports_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(importing.ARCHITECTURES, "vit_tiny", SMALL["vit"])
+    monkeypatch.setitem(presets.ARCHITECTURES, "vit_tiny", SMALL["vit"])
     for name in ("one", "two"):
         import_preset(
             "keras_hub:vit_tiny", tmp_path / name, Description(), random_weights=True, say=print

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,7 @@ def onnx_file(
 
 
 #: By the format.
-MAKERS = {
+MAKERS: dict[str, Callable[..., Path]] = {
     "keras": keras_file,
     "onnx": onnx_file,
     "saved_model": saved_model,

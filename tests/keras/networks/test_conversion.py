@@ -160,4 +160,4 @@ def test_a_failing_disk_is_not_taken_for_a_backbone_that_does_not_convert(
     monkeypatch.setattr(conversion, "to_tflite", fail)
     nothing: Any = None
     with pytest.raises(expected):
-        prepare._convert(nothing, "avg", nothing)
+        prepare._convert(nothing, nothing, "avg", nothing)

@@ -56,7 +56,7 @@ CASES = [
     *(Case(name, [floats(1)]) for name in ("Add", "Mul")),
     Case("Add", [floats(1, 3, 6, 6)]),
     Case("Mul", [floats(9, 12)], on="rows"),
-    Case("Pow", [np.float32([2])]),
+    Case("Pow", [np.array([2], np.float32)]),
     Case("AveragePool", options={"kernel_shape": [2, 2], "strides": [2, 2]}),
     Case("AveragePool", options={
         "kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1], "count_include_pad": 1,
@@ -184,7 +184,9 @@ def test_sizes_that_a_file_computes_are_known_beforehand() -> None:
         helper.make_node("Concat", ["tokens", "rows"], ["all"], axis=1),
         helper.make_node("Gather", ["all", "zero"], ["class"], axis=1),
         helper.make_node("Flatten", ["all"], ["flat"]),
-        helper.make_node("Gemm", ["flat", "kernel", "bias"], ["out"], transB=1, alpha=0.5, beta=2),
+        helper.make_node(
+            "Gemm", ["flat", "kernel", "bias"], ["out"], transB=1, alpha=0.5, beta=2.0
+        ),
     ]  # fmt: skip
     arrays = {
         "zero": np.array(0, np.int64), "first": ints(0), "minus": ints(-1), "three": ints(3),
