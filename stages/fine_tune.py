@@ -2,9 +2,9 @@
 
 Training starts from the trained head. Without augmentation the epochs run on cached activations of
 the frozen part, so that each image goes through it once. Both models are scored on the validation
-split in the same way. The fine-tuned one is kept only if its loss is lower beyond chance: if the
-95 % interval of the difference lies below 0. `epochs: 0` keeps the head-only model. A backbone that
-LiteRT cannot run cannot be fine-tuned, even with `engine: keras`.
+split in the same way. The fine-tuned one is kept only if its loss is lower beyond chance, by a
+paired test on the validation images. `epochs: 0` keeps the head-only model. A backbone that LiteRT
+cannot run cannot be fine-tuned, even with `engine: keras`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 from headstart._utils.files import atomic_folder, size_below
 from headstart._utils.seeds import derive
 from headstart.backbones.record import read_backbone
-from headstart.cluster.connection import cluster as open_cluster
 from headstart.stage import command_line
 from headstart.stage.command_line import Cluster, In, LazyIn, Out, Runtime
 from headstart.stage.run_statistics import RunStatistics
@@ -55,7 +54,8 @@ def main(
     check_backbone(record, backbone)
     copies = min(2, len(fine_tune.trials()))  # The best trial, and the one that is trained.
     require_space({model: copies * size_below(backbone_folder)})
-    # TensorFlow, which a head that is passed through does not wait for.
+    # TensorFlow and pandas, which a head that is passed through does not wait for.
+    from headstart.cluster.connection import cluster as open_cluster
     from headstart.datasets.shards import ShardReader
     from headstart.keras.training.fine_tune import fine_tune as train
     from headstart.keras.training.trial import Given

@@ -193,10 +193,11 @@ def test_a_course_holds_the_highest_accuracy_so_far() -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from headstart.selection.sweep import _pool
+from headstart._utils.workers import worker_processes
+from headstart.selection.trials import open_features
 
 if __name__ == "__main__":
-    with _pool(Path(sys.argv[1]), 2) as pool:
+    with worker_processes(2, open_features, Path(sys.argv[1])) as pool:
         futures = [pool.submit(os.getpid) for _ in range(20)]
         print(*{future.result() for future in futures}, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
