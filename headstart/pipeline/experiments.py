@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from headstart._utils.errors import HeadstartError
+from headstart.pipeline.graph import Stage, stages
 
 _LINES = 12
 
@@ -47,7 +48,26 @@ def keep(root: Path, name: str, changes: Mapping[str, Any], first: str) -> None:
     """
     # JSON is what DVC reads a value as: [128], null, true, 0.001.
     sets = [f"--set-param={key}={json.dumps(value)}" for key, value in changes.items()]
-    _dvc(root, "exp", "run", "--temp", f"--name={name}", "--downstream", *sets, first)
+    targets = [*_beside(stages(root), first), first]
+    _dvc(root, "exp", "run", "--temp", f"--name={name}", "--downstream", *sets, *targets)
+
+
+def _beside(stages: Sequence[Stage], first: str) -> list[str]:
+    """Return the stages that a stage does not need, but those after it do.
+
+    DVC puts only what its targets need into the copy.
+    """
+    after, parents = {first}, {stage.name: stage.parents for stage in stages}
+    for stage in stages:
+        if after.intersection(stage.parents):
+            after.add(stage.name)
+    before, waiting = set[str](), [first]
+    while waiting:
+        found = set(parents.get(waiting.pop(), ())) - before
+        before |= found
+        waiting += found
+    needed = {parent for name in after for parent in parents.get(name, ())}
+    return sorted(needed - after - before)
 
 
 def _dvc(root: Path, *words: str) -> str:

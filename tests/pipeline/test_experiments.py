@@ -23,6 +23,14 @@ stages:
     deps: [data.txt]
     params: [head]
     outs: [copy.yaml: {cache: false}]
+  beside:
+    cmd: cp data.txt beside.txt
+    deps: [data.txt]
+    outs: [beside.txt]
+  after:
+    cmd: cat copy.yaml beside.txt > after.txt
+    deps: [copy.yaml, beside.txt]
+    outs: [after.txt]
 """
 
 
@@ -34,7 +42,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "raw/data.txt").write_text("data")
     (folder / "dvc.yaml").write_text(PIPELINE)
     (folder / "params.yaml").write_text("head: {hidden: [], patience: 3, rate: 0.1}\n")
-    (folder / ".gitignore").write_text("/raw\n/data.txt\n")
+    (folder / ".gitignore").write_text("/raw\n/*.txt\n")
     projects.git(folder, "init", "-q")
     projects.dvc(folder, "init", "-q")
     projects.dvc(folder, "repro", "-q")
@@ -59,5 +67,7 @@ def test_an_experiment_has_the_values_and_leaves_the_folder_alone(project: Path)
     for text in ("128", "64", "0.001"):
         assert text in written
     assert "0.1\n" not in written
+    # A stage after it that also reads what a stage beside it made.
+    assert (project / "after.txt").read_text() == written + "data"
     with pytest.raises(HeadstartError, match=r"exp run --temp --name=sweep-2(?s:.*)nowhere"):
         experiments.keep(project, "sweep-2", {"head.rate": 1.0}, "nowhere")
