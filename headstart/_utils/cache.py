@@ -30,3 +30,22 @@ def cache_folder() -> Path:
             "This user has no home folder for locks and features. Nothing was run. Name a "
             "folder in the environment variable HEADSTART_CACHE; then run again."
         ) from error
+
+
+def made_cache_folder(name: str) -> Path:
+    """Return a folder inside :func:`cache_folder`, created if it is absent.
+
+    Raises
+    ------
+    HeadstartError
+        If it cannot be created; or as :func:`cache_folder`.
+    """
+    folder = cache_folder() / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HeadstartError(
+            f"The folder {folder} cannot be created: {error.strerror}. Name another cache folder "
+            "in the environment variable HEADSTART_CACHE."
+        ) from error
+    return folder

@@ -41,6 +41,11 @@ def worker_processes(
         pool.shutdown()
 
 
+def call_here(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in the calling thread."""
+    return function(*arguments)
+
+
 @contextmanager
 def calling(processes: int) -> Iterator[Call]:
     """Yield a function that calls functions in some processes; with 0, in the calling thread.
@@ -48,7 +53,7 @@ def calling(processes: int) -> Iterator[Call]:
     Threads may call it at once. It returns when the result is there, and raises what was raised.
     """
     if not processes:
-        yield lambda function, *arguments: function(*arguments)
+        yield call_here
         return
     with worker_processes(processes) as pool:
         yield lambda function, *arguments: pool.submit(function, *arguments).result()

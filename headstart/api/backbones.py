@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from headstart._utils import locks
-from headstart._utils.cache import cache_folder
+from headstart._utils.cache import made_cache_folder
 from headstart._utils.errors import CorruptFileError, HeadstartError
 from headstart._utils.files import sha256_bytes, sha256_file, sha256_tree, write_text
 from headstart.backbones.parameters import BackboneParams, is_address
@@ -95,14 +95,7 @@ def obtain(params: BackboneParams, engine: Engine, seed: int) -> tuple[Path, Bac
         "code": _code(),
     }
     key = sha256_bytes(json.dumps(recipe, sort_keys=True).encode())[:16]
-    folder = cache_folder() / "backbones" / f"{params.name}-{key}"
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise HeadstartError(
-            f"The folder {folder.parent} cannot be created: {error.strerror}. Name another cache "
-            "folder in the environment variable HEADSTART_CACHE."
-        ) from error
+    folder = made_cache_folder("backbones") / f"{params.name}-{key}"
     busy = f"Another process ({{holder}}) is preparing the backbone {params.name}. Waiting …"
     with locks.exclusive_lock(folder.with_name(f"{folder.name}.lock"), busy):
         if folder.exists():

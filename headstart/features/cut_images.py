@@ -8,7 +8,7 @@ import pandas as pd
 
 from headstart._utils.files import sha256_bytes
 from headstart._utils.tables import counted, listed, plain
-from headstart._utils.workers import Call
+from headstart._utils.workers import Call, call_here
 from headstart.features.forward_passes import Pixels
 from headstart.images.dark import unfit_depth
 from headstart.images.decode import INSPECTED
@@ -39,7 +39,7 @@ class CutImages:
         The bits that an image needs, by its ``image_id``.
     """
 
-    def __init__(self, call: Call = lambda function, *arguments: function(*arguments)) -> None:
+    def __init__(self, call: Call = call_here) -> None:
         self.bits: dict[str, int] = {}
         self._call = call
         self._lock = threading.Lock()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart._utils import locks
-from headstart._utils.cache import cache_folder
+from headstart._utils.cache import cache_folder, made_cache_folder
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import read_json, sha256_bytes, write_json
 from headstart.keras.importing.presets import PACKAGES
@@ -25,6 +25,7 @@ from headstart.keras.importing.presets import PACKAGES
 SCRIPT = Path(__file__).with_name("keras_hub_preset.py")
 #: Written when every package is installed.
 _COMPLETE = "headstart.json"
+_ENVIRONMENTS = "environments"
 _SHOWN = 2000  # letters of what a process printed
 _REFUSED = "REFUSED: "
 #: Rough size on the disk.
@@ -36,7 +37,7 @@ Say = Callable[[str], None]
 def location() -> Path:
     """Return the folder of the environment for these packages and this Python."""
     key = json.dumps([PACKAGES, sys.version_info[:2]])
-    return cache_folder() / "environments" / f"keras-hub-{sha256_bytes(key.encode())[:16]}"
+    return cache_folder() / _ENVIRONMENTS / f"keras-hub-{sha256_bytes(key.encode())[:16]}"
 
 
 def obtain(say: Say) -> Path:
@@ -48,13 +49,7 @@ def obtain(say: Say) -> Path:
         If it cannot be made.
     """
     folder = location()
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise HeadstartError(
-            f"The folder {folder.parent} cannot be created: {error.strerror}. Name another cache "
-            "folder in the environment variable HEADSTART_CACHE."
-        ) from error
+    made_cache_folder(_ENVIRONMENTS)
     busy = "Another process ({holder}) is making the environment for imports. Waiting …"
     with locks.exclusive_lock(folder.with_name(f"{folder.name}.lock"), busy):
         if not (folder / _COMPLETE).is_file():
