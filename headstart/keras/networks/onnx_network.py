@@ -14,7 +14,8 @@ import numpy as np
 
 from headstart._utils.errors import HeadstartError
 from headstart._utils.extras import needs_extra
-from headstart.keras.networks.onnx_operations import OPERATIONS, Call, UnsupportedError, Value
+from headstart.keras.networks.onnx_operations import OPERATIONS
+from headstart.keras.networks.onnx_values import Call, UnsupportedError, Value
 from headstart.keras.runtime import keras, silence, tf
 
 #: Since this version an operation means what it means today.

@@ -127,13 +127,18 @@ def test_a_record_that_does_not_fit_is_refused(
 def test_a_translation_that_is_off_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from headstart.keras.networks import onnx_operations
+    from headstart.keras.networks.onnx_operations import OPERATIONS
+    from headstart.keras.networks.onnx_values import Call, Value
+
+    flatten = OPERATIONS["Flatten"]
+
+    def off(call: Call) -> Value:
+        found = flatten(call)
+        assert isinstance(found, Value)
+        return Value(found.tensor * 1.01)
 
     path, _ = network_files.recorded(network_files.onnx_file(tmp_path / "own"))
-    monkeypatch.setitem(
-        onnx_operations.OPERATIONS, "Flatten",
-        lambda call: onnx_operations.Value(onnx_operations._flatten(call).tensor * 1.01),
-    )  # fmt: skip
+    monkeypatch.setitem(OPERATIONS, "Flatten", off)
     with pytest.raises(HeadstartError, match="is not the original"):
         pretrained.from_file(path, None, "none", tmp_path / "copy")
 
