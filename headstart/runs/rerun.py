@@ -23,6 +23,7 @@ from headstart.runs import certificate as certificates
 from headstart.runs import interpreter
 from headstart.runs.certificate import Certificate, StageRun
 from headstart.runs.clean_copy import Copy, bring_data, clean_copy, warm_up
+from headstart.runs.own_backbone import bring_backbone
 from headstart.runs.run_stage import StageFailedError, run_stage
 from headstart.runs.verdict import (
     Comparison,
@@ -140,6 +141,7 @@ class _Run:
             copy.project, records, restored, note=self._note
         )
         self._prepare(copy)
+        bring_backbone(copy, records, storage, self._note)
         where = _environment_path(records)
         then = _environment(self.commit.content(where)) if where else None
         if where:
