@@ -28,12 +28,19 @@ from headstart.backbones.network_record import read_network_record
 from headstart.keras.importing import environment, presets
 from headstart.keras.importing.importing import Description, import_preset
 from headstart.keras.networks.backbone import feature_model
-from headstart.keras.networks.conversion import TOLERANCE, compare, images, run_keras, to_tflite
+from headstart.keras.networks.conversion import (
+    TOLERANCE,
+    compare,
+    difference_in_std,
+    images,
+    run_keras,
+    to_tflite,
+)
 from headstart.keras.networks.network_file import build_network, open_network
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-SIDE = 56
+SIDE, PATCH = 56, 14
 SMALL: dict[str, dict[str, Any]] = {
     "dinov2": {
         "class": "DINOV2Backbone",
@@ -152,6 +159,9 @@ def test_each_family_converts_and_agrees(
     assert compare(model, LiteRTFunction(to_tflite(model)), images(SIDE)) <= TOLERANCE
     features = run_keras(model, images(SIDE))
     assert features.std(axis=0).mean() > 0
+    if vector:  # A transformer tells patches in another order apart by their positions alone.
+        moved = np.roll(images(SIDE), PATCH, axis=2)
+        assert difference_in_std(features, run_keras(model, moved)) > 100 * TOLERANCE
 
 
 def test_two_imports_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
