@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 from tests.images.made import png
 from tests.keras.networks import network_files
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(3600)]
 
 WALK = (ROOT / "docs/backbones.md").read_text().partition("\n## A backbone of your own\n")[2]
 BLOCKS = re.findall(r"^   ```\n(.*?)^   ```$", WALK, re.MULTILINE | re.DOTALL)
