@@ -196,7 +196,7 @@ def compare(model: Any, function: Callable[[np.ndarray], np.ndarray], batch: np.
     return difference_in_std(run_keras(model, batch), function(batch))
 
 
-def rounding(model: Any, batch: np.ndarray) -> float:
+def rounding(model: Any, batch: np.ndarray, features: np.ndarray | None = None) -> float:
     """Return by how much Keras' features change with the last bits of the pixels.
 
     Networks with random weights may enlarge such a change from layer to layer, until no two
@@ -207,6 +207,9 @@ def rounding(model: Any, batch: np.ndarray) -> float:
     model : keras.Model
         From float32 pixels to features.
     batch : ndarray of shape (n, size, size, 3)
+    features : ndarray or None
+        Keras' features of the batch, where they are known.
     """
     pixels = batch.astype(np.float32)
-    return difference_in_std(run_keras(model, pixels), run_keras(model, pixels + _LAST_BIT))
+    expected = run_keras(model, pixels) if features is None else features
+    return difference_in_std(expected, run_keras(model, pixels + _LAST_BIT))

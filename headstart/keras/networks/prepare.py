@@ -171,7 +171,8 @@ def _convert(
         ) from error
     converted = time.perf_counter()
     batch = conversion.images(model.input_shape[1])
-    difference = conversion.compare(model, function, batch)
+    features = conversion.run_keras(model, batch)
+    difference = conversion.difference_in_std(features, function(batch))
     compared = time.perf_counter()
     function(batch)
     run_statistics.note(
@@ -182,7 +183,7 @@ def _convert(
     )
     accepted = conversion.tolerance(pooling)
     if accepted < difference < math.inf:
-        own = conversion.rounding(in_float(), batch)
+        own = conversion.rounding(in_float(), batch, features)
         if conversion.ROUNDINGS * own > accepted:
             accepted = min(conversion.ROUNDINGS * own, conversion.LARGEST)
             print(

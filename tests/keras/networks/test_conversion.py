@@ -19,6 +19,7 @@ from headstart.keras.networks.conversion import (
     compare,
     difference_in_std,
     images,
+    rounding,
     run_keras,
     to_tflite,
 )
@@ -89,6 +90,14 @@ def test_differences() -> None:
     assert difference_in_std(features, features[:8]) == float("inf")
     dead = np.zeros((16, 8), dtype=np.float32)
     assert difference_in_std(dead, dead) == 0
+
+
+def test_the_last_bits_of_the_pixels_change_features_a_little(backbone: Any) -> None:
+    model = feature_model(backbone, None, "avg", "tf", "float32")
+    batch = images(64)
+    found = rounding(model, batch)
+    assert 0 < found < TOLERANCE
+    assert rounding(model, batch, run_keras(model, batch.astype(np.float32))) == found
 
 
 def test_converting_leaves_the_model_as_it_was(backbone: Any) -> None:
