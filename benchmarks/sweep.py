@@ -9,7 +9,7 @@
     ``LogisticRegressionCV`` on the standardized features of the same training images
 (d) the estimate for the best head, and its accuracy on the images that chose it, minus its accuracy
     on test images: over divisions of all images into few to train on, few to choose on, and many to
-    test on
+    test on; by the grid, or with ``--sampler tpe`` by as many heads that Optuna's sampler proposes
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ import typer
 
 from headstart._utils.seeds import derive
 from headstart.features.folder import Features, read_features
-from headstart.selection.grid import Trial, axes, trials
+from headstart.selection.grid import DEFAULT_RANGES, Trial, axes, trials
+from headstart.selection.halves import guiding
 from headstart.selection.journal import Journal
+from headstart.selection.proposals import BATCH, Proposals
 from headstart.selection.sweep import Found, sweep
-from headstart.selection.trials import identity_of, train_on
+from headstart.selection.trials import Result, identity_of, train_on
 from headstart.stage.parameters import read_params
 from headstart.training.fit_head import fit_head
 from headstart.training.head import apply_head
@@ -79,6 +81,7 @@ def main(
     repeats: int = 20,
     train: Annotated[int, typer.Option(help="images to train on, in (d)")] = 200,
     chosen: Annotated[int, typer.Option(help="images to choose on, in (d)")] = 100,
+    sampler: Annotated[str, typer.Option(help="grid or tpe, in (d)")] = "grid",
 ) -> None:
     """Measure and print."""
     base = read_params(_ROOT / "params.yaml").train_head
@@ -87,7 +90,7 @@ def main(
         grid = trials(axes(_GRID), base, features.header.view_count, heads, _SEED)[:heads]
         beside(folder, features, grid, keras_heads)
     if repeats:
-        optimism(features, base, repeats, train, chosen)
+        optimism(features, base, repeats, (train, chosen), sampler)
 
 
 def beside(folder: Path, features: Features, grid: Sequence[Trial], keras_heads: int) -> None:
@@ -182,13 +185,15 @@ def accuracies(features: Features, found: Found) -> dict[str, float]:
     }
 
 
-def optimism(features: Features, base: Any, repeats: int, train: int, chosen: int) -> None:
+def optimism(
+    features: Features, base: Any, repeats: int, counts: tuple[int, int], sampler: str
+) -> None:
     """Print the errors of the estimate and of the apparent accuracy, over divisions."""
     splits = ("train", "validation", "test")
     x = np.concatenate([np.asarray(features.array(split)) for split in splits])
     y = np.concatenate([features.labels(split) for split in splits])
     header = SimpleNamespace(classes=features.header.classes, view_count=0)
-    grid = trials(axes(_SMALL_GRID), base, 0, None, _SEED)
+    grid, (train, chosen) = trials(axes(_SMALL_GRID), base, 0, None, _SEED), counts
     errors = []
     for repeat in range(repeats):
         order = np.random.default_rng(repeat).permutation(len(y))
@@ -202,19 +207,36 @@ def optimism(features: Features, base: Any, repeats: int, train: int, chosen: in
                 {split: y[part] for split, part in parts.items()},
             ),
         )
-        results = {identity_of(trial): train_on(division, trial, _SEED) for trial in grid}
-        found = Found(grid, results, chosen, 0, _SEED)
+        if sampler == "tpe":
+            found = proposed(division, base, chosen, len(grid))
+        else:
+            results = {identity_of(trial): train_on(division, trial, _SEED) for trial in grid}
+            found = Found(grid, results, chosen, 0, _SEED)
         estimate, truth = found.estimate(), _tested(division, found.ranking[0].trial)
         inside = estimate.low <= truth <= estimate.high
         errors.append((estimate.accuracy - truth, estimate.apparent - truth, inside))
     values = np.array(errors)
     mean, spread = values.mean(axis=0), values.std(axis=0, ddof=1)
     print(
-        f"(d) {repeats} divisions, {len(grid)} heads, {train} to train on, {chosen} to choose on: "
+        f"(d) {sampler}, {repeats} divisions, {len(grid)} heads, {train} to train on, {chosen} to "
+        "choose on: "
         f"the estimate is off by {mean[0]:+.4f} ± {spread[0]:.4f}, the accuracy on the images that "
         f"chose by {mean[1]:+.4f} ± {spread[1]:.4f}; the truth lay in {values[:, 2].sum():.0f} of "
         f"{repeats} intervals"
     )
+
+
+def proposed(division: Features, base: Any, images: int, count: int) -> Found:
+    """Return the heads that the sampler proposes, none of them stopped early."""
+    guides = guiding(images, _SEED)
+    sampler = Proposals(DEFAULT_RANGES, base, 0, guides, _SEED)
+    tried, results = list[Trial](), dict[str, Result]()
+    while batch := sampler.ask(min(BATCH, count - len(tried))):
+        found = {identity_of(trial): train_on(division, trial, _SEED) for trial in batch}
+        sampler.tell(batch, found)
+        tried += batch
+        results |= found
+    return Found(tried, results, images, 0, _SEED, guides)
 
 
 def _tested(features: Features, trial: Trial) -> float:

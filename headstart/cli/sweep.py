@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from headstart._utils.errors import HeadstartError
+from headstart._utils.errors import HeadstartError, ParameterError
 from headstart.cli.front import PARAMS, StageFiles, command, read_parameters
 
 if TYPE_CHECKING:
+    from headstart.features.folder import Features
     from headstart.selection.grid import Trial
+    from headstart.selection.journal import Journal
     from headstart.selection.sweep import Found
 
 INTERRUPTED = 130
@@ -21,7 +25,8 @@ INTERRUPTED = 130
 @command(
     epilog="Examples: headstart sweep | headstart sweep --set train_head.learning_rate=0.001,0.01 "
     "--set 'train_head.hidden=[],[128]' --write | headstart sweep "
-    "--set train_head.weight_decay=0.01..10 --trials 50 --keep 2",
+    "--set train_head.weight_decay=0.01..10 --trials 50 --keep 2 | "
+    "headstart sweep --sampler tpe --trials 60",
     needs="project",
 )
 def sweep(
@@ -36,6 +41,13 @@ def sweep(
     trials: Annotated[
         int | None, typer.Option(min=1, help="Draw so many heads. Default: all combinations.")
     ] = None,
+    sampler: Annotated[
+        Literal["grid", "tpe"],
+        typer.Option(
+            help="grid: combinations of the values. tpe: Optuna proposes --trials heads, learning "
+            "from those before."
+        ),
+    ] = "grid",
     processes: Annotated[
         int | None, typer.Option(min=1, help="Heads at the same time. Default: one per core.")
     ] = None,
@@ -58,10 +70,12 @@ def sweep(
     """
     import json
 
+    from headstart._utils.machine import cores
     from headstart.selection import sweep_table
 
     parameters = read_parameters()
-    found = _found(parameters, assignments or [], trials, processes)
+    find = _searched if sampler == "tpe" else _found
+    found = find(parameters, assignments or [], trials, processes or cores())
     if not found.ranking:
         message = next(each.message for each in found.results.values() if each.message)
         raise HeadstartError(f"No head could be trained. The first of the faults: {message}")
@@ -79,30 +93,75 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _found(
-    parameters: Any, assignments: list[str], count: int | None, processes: int | None
-) -> Found:
-    """Read the features and train what is not recorded."""
-    from contextlib import redirect_stdout
-
-    from headstart._utils.machine import cores
-    from headstart.features.folder import read_features
+def _found(parameters: Any, assignments: list[str], count: int | None, processes: int) -> Found:
+    """Train the combinations of the values that are not recorded."""
     from headstart.selection.grid import axes, trials
-    from headstart.selection.journal import Journal
     from headstart.selection.sweep import sweep as run
-    from headstart.training.inputs import check_classes
 
     values = axes(assignments)
-    (folder,) = StageFiles(Path.cwd()).existing("train_head", "features")
-    features = read_features(folder)
+    folder, features = _features()
     views, seed = features.header.view_count, parameters.seed
     wanted = trials(values, parameters.train_head, views, count, seed)
+    _check(features, wanted)
+    images = len(features.labels("validation"))
+    with _resumable():
+        return run(folder, _journal(features, seed), wanted, images, processes, seed)
+
+
+def _searched(parameters: Any, assignments: list[str], count: int | None, processes: int) -> Found:
+    """Train the heads that a sampler proposes and that are not recorded."""
+    from headstart.selection.grid import DEFAULT_RANGES, axes, pairs
+    from headstart.selection.halves import guiding
+    from headstart.selection.proposals import Proposals, require_optuna
+    from headstart.selection.sweep import search
+
+    values = axes(assignments, DEFAULT_RANGES)
+    if count is None:
+        raise ParameterError(
+            "A sampler goes on as long as it is asked to. Say how many heads to train: "
+            "`--sampler tpe --trials 50`. Nothing was trained."
+        )
+    require_optuna()
+    folder, features = _features()
+    base, views, seed = parameters.train_head, features.header.view_count, parameters.seed
+    _check(features, pairs(values, base, views))
+    guides = guiding(len(features.labels("validation")), seed)
+    proposals = Proposals(values, base, views, guides, seed)
+    with _resumable():
+        return search(
+            folder, _journal(features, seed), proposals, count + 1, guides, processes, seed
+        )
+
+
+def _features() -> tuple[Path, Features]:
+    from headstart.features.folder import read_features
+
+    (folder,) = StageFiles(Path.cwd()).existing("train_head", "features")
+    return folder, read_features(folder)
+
+
+def _journal(features: Features, seed: int) -> Journal:
+    from headstart.selection.journal import Journal
+
+    return Journal(features.header, seed)
+
+
+def _check(features: Features, wanted: list[Trial]) -> None:
+    """Refuse heads that cannot learn these classes."""
+    from contextlib import redirect_stdout
+
+    from headstart.training.inputs import check_classes
+
     with redirect_stdout(sys.stderr):
         for params in {trial.params.outputs: trial.params for trial in wanted}.values():
             check_classes(features, params)
-    journal, images = Journal(features.header, seed), len(features.labels("validation"))
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """Say that an interrupted sweep can go on."""
     try:
-        return run(folder, journal, wanted, images, processes or cores(), seed)
+        yield
     except KeyboardInterrupt:
         _say("\nInterrupted. The finished heads are kept: the same command resumes.")
         raise typer.Exit(INTERRUPTED) from None

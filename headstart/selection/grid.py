@@ -44,7 +44,21 @@ class Range:
     def drawn(self, share: float) -> float:
         """Return the number at a share of the way, with three digits."""
         log = math.log(self.low) + share * (math.log(self.high) - math.log(self.low))
-        return float(f"{math.exp(log):.3g}")
+        return self.rounded(math.exp(log))
+
+    def rounded(self, number: float) -> float:
+        """Return a number with three digits."""
+        return float(f"{number:.3g}")
+
+
+#: What is searched where nothing is asked for.
+DEFAULT_RANGES: Mapping[str, tuple[Any, ...]] = {
+    "train_head.hidden": ([], [128]),
+    "train_head.dropout": (0.0, 0.3),
+    "train_head.label_smoothing": (0.0, 0.1),
+    "train_head.learning_rate": (Range(0.0001, 0.01),),
+    "train_head.weight_decay": (Range(0.01, 10.0),),
+}
 
 
 @dataclass(frozen=True)
@@ -70,14 +84,18 @@ class Trial:
         return canonical({"train_head": self.params.model_dump(), "views": self.views})
 
 
-def axes(assignments: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+def axes(
+    assignments: Sequence[str], default: Mapping[str, tuple[Any, ...]] = DEFAULT
+) -> dict[str, tuple[Any, ...]]:
     """Return the values to try by key.
 
     Parameters
     ----------
     assignments : sequence of str
         ``train_head.learning_rate=0.001,0.01``, ``train_head.hidden=[],[128]``, or with ends,
-        ``train_head.learning_rate=0.0001..0.1``. None: :data:`DEFAULT`.
+        ``train_head.learning_rate=0.0001..0.1``.
+    default : mapping
+        What is returned without any.
 
     Raises
     ------
@@ -85,7 +103,7 @@ def axes(assignments: Sequence[str]) -> dict[str, tuple[Any, ...]]:
         If a key is unknown, or the values are no YAML.
     """
     if not assignments:
-        return dict(DEFAULT)
+        return dict(default)
     found: dict[str, tuple[Any, ...]] = {}
     for entry in assignments:
         key, equals, text = entry.partition("=")
@@ -161,7 +179,7 @@ def trials(
     """
     drawn = _drawn(values, count, seed)
     found = [Trial({}, base, views)]
-    found += [_trial(changes, base, views) for changes in drawn]
+    found += [trial_of(changes, base, views) for changes in drawn]
     distinct = {trial.identity: trial for trial in reversed(found)}
     return [distinct[trial.identity] for trial in found if distinct[trial.identity] is trial]
 
@@ -196,7 +214,39 @@ def _pick(values: Mapping[str, Sequence[Any]], number: int, seed: int) -> dict[s
     return picked
 
 
-def _trial(changes: Mapping[str, Any], base: TrainHeadParams, cached: int) -> Trial:
+def pairs(values: Mapping[str, Sequence[Any]], base: TrainHeadParams, views: int) -> list[Trial]:
+    """Return heads in which any two values of different keys meet.
+
+    Keys restrict one another in pairs, so that a value that is not allowed is found before a search
+    comes to it.
+
+    Raises
+    ------
+    ParameterError
+        If a value is not allowed, or there are more views than are cached.
+    """
+    rows = {
+        key: [each.low if isinstance(each, Range) else each for each in row]
+        for key, row in values.items()
+    }
+    first = {key: row[0] for key, row in rows.items()}
+    singles = [{**first, key: one} for key, row in rows.items() for one in row]
+    couples = [
+        {**first, key: one, other: two}
+        for key, other in itertools.combinations(rows, 2)
+        for one, two in itertools.product(rows[key], rows[other])
+    ]
+    return [trial_of(changes, base, views) for changes in singles + couples]
+
+
+def trial_of(changes: Mapping[str, Any], base: TrainHeadParams, cached: int) -> Trial:
+    """Return the head of params.yaml with some changes.
+
+    Raises
+    ------
+    ParameterError
+        If a value is not allowed, or there are more views than are cached.
+    """
     own = {key.removeprefix(HEAD): each for key, each in changes.items() if key != VIEWS}
     if "activation" in own and "loss" not in own and own["activation"] in _LOSSES:
         own["loss"] = _LOSSES[own["activation"]]  # the only one that it can have

@@ -21,6 +21,8 @@ from headstart.selection.trials import Result
 
 _PACKAGES = ("numpy",)
 _DIGITS = 16
+#: Of the lines: raised with a field that a result must have.
+_FORM = 2
 
 
 class Journal:
@@ -35,6 +37,7 @@ class Journal:
 
     def __init__(self, header: FeaturesHeader, seed: int) -> None:
         facts = {
+            "form": _FORM,
             "features": header.model_dump(mode="json"),
             "seed": seed,
             "code": _code(),

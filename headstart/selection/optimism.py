@@ -9,6 +9,9 @@ Nothing is trained again.
 Where the best trials hardly make a mistake on these images, most drawings have none at all, and
 their scores say nothing about how many mistakes other images may bring. Therefore the interval is
 never narrower than Wilson's for this accuracy on so many images.
+
+A search that proposes trials by the results of others fits them to the images that it sees. It sees
+a part of the images only, and the others alone score the choices.
 """
 
 from __future__ import annotations
@@ -44,7 +47,9 @@ class Estimate:
     apparent: float
 
 
-def without_optimism(right: npt.NDArray[np.bool_], seed: int) -> Estimate:
+def without_optimism(
+    right: npt.NDArray[np.bool_], seed: int, fresh: npt.NDArray[np.bool_] | None = None
+) -> Estimate:
     """Return the accuracy that the choice of the best trial leads to.
 
     Parameters
@@ -53,11 +58,15 @@ def without_optimism(right: npt.NDArray[np.bool_], seed: int) -> Estimate:
         Which images each trial classifies correctly; no trial has learned from any of them.
     seed : int
         Of the bootstrap.
+    fresh : ndarray of shape (n_images,), bool, optional
+        The images that score a choice: where others have decided which trials there are, they would
+        flatter all of them. Default: all images.
     """
     count = right.shape[1]
+    fresh = np.ones(count, np.bool_) if fresh is None else fresh
     generator = np.random.Generator(np.random.Philox(key=derive(seed, "sweep", "bootstrap")))
     drawn = generator.multinomial(count, np.full(count, 1 / count), _ROUNDS)
-    left_out = drawn == 0
+    left_out = (drawn == 0) & fresh
     drawn, left_out = (part[left_out.any(axis=1)] for part in (drawn, left_out))
     votes = right.T.astype(np.float64)
     inside = drawn.astype(np.float64) @ votes
@@ -66,9 +75,9 @@ def without_optimism(right: npt.NDArray[np.bool_], seed: int) -> Estimate:
     best = inside == inside.max(axis=1, keepdims=True)
     scores = (outside * best).sum(axis=1) / best.sum(axis=1)
     apparent = float(right.mean(axis=1).max())
-    if not len(scores):  # a single image
+    if not len(scores):  # no image is left out
         return Estimate(apparent, 0.0, 1.0, apparent)
-    accuracy = float(scores.mean())
-    spread, counted = np.percentile(scores, _TAILS), wilson_interval(accuracy * count, count)
+    accuracy, scoring = float(scores.mean()), int(fresh.sum())
+    spread, counted = np.percentile(scores, _TAILS), wilson_interval(accuracy * scoring, scoring)
     low, high = min(spread[0], counted[0]), max(spread[1], counted[1])
     return Estimate(accuracy, float(low), float(high), apparent)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from headstart.selection import trials as work
 from headstart.selection.grid import Trial
 from headstart.selection.journal import Journal
 from headstart.selection.optimism import Estimate, without_optimism
+from headstart.selection.proposals import BATCH, Proposals
 from headstart.selection.trials import POINTS, Result
 
 #: Trials that are never stopped and that the others must keep up with: at least so many, and this
@@ -51,6 +53,8 @@ class Found:
         Results that an earlier sweep had found.
     seed : int
         Of params.yaml.
+    guides : ndarray of shape (images,), bool, or None
+        The images that a sampler has seen; None: the trials were fixed beforehand.
     """
 
     trials: Sequence[Trial]
@@ -58,6 +62,7 @@ class Found:
     images: int
     recorded: int
     seed: int
+    guides: npt.NDArray[np.bool_] | None = None
 
     def count(self, outcome: str) -> int:
         """Return the number of trials with this outcome."""
@@ -81,7 +86,13 @@ class Found:
 
     def estimate(self) -> Estimate:
         """Return the accuracy to expect of the best on new images."""
-        return without_optimism(np.stack([one.right for one in self.ranking]), self.seed)
+        fresh = None if self.guides is None else ~self.guides
+        return without_optimism(np.stack([one.right for one in self.ranking]), self.seed, fresh)
+
+    @property
+    def fresh(self) -> int:
+        """The number of images that the estimate rests on."""
+        return self.images if self.guides is None else int((~self.guides).sum())
 
     def against_current(self) -> McNemar | None:
         """Return McNemar's test of the best against the head of params.yaml."""
@@ -111,20 +122,62 @@ def sweep(
     seed : int
         Of params.yaml.
     """
+    with _running(folder, journal, len(trials), images, processes, seed) as run:
+        first = trials[: max(_REFERENCES, int(_REFERENCE_SHARE * len(trials)))]
+        rest = trials[len(first) :]
+        results = run.all(first, ())
+        results |= run.all(rest, _reference(list(results.values())))
+        return Found(trials, results, images, run.recorded, seed)
+
+
+def search(
+    folder: Path,
+    journal: Journal,
+    proposals: Proposals,
+    count: int,
+    guides: npt.NDArray[np.bool_],
+    processes: int,
+    seed: int,
+) -> Found:
+    """Train heads that a sampler proposes, in batches; the first batch is the others' reference.
+
+    Parameters
+    ----------
+    folder : Path
+        The features folder.
+    journal : Journal
+    proposals : Proposals
+        Sees the validation images ``guides``.
+    count : int
+        Heads in all.
+    guides : ndarray of shape (n,), bool
+    processes, seed
+        As for :func:`sweep`.
+    """
+    trials, results, reference = list[Trial](), dict[str, Result](), tuple[float, ...]()
+    with _running(folder, journal, count, len(guides), processes, seed) as run:
+        while batch := proposals.ask(min(BATCH, count - len(trials))):
+            found = run.all(batch, reference)
+            proposals.tell(batch, found)
+            trials += batch
+            results |= found
+            reference = reference or _reference(list(found.values()))
+    return Found(trials, results, len(guides), run.recorded, seed, guides)
+
+
+@contextmanager
+def _running(
+    folder: Path, journal: Journal, total: int, images: int, processes: int, seed: int
+) -> Iterator[_Run]:
+    """Yield what trains heads, while no other sweep does on these features."""
     journal.path.parent.mkdir(parents=True, exist_ok=True)
     busy = "Another sweep (process {holder}) is training on these features. Waiting for it …"
     with (
         locks.exclusive_lock(journal.path.with_suffix(".lock"), busy),
         worker_processes(processes, work.open_features, folder) as pool,
-        progress(total=len(trials), desc="Heads", unit="head") as bar,
+        progress(total=total, desc="Heads", unit="head") as bar,
     ):
-        known = journal.read()
-        first = trials[: max(_REFERENCES, int(_REFERENCE_SHARE * len(trials)))]
-        rest = trials[len(first) :]
-        run = _Run(pool, journal, known, images, seed, bar)
-        results = run.all(first, ())
-        results |= run.all(rest, _reference(list(results.values())))
-        return Found(trials, results, images, run.recorded, seed)
+        yield _Run(pool, journal, journal.read(), images, seed, bar)
 
 
 def _reference(results: Sequence[Result]) -> tuple[float, ...]:
@@ -139,7 +192,7 @@ def _reference(results: Sequence[Result]) -> tuple[float, ...]:
 
 @dataclass
 class _Run:
-    """What the two parts of a sweep share."""
+    """What the parts of a sweep share."""
 
     pool: ProcessPoolExecutor
     journal: Journal

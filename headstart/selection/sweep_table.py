@@ -27,6 +27,7 @@ def values(found: Found) -> dict[str, Any]:
     return {
         "images": found.images,
         "passes": 0,
+        "sampler": "grid" if found.guides is None else "tpe",
         "trials": len(found.trials),
         "recorded": found.recorded,
         **{outcome: found.count(outcome) for outcome in ("trained", "stopped", "failed")},
@@ -35,6 +36,7 @@ def values(found: Found) -> dict[str, Any]:
             "accuracy_low": estimate.low,
             "accuracy_high": estimate.high,
             "apparent": estimate.apparent,
+            "images": found.fresh,
         },
         "p_against_current": None if test is None else test.p,
         "heads": [_row(one) for one in found.ranking],
@@ -95,10 +97,16 @@ def sentences(found: Found) -> list[str]:
         f"{counted(found.images, 'validation image')}; log loss: the same measure for softmax and "
         "sigmoid."
     )
+    half = ""
+    if found.guides is not None:
+        half = (
+            f" The sampler has seen {found.images - found.fresh:,} of the validation images; the "
+            f"estimate rests on the other {found.fresh:,}."
+        )
     expected = (
         f"The best of {counted(len(found.ranking), 'head')} looks better than it is: expect "
         f"{percent(estimate.accuracy)} ({percent(estimate.low)} to {percent(estimate.high)}) of it "
-        f"on new images, not {percent(estimate.apparent)}. No test image was used."
+        f"on new images, not {percent(estimate.apparent)}.{half} No test image was used."
     )
     lines = [trained, expected]
     if test is not None:

@@ -24,6 +24,7 @@ from headstart.evaluation.metrics import wilson_interval
 from headstart.exact import log
 from headstart.features.folder import Features, read_features
 from headstart.selection.grid import Trial
+from headstart.selection.halves import guiding
 from headstart.training.checkpoint import Progress
 from headstart.training.fit_head import fit_head
 from headstart.training.head import apply_head
@@ -52,6 +53,8 @@ class Result(Record):
     log_loss : float or None
         Mean negative logarithm of the labels' probabilities on the validation images: the same
         measure for softmax and sigmoid.
+    guiding_loss : float or None
+        The same on the images of :func:`headstart.selection.halves.guiding`.
     epochs, best_epoch : int
     course : tuple of float
         The highest validation accuracy so far, at :data:`POINTS` shares of the epochs.
@@ -65,6 +68,7 @@ class Result(Record):
     message: str = ""
     loss: float | None = None
     log_loss: float | None = None
+    guiding_loss: float | None = None
     epochs: Annotated[int, Field(ge=0)] = 0
     best_epoch: Annotated[int, Field(ge=0)] = 0
     course: tuple[float, ...] = ()
@@ -156,11 +160,12 @@ def train_on(
     probabilities = apply_head(layers, weights, validation[0]).astype(np.float64)
     right = probabilities.argmax(axis=1) == labels
     shares = probabilities / np.maximum(probabilities.sum(axis=1, keepdims=True), 1e-12)
-    own = np.maximum(shares[np.arange(images), labels], 1e-12)
+    losses = -log(np.maximum(shares[np.arange(images), labels], 1e-12))
     return ended(
         "trained",
         loss=float(history.epochs["val_loss"].iloc[history.best_epoch - 1]),
-        log_loss=round(float(-log(own).mean()), _DIGITS),
+        log_loss=round(float(losses.mean()), _DIGITS),
+        guiding_loss=round(float(losses[guiding(images, seed)].mean()), _DIGITS),
         epochs=len(history.epochs),
         best_epoch=history.best_epoch,
         right=np.packbits(right).tobytes().hex(),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -95,6 +98,42 @@ def test_the_best_heads_are_kept_each_once(project: Path, monkeypatch: pytest.Mo
     assert "no experiment" in said
     assert {first for _, first in kept.values()} == {"train_head"}
     assert "is kept already" in run(*SETS, "--keep", "4")
+
+
+def test_a_sampler_proposes_heads(project: Path) -> None:
+    pytest.importorskip("optuna", reason="the extra optuna is not installed")
+    before = sha256_tree(project)
+    words = ("--sampler", "tpe", "--set", "train_head.learning_rate=0.001..0.1")
+    found = answer(*words, "--trials", "9")
+    assert (found["trials"], found["recorded"], found["sampler"]) == (10, 0, "tpe")
+    images = found["images"]
+    assert found["estimate"]["images"] == images - images // 2
+    said = run(*words, "--trials", "9")
+    assert "10 heads: 0 trained now, 10 recorded before" in said
+    assert f"The sampler has seen {images // 2} of the validation images" in said
+    assert sha256_tree(project) == before
+
+
+def test_errors_of_a_sampler(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "`--sampler tpe --trials 50`" in run("--sampler", "tpe", code=2)
+    assert "--sampler" in run("--sampler", "random", code=2)
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    said = run("--sampler", "tpe", "--trials", "3", code=1)
+    assert "`--sampler tpe` needs the extra `optuna`" in said
+    assert "Nothing was trained." in said
+
+
+def test_a_grid_imports_no_optuna(project: Path) -> None:
+    code = (
+        "import sys; from headstart.cli.app import app\n"
+        "try: app()\n"
+        "finally: print('optuna' in sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "sweep", *SETS, "--processes", "1"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stderr.splitlines()[-1] == "False"
 
 
 def test_errors(project: Path) -> None:
