@@ -24,6 +24,7 @@ from headstart.report import cost, figures, images, results
 from headstart.report import page as pages
 from headstart.report.audit import Audit, draw_curve
 from headstart.report.parameters import MakeReportParams
+from headstart.report.trials import trials
 from headstart.stage.page import Page
 from headstart.stage.run_statistics import RunStatistics
 from headstart.training.history import read_batches, read_epochs
@@ -162,6 +163,7 @@ def show(run: Run, drawn: Path, page: Page, seed: int, params: MakeReportParams)
         "classes": results.classes(run.metrics, run.images, run.counts),
         "trained": len(run.epochs) + len(run.tuned),
         "tuning": len(run.tuned) > 0,
+        "trials": trials(run.files.run_statistics, run.metrics["chosen_because"]),
         "cards": images.cards(chosen, run.predictions, classes, run.files.images, run.images),
         "data": images.counted(run.images),
         "sizes": images.sized(run.images),

@@ -65,6 +65,7 @@ class Plan:
     environment: bool = True
     audited: bool = True
     corrections: Mapping[str, Any] = field(default_factory=dict)
+    because: str = "accuracy 0.5 -> 0.6"
 
 
 def make(folder: Path, plan: Plan | None = None, **changes: Any) -> Files:
@@ -165,7 +166,7 @@ def _scores(files: Files, plan: Plan, images: pd.DataFrame) -> None:
     facts = {
         "kind": "fine_tuned" if plan.tuned else "head",
         "random_weights": plan.random_weights,
-        "chosen_because": "accuracy 0.5 -> 0.6",
+        "chosen_because": plan.because,
     }
     final = record.model_copy(update={"kind": facts["kind"]})
     write_json(files.metrics, summarize(predictions, images, record, final, params) | facts)

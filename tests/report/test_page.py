@@ -7,12 +7,15 @@ import json
 import re
 import shutil
 from base64 import b64decode, b64encode
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from headstart._utils.errors import CorruptFileError
+from headstart._utils.files import write_json
 from headstart.evaluation.recorded import read_evaluation
 from headstart.report import images, results
 from headstart.report import page as pages
@@ -216,6 +219,67 @@ def test_what_is_not_there_leaves_no_hole(tmp_path: Path, drawn: Path) -> None:
 def test_a_fine_tuning_that_was_not_kept_is_reported(tmp_path: Path, drawn: Path) -> None:
     text = render(tmp_path, drawn, tuning=2)
     assert "The choice between it and the fine-tuned model was made on the validation split" in text
+
+
+TRIALS: Mapping[str, Any] = {
+    "stage": "fine_tune",
+    "trials": [
+        {
+            "unfreeze": name, "learning_rate": 1e-4, "validation_loss": loss,
+            "validation_accuracy": 0.875, "best_epoch": 2, "epochs": 5,
+        }
+        for name, loss in (("<b>block_7</b>", 0.5), ("block_12", 0.25))
+    ],
+    "loss_difference": -0.0625, "loss_difference_low": -0.125, "loss_difference_high": None,
+    "loss_difference_p": 0.03,
+}  # fmt: skip
+BECAUSE = "so (-0.0625 per image), the best of 2 trials: unfreeze block_12, learning_rate 0.0001"
+
+
+def with_trials(folder: Path, drawn: Path, because: str, statistics: Mapping[str, Any]) -> str:
+    """The page of a run whose fine-tuning left these statistics."""
+    known = read_params(made.PARAMS)
+    page = Page(folder / "index.html", known.model_dump())
+    files = made.make(folder / "files", because=because, tuning=2)
+    write_json(files.run_statistics / "fine_tune.json", statistics)
+    show(Run(files), drawn, page, known.seed, known.make_report)
+    return page.path.read_text(encoding="utf-8")
+
+
+def test_several_trials_are_listed_with_the_interval_that_decided(
+    tmp_path: Path, drawn: Path
+) -> None:
+    text = with_trials(tmp_path, drawn, BECAUSE, TRIALS)
+    words = " ".join(Words(text).text.replace("\N{NO-BREAK SPACE}", " ").split())
+    assert words.index("0.2500") < words.index("0.5000")
+    assert (
+        "The first one against the head: −0.0625 per image, 80 % interval −0.1250 to ∞, p 0.0300"
+    ) in words
+    assert "It is kept: p must be at most 0.1." in words
+    assert "<b>block_7" not in text
+    assert "<b>block_7</b>" in Words(text).text
+
+
+@pytest.mark.parametrize(
+    ("because", "changes"),
+    [
+        (BECAUSE.replace("block_12", "block_13"), {}),  # statistics of another run
+        (BECAUSE, {"loss_difference": -0.07}),
+        (BECAUSE, {"trials": TRIALS["trials"][:1]}),
+        ("fine-tuning is off", {"trials": []}),
+    ],
+)
+def test_trials_of_another_run_are_not_shown(
+    because: str, changes: Mapping[str, Any], tmp_path: Path, drawn: Path
+) -> None:
+    assert "Trials of the fine-tuning" not in with_trials(
+        tmp_path, drawn, because, {**TRIALS, **changes}
+    )
+
+
+def test_damaged_statistics_of_trials_are_refused(tmp_path: Path, drawn: Path) -> None:
+    with pytest.raises(CorruptFileError, match=r"fine_tune\.json"):
+        with_trials(tmp_path, drawn, BECAUSE, {**TRIALS, "trials": [{"unfreeze": 1}]})
 
 
 def test_a_run_without_epochs_is_shown(tmp_path: Path, drawn: Path) -> None:
