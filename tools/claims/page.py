@@ -13,6 +13,8 @@ from headstart.export.parity import at_most
 from tools.claims.plan import CLAIMS, PAIRS, RUNS, Claim
 
 _FOUR_DIGITS = 400  # fewer images than this do not carry a fourth digit
+#: Commits with the former defaults of the head and of fine-tuning, whose results the page marks.
+_FORMER = frozenset({"7d18b53", "78e87c4"})
 _AGAIN = "`make claims` with a folder that has it."
 _ALL_PAIRS = [pair for pairs in PAIRS.values() for pair in pairs]
 #: Results that are made from the runs of others.
@@ -38,6 +40,7 @@ def render(record: Mapping[str, Any]) -> str:
         pairs=_ALL_PAIRS,
         recipes={recipe: [run for run in runs if run.recipe == recipe] for recipe in recipes},
         groups=groups,
+        former=sorted({group["commit"] for _, group in groups} & _FORMER),
         machines=dict.fromkeys(str(page.phrases.machine(group["machine"])) for _, group in groups),
         files=_files(page.found, record["origins"]),
     )
