@@ -127,7 +127,7 @@ def measured(values: Whole, scaled: Any, actual: Labels, kind: str, rate: float,
 
     def tested(labels: Labels) -> float:
         linear = discriminant(Moments.of(values, labels, n_classes))
-        return float((argmax(linear.logits(held)) == held_labels).mean())
+        return float((argmax(linear.logits(held.astype(np.float64))) == held_labels).mean())
 
     def mended(first: Labels) -> float:
         labels = given.copy()

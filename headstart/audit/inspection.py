@@ -193,6 +193,7 @@ def inspect(
         [features.gathered(split) for split in SPLITS],
         measured=2,
         lengths=[int((rows["split"] == split).sum()) for split in SPLITS],
+        many=True,
     )
     # In small matrices, threads wait for one another longer than they compute.
     with threadpool_limits(1 if values.shape[1] <= _NARROW else None, user_api="blas"):
@@ -206,11 +207,11 @@ def _inspected(
 ) -> Inspection:  # fmt: skip
     known = int((rows["split"] != "test").sum())
     blocks = deal(labels[:known], groups[:known], seed)
-    parts = block_moments(values[:known], labels[:known], blocks, len(classes))
+    parts = block_moments(values, labels, blocks, len(classes))
     codes = pd.factorize(rows["image_id"])[0].astype(np.int64)
     shares = neighbor_shares(values, codes, labels[:known], len(classes), params.neighbors, seed)
     judged = judge_labels(values, labels, blocks, parts, shares)
-    curve = measure(values[:known], labels[:known], blocks, parts)
+    curve = measure(values, labels[:known], blocks, parts)
     del parts
     return Inspection(
         issues=issues_table(rows, judged, classes),

@@ -84,7 +84,7 @@ def judge_labels(
     member[fitted] = judge.memberships(combined, labels[fitted])
     member = np.rint(member * PARTS) / PARTS
     cleaned = [
-        part.relabeled(values[:known][blocks == block], member[blocks == block])
+        part.relabeled(values, member, np.flatnonzero(blocks == block))
         for block, part in enumerate(parts)
     ]
     logits, distances = out_of_fold(values, blocks, cleaned, distances=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headstart.audit.moments import BLOCKS, FOLDS, Indices, Moments, argmax, discriminant
-from headstart.audit.vectors import Float64, Whole
+from headstart.audit.moments import FOLDS, Indices, Linear, Moments, argmax, discriminant
+from headstart.audit.vectors import Float64, Whole, in_blocks
 
 #: Blocks that a classifier of the curve is trained on, and the number of classifiers per fold.
 SIZES = {1: 4, 2: 4, 4: 2, 8: 2, 16: 1}
@@ -43,25 +43,33 @@ def measure(values: Whole, labels: Indices, blocks: Indices, parts: Sequence[Mom
     Parameters
     ----------
     values : ndarray of shape (n, n_features), int16
-    labels, blocks : ndarray of shape (n,), int64
+    labels, blocks : ndarray of shape (n_known,), int64
+        Of the first images. The others have no part in the curve.
     parts : sequence of Moments
         Of each block.
     """
-    rows = [np.flatnonzero(blocks % FOLDS == fold) for fold in range(FOLDS)]
     least = _LEAST_PER_CLASS * len(np.unique(labels))
-    points = []
-    for size, repeats in SIZES.items():
-        images, wrong = [], np.zeros((repeats, FOLDS))
-        for fold in range(FOLDS):
-            others = [block for block in range(BLOCKS) if block % FOLDS != fold]
+    images = {size: np.zeros((repeats, FOLDS)) for size, repeats in SIZES.items()}
+    wrong = {size: np.zeros((repeats, FOLDS)) for size, repeats in SIZES.items()}
+    for fold in range(FOLDS):
+        others = [part for block, part in enumerate(parts) if block % FOLDS != fold]
+        trained: list[tuple[int, int, Linear]] = []
+        for size, repeats in SIZES.items():
             for repeat in range(repeats):
-                chosen = others[repeat * size : (repeat + 1) * size]
-                moments = Moments.total([parts[block] for block in chosen])
-                said = argmax(discriminant(moments).logits(values[rows[fold]]))
-                wrong[repeat, fold] = (said != labels[rows[fold]]).sum()
-                images.append(moments.counts.sum())
-        if np.mean(images) >= least:
-            points.append((np.round(np.mean(images)), *_error(wrong, len(labels))))
+                moments = Moments.total(others[repeat * size : (repeat + 1) * size])
+                images[size][repeat, fold] = moments.counts.sum()
+                trained.append((size, repeat, discriminant(moments)))
+        rows = np.flatnonzero(blocks % FOLDS == fold)
+        # All classifiers in turn for each block: the features may have to be read from a file.
+        for places, block in in_blocks(values, rows):
+            for size, repeat, linear in trained:
+                said = argmax(linear.logits(block))
+                wrong[size][repeat, fold] += (said != labels[rows[places]]).sum()
+    points = [
+        (np.round(images[size].mean()), *_error(wrong[size], len(labels)))
+        for size in SIZES
+        if images[size].mean() >= least
+    ]
     sizes, errors, spread = np.array(points).reshape(-1, 3).T
     return Curve(sizes, errors, spread, len(labels))
 

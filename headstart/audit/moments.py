@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart._utils.seeds import derive
-from headstart.audit.vectors import ROWS, Float64, Whole
+from headstart.audit.vectors import Float64, Whole, in_blocks
 
 BLOCKS = 20
 FOLDS = 5
@@ -70,20 +70,22 @@ class Moments:
     products: Float64
 
     @classmethod
-    def of(cls, values: Whole, labels: Indices, n_classes: int) -> Self:
-        """Return the sums over some images."""
+    def of(
+        cls, values: Whole, labels: Indices, n_classes: int, rows: Indices | None = None
+    ) -> Self:
+        """Return the sums over some images: those of some rows, or all."""
+        rows = np.arange(len(values)) if rows is None else rows
         width = values.shape[1]
-        counts = np.bincount(labels, minlength=n_classes).astype(np.float64)
+        counts = np.bincount(labels[rows], minlength=n_classes).astype(np.float64)
         sums, products = np.zeros((n_classes, width)), np.zeros((width, width))
-        for start in range(0, len(values), ROWS):
-            block = values[start : start + ROWS].astype(np.float64)
+        for places, block in in_blocks(values, rows):
             products += block.T @ block
             chosen = np.zeros((n_classes, len(block)))
-            chosen[labels[start : start + ROWS], np.arange(len(block))] = 1.0
+            chosen[labels[rows[places]], np.arange(len(block))] = 1.0
             sums += chosen @ block
         return cls(counts, sums, products)
 
-    def relabeled(self, values: Whole, memberships: Float64) -> Moments:
+    def relabeled(self, values: Whole, memberships: Float64, rows: Indices) -> Moments:
         """Return the sums over the same images with other classes.
 
         Parameters
@@ -91,12 +93,13 @@ class Moments:
         values : ndarray of shape (n, n_features), int16
         memberships : ndarray of shape (n, n_classes), float64
             Multiples of 1 / :data:`PARTS`, so that the sums stay exact.
+        rows : ndarray of shape (n_images,), int64
+            The images.
         """
         sums = np.zeros(self.sums.shape)
-        for start in range(0, len(values), ROWS):
-            rows = slice(start, start + ROWS)
-            sums += memberships[rows].T @ values[rows].astype(np.float64)
-        return Moments(memberships.sum(axis=0), sums, self.products)
+        for places, block in in_blocks(values, rows):
+            sums += memberships[rows[places]].T @ block
+        return Moments(memberships[rows].sum(axis=0), sums, self.products)
 
     @classmethod
     def total(cls, parts: Sequence[Moments]) -> Self:
@@ -122,29 +125,20 @@ class Linear:
     squares: Float64
     precision: Float64 | None = None
 
-    def logits(self, values: Whole) -> Float64:
+    def logits(self, values: Float64) -> Float64:
         """Return the logits, of shape (n, n_classes)."""
-        found = np.empty((len(values), len(self.bias)))
-        for start in range(0, len(values), ROWS):
-            block = values[start : start + ROWS].astype(np.float64)
-            found[start : start + ROWS] = block @ self.weights + self.bias
-        return found
+        return np.asarray(values @ self.weights + self.bias)
 
-    def distances(self, values: Whole) -> Float64:
+    def distances(self, values: Float64) -> Float64:
         """Return the distance of each image to the nearest class mean, of shape (n,).
 
         The Mahalanobis distance over the root of the number of features: about 1 for an image like
         those that the classifier was trained on (Lee et al. 2018, "A simple unified framework for
         detecting out-of-distribution samples").
         """
-        precision = self._precision()
-        found = np.empty(len(values))
-        for start in range(0, len(values), ROWS):
-            block = values[start : start + ROWS].astype(np.float64)
-            own = ((block @ precision) * block).sum(axis=1)
-            nearest = (self.squares - 2 * block @ self.weights).min(axis=1)
-            found[start : start + ROWS] = own + nearest
-        return np.sqrt(np.maximum(found, 0.0) / len(self.weights))
+        own = ((values @ self._precision()) * values).sum(axis=1)
+        nearest = (self.squares - 2 * values @ self.weights).min(axis=1)
+        return np.asarray(np.sqrt(np.maximum(own + nearest, 0.0) / len(self.weights)))
 
     def whitened(self, values: Whole) -> Float64:
         """Return features whose distances are in units of the spread within the classes."""
@@ -188,9 +182,9 @@ def _shrunk(scatter: Float64, freedom: float) -> Float64:
 
 
 def block_moments(values: Whole, labels: Indices, blocks: Indices, n_classes: int) -> list[Moments]:
-    """Return the sums of each block."""
+    """Return the sums of each block; images beyond those that have a block count for none."""
     return [
-        Moments.of(values[blocks == block], labels[blocks == block], n_classes)
+        Moments.of(values, labels, n_classes, np.flatnonzero(blocks == block))
         for block in range(BLOCKS)
     ]
 
@@ -217,9 +211,10 @@ def out_of_fold(
         rows = np.flatnonzero(folds == fold)
         others = [part for block, part in enumerate(parts) if block % FOLDS != fold]
         linear = discriminant(Moments.total(others), distances=distances)
-        logits[rows] = linear.logits(values[rows])
-        if distances:
-            far[rows] = linear.distances(values[rows])
+        for places, block in in_blocks(values, rows):
+            logits[rows[places]] = linear.logits(block)
+            if distances:
+                far[rows[places]] = linear.distances(block)
     return logits, far
 
 

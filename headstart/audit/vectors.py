@@ -9,10 +9,12 @@ to or subtracted from an earlier one, by a fixed draw of signs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
+
+from headstart.features.array_rows import empty
 
 WIDTH = 1280
 _SCALE = 512.0
@@ -33,8 +35,9 @@ Counted = tuple[Features, int]
 
 
 def whole_numbers(
-    parts: Sequence[Features], measured: int, lengths: Sequence[int] | None = None
-) -> Whole:
+    parts: Sequence[Features], measured: int, lengths: Sequence[int] | None = None,
+    *, many: bool = False,
+) -> Whole:  # fmt: skip
     """Return the features of some parts, one below the other, as whole numbers.
 
     Parameters
@@ -45,6 +48,8 @@ def whole_numbers(
         Mean and variance are those of this many first parts.
     lengths : sequence of int, optional
         First rows of each part that count; default: all of them.
+    many : bool
+        Keep numbers that take much memory in a file, from which rows are read as they are indexed.
 
     Returns
     -------
@@ -55,13 +60,21 @@ def whole_numbers(
     ]
     mean, spread = _mean_and_spread(counted[:measured])
     width = min(len(mean), WIDTH)
-    found = np.zeros((sum(count for _, count in counted), width), np.int16)
+    shape = (sum(count for _, count in counted), width)
+    found: Any = (empty if many else np.empty)(shape, np.int16)
     start = 0
     for block in _blocks(counted):
         standard = _folded((block - mean) / spread)
         found[start : start + len(block)] = np.clip(np.rint(standard * _SCALE), -_LARGEST, _LARGEST)
         start += len(block)
-    return found
+    return cast("Whole", found)
+
+
+def in_blocks(values: Whole, rows: npt.NDArray[np.int64]) -> Iterator[tuple[slice, Float64]]:
+    """Yield some rows of values, block by block, with their places among these rows."""
+    for start in range(0, len(rows), ROWS):
+        places = slice(start, start + ROWS)
+        yield places, values[rows[places]].astype(np.float64)
 
 
 def directions(values: Whole) -> npt.NDArray[np.float32]:

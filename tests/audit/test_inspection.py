@@ -12,6 +12,7 @@ from headstart.audit import tables
 from headstart.audit.inspection import Inspection, inspect
 from headstart.audit.parameters import AuditParams
 from headstart.audit.tables import NEAR, WRONG
+from headstart.features import array_rows
 from tests.audit.made_features import Clouds, clouds, mislabel
 
 ON = AuditParams(enabled=True, neighbors=10, small_class=20)
@@ -64,6 +65,20 @@ def test_a_test_label_changes_nothing_that_is_said_of_the_other_images(tmp_path:
     pd.testing.assert_frame_equal(one.curve, other.curve)
     assert one.accuracy == other.accuracy
     assert one.rate == other.rate
+
+
+def test_many_images_are_audited_from_a_file_with_the_same_findings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = mislabel(clouds(), WRONG_ROWS)
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "file").mkdir()
+    one = audited(tmp_path / "memory", made)
+    monkeypatch.setattr(array_rows, "RESIDENT_BYTES", 0)
+    other = audited(tmp_path / "file", made)
+    for name in ("issues", "outliers", "classes", "curve"):
+        pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name))
+    assert one.metrics() == other.metrics()
 
 
 def test_copies_with_the_same_wrong_label_do_not_vouch_for_each_other(tmp_path: Path) -> None:
