@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -41,8 +41,16 @@ class Chunk:
         """The keys of the features in the store."""
         return [view_key(image.image_id, view) for image, view in self.wanted]
 
-    def items(self, *, contents: bool) -> list[Item]:
-        """Return the images as plain data, with their bytes if ``contents``."""
+    def items(self, *, contents: bool, address: Callable[[int], str] | None = None) -> list[Item]:
+        """Return the images as plain data.
+
+        Parameters
+        ----------
+        contents : bool
+            With their bytes.
+        address : callable, optional
+            From the number of a shard to its address in object storage.
+        """
         items: dict[str, Item] = {}
         for image, view in self.wanted:
             if image.image_id not in items:
@@ -51,6 +59,7 @@ class Chunk:
                     "name": image.name,
                     "views": [],
                     "place": image.place,
+                    "address": address(image.place.shard) if address and image.place else None,
                     "content": image.read() if contents else None,
                 }
             items[image.image_id]["views"].append(view)

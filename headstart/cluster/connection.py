@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,10 +20,13 @@ from headstart._utils.machine import cores
 from headstart.cluster.passes import ClusterPasses
 from headstart.cluster.workers import LostError, Pending, SchedulerLostError
 from headstart.features.parameters import ADDRESS
+from headstart.objects.place import PROTOCOLS
 from headstart.stage import versions
 
 #: Takes precedence over the parameter: where the workers are is a matter of the machine.
 VARIABLE = "HEADSTART_CLUSTER"
+#: Where workers read the shards that they do not have as files.
+REMOTE = "HEADSTART_CLUSTER_REMOTE"
 LOCAL, NONE = "local", "none"
 _CONNECT_S = 20.0
 _ANSWER_S = 30.0
@@ -37,7 +41,8 @@ def cluster(address: str | None, images: Path, runtime: Path) -> Iterator[Cluste
     ----------
     address : str or None
         ``local``, ``tcp://HOST:PORT`` or ``tls://HOST:PORT``; None: no cluster. The environment
-        variable ``HEADSTART_CLUSTER`` takes precedence; there, ``none`` stands for None.
+        variable ``HEADSTART_CLUSTER`` takes precedence; there, ``none`` stands for None. With
+        ``HEADSTART_CLUSTER_REMOTE``, workers read shards from a DVC remote in object storage.
     images : Path
         Folder of the shards.
     runtime : Path
@@ -57,7 +62,7 @@ def cluster(address: str | None, images: Path, runtime: Path) -> Iterator[Cluste
     with ExitStack() as stack:
         needed = {**versions.read(runtime), "headstart": metadata.version("headstart")}
         connect = cache(partial(_connected, address, stack))
-        yield ClusterPasses(connect, images, needed)
+        yield ClusterPasses(connect, images, needed, remote=_remote())
 
 
 def require_extra() -> None:
@@ -89,6 +94,18 @@ def _chosen(address: str | None) -> str | None:
             "computed."
         )
     return asked
+
+
+def _remote() -> str | None:
+    """Return the address of the remote that workers read the shards from, if there is one."""
+    remote = os.environ.get(REMOTE)
+    if remote and not re.fullmatch(rf"({'|'.join(PROTOCOLS)})://[^/\s]+(/\S*)?", remote):
+        raise HeadstartError(
+            f"The environment variable {REMOTE} must be the address of a DVC remote in object "
+            "storage, such as s3://my-bucket/dvc (`dvc remote list` shows it). Got "
+            f"{remote[:80]!r} instead. Nothing was computed."
+        )
+    return remote or None
 
 
 class Dask:

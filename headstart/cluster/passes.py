@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from headstart._utils.errors import HeadstartError
-from headstart._utils.files import sha256_file
+from headstart._utils.files import md5_file, sha256_file
 from headstart._utils.progress import Progress
 from headstart._utils.tables import counted
 from headstart.cluster import task
@@ -33,6 +34,8 @@ from headstart.cluster.workers import (
     Worker,
     Workers,
 )
+from headstart.datasets.remote_shards import object_address
+from headstart.datasets.shards import shard_name
 from headstart.features.cut_images import CutImages
 from headstart.features.forward_passes import Commits, Computed, ForwardPasses, Image
 from headstart.features.store import FeatureStore, Floats
@@ -54,6 +57,8 @@ class ClusterPasses:
     versions : mapping of str to str
         The packages that workers must have.
     patience : Patience
+    remote : str, optional
+        Address of a DVC remote in object storage, where workers without the folder read the shards.
     """
 
     def __init__(
@@ -62,9 +67,11 @@ class ClusterPasses:
         images: Path,
         versions: Mapping[str, str],
         patience: Patience = Patience(),  # noqa: B008 - it is frozen
+        remote: str | None = None,
     ) -> None:
         self._connect, self._patience = connect, patience
         self._images, self._versions = images.absolute(), dict(versions)
+        self._remote = remote
 
     def run(
         self, forward: ForwardPasses, images: Iterable[Image], missing: Sequence[str],
@@ -100,7 +107,11 @@ class ClusterPasses:
         }
         chunks = Chunks(images, missing, store.shape)
         records = _Records(forward, store, bar, computed, len(missing))
-        _Extraction(self._connect(), self._patience, job, chunks, records).run()
+        address = None if self._remote is None else cache(partial(self._address, self._remote))
+        _Extraction(self._connect(), self._patience, job, chunks, records, address).run()
+
+    def _address(self, remote: str, shard: int) -> str:
+        return object_address(remote, md5_file(self._images / shard_name(shard)))
 
 
 class _Records:
@@ -160,9 +171,10 @@ class _Extraction:
 
     def __init__(
         self, connection: Connection, patience: Patience, job: Job, chunks: Chunks,
-        records: _Records,
+        records: _Records, address: Callable[[int], str] | None,
     ) -> None:  # fmt: skip
         self._connection, self._patience, self._job = connection, patience, job
+        self._address = address
         self._chunks, self._records = chunks, records
         self._workers = Workers(connection, patience)
         self._ended: SimpleQueue[Pending] = SimpleQueue()
@@ -199,7 +211,7 @@ class _Extraction:
         if chunk is None:
             return False
         try:
-            items = chunk.items(contents=worker.needs_bytes)
+            items = chunk.items(contents=worker.needs_bytes, address=self._address)
         except Exception:  # noqa: BLE001 - computing it here names the image and the reason
             self._records.compute(chunk)
             return True
@@ -243,6 +255,8 @@ class _Extraction:
             self._send(worker, None, task.keep, Path(self._job["network"]).read_bytes())
         elif lacks == "images" and not contents:
             worker.needs_bytes = True
+            if self._address is not None:
+                _say(f"Worker {worker.address} is sent images, because: {answer.get('why')}")
         elif lacks is not None:
             self._dismiss(worker, f"it lacks the {lacks}: {answer.get('why')}")
         else:

@@ -17,11 +17,13 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 
-from headstart._utils.errors import CorruptFileError
+from headstart._utils.errors import CorruptFileError, HeadstartError
 from headstart._utils.files import sha256_bytes, sha256_file
 from headstart._utils.machine import architecture
 from headstart.backbones.litert import LiteRTFunction
+from headstart.datasets.remote_shards import RemoteShardReader, Wanted
 from headstart.datasets.shards import ShardReader
+from headstart.downloads.client import RetryPolicy
 from headstart.features.cut_images import CutImages
 from headstart.features.forward_passes import Engine, ForwardPasses, Function, Image
 from headstart.features.store import Floats, fingerprint
@@ -31,6 +33,8 @@ from headstart.images.resize import spec
 
 #: Networks and jobs that a worker process remembers: of the plain images, the views, activations.
 _REMEMBERED = 4
+#: A worker that cannot reach the remote says so, and is sent the images.
+_POLICY = RetryPolicy(attempts=3, pause=0.5, total=30.0)
 
 
 class Job(TypedDict):
@@ -55,12 +59,16 @@ class Job(TypedDict):
 
 
 class Item(TypedDict):
-    """An image of a chunk: its views, its place in the shards, and its bytes if they are sent."""
+    """An image of a chunk: its views, its place in the shards, and its bytes if they are sent.
+
+    ``address`` is that of the shard in object storage, if it is there, too.
+    """
 
     image_id: str
     name: str
     views: list[int]
     place: tuple[int, int, int] | None
+    address: str | None
     content: bytes | None
 
 
@@ -86,6 +94,8 @@ class _Ready(NamedTuple):
     network: Path | bytes
     functions: SimpleQueue[Function]
     reader: ShardReader
+    addresses: dict[int, str]
+    remote: RemoteShardReader
 
 
 _networks: dict[str, bytes] = {}
@@ -113,8 +123,8 @@ def compute(job: Job, items: Sequence[Item]) -> Answer:
             return {"lacks": "network", "why": f"there is no such network at {job['network']}"}
         ready = _remembered(job, network)
     try:
-        contents = [_content(item, ready.reader) for item in items]
-    except CorruptFileError as error:
+        contents = _contents(items, ready)
+    except HeadstartError as error:
         return {"lacks": "images", "why": str(error)}
     cut = CutImages()
     with _function(ready) as functions:
@@ -185,7 +195,9 @@ def _network(job: Job) -> Path | None:
 
 def _remembered(job: Job, network: Path | bytes) -> _Ready:
     # A reader for each extraction: an older one would hold shards open that were replaced since.
-    ready = _ready[job["run"]] = _Ready(network, SimpleQueue(), ShardReader(Path(job["images"])))
+    addresses: dict[int, str] = {}
+    reader, remote = ShardReader(Path(job["images"])), RemoteShardReader(addresses, policy=_POLICY)
+    ready = _ready[job["run"]] = _Ready(network, SimpleQueue(), reader, addresses, remote)
     while len(_ready) > _REMEMBERED:
         _ready.pop(next(iter(_ready))).reader.close()
     return ready
@@ -203,6 +215,25 @@ def _function(ready: _Ready) -> Iterator[SimpleQueue[Function]]:
         yield queue
     finally:
         ready.functions.put(queue.get())
+
+
+def _contents(items: Sequence[Item], ready: _Ready) -> list[bytes]:
+    """Return the checked bytes of images: sent, from this worker's shards, or from far ones."""
+    found: dict[str, bytes] = {}
+    far: dict[int, list[Wanted]] = {}
+    for item in items:
+        try:
+            found[item["image_id"]] = _content(item, ready.reader)
+        except CorruptFileError:
+            if item["place"] is None or item["address"] is None:
+                raise
+            shard, offset, length = item["place"]
+            ready.addresses[shard] = item["address"]
+            far.setdefault(shard, []).append(Wanted(offset, length, item["image_id"]))
+    for shard, wanted in far.items():
+        contents = ready.remote.read_several(shard, wanted)
+        found.update(zip((each.image_id for each in wanted), contents, strict=True))
+    return [found[item["image_id"]] for item in items]
 
 
 def _content(item: Item, reader: ShardReader) -> bytes:

@@ -16,14 +16,15 @@ pytest.importorskip("distributed", reason="needs the extra cluster")
 
 from headstart._utils.errors import HeadstartError
 from headstart.cluster import connection
-from headstart.cluster.connection import VARIABLE, cluster
+from headstart.cluster.connection import REMOTE, VARIABLE, cluster
 from tests.cluster import made
 from tests.stages.small_run import RUNTIME
 
 
 @pytest.fixture(autouse=True)
 def no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(VARIABLE, raising=False)
+    for name in (VARIABLE, REMOTE):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -143,3 +144,17 @@ def test_without_the_extra(images: made.Images, monkeypatch: pytest.MonkeyPatch)
         cluster("local", images.folder, RUNTIME),
     ):
         pass
+
+
+def test_a_remote_that_is_no_address_is_refused(
+    images: made.Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for wrong in ("/mnt/dvc", "s3:/bucket", "https://example.com/dvc", "s3://"):
+        monkeypatch.setenv(REMOTE, wrong)
+        with (
+            pytest.raises(HeadstartError, match=rf"{REMOTE} must be the address of a DVC remote"),
+            cluster("tcp://127.0.0.1:1", images.folder, RUNTIME),
+        ):
+            pass
+    with cluster(None, images.folder, RUNTIME) as passes:
+        assert passes is None, "without a cluster, nobody asks for it"

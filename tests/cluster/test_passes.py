@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from headstart._utils.errors import HeadstartError
+from headstart._utils.files import md5_file
 from headstart.cluster import passes as passes_module
 from headstart.cluster import task, workers
 from headstart.cluster.passes import ClusterPasses
@@ -103,9 +104,10 @@ def expected(network: Path, images: made.Images, tmp_path_factory: pytest.TempPa
 
 
 def run(
-    cluster: Cluster, network: Path, images: made.Images, folder: Path, patience: Patience = QUICK
-) -> tuple[Any, str]:
-    way = ClusterPasses(lambda: cluster, images.folder, made.VERSIONS, patience)
+    cluster: Cluster, network: Path, images: made.Images, folder: Path, patience: Patience = QUICK,
+    remote: str | None = None,
+) -> tuple[Any, str]:  # fmt: skip
+    way = ClusterPasses(lambda: cluster, images.folder, made.VERSIONS, patience, remote)
     return made.extracted(network, images, folder, way)
 
 
@@ -318,18 +320,54 @@ def test_an_image_that_cannot_be_computed_is_named(
 def test_a_worker_without_the_files_is_sent_them(
     network: Path, images: made.Images, tmp_path: Path, expected: str
 ) -> None:
-    def far(cluster: Cluster, worker: str, function: Any, arguments: tuple[Any, ...]) -> Any:
-        if function is task.compute:
-            job, items = arguments
-            arguments = ({**job, "network": "/nowhere/n.tflite", "images": "/nowhere"}, items)
-        return good(cluster, worker, function, arguments)
-
     cluster = Cluster(a=far)
     _, digest = run(cluster, network, images, tmp_path)
     assert digest == expected
     assert [f for _, f, _ in cluster.tasks].count(task.keep) == 1
     sent = [a[1] for _, f, a in cluster.tasks if f is task.compute]
     assert all(item["content"] is not None for items in sent[2:] for item in items)
+
+
+def far(cluster: Cluster, worker: str, function: Any, arguments: tuple[Any, ...]) -> Any:
+    """Compute without the driver's files."""
+    if function is task.compute:
+        job, items = arguments
+        arguments = ({**job, "network": "/nowhere/n.tflite", "images": "/nowhere"}, items)
+    return good(cluster, worker, function, arguments)
+
+
+def given(cluster: Cluster) -> list[bool]:
+    """Return for each task that was answered whether it was sent the images' bytes."""
+    tasks = [a[1] for _, function, a in cluster.tasks if function is task.compute]
+    return [all(item["content"] is not None for item in items) for items in tasks]
+
+
+def test_a_worker_without_the_files_reads_the_shards_of_a_remote_by_range(
+    s3: Any, network: Path, images: made.Images, tmp_path: Path, expected: str,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
+    pushed = {
+        f"files/md5/{md5[:2]}/{md5[2:]}": path.read_bytes()
+        for path in images.folder.iterdir()
+        for md5 in [md5_file(path)]
+    }
+    remote = s3.place(pushed, "dvc")
+    cluster = Cluster(a=far)
+    assert run(cluster, network, images, tmp_path, remote=remote.url)[1] == expected
+    assert not any(given(cluster))
+    read = {each.removeprefix("/") for each in s3.gets()}
+    assert read <= {f"{remote.bucket}/dvc/{path}" for path in pushed}
+    assert read
+
+    unpushed = Cluster(a=far)
+    elsewhere = f"s3://{remote.bucket}/nothing-here"
+    found = run(unpushed, network, images, tmp_path / "again", remote=elsewhere)
+    assert found[1] == expected
+    assert given(unpushed)[-1]
+    said = capsys.readouterr().err
+    assert "Worker a is sent images, because: The shard" in said
+    assert "`dvc push data/images` writes what the remote lacks" in said
 
 
 def test_a_worker_of_other_versions_is_refused(

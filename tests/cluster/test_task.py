@@ -45,7 +45,7 @@ def item(images: made.Images, row: int, **changes: Any) -> Any:
     of: Any = images.rows.to_dict("records")[row]
     place = (of["shard"], of["offset"], of["bytes"])
     values = {"image_id": of["image_id"], "name": of["path"], "views": [0], "place": place}
-    return {**values, "content": None, **changes}
+    return {**values, "content": None, "address": None, **changes}
 
 
 def test_features_of_images_and_of_views(job: Job, images: made.Images) -> None:
