@@ -30,7 +30,7 @@ from headstart.training.head import (
     tempered,
 )
 from headstart.training.history import History
-from headstart.training.losses import measure
+from headstart.training.losses import gradients, measure
 from headstart.training.network import Network, first_weights
 from headstart.training.optimizers import Optimizer
 from headstart.training.parameters import TrainHeadParams
@@ -155,12 +155,17 @@ class HeadTrainer:
         losses, correct = np.empty(len(rows)), np.empty(len(rows))
         self.network.start_epoch(epoch)
         with progress(len(rows), f"Epoch {epoch} of {settings.epochs}", "batch") as bar:
-            for step, (batch, counted) in enumerate(zip(rows, mask, strict=True)):
-                rate = self._rate((epoch - 1) * self._steps + step)
-                losses[step], correct[step] = self._step(batch, counted.astype(np.float64), rate)
-                if step % _SHOWN_AFTER == _SHOWN_AFTER - 1:
-                    bar.update(_SHOWN_AFTER)
-            bar.update(len(rows) % _SHOWN_AFTER)
+            for start in range(0, len(rows), _SHOWN_AFTER):
+                part = slice(start, start + _SHOWN_AFTER)
+                first = (epoch - 1) * self._steps + start
+                logits = [
+                    self._step(batch, counted.astype(np.float64), self._rate(first + step))
+                    for step, (batch, counted) in enumerate(
+                        zip(rows[part], mask[part], strict=True)
+                    )
+                ]
+                losses[part], correct[part] = self._measured(logits, rows[part], mask[part])
+                bar.update(len(logits))
         bad = np.flatnonzero(~np.isfinite(losses))
         if len(bad):
             raise diverged(f"in epoch {epoch}, batch {bad[0] + 1}", settings)
@@ -191,19 +196,38 @@ class HeadTrainer:
 
     def _step(
         self, rows: npt.NDArray[np.int32], counted: npt.NDArray[np.float64], rate: float
-    ) -> tuple[float, float]:
-        """Train on a batch; return the sums of loss and correct answers of rows that count."""
+    ) -> npt.NDArray[np.float64]:
+        """Train on a batch; return its logits from before."""
         settings, labels = self.settings, self._labels[rows]
-        inputs = self._inputs[rows].astype(np.float64)
-        logits = self.network.forward(inputs)
-        found = measure(settings.loss, logits, labels, settings.label_smoothing)
-        factors = counted
-        if settings.class_weights is not None:
-            factors = counted * settings.class_weights[labels]
-        gradient = found.gradients * (factors / counted.sum())[:, None]
-        self._optimizer.step(self.network.backward(gradient), rate)
+        logits = self.network.forward(self._inputs[rows].astype(np.float64))
+        found = gradients(settings.loss, logits, labels, settings.label_smoothing)
+        found *= (self._factors(labels, counted) / counted.sum())[:, None]
+        self._optimizer.step(self.network.backward(found), rate)
+        return logits
+
+    def _measured(
+        self, logits: list[npt.NDArray[np.float64]], rows: npt.NDArray[np.int32],
+        mask: npt.NDArray[np.float32],
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:  # fmt: skip
+        """Return the sums of loss and right answers of each batch, over the rows that count.
+
+        Of many batches at once, which takes a fraction of the time of one by one.
+        """
+        settings, labels = self.settings, self._labels[rows]
+        found = measure(
+            settings.loss, np.concatenate(logits), labels.ravel(), settings.label_smoothing
+        )
+        counted = mask.astype(np.float64)
+        losses = self._factors(labels, counted) * found.losses.reshape(mask.shape)
+        right = counted * found.right.reshape(mask.shape)
         # In float32, because the last bit of a logarithm depends on the processor.
-        return float(np.float32((factors * found.losses).sum())), float(counted[found.right].sum())
+        return losses.sum(axis=1).astype(np.float32), right.sum(axis=1)
+
+    def _factors(
+        self, labels: npt.NDArray[np.integer[Any]], counted: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        weights = self.settings.class_weights
+        return counted if weights is None else counted * weights[labels]
 
     def _rate(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0 over the training."""

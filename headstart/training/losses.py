@@ -15,10 +15,9 @@ Labels = npt.NDArray[np.integer[Any]]
 
 
 class Measured(NamedTuple):
-    """The loss of each image, its gradient by the logits, and whether the label is first."""
+    """The loss of each image, and whether the label is first."""
 
     losses: Float64
-    gradients: Float64
     right: npt.NDArray[np.bool_]
 
 
@@ -33,23 +32,37 @@ def measure(loss: Loss, logits: Float64, labels: Labels, smoothing: float) -> Me
     smoothing : float
         Share of each label that is spread over the classes.
     """
+    wanted = _wanted(loss, logits, labels, smoothing)
+    if logits.shape[1] == 1:
+        right = (logits[:, 0] > 0) == (labels > 0)  # A tie goes to the first class.
+    else:
+        right = logits.argmax(axis=1) == labels
+    if loss == "categorical_crossentropy":
+        top = logits.max(axis=1, keepdims=True)
+        total = exp(logits - top).sum(axis=1, keepdims=True)
+        return Measured((log(total) + top)[:, 0] - (wanted * logits).sum(axis=1), right)
+    small = exp(-np.abs(logits))
+    each = np.maximum(logits, 0.0) - wanted * logits + log1p(small)
+    return Measured(each.sum(axis=1) / logits.shape[1], right)
+
+
+def gradients(loss: Loss, logits: Float64, labels: Labels, smoothing: float) -> Float64:
+    """Return the gradient of each image's loss by its logits, with the arguments of measure."""
+    wanted = _wanted(loss, logits, labels, smoothing)
+    if loss == "categorical_crossentropy":
+        raised = exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(raised / raised.sum(axis=1, keepdims=True) - wanted)
+    small = exp(-np.abs(logits))
+    likely = np.where(logits >= 0, 1.0, small) / (1.0 + small)
+    return np.asarray((likely - wanted) / logits.shape[1])
+
+
+def _wanted(loss: Loss, logits: Float64, labels: Labels, smoothing: float) -> Float64:
     count = logits.shape[1]
     if count == 1:
         wanted = labels[:, None].astype(np.float64)
-        right = (logits[:, 0] > 0) == (labels > 0)  # A tie goes to the first class.
     else:
         wanted = np.zeros(logits.shape)
         wanted[np.arange(len(labels)), labels] = 1.0
-        right = logits.argmax(axis=1) == labels
-    if loss == "categorical_crossentropy":
-        wanted = wanted * (1 - smoothing) + smoothing / count
-        top = logits.max(axis=1, keepdims=True)
-        raised = exp(logits - top)
-        total = raised.sum(axis=1, keepdims=True)
-        losses = (log(total) + top)[:, 0] - (wanted * logits).sum(axis=1)
-        return Measured(losses, raised / total - wanted, right)
-    wanted = wanted * (1 - smoothing) + smoothing / 2
-    small = exp(-np.abs(logits))
-    losses = (np.maximum(logits, 0.0) - wanted * logits + log1p(small)).sum(axis=1) / count
-    likely = np.where(logits >= 0, 1.0, small) / (1.0 + small)
-    return Measured(losses, (likely - wanted) / count, right)
+    classes = count if loss == "categorical_crossentropy" else 2
+    return np.asarray(wanted * (1 - smoothing) + smoothing / classes)
