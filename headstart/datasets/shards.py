@@ -15,7 +15,7 @@ import re
 import shutil
 import threading
 import zipfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
@@ -23,12 +23,13 @@ from typing import BinaryIO, NamedTuple, Self
 from headstart._utils.errors import CorruptFileError
 from headstart._utils.faults import reached
 from headstart._utils.files import sha256_bytes
-from headstart.datasets.earlier_shards import EarlierShards
+from headstart.datasets.earlier_files import EarlierFiles
 from headstart.datasets.parts import at_least, part_of
 
 #: The least number of shards.
 SHARDS = 64
 
+_WRITER = 1  # number of the rule by which a shard is written
 _FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _LOCAL_HEADER = 30  # bytes of a zip member's header before its name; we write no extra field
 _REGULAR_FILE = 0o100644 << 16
@@ -45,6 +46,11 @@ def shard_of(image_id: str, shards: int = SHARDS) -> int:
 def shard_name(shard: int) -> str:
     """Return the file name of a shard."""
     return f"{shard:02}.zip"
+
+
+def earlier_shards(cache: Path | None) -> EarlierFiles:
+    """Return the shards in a cache of DVC; None: nothing is found or recorded."""
+    return EarlierFiles(cache, "shards", _WRITER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +81,13 @@ class ShardWriter:
     folder : Path
         Existing folder, best the one that ``atomic_folder`` yields: without :meth:`finish` it is
         left unfinished.
-    earlier : EarlierShards, optional
+    earlier : EarlierFiles, optional
         Shards that an earlier run wrote: one with the same images is copied.
     """
 
-    def __init__(self, folder: Path, earlier: EarlierShards | None = None) -> None:
+    def __init__(self, folder: Path, earlier: EarlierFiles | None = None) -> None:
         self.folder = folder
-        self._earlier = earlier or EarlierShards(None)
+        self._earlier = earlier or earlier_shards(None)
         self._waiting = folder / ".waiting"
         self._waiting.mkdir()
         self._spools: list[BinaryIO] = []
@@ -191,7 +197,7 @@ class ShardWriter:
         self.close()
 
 
-def _listed(members: dict[str, _Member]) -> Collection[str]:
+def _listed(members: dict[str, _Member]) -> list[str]:
     """Return the content of a shard, which decides its bytes."""
     return [f"{image_id}.{member.ext} {member.length}" for image_id, member in members.items()]
 

@@ -31,6 +31,7 @@ from headstart.features.parted_array import (
     PART_ROWS,
     PartedArray,
     Vectors,
+    earlier_parts,
     part_count,
     write_parts,
 )
@@ -79,6 +80,7 @@ def write_features(
     *,
     views: int = 0,
     views_record: Mapping[str, Any] | None = None,
+    cache: Path | None = None,
     **fields: Any,
 ) -> None:
     """Write a features folder; it appears when all of it is written, and replaces an older one.
@@ -97,6 +99,8 @@ def write_features(
         Number of augmented views of each image among the training rows.
     views_record : mapping, optional
         The fingerprint record of the views.
+    cache : Path, optional
+        DVC's cache, from which unchanged parts are copied.
     **fields
         ``backbone``, ``classes`` and ``dtype`` of :class:`FeaturesHeader`.
 
@@ -108,15 +112,24 @@ def write_features(
     fields |= _fingerprinted(record)
     if views:
         fields["views"] = {"count": views, **_fingerprinted(views_record or {})}
-    entries = {}
+    origin = [fields["fingerprint"], fields["views"]["fingerprint"] if views else ""]
+    entries, earlier = {}, earlier_parts(cache)
     with atomic_folder(folder) as beside:
         for name, rows, vectors in splits:
             require_rows(name, len(rows))
-            write = _write_whole if part_count(rows) == 1 else _write_parted
-            entries[name] = write(beside / name, rows, shape, fields["dtype"], vectors)
+            target, dtype = beside / name, fields["dtype"]
+            if part_count(rows) == 1:
+                entries[name] = _write_whole(target, rows, shape, dtype, vectors)
+            else:
+                parts = write_parts(target, rows, shape, dtype, vectors, earlier, origin)
+                entries[name] = SplitEntry(
+                    shape=(len(rows), *shape),
+                    parts=tuple(PartEntry(**part._asdict()) for part in parts),
+                )
         header = FeaturesHeader.model_validate({**fields, "splits": entries})
         leave_out = set() if header.views else {"views"}
         write_json(beside / HEADER, header.model_dump(mode="json", exclude=leave_out))
+    earlier.save()
 
 
 def _write_whole(
@@ -126,14 +139,6 @@ def _write_whole(
     digest = write_npy(array, len(rows), shape, dtype, vectors(rows))
     write_text(table, csv_text(rows[list(ROWS)]))
     return SplitEntry(shape=(len(rows), *shape), sha256_npy=digest, sha256_rows=sha256_file(table))
-
-
-def _write_parted(
-    target: Path, rows: pd.DataFrame, shape: tuple[int, ...], dtype: str, vectors: Vectors
-) -> SplitEntry:
-    parts = write_parts(target, rows, shape, dtype, vectors)
-    entries = tuple(PartEntry(**part._asdict()) for part in parts)
-    return SplitEntry(shape=(len(rows), *shape), parts=entries)
 
 
 def _fingerprinted(record: Mapping[str, Any]) -> dict[str, Any]:

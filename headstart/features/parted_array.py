@@ -19,6 +19,7 @@ import pandas as pd
 
 from headstart._utils.csv_text import csv_text
 from headstart._utils.files import sha256_file
+from headstart.datasets.earlier_files import EarlierFiles
 from headstart.datasets.parted import divided, part_name
 from headstart.datasets.parts import parts
 from headstart.features.array_rows import ArrayFile, ArrayRows, empty
@@ -33,6 +34,7 @@ PART_ROWS: Mapping[str, str] = {"image_id": "str", "path": "str", "label": "str"
 #: The columns by which the rows of a split's table are sorted.
 ORDER = ("view", "path")
 
+_WRITER = 1  # number of the rule by which a part is written
 _OPEN = 64  # parts that are mapped at a time; systems allow 256 open files or more
 
 Vectors = Callable[[pd.DataFrame], Iterable[npt.ArrayLike]]
@@ -51,9 +53,15 @@ def part_count(rows: pd.DataFrame) -> int:
     return parts(rows["image_id"].nunique(), WHOLE, MOST) if "path" in rows else 1
 
 
+def earlier_parts(cache: Path | None) -> EarlierFiles:
+    """Return the parts in a cache of DVC; None: nothing is found or recorded."""
+    return EarlierFiles(cache, "parts", _WRITER)
+
+
 def write_parts(
-    folder: Path, rows: pd.DataFrame, shape: Sequence[int], dtype: str, vectors: Vectors
-) -> list[Part]:
+    folder: Path, rows: pd.DataFrame, shape: Sequence[int], dtype: str, vectors: Vectors,
+    earlier: EarlierFiles, origin: Sequence[str],
+) -> list[Part]:  # fmt: skip
     """Write the parts of a split into a folder that does not exist yet.
 
     Parameters
@@ -66,15 +74,27 @@ def write_parts(
     dtype : str
     vectors : callable
         From some of the rows to an array for each.
+    earlier : EarlierFiles
+        Parts that an earlier run wrote: the array of one with the same images is copied.
+    origin : sequence of str
+        What decides the vectors, beside image and view: the fingerprints.
     """
     folder.mkdir()
     count = part_count(rows)
     written = []
     for each, own in enumerate(divided(rows[list(PART_ROWS)], count)):
         array, table = folder / part_name(each, "npy"), folder / part_name(each)
-        with array.open("wb") as file:
-            name = f"{folder.name}/{array.name}"
-            digest = fill_npy(file, len(own), shape, dtype, vectors(own), name)
+        listed = [
+            dtype, *map(str, shape), *origin,
+            *map("{} {}".format, own["image_id"], own["view"]),
+        ]  # fmt: skip
+        if earlier.copy(listed, array):
+            digest = sha256_file(array)
+        else:
+            with array.open("wb") as file:
+                name = f"{folder.name}/{array.name}"
+                digest = fill_npy(file, len(own), shape, dtype, vectors(own), name)
+            earlier.record(listed, array)
         table.write_text(csv_text(own), encoding="utf-8", newline="\n")
         written.append(Part(len(own), digest, sha256_file(table)))
     return written

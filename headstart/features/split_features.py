@@ -25,6 +25,7 @@ from headstart.features.forward_passes import Cluster, Computed, Engine, Reader,
 from headstart.features.parameters import ExtractFeaturesParams
 from headstart.features.store import Floats, row_bytes, view_key
 from headstart.features.views import RecordedViews
+from headstart.stage.recorded_inputs import dvc_cache
 
 
 def check_inputs(rows: pd.DataFrame, backbone: BackboneRecord, engine: str) -> None:
@@ -121,6 +122,7 @@ def extract_splits(
             ((split, table, vectors) for split, table in tables.items()),
             views=views.count,
             views_record=viewed.record,
+            cache=dvc_cache(),
             backbone=backbone.summary,
             classes=tuple(class_names(rows)),
             dtype=params.dtype,

@@ -23,9 +23,8 @@ from headstart._utils.files import sha256_bytes
 from headstart._utils.progress import progress
 from headstart._utils.tables import counted, listed, plain
 from headstart._utils.threads import in_threads
-from headstart.datasets.earlier_shards import EarlierShards
 from headstart.datasets.manifests import IMAGES, REJECTED, frame
-from headstart.datasets.shards import Location, ShardWriter
+from headstart.datasets.shards import Location, ShardWriter, earlier_shards
 from headstart.images.decode import Limits, inspect
 from headstart.images.samples import NO_TRAITS, Traits
 from headstart.images.thumbnails import ThumbnailFolder, rejected_thumbnail
@@ -76,7 +75,7 @@ def ingest(source: Source, params: DownloadParams, images: Path, thumbnails: Pat
     require_space({images: assigned.bytes})
     folder = ThumbnailFolder(thumbnails)
     kept, rejected = _Kept(assigned.wanted), list(assigned.rejected)
-    earlier = EarlierShards(dvc_cache())
+    earlier = earlier_shards(dvc_cache())
     with KnownImages(limits_of(params)) as known, ShardWriter(images, earlier) as writer:
         checking = _Checking(source, assigned.wanted, known, writer, limits_of(params))
         with progress(len(assigned.wanted), "Checking", "image") as bar:

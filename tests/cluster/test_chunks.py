@@ -94,11 +94,12 @@ def test_passes_can_be_wanted_again() -> None:
 @pytest.mark.parametrize("contents", [False, True])
 def test_items_are_plain_data(contents: bool) -> None:
     one = Image("ab" * 32, "a.png", lambda: b"bytes", Place(3, 40, 5))
-    [item] = Chunk([(one, 1), (one, 2)]).items(contents=contents)
+    [item] = Chunk([(one, 1), (one, 2)]).items(contents=contents, address="s3://b/{}".format)
     assert item == {
         "image_id": "ab" * 32,
         "name": "a.png",
         "views": [1, 2],
         "place": (3, 40, 5),
+        "address": "s3://b/3",
         "content": b"bytes" if contents else None,
     }

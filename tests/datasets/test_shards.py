@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from headstart._utils.errors import CorruptFileError
 from headstart._utils.files import md5_file
 from headstart.datasets import parts, shards
-from headstart.datasets.earlier_shards import EarlierShards
 from headstart.datasets.shards import (
     SHARDS,
     Location,
     ShardReader,
     ShardWriter,
+    earlier_shards,
     shard_name,
     shard_of,
 )
@@ -157,7 +157,7 @@ def test_an_image_that_is_expected_must_be_given_or_its_shard_be_found(tmp_path:
     places = written(plain, [(content, "png"), (other, "png")])
 
     def run(name: str) -> tuple[set[str], dict[str, Location]]:
-        folder, earlier = tmp_path / name, EarlierShards(cache)
+        folder, earlier = tmp_path / name, earlier_shards(cache)
         folder.mkdir()
         with ShardWriter(folder, earlier) as writer:
             writer.expect(first, "png", len(content))

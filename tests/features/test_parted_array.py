@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ import pandas as pd
 import pytest
 
 from headstart._utils.errors import CorruptFileError
+from headstart._utils.files import md5_file
 from headstart.datasets.manifests import SPLITS
 from headstart.features import array_rows, parted_array
 from headstart.features.array_rows import ArrayFile
 from headstart.features.folder import read_features, row_table, write_features
-from headstart.features.parted_array import PartedArray
+from headstart.features.parted_array import PartedArray, Vectors
 from headstart.training.batches import BatchSource
 from tests.features.test_folder import BACKBONE
 
@@ -35,14 +36,18 @@ def vectors(rows: pd.DataFrame) -> Iterator[np.ndarray]:
         yield np.array([int(image_id[:4], 16), view, 7], np.float32)
 
 
-def write(folder: Path, count: int, views: int = 0, dtype: str = "float32") -> None:
+def write(
+    folder: Path, count: int, views: int = 0, dtype: str = "float32", cache: Path | None = None,
+    vectors: Vectors = vectors, record: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
     tables = {
         split: row_table(images(count + n), views if split == "train" else 0)
         for n, split in enumerate(SPLITS)
     }
     write_features(
-        folder, {}, (3,), [(split, rows, vectors) for split, rows in tables.items()],
+        folder, record or {}, (3,), [(split, rows, vectors) for split, rows in tables.items()],
         backbone=BACKBONE, classes=("a, b",), dtype=dtype, views=views, views_record={},
+        cache=cache,
     )  # fmt: skip
 
 
@@ -179,3 +184,67 @@ def test_damage_is_named(tmp_path: Path, damage: str) -> None:
         (folder / "features.json").write_text(json.dumps(header))
     with pytest.raises(CorruptFileError, match=r"train[/\\:]|parts do not have"):
         read_features(folder)
+
+
+def as_dvc(folder: Path, cache: Path) -> dict[str, Path]:
+    """Move a folder's files into a cache as DVC does; return where each is, by its path."""
+    found = {}
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        md5 = md5_file(path)
+        target = found[path.relative_to(folder).as_posix()] = (
+            cache / "files" / "md5" / md5[:2] / md5[2:]
+        )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+    return found
+
+
+class Asked:
+    """Counts the vectors that are read."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def __call__(self, rows: pd.DataFrame) -> Iterator[np.ndarray]:
+        self.rows += len(rows)
+        yield from vectors(rows)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_unchanged_parts_are_copied_from_the_cache_of_dvc(tmp_path: Path) -> None:
+    cache, asked = tmp_path / "cache", Asked()
+    write(tmp_path / "first", 40, cache=cache)
+    as_dvc(tmp_path / "first", cache)
+    write(tmp_path / "again", 41, cache=cache, vectors=asked)
+    write(tmp_path / "alone", 41)
+    assert contents(tmp_path / "again") == contents(tmp_path / "alone")
+    # One image is new in each split; the rows of validation and test were those of others, too.
+    assert 0 < asked.rows < 40
+    read_features(tmp_path / "again")
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize(
+    "changed", [{"dtype": "float16"}, {"record": {"engine": "keras"}}, {"views": 1}]
+)
+def test_a_part_of_other_features_is_not_copied(tmp_path: Path, changed: dict[str, Any]) -> None:
+    cache, asked = tmp_path / "cache", Asked()
+    write(tmp_path / "first", 40, cache=cache)
+    as_dvc(tmp_path / "first", cache)
+    write(tmp_path / "other", 40, cache=cache, vectors=asked, **changed)
+    write(tmp_path / "alone", 40, **changed)
+    assert contents(tmp_path / "other") == contents(tmp_path / "alone")
+    assert asked.rows == 123 + 40 * changed.get("views", 0)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_damaged_file_of_the_cache_is_not_copied(tmp_path: Path) -> None:
+    cache, asked = tmp_path / "cache", Asked()
+    write(tmp_path / "first", 40, cache=cache)
+    objects = as_dvc(tmp_path / "first", cache)
+    damaged = objects["train/003.npy"]
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    write(tmp_path / "again", 40, cache=cache, vectors=asked)
+    write(tmp_path / "alone", 40)
+    assert contents(tmp_path / "again") == contents(tmp_path / "alone")
+    assert 0 < asked.rows < 20

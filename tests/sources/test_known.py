@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from headstart._utils import stamps
 from headstart._utils.errors import InputChangedError
 from headstart._utils.files import md5_file
-from headstart.datasets.earlier_shards import EarlierShards
+from headstart.datasets.shards import earlier_shards
 from headstart.images import decode
 from headstart.sources import folder
 from headstart.sources import ingest as module
@@ -268,10 +268,10 @@ def test_a_shard_is_copied_only_for_the_same_images(tmp_path: Path) -> None:
     target = tmp_path / "files" / "md5" / md5[:2] / md5[2:]
     target.parent.mkdir(parents=True)
     shutil.copyfile(shard, target)
-    earlier = EarlierShards(tmp_path)
+    earlier = earlier_shards(tmp_path)
     earlier.record(["a.png 3"], shard)
     earlier.save()
-    again = EarlierShards(tmp_path)
+    again = earlier_shards(tmp_path)
     assert again.find(["a.png 3"]) == target
     assert again.find(["a.png 4"]) is None
-    assert EarlierShards(None).find(["a.png 3"]) is None
+    assert earlier_shards(None).find(["a.png 3"]) is None
