@@ -28,7 +28,16 @@ def original(cell: str) -> str:
 
 def csv_text(table: Any) -> str:
     """Return a data frame as canonical CSV without its index; its text is neutral."""
-    table = table.assign(**{name: _mapped(table[name], neutral) for name in _text_columns(table)})
+    return neutral_csv(neutral_table(table))
+
+
+def neutral_table(table: Any) -> Any:
+    """Return a data frame whose text is neutral: once for all the parts that it is written in."""
+    return table.assign(**{name: _mapped(table[name], neutral) for name in _text_columns(table)})
+
+
+def neutral_csv(table: Any) -> str:
+    """Return a data frame that :func:`neutral_table` made, or rows of it, as canonical CSV."""
     return str(table.to_csv(index=False, lineterminator="\n"))
 
 

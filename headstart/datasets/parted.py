@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from headstart._utils.csv_text import csv_text
+from headstart._utils.csv_text import csv_text, neutral_csv, neutral_table
 from headstart._utils.errors import CorruptFileError
 from headstart._utils.files import atomic_folder, write_text
 from headstart.datasets.parts import part_of, parts
@@ -46,8 +46,8 @@ def write_parted(path: Path, table: pd.DataFrame, whole: int = WHOLE) -> None:
         write_text(path, csv_text(table))
         return
     with atomic_folder(path) as folder:
-        for number, own in enumerate(divided(table, count)):
-            content = csv_text(own)
+        for number, own in enumerate(divided(neutral_table(table), count)):
+            content = neutral_csv(own)
             (folder / part_name(number)).write_text(content, encoding="utf-8", newline="\n")
 
 

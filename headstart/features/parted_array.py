@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from headstart._utils.csv_text import csv_text
+from headstart._utils.csv_text import neutral_csv, neutral_table
 from headstart._utils.files import sha256_file
 from headstart.datasets.earlier_files import EarlierFiles
 from headstart.datasets.parted import divided, part_name
@@ -82,7 +82,10 @@ def write_parts(
     folder.mkdir()
     count = part_count(rows)
     written = []
-    for each, own in enumerate(divided(rows[list(PART_ROWS)], count)):
+    texts = divided(neutral_table(rows[list(PART_ROWS)]), count)
+    for each, (own, text) in enumerate(
+        zip(divided(rows[list(PART_ROWS)], count), texts, strict=True)
+    ):
         array, table = folder / part_name(each, "npy"), folder / part_name(each)
         listed = [
             dtype, *map(str, shape), *origin,
@@ -95,7 +98,7 @@ def write_parts(
                 name = f"{folder.name}/{array.name}"
                 digest = fill_npy(file, len(own), shape, dtype, vectors(own), name)
             earlier.record(listed, array)
-        table.write_text(csv_text(own), encoding="utf-8", newline="\n")
+        table.write_text(neutral_csv(text), encoding="utf-8", newline="\n")
         written.append(Part(len(own), digest, sha256_file(table)))
     return written
 

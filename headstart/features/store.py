@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -73,7 +74,7 @@ def split_key(key: str) -> tuple[str, int]:
 
 def row_bytes(shape: Sequence[int]) -> int:
     """Return the bytes of one image's float32 features."""
-    return 4 * int(np.prod(shape, dtype=np.int64))
+    return 4 * math.prod(shape)
 
 
 def store_folder() -> Path:
