@@ -84,7 +84,7 @@ def test_blocks_are_even_in_each_class_and_hold_groups_together() -> None:
 
 def test_a_class_without_images_is_never_predicted() -> None:
     values, labels = whole_numbers([points(60, 5)], 1), np.arange(60) % 2
-    logits = discriminant(Moments.of(values.astype(np.float64), labels, 3)).logits(values)
+    logits = discriminant(Moments.of(values, labels, 3)).logits(values.astype(np.float64))
     assert (logits[:, 2] < -1e8).all()
     assert np.isfinite(logits).all()
 
