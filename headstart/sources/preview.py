@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -19,14 +20,16 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from headstart._utils.cache import cache_folder
 from headstart._utils.disk import amount
 from headstart._utils.errors import HeadstartError, ImageError
-from headstart._utils.files import read_json, sha256_bytes, write_json
+from headstart._utils.files import sha256_bytes
+from headstart._utils.memo import Memo
 from headstart._utils.stamps import stamp
 from headstart._utils.threads import in_threads
 from headstart.datasets.manifests import IMAGES, frame
 from headstart.images.decode import Limits, inspect, sniff
+from headstart.images.version import decoder
+from headstart.sources import stand_ins
 from headstart.sources.assigned import Assigned, assign
 from headstart.sources.parameters import DownloadParams, fetch_of, limits_of, open_source
 from headstart.sources.source import Source
@@ -36,7 +39,8 @@ from headstart.sources.stand_ins import check_stand_in
 MOST_READ = 2_000_000_000
 MOST_DECODED = 500
 _MOST_DECODED_BYTES = 100_000_000
-_FORMAT = 1
+#: Modules that also decide a verdict.
+_CODE = [Path(__file__), Path(stand_ins.__file__)]
 _USABLE, _SNIFFED, _REJECTED = "usable", "sniffed", "rejected"
 #: Sources whose files, or whose one file, lie at the location and have a record of the file system.
 _STAMPED = {"folder", "archive", "table"}
@@ -135,8 +139,8 @@ class _See:
     def preview(self) -> Preview:
         """Return the rows of the files that are or may be usable."""
         stamps = {path: self._stamp(path) for path in self._assigned.wanted}
-        memo = _Memo(self._location, self._limits)
-        found = {path: hit for path, stamp in stamps.items() if (hit := memo.get(path, stamp))}
+        known = _Known(self._location, self._limits)
+        found = known.find(stamps)
         unread = self._assigned.wanted.keys() - found.keys()
         size = sum(self._sizes[path] for path in unread)
         if size > MOST_READ:
@@ -144,10 +148,9 @@ class _See:
                 f"{amount(size)} of new files are not hashed for an estimate",
                 len(self._assigned.wanted),
             )
-        for path, verdict in self._read(unread):
-            found[path] = verdict
-            memo.put(path, stamps[path], verdict)
-        memo.save(self._assigned.wanted)
+        read = dict(self._read(unread))
+        known.add(stamps, read)
+        found.update(read)
         rows = [
             {
                 **dict.fromkeys(IMAGES, 0), "path": path, "image_id": image_id, "format": "",
@@ -211,38 +214,39 @@ class _See:
         return list(found) if found.settled(time.time_ns()) else None
 
 
-class _Memo:
-    """Hashes and verdicts of an earlier preview of the same place under the same limits."""
+class _Known:
+    """Hashes and verdicts of earlier previews of the same place under the same limits."""
 
     def __init__(self, location: Path, limits: Limits) -> None:
-        place = sha256_bytes(os.fsencode(location.absolute()))[:16]
-        self._file = cache_folder() / "previews" / f"{place}.json"
-        self._limits = [_FORMAT, *limits.formats, limits.min_side, limits.max_pixels]
-        self._limits.append(limits.max_bytes)
-        self._entries: dict[str, Any] = {}
-        with contextlib.suppress(OSError, ValueError, AttributeError, KeyError, TypeError):
-            kept = read_json(self._file)
-            if kept["limits"] == self._limits:
-                self._entries = dict(kept["files"].items())
-        self._changed = False
+        self._place = os.fsencode(location.absolute())
+        self._record = {"limits": asdict(limits), "decoder": decoder(_CODE)}
 
-    def get(self, path: str, stamp: list[int] | None) -> tuple[str, str] | None:
-        entry = self._entries.get(path)
-        if stamp is None or not isinstance(entry, list) or entry[:-2] != stamp:
-            return None
-        return str(entry[-2]), str(entry[-1])
+    def find(self, stamps: Mapping[str, list[int] | None]) -> dict[str, tuple[str, str]]:
+        """Return SHA-256 and verdict of the files that have not changed."""
+        paths = {self._key(path): path for path, stamp in stamps.items() if stamp is not None}
+        with Memo("previews", self._record) as memo:
+            values = memo.get_many(paths)
+        found = {}
+        for key, value in values.items():
+            stamp, image_id, verdict = json.loads(value)  # its checksum is right, so we wrote it
+            if stamp == stamps[paths[key]]:
+                found[paths[key]] = image_id, verdict
+        return found
 
-    def put(self, path: str, stamp: list[int] | None, verdict: tuple[str, str]) -> None:
-        if stamp is not None:
-            self._entries[path] = [*stamp, *verdict]
-            self._changed = True
+    def add(
+        self, stamps: Mapping[str, list[int] | None], verdicts: Mapping[str, tuple[str, str]]
+    ) -> None:
+        """Note the verdicts of files whose stamp would show a change."""
+        entries = (
+            (self._key(path), json.dumps([stamps[path], *verdict]).encode())
+            for path, verdict in verdicts.items()
+            if stamps[path] is not None
+        )
+        with Memo("previews", self._record) as memo:
+            memo.put_many(entries)
 
-    def save(self, wanted: Mapping[str, object]) -> None:
-        """Write the entries of the files that still exist."""
-        if self._changed:
-            files = {path: entry for path, entry in self._entries.items() if path in wanted}
-            with contextlib.suppress(OSError):  # Without it, the next preview hashes again.
-                write_json(self._file, {"limits": self._limits, "files": files})
+    def _key(self, path: str) -> bytes:
+        return self._place + b"\0" + path.encode("utf-8", "surrogatepass")
 
 
 def _still_usable(known: pd.DataFrame | None, limits: Limits) -> frozenset[str]:
