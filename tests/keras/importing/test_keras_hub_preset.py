@@ -37,6 +37,7 @@ from headstart.keras.networks.conversion import (
     to_tflite,
 )
 from headstart.keras.networks.network_file import build_network, open_network
+from headstart.keras.runtime import tf
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -162,6 +163,12 @@ def test_each_family_converts_and_agrees(
     if vector:  # A transformer tells patches in another order apart by their positions alone.
         moved = np.roll(images(SIDE), PATCH, axis=2)
         assert difference_in_std(features, run_keras(model, moved)) > 100 * TOLERANCE
+    network = tf.saved_model.load(str(read_network_record(found.path)[1]))
+    numbered = [np.asarray(each) for each in network.variables if each.dtype.is_integer]
+    # SigLIP's positions are integers among its weights, which no random number may replace.
+    assert [each.tolist() for each in numbered if each.ndim == 2] == (
+        [[list(range((SIDE // PATCH) ** 2))]] if family == "siglip" else []
+    )
 
 
 def test_two_imports_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
