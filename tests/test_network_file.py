@@ -13,10 +13,10 @@ from headstart._utils.files import sha256_file, sha256_tree
 from headstart.backbones.record import read_backbone
 from headstart.datasets.manifests import read_split
 from headstart.evaluation.predictions import read_predictions
-from headstart.export.formats import FORMATS, FormatName
+from headstart.export.formats import FormatName
 from headstart.export.parity import load, locate
 from headstart.export.record import read_exported
-from headstart.serving.models import load_classifier
+from headstart.serving.models import RUNNABLE, load_classifier
 from headstart.training.model_folder import read_model
 from tests.keras.networks import network_files
 from tests.stages import small_run
@@ -26,19 +26,27 @@ from tests.stages.test_export import evaluated, exported
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-def made(folder: Path, kind: str, **base: Any) -> SmallRun:
-    path, _ = network_files.recorded(
+def made(folder: Path, kind: str) -> SmallRun:
+    network_files.recorded(
         network_files.MAKERS[kind](folder / "own"), license="MIT", source="a test"
     )
-    return small_run.make(
-        folder / "files", name="file", alpha=1.0, weights=str(path),
-        weights_sha256=sha256_file(path), image_size=None, pooling="none", **base,
-    )  # fmt: skip
+    return small_run.make(folder / "files", **section(folder))
+
+
+def section(folder: Path) -> dict[str, Any]:
+    """The values of `backbone` for the network in a folder."""
+    (path,) = (folder / "own").glob("*.json")
+    return {
+        "name": "file", "hub": None, "alpha": 1.0, "weights": str(path),
+        "weights_sha256": sha256_file(path), "image_size": None, "pooling": "none",
+    }  # fmt: skip
 
 
 def tuned(run: SmallRun, code: int = 0, **params: object) -> str:
+    # What is unfrozen is checked against the section `backbone`.
+    sections = {"backbone": section(run.folder.parent), "fine_tune": {"batch_size": 8, **params}}
     done = stage(
-        run, "fine_tune", {"fine_tune": {"batch_size": 8, **params}},
+        run, "fine_tune", sections,
         images=run.images, manifest=run.manifest, backbone_folder=run.backbone, head=run.head,
         features=run.features, model=run.folder / "tuned",
         epoch_history=run.folder / "epochs.csv", run_statistics=run.folder / "run_statistics",
@@ -65,7 +73,7 @@ def check_export(run: SmallRun, formats: list[FormatName], left_out: set[str]) -
     rows = locate(told.rows, read_split(run.manifest))
     _, pixels = load(run.images, rows, 32, None)
     for form in record.formats:
-        if FORMATS[form].library != "keras":
+        if form in RUNNABLE:  # parity has run the others in processes of their own
             said = load_classifier(run.folder / "out", form)(pixels)
             np.testing.assert_allclose(said, told.model, atol=1e-5)
 
