@@ -70,7 +70,7 @@ keras.config.set_floatx("float32")
 keras.config.set_epsilon(1e-7)
 keras.config.set_image_data_format("channels_last")
 
-__all__ = ["configure", "fresh_names", "keras", "physical_gpus", "silence", "tf"]
+__all__ = ["configure", "fresh_names", "has_started", "keras", "physical_gpus", "silence", "tf"]
 
 
 @contextmanager
@@ -89,6 +89,13 @@ def silence() -> Iterator[None]:
 def physical_gpus() -> list[str]:
     """Return the names of the GPUs that TensorFlow can use, without touching them."""
     return list(_GPUS)
+
+
+def has_started() -> bool:
+    """Return whether TensorFlow has computed anything in this process; importing it is nothing."""
+    from tensorflow.python.eager import context
+
+    return bool(context.context()._initialized)  # noqa: SLF001 - public calls would start it
 
 
 def configure(threads: int, seed: int = 0) -> None:

@@ -20,7 +20,7 @@ from headstart.audit.tables import (
     read_outliers,
 )
 from headstart.datasets.shards import ShardReader
-from headstart.report.figures import Draw, Inks, dressed_axes, in_percent
+from headstart.report.drawing import Draw, Inks, dressed_axes, in_percent
 from headstart.report.images import thumbnail
 
 if TYPE_CHECKING:

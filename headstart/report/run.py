@@ -23,6 +23,7 @@ from headstart.evaluation.recorded import read_evaluated
 from headstart.report import cost, figures, images, results
 from headstart.report import page as pages
 from headstart.report.audit import Audit, draw_curve
+from headstart.report.drawing import SQUARE, WIDE, Drawing, write_figures
 from headstart.report.parameters import MakeReportParams
 from headstart.report.trials import trials
 from headstart.stage.page import Page
@@ -126,17 +127,22 @@ class Run:
 
 def draw(run: Run, folder: Path) -> None:
     """Write the figures; the same run gives the same bytes."""
+    found: list[Drawing] = []
     if len(run.epochs) + len(run.tuned):
-        for column in ("loss", "accuracy"):
-            figures.write(folder, column, figures.curves(column, run.epochs, run.tuned))
+        found += [
+            Drawing(column, figures.curves(column, run.epochs, run.tuned))
+            for column in ("loss", "accuracy")
+        ]
     if len(run.batches):
-        figures.write(folder, "batches", figures.batches(run.batches))
-    figures.write(folder, "calibration", figures.calibration(run.calibration), figures.SQUARE)
+        found.append(Drawing("batches", figures.batches(run.batches)))
+    found.append(Drawing("calibration", figures.calibration(run.calibration), SQUARE))
     size = figures.confusion_size(len(run.counts))
-    figures.write(folder, "confusion", figures.confusion(run.counts), size)
+    found.append(Drawing("confusion", figures.confusion(run.counts), size))
     if len(run.audit.curve):
-        figures.write(folder, "learning_curve", draw_curve(run.audit.curve), figures.WIDE)
-    figures.write(folder, "sizes", figures.sizes(run.images, run.backbone.image_size), figures.WIDE)
+        found.append(Drawing("learning_curve", draw_curve(run.audit.curve), WIDE))
+    sizes = figures.sizes(run.images, run.backbone.image_size)
+    found.append(Drawing("sizes", sizes, WIDE))
+    write_figures(folder, found)
 
 
 def show(run: Run, drawn: Path, page: Page, seed: int, params: MakeReportParams) -> None:

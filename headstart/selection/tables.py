@@ -13,7 +13,7 @@ from headstart._utils.files import atomic_folder, write_json, write_text
 from headstart._utils.tables import columns, counted
 from headstart.evaluation.comparison import p_text
 from headstart.evaluation.metrics import percent
-from headstart.report import figures
+from headstart.report import drawing
 from headstart.selection.choice import Choice, Measured, Score
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def write(folder: Path, choice: Choice, tested: Sequence[Measured]) -> None:
         write_json(beside / "backbones.json", found)
         flat = pd.json_normalize([_flat(row) for row in found["backbones"]])
         write_text(beside / "backbones.csv", csv_text(flat.astype(object).where(flat.notna(), "")))
-        figures.write(beside, "accuracy", chart(choice), _chart_size(choice))
+        drawing.write(beside, "accuracy", chart(choice), _chart_size(choice))
 
 
 def is_ours(folder: Path) -> bool:
@@ -177,11 +177,11 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     return {**{key: value for key, value in row.items() if key not in left_out}, **scores}
 
 
-def chart(choice: Choice) -> figures.Draw:
+def chart(choice: Choice) -> drawing.Draw:
     """Return validation accuracy over milliseconds, with intervals, numbers and their names."""
 
-    def draw(figure: Figure, inks: figures.Inks) -> None:
-        axes = figures.dressed_axes(
+    def draw(figure: Figure, inks: drawing.Inks) -> None:
+        axes = drawing.dressed_axes(
             figure, inks, "accuracy on validation", "ms per forward pass, one thread"
         )
         for number, one in enumerate(choice.measured, 1):
@@ -197,8 +197,8 @@ def chart(choice: Choice) -> figures.Draw:
         if choice.budget.milliseconds is not None:
             axes.axvline(choice.budget.milliseconds, color=inks.text, linewidth=0.8, linestyle=":")
         axes.set_xscale("log")
-        figures.in_percent(axes.yaxis)
-        figures.plain_numbers(axes.xaxis)
+        drawing.in_percent(axes.yaxis)
+        drawing.plain_numbers(axes.xaxis)
         axes.legend(loc="upper left", bbox_to_anchor=(0, -0.2), handlelength=0.6, handletextpad=0.3)
 
     return draw
@@ -206,5 +206,5 @@ def chart(choice: Choice) -> figures.Draw:
 
 def _chart_size(choice: Choice) -> tuple[float, float]:
     """Return the size in inches: wide, with a line for each name."""
-    width, height = figures.WIDE
+    width, height = drawing.WIDE
     return width, height + 0.2 * len(choice.measured)

@@ -90,9 +90,10 @@ def record(folder: Path, names: tuple[FormatName, ...] = FORMAT_NAMES) -> Export
     )
 
 
-def _make(folder: Path) -> None:
+def write(folder: Path) -> None:
+    """Write the export folder in this process."""
+    from headstart.keras.export import saved_model
     from headstart.keras.export.reload import Source
-    from headstart.keras.export.saved_model import write
     from headstart.keras.networks.conversion import to_tflite
     from headstart.keras.runtime import configure, keras
 
@@ -106,9 +107,9 @@ def _make(folder: Path) -> None:
     dense.set_weights([6 * np.eye(3, dtype=np.float32)[::-1], np.zeros(3, np.float32)])
     folder.mkdir(parents=True)
     (folder / FORMATS["tflite_float32"].path).write_bytes(to_tflite(model))
-    write(Source(model, CLASSES), folder / FORMATS["saved_model"].path)
+    saved_model.write(Source(model, CLASSES), folder / FORMATS["saved_model"].path)
     write_exported(folder, record(folder))
 
 
 if __name__ == "__main__":
-    _make(Path(sys.argv[1]))
+    write(Path(sys.argv[1]))

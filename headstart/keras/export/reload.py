@@ -1,20 +1,23 @@
 """Load exported formats in a fresh process, as any user would, and run them on images.
 
-:func:`reader` starts the process and collects what it predicts. The process imports what runs the
-formats while the first of them is written, then takes each as it comes: its name and path, a line
-of JSON on standard input. It knows nothing of the process that wrote them: neither its objects nor
-its registered classes.
+:func:`reader` starts the process and collects what it predicts. The process takes each format as it
+comes: its name and path, a line of JSON on standard input. It knows nothing of the process that
+wrote them: neither its objects nor its registered classes. On Linux it is a copy of that process,
+made when TensorFlow was imported there and nothing was built yet, so that TensorFlow is imported
+once. Elsewhere it imports what runs the formats while the first of them is written.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
@@ -26,14 +29,18 @@ import numpy.typing as npt
 
 from headstart._utils.errors import HeadstartError
 from headstart._utils.files import read_json, temporary_folder, write_json
+from headstart._utils.forked import Forked
 from headstart._utils.machine import cores
 from headstart.export.formats import FORMATS, FormatName
 from headstart.export.parity import Reading
+from headstart.stage import watchdog
 
 Pixels = npt.NDArray[np.uint8]
 
 _OUTPUT = "output.txt"
 _OUTPUT_SHOWN = 2000  # letters
+#: The libraries of formats that TensorFlow runs.
+_TENSORFLOW = {"tensorflow", "keras"}
 #: The watchdog comes first: the imports take seconds, in which no other thread may run.
 _START = """\
 import signal, sys
@@ -80,16 +87,20 @@ class FreshProcess:
 
     Attributes
     ----------
-    process : Popen
+    process : Popen or Forked
     """
 
     def __init__(self, names: Sequence[FormatName], folder: Path) -> None:
         self._folder = folder
         self._asked: list[FormatName] = []
-        words = [sys.executable, "-c", _START, str(os.getpid()), str(folder), *names]
         # To a file: a pipe that nobody reads would fill up.
         with (folder / _OUTPUT).open("wb") as output:
-            self.process = Popen(words, bufsize=0, stdin=PIPE, stdout=output, stderr=STDOUT)
+            self.process: Popen[bytes] | Forked
+            if _can_be_copied(names):
+                self.process = Forked(partial(_follow, os.getpid(), folder, names), output)
+            else:
+                words = [sys.executable, "-c", _START, str(os.getpid()), str(folder), *names]
+                self.process = Popen(words, bufsize=0, stdin=PIPE, stdout=output, stderr=STDOUT)
 
     def read(self, name: FormatName, path: Path) -> None:
         """Let the process load and run a format, without waiting for it."""
@@ -143,6 +154,29 @@ class FreshProcess:
         )
 
 
+def _can_be_copied(names: Sequence[FormatName]) -> bool:
+    """Import TensorFlow if the formats need it; return whether a copy of this process may run them.
+
+    It may if TensorFlow was not imported before and has no thread yet, so that nothing was built or
+    computed with it. The driver of a GPU, which the import looks for, does not survive the copy.
+    """
+    if sys.platform != "linux" or "tensorflow" in sys.modules or not _need_tensorflow(names):
+        return False
+    from headstart.keras.runtime import has_started, physical_gpus
+
+    return not has_started() and not physical_gpus()
+
+
+def _need_tensorflow(names: Sequence[FormatName]) -> bool:
+    return any(FORMATS[name].library in _TENSORFLOW for name in names)
+
+
+def _follow(starter: int, folder: Path, names: Sequence[FormatName]) -> NoReturn:
+    """Be the fresh process, as a copy of the one that started it."""
+    watchdog.die_with_parent(starter, signal.SIGKILL)
+    main(str(folder), *names)
+
+
 @contextmanager
 def reader(
     names: Sequence[FormatName], pixels: Pixels, contents: Sequence[bytes]
@@ -173,7 +207,7 @@ def main(path: str, *names: FormatName) -> NoReturn:
     folder = Path(path)
     lines: SimpleQueue[str] = SimpleQueue()
     threading.Thread(target=_listen, args=(lines,), daemon=True).start()
-    if {FORMATS[name].library for name in names} & {"tensorflow", "keras"}:
+    if _need_tensorflow(names):
         from headstart.keras.runtime import configure
 
         configure(cores())  # Before anything else of TensorFlow.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -71,20 +72,50 @@ def test_a_format_that_cannot_be_loaded_is_reported_with_the_reason(
         fresh.results()
 
 
+#: As the stage does it: TensorFlow is not imported before the reader has been started.
+COPYING = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from headstart.keras.export.reload import reader
+folder = Path(sys.argv[1])
+images = np.zeros((2, 16, 16, 3), np.uint8)
+images[0, ..., 0] = images[1, ..., 2] = 230
+with reader(["saved_model"], images, [b"", b""]) as fresh:
+    from tests.serving import models
+    models.write(folder)
+    fresh.read("saved_model", folder / "saved_model")
+    found = fresh.results()["saved_model"]
+first = [models.CLASSES[place] for place in found.outputs["pixels"].argmax(axis=1)]
+print(json.dumps([type(fresh.process).__name__, first]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="copies are made on Linux only")
+def test_tensorflow_is_imported_once_for_both_processes(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", COPYING, tmp_path / "export"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert json.loads(done.stdout) == ["Forked", ["red", "blue"]]
+
+
 STARTER = """
 import time
 import numpy as np
 from headstart.keras.export.reload import reader
-formats = ["tflite_float32", "tflite_float16"]
+formats = FORMATS
 with reader(formats, np.zeros((1, 2, 2, 3), np.uint8), [b""]) as fresh:
     print(fresh.process.pid, flush=True)
     time.sleep(600)
 """
 
 
-def test_no_process_outlives_the_one_that_started_it() -> None:
+@pytest.mark.parametrize("formats", [["tflite_float32", "tflite_float16"], ["saved_model"]])
+def test_no_process_outlives_the_one_that_started_it(formats: list[str]) -> None:
+    code = STARTER.replace("FORMATS", repr(formats))
     starter = subprocess.Popen(
-        [sys.executable, "-c", STARTER], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     assert starter.stdout is not None
     try:
