@@ -73,6 +73,15 @@ def imagenet_home(shared: Path) -> Path:
     return home
 
 
+@pytest.fixture(scope="session", autouse=True)
+def suite_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for what is made once, also named HEADSTART_SUITE: all workers have the same."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    os.environ["HEADSTART_SUITE"] = str(folder)
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def private_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every test has a feature store of its own; the user's is never touched."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import uuid
@@ -16,11 +18,11 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from headstart._utils.files import atomic_folder, sha256_bytes
+from headstart._utils.locks import exclusive_lock
 from headstart.backbones.parameters import BackboneParams
 from headstart.datasets import manifests
 from headstart.datasets.shards import ShardWriter, shard_of
 from headstart.features.parameters import ExtractFeaturesParams
-from headstart.keras.runtime import configure
 from headstart.stage.run_statistics import RunStatistics
 from headstart.training.model_folder import read_head, read_model, write_model
 from headstart.training.parameters import ComputeParams, TrainHeadParams
@@ -70,11 +72,35 @@ def make(folder: Path, *, gray12: bool = False, **base: Any) -> SmallRun:
 
     With ``gray12``, the images are gray, of 12 bits in 16.
 
-    Made in a process of its own: the number of threads cannot be changed in one that has computed.
+    The default one is made once for all of the suite's processes; each caller has a copy. Others
+    fill the caller's feature store, too.
+    """
+    if base or gray12:
+        return _made(folder, base, gray12=gray12, environment=None)
+    suite = Path(os.environ["HEADSTART_SUITE"])
+    shared = suite / "small run"
+    with exclusive_lock(suite / "small run.lock", "Another process makes the run. Waiting …"):
+        if not (shared / "done").exists():
+            shutil.rmtree(shared, ignore_errors=True)
+            environment = {**os.environ, "HEADSTART_CACHE": str(shared / "cache")}
+            _made(shared / "files", {}, gray12=False, environment=environment)
+            (shared / "done").touch()
+    shutil.copytree(shared / "files", folder, dirs_exist_ok=True)
+    return SmallRun(folder)
+
+
+def _made(
+    folder: Path, base: dict[str, Any], *, gray12: bool, environment: dict[str, str] | None
+) -> SmallRun:
+    """Return a run that is made in a process of its own.
+
+    The number of threads cannot be changed in one that has computed.
     """
     command = [sys.executable, "-m", "tests.stages.small_run", str(folder), json.dumps(base),
                str(int(gray12))]  # fmt: skip
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return SmallRun(folder)
 
@@ -98,6 +124,8 @@ def stage(
 
 
 def _make(folder: Path, base: dict[str, Any], *, gray12: bool) -> None:
+    from headstart.keras.runtime import configure
+
     configure(COMPUTE.threads)
     run = SmallRun(folder)
     folder.mkdir(parents=True, exist_ok=True)
