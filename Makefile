@@ -27,6 +27,9 @@ run: $(STAMP)  ## run the pipeline, then show its results
 	@echo '  headstart plan                show what the next `dvc repro` would run, and why'
 
 # Three at a time on two cores: many tests wait for a server or a process.
+# Tests start hundreds of processes, each of which would compile the library again.
+test test-pipeline test-server test-all: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(DEV)  ## run the default tests, about 10 minutes on 2 cores
 	$(BIN)/python -m pytest -m "not slow and not server and not pipeline" -n 3 --dist loadfile
 

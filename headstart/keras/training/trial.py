@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 import headstart.images
-import headstart.keras
+import headstart.keras.networks
+import headstart.keras.runtime
+import headstart.keras.training
 import headstart.training
 from headstart._utils.csv_text import csv_text
 from headstart._utils.errors import HeadstartError
@@ -234,8 +236,9 @@ def _identity(given: Given, params: Tuning) -> str:
         name: sha256_bytes(csv_text(part[["image_id", "label"]]).encode())
         for name, part in (("train", images.train), ("validation", images.validation))
     }
-    rooms = (headstart.keras, headstart.training, headstart.images)
-    code = {room.__name__: _code(Path(str(room.__file__)).parent) for room in rooms}
+    keras = headstart.keras
+    used = (keras.networks, keras.runtime, keras.training, headstart.training, headstart.images)
+    code = {module.__name__: _code(Path(str(module.__file__))) for module in used}
     return fingerprint(
         {
             "backbone": backbone.model_dump(mode="json"),
@@ -253,8 +256,9 @@ def _identity(given: Given, params: Tuning) -> str:
     )
 
 
-def _code(folder: Path) -> str:
-    files = sorted(folder.rglob("*.py"))
+def _code(module: Path) -> str:
+    """Return the hash of a module; of a package, with all that is below it."""
+    files = sorted(module.parent.rglob("*.py")) if module.name == "__init__.py" else [module]
     return sha256_bytes(b"".join(path.read_bytes() for path in files))
 
 
