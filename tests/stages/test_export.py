@@ -13,7 +13,13 @@ import numpy as np
 import pytest
 
 from headstart._utils.errors import HeadstartError
-from headstart._utils.files import sha256_bytes, sha256_file, sha256_tree, write_json
+from headstart._utils.files import (
+    atomic_folder,
+    sha256_bytes,
+    sha256_file,
+    sha256_tree,
+    write_json,
+)
 from headstart.backbones.record import read_backbone
 from headstart.datasets.manifests import read_split, write_split
 from headstart.datasets.shards import ShardWriter, shard_of
@@ -22,34 +28,43 @@ from headstart.export.formats import FORMATS
 from headstart.export.parity import load
 from headstart.export.record import format_path, read_exported
 from headstart.keras.export import export
-from headstart.training.model_folder import read_model
+from headstart.training.model_folder import read_head, read_model, write_model
 from tests.images.made import encoded
 from tests.stages import small_run
 from tests.stages.small_run import ROOT, SmallRun, image, stage
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
-    """With a fine-tuned model in ``tuned`` and the head, passed through, in ``untuned``."""
+def untuned(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
+    """With the head, passed through, in ``untuned``."""
     run = small_run.make(tmp_path_factory.mktemp("run") / "files")
-    trains = {"epochs": 2, "learning_rate": 1e-4, "batch_size": 8}
-    for name, params in (("tuned", trains), ("untuned", {"epochs": 0})):
-        done = stage(
-            run,
-            "fine_tune",
-            {"fine_tune": params},
-            images=run.images,
-            manifest=run.manifest,
-            backbone_folder=run.backbone,
-            head=run.head,
-            features=run.features,
-            model=run.folder / name,
-            epoch_history=run.folder / "epochs.csv",
-            run_statistics=run.folder / "run_statistics",
-        )
-        assert done.returncode == 0, done.stderr
-        evaluated(run, name)
+    tuned(run, "untuned", {"epochs": 0})
     return run
+
+
+@pytest.fixture(scope="module")
+def run(untuned: SmallRun) -> SmallRun:
+    """The same with a fine-tuned model in ``tuned``."""
+    tuned(untuned, "tuned", {"epochs": 2, "learning_rate": 1e-4, "batch_size": 8})
+    return untuned
+
+
+def tuned(run: SmallRun, name: str, params: dict[str, Any]) -> None:
+    done = stage(
+        run,
+        "fine_tune",
+        {"fine_tune": params},
+        images=run.images,
+        manifest=run.manifest,
+        backbone_folder=run.backbone,
+        head=run.head,
+        features=run.features,
+        model=run.folder / name,
+        epoch_history=run.folder / "epochs.csv",
+        run_statistics=run.folder / "run_statistics",
+    )
+    assert done.returncode == 0, done.stderr
+    evaluated(run, name)
 
 
 def evaluated(run: SmallRun, model: str) -> None:
@@ -346,11 +361,16 @@ def test_a_head_on_the_pretrained_base_is_exported_as_well(run: SmallRun) -> Non
     assert "AVX" not in done.stderr
 
 
-def test_an_export_of_another_model_than_the_evaluated_one_is_refused(run: SmallRun) -> None:
-    mixed = run.folder / "mixed-predictions"
-    shutil.copy(run.folder / "untuned-predictions", mixed)
+def test_an_export_of_another_model_than_the_evaluated_one_is_refused(untuned: SmallRun) -> None:
+    run = untuned
+    shutil.copy(run.folder / "untuned-predictions", run.folder / "mixed-predictions")
     shutil.copy(run.folder / "untuned-metrics", run.folder / "mixed-metrics")
-    shutil.copytree(run.folder / "tuned", run.folder / "mixed", dirs_exist_ok=True)
+    record = read_model(run.folder / "untuned")
+    weights = read_head(run.folder / "untuned", record)
+    bias = f"{len(record.head) - 1}.bias"
+    weights[bias] = weights[bias][::-1]
+    with atomic_folder(run.folder / "mixed") as folder:
+        write_model(folder, record, weights)
     done = exported(run, "mixed", "refused", formats=["keras"])
     assert done.returncode == 1
     assert "nothing was exported" in done.stderr
@@ -395,8 +415,10 @@ def test_a_format_that_litert_cannot_convert_is_left_out_and_reported(
         export.write_and_read(tmp_path, by_keras, ["tflite_float32"], shown, run_statistics)
 
 
-def test_only_a_keras_backbone_may_lack_a_format_that_litert_cannot_convert(run: SmallRun) -> None:
-    backbone = read_backbone(run.backbone)
+def test_only_a_keras_backbone_may_lack_a_format_that_litert_cannot_convert(
+    untuned: SmallRun,
+) -> None:
+    backbone = read_backbone(untuned.backbone)
     by_keras = backbone.model_copy(update={"engine": "keras"})
     assert export.may_lack("tflite_int8", by_keras)
     assert not export.may_lack("tflite_int8", backbone)
