@@ -208,7 +208,7 @@ def _inspected(
     known = int((rows["split"] != "test").sum())
     blocks = deal(labels[:known], groups[:known], seed)
     parts = block_moments(values, labels, blocks, len(classes))
-    codes = pd.factorize(rows["image_id"])[0].astype(np.int64)
+    codes = pd.factorize(np.array(groups, dtype=object))[0].astype(np.int64)
     shares = neighbor_shares(values, codes, labels[:known], len(classes), params.neighbors, seed)
     judged = judge_labels(values, labels, blocks, parts, shares)
     curve = measure(values, labels[:known], blocks, parts)
