@@ -1,10 +1,10 @@
 """The doubt about a label: log odds from the out-of-fold classifier and the nearest neighbors.
 
-The probability of a class is a softmax of ``a * logit + b * share``: ``a`` brings the confidence of
-the classifier to its accuracy, and ``b`` weighs the share of the class among the nearest images. An
-image of class i is labeled j with a probability that the noise matrix holds. All of them are those
-under which the given labels are most probable (expectation maximization): images between two
-classes lower ``a`` and ``b``, and only labels with all evidence against them raise the noise. The
+The probability of a class is a softmax of a weighted sum: of the logits of some classifiers and of
+the share of the class among the nearest images. The weights bring the confidence to the accuracy.
+An image of class i is labeled j with a probability that the noise matrix holds. Weights and noise
+are those under which the given labels are most probable (expectation maximization): images between
+two classes lower the weights, and only labels with all evidence against them raise the noise. The
 probability that a label is wrong follows by Bayes' rule.
 
 The noise is shrunk: the rate of a class toward that of all, and the share of each wrong class
@@ -14,6 +14,7 @@ spread evenly give equal shares, and those that always confuse the same two clas
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,7 @@ _WRONG_BEFORE, _BEFORE = 0.5, 25.0
 #: each wrong class. The most probable number of each is taken.
 _OF_CLASS = np.geomspace(50, 5000, 9)
 _SPREADS = np.geomspace(0.02, 200, 25)
-_WIDTH_BEFORE = 10.0  # of the normal distribution about 0 of both weights, in standard units
+_WIDTH_BEFORE = 10.0  # of the normal distribution about 0 of each weight, in standard units
 _DIGITS = 3
 #: Log evidence by which more noise has to be ahead.
 _CLEARLY = 0.5
@@ -39,6 +40,7 @@ _ROWS = 4096
 _FIRST_RATE, _TAKEN = 0.02, 50.0
 
 Shares = npt.NDArray[np.floating[Any]]
+Evidence = Sequence[Shares]
 Labels = npt.NDArray[np.int64]
 
 
@@ -48,22 +50,24 @@ class Judge:
 
     Attributes
     ----------
-    logit_weight, share_weight : float
-        Rounded to 6 digits.
+    weights : tuple of float
+        Of each kind of evidence, rounded to 6 digits.
     noise : ndarray of shape (n_classes, n_classes), float64
         Probability that an image of the row's class has the label of the column, to 6 decimals.
     rate : float
         Share of wrong labels, to 4 decimals.
     """
 
-    logit_weight: float
-    share_weight: float
+    weights: tuple[float, ...]
     noise: Float64
     rate: float
 
-    def combined(self, logits: Float64, shares: Shares) -> Float64:
+    def combined(self, evidence: Evidence) -> Float64:
         """Return one logit per class, of shape (n, n_classes)."""
-        return self.logit_weight * logits + self.share_weight * np.asarray(shares, np.float64)
+        found = np.zeros(evidence[0].shape)
+        for weight, each in zip(self.weights, evidence, strict=True):
+            found += weight * np.asarray(each, np.float64)
+        return found
 
     def memberships(self, combined: Float64, labels: Labels) -> Float64:
         """Return how probably each image belongs to each class, of shape (n, n_classes)."""
@@ -103,36 +107,34 @@ def wrong(doubts: Float64) -> Float64:
     return np.asarray(np.round(1.0 / (1.0 + np.exp(-np.clip(doubts, -60, 60))), 4), np.float64)
 
 
-def fit_judge(
-    logits: Float64, shares: Shares, labels: Labels, noise: Float64 | None = None
-) -> Judge:
+def fit_judge(evidence: Evidence, labels: Labels, noise: Float64 | None = None) -> Judge:
     """Fit a judge to the labels of some images.
 
     Parameters
     ----------
-    logits : ndarray of shape (n, n_classes), float64
-        By a classifier that did not see the image.
-    shares : ndarray of shape (n, n_classes)
-        Of the classes among the nearest other images.
+    evidence : sequence of ndarray of shape (n, n_classes)
+        Logits by classifiers that did not see the image, and the shares of the classes among the
+        nearest other images.
     labels : ndarray of shape (n,), int64
         May be wrong.
     noise : ndarray of shape (n_classes, n_classes), float64, optional
         Is then not fitted.
     """
-    every = max(1, -(-logits.size // _VALUES))
-    values = np.stack([logits[::every], np.asarray(shares[::every], np.float64)])
+    every = max(1, -(-evidence[0].size // _VALUES))
+    values = np.stack([np.asarray(each[::every], np.float64) for each in evidence])
     values = np.maximum(values, -1e4)
     labels = labels[::every]
     units = np.array([max(float(np.std(each[each > -1e3])), 1e-6) for each in values])
+    first = 2 / len(values) / units
     if noise is not None:
-        return _fitted(values, labels, units, 1 / units, noise, fixed=True)[0]
+        return _fitted(values, labels, units, first, noise, fixed=True)[0]
     even = _even(values.shape[2], _FIRST_RATE)
-    spread, spread_evidence = _fitted(values, labels, units, 1 / units, even)
+    spread, spread_evidence = _fitted(values, labels, units, first, even)
     # Once more from the other end: every image that is taken for another class is mislabeled.
     taken = np.zeros_like(even)
-    np.add.at(taken, (np.tensordot(1 / units, values, 1).argmax(axis=1), labels), 1)
+    np.add.at(taken, (np.tensordot(first, values, 1).argmax(axis=1), labels), 1)
     pairs = (taken + _TAKEN * even) / (taken.sum(axis=1, keepdims=True) + _TAKEN)
-    paired, paired_evidence = _fitted(values, labels, units, 2 / units, pairs)
+    paired, paired_evidence = _fitted(values, labels, units, 2 * first, pairs)
     return paired if paired_evidence > spread_evidence + _CLEARLY else spread
 
 
@@ -154,10 +156,10 @@ def _fitted(
     counts = _counts(actual, labels)
     # The lower bound of variational inference: the classes, their uncertainty, and the noise.
     evidence = (actual * np.log(np.maximum(likely, 1e-300) / np.maximum(actual, 1e-300))).sum()
-    a, b = (float(f"{weight:.6g}") for weight in weights)
+    rounded = tuple(float(f"{weight:.6g}") for weight in weights)
     noise = np.maximum(np.round(noise, 6), 1e-6)
     rate = float(1 - counts.diagonal().sum() / len(labels))
-    return Judge(a, b, noise, round(rate, 4)), float(evidence + _noise(counts)[1])
+    return Judge(rounded, noise, round(rate, 4)), float(evidence + _noise(counts)[1])
 
 
 def _counts(actual: Float64, labels: Labels) -> Float64:

@@ -210,7 +210,7 @@ def _inspected(
     parts = block_moments(values, labels, blocks, len(classes))
     codes = pd.factorize(np.array(groups, dtype=object))[0].astype(np.int64)
     shares = neighbor_shares(values, codes, labels[:known], len(classes), params.neighbors, seed)
-    judged = judge_labels(values, labels, blocks, parts, shares)
+    judged = judge_labels(values, labels, blocks, parts, shares, seed)
     curve = measure(values, labels[:known], blocks, parts)
     del parts
     return Inspection(

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from headstart.audit.doubt import Judge, Shares, fit_judge, wrong
+from headstart.audit.logistic import logistic_out_of_fold
 from headstart.audit.moments import PARTS, Indices, Moments, argmax, out_of_fold
 from headstart.audit.tables import CLASSES, ISSUES, NEAR, OUTLIERS, WRONG
 from headstart.audit.vectors import Float64, Whole
@@ -55,7 +56,7 @@ class Judged:
 
 
 def judge_labels(
-    values: Whole, labels: Indices, blocks: Indices, parts: list[Moments], shares: Shares
+    values: Whole, labels: Indices, blocks: Indices, parts: list[Moments], shares: Shares, seed: int
 ) -> Judged:
     """Judge the label of every image by those of the others in train and validation.
 
@@ -70,26 +71,31 @@ def judge_labels(
         Of each block.
     shares : ndarray of shape (n, n_classes)
         Of the classes among the nearest images of train and validation.
+    seed : int
+        Draws the images that the logistic regression is trained on, if there are too many.
     """
     known = len(blocks)
     first, _ = out_of_fold(values, blocks, parts)
     counts = np.bincount(labels[:known], minlength=first.shape[1])
     judged = counts[labels] >= LEAST_OF_CLASS
     fitted = np.flatnonzero(judged[:known])
-    judge = fit_judge(first[fitted], shares[fitted], labels[fitted])
-    combined = judge.combined(first[fitted], shares[fitted])
-    # Once more, without the labels that seem wrong. The noise stays: a classifier that learned from
-    # its own judgement is surer of it than it should be.
+    regression = logistic_out_of_fold(values, labels[:known], blocks, parts, seed)
+    others = [shares] if regression is None else [regression, shares]
+    judge = fit_judge([each[fitted] for each in (first, *others)], labels[fitted])
+    before = judge.combined([first, *others])
+    # Once more, without the labels that seem wrong. The noise stays, and both judgments count the
+    # same: a classifier that learned from its own judgment is surer of it than it should be.
     member = np.eye(len(counts))[labels[:known]]
-    member[fitted] = judge.memberships(combined, labels[fitted])
+    member[fitted] = judge.memberships(before[fitted], labels[fitted])
     member = np.rint(member * PARTS) / PARTS
     cleaned = [
         part.relabeled(values, member, np.flatnonzero(blocks == block))
         for block, part in enumerate(parts)
     ]
     logits, distances = out_of_fold(values, blocks, cleaned, distances=True)
-    judge = fit_judge(logits[fitted], shares[fitted], labels[fitted], judge.noise)
-    combined = judge.combined(logits, shares)
+    evidence = [logits, *others]
+    judge = fit_judge([each[fitted] for each in evidence], labels[fitted], judge.noise)
+    combined = (before + judge.combined(evidence)) / 2
     found, suggested = judge.doubts(combined, labels)
     return Judged(
         judge=judge,

@@ -17,7 +17,8 @@ import numpy.typing as npt
 from headstart.features.array_rows import empty
 
 WIDTH = 1280
-_SCALE = 512.0
+#: Of the numbers: one standard deviation.
+SCALE = 512.0
 _LARGEST = 2**14 - 1  # 32 standard deviations
 #: Rows at a time. Fixed, because sums of unrounded features depend on it.
 ROWS = 2048
@@ -65,7 +66,7 @@ def whole_numbers(
     start = 0
     for block in _blocks(counted):
         standard = _folded((block - mean) / spread)
-        found[start : start + len(block)] = np.clip(np.rint(standard * _SCALE), -_LARGEST, _LARGEST)
+        found[start : start + len(block)] = np.clip(np.rint(standard * SCALE), -_LARGEST, _LARGEST)
         start += len(block)
     return cast("Whole", found)
 

@@ -106,9 +106,9 @@ def test_the_rate_of_wrong_labels_is_found() -> None:
     logits = random.normal(size=(4000, 4))
     logits[np.arange(4000), actual] += 4
     given = np.where(random.random(4000) < 0.1, (actual + random.integers(1, 4, 4000)) % 4, actual)
-    judge = fit_judge(logits, np.zeros((4000, 4)), given)
+    judge = fit_judge([logits, np.zeros((4000, 4))], given)
     assert 0.08 < judge.rate < 0.12
-    against, suggested = judge.doubts(judge.combined(logits, np.zeros((4000, 4))), given)
+    against, suggested = judge.doubts(judge.combined([logits, np.zeros((4000, 4))]), given)
     chance = wrong(against)
     assert chance[given != actual].mean() > 0.7
     assert chance[given == actual].mean() < 0.05
@@ -123,12 +123,12 @@ def test_labels_that_confuse_two_classes_alone_give_their_pair_the_noise() -> No
     logits = random.normal(size=(4000, 4))
     logits[np.arange(4000), actual] += 3
     given = np.where((actual == 1) & (random.random(4000) < 0.2), 2, actual)
-    judge = fit_judge(logits, np.zeros((4000, 4)), given)
+    judge = fit_judge([logits, np.zeros((4000, 4))], given)
     assert 0.15 < judge.noise[1, 2] < 0.25
     off = judge.noise - np.diag(judge.noise.diagonal())
     off[1, 2] = 0
     assert off.max() < 0.02
-    against, _ = judge.doubts(judge.combined(logits, np.zeros((4000, 4))), given)
+    against, _ = judge.doubts(judge.combined([logits, np.zeros((4000, 4))]), given)
     assert abs(wrong(against).sum() - (given != actual).sum()) < 40
 
 
