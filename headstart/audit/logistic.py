@@ -79,7 +79,7 @@ def _sample(known: int, most: int, seed: int) -> Indices:
 
 def _steepest(parts: Sequence[Moments]) -> float:
     """Return the largest eigenvalue of the standardized features' products (power method)."""
-    total = exact.on_grid(sum(part.products for part in parts) / SCALE**2)
+    total = exact.on_grid(Moments.total(parts).products / SCALE**2)
     vector, length = np.ones((len(total), 1)), 0.0
     for _ in range(_POWER_STEPS):
         vector = exact.product(total, exact.on_grid(vector))
