@@ -242,10 +242,13 @@ class Costs:
     @cached_property
     def _used(self) -> pd.DataFrame:
         """The images that remain in use after splitting and sampling."""
-        from headstart.datasets.manifests import read_images
+        from headstart.datasets.manifests import read_images, read_split
         from headstart.features.estimate import images_in_use
 
+        sample = self._planned.get("stages.sample")
         try:
+            if sample is not None and sample.fate is Fate.UNCHANGED:
+                return read_split(Path(options(sample.stage)["manifest"]))
             images = self._preview.images if self._images is None else read_images(self._images)
             return images_in_use(self._corrected(images), self._parameters, self._duplicates)
         except HeadstartError as error:
