@@ -26,8 +26,8 @@ run: $(STAMP)  ## run the pipeline, then show its results
 	@echo '  headstart recipe my-photos    use your own images, one folder per class in data/raw'
 	@echo '  headstart plan                show what the next `dvc repro` would run, and why'
 
-# Three at a time on two cores: many tests wait for a server or a process.
-# Tests start hundreds of processes, each of which would compile the library again.
+# Bytecode is written even if PYTHONDONTWRITEBYTECODE is set: tests start hundreds of processes, and
+# each would compile the library again. Three at a time on two cores: many wait for a process.
 test test-pipeline test-server test-all: export PYTHONDONTWRITEBYTECODE :=
 
 test: $(DEV)  ## run the default tests, about 10 minutes on 2 cores

@@ -1,4 +1,4 @@
-"""A copy of this process that goes on by itself: it has what is imported, and need not wait for it.
+"""A forked copy of this process: what is imported here need not be imported again.
 
 Only for a process that has computed nothing yet: threads of a library do not survive the copy.
 """
@@ -31,19 +31,28 @@ class Forked:
         A pipe to the standard input of the process.
     returncode : int or None
         None while it has not been seen to end; negative: the signal that ended it.
+
+    Raises
+    ------
+    OSError
+        If the system makes no process.
     """
 
     def __init__(self, work: Callable[[], object], output: BinaryIO) -> None:
         read, write = os.pipe()
-        sys.stdout.flush()  # What is still to be written is not the other's to write.
+        sys.stdout.flush()  # So that the copy does not write it a second time.
         sys.stderr.flush()
         with warnings.catch_warnings():
             # Python 3.12 warns of threads: here, those of NumPy, which prepares for this.
             warnings.simplefilter("ignore", DeprecationWarning)
-            self.pid = os.fork()
+            try:
+                self.pid = os.fork()
+            except OSError:
+                os.close(read)
+                os.close(write)
+                raise
         if self.pid == 0:
-            os.close(write)
-            _run(work, read, output.fileno())
+            _run(work, read, write, output.fileno())
         os.close(read)
         self.stdin: BinaryIO = os.fdopen(write, "wb", buffering=0)
         self.returncode: int | None = None
@@ -77,10 +86,11 @@ class Forked:
         return self.returncode
 
 
-def _run(work: Callable[[], object], given: int, output: int) -> NoReturn:
+def _run(work: Callable[[], object], given: int, other: int, output: int) -> NoReturn:
     """Work with other standard files, and leave without the clean-up that is the starter's."""
     code = 1
     try:
+        os.close(other)
         for source, target in ((given, 0), (output, 1), (output, 2)):
             os.dup2(source, target)
         # New ones: the old ones may be a test's, or hold what was read already.
@@ -92,6 +102,10 @@ def _run(work: Callable[[], object], given: int, output: int) -> NoReturn:
     except BaseException:  # noqa: BLE001 - nothing of it may reach the starter's code
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except BaseException:  # noqa: BLE001 - a full disk; the starter's code must not go on here
+            code = 1
+        finally:
+            os._exit(code)

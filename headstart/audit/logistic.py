@@ -27,7 +27,7 @@ _ABOVE = 1.1  # of the power method's eigenvalue, which is a little too small
 #: Images that are trained on at most, so that the sums of products stay exact, and that times the
 #: number of classes.
 _MOST, _MOST_TARGETS = 20_000, 2_000_000
-#: With fewer images per class, there is no logistic regression.
+#: If the draw would hold fewer images per class, there is no logistic regression.
 _LEAST_PER_CLASS = 20
 
 

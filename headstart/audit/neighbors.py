@@ -25,7 +25,7 @@ def neighbor_shares(
     ----------
     values : ndarray of shape (n, n_features), int16
     codes : ndarray of shape (n,), int64
-        Equal for images that must not be neighbors: an image and its copies.
+        Equal for images that must not be neighbors: those of one split group.
     labels : ndarray of shape (n_known,), int64
     n_classes, count : int
     seed : int
@@ -45,8 +45,9 @@ def neighbor_shares(
     for rows, found in products(values, ours):
         found[codes[rows, None] == codes[references]] = -LARGEST_PRODUCT
         last = np.partition(found, -count, axis=1)[:, -count]
-        chosen = (found >= last[:, None]).astype(np.float32)
-        shares[rows] = (chosen @ votes) / chosen.sum(axis=1, keepdims=True)
+        # With few references, the last of the nearest may be one of the image's own group.
+        chosen = ((found >= last[:, None]) & (found > -LARGEST_PRODUCT)).astype(np.float32)
+        shares[rows] = (chosen @ votes) / np.maximum(chosen.sum(axis=1, keepdims=True), 1.0)
     return shares
 
 

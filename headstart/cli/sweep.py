@@ -39,7 +39,12 @@ def sweep(
         ),
     ] = None,
     trials: Annotated[
-        int | None, typer.Option(min=1, help="Draw so many heads. Default: all combinations.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of heads to draw, beside that of params.yaml. Required by --sampler tpe; "
+            "default for grid: all combinations.",
+        ),
     ] = None,
     sampler: Annotated[
         Literal["grid", "tpe"],
@@ -118,8 +123,8 @@ def _searched(parameters: Any, assignments: list[str], count: int | None, proces
     values = axes(assignments, DEFAULT_RANGES)
     if count is None:
         raise ParameterError(
-            "A sampler goes on as long as it is asked to. Say how many heads to train: "
-            "`--sampler tpe --trials 50`. Nothing was trained."
+            "`--sampler tpe` needs the number of heads: `--sampler tpe --trials 50`. Nothing was "
+            "trained."
         )
     require_optuna()
     folder, features = _features()

@@ -211,7 +211,10 @@ class _Extraction:
         if chunk is None:
             return False
         try:
-            items = chunk.items(contents=worker.needs_bytes, address=self._address)
+            items = chunk.items(
+                contents=worker.needs_bytes,
+                address=None if worker.needs_bytes else self._address,
+            )
         except Exception:  # noqa: BLE001 - computing it here names the image and the reason
             self._records.compute(chunk)
             return True

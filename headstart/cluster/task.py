@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 
-from headstart._utils.errors import CorruptFileError, HeadstartError
+from headstart._utils.errors import CorruptFileError, HeadstartError, SourceError
 from headstart._utils.files import sha256_bytes, sha256_file
 from headstart._utils.machine import architecture
 from headstart.backbones.litert import LiteRTFunction
@@ -34,7 +34,7 @@ from headstart.images.resize import spec
 #: Networks and jobs that a worker process remembers: of the plain images, the views, activations.
 _REMEMBERED = 4
 #: A worker that cannot reach the remote says so, and is sent the images.
-_POLICY = RetryPolicy(attempts=3, pause=0.5, total=30.0)
+_POLICY = RetryPolicy(attempts=2, pause=0.5, connect=5.0, read=10.0, total=20.0)
 
 
 class Job(TypedDict):
@@ -231,7 +231,13 @@ def _contents(items: Sequence[Item], ready: _Ready) -> list[bytes]:
             ready.addresses[shard] = item["address"]
             far.setdefault(shard, []).append(Wanted(offset, length, item["image_id"]))
     for shard, wanted in far.items():
-        contents = ready.remote.read_several(shard, wanted)
+        try:
+            contents = ready.remote.read_several(shard, wanted)
+        except SourceError as error:  # Its remedies are those of a download.
+            raise CorruptFileError(
+                f"{ready.addresses[shard]} cannot be read from this worker "
+                f"({error.__cause__ or 'no answer, no access, or no package for it'})"
+            ) from error
         found.update(zip((each.image_id for each in wanted), contents, strict=True))
     return [found[item["image_id"]] for item in items]
 

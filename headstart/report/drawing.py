@@ -102,7 +102,11 @@ def write_figures(folder: Path, drawings: Sequence[Drawing]) -> None:
         write_all(drawings)
         return
     with tempfile.TemporaryFile() as output:
-        copy = Forked(follow, output)
+        try:
+            copy = Forked(follow, output)
+        except OSError:
+            write_all(drawings)
+            return
         try:
             write_all(drawings[::2])
             if copy.wait() != 0:

@@ -92,7 +92,7 @@ class _Bringer:
     def bring(self, named: _Named) -> None:
         path = Path(named.path)
         if named.key == "hub":
-            self._bring(named, MODULE)
+            self._bring(named, MODULE if named.sha256 else None)
         elif path.suffix != ".json":
             self._bring(named, None)
         else:
@@ -114,10 +114,11 @@ class _Bringer:
             self.note(f"The backbone {named.path} is the recorded one, from {place}.")
         else:
             has = f"it has {found} in" if found else "it is not in"
+            known = f"with sha256 {named.sha256} " if named.sha256 else ""
             raise HeadstartError(
                 f"The backbone of the commit is missing: {named.path} (`backbone.{named.key}`) "
-                f"with sha256 {named.sha256} is not in git, {has} {self.storage.root}, and no "
-                "recorded copy is in DVC's cache or the remote. Nothing was run. Put the file back."
+                f"{known}is not in git, {has} {self.storage.root}, and no recorded copy is in "
+                "DVC's cache or the remote. Nothing was run. Put the file back."
             )
 
     def _restore(self, path: str, target: Path, sha256: str | None) -> str | None:

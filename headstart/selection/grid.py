@@ -226,7 +226,11 @@ def pairs(values: Mapping[str, Sequence[Any]], base: TrainHeadParams, views: int
         If a value is not allowed, or there are more views than are cached.
     """
     rows = {
-        key: [each.low if isinstance(each, Range) else each for each in row]
+        key: [
+            end
+            for each in row
+            for end in ((each.low, each.high) if isinstance(each, Range) else (each,))
+        ]
         for key, row in values.items()
     }
     first = {key: row[0] for key, row in rows.items()}

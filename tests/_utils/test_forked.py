@@ -50,6 +50,20 @@ def test_an_error_ends_it_with_the_traceback_and_without_the_code_of_its_starter
     assert "ZeroDivisionError" in (tmp_path / "output").read_text()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_output_that_cannot_be_written_ends_it_without_the_code_of_its_starter(
+    tmp_path: Path,
+) -> None:
+    left = tmp_path / "left"
+    try:
+        started = forked(lambda: print("much" * 10_000), Path("/dev/full"))
+        assert started.wait() == 1
+        started.stdin.close()
+    finally:
+        left.write_text(left.read_text() + "once" if left.exists() else "once")
+    assert left.read_text() == "once"
+
+
 def test_it_is_ended_on_request(tmp_path: Path) -> None:
     started = forked(lambda: time.sleep(600), tmp_path / "output")
     assert started.poll() is None

@@ -100,6 +100,16 @@ def test_neighbors_leave_out_the_image_and_its_copies() -> None:
     assert neighbor_shares(values, codes, labels, 2, 1, 0)[0].tolist() == [1.0, 0.0]
 
 
+def test_of_few_references_an_image_of_its_own_group_is_none() -> None:
+    values = whole_numbers([points(30, 6)], 1)
+    labels = np.repeat([0, 1], [25, 5])
+    group = np.where(np.arange(30) < 25, 0, np.arange(30))
+    shares = neighbor_shares(values, group, labels, 2, 10, 1)
+    assert (shares[:25, 1] == 1).all(), "the five others are all that there is"
+    alone = neighbor_shares(values, np.zeros(30, np.int64), labels, 2, 10, 1)
+    assert not alone.any(), "nobody is a neighbor"
+
+
 def test_the_rate_of_wrong_labels_is_found() -> None:
     random = np.random.Generator(np.random.Philox(key=5))
     actual = random.integers(0, 4, 4000)

@@ -159,6 +159,8 @@ def test_values_that_do_not_fit_are_refused_before_training() -> None:
     values = axes(["train_head.outputs=classes,one", "train_head.activation=sigmoid,softmax"])
     with pytest.raises(ParameterError, match="sigmoid with `outputs: one`"):
         pairs(values, BASE, 0)
+    with pytest.raises(ParameterError, match="less than 1"):
+        pairs(axes(["train_head.dropout=0.1..1.5"]), BASE, 0)
 
 
 def test_half_of_the_images_guide() -> None:

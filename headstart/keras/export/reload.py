@@ -95,12 +95,12 @@ class FreshProcess:
         self._asked: list[FormatName] = []
         # To a file: a pipe that nobody reads would fill up.
         with (folder / _OUTPUT).open("wb") as output:
-            self.process: Popen[bytes] | Forked
-            if _can_be_copied(names):
-                self.process = Forked(partial(_follow, os.getpid(), folder, names), output)
-            else:
-                words = [sys.executable, "-c", _START, str(os.getpid()), str(folder), *names]
-                self.process = Popen(words, bufsize=0, stdin=PIPE, stdout=output, stderr=STDOUT)
+            words = [sys.executable, "-c", _START, str(os.getpid()), str(folder), *names]
+            self.process: Popen[bytes] | Forked = (
+                Forked(partial(_follow, os.getpid(), folder, names), output)
+                if _can_be_copied(names)
+                else Popen(words, bufsize=0, stdin=PIPE, stdout=output, stderr=STDOUT)
+            )
 
     def read(self, name: FormatName, path: Path) -> None:
         """Let the process load and run a format, without waiting for it."""
