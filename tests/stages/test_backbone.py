@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from headstart._utils.errors import CorruptFileError, HeadstartError, ParameterError
@@ -103,7 +102,7 @@ def test_a_network_that_enlarges_rounding_errors_may_differ_by_more(
 ) -> None:
     from headstart.keras.networks import conversion
 
-    monkeypatch.setattr(conversion, "compare", lambda *_: 0.0006)
+    monkeypatch.setattr(conversion, "difference_in_std", lambda *_: 0.0006)
     for own, refusal in (
         (1e-6, r"differs by 0\.0006 .*; 0\.0001 is accepted"),
         (1.0, r"differs by 0\.06 .*; 0\.01 is accepted"),
@@ -111,8 +110,8 @@ def test_a_network_that_enlarges_rounding_errors_may_differ_by_more(
         monkeypatch.setattr(conversion, "rounding", lambda *_, own=own: own)
         with pytest.raises(HeadstartError, match=refusal):
             run(tmp_path / "backbone")
-        monkeypatch.setattr(conversion, "compare", lambda *_: 0.06)
-    monkeypatch.setattr(conversion, "compare", lambda *_: 0.0006)
+        monkeypatch.setattr(conversion, "difference_in_std", lambda *_: 0.06)
+    monkeypatch.setattr(conversion, "difference_in_std", lambda *_: 0.0006)
     monkeypatch.setattr(conversion, "rounding", lambda *_: 0.0001)
     run(tmp_path / "backbone")
     parity = read_backbone(tmp_path / "backbone").parity
@@ -136,10 +135,9 @@ def test_what_differs_from_keras_is_not_accepted(
 ) -> None:
     from headstart.keras.networks import conversion
 
-    def wrong(model: Any, function: Any, batch: np.ndarray) -> float:
-        return conversion.difference_in_std(function(batch), function(batch) * 1.01)
-
-    monkeypatch.setattr(conversion, "compare", wrong)
+    real = conversion.difference_in_std
+    monkeypatch.setattr(conversion, "difference_in_std", lambda a, b: real(a, b * 1.01))
+    monkeypatch.setattr(conversion, "rounding", lambda *_: 1e-6)
     with pytest.raises(HeadstartError, match=r"differs by 0\.\d+.*`extract_features\.engine`"):
         run(tmp_path / "backbone")
     assert not (tmp_path / "backbone").exists()
