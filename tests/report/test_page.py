@@ -253,7 +253,7 @@ def test_several_trials_are_listed_with_the_interval_that_decided(
     words = " ".join(Words(text).text.replace("\N{NO-BREAK SPACE}", " ").split())
     assert words.index("0.2500") < words.index("0.5000")
     assert (
-        "The first one against the head: −0.0625 per image, 80 % interval −0.1250 to ∞, p 0.0300"
+        "The best trial against the head: −0.0625 per image, 80 % interval −0.1250 to ∞, p 0.0300"
     ) in words
     assert "It is kept: p must be at most 0.1." in words
     assert "<b>block_7" not in text
