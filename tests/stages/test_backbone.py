@@ -41,7 +41,8 @@ def run(folder: Path, engine: str = "litert", seed: int = 42, **changes: Any) ->
 def test_writes_the_base_the_network_and_their_record(tmp_path: Path) -> None:
     from headstart.backbones.litert import LiteRTFunction
     from headstart.keras.networks.backbone import feature_model, load_backbone
-    from headstart.keras.networks.conversion import TOLERANCE, compare, images
+    from headstart.keras.networks.conversion import TOLERANCE, images
+    from tests.keras.networks.compared import compare
 
     run_statistics = run(tmp_path / "backbone")
     folder = tmp_path / "backbone"
@@ -72,8 +73,9 @@ def test_a_network_from_a_file_is_kept_with_its_record(tmp_path: Path) -> None:
     from headstart.backbones.litert import LiteRTFunction
     from headstart.backbones.record import FILE_FOLDER
     from headstart.keras.networks.backbone import feature_model, load_backbone
-    from headstart.keras.networks.conversion import TOLERANCE, compare, images
+    from headstart.keras.networks.conversion import TOLERANCE, images
     from tests.keras.networks import network_files
+    from tests.keras.networks.compared import compare
 
     path, _ = network_files.recorded(network_files.onnx_file(tmp_path / "own"), license="MIT")
     section: dict[str, Any] = {"name": "file", "alpha": 1.0, "image_size": None, "pooling": "none"}
@@ -222,7 +224,8 @@ HUB: dict[str, Any] = {
 def test_a_module_is_kept_with_its_network_and_its_record(tmp_path: Path) -> None:
     from headstart.backbones.litert import LiteRTFunction
     from headstart.keras.networks.backbone import feature_model, load_backbone
-    from headstart.keras.networks.conversion import TOLERANCE, compare, images
+    from headstart.keras.networks.conversion import TOLERANCE, images
+    from tests.keras.networks.compared import compare
     from tests.keras.networks.hub_modules import reusable
 
     module = reusable(tmp_path / "own-module")

@@ -191,12 +191,7 @@ def difference_in_std(expected: np.ndarray, got: np.ndarray) -> float:
     return float((np.abs(got - exact) / deviation).max(initial=0.0))
 
 
-def compare(model: Any, function: Callable[[np.ndarray], np.ndarray], batch: np.ndarray) -> float:
-    """Return :func:`difference_in_std` of a function from a Keras model on the same batch."""
-    return difference_in_std(run_keras(model, batch), function(batch))
-
-
-def rounding(model: Any, batch: np.ndarray, features: np.ndarray | None = None) -> float:
+def rounding(model: Any, batch: np.ndarray, features: np.ndarray) -> float:
     """Return by how much Keras' features change with the last bits of the pixels.
 
     Networks with random weights may enlarge such a change from layer to layer, until no two
@@ -207,9 +202,7 @@ def rounding(model: Any, batch: np.ndarray, features: np.ndarray | None = None) 
     model : keras.Model
         From float32 pixels to features.
     batch : ndarray of shape (n, size, size, 3)
-    features : ndarray or None
-        Keras' features of the batch, where they are known.
+    features : ndarray of shape (n, ...)
+        Keras' features of the batch.
     """
-    pixels = batch.astype(np.float32)
-    expected = run_keras(model, pixels) if features is None else features
-    return difference_in_std(expected, run_keras(model, pixels + _LAST_BIT))
+    return difference_in_std(features, run_keras(model, batch.astype(np.float32) + _LAST_BIT))

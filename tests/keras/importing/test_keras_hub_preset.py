@@ -30,7 +30,6 @@ from headstart.keras.importing.importing import Description, import_preset
 from headstart.keras.networks.backbone import feature_model
 from headstart.keras.networks.conversion import (
     TOLERANCE,
-    compare,
     difference_in_std,
     images,
     run_keras,
@@ -38,6 +37,7 @@ from headstart.keras.networks.conversion import (
 )
 from headstart.keras.networks.network_file import build_network, open_network
 from headstart.keras.runtime import tf
+from tests.keras.networks.compared import compare
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

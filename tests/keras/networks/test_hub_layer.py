@@ -13,11 +13,12 @@ from headstart._utils.errors import HeadstartError, ParameterError
 from headstart.backbones.litert import LiteRTFunction
 from headstart.keras.networks import hub_module
 from headstart.keras.networks.backbone import feature_model
-from headstart.keras.networks.conversion import TOLERANCE, compare, images, to_tflite
+from headstart.keras.networks.conversion import TOLERANCE, images, to_tflite
 from headstart.keras.networks.hub_layer import HubLayer, build_hub
 from headstart.keras.networks.hub_module import load_interface
 from headstart.keras.runtime import keras, tf
 from tests.keras.networks import hub_modules
+from tests.keras.networks.compared import compare
 
 IMAGES = images(32)
 UNIT = IMAGES.astype(np.float32) / np.float32(255)

@@ -22,9 +22,9 @@ from headstart.keras.networks.backbone import feature_model
 from headstart.keras.networks.conversion import (
     ROUNDINGS,
     TOLERANCE,
-    compare,
     images,
     rounding,
+    run_keras,
     to_tflite,
 )
 from headstart.keras.networks.pretrained import obtain
@@ -32,6 +32,7 @@ from headstart.keras.training.head import build_head, dump_head
 from headstart.keras.training.tuner import Tuner
 from headstart.training.batches import BatchSource
 from headstart.training.head import apply_head
+from tests.keras.networks.compared import compare
 from tests.keras.training.test_tuner import params
 from tests.training import models
 
@@ -62,7 +63,8 @@ def awaken(backbone: Any) -> None:
 def accepted(backbone: Any, preprocessing: str) -> float:
     """Return the tolerance, or what rounding does to this network, if that is more."""
     model = feature_model(backbone, None, "avg", preprocessing, dtype="float32")
-    return max(TOLERANCE, ROUNDINGS * rounding(model, images(SIZE)))
+    batch = images(SIZE)
+    return max(TOLERANCE, ROUNDINGS * rounding(model, batch, run_keras(model, batch)))
 
 
 def check_tuning(
