@@ -38,6 +38,7 @@ SETS: dict[str, tuple[tuple[Any, ...], str]] = {
     "alien": (("alien-vs-predator.zip", "alien-vs-predator-images/", slice(2), 450), "v2-160"),
     "fruits": (("fruits360-10.zip", "fruits-360/Tr", slice(10), 300), "v1-128"),
     "tiny-20": (("tiny-imagenet-40k.zip", "tiny-imagenet/train/", slice(20), 200), "v1-128"),
+    "tiny-last": (("tiny-imagenet-40k.zip", "tiny-imagenet/train/", slice(180, 200), 200), "v1-128"),
 }
 
 
