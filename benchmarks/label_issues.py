@@ -32,13 +32,17 @@ from headstart.audit.neighbors import neighbor_shares
 from headstart.audit.vectors import Whole, whole_numbers
 
 Labels = npt.NDArray[np.int64]
+_TINY = ("tiny-imagenet-40k.zip", "tiny-imagenet/train/")
 #: Archive, folder in it, classes and images per class; and the backbone.
 SETS: dict[str, tuple[tuple[Any, ...], str]] = {
     "cats-dogs": (("cats-dogs.zip", "PetImages/", slice(2), 2000), "v2-160"),
     "alien": (("alien-vs-predator.zip", "alien-vs-predator-images/", slice(2), 450), "v2-160"),
     "fruits": (("fruits360-10.zip", "fruits-360/Tr", slice(10), 300), "v1-128"),
     "tiny-20": (("tiny-imagenet-40k.zip", "tiny-imagenet/train/", slice(20), 200), "v1-128"),
-    "tiny-last": (("tiny-imagenet-40k.zip", "tiny-imagenet/train/", slice(180, 200), 200), "v1-128"),
+    "tiny-last": (
+        ("tiny-imagenet-40k.zip", "tiny-imagenet/train/", slice(180, 200), 200),
+        "v1-128",
+    ),
 }
 
 
