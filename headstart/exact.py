@@ -37,6 +37,8 @@ _EXP = [1.0 / math.factorial(n) for n in range(13, -1, -1)]
 _ARTANH = [1.0 / (2 * n + 1) for n in range(11, -1, -1)]
 _SQRT_HALF = 0.7071067811865476
 _MOST = 700.0  # e to that power, and to its opposite, is still a normal number
+#: Values whose exponentials are computed at once: intermediate results stay in a small cache.
+_AT_ONCE = 1 << 13
 
 
 def on_grid(values: npt.NDArray[np.floating[Any]], largest: float | None = None) -> Float64:
@@ -72,12 +74,26 @@ def exp(x: npt.ArrayLike) -> Float64:
 
     Numbers beyond ±700 count as ±700, so that every result is a normal number.
     """
-    x = np.clip(np.asarray(x, np.float64), -_MOST, _MOST)
-    n = np.rint(x * (1.0 / _LOG2))
-    r = x - n * _LOG2_HIGH - n * _LOG2_LOW
+    x = np.asarray(x, np.float64)
+    values, found = x.reshape(-1), np.empty(x.size)
+    for start in range(0, x.size, _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        _exp(values[part], found[part])
+    return found.reshape(x.shape)
+
+
+def _exp(x: Float64, found: Float64) -> None:
+    """Write e to the power of a vector into another one."""
+    x = np.maximum(x, -_MOST)
+    np.minimum(x, _MOST, out=x)
+    n = x * (1.0 / _LOG2)
+    np.rint(n, out=n)
+    # x - n * _LOG2_HIGH - n * _LOG2_LOW
+    x -= np.multiply(n, _LOG2_HIGH, out=found)
+    x -= np.multiply(n, _LOG2_LOW, out=found)
     with np.errstate(invalid="ignore"):  # What is not a number stays so.
         power = n.astype(np.int32)
-    return np.asarray(np.ldexp(_polynomial(_EXP, r), power), np.float64)
+    np.ldexp(_polynomial(_EXP, x), power, out=found)
 
 
 def log(x: npt.ArrayLike) -> Float64:
@@ -99,8 +115,9 @@ def log1p(x: npt.ArrayLike) -> Float64:
 
 
 def _polynomial(coefficients: Sequence[float], x: Float64) -> Float64:
-    found = np.full_like(x, coefficients[0])
-    for coefficient in coefficients[1:]:
+    found = x * coefficients[0]
+    found += coefficients[1]
+    for coefficient in coefficients[2:]:
         found *= x
         found += coefficient
     return found

@@ -73,7 +73,7 @@ def write_parts(
         Of one image's features.
     dtype : str
     vectors : callable
-        From some of the rows to an array for each.
+        From the columns image_id and view of some rows to an array for each.
     earlier : EarlierFiles
         Parts that an earlier run wrote: the array of one with the same images is copied.
     origin : sequence of str
@@ -82,10 +82,8 @@ def write_parts(
     folder.mkdir()
     count = part_count(rows)
     written = []
-    texts = divided(neutral_table(rows[list(PART_ROWS)]), count)
-    for each, (own, text) in enumerate(
-        zip(divided(rows[list(PART_ROWS)], count), texts, strict=True)
-    ):
+    # Image and view, which the vectors depend on, are the same in neutral text.
+    for each, own in enumerate(divided(neutral_table(rows[list(PART_ROWS)]), count)):
         array, table = folder / part_name(each, "npy"), folder / part_name(each)
         listed = [
             dtype, *map(str, shape), *origin,
@@ -96,9 +94,11 @@ def write_parts(
         else:
             with array.open("wb") as file:
                 name = f"{folder.name}/{array.name}"
-                digest = fill_npy(file, len(own), shape, dtype, vectors(own), name)
+                digest = fill_npy(
+                    file, len(own), shape, dtype, vectors(own[["image_id", "view"]]), name
+                )
             earlier.record(listed, array)
-        table.write_text(neutral_csv(text), encoding="utf-8", newline="\n")
+        table.write_text(neutral_csv(own), encoding="utf-8", newline="\n")
         written.append(Part(len(own), digest, sha256_file(table)))
     return written
 

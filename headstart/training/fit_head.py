@@ -140,7 +140,7 @@ class HeadTrainer:
     ) -> None:
         self.network, self.settings = network, settings
         features, self._labels = train
-        self._validation = validation
+        self._validation = network.block_inputs(validation[0]), validation[1]
         self._inputs = network.all_inputs(features)
         self._batch = min(settings.batch_size, len(features))
         self._steps = settings.steps_per_epoch or -(-len(features) // self._batch)
@@ -158,13 +158,13 @@ class HeadTrainer:
             for start in range(0, len(rows), _SHOWN_AFTER):
                 part = slice(start, start + _SHOWN_AFTER)
                 first = (epoch - 1) * self._steps + start
+                labels, counted = self._labels[rows[part]], mask[part].astype(np.float64)
+                factors = self._factors(labels, counted) / counted.sum(axis=1, keepdims=True)
                 logits = [
-                    self._step(batch, counted.astype(np.float64), self._rate(first + step))
-                    for step, (batch, counted) in enumerate(
-                        zip(rows[part], mask[part], strict=True)
-                    )
+                    self._step(*batch, self._rate(first + step))
+                    for step, batch in enumerate(zip(rows[part], labels, factors, strict=True))
                 ]
-                losses[part], correct[part] = self._measured(logits, rows[part], mask[part])
+                losses[part], correct[part] = self._measured(logits, labels, counted)
                 bar.update(len(logits))
         bad = np.flatnonzero(~np.isfinite(losses))
         if len(bad):
@@ -173,9 +173,9 @@ class HeadTrainer:
 
     def validate(self, epoch: int) -> tuple[float, float]:
         """Return loss, with the best temperature if it is asked for, and accuracy."""
-        features, labels = self._validation
+        inputs, labels = self._validation
         settings = self.settings
-        logits = self.network.predict(features)
+        logits = self.network.predict_inputs(inputs)
         found = score_logits(logits, labels, settings.loss, calibrated=settings.calibrated)
         if not math.isfinite(found[0]):
             raise diverged(f"on the validation split after epoch {epoch}", settings)
@@ -195,31 +195,31 @@ class HeadTrainer:
             array[...] = kept
 
     def _step(
-        self, rows: npt.NDArray[np.int32], counted: npt.NDArray[np.float64], rate: float
-    ) -> npt.NDArray[np.float64]:
-        """Train on a batch; return its logits from before."""
-        settings, labels = self.settings, self._labels[rows]
+        self, rows: npt.NDArray[np.int32], labels: npt.NDArray[np.integer[Any]],
+        factors: npt.NDArray[np.float64], rate: float,
+    ) -> npt.NDArray[np.float64]:  # fmt: skip
+        """Train on a batch, whose images count by factors; return its logits from before."""
+        settings = self.settings
         logits = self.network.forward(self._inputs[rows].astype(np.float64))
         found = gradients(settings.loss, logits, labels, settings.label_smoothing)
-        found *= (self._factors(labels, counted) / counted.sum())[:, None]
+        found *= factors[:, None]
         self._optimizer.step(self.network.backward(found), rate)
         return logits
 
     def _measured(
-        self, logits: list[npt.NDArray[np.float64]], rows: npt.NDArray[np.int32],
-        mask: npt.NDArray[np.float32],
+        self, logits: list[npt.NDArray[np.float64]], labels: npt.NDArray[np.integer[Any]],
+        counted: npt.NDArray[np.float64],
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:  # fmt: skip
         """Return the sums of loss and right answers of each batch, over the rows that count.
 
         Of many batches at once, which takes a fraction of the time of one by one.
         """
-        settings, labels = self.settings, self._labels[rows]
+        settings = self.settings
         found = measure(
             settings.loss, np.concatenate(logits), labels.ravel(), settings.label_smoothing
         )
-        counted = mask.astype(np.float64)
-        losses = self._factors(labels, counted) * found.losses.reshape(mask.shape)
-        right = counted * found.right.reshape(mask.shape)
+        losses = self._factors(labels, counted) * found.losses.reshape(labels.shape)
+        right = counted * found.right.reshape(labels.shape)
         # In float32, because the last bit of a logarithm depends on the processor.
         return losses.sum(axis=1).astype(np.float32), right.sum(axis=1)
 

@@ -50,8 +50,10 @@ def gradients(loss: Loss, logits: Float64, labels: Labels, smoothing: float) -> 
     """Return the gradient of each image's loss by its logits, with the arguments of measure."""
     wanted = _wanted(loss, logits, labels, smoothing)
     if loss == "categorical_crossentropy":
-        raised = exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(raised / raised.sum(axis=1, keepdims=True) - wanted)
+        likely = exp(logits - logits.max(axis=1, keepdims=True))
+        likely /= likely.sum(axis=1, keepdims=True)
+        likely -= wanted
+        return likely
     small = exp(-np.abs(logits))
     likely = np.where(logits >= 0, 1.0, small) / (1.0 + small)
     return np.asarray((likely - wanted) / logits.shape[1])
@@ -59,10 +61,9 @@ def gradients(loss: Loss, logits: Float64, labels: Labels, smoothing: float) -> 
 
 def _wanted(loss: Loss, logits: Float64, labels: Labels, smoothing: float) -> Float64:
     count = logits.shape[1]
+    spread = smoothing / (count if loss == "categorical_crossentropy" else 2)
     if count == 1:
-        wanted = labels[:, None].astype(np.float64)
-    else:
-        wanted = np.zeros(logits.shape)
-        wanted[np.arange(len(labels)), labels] = 1.0
-    classes = count if loss == "categorical_crossentropy" else 2
-    return np.asarray(wanted * (1 - smoothing) + smoothing / classes)
+        return np.asarray(labels[:, None].astype(np.float64) * (1 - smoothing) + spread)
+    wanted = np.full(logits.shape, spread)
+    wanted[np.arange(len(labels)), labels] = (1 - smoothing) + spread
+    return wanted

@@ -146,10 +146,21 @@ class Network:
 
     def all_inputs(self, features: Features) -> Float32 | ArrayFile:
         """Return the same of many features, on one grid for all batches that are made of them."""
-        parts = list(_parts(features))
-        largest = max(size(self._standardized(features[part])) for part in parts)
+        # Of two features, the larger one is not smaller when it is standardized and rounded, so
+        # that the extremes decide the grid.
+        ends = []
+        for part in _parts(features):
+            block = np.asarray(features[part])
+            ends += [block.min(axis=0), block.max(axis=0)]
+        return self._on_grid(features, size(self._standardized(np.stack(ends))))
+
+    def block_inputs(self, features: Features) -> Float32 | ArrayFile:
+        """Return the same of many features, each block of :meth:`predict` on a grid of its own."""
+        return self._on_grid(features, None)
+
+    def _on_grid(self, features: Features, largest: float | None) -> Float32 | ArrayFile:
         found = empty((len(features), math.prod(features.shape[1:])), np.float32)
-        for part in parts:  # 21 bits fit into float32 without rounding.
+        for part in _parts(features):  # 21 bits fit into float32 without rounding.
             found[part] = on_grid(self._standardized(features[part]), largest)
         return found
 
@@ -160,13 +171,19 @@ class Network:
         mean, variance = (
             self.weights[f"{self._fixed}.moving_{name}"] for name in ("mean", "variance")
         )
-        return np.asarray((x - mean) / np.sqrt(variance + self._epsilon))
+        x = x - mean
+        x /= np.sqrt(variance + self._epsilon)
+        return x
 
     def predict(self, features: Features) -> Float64:
         """Return the logits of features in inference mode, (n, units of the last layer)."""
+        return self.predict_inputs(self.block_inputs(features))
+
+    def predict_inputs(self, inputs: Float32 | ArrayFile) -> Float64:
+        """Return the same of :meth:`block_inputs`, which do not change with the training."""
         found = []
-        for part in _parts(features):
-            x = self.inputs(features[part])
+        for part in _parts(inputs):
+            x = np.asarray(inputs[part], np.float64)
             for index, layer in self._learning:
                 if layer["kind"] == "batch_normalization":
                     mean, variance = (
@@ -220,8 +237,9 @@ class Network:
         return found
 
     def _dense(self, index: int, layer: LayerSpec, grid: Float64) -> Float64:
-        x = product(grid, on_grid(self.weights[f"{index}.kernel"])) + self.weights[f"{index}.bias"]
-        return np.maximum(x, 0.0) if layer["activation"] == "relu" else x
+        x = product(grid, on_grid(self.weights[f"{index}.kernel"]))
+        x += self.weights[f"{index}.bias"]
+        return np.maximum(x, 0.0, out=x) if layer["activation"] == "relu" else x
 
     def _normalize(self, index: int, epsilon: float, x: Float64) -> Float64:
         """Normalize a batch by its own statistics, which the moving ones follow."""

@@ -27,10 +27,19 @@ _VALUES = 1 << 15
 
 def _adam(gradient: Array, memory: list[Array], step: int, rate: float) -> Array:
     mean, square = memory
-    mean += (gradient - mean) * (1 - _BETA_1)
-    square += (gradient * gradient - square) * (1 - _BETA_2)
+    change = gradient - mean
+    change *= 1 - _BETA_1
+    mean += change
+    np.multiply(gradient, gradient, out=change)
+    change -= square
+    change *= 1 - _BETA_2
+    square += change
     correction = rate * math.sqrt(1 - _power(_BETA_2, step)) / (1 - _power(_BETA_1, step))
-    return np.asarray(mean * correction / (np.sqrt(square) + _EPSILON))
+    size = np.sqrt(square)
+    size += _EPSILON
+    np.multiply(mean, correction, out=change)
+    change /= size
+    return change
 
 
 def _rmsprop(gradient: Array, memory: list[Array], _step: int, rate: float) -> Array:
@@ -83,22 +92,34 @@ class Optimizer:
         self._rule, memories = RULES[spec.rule]
         self._weights = weights
         self._decay = weight_decay or spec.weight_decay
-        self._memory = {
-            key: [np.zeros(array.size, np.float32) for _ in range(memories)]
-            for key, array in weights.items()
-        }
+        # In one row, because a rule takes longer for two short arrays than for a long one.
+        count = sum(array.size for array in weights.values())
+        self._gradient = np.zeros(count, np.float32)
+        self._memory = [np.zeros(count, np.float32) for _ in range(memories)]
         self._steps = 0
 
     def step(self, gradients: Mapping[str, npt.NDArray[np.float64]], rate: float) -> None:
         """Change the weights by their gradients."""
         self._steps += 1
-        for name, weight in self._weights.items():
-            kept = 1 - self._decay * rate if weight.ndim > 1 else 1.0
-            gradient = gradients[name].ravel()
-            for start in range(0, weight.size, _VALUES):
-                part = slice(start, start + _VALUES)
-                memory = [array[part] for array in self._memory[name]]
-                given = gradient[part].astype(np.float32)
-                own = weight.reshape(-1)[part]
+        self._each(lambda name, _, row: np.copyto(row, gradients[name].ravel(), "same_kind"))
+        row = self._gradient
+        for start in range(0, row.size, _VALUES):
+            part = slice(start, start + _VALUES)
+            memory = [array[part] for array in self._memory]
+            row[part] = self._rule(row[part], memory, self._steps, rate)
+        kept = 1 - self._decay * rate
+
+        def change(_: str, weight: Array, row: Array) -> None:
+            own = weight.reshape(-1)
+            if weight.ndim > 1:
                 own *= kept
-                own -= self._rule(given, memory, self._steps, rate)
+            own -= row
+
+        self._each(change)
+
+    def _each(self, action: Callable[[str, Array, Array], None]) -> None:
+        """Call with each weight, its name, and its place in the row of all."""
+        start = 0
+        for name, weight in self._weights.items():
+            action(name, weight, self._gradient[start : start + weight.size])
+            start += weight.size
