@@ -39,7 +39,7 @@ def main(
         ) from error
     write_images(manifest, ingested.images)
     write_rejected(rejected, ingested.rejected)
-    counts = ingested.metrics()
+    counts = ingested.metrics
     write_json(metrics, counts)
     run_statistics.note(files=counts["files"], kept=counts["kept"])
     print(ingested.describe(), flush=True)

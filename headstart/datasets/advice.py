@@ -95,7 +95,7 @@ def advice(known: Known) -> list[str]:
 
 def by_class(manifest: pd.DataFrame) -> dict[str, dict[str, int]]:
     """Return the images of each split and class of a manifest, zeros included."""
-    found = Counter(zip(manifest["split"], manifest["label"], strict=True))
+    found = Counter(zip(manifest["split"].tolist(), manifest["label"].tolist(), strict=True))
     labels = class_names(manifest)
     return {name: {label: found[name, label] for label in labels} for name in SPLITS}
 

@@ -108,7 +108,9 @@ def _groups(
     # Most groups are one image, and share their sets with the others of its class.
     sets: dict[frozenset[str], frozenset[str]] = {}
     found: dict[str, SplitGroup] = {}
-    for name, label, part in zip(names, labels, predefined, strict=True):
+    # Lists, because a column of text takes ten times as long to iterate.
+    columns = (column.tolist() for column in (names, labels, predefined))
+    for name, label, part in zip(*columns, strict=True):
         of, parts = frozenset({label}), frozenset({part} - {""})
         group = found.get(name)
         if group is not None:

@@ -217,7 +217,7 @@ class Features:
     def indices(self, rows: pd.DataFrame) -> npt.NDArray[np.int32]:
         """Return the label of each row as an index into the sorted classes."""
         index = {name: number for number, name in enumerate(self.header.classes)}
-        return np.array([index[label] for label in rows["label"]], np.int32)
+        return np.array([index[label] for label in rows["label"].tolist()], np.int32)
 
 
 def read_features(folder: Path) -> Features:

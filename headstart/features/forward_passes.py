@@ -102,12 +102,10 @@ class ShardImages:
     def __iter__(self) -> Iterator[Image]:
         rows = self._rows
         names = rows["path"] if "path" in rows else rows["image_id"]
-        columns = (rows[column] for column in ("image_id", "shard", "offset", "bytes"))
-        for name, image_id, shard, offset, length in zip(names, *columns, strict=True):
-            place = Place(int(shard), int(offset), int(length))
-            yield Image(
-                str(image_id), str(name), partial(self._reader.read, *place, image_id), place
-            )
+        columns = (rows[column].tolist() for column in ("image_id", "shard", "offset", "bytes"))
+        for name, image_id, *numbers in zip(names.tolist(), *columns, strict=True):
+            place = Place(*numbers)
+            yield Image(image_id, name, partial(self._reader.read, *place, image_id), place)
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def write_parts(
         array, table = folder / part_name(each, "npy"), folder / part_name(each)
         listed = [
             dtype, *map(str, shape), *origin,
-            *map("{} {}".format, own["image_id"], own["view"]),
+            *map("{} {}".format, own["image_id"].tolist(), own["view"].tolist()),
         ]  # fmt: skip
         if earlier.copy(listed, array):
             digest = sha256_file(array)

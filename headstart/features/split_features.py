@@ -107,7 +107,9 @@ def extract_splits(
             print(warning, file=sys.stderr, flush=True)
 
         def vectors(table: pd.DataFrame) -> Iterator[Floats]:
-            for image_id, view in zip(table["image_id"], table["view"].tolist(), strict=True):
+            for image_id, view in zip(
+                table["image_id"].tolist(), table["view"].tolist(), strict=True
+            ):
                 number = views.alike(image_id, view) if view else 0
                 yield (viewed if number else plain).get(view_key(image_id, number))
 

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -68,16 +69,18 @@ class Ingested:
     rejected: pd.DataFrame
     remarks: Sequence[str] = ()
 
+    @cached_property
     def label_conflicts(self) -> list[list[str]]:
-        """Return the paths of images whose bytes occur under several labels."""
-        labels = self.images.groupby("image_id")["label"].nunique()
-        several = self.images["image_id"].isin(labels.index[labels > 1])
+        """The paths of images whose bytes occur under several labels."""
+        of = self.images.drop_duplicates(["image_id", "label"])["image_id"]
+        several = self.images["image_id"].isin(of[of.duplicated()])
         return [list(paths) for _, paths in self.images[several].groupby("image_id")["path"]]
 
+    @cached_property
     def metrics(self) -> dict[str, Any]:
-        """Return the numbers for the metrics file; ``files = kept + rejected``."""
+        """The numbers for the metrics file; ``files = kept + rejected``."""
         images = self.images
-        splits = Counter(images["predefined_split"])
+        splits = Counter(images["predefined_split"].tolist())
         return {
             "files": len(images) + len(self.rejected),
             "kept": len(images),
@@ -86,17 +89,17 @@ class Ingested:
             # A list, which DVC's tables of metrics leave out: a column per class would fill them.
             "classes": [
                 {"label": label, "images": count}
-                for label, count in sorted(Counter(images["label"]).items())
+                for label, count in sorted(Counter(images["label"].tolist()).items())
             ],
             "duplicates": len(images) - images["image_id"].nunique(),
-            "label_conflicts": len(self.label_conflicts()),
+            "label_conflicts": len(self.label_conflicts),
             "predefined_splits": {name: splits[name] for name in SPLITS if splits[name]},
             "bytes": int(images["bytes"].sum()),
         }
 
     def describe(self) -> str:
         """Return the counts for a terminal, with a few rejected files per reason."""
-        counts = self.metrics()
+        counts = self.metrics
         lines = [
             f"{counts['kept']:,} of {counts['files']:,} files kept, {counts['bytes']:,} bytes.",
             *self._classes(counts),
@@ -110,7 +113,11 @@ class Ingested:
 
     def _classes(self, counts: dict[str, Any]) -> list[str]:
         """Return the images per class, by split where the source is divided."""
-        cells = Counter(zip(self.images["label"], self.images["predefined_split"], strict=True))
+        cells = Counter(
+            zip(
+                *(self.images[name].tolist() for name in ("label", "predefined_split")), strict=True
+            )
+        )
         classes = counts["classes"]
         width = max(len(row["label"]) for row in classes)
         lines = []
@@ -124,9 +131,9 @@ class Ingested:
 
     def warn(self) -> None:
         """Print contradictions and points to check to standard error."""
-        for remark in [*look_alikes(Counter(self.images["label"])), *self.remarks]:
+        for remark in [*look_alikes(Counter(self.images["label"].tolist())), *self.remarks]:
             print(f"\nWARNING: {remark[0].upper()}{remark[1:]}", file=sys.stderr)
-        conflicts = self.label_conflicts()
+        conflicts = self.label_conflicts
         if not conflicts:
             return
         print(

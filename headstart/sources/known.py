@@ -78,9 +78,12 @@ class KnownImages:
         names = {name: hashes[file.path] for name, file in files.items() if file.path in hashes}
         values = self._memo.get_many({bytes.fromhex(image_id) for image_id in names.values()})
         found = {}
+        parsed: dict[tuple[bytes | None, bool], Checked | None] = {}  # few differ
         for name, image_id in names.items():
-            value = values.get(bytes.fromhex(image_id))
-            checked = self._checked(value, counted=name in counted)
+            key = values.get(bytes.fromhex(image_id)), name in counted
+            if key not in parsed:
+                parsed[key] = self._checked(key[0], counted=key[1])
+            checked = parsed[key]
             if checked is not None:
                 found[name] = image_id, checked
         return found

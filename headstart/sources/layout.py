@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from headstart._utils.errors import SourceError
 from headstart._utils.tables import listed
@@ -83,7 +84,7 @@ class Layout:
             return "no_class", "it is in no class folder"
         if name not in self.classes:
             return "no_class", f"the folder {name} holds no image"
-        return Assignment(label_of(name), split)
+        return _assignment(name, split)
 
     def describe(self) -> str:
         """Return a sentence about the layout, and how to override it."""
@@ -105,6 +106,12 @@ class Layout:
             f"({listed(labels)}).{left} (`download.root` and `download.splits` override this.)"
             f"{note}"
         )
+
+
+@lru_cache(maxsize=4096)
+def _assignment(name: str, split: str) -> Assignment:
+    """Return the assignment of the files in a class folder: the same for all of them."""
+    return Assignment(label_of(name), split)
 
 
 def recognize(

@@ -69,7 +69,7 @@ def statistics(spec: Sequence[Mapping[str, Any]], features: Features) -> dict[st
     return {f"{index}.{name}": array.astype(np.float32) for name, array in found.items()}
 
 
-def _parts(features: Features) -> Iterator[slice]:
+def _parts(features: Features | ArrayFile) -> Iterator[slice]:
     """Yield slices of a few megabytes."""
     rows = max(1, _VALUES // math.prod(features.shape[1:]))
     for start in range(0, len(features), rows):

@@ -89,7 +89,7 @@ def test_features_that_do_not_fit_into_memory_train_the_same_head(
     monkeypatch.setattr(array_rows, "RESIDENT_BYTES", 0)
     monkeypatch.setattr(array_rows, "ArrayFile", file)
     assert bits(train()) == bits(resident)
-    assert len(made) == 1
+    assert len(made) == 2  # the inputs of training and of validation
 
 
 def test_the_best_epoch_is_kept_and_the_last_without_patience() -> None:
