@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from headstart.training import calibration
 from headstart.training.acceptance import doubt_of
 from headstart.training.calibration import calibrate
 from headstart.training.head import apply_head, tempered
@@ -72,3 +73,17 @@ def test_a_tempered_head_is_an_ordinary_one_with_the_same_first_guesses(units: i
     ratio = np.log(before[:, 0] / before[:, 1])
     np.testing.assert_allclose(np.log(after[:, 0] / after[:, 1]), ratio / 2, rtol=1e-4, atol=1e-5)
     assert (weights["0.kernel"] == tempered(spec, weights, 2.0)["0.kernel"]).all()
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("doubt", [0.0, 0.2])
+@pytest.mark.parametrize("scale", [0.0, 1e-6, 0.3, 5.0, 1e3, 1e6])
+def test_what_the_search_skips_would_not_be_the_smallest(
+    monkeypatch: pytest.MonkeyPatch, activation: str, doubt: float, scale: float
+) -> None:
+    generator = np.random.default_rng(5)
+    labels = generator.integers(0, 3, 60)
+    logits = scale * (generator.normal(size=(60, 3)) + 2 * np.eye(3)[labels])
+    found = calibration.calibrate(logits, labels, activation, doubt)
+    monkeypatch.setattr(calibration._Search, "_bound", lambda *_: -np.inf)
+    assert calibration.calibrate(logits, labels, activation, doubt) == found
