@@ -117,7 +117,7 @@ def main(
         ]
         changed = thumbnails(copies)
         sides = (
-            searched(originals, changed, similarity),
+            searched(originals, changed, np.concatenate(chosen), similarity),
             (hashes(changed)[:, None] != hashes(originals)[None]).sum(axis=2) <= _BITS,
             features.near(extractor.transform(copies)),
         )
@@ -234,8 +234,15 @@ def altered(
     return stream.getvalue()
 
 
-def searched(originals: Small, changed: Small, similarity: float) -> npt.NDArray[np.bool_]:
-    """Return which originals each copy is a pair with, by the search of the stage."""
+def searched(
+    originals: Small, changed: Small, sources: npt.NDArray[Any], similarity: float
+) -> npt.NDArray[np.bool_]:
+    """Return which originals each copy is a pair with, by the search of the stage.
+
+    The stage keeps the pairs of an image that agree most, so all pairs of the copies and of their
+    sources are compared. Other originals have fewer pairs here, and so keep more
+    of those with copies.
+    """
     count = len(originals.gray)
     both = Small(
         *(
@@ -244,9 +251,11 @@ def searched(originals: Small, changed: Small, similarity: float) -> npt.NDArray
         )
     )
     near = find_candidates(both.gray)
-    wanted = (near.first < count) & (near.second >= count) | (near.first >= count)
+    complete = np.zeros(len(both.gray), bool)
+    complete[sources] = complete[count:] = True
+    wanted = complete[near.first] | complete[near.second]
     chosen = Candidates(near.first[wanted], near.second[wanted], near.view[wanted])
-    found = verify(both, chosen, similarity)  # originals among themselves are compared once
+    found = verify(both, chosen, similarity)
     copies = (found.first < count) & (found.second >= count)
     pairs = np.zeros((len(changed.gray), count), bool)
     pairs[found.second[copies] - count, found.first[copies]] = True

@@ -1,6 +1,6 @@
 """Pairs of images that may show the same photograph, by the nearest neighbors of descriptors.
 
-Every image is searched for in 25 views (:data:`headstart.audit.descriptors.VIEWS`). Beyond
+Every image is searched for in 29 views (:data:`headstart.audit.descriptors.VIEWS`). Beyond
 :data:`MOST_COMPARED` images, a view is compared only with the images of the 16 cells nearest to it.
 There are about √n cells, so the work grows with n^1.5, and not with n².
 """
@@ -28,9 +28,10 @@ _LEAST = 0.75
 _BLOCK = 512
 _CHUNK = 1024
 _STARTS = 2  # of the alignment, per pair
-#: Pairs of an image that are verified, at least those that are among these of either image; so the
-#: work of verifying grows with n, even if all images are alike.
-_MOST_PAIRS = 12
+#: Pairs of an image that are candidates, so that their number grows with n, even if all images are
+#: alike. Among frames of one object, a cropped copy comes after many neighbors: at 12, one in seven
+#: copies was lost here.
+_MOST_PAIRS = 128
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def find_candidates(thumbnails: Thumbnails, most_compared: int = MOST_COMPARED) 
             queries = base if number == 0 else _described(thumbnails, number)
             query, found, near = (_all if cells is None else cells.search)(queries, base)
             query, found, near = _nearest(query, found, near)
-            parts.append(np.stack([found, query, np.full(len(query), number), near]))
+            part = np.stack([found, query, np.full(len(query), number), near])
+            parts.append(part.astype(np.int32))  # half the memory, if all images are alike
             bar.update(len(base))
     return _distinct(np.concatenate(parts, axis=1))
 
@@ -136,7 +138,11 @@ def _above(
     base: Descriptors,
 ) -> tuple[Indices, Indices, Indices]:
     near = queries[rows] @ base[members].T
-    row, column = np.nonzero(near >= _LEAST * SCALE)
+    enough = np.full(len(rows), _LEAST * SCALE, near.dtype)
+    many = np.flatnonzero((near >= enough[:, None]).sum(axis=1) > _NEIGHBORS + 1)
+    if len(many):  # only the nearest are kept later, and one may be the image itself
+        enough[many] = np.partition(near[many], -_NEIGHBORS - 1, axis=1)[:, -_NEIGHBORS - 1]
+    row, column = np.nonzero(near >= enough[:, None])
     query, found = rows[row].astype(np.int64), members[column]
     other = query != found
     values = near[row, column].astype(np.int64)
@@ -165,17 +171,34 @@ def _joined(parts: list[tuple[Indices, Indices, Indices]]) -> tuple[Indices, Ind
     return query, found, near
 
 
-def _distinct(table: Indices) -> Candidates:
+def _distinct(table: npt.NDArray[np.int32]) -> Candidates:
     """Keep the nearest views of each unordered pair, and the nearest pairs of each image."""
-    first, second, view, near = table
+    first, second, view, near = table.astype(np.int64)
     low, high = np.minimum(first, second), np.maximum(first, second)
     order = np.lexsort([first, view, -near, high, low])
     number = int(table[:2].max(initial=0)) + 1
     start = _place((low * number + high)[order])
     best = order[start == 0]
-    wanted = np.zeros(len(best), bool)
-    for side, other in ((low, high), (high, low)):
-        nearest = np.lexsort([other[best], -near[best], side[best]])
-        wanted[nearest] |= _place(side[best][nearest]) < _MOST_PAIRS
+    wanted = among_nearest(low[best], high[best], near[best], _MOST_PAIRS)
     kept = order[(start < _STARTS) & wanted[np.cumsum(start == 0) - 1]]
     return Candidates(first[kept], second[kept], view[kept])
+
+
+def among_nearest(
+    first: Indices, second: Indices, near: npt.NDArray[Any], most: int
+) -> npt.NDArray[np.bool_]:
+    """Return which pairs are among the ``most`` nearest ones of either of their images.
+
+    Parameters
+    ----------
+    first, second : ndarray of shape (n,), int64
+        Each unordered pair once.
+    near : ndarray of shape (n,)
+        Larger values are nearer. Of equal ones, those with the lower number of an image are kept.
+    most : int
+    """
+    side, other = np.concatenate([first, second]), np.concatenate([second, first])
+    order = np.lexsort([other, -np.concatenate([near, near]), side])
+    wanted = np.zeros(2 * len(first), bool)
+    wanted[order] = _place(side[order]) < most
+    return wanted[: len(first)] | wanted[len(first) :]

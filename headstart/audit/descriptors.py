@@ -47,15 +47,15 @@ def _orientations() -> list[View]:
     ]
 
 
-# A turn by 9°; crops that keep 0.86 of each side, from the middle or toward a corner. As constants,
-# because libraries differ in the last bit of a cosine.
-_COS, _SIN, _ZOOM, _SHIFT = 0.98769, 0.15643, 0.86, 0.08
+# A turn by 9°; crops that keep 0.86 of each side, from the middle or toward a side or a corner. As
+# constants, because libraries differ in the last bit of a cosine.
+_COS, _SIN, _ZOOM, _SHIFT = 0.98769, 0.15643, 0.86, 0.1
 _TURN = (_COS, -_SIN, 0.0, _SIN, _COS, 0.0)
 _CROP = (_ZOOM, 0.0, 0.0, 0.0, _ZOOM, 0.0)
 
 
 def _views() -> tuple[View, ...]:
-    """Return 7 orientations, as they are, turned and cropped, and 4 crops toward the corners.
+    """Return 7 orientations, as they are, turned and cropped, and 8 crops toward sides and corners.
 
     Each pair is searched from both sides, so inverses are left out: a turn by 270° of one image is
     a turn by 90° of the other, and a small turn to the left one to the right.
@@ -65,8 +65,9 @@ def _views() -> tuple[View, ...]:
         views.append(orientation)
         views.append(View(f"{orientation.name}, small turn", _chained(orientation.map, _TURN)))
         views.append(View(f"{orientation.name}, cropped", _chained(orientation.map, _CROP)))
-    corners = [(x, y) for x in (-_SHIFT, _SHIFT) for y in (-_SHIFT, _SHIFT)]
-    views += [View("cropped", (_ZOOM, 0.0, x, 0.0, _ZOOM, y)) for x, y in corners]
+    line = (-_SHIFT, 0.0, _SHIFT)
+    shifts = [(x, y) for x in line for y in line if x or y]
+    views += [View("cropped", (_ZOOM, 0.0, x, 0.0, _ZOOM, y)) for x, y in shifts]
     return tuple(views)
 
 

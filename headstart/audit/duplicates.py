@@ -1,16 +1,19 @@
 """Find images that show the same photograph, and join them to groups.
 
 Candidates come from coarse descriptors (:mod:`headstart.audit.candidates`); each is then aligned
-and compared on its pixels (:mod:`headstart.audit.alignment`), from coarse to fine.
+and compared on its pixels (:mod:`headstart.audit.alignment`), from coarse to fine: many pairs of an
+image are compared coarsely, and those that agree most are compared completely.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from itertools import chain
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,16 +22,25 @@ from headstart._utils.machine import cores
 from headstart._utils.progress import progress
 from headstart._utils.unions import united
 from headstart.audit.alignment import Floats, agreement, align, shrink
-from headstart.audit.candidates import Candidates, find_candidates
+from headstart.audit.candidates import Candidates, Indices, among_nearest, find_candidates
 from headstart.audit.descriptors import VIEWS
 from headstart.audit.thumbnails import Small
+
+_Compared = TypeVar("_Compared")
 
 #: What makes two images differ, in the order in which it is named.
 KINDS = ("mirrored", "turned", "small turn", "cropped", "gray", "brightness", "similar", "same")
 
 _CHUNK = 32  # pairs: their pixels fit a core's cache
 #: Shrinking of the thumbnails, steps of the alignment, and the least agreement to go on.
-_LEVELS = ((4, 3, 0.3), (4, 3, 0.45), (2, 5, 0.65))
+_Level = tuple[int, int, float]
+#: Levels, and the pairs of an image that go on after them: those that agree most. Among frames that
+#: resemble each other, they tell a copy from its neighbors, which the descriptors do not.
+_ROUNDS: tuple[tuple[tuple[_Level, ...], int], ...] = (
+    (((4, 3, 0.3),), 24),
+    (((4, 3, 0.45), (2, 2, 0.45)), 8),
+)
+_LAST_LEVELS: tuple[_Level, ...] = ((2, 3, 0.65),)
 _LAST_STEPS = 3
 _LEAST_COMMON = 0.5
 _LEAST_TEXTURE = 1.0  # gray levels per pixel: below it, an image is as good as flat
@@ -79,48 +91,90 @@ def find_pairs(images: Small, least: float) -> Pairs:
 def verify(images: Small, candidates: Candidates, least: float) -> Pairs:
     """Align and compare the candidates; return those that agree.
 
-    The second view of a pair is compared only if the first one does not agree.
+    After a round, each image's pairs that agree most go on, seen through the view that does.
     """
-    ends = np.sort(np.stack([candidates.first, candidates.second]), axis=0)
-    second_view = np.zeros(ends.shape[1], bool)
-    second_view[1:] = (ends[:, 1:] == ends[:, :-1]).all(axis=0)
-    views = np.array([view.map for view in VIEWS])
-    found: dict[tuple[int, int], tuple[float, str]] = {}
+    open_ = _Open.of(candidates)
+    open_ = open_[_same_color(images, open_.first, open_.second)]
+    for levels, most in _ROUNDS:
+        parts = _mapped(partial(_aligned, images, levels=levels), open_)
+        open_ = _most_alike(_Open.joined([open_[:0], *parts]), most)
+    return _sorted(
+        dict(chain.from_iterable(_mapped(partial(_verified, images, least=least), open_)))
+    )
 
-    def compared(rows: npt.NDArray[np.int64]) -> list[Any]:
-        first, second = candidates.first[rows], candidates.second[rows]
-        return _verified(images, first, second, views[candidates.view[rows]], least)
 
+@dataclass(frozen=True)
+class _Open:
+    """Pairs that may agree, with the maps that align them (half the memory as float32)."""
+
+    first: Indices
+    second: Indices
+    maps: npt.NDArray[np.float32]
+    detail: Floats
+
+    @classmethod
+    def of(cls, candidates: Candidates) -> Self:
+        views = np.array([view.map for view in VIEWS], np.float32)
+        count = len(candidates.view)
+        return cls(candidates.first, candidates.second, views[candidates.view], np.zeros(count))
+
+    @classmethod
+    def joined(cls, parts: list[Self]) -> Self:
+        fields = ("first", "second", "maps", "detail")
+        return cls(*(np.concatenate([getattr(part, each) for part in parts]) for each in fields))
+
+    def __getitem__(self, rows: Any) -> Self:
+        return type(self)(self.first[rows], self.second[rows], self.maps[rows], self.detail[rows])
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+def _mapped(compare: Callable[[_Open], _Compared], pairs: _Open) -> Iterator[_Compared]:
+    """Compare chunks of pairs on all cores."""
+    chunks = [pairs[start : start + _CHUNK] for start in range(0, len(pairs), _CHUNK)]
     with (
         ThreadPoolExecutor(cores(), thread_name_prefix="pairs") as executor,
-        progress(ends.shape[1], "Comparing pairs", "pair") as bar,
+        progress(len(pairs), "Comparing pairs", "pair") as bar,
     ):
-        for rows in (np.flatnonzero(~second_view), np.flatnonzero(second_view)):
-            open_ = np.array([tuple(pair) not in found for pair in ends[:, rows].T.tolist()], bool)
-            bar.update(int((~open_).sum()))
-            wanted = rows[open_]
-            chunks = [wanted[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK)]
-            for chunk, part in zip(chunks, executor.map(compared, chunks), strict=True):
-                found.update(part)
-                bar.update(len(chunk))
-    return _sorted(found)
+        for chunk, part in zip(chunks, executor.map(compare, chunks), strict=True):
+            yield part
+            bar.update(len(chunk))
 
 
-def _verified(images: Small, first: Any, second: Any, maps: Floats, least: float) -> list[Any]:
+def _aligned(images: Small, pairs: _Open, levels: tuple[_Level, ...]) -> _Open:
+    """Align pairs from level to level; drop those that do not agree enough."""
+    for factor, steps, enough in levels:
+        if not len(pairs):
+            break
+        one, other = (shrink(images.gray[side], factor) for side in (pairs.first, pairs.second))
+        maps = align(one, other, pairs.maps.astype(np.float64), steps)
+        detail = agreement(one, other, maps).detail
+        open_ = _Open(pairs.first, pairs.second, maps.astype(np.float32), detail)
+        pairs = open_[detail >= enough]
+    return pairs
+
+
+def _most_alike(pairs: _Open, most: int) -> _Open:
+    """Keep the view of each pair that agrees most, and the pairs of each image that do."""
+    ends = np.sort(np.stack([pairs.first, pairs.second]), axis=0)
+    order = np.lexsort([-pairs.detail, ends[1], ends[0]])
+    ends = ends[:, order]
+    best = np.ones(len(order), bool)
+    best[1:] = (ends[:, 1:] != ends[:, :-1]).any(axis=0)
+    low, high = ends[:, best]
+    kept = order[best]
+    return pairs[kept[among_nearest(low, high, pairs.detail[kept], most)]]
+
+
+def _verified(images: Small, pairs: _Open, least: float) -> list[Any]:
     """Return the ends of each pair that agrees, with its similarity and kind."""
-    kept = _same_color(images, first, second)
-    if not kept.any():
+    pairs = _aligned(images, pairs, _LAST_LEVELS)
+    if not len(pairs):
         return []
-    for factor, steps, enough in _LEVELS:
-        first, second, maps = first[kept], second[kept], maps[kept]
-        one, other = shrink(images.gray[first], factor), shrink(images.gray[second], factor)
-        maps = align(one, other, maps, steps)
-        kept = agreement(one, other, maps).detail >= enough
-        if not kept.any():
-            return []
-    first, second, maps = first[kept], second[kept], maps[kept]
+    first, second = pairs.first, pairs.second
     one, other = (images.gray[side].astype(np.float64) for side in (first, second))
-    maps = align(one, other, maps, _LAST_STEPS)
+    maps = align(one, other, pairs.maps.astype(np.float64), _LAST_STEPS)
     found = agreement(one, other, maps)
     area = np.abs(maps[:, 0] * maps[:, 4] - maps[:, 1] * maps[:, 3])
     similarity = np.round(found.detail, 3)

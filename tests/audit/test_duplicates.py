@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from headstart.audit.alignment import IDENTITY, agreement, align, warp
-from headstart.audit.candidates import find_candidates
+from headstart.audit.candidates import among_nearest, find_candidates
 from headstart.audit.descriptors import SCALE, VIEWS, coarsened, describe
 from headstart.audit.duplicates import find_pairs, join
 from headstart.audit.thumbnails import Small, reduced
@@ -39,6 +39,41 @@ def test_a_changed_copy_is_found_and_its_kind_is_named(kind: str) -> None:
     assert list(zip(found.first, found.second, strict=True)) == [(3, 30)]
     assert found.kind == [kind]
     assert found.similarity[0] == round(float(found.similarity[0]), 3)
+
+
+def test_a_cropped_frame_and_its_original_are_candidates_among_frames_like_them() -> None:
+    frames = turning_object(100)
+    sources = range(0, 100, 5)
+    copies = [frames[each].crop((0, 4, 91, 95)) for each in sources]
+    found = find_candidates(small([*frames, *copies]).gray)
+    low, high = np.sort(np.stack([found.first, found.second]), axis=0).tolist()
+    wanted = {(source, 100 + place) for place, source in enumerate(sources)}
+    assert wanted <= set(zip(low, high, strict=True))
+
+
+def turning_object(count: int) -> list[Image.Image]:
+    """Return frames of a ball before a plain background that turns once, slowly."""
+    surface = 68 + np.asarray(photograph(7, 400, 96)) // 4
+    line = (2 * np.arange(96) + 1) / 96 - 1
+    x, y = np.meshgrid(line * 1.2, line * 1.2)
+    depth = np.sqrt(np.clip(1 - x * x - y * y, 0, 1))
+    row = np.clip((y + 1) * 48, 0, 95).astype(int)
+    longitude = np.arctan2(x, depth) / (2 * np.pi) * 400
+    frames = []
+    for number in range(count):
+        column = (longitude + number * 400 / count).astype(int) % 400
+        ball = np.where((depth > 0)[..., None], surface[row, column], 255)
+        frames.append(Image.fromarray(ball.astype(np.uint8)))
+    return frames
+
+
+def test_among_nearest_keeps_the_nearest_pairs_of_either_image() -> None:
+    first, second = np.array([0, 0, 0, 1]), np.array([1, 2, 3, 3])
+    near = np.array([3, 2, 1, 0])
+    assert among_nearest(first, second, near, 1).tolist() == [True, True, True, False]
+    assert among_nearest(first, second, near, 2).tolist() == [True] * 4
+    alike = np.zeros(4)
+    assert among_nearest(first, second, alike, 1).tolist() == [True, True, True, False]
 
 
 def test_different_photographs_are_no_pair() -> None:
