@@ -34,6 +34,7 @@ KINDS = ("mirrored", "turned", "small turn", "cropped", "gray", "brightness", "s
 _CHUNK = 32  # pairs: their pixels fit a core's cache
 #: Shrinking of the thumbnails, steps of the alignment, and the least agreement to go on.
 _Level = tuple[int, int, float]
+
 #: Levels, and the pairs of an image that go on after them: those that agree most. Among frames that
 #: resemble each other, they tell a copy from its neighbors, which the descriptors do not.
 _ROUNDS: tuple[tuple[tuple[_Level, ...], int], ...] = (
